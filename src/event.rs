@@ -1,0 +1,326 @@
+//! The one stream of events of a run.
+//!
+//! The runner, the sessions and the steps emit [`Event`]s; every report is a subscriber of the same stream. What a
+//! report shows is in the stream, or it is not shown. `reports/events.jsonl` is this stream, one event a line.
+
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The version of the stream's format; a reader refuses a newer one.
+pub const STREAM_VERSION: u32 = 1;
+
+/// Something that happened, with the moment it was seen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Seconds since the run began, from a monotonic clock.
+    pub at: f64,
+    /// The number of the case it belongs to, counted from 0 in the order of selection; absent for the run itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub case: Option<usize>,
+    /// What happened.
+    pub what: What,
+}
+
+/// What an [`Event`] says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+pub enum What {
+    /// The first event of a run.
+    RunStarted {
+        /// See [`STREAM_VERSION`].
+        version: u32,
+        /// Lockstep's own version.
+        lockstep: String,
+        /// When, in RFC 3339, UTC.
+        time: String,
+        /// How many cases were selected.
+        cases: usize,
+        /// The command line.
+        command: Vec<String>,
+    },
+    /// A case is about to begin.
+    CaseStarted {
+        /// The case's name.
+        name: String,
+        /// The scenario file, as the user named it.
+        file: String,
+        /// The file's own prose on what it shows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        description: Option<String>,
+        /// Words to select by.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tags: Vec<String>,
+        /// The values of the matrix cell and the parameters.
+        params: Value,
+        /// The number of steps, `finally` included.
+        steps: usize,
+    },
+    /// A QEMU was started.
+    VmSpawned {
+        /// The VM's name.
+        vm: String,
+        /// The process.
+        pid: u32,
+        /// The version of the binary, where it is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<String>,
+        /// The command line as it was run.
+        argv: Vec<String>,
+    },
+    /// A QEMU ended.
+    VmExited {
+        /// The VM's name.
+        vm: String,
+        /// How, in words: `exit status 0`, `signal KILL`.
+        how: String,
+        /// Whether the scenario asked for it.
+        expected: bool,
+    },
+    /// A QMP command was sent.
+    QmpCommand {
+        /// The VM's name.
+        vm: String,
+        /// The message as sent.
+        message: Value,
+    },
+    /// A QMP reply or error came.
+    QmpReply {
+        /// The VM's name.
+        vm: String,
+        /// The message as received.
+        message: Value,
+    },
+    /// A QMP event came.
+    QmpEvent {
+        /// The VM's name.
+        vm: String,
+        /// The message as received.
+        message: Value,
+    },
+    /// The guest printed a line on its serial port.
+    SerialLine {
+        /// The VM's name.
+        vm: String,
+        /// The line without its end; bytes that are no UTF-8 are replaced.
+        line: String,
+    },
+    /// A step began.
+    StepBegan {
+        /// Its number in the case, counted from 1 over everything that runs.
+        step: usize,
+        /// One line on what it does: its `name`, or its action in brief.
+        title: String,
+        /// Where it stands: `file:line:column`.
+        place: String,
+        /// Whether it is one of the `finally` steps.
+        #[serde(default)]
+        finally: bool,
+    },
+    /// A step ended.
+    StepEnded {
+        /// Its number.
+        step: usize,
+        /// Done, failed or skipped.
+        outcome: StepOutcome,
+        /// The failure's or the skip's message.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        message: Option<String>,
+        /// Seconds it took.
+        seconds: f64,
+    },
+    /// A measured value.
+    Metric {
+        /// Its name, as `check: {metric: …}` knows it.
+        name: String,
+        /// Its value.
+        value: f64,
+        /// Its unit, such as `s`.
+        unit: String,
+        /// The VM it is about.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        vm: Option<String>,
+    },
+    /// Something a person should know that is no verdict.
+    Note {
+        /// The text.
+        text: String,
+    },
+    /// A case ended.
+    CaseEnded {
+        /// The verdict.
+        verdict: Verdict,
+        /// Why: the failure's first line, the skip reason.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// The evidence: what was awaited, what was seen instead, the VMs' last moments. Many lines.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        evidence: Option<String>,
+        /// Where the failing step stands: `file:line:column`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        place: Option<String>,
+        /// Where the artifacts were kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        artifacts: Option<PathBuf>,
+        /// Seconds from its start to its end, set-up and tear-down included.
+        seconds: f64,
+    },
+    /// The last event of a run.
+    RunEnded {
+        /// Whether an interrupt ended it.
+        interrupted: bool,
+        /// Seconds the run took.
+        seconds: f64,
+    },
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepOutcome {
+    /// It did what it says.
+    Done,
+    /// It did not.
+    Failed,
+    /// Its `when` said no.
+    Skipped,
+}
+
+/// What became of a case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Everything the scenario says is so.
+    Pass,
+    /// The system under test did not do what the scenario says.
+    Fail,
+    /// The test could not be carried out.
+    Error,
+    /// A requirement is not met here, or the run was interrupted before it.
+    Skip,
+    /// It failed as its `known_issue` says.
+    Xfail,
+}
+
+impl Verdict {
+    /// Whether this verdict makes the run fail.
+    #[must_use]
+    pub const fn is_bad(self) -> bool {
+        matches!(self, Self::Fail | Self::Error)
+    }
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Error => "error",
+            Self::Skip => "skip",
+            Self::Xfail => "xfail",
+        })
+    }
+}
+
+/// Where events are emitted; cheap to clone. Emitting never blocks and never fails.
+#[derive(Debug, Clone)]
+pub struct Sink {
+    began: Instant,
+    case: Option<usize>,
+    sender: Option<mpsc::Sender<Event>>,
+}
+
+impl Sink {
+    /// A sink and the stream that comes out of it; the stream ends when the last clone of the sink is dropped.
+    #[must_use]
+    pub fn new() -> (Self, mpsc::Receiver<Event>) {
+        let (sender, receiver) = mpsc::channel();
+        (
+            Self {
+                began: Instant::now(),
+                case: None,
+                sender: Some(sender),
+            },
+            receiver,
+        )
+    }
+
+    /// A sink that nobody listens to.
+    #[must_use]
+    pub fn silent() -> Self {
+        Self {
+            began: Instant::now(),
+            case: None,
+            sender: None,
+        }
+    }
+
+    /// The same sink, for what belongs to one case.
+    #[must_use]
+    pub fn for_case(&self, number: usize) -> Self {
+        Self {
+            case: Some(number),
+            ..self.clone()
+        }
+    }
+
+    /// Emits what happened, now.
+    pub fn emit(&self, what: What) {
+        if let Some(sender) = &self.sender {
+            // A stream whose reader is gone has nobody to tell.
+            let _ = sender.send(Event {
+                at: self.elapsed().as_secs_f64(),
+                case: self.case,
+                what,
+            });
+        }
+    }
+
+    /// Time since the run began.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+}
+
+/// A report: something that is told of every event, in order.
+pub trait Subscriber {
+    /// Takes note of one event.
+    ///
+    /// # Errors
+    /// When the report cannot be written; the run goes on, and the error is told at its end.
+    fn take(&mut self, event: &Event) -> anyhow::Result<()>;
+
+    /// Completes the report when the stream has ended, also after an interrupt.
+    ///
+    /// # Errors
+    /// When the report cannot be written.
+    fn finish(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_reads_back_as_it_was_written() {
+        let (sink, stream) = Sink::new();
+        sink.for_case(3).emit(What::QmpEvent {
+            vm: "primary".into(),
+            message: serde_json::json!({"event": "STOP"}),
+        });
+        drop(sink);
+        let event = stream.recv().unwrap();
+        let line = serde_json::to_string(&event).unwrap();
+        assert_eq!(serde_json::from_str::<Event>(&line).unwrap(), event);
+        assert!(
+            line.contains(r#""case":3"#) && line.contains(r#""event":"qmp_event""#),
+            "{line}"
+        );
+    }
+}

@@ -1,0 +1,342 @@
+//! What a VM is made of, as a scenario says it.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::units::{OneOrMany, Size};
+
+/// A VM of the scenario.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VmSpec {
+    /// The QEMU to run: a name given by `--qemu NAME=PATH`, or a path. Default: `default`, which is
+    /// `--qemu PATH` where that was given, else `qemu-system-<arch>` on the `PATH`.
+    #[serde(default = "default_qemu")]
+    pub qemu: String,
+    /// The architecture, as in `qemu-system-<arch>`. Default: `x86_64`.
+    #[serde(default = "default_arch")]
+    pub arch: String,
+    /// The machine type, an alias or the full name with its version, and its properties as `-machine` takes them.
+    /// Default: the binary's own default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
+    /// The accelerators to try in order; the first that works is used. Default: `[kvm, tcg]`.
+    #[serde(default = "default_accel")]
+    pub accel: OneOrMany<Accel>,
+    /// The CPU model, as `-cpu` takes it. Default: `max`.
+    #[serde(default = "default_cpu")]
+    pub cpu: String,
+    /// The guest's RAM. Default: `128M`.
+    #[serde(default = "default_memory")]
+    pub memory: Size,
+    /// What runs in the VM. Default: `ticker`.
+    #[serde(default, deserialize_with = "guest")]
+    #[schemars(schema_with = "guest_schema")]
+    pub guest: Guest,
+    /// Absent: the VM starts at once. `defer`: it waits for `migrate`. Anything else: the URI for `-incoming`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incoming: Option<String>,
+    /// Whether it is spawned before the first step (the default) or by a `start` step.
+    #[serde(default = "yes")]
+    pub start: bool,
+    /// Whether to negotiate QMP's out-of-band execution. Default: where the binary offers it; `true` makes it an
+    /// error where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oob: Option<bool>,
+    /// Block devices, each as `BlockdevOptions` of QEMU's QAPI schema (`-blockdev`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blockdevs: Vec<Map<String, Value>>,
+    /// Character devices, each as the arguments of QMP's `chardev-add` (`-chardev`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chardevs: Vec<Map<String, Value>>,
+    /// Network backends, each as `Netdev` of QEMU's QAPI schema (`-netdev`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub netdevs: Vec<Map<String, Value>>,
+    /// Objects, each as `ObjectOptions` of QEMU's QAPI schema (`-object`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<Map<String, Value>>,
+    /// Devices, each as the arguments of QMP's `device_add` (`-device`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<Map<String, Value>>,
+    /// Settings for `-global`, such as `migration.x-events: on`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub globals: BTreeMap<String, Scalar>,
+    /// Raw arguments, last on the command line.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// Environment variables for the process.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, Scalar>,
+}
+
+/// A string, a number or a truth value where the text of it is what counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Scalar(pub String);
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::String(text) => Ok(Self(text)),
+            Value::Bool(on) => Ok(Self(if on { "on" } else { "off" }.to_owned())),
+            Value::Number(number) => Ok(Self(number.to_string())),
+            other => Err(de::Error::custom(format!(
+                "a single value was expected, not {other}"
+            ))),
+        }
+    }
+}
+
+impl JsonSchema for Scalar {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Scalar".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": ["string", "number", "boolean"]})
+    }
+}
+
+/// An accelerator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Accel {
+    /// The host's virtualisation, `/dev/kvm`.
+    Kvm,
+    /// Emulation; works everywhere.
+    Tcg,
+}
+
+impl Accel {
+    /// The name as `-accel` takes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        }
+    }
+}
+
+impl std::str::FromStr for Accel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "kvm" => Ok(Self::Kvm),
+            "tcg" => Ok(Self::Tcg),
+            other => Err(format!("`{other}` is no accelerator; `kvm` and `tcg` are")),
+        }
+    }
+}
+
+/// What runs in a VM.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Guest {
+    /// The built-in workload: dirties memory, prints a line per some passes, and checks itself.
+    Ticker(Ticker),
+    /// A Linux kernel.
+    Linux(Linux),
+    /// Nothing of ours: the scenario's own `args` and devices decide.
+    None,
+}
+
+impl Default for Guest {
+    fn default() -> Self {
+        Self::Ticker(Ticker::default())
+    }
+}
+
+/// The built-in workload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Ticker {
+    /// How much memory it writes to on each pass, in whole 4 KiB pages. Default: `4M`.
+    #[serde(default = "default_dirty")]
+    pub dirty: Size,
+    /// How it is booted. Default: `firmware`.
+    #[serde(default)]
+    pub boot: Boot,
+    /// How many passes go to one printed line (a tick). Default: so many that a line stands for some 65,536 page
+    /// writes, at least one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passes: Option<u32>,
+}
+
+impl Default for Ticker {
+    fn default() -> Self {
+        Self {
+            dirty: default_dirty(),
+            boot: Boot::default(),
+            passes: None,
+        }
+    }
+}
+
+/// How the ticker is booted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Boot {
+    /// As the machine's firmware (`-bios`): runs within milliseconds, without disk or SeaBIOS.
+    #[default]
+    Firmware,
+    /// From the boot sector of an IDE disk, through SeaBIOS.
+    Disk,
+}
+
+/// A Linux kernel with its initial RAM disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Linux {
+    /// The kernel image (`-kernel`).
+    pub kernel: String,
+    /// The initial RAM disk (`-initrd`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initrd: Option<String>,
+    /// The kernel's command line (`-append`). Default: `console=ttyS0`.
+    #[serde(default = "default_append")]
+    pub append: String,
+}
+
+fn default_qemu() -> String {
+    "default".to_owned()
+}
+
+fn default_arch() -> String {
+    "x86_64".to_owned()
+}
+
+fn default_accel() -> OneOrMany<Accel> {
+    OneOrMany(vec![Accel::Kvm, Accel::Tcg])
+}
+
+fn default_cpu() -> String {
+    "max".to_owned()
+}
+
+const fn default_memory() -> Size {
+    Size::mib(128)
+}
+
+const fn default_dirty() -> Size {
+    Size::mib(4)
+}
+
+fn default_append() -> String {
+    "console=ttyS0".to_owned()
+}
+
+const fn yes() -> bool {
+    true
+}
+
+fn guest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Guest, D::Error> {
+    struct GuestVisitor;
+    impl<'de> Visitor<'de> for GuestVisitor {
+        type Value = Guest;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("`ticker`, `none`, `{ticker: {…}}` or `{linux: {…}}`")
+        }
+
+        fn visit_str<E: de::Error>(self, name: &str) -> Result<Guest, E> {
+            match name {
+                "ticker" => Ok(Guest::default()),
+                "none" => Ok(Guest::None),
+                other => Err(E::custom(format!(
+                    "`{other}` is no guest; write `ticker`, `none`, `{{ticker: {{…}}}}` or `{{linux: {{…}}}}`"
+                ))),
+            }
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Guest, A::Error> {
+            let Some(kind) = map.next_key::<String>()? else {
+                return Err(de::Error::custom(
+                    "an empty map names no guest; write `ticker`, `linux` or `none`",
+                ));
+            };
+            let guest = match kind.as_str() {
+                "ticker" => Guest::Ticker(map.next_value()?),
+                "linux" => Guest::Linux(map.next_value()?),
+                other => return Err(de::Error::unknown_field(other, &["ticker", "linux"])),
+            };
+            match map.next_key::<String>()? {
+                None => Ok(guest),
+                Some(second) => Err(de::Error::custom(format!(
+                    "a VM has one guest, not `{kind}` and `{second}`"
+                ))),
+            }
+        }
+    }
+    deserializer.deserialize_any(GuestVisitor)
+}
+
+fn guest_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let ticker = generator.subschema_for::<Ticker>();
+    let linux = generator.subschema_for::<Linux>();
+    schemars::json_schema!({"anyOf": [
+        {"enum": ["ticker", "none"]},
+        {"type": "object", "properties": {"ticker": ticker, "linux": linux}, "additionalProperties": false,
+         "minProperties": 1, "maxProperties": 1},
+    ]})
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_empty_vm_is_a_ticker_with_the_documented_defaults() {
+        let vm: VmSpec = serde_json::from_value(json!({})).unwrap();
+        assert_eq!(
+            vm.guest,
+            Guest::Ticker(Ticker {
+                dirty: Size::mib(4),
+                boot: Boot::Firmware,
+                passes: None
+            })
+        );
+        assert_eq!(
+            (vm.memory, vm.cpu.as_str(), vm.start),
+            (Size::mib(128), "max", true)
+        );
+        assert_eq!(vm.accel.0, [Accel::Kvm, Accel::Tcg]);
+    }
+
+    #[test]
+    fn a_guest_is_a_word_or_one_map() {
+        let guest = |value| serde_json::from_value::<VmSpec>(json!({ "guest": value })).map(|vm| vm.guest);
+        assert_eq!(guest(json!("none")).unwrap(), Guest::None);
+        assert!(
+            matches!(guest(json!({"ticker": {"boot": "disk"}})).unwrap(), Guest::Ticker(t) if t.boot == Boot::Disk)
+        );
+        assert!(
+            guest(json!("tocker"))
+                .unwrap_err()
+                .to_string()
+                .contains("`tocker` is no guest")
+        );
+        assert!(
+            guest(json!({"ticker": {}, "linux": {"kernel": "k"}}))
+                .unwrap_err()
+                .to_string()
+                .contains("one guest")
+        );
+    }
+
+    #[test]
+    fn what_serialises_reads_back_the_same() {
+        let vm: VmSpec =
+            serde_json::from_value(json!({"guest": {"ticker": {"dirty": "8M"}}, "globals": {"a.b": true}}))
+                .unwrap();
+        let text = serde_json::to_value(&vm).unwrap();
+        assert_eq!(serde_json::from_value::<VmSpec>(text).unwrap(), vm);
+    }
+}

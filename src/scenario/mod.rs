@@ -1,0 +1,3 @@
+//! From text to cases. Starts nothing.
+
+pub mod model;

@@ -1,0 +1,222 @@
+//! What a scenario is once everything but `{{run.…}}` is resolved.
+
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::diagnostic::Location;
+use crate::qemu::spec::VmSpec;
+use crate::step::{Step, Wait};
+use crate::units::{OneOrMany, Span};
+
+/// How long a case may take where the scenario does not say so.
+pub const DEFAULT_CASE_TIMEOUT: Span = Span::from_secs(120);
+
+/// One case, ready to be run.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// Its name, unique in a run.
+    pub name: String,
+    /// The scenario file it comes from, as the user named it, and the place of its name.
+    pub at: Location,
+    /// What it shows.
+    pub description: Option<String>,
+    /// Words to select by.
+    pub tags: Vec<String>,
+    /// Everything templates may name but `run` and `case.dir`: the params and matrix axes at the top level, and `case`
+    /// and `env`. Deferred templates are rendered with it when their step runs.
+    pub context: Map<String, Value>,
+    /// The values of the params and the matrix cell, for the reports.
+    pub params: Map<String, Value>,
+    /// What must hold for it to be run.
+    pub requires: Requires,
+    /// Failures that are known.
+    pub known_issues: Vec<KnownIssue>,
+    /// The failure it must show, where it is a negative control.
+    pub must_fail: Option<MustFail>,
+    /// How long the whole case may take.
+    pub timeout: Duration,
+    /// Its VMs, in the order they were written.
+    pub vms: IndexMap<String, VmSpec>,
+    /// What it does.
+    pub steps: Vec<Block>,
+    /// What it does at the end whatever happened.
+    pub finally: Vec<Block>,
+}
+
+/// A piece of a case's steps.
+#[derive(Debug, Clone)]
+pub enum Block {
+    /// One step.
+    Step(Box<CaseStep>),
+    /// `repeat: {until: …}`: its steps are run again and again until the condition is met after one of the rounds.
+    RepeatUntil {
+        /// Where it stands.
+        at: Location,
+        /// When the loop ends; asked after each round.
+        until: Box<Wait>,
+        /// How long the loop may take.
+        timeout: Span,
+        /// What is repeated.
+        steps: Vec<Block>,
+    },
+}
+
+/// One step of a case, with its place and whatever of it is only known when it runs.
+#[derive(Debug, Clone)]
+pub struct CaseStep {
+    /// Where it stands.
+    pub at: Location,
+    /// The places of the `use`, `hook` and `repeat` through which it came here, innermost first.
+    pub via: Vec<Location>,
+    /// The step. Where `deferred`, it was checked with its `{{run.…}}` templates still in it as text.
+    pub step: Step,
+    /// A `when` that can only be decided when the step runs: a template.
+    pub when: Option<String>,
+    /// The whole step as a map, rendered but for its `{{run.…}}` templates.
+    pub raw: Value,
+    /// Whether `raw` still has such templates: it is then rendered and read again when the step runs.
+    pub deferred: bool,
+}
+
+/// What must hold for a case to be run; otherwise it is skipped, and the reason says what was found.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Requires {
+    /// A range of QEMU versions that every VM's binary must be in, such as `>=11.0`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qemu: Option<VersionRange>,
+    /// Migration capabilities (QAPI `MigrationCapability`) that every VM's binary must know.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
+    pub capabilities: Vec<String>,
+    /// QMP commands that every VM's binary must have.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
+    pub commands: Vec<String>,
+    /// Machine types that every VM's binary must have.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
+    pub machines: Vec<String>,
+    /// Devices that every VM's binary must have.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
+    pub devices: Vec<String>,
+    /// Object types that every VM's binary must have.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
+    pub objects: Vec<String>,
+    /// Block drivers that every VM's binary must have.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
+    pub block_drivers: Vec<String>,
+    /// What the host must offer.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
+    pub host: Vec<HostFeature>,
+}
+
+/// A feature of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HostFeature {
+    /// `/dev/kvm` can be opened for reading and writing.
+    Kvm,
+    /// `userfaultfd` can be opened by this user.
+    Userfaultfd,
+    /// Network interfaces can be made (`CAP_NET_ADMIN`).
+    NetAdmin,
+    /// The runner is root.
+    Root,
+}
+
+/// A range of versions, such as `>=11.0` or `>=7.2, <10`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionRange(pub semver::VersionReq);
+
+impl VersionRange {
+    /// Whether a version is in the range. Only numbers count: QEMU's `11.0.92` is a release candidate of 11.1.
+    #[must_use]
+    pub fn contains(&self, version: &semver::Version) -> bool {
+        self.0
+            .matches(&semver::Version::new(version.major, version.minor, version.patch))
+    }
+}
+
+impl std::str::FromStr for VersionRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|error| {
+            format!("`{text}` is no version range ({error}); write `>=11.0`, `<10` or `>=7.2, <10`")
+        })
+    }
+}
+
+impl std::fmt::Display for VersionRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Serialize for VersionRange {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for VersionRange {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct RangeVisitor;
+        impl serde::de::Visitor<'_> for RangeVisitor {
+            type Value = VersionRange;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a version range in quotes, such as `\">=11.0\"`")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<VersionRange, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(RangeVisitor)
+    }
+}
+
+impl JsonSchema for VersionRange {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "VersionRange".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "examples": [">=11.0", ">=7.2, <10"]})
+    }
+}
+
+/// A failure that is known: a case that fails as it says is reported as skipped (`xfail`) with the reason; a pass, or
+/// another failure, is a failure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KnownIssue {
+    /// Whether it applies to this case. Default: yes. (`""`, `false`, `0` and null mean no.)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<crate::qemu::spec::Scalar>,
+    /// Why, with a reference.
+    pub reason: String,
+    /// A regular expression that the failure's message or evidence must match.
+    #[serde(rename = "match")]
+    pub pattern: String,
+}
+
+/// A negative control: the case passes only if it fails with a message that matches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MustFail {
+    /// A regular expression that the failure's message or evidence must match.
+    #[serde(rename = "match")]
+    pub pattern: String,
+}
+
+fn list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    OneOrMany::deserialize(deserializer).map(|list| list.0)
+}

@@ -1,0 +1,50 @@
+//! `capabilities`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Complaints, Scene, listed};
+use crate::units::OneOrMany;
+
+/// Switches migration capabilities in one `migrate-set-capabilities` (QAPI `MigrationCapability`).
+///
+/// `events` is always on: it is set as soon as a VM is connected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Capabilities {
+    /// The VM or VMs.
+    pub vm: OneOrMany<String>,
+    /// The capabilities to switch on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on: Vec<String>,
+    /// The capabilities to switch off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub off: Vec<String>,
+}
+
+impl Capabilities {
+    pub(super) fn title(&self) -> String {
+        let mut words = Vec::new();
+        words.extend(self.on.iter().map(|name| format!("+{name}")));
+        words.extend(self.off.iter().map(|name| format!("-{name}")));
+        format!("capabilities {} on {}", words.join(" "), listed(&self.vm))
+    }
+
+    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
+        complaints.vms(scene, &["vm"], &self.vm);
+        if self.on.is_empty() && self.off.is_empty() {
+            complaints.add(
+                &[],
+                "no capability is named",
+                "write `on: [x-colo]`, `off: […]` or both",
+            );
+        }
+        for name in self.on.iter().filter(|name| self.off.contains(name)) {
+            complaints.add(
+                &["off"],
+                format!("`{name}` stands under `on` and under `off`"),
+                "keep one of them",
+            );
+        }
+    }
+}

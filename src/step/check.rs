@@ -1,0 +1,361 @@
+//! `check`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Complaints, Scene, brief, listed};
+use crate::qemu::spec::Guest;
+use crate::units::{OneOrMany, Span};
+
+/// Asserts one thing about now.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// The VM or VMs. Not for `metric` and `equal`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vm: Option<OneOrMany<String>>,
+    /// `consistent`: the built-in guest's memory pattern, read from outside in one go, shows one edge at most. The VM
+    /// is stopped for the read and continued if it ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryCheck>,
+    /// A QMP query whose reply must contain `is`, or must not contain `is_not`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    /// With `query`: its arguments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<Map<String, Value>>,
+    /// With `query`: what the reply must contain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is: Option<Value>,
+    /// With `query`: what the reply must not contain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_not: Option<Value>,
+    /// The name of a QMP event that must not come: not from the VM's cursor on, and not within `for`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_event: Option<String>,
+    /// With `no_event`: for how long to look. Default: `0s`, only what has come already.
+    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+    pub for_: Option<Span>,
+    /// The name of a metric that must lie below `below` and above `above`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<String>,
+    /// With `metric`: its upper bound, exclusive; a duration, or a number in the metric's unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub below: Option<Bound>,
+    /// With `metric`: its lower bound, exclusive; a duration, or a number in the metric's unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub above: Option<Bound>,
+    /// Two values or more that must be equal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub equal: Option<Vec<Value>>,
+    /// `kept`: the survivor of a failover did not step back behind the last completed checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<ProgressCheck>,
+    /// What QEMU wrote to its standard error must be nothing but lines that match `allow`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stderr: Option<StderrCheck>,
+}
+
+/// What `check: {memory: …}` asserts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MemoryCheck {
+    /// One edge at most, from a count to the count before it.
+    Consistent,
+}
+
+/// What `check: {progress: …}` asserts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProgressCheck {
+    /// Nothing done before the last completed checkpoint was undone.
+    Kept,
+}
+
+/// What `check: {stderr: …}` asserts.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StderrCheck {
+    /// The VM or VMs; may stand beside `stderr` as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vm: Option<OneOrMany<String>>,
+    /// Regular expressions; a line that matches one of them is allowed. Default: none.
+    #[serde(default)]
+    pub allow: Vec<String>,
+}
+
+/// A bound of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Bound {
+    /// A number in the metric's unit.
+    Number(f64),
+    /// A duration, for metrics whose unit is the second.
+    Span(Span),
+}
+
+/// What a `check` asserts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// See [`Check::memory`].
+    Memory,
+    /// See [`Check::query`].
+    Query,
+    /// See [`Check::no_event`].
+    NoEvent,
+    /// See [`Check::metric`].
+    Metric,
+    /// See [`Check::equal`].
+    Equal,
+    /// See [`Check::progress`].
+    Progress,
+    /// See [`Check::stderr`].
+    Stderr,
+}
+
+const KINDS: &str = "memory, query, no_event, metric, equal, progress or stderr";
+
+impl Check {
+    /// The one thing the step asserts.
+    ///
+    /// # Errors
+    /// The key at fault, what is wrong and what would be right.
+    pub fn kind(&self) -> Result<Kind, (&'static str, String, String)> {
+        let given: Vec<(&'static str, Kind)> = [
+            ("memory", Kind::Memory, self.memory.is_some()),
+            ("query", Kind::Query, self.query.is_some()),
+            ("no_event", Kind::NoEvent, self.no_event.is_some()),
+            ("metric", Kind::Metric, self.metric.is_some()),
+            ("equal", Kind::Equal, self.equal.is_some()),
+            ("progress", Kind::Progress, self.progress.is_some()),
+            ("stderr", Kind::Stderr, self.stderr.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(key, kind, is_given)| is_given.then_some((key, kind)))
+        .collect();
+        let (key, kind) = match given.as_slice() {
+            [] => {
+                return Err((
+                    "",
+                    "the check asserts nothing".to_owned(),
+                    format!("add one of {KINDS}"),
+                ));
+            }
+            [one] => *one,
+            [(first, _), (second, _), ..] => {
+                return Err((
+                    second,
+                    format!("a check asserts one thing, not `{first}` and `{second}`"),
+                    "write a `check` step for each".to_owned(),
+                ));
+            }
+        };
+        let belongs = [
+            ("arguments", self.arguments.is_some(), "query"),
+            ("is", self.is.is_some(), "query"),
+            ("is_not", self.is_not.is_some(), "query"),
+            ("for", self.for_.is_some(), "no_event"),
+            ("below", self.below.is_some(), "metric"),
+            ("above", self.above.is_some(), "metric"),
+        ];
+        for (other, is_given, owner) in belongs {
+            if is_given && owner != key {
+                return Err((
+                    other,
+                    format!("`{other}` does not go with `{key}`"),
+                    format!("it goes with `{owner}`"),
+                ));
+            }
+        }
+        match kind {
+            Kind::Metric | Kind::Equal if self.vm.is_some() => Err((
+                "vm",
+                format!("`vm` does not go with `{key}`"),
+                "leave it out".to_owned(),
+            )),
+            Kind::Metric if self.below.is_none() && self.above.is_none() => Err((
+                "metric",
+                "the metric has no bound".to_owned(),
+                "add `below`, `above` or both".to_owned(),
+            )),
+            Kind::Query if self.is.is_none() && self.is_not.is_none() => Err((
+                "query",
+                "`query` without `is`".to_owned(),
+                "add `is`, `is_not` or both".to_owned(),
+            )),
+            Kind::Equal if self.equal.as_ref().is_some_and(|values| values.len() < 2) => Err((
+                "equal",
+                "one value is always equal to itself".to_owned(),
+                "list two or more".to_owned(),
+            )),
+            Kind::Metric | Kind::Equal => Ok(kind),
+            _ if self.vms().is_empty() => Err((
+                "",
+                "the check names no VM".to_owned(),
+                "add `vm: NAME`".to_owned(),
+            )),
+            _ => Ok(kind),
+        }
+    }
+
+    /// The VMs it is about.
+    #[must_use]
+    pub fn vms(&self) -> &[String] {
+        let own = self.vm.as_ref();
+        own.or_else(|| self.stderr.as_ref().and_then(|stderr| stderr.vm.as_ref()))
+            .map_or(&[], |list| &list.0)
+    }
+
+    pub(super) fn title(&self) -> String {
+        let who = self.vms().join(", ");
+        let what = match self.kind() {
+            Err(_) => return format!("check {who}"),
+            Ok(Kind::Memory) => "memory consistent".to_owned(),
+            Ok(Kind::Progress) => "progress kept".to_owned(),
+            Ok(Kind::Stderr) => "stderr".to_owned(),
+            Ok(Kind::Query) => {
+                let command = self.query.as_deref().unwrap_or_default();
+                match (&self.is, &self.is_not) {
+                    (Some(is), _) => format!("{command} contains {}", brief(is)),
+                    (None, Some(is_not)) => format!("{command} does not contain {}", brief(is_not)),
+                    (None, None) => command.to_owned(),
+                }
+            }
+            Ok(Kind::NoEvent) => format!("no event {}", self.no_event.as_deref().unwrap_or_default()),
+            Ok(Kind::Metric) => format!("metric {}", self.metric.as_deref().unwrap_or_default()),
+            Ok(Kind::Equal) => {
+                format!(
+                    "equal {}",
+                    self.equal
+                        .iter()
+                        .flatten()
+                        .map(brief)
+                        .collect::<Vec<_>>()
+                        .join(" = ")
+                )
+            }
+        };
+        if who.is_empty() {
+            format!("check {what}")
+        } else {
+            format!("check {who}: {what}")
+        }
+    }
+
+    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
+        for vm in self.vms() {
+            complaints.vm(
+                scene,
+                if self.vm.is_some() {
+                    &["vm"]
+                } else {
+                    &["stderr", "vm"]
+                },
+                vm,
+            );
+        }
+        for expression in self.stderr.iter().flat_map(|stderr| &stderr.allow) {
+            complaints.regex(&["stderr", "allow"], expression);
+        }
+        match self.kind() {
+            Err((key, message, help)) => {
+                let path: &[&str] = if key.is_empty() { &[] } else { &[key] };
+                complaints.add(path, message, help);
+            }
+            Ok(kind @ (Kind::Memory | Kind::Progress)) => {
+                for vm in self.vms() {
+                    if scene
+                        .vms
+                        .get(vm)
+                        .is_some_and(|spec| !matches!(spec.guest, Guest::Ticker(_)))
+                    {
+                        let key = if kind == Kind::Memory {
+                            "memory"
+                        } else {
+                            "progress"
+                        };
+                        let message = format!(
+                            "VM `{vm}` does not run the built-in guest, so `{key}` knows nothing of it"
+                        );
+                        complaints.add(&[key], message, "give it `guest: ticker`");
+                    }
+                }
+            }
+            Ok(_) => {}
+        }
+        if self.vm.is_some() && self.stderr.as_ref().is_some_and(|stderr| stderr.vm.is_some()) {
+            let vms = listed(self.vm.as_ref().unwrap_or(&OneOrMany(vec![])));
+            complaints.add(
+                &["stderr", "vm"],
+                "`vm` is given twice",
+                format!("keep `vm: {vms}` beside `stderr`"),
+            );
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Bound {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::Number(number) => Ok(Self::Number(number.as_f64().unwrap_or(f64::NAN))),
+            Value::String(text) => text.parse().map(Self::Span).map_err(serde::de::Error::custom),
+            other => Err(serde::de::Error::custom(format!(
+                "{other} is no bound; write `500ms` or a number"
+            ))),
+        }
+    }
+}
+
+impl JsonSchema for Bound {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Bound".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": ["number", "string"]})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn kind(value: Value) -> Result<Kind, (&'static str, String, String)> {
+        serde_json::from_value::<Check>(value).unwrap().kind()
+    }
+
+    #[test]
+    fn a_check_asserts_exactly_one_thing() {
+        assert_eq!(kind(json!({"vm": "a", "memory": "consistent"})), Ok(Kind::Memory));
+        assert!(
+            kind(json!({"vm": "a"}))
+                .unwrap_err()
+                .1
+                .contains("asserts nothing")
+        );
+        assert!(
+            kind(json!({"vm": "a", "memory": "consistent", "progress": "kept"}))
+                .unwrap_err()
+                .1
+                .contains("one thing")
+        );
+    }
+
+    #[test]
+    fn a_check_that_could_not_fail_is_refused() {
+        assert!(kind(json!({"vm": "a", "query": "query-status"})).is_err());
+        assert!(kind(json!({"metric": "failover"})).is_err());
+        assert!(kind(json!({"equal": [1]})).is_err());
+        assert!(kind(json!({"memory": "consistent"})).is_err());
+    }
+
+    #[test]
+    fn the_vm_of_a_stderr_check_may_stand_inside() {
+        let check: Check = serde_json::from_value(json!({"stderr": {"vm": "a", "allow": ["x"]}})).unwrap();
+        assert_eq!(check.kind(), Ok(Kind::Stderr));
+        assert_eq!(check.vms(), ["a"]);
+    }
+}

@@ -1,0 +1,88 @@
+//! `exec`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Complaints, Scene};
+use crate::qemu::spec::Scalar;
+
+/// Runs a host process and waits for its end, unless it goes to the background. The result is
+/// `{stdout, stderr, exit}`.
+///
+/// It runs in the case's private directory, in a process group of its own, which is killed when the case ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Exec {
+    /// The program and its arguments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Vec<String>>,
+    /// A shell command, for `sh -c`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sh: Option<String>,
+    /// Lets it run beside the steps that follow, under this name; `wait: {process: NAME}` waits for its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub background: Option<String>,
+    /// Environment variables, beside those of the runner.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, Scalar>,
+    /// What it reads from its standard input. Default: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdin: Option<String>,
+    /// The exit status it must have. Default: 0. Not with `background`, where `wait` says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<u8>,
+}
+
+impl Exec {
+    /// The program and its arguments as they are run.
+    #[must_use]
+    pub fn argv(&self) -> Vec<String> {
+        match (&self.run, &self.sh) {
+            (Some(argv), _) => argv.clone(),
+            (None, Some(command)) => vec!["/bin/sh".to_owned(), "-c".to_owned(), command.clone()],
+            (None, None) => Vec::new(),
+        }
+    }
+
+    pub(super) fn title(&self) -> String {
+        let what = self
+            .sh
+            .clone()
+            .unwrap_or_else(|| self.run.iter().flatten().cloned().collect::<Vec<_>>().join(" "));
+        let what = super::brief(&serde_json::Value::String(what));
+        match &self.background {
+            Some(name) => format!("exec {name} in the background: {what}"),
+            None => format!("exec {what}"),
+        }
+    }
+
+    pub(super) fn check(&self, _: &Scene<'_>, complaints: &mut Complaints) {
+        match (&self.run, &self.sh) {
+            (None, None) => complaints.add(
+                &[],
+                "nothing to run",
+                "add `run: [program, argument…]` or `sh: \"…\"`",
+            ),
+            (Some(_), Some(_)) => {
+                complaints.add(&["sh"], "a step runs one program, not `run` and `sh`", "keep one")
+            }
+            (Some(argv), None) if argv.first().is_none_or(String::is_empty) => {
+                complaints.add(
+                    &["run"],
+                    "the program has no name",
+                    "write `run: [program, argument…]`",
+                );
+            }
+            _ => {}
+        }
+        if self.background.is_some() && self.exit.is_some() {
+            complaints.add(
+                &["exit"],
+                "a background process has not ended when the step has",
+                "say it where it is awaited: `wait: {process: NAME, exit: …}`",
+            );
+        }
+    }
+}

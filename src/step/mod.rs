@@ -1,0 +1,229 @@
+//! The actions of a scenario, one file each: the data of the step, what can be checked of it beforehand, how it runs.
+//!
+//! A new action is a new file and one line in the list below.
+
+mod capabilities;
+mod check;
+mod exec;
+mod failover;
+mod lifecycle;
+mod memory;
+mod migrate;
+mod parameters;
+mod qmp;
+mod set;
+mod signal;
+mod sleep;
+mod wait;
+
+use std::collections::BTreeSet;
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::qemu::spec::VmSpec;
+use crate::units::Span;
+
+pub use capabilities::Capabilities;
+pub use check::Check;
+pub use exec::Exec;
+pub use failover::{Failover, Yank};
+pub use lifecycle::{Quit, Start};
+pub use memory::Memory;
+pub use migrate::Migrate;
+pub use parameters::Parameters;
+pub use qmp::Qmp;
+pub use set::Set;
+pub use signal::{Signal, SignalName};
+pub use sleep::Sleep;
+pub use wait::{Condition, Exit, Wait};
+
+/// How long a step may take where it does not say so.
+pub const DEFAULT_TIMEOUT: Span = Span::from_secs(30);
+
+/// The keys that may stand beside a step's action.
+pub const MODIFIERS: &[&str] = &["name", "when", "timeout", "capture", "expect_error"];
+
+/// The keys of the actions that the expansion of a scenario resolves, so that they never run as such: a hook point,
+/// the steps of a template, a loop.
+pub const FLOW: &[&str] = &["hook", "use", "repeat"];
+
+macro_rules! actions {
+    ($($(#[$doc:meta])* $variant:ident($data:ty) = $key:literal,)*) => {
+        /// What a step does.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+        pub enum Action {
+            $($(#[$doc])* #[serde(rename = $key)] $variant($data),)*
+        }
+
+        /// The key of each action.
+        pub const ACTIONS: &[&str] = &[$($key),*];
+
+        impl Action {
+            /// The action's key in a scenario.
+            #[must_use]
+            pub const fn key(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $key,)* }
+            }
+
+            /// One line on what it does, for a person.
+            #[must_use]
+            pub fn title(&self) -> String {
+                match self { $(Self::$variant(data) => data.title(),)* }
+            }
+
+            /// What can be known to be wrong with it before anything is started.
+            pub fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
+                match self { $(Self::$variant(data) => data.check(scene, complaints),)* }
+            }
+        }
+    };
+}
+
+actions! {
+    /// Starts VMs that have `start: false`.
+    Start(Start) = "start",
+    /// Quits VMs and waits for their clean exit.
+    Quit(Quit) = "quit",
+    /// Sends a signal to a VM's process.
+    Signal(Signal) = "signal",
+    /// Runs a QMP command.
+    Qmp(Qmp) = "qmp",
+    /// Sets migration capabilities.
+    Capabilities(Capabilities) = "capabilities",
+    /// Sets migration parameters.
+    Parameters(Parameters) = "parameters",
+    /// Starts a migration.
+    Migrate(Migrate) = "migrate",
+    /// Waits for a condition.
+    Wait(Wait) = "wait",
+    /// Asserts something about now.
+    Check(Check) = "check",
+    /// Makes one side of a COLO pair take over.
+    Failover(Failover) = "failover",
+    /// Reads or writes guest RAM.
+    Memory(Memory) = "memory",
+    /// Runs a host process.
+    Exec(Exec) = "exec",
+    /// Sets captures.
+    Set(Set) = "set",
+    /// Waits for time to pass.
+    Sleep(Sleep) = "sleep",
+}
+
+/// One step as it runs: an action with its modifiers. (`when` is decided by the expansion, or when the step runs.)
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Step {
+    /// What a person calls it.
+    pub name: Option<String>,
+    /// How long it may take. Default: [`DEFAULT_TIMEOUT`].
+    pub timeout: Span,
+    /// The name its result gets in `run.captures`.
+    pub capture: Option<String>,
+    /// The step must fail, with a message that matches this regular expression.
+    pub expect_error: Option<String>,
+    /// What it does.
+    pub action: Action,
+}
+
+impl Step {
+    /// One line on what it does: its name, else its action in brief.
+    #[must_use]
+    pub fn title(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.action.title())
+    }
+}
+
+/// What an action has to do with: the names a step may refer to.
+#[derive(Debug)]
+pub struct Scene<'a> {
+    /// The case's VMs.
+    pub vms: &'a IndexMap<String, VmSpec>,
+    /// The names of background processes (`exec: {background: NAME}`) of the whole case.
+    pub processes: &'a BTreeSet<String>,
+}
+
+/// Something wrong with an action, at a path inside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complaint {
+    /// The keys and list positions that lead to it, from the action's value on; empty for the action as a whole.
+    pub path: Vec<String>,
+    /// What is wrong.
+    pub message: String,
+    /// What would be right.
+    pub help: Option<String>,
+}
+
+/// The complaints of a check, gathered.
+#[derive(Debug, Default)]
+pub struct Complaints(pub Vec<Complaint>);
+
+impl Complaints {
+    /// Adds a complaint about the value that the keys lead to.
+    pub fn add(&mut self, path: &[&str], message: impl Into<String>, help: impl Into<String>) {
+        let path = path.iter().map(|&key| key.to_owned()).collect();
+        let help = Some(help.into()).filter(|help: &String| !help.is_empty());
+        self.0.push(Complaint {
+            path,
+            message: message.into(),
+            help,
+        });
+    }
+
+    /// Complains where a VM of that name is not part of the case.
+    pub fn vm(&mut self, scene: &Scene<'_>, path: &[&str], vm: &str) {
+        if !scene.vms.contains_key(vm) {
+            self.add(
+                path,
+                format!("there is no VM `{vm}` in this case"),
+                known(vm, scene.vms.keys()),
+            );
+        }
+    }
+
+    /// Complains about each name in a list that is no VM of the case.
+    pub fn vms<'n>(&mut self, scene: &Scene<'_>, path: &[&str], vms: impl IntoIterator<Item = &'n String>) {
+        for vm in vms {
+            self.vm(scene, path, vm);
+        }
+    }
+
+    /// Complains where a regular expression cannot be read.
+    pub fn regex(&mut self, path: &[&str], expression: &str) {
+        if let Err(error) = regex::Regex::new(expression) {
+            self.add(
+                path,
+                format!("`{expression}` is no regular expression: {error}"),
+                "",
+            );
+        }
+    }
+}
+
+/// "did you mean", or the list of what there is.
+pub(crate) fn known<'n>(wrong: &str, names: impl IntoIterator<Item = &'n String>) -> String {
+    crate::diagnostic::suggest(wrong, names.into_iter().map(String::as_str))
+}
+
+/// A list of names for one line of text.
+pub(crate) fn listed<'n>(names: impl IntoIterator<Item = &'n String>) -> String {
+    names
+        .into_iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// A value in brief, for one line of text.
+pub(crate) fn brief(value: &serde_json::Value) -> String {
+    let text = match value {
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    if text.chars().count() <= 60 {
+        text
+    } else {
+        text.chars().take(57).chain("…".chars()).collect()
+    }
+}

@@ -1,0 +1,41 @@
+//! `parameters`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Complaints, Scene, brief, listed};
+use crate::units::OneOrMany;
+
+/// Sets migration parameters in one `migrate-set-parameters` (QAPI `MigrateSetParameters`, whose units apply), and
+/// reads them back: a parameter that did not take the value fails the step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Parameters {
+    /// The VM or VMs.
+    pub vm: OneOrMany<String>,
+    /// The parameters and their values.
+    pub set: Map<String, Value>,
+}
+
+impl Parameters {
+    pub(super) fn title(&self) -> String {
+        let set: Vec<_> = self
+            .set
+            .iter()
+            .map(|(name, value)| format!("{name}={}", brief(value)))
+            .collect();
+        format!("parameters {} on {}", set.join(" "), listed(&self.vm))
+    }
+
+    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
+        complaints.vms(scene, &["vm"], &self.vm);
+        if self.set.is_empty() {
+            complaints.add(
+                &["set"],
+                "no parameter is named",
+                "write `set: {x-checkpoint-delay: 300}`",
+            );
+        }
+    }
+}

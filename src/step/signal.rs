@@ -1,0 +1,55 @@
+//! `signal`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Complaints, Scene, listed};
+use crate::units::OneOrMany;
+
+/// Sends a signal to a VM's process. One that ends a process is taken as asked for: the VM's death is then no failure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Signal {
+    /// The VM or VMs.
+    pub vm: OneOrMany<String>,
+    /// The signal.
+    pub send: SignalName,
+}
+
+/// A signal by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum SignalName {
+    /// Ends the process at once.
+    Kill,
+    /// Freezes the process.
+    Stop,
+    /// Wakes a frozen process.
+    Cont,
+    /// Asks QEMU to end.
+    Term,
+    /// Asks QEMU to end.
+    Int,
+    /// Asks QEMU to end.
+    Hup,
+    /// Ends the process with a core dump where those are on.
+    Abrt,
+    /// As a crash would.
+    Segv,
+}
+
+impl std::fmt::Display for SignalName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&format!("{self:?}").to_uppercase())
+    }
+}
+
+impl Signal {
+    pub(super) fn title(&self) -> String {
+        format!("SIG{} to {}", self.send, listed(&self.vm))
+    }
+
+    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
+        complaints.vms(scene, &["vm"], &self.vm);
+    }
+}

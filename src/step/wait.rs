@@ -1,0 +1,451 @@
+//! `wait`.
+
+use schemars::JsonSchema;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::signal::SignalName;
+use super::{Complaints, Scene, brief, listed};
+use crate::qemu::spec::Guest;
+use crate::units::OneOrMany;
+
+/// Waits for one condition of a VM, or of several, all of which must get there.
+///
+/// Ends at once when the condition can no longer be met: a VM died, the guest panicked or found its memory wrong, the
+/// migration failed. The failure says what was awaited, for how long, and what was seen instead.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Wait {
+    /// The VM or VMs. Not for `process`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vm: Option<OneOrMany<String>>,
+    /// The name of a QMP event: the VM's next one from its cursor on. Each event wait moves the cursor past what it
+    /// matched, so nothing that happened between two steps is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
+    /// With `event`: how many of them. Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+    /// With `event`: what the event's data must contain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Value>,
+    /// With `event`: `true` looks only at what arrives after this step began (default `false`). With `serial`:
+    /// `false` looks from the last match on (default `true`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fresh: Option<bool>,
+    /// So many more COLO checkpoints were completed by this VM since the step began: it was stopped and has resumed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoints: Option<u64>,
+    /// A migration status, or a list (QAPI `MigrationStatus`): `query-migrate` has it. Another final status fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migration: Option<OneOrMany<String>>,
+    /// The run state, as `query-status` has it (QAPI `RunState`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<OneOrMany<String>>,
+    /// The built-in guest printed so many new ticks after the step began. What it printed before never counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticks: Option<u64>,
+    /// A regular expression that matches in the serial output after the step began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    /// A QMP query whose reply contains `until`. The step's result is the reply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    /// With `query`: its arguments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<Map<String, Value>>,
+    /// With `query`: what the reply must contain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Value>,
+    /// How the VM's process, or with `process` that process, ended: a status, `{signal: KILL}`, or `any`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<Exit>,
+    /// The name of a background process (`exec: {background: NAME}`) that has ended, with status 0 unless `exit` says
+    /// otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Exit {
+    /// In any way.
+    Any,
+    /// By this signal.
+    Signal(SignalName),
+    /// With this status.
+    #[serde(untagged)]
+    Status(i32),
+}
+
+/// What a `wait` waits for: the one condition of the step, with what belongs to it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Condition {
+    /// See [`Wait::event`].
+    Event {
+        /// The event's name.
+        name: String,
+        /// How many.
+        count: u64,
+        /// What its data must contain.
+        data: Option<Value>,
+        /// Only what arrives after the step began.
+        fresh: bool,
+    },
+    /// See [`Wait::checkpoints`].
+    Checkpoints(u64),
+    /// See [`Wait::migration`].
+    Migration(Vec<String>),
+    /// See [`Wait::status`].
+    Status(Vec<String>),
+    /// See [`Wait::ticks`].
+    Ticks(u64),
+    /// See [`Wait::serial`].
+    Serial {
+        /// The regular expression.
+        expression: String,
+        /// Only what arrives after the step began.
+        fresh: bool,
+    },
+    /// See [`Wait::query`].
+    Query {
+        /// The command.
+        command: String,
+        /// Its arguments.
+        arguments: Map<String, Value>,
+        /// What the reply must contain.
+        until: Value,
+    },
+    /// See [`Wait::exit`].
+    Exit(Exit),
+    /// See [`Wait::process`].
+    Process {
+        /// The background process.
+        name: String,
+        /// How it must have ended.
+        exit: Exit,
+    },
+}
+
+const CONDITIONS: &str = "event, checkpoints, migration, status, ticks, serial, query, exit or process";
+
+impl Wait {
+    /// The one condition of the step.
+    ///
+    /// # Errors
+    /// The key at fault, what is wrong and what would be right, where there is none, more than one, or a key that
+    /// belongs to another.
+    pub fn condition(&self) -> Result<Condition, (&'static str, String, String)> {
+        let given: Vec<&'static str> = [
+            ("event", self.event.is_some()),
+            ("checkpoints", self.checkpoints.is_some()),
+            ("migration", self.migration.is_some()),
+            ("status", self.status.is_some()),
+            ("ticks", self.ticks.is_some()),
+            ("serial", self.serial.is_some()),
+            ("query", self.query.is_some()),
+            ("process", self.process.is_some()),
+            ("exit", self.exit.is_some() && self.process.is_none()),
+        ]
+        .into_iter()
+        .filter_map(|(key, is_given)| is_given.then_some(key))
+        .collect();
+        let kind = match given.as_slice() {
+            [] => {
+                return Err((
+                    "",
+                    "the wait has no condition".to_owned(),
+                    format!("add one of {CONDITIONS}"),
+                ));
+            }
+            [one] => *one,
+            [first, second, ..] => {
+                return Err((
+                    second,
+                    format!("a wait has one condition, not `{first}` and `{second}`"),
+                    "write a `wait` step for each".to_owned(),
+                ));
+            }
+        };
+        let belongs = [
+            ("count", self.count.is_some(), &["event"][..]),
+            ("data", self.data.is_some(), &["event"]),
+            ("fresh", self.fresh.is_some(), &["event", "serial"]),
+            ("arguments", self.arguments.is_some(), &["query"]),
+            ("until", self.until.is_some(), &["query"]),
+        ];
+        for (key, is_given, owners) in belongs {
+            if is_given && !owners.contains(&kind) {
+                let owners = owners.join("` and `");
+                return Err((
+                    key,
+                    format!("`{key}` does not go with `{kind}`"),
+                    format!("it goes with `{owners}`"),
+                ));
+            }
+        }
+        match (kind, &self.vm) {
+            ("process", Some(_)) => {
+                return Err((
+                    "vm",
+                    "`vm` does not go with `process`".to_owned(),
+                    "leave it out".to_owned(),
+                ));
+            }
+            ("process", None) | (_, Some(_)) => {}
+            (_, None) => return Err(("", "the wait names no VM".to_owned(), "add `vm: NAME`".to_owned())),
+        }
+        let missing = || {
+            (
+                "query",
+                "`query` without `until`".to_owned(),
+                "say what the reply must contain".to_owned(),
+            )
+        };
+        Ok(match kind {
+            "event" => Condition::Event {
+                name: self.event.clone().unwrap_or_default(),
+                count: self.count.unwrap_or(1),
+                data: self.data.clone(),
+                fresh: self.fresh.unwrap_or(false),
+            },
+            "checkpoints" => Condition::Checkpoints(self.checkpoints.unwrap_or(1)),
+            "migration" => {
+                Condition::Migration(self.migration.clone().map(|list| list.0).unwrap_or_default())
+            }
+            "status" => Condition::Status(self.status.clone().map(|list| list.0).unwrap_or_default()),
+            "ticks" => Condition::Ticks(self.ticks.unwrap_or(1)),
+            "serial" => Condition::Serial {
+                expression: self.serial.clone().unwrap_or_default(),
+                fresh: self.fresh.unwrap_or(true),
+            },
+            "query" => Condition::Query {
+                command: self.query.clone().unwrap_or_default(),
+                arguments: self.arguments.clone().unwrap_or_default(),
+                until: self.until.clone().ok_or_else(missing)?,
+            },
+            "process" => Condition::Process {
+                name: self.process.clone().unwrap_or_default(),
+                exit: self.exit.unwrap_or(Exit::Status(0)),
+            },
+            _ => Condition::Exit(self.exit.unwrap_or(Exit::Any)),
+        })
+    }
+
+    pub(super) fn title(&self) -> String {
+        let who = self.vm.as_ref().map(listed).unwrap_or_default();
+        match self.condition() {
+            Ok(condition) => format!("wait {who}{}{condition}", if who.is_empty() { "" } else { ": " }),
+            Err(_) => format!("wait {who}"),
+        }
+    }
+
+    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
+        for vm in self.vm.iter().flatten() {
+            complaints.vm(scene, &["vm"], vm);
+        }
+        let condition = match self.condition() {
+            Ok(condition) => condition,
+            Err((key, message, help)) => {
+                let path: &[&str] = if key.is_empty() { &[] } else { &[key] };
+                return complaints.add(path, message, help);
+            }
+        };
+        match condition {
+            Condition::Ticks(_) => {
+                for vm in self.vm.iter().flatten() {
+                    if scene
+                        .vms
+                        .get(vm)
+                        .is_some_and(|spec| !matches!(spec.guest, Guest::Ticker(_)))
+                    {
+                        complaints.add(
+                            &["ticks"],
+                            format!("VM `{vm}` does not run the built-in guest, so it has no ticks"),
+                            "wait for its `serial` output, or give it `guest: ticker`",
+                        );
+                    }
+                }
+            }
+            Condition::Serial { expression, .. } => complaints.regex(&["serial"], &expression),
+            Condition::Process { name, .. } if !scene.processes.contains(&name) => {
+                let help = super::known(&name, scene.processes);
+                complaints.add(
+                    &["process"],
+                    format!("there is no background process `{name}`"),
+                    help,
+                );
+            }
+            _ => {}
+        }
+    }
+}
+
+impl std::fmt::Display for Condition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Event {
+                name,
+                count,
+                data,
+                fresh,
+            } => {
+                write!(f, "{}event {name}", if *fresh { "a fresh " } else { "" })?;
+                if *count != 1 {
+                    write!(f, " {count} times")?;
+                }
+                data.as_ref()
+                    .map_or(Ok(()), |data| write!(f, " with {}", brief(data)))
+            }
+            Self::Checkpoints(count) => write!(f, "{count} completed checkpoint{}", plural(*count)),
+            Self::Migration(states) => write!(f, "migration status {}", states.join(" or ")),
+            Self::Status(states) => write!(f, "run state {}", states.join(" or ")),
+            Self::Ticks(count) => write!(f, "{count} new tick{}", plural(*count)),
+            Self::Serial { expression, .. } => write!(f, "serial output matching /{expression}/"),
+            Self::Query { command, until, .. } => write!(f, "{command} to contain {}", brief(until)),
+            Self::Exit(exit) => write!(f, "exit ({exit})"),
+            Self::Process { name, exit } => write!(f, "process {name} to exit ({exit})"),
+        }
+    }
+}
+
+const fn plural(count: u64) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "status {status}"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+            Self::Any => f.write_str("any"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Exit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ExitVisitor;
+        impl<'de> Visitor<'de> for ExitVisitor {
+            type Value = Exit;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an exit status, `{signal: KILL}` or `any`")
+            }
+
+            fn visit_u64<E: de::Error>(self, status: u64) -> Result<Exit, E> {
+                match i32::try_from(status) {
+                    Ok(status @ 0..=255) => Ok(Exit::Status(status)),
+                    _ => Err(E::custom("an exit status is a number from 0 to 255")),
+                }
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Exit, E> {
+                match text {
+                    "any" => Ok(Exit::Any),
+                    other => Err(E::custom(format!(
+                        "`{other}` is no way to exit; write a status such as 0, `{{signal: KILL}}` or `any`"
+                    ))),
+                }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Exit, A::Error> {
+                let exit = match map.next_key::<String>()?.as_deref() {
+                    Some("signal") => Exit::Signal(map.next_value()?),
+                    Some(other) => return Err(de::Error::unknown_field(other, &["signal"])),
+                    None => return Err(de::Error::missing_field("signal")),
+                };
+                match map.next_key::<String>()? {
+                    None => Ok(exit),
+                    Some(other) => Err(de::Error::unknown_field(&other, &["signal"])),
+                }
+            }
+        }
+        deserializer.deserialize_any(ExitVisitor)
+    }
+}
+
+impl JsonSchema for Exit {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Exit".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let signal = generator.subschema_for::<SignalName>();
+        schemars::json_schema!({"anyOf": [
+            {"type": "integer", "minimum": 0, "maximum": 255},
+            {"const": "any"},
+            {"type": "object", "properties": {"signal": signal}, "required": ["signal"], "additionalProperties": false},
+        ]})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn wait(value: Value) -> Wait {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_wait_has_exactly_one_condition() {
+        let none = wait(json!({"vm": "a"})).condition().unwrap_err();
+        assert!(
+            none.1.contains("no condition") && none.2.contains("checkpoints"),
+            "{none:?}"
+        );
+        let two = wait(json!({"vm": "a", "ticks": 1, "event": "STOP"}))
+            .condition()
+            .unwrap_err();
+        assert!(two.1.contains("`event` and `ticks`"), "{two:?}");
+    }
+
+    #[test]
+    fn what_belongs_to_another_condition_is_refused() {
+        let (key, message, _) = wait(json!({"vm": "a", "ticks": 1, "count": 2}))
+            .condition()
+            .unwrap_err();
+        assert_eq!(
+            (key, message.as_str()),
+            ("count", "`count` does not go with `ticks`")
+        );
+        assert!(
+            wait(json!({"vm": "a", "query": "query-status"}))
+                .condition()
+                .unwrap_err()
+                .1
+                .contains("until")
+        );
+    }
+
+    #[test]
+    fn a_process_without_exit_must_end_well() {
+        let condition = wait(json!({"process": "load"})).condition().unwrap();
+        assert_eq!(
+            condition,
+            Condition::Process {
+                name: "load".into(),
+                exit: Exit::Status(0)
+            }
+        );
+    }
+
+    #[test]
+    fn an_exit_is_a_status_a_signal_or_any() {
+        let exit = |value| serde_json::from_value::<Exit>(value);
+        assert_eq!(exit(json!(0)).unwrap(), Exit::Status(0));
+        assert_eq!(
+            exit(json!({"signal": "KILL"})).unwrap(),
+            Exit::Signal(SignalName::Kill)
+        );
+        assert_eq!(exit(json!("any")).unwrap(), Exit::Any);
+        assert!(
+            exit(json!("some")).is_err() && exit(json!(300)).is_err() && exit(json!({"signal": 9})).is_err()
+        );
+    }
+}
