@@ -7,6 +7,7 @@
 
 pub mod diagnostic;
 pub mod event;
+pub mod guest;
 pub mod qemu;
 pub mod scenario;
 pub mod step;

@@ -1,3 +1,8 @@
 //! QEMU itself: what a VM is made of, its command line, its process, its monitor.
 
+pub mod argv;
+pub mod binary;
+pub mod process;
+pub mod qmp;
+pub mod qtest;
 pub mod spec;

@@ -1,0 +1,3 @@
+//! What runs inside a VM, as far as the runner knows it.
+
+pub mod ticker;

@@ -1,0 +1,284 @@
+//! From what a VM is made of to QEMU's command line.
+
+use std::os::fd::RawFd;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::spec::{Accel, Boot, Guest, VmSpec};
+
+/// What the command line needs beside the scenario's own words.
+#[derive(Debug, Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The binary.
+    pub binary: &'a Path,
+    /// The VM's name.
+    pub name: &'a str,
+    /// The accelerator that was chosen.
+    pub accel: Accel,
+    /// The guest's image file, where the guest is the ticker.
+    pub image: Option<&'a Path>,
+    /// The runner's ends of the channels.
+    pub channels: Channels<'a>,
+}
+
+/// How the monitor, the serial port and the qtest server are reached.
+#[derive(Debug, Clone, Copy)]
+pub enum Channels<'a> {
+    /// Through sockets that QEMU inherits: nothing in the file system, and connected from the start.
+    Inherited {
+        /// The monitor.
+        qmp: RawFd,
+        /// The serial port.
+        serial: RawFd,
+        /// The qtest server.
+        qtest: RawFd,
+    },
+    /// As a person would: the monitor as a socket in this directory, the serial port on the terminal.
+    Shell(&'a Path),
+}
+
+/// The command line of a VM, the program first.
+#[must_use]
+pub fn command_line(spec: &VmSpec, around: &Surroundings<'_>) -> Vec<String> {
+    let mut argv = vec![around.binary.display().to_string()];
+    let mut add = |option: &str, value: String| argv.extend([option.to_owned(), value]);
+    add("-name", format!("{},debug-threads=on", escape(around.name)));
+    if let Some(machine) = &spec.machine {
+        add("-machine", machine.clone());
+    }
+    add("-accel", around.accel.name().to_owned());
+    add("-cpu", spec.cpu.clone());
+    add("-m", format!("{}B", spec.memory.0));
+    match around.channels {
+        Channels::Inherited { qmp, serial, qtest } => {
+            add("-chardev", format!("socket,id=lockstep-qmp,fd={qmp}"));
+            add("-qmp", "chardev:lockstep-qmp".to_owned());
+            add("-chardev", format!("socket,id=lockstep-serial,fd={serial}"));
+            add("-serial", "chardev:lockstep-serial".to_owned());
+            add("-chardev", format!("socket,id=lockstep-qtest,fd={qtest}"));
+            let object =
+                r#"{"qom-type":"qtest","id":"lockstep-qtest","chardev":"lockstep-qtest","log":"none"}"#;
+            add("-object", object.to_owned());
+        }
+        Channels::Shell(directory) => {
+            let socket = directory.join(format!("{}.qmp", around.name));
+            add(
+                "-qmp",
+                format!(
+                    "unix:{},server=on,wait=off",
+                    escape(&socket.display().to_string())
+                ),
+            );
+            add("-serial", "stdio".to_owned());
+        }
+    }
+    argv.extend(["-nodefaults", "-no-user-config", "-display", "none"].map(str::to_owned));
+    guest(&mut argv, &spec.guest, around.image);
+    let mut add = |option: &str, value: String| argv.extend([option.to_owned(), value]);
+    for (name, value) in &spec.globals {
+        add("-global", format!("{name}={}", value.0));
+    }
+    let json = |map: &Map<String, Value>| Value::Object(map.clone()).to_string();
+    spec.objects
+        .iter()
+        .for_each(|object| add("-object", json(object)));
+    spec.chardevs
+        .iter()
+        .for_each(|chardev| add("-chardev", chardev_options(chardev)));
+    spec.blockdevs
+        .iter()
+        .for_each(|blockdev| add("-blockdev", json(blockdev)));
+    spec.netdevs
+        .iter()
+        .for_each(|netdev| add("-netdev", json(netdev)));
+    spec.devices
+        .iter()
+        .for_each(|device| add("-device", json(device)));
+    if let Some(incoming) = &spec.incoming {
+        add("-incoming", incoming.clone());
+    }
+    argv.extend(spec.args.iter().cloned());
+    argv
+}
+
+fn guest(argv: &mut Vec<String>, guest: &Guest, image: Option<&Path>) {
+    let mut add = |option: &str, value: String| argv.extend([option.to_owned(), value]);
+    match (guest, image) {
+        (Guest::Ticker(ticker), Some(image)) => {
+            let image = image.display().to_string();
+            match ticker.boot {
+                Boot::Firmware => add("-bios", image),
+                Boot::Disk => {
+                    let file = escape(&image);
+                    add(
+                        "-drive",
+                        format!("if=none,id=ticker,format=raw,snapshot=on,file={file}"),
+                    );
+                    add("-device", "ide-hd,drive=ticker,secs=1,cyls=1,heads=1".to_owned());
+                }
+            }
+        }
+        (Guest::Linux(linux), _) => {
+            add("-kernel", linux.kernel.clone());
+            if let Some(initrd) = &linux.initrd {
+                add("-initrd", initrd.clone());
+            }
+            add("-append", linux.append.clone());
+        }
+        (Guest::Ticker(_) | Guest::None, _) => {}
+    }
+}
+
+/// A comma in a value of QEMU's `key=value` syntax is doubled.
+fn escape(value: &str) -> String {
+    value.replace(',', ",,")
+}
+
+/// `-chardev` knows no JSON: QAPI's `chardev-add` arguments (`{id, backend: {type, data}}`) become its `key=value`
+/// form. Keys that differ between the two are translated.
+fn chardev_options(chardev: &Map<String, Value>) -> String {
+    let mut options = Vec::new();
+    let mut id = String::new();
+    for (key, value) in chardev {
+        match (key.as_str(), value) {
+            ("id", value) => id = format!("id={}", escape(&text(value))),
+            ("backend", Value::Object(backend)) => {
+                options.insert(0, text(backend.get("type").unwrap_or(&Value::Null)));
+                if let Some(Value::Object(data)) = backend.get("data") {
+                    flatten(data, &mut options);
+                }
+            }
+            ("backend", value) => options.insert(0, text(value)),
+            (key, value) => options.push(format!("{key}={}", escape(&text(value)))),
+        }
+    }
+    options.insert(1.min(options.len()), id);
+    options.join(",")
+}
+
+fn flatten(data: &Map<String, Value>, options: &mut Vec<String>) {
+    for (key, value) in data {
+        match (key.as_str(), value) {
+            // SocketAddressLegacy: {addr: {type, data: {…}}}; the type shows in the keys.
+            ("addr" | "remote" | "local", Value::Object(address)) => match address.get("data") {
+                Some(Value::Object(inner)) => flatten(inner, options),
+                _ => flatten(address, options),
+            },
+            ("type", _) => {}
+            ("str", value) => options.push(format!("fd={}", escape(&text(value)))),
+            ("out", value) => options.push(format!("path={}", escape(&text(value)))),
+            ("in", value) => options.push(format!("input-path={}", escape(&text(value)))),
+            (key, value) => options.push(format!("{key}={}", escape(&text(value)))),
+        }
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Bool(true) => "on".to_owned(),
+        Value::Bool(false) => "off".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// The words as they can be pasted into a shell, one option a line.
+#[must_use]
+pub fn for_shell(argv: &[String]) -> String {
+    let mut text = String::new();
+    for (number, word) in argv.iter().enumerate() {
+        if number > 0 {
+            text.push_str(if word.starts_with('-') { " \\\n    " } else { " " });
+        }
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./=:,+@%".contains(&byte);
+        if !word.is_empty() && word.bytes().all(plain) {
+            text.push_str(word);
+        } else {
+            text.push_str(&format!("'{}'", word.replace('\'', r"'\''")));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn line(spec: Value) -> String {
+        let spec: VmSpec = serde_json::from_value(spec).unwrap();
+        let around = Surroundings {
+            binary: Path::new("/usr/bin/qemu-system-x86_64"),
+            name: "primary",
+            accel: Accel::Tcg,
+            image: Some(Path::new("/tmp/a,b/ticker.bin")),
+            channels: Channels::Inherited {
+                qmp: 11,
+                serial: 12,
+                qtest: 13,
+            },
+        };
+        command_line(&spec, &around).join(" ")
+    }
+
+    #[test]
+    fn the_default_vm_boots_the_ticker_as_firmware() {
+        let line = line(json!({"machine": "q35", "memory": "150M", "incoming": "defer"}));
+        for part in [
+            "-machine q35 -accel tcg -cpu max -m 157286400B",
+            "-chardev socket,id=lockstep-qmp,fd=11 -qmp chardev:lockstep-qmp",
+            "-bios /tmp/a,b/ticker.bin",
+            "-incoming defer",
+        ] {
+            assert!(line.contains(part), "{part} is missing in {line}");
+        }
+    }
+
+    #[test]
+    fn the_boot_sector_stands_on_a_disk_that_stays_as_it_is() {
+        let line = line(json!({"guest": {"ticker": {"boot": "disk"}}}));
+        assert!(
+            line.contains("snapshot=on,file=/tmp/a,,b/ticker.bin -device ide-hd,drive=ticker"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn a_chardev_takes_the_form_of_qapi() {
+        let chardev = json!({"id": "mirror0", "backend": {"type": "socket", "data": {
+            "addr": {"type": "unix", "data": {"path": "/tmp/m"}}, "server": true, "wait": false}}});
+        let line = line(json!({"guest": "none", "chardevs": [chardev]}));
+        assert!(
+            line.ends_with("-chardev socket,id=mirror0,path=/tmp/m,server=on,wait=off"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn raw_arguments_come_last_and_objects_are_handed_over_as_json() {
+        let line = line(json!({"guest": "none", "args": ["-S"], "devices": [{"driver": "virtio-rng-pci"}]}));
+        assert!(
+            line.ends_with(r#"-device {"driver":"virtio-rng-pci"} -S"#),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn a_pasted_command_line_keeps_its_words() {
+        let argv = ["qemu", "-name", "it's", "-device", r#"{"driver":"x"}"#, ""].map(str::to_owned);
+        let text = for_shell(&argv);
+        let output = std::process::Command::new("sh")
+            .args([
+                "-c",
+                &format!("printf '%s|' {}", text.trim_start_matches("qemu ")),
+            ])
+            .output()
+            .unwrap();
+        assert_eq!(
+            String::from_utf8(output.stdout).unwrap(),
+            r#"-name|it's|-device|{"driver":"x"}||"#
+        );
+    }
+}

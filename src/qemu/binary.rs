@@ -1,0 +1,351 @@
+//! What a QEMU binary can do, asked of the binary itself over QMP.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use semver::Version;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use thiserror::Error;
+use tokio::net::UnixStream;
+use tokio::time::Instant;
+
+use super::process::{Launch, Process, wait_at_most};
+use super::qmp::{Qmp, QmpError};
+use super::spec::Accel;
+
+/// How long a binary may take to say what it can.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A QEMU binary and what it can do.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Binary {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its version (QMP `query-version`).
+    pub version: Version,
+    /// The packager's own words on the version.
+    pub package: String,
+    /// The architecture it emulates (QMP `query-target`).
+    pub arch: String,
+    /// The accelerators built into it.
+    pub accelerators: BTreeSet<String>,
+    /// Whether KVM is built into it and `/dev/kvm` can be opened here.
+    pub kvm_works: bool,
+    /// Its machine types, aliases included (QMP `query-machines`).
+    pub machines: BTreeSet<String>,
+    /// The machine type it takes where none is named.
+    pub default_machine: Option<String>,
+    /// The migration capabilities it knows (QMP `query-migrate-capabilities`).
+    pub capabilities: BTreeSet<String>,
+    /// The migration parameters it knows (QMP `query-migrate-parameters`).
+    pub parameters: BTreeSet<String>,
+    /// Its QMP commands (QMP `query-commands`).
+    pub commands: BTreeSet<String>,
+    /// Its device models (QMP `qom-list-types`, `implements: device`).
+    pub devices: BTreeSet<String>,
+    /// Its user-creatable objects (QMP `qom-list-types`, `implements: user-creatable`).
+    pub objects: BTreeSet<String>,
+    /// Its block drivers (the variants of `blockdev-add` in `query-qmp-schema`).
+    pub block_drivers: BTreeSet<String>,
+    /// Whether its monitor can run commands out of band.
+    pub oob: bool,
+}
+
+impl Binary {
+    /// Whether VMs can be protected by COLO: QEMU was built with block replication, which it takes for COLO too.
+    #[must_use]
+    pub fn has_colo(&self) -> bool {
+        self.capabilities.contains("x-colo") && self.commands.contains("x-colo-lost-heartbeat")
+    }
+
+    /// Whether network output can be compared (`colo-compare`).
+    #[must_use]
+    pub fn has_colo_compare(&self) -> bool {
+        self.objects.contains("colo-compare")
+    }
+
+    /// The first of these accelerators that works with this binary on this host.
+    #[must_use]
+    pub fn choose(&self, wanted: &[Accel]) -> Option<Accel> {
+        wanted.iter().copied().find(|accel| match accel {
+            Accel::Kvm => self.kvm_works,
+            Accel::Tcg => self.accelerators.contains("tcg"),
+        })
+    }
+}
+
+/// Why a binary could not be asked.
+#[derive(Debug, Error)]
+pub enum ProbeError {
+    /// There is no such program.
+    #[error("there is no QEMU at `{}`: {source}", path.display())]
+    Missing {
+        /// The path or name.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The program is not QEMU, or died.
+    #[error("`{}` does not answer as QEMU does: {why}", path.display())]
+    NotQemu {
+        /// The path.
+        path: PathBuf,
+        /// What it did instead, with what it wrote to its standard error.
+        why: String,
+    },
+}
+
+/// Finds a program as a shell would: a path with a `/` as it stands, else by the `PATH`.
+///
+/// # Errors
+/// When there is none that can be executed.
+pub fn find(name: &str) -> Result<PathBuf, ProbeError> {
+    let missing = |path: PathBuf, kind: std::io::ErrorKind, why: &str| ProbeError::Missing {
+        path,
+        source: std::io::Error::new(kind, why.to_owned()),
+    };
+    let usable =
+        |path: &Path| path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
+    if name.contains('/') {
+        let path = PathBuf::from(name);
+        if usable(&path) {
+            return std::path::absolute(&path).map_err(|source| ProbeError::Missing { path, source });
+        }
+        let why = match std::fs::metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => "it is a directory".to_owned(),
+            Ok(_) => "it is not executable".to_owned(),
+            Err(error) => return Err(ProbeError::Missing { path, source: error }),
+        };
+        return Err(missing(path, std::io::ErrorKind::PermissionDenied, &why));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(name))
+        .find(|path| usable(path))
+        .ok_or_else(|| {
+            missing(
+                PathBuf::from(name),
+                std::io::ErrorKind::NotFound,
+                "it is not on the PATH",
+            )
+        })
+}
+
+/// Starts a binary without a machine and asks it what it can do.
+///
+/// # Errors
+/// When it cannot be started, is no QEMU, or does not answer in time.
+pub async fn probe(path: &Path) -> Result<Binary, ProbeError> {
+    let broken = |why: String| ProbeError::NotQemu {
+        path: path.to_owned(),
+        why,
+    };
+    let missing = |source| ProbeError::Missing {
+        path: path.to_owned(),
+        source,
+    };
+    let deadline = Instant::now() + PATIENCE;
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(missing)?;
+    ours.set_nonblocking(true).map_err(missing)?;
+    let theirs = OwnedFd::from(theirs);
+    let mut stderr = tempfile::tempfile().map_err(missing)?;
+    let channel = format!("socket,id=qmp,fd={}", theirs.as_raw_fd());
+    let program = path.display().to_string();
+    let options = [
+        "-machine",
+        "none",
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-chardev",
+        &channel,
+    ];
+    let argv = [program.as_str()]
+        .into_iter()
+        .chain(options)
+        .chain(["-qmp", "chardev:qmp"]);
+    let launch = Launch {
+        argv: argv.map(str::to_owned).collect(),
+        env: Default::default(),
+        directory: PathBuf::from("/"),
+        inherit: vec![theirs],
+        stdin: None,
+        stdout: stderr.try_clone().map_err(missing)?,
+        stderr: stderr.try_clone().map_err(missing)?,
+    };
+    let process = Process::spawn(launch).map_err(missing)?;
+    let ours = UnixStream::from_std(ours).map_err(missing)?;
+    let answer = tokio::select! {
+        answer = ask(path, ours, deadline) => answer,
+        ended = process.wait() => Err(format!("it ended with {ended}")),
+    };
+    match answer {
+        Ok(binary) => Ok(binary),
+        Err(mut why) => {
+            // A closed monitor is the smaller part of the story where the process has ended as well.
+            if let Some(ended) = wait_at_most(&process, Duration::from_secs(2)).await {
+                why = format!("it ended with {ended}");
+            }
+            let mut said = String::new();
+            let _ = stderr
+                .seek(SeekFrom::Start(0))
+                .and_then(|_| stderr.take(4096).read_to_string(&mut said));
+            if !said.trim().is_empty() {
+                why = format!("{why}, saying: {}", said.trim());
+            }
+            Err(broken(why))
+        }
+    }
+}
+
+async fn ask(path: &Path, stream: UnixStream, deadline: Instant) -> Result<Binary, String> {
+    let words = |error: QmpError| error.to_string();
+    let qmp = Qmp::connect(stream, None, deadline, |_| ())
+        .await
+        .map_err(words)?;
+    let query = async |command: &str, arguments: Map<String, Value>| {
+        qmp.execute(command, arguments, false, deadline)
+            .await
+            .map_err(words)
+    };
+    let plain = async |command: &str| query(command, Map::new()).await;
+    let types = async |kind: &str| {
+        let arguments = [
+            ("implements", Value::from(kind)),
+            ("abstract", Value::from(false)),
+        ];
+        query(
+            "qom-list-types",
+            arguments
+                .map(|(key, value)| (key.to_owned(), value))
+                .into_iter()
+                .collect(),
+        )
+        .await
+    };
+    let version = &qmp.version["qemu"];
+    let part = |name: &str| version[name].as_u64().unwrap_or(0);
+    let machines = plain("query-machines").await?;
+    let default_machine = list(&machines)
+        .find(|machine| machine["is-default"] == true)
+        .and_then(|machine| machine["name"].as_str());
+    let accelerators: BTreeSet<String> = names(&types("accel").await?, "name")
+        .into_iter()
+        .filter_map(|name| name.strip_suffix("-accel").map(str::to_owned))
+        .collect();
+    Ok(Binary {
+        path: path.to_owned(),
+        version: Version::new(part("major"), part("minor"), part("micro")),
+        package: qmp.version["package"].as_str().unwrap_or_default().to_owned(),
+        arch: plain("query-target").await?["arch"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
+        kvm_works: accelerators.contains("kvm") && kvm_is_usable(),
+        accelerators,
+        default_machine: default_machine.map(str::to_owned),
+        machines: names(&machines, "name")
+            .into_iter()
+            .chain(names(&machines, "alias"))
+            .collect(),
+        capabilities: names(&plain("query-migrate-capabilities").await?, "capability"),
+        parameters: match plain("query-migrate-parameters").await? {
+            Value::Object(map) => map.into_iter().map(|(name, _)| name).collect(),
+            _ => BTreeSet::new(),
+        },
+        commands: names(&plain("query-commands").await?, "name"),
+        devices: names(&types("device").await?, "name"),
+        objects: names(&types("user-creatable").await?, "name"),
+        block_drivers: block_drivers(&plain("query-qmp-schema").await?),
+        oob: qmp.oob,
+    })
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn names(value: &Value, key: &str) -> BTreeSet<String> {
+    list(value)
+        .filter_map(|entry| entry[key].as_str())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The schema's type names are numbers: the drivers are found by way of `blockdev-add`'s argument.
+fn block_drivers(schema: &Value) -> BTreeSet<String> {
+    let entry = |name: &str| list(schema).find(|entry| entry["name"] == name);
+    let argument = entry("blockdev-add")
+        .and_then(|command| command["arg-type"].as_str())
+        .and_then(entry);
+    argument
+        .map(|argument| names(&argument["variants"], "case"))
+        .unwrap_or_default()
+}
+
+/// Whether `/dev/kvm` can be opened for reading and writing.
+#[must_use]
+pub fn kvm_is_usable() -> bool {
+    std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm")
+        .is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn block_drivers_are_the_variants_of_blockdev_add() {
+        let schema = json!([
+            {"name": "blockdev-add", "meta-type": "command", "arg-type": "48"},
+            {"name": "48", "meta-type": "object", "variants": [{"case": "raw", "type": "1"}, {"case": "quorum", "type": "2"}]},
+        ]);
+        assert_eq!(
+            block_drivers(&schema),
+            ["quorum", "raw"].map(str::to_owned).into()
+        );
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_not_qemu_is_named_with_what_it_did() {
+        let error = probe(Path::new("/bin/true")).await.unwrap_err().to_string();
+        assert!(
+            error.contains("`/bin/true` does not answer as QEMU does: it ended with exit status 0"),
+            "{error}"
+        );
+        let error = probe(Path::new("/bin/cat")).await.unwrap_err().to_string();
+        assert!(
+            error.contains("exit status 1, saying: ") && error.contains("cat"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_path_that_is_no_program_says_why() {
+        assert!(
+            find("/no/such/qemu")
+                .unwrap_err()
+                .to_string()
+                .contains("No such file")
+        );
+        assert!(
+            find("/etc/passwd")
+                .unwrap_err()
+                .to_string()
+                .contains("not executable")
+        );
+        assert!(find("/tmp").unwrap_err().to_string().contains("directory"));
+        assert!(find("no-such-qemu").unwrap_err().to_string().contains("PATH"));
+        assert_eq!(find("sh").unwrap().file_name().unwrap(), "sh");
+    }
+}

@@ -1,0 +1,332 @@
+//! A child process that never outlives us.
+//!
+//! Each child gets a process group of its own, so that a Ctrl-C at the terminal reaches only the runner, and the
+//! kernel kills it when the runner dies (`PR_SET_PDEATHSIG`). That signal follows the *thread* that spawned, so all
+//! children are spawned by one thread that lives as long as the process.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+
+/// What to start.
+#[derive(Debug)]
+pub struct Launch {
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+    /// Environment variables beside the runner's own.
+    pub env: BTreeMap<String, String>,
+    /// The working directory.
+    pub directory: PathBuf,
+    /// Descriptors the child inherits under the same numbers.
+    pub inherit: Vec<OwnedFd>,
+    /// Standard input; absent: empty.
+    pub stdin: Option<File>,
+    /// Standard output.
+    pub stdout: File,
+    /// Standard error.
+    pub stderr: File,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// With this exit status.
+    Status(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "exit status {status}"),
+            Self::Signal(signal) => match signal_name(*signal) {
+                Some(name) => write!(f, "signal {name}"),
+                None => write!(f, "signal {signal}"),
+            },
+        }
+    }
+}
+
+fn signal_name(number: i32) -> Option<&'static str> {
+    let names = [
+        (Signal::HUP, "HUP"),
+        (Signal::INT, "INT"),
+        (Signal::ILL, "ILL"),
+        (Signal::TRAP, "TRAP"),
+        (Signal::ABORT, "ABRT"),
+        (Signal::BUS, "BUS"),
+        (Signal::FPE, "FPE"),
+        (Signal::KILL, "KILL"),
+        (Signal::SEGV, "SEGV"),
+        (Signal::PIPE, "PIPE"),
+        (Signal::TERM, "TERM"),
+    ];
+    names
+        .into_iter()
+        .find(|(signal, _)| signal.as_raw() == number)
+        .map(|(_, name)| name)
+}
+
+/// A running or ended child. Dropping it kills its whole process group and waits until it is gone.
+#[derive(Debug)]
+pub struct Process {
+    pid: Pid,
+    pidfd: Arc<OwnedFd>,
+    reaped: Arc<Mutex<Option<Ended>>>,
+    ended: watch::Receiver<Option<Ended>>,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Runs a job on the one thread that spawns children.
+fn on_spawner<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> T {
+    static SPAWNER: OnceLock<Mutex<mpsc::Sender<Job>>> = OnceLock::new();
+    let spawner = SPAWNER.get_or_init(|| {
+        let (sender, jobs) = mpsc::channel::<Job>();
+        std::thread::Builder::new()
+            .name("spawner".to_owned())
+            .spawn(move || jobs.into_iter().for_each(|job| job()))
+            .expect("a thread can be started");
+        Mutex::new(sender)
+    });
+    let (answer, result) = mpsc::sync_channel(1);
+    let job: Job = Box::new(move || drop(answer.send(job())));
+    spawner
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .send(job)
+        .expect("the spawner lives for ever");
+    result.recv().expect("the spawner answers")
+}
+
+impl Process {
+    /// Starts a process. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn spawn(launch: Launch) -> io::Result<Self> {
+        let (pid, pidfd) = on_spawner(move || spawn_here(launch))?;
+        let pidfd = Arc::new(pidfd);
+        let reaped = Arc::new(Mutex::new(None));
+        let (sender, ended) = watch::channel(None);
+        // SAFETY: the descriptor stays open and the same as long as the `Arc` that is handed over.
+        let waiter = unsafe { AsyncFd::register_with_interest(Arc::clone(&pidfd), Interest::READABLE) }
+            .map_err(io::Error::from)?;
+        let reaper = Arc::clone(&reaped);
+        tokio::spawn(async move {
+            // A pidfd becomes readable when its process has ended.
+            if waiter.readable().await.is_ok() {
+                sender.send_replace(reap(waiter.get_ref(), &reaper));
+            }
+        });
+        Ok(Self {
+            pid,
+            pidfd,
+            reaped,
+            ended,
+        })
+    }
+
+    /// The process's number.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// How it ended, where it has.
+    #[must_use]
+    pub fn ended(&self) -> Option<Ended> {
+        reap(&self.pidfd, &self.reaped)
+    }
+
+    /// Tells when it has ended, to someone who does not hold the process.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Option<Ended>> {
+        self.ended.clone()
+    }
+
+    /// Waits until it has ended.
+    pub async fn wait(&self) -> Ended {
+        let mut ended = self.ended.clone();
+        loop {
+            if let Some(how) = self.ended() {
+                return how;
+            }
+            if ended.changed().await.is_err() {
+                return self.ended().unwrap_or(Ended::Signal(Signal::KILL.as_raw()));
+            }
+        }
+    }
+
+    /// Sends it a signal; one to a process that has ended is no error.
+    pub fn signal(&self, signal: Signal) {
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, signal);
+    }
+
+    /// Kills it and everything in its process group.
+    pub fn kill(&self) {
+        // The group first: its number stays taken as long as its leader has not been waited for.
+        if self.ended().is_none() {
+            let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
+        }
+        self.signal(Signal::KILL);
+    }
+
+    /// Kills whatever is left of its process group after the process itself has ended.
+    pub fn kill_group(&self) {
+        let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.ended().is_some() {
+            return;
+        }
+        self.kill();
+        // SIGKILL is not to be refused; the bound is for a process that hangs inside the kernel.
+        let fds = &mut [PollFd::new(&*self.pidfd, PollFlags::IN)];
+        let _ = poll(
+            fds,
+            Some(&Timespec {
+                tv_sec: 10,
+                tv_nsec: 0,
+            }),
+        );
+        let _ = self.ended();
+    }
+}
+
+fn spawn_here(launch: Launch) -> io::Result<(Pid, OwnedFd)> {
+    let Launch {
+        argv,
+        env,
+        directory,
+        inherit,
+        stdin,
+        stdout,
+        stderr,
+    } = launch;
+    let (program, arguments) = argv
+        .split_first()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no program"))?;
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .envs(env)
+        .current_dir(directory)
+        .process_group(0);
+    command
+        .stdin(stdin.map_or_else(Stdio::null, Stdio::from))
+        .stdout(stdout)
+        .stderr(stderr);
+    let runner = rustix::process::getpid();
+    let numbers: Vec<i32> = inherit.iter().map(AsRawFd::as_raw_fd).collect();
+    let prepare = move || {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        if rustix::process::getppid() != Some(runner) {
+            // The runner died before the line above: nobody would send the signal any more.
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        for number in &numbers {
+            // SAFETY: the descriptors are open: `inherit` is dropped only after the spawn.
+            let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(*number) };
+            rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure makes system calls only: it allocates nothing and takes no lock.
+    unsafe { command.pre_exec(prepare) };
+    let child = command.spawn()?;
+    drop(inherit);
+    let pid = Pid::from_child(&child);
+    match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(pidfd) => Ok((pid, pidfd)),
+        Err(error) => {
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+            let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+            Err(error.into())
+        }
+    }
+}
+
+fn reap(pidfd: &OwnedFd, reaped: &Mutex<Option<Ended>>) -> Option<Ended> {
+    use std::os::fd::AsFd;
+    let mut reaped = reaped.lock().unwrap_or_else(PoisonError::into_inner);
+    if reaped.is_none() {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        if let Ok(Some(status)) = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options) {
+            *reaped = match (status.exit_status(), status.terminating_signal()) {
+                (Some(status), _) => Some(Ended::Status(status)),
+                (None, Some(signal)) => Some(Ended::Signal(signal)),
+                (None, None) => None,
+            };
+        }
+    }
+    *reaped
+}
+
+/// Waits until the process has ended, but no longer than `patience`.
+pub async fn wait_at_most(process: &Process, patience: Duration) -> Option<Ended> {
+    tokio::time::timeout(patience, process.wait()).await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn launch(argv: &[&str]) -> Launch {
+        Launch {
+            argv: argv.iter().map(|&word| word.to_owned()).collect(),
+            env: BTreeMap::new(),
+            directory: PathBuf::from("/"),
+            inherit: vec![],
+            stdin: None,
+            stdout: tempfile::tempfile().unwrap(),
+            stderr: tempfile::tempfile().unwrap(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_process_tells_how_it_ended() {
+        let process = Process::spawn(launch(&["/bin/sh", "-c", "exit 3"])).unwrap();
+        assert_eq!(process.wait().await, Ended::Status(3));
+        let process = Process::spawn(launch(&["/bin/sh", "-c", "kill -9 $$"])).unwrap();
+        assert_eq!(process.wait().await.to_string(), "signal KILL");
+    }
+
+    #[tokio::test]
+    async fn dropping_a_process_kills_its_whole_group() {
+        let process = Process::spawn(launch(&["/bin/sh", "-c", "sleep 1000 & wait"])).unwrap();
+        let group = process.pid;
+        drop(process);
+        // The group is gone when a signal to it has no receiver; the grandchild is reaped by init in its own time.
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        while rustix::process::test_kill_process_group(group).is_ok() {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "the group outlived its process"
+            );
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_started_is_an_error() {
+        let error = Process::spawn(launch(&["/no/such/program"])).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}

@@ -1,0 +1,441 @@
+//! A client of QEMU's monitor protocol (QMP): commands with deadlines, in band and out of band, and events.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use thiserror::Error;
+use tokio::net::UnixStream;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// Why a command did not give a result.
+#[derive(Debug, Error, Clone, PartialEq)]
+pub enum QmpError {
+    /// QEMU answered with an error.
+    #[error("`{command}` was refused: {description}{}", class.as_ref().map(|class| format!(" ({class})")).unwrap_or_default())]
+    Refused {
+        /// The command.
+        command: String,
+        /// The error's class, where it is not `GenericError`.
+        class: Option<String>,
+        /// QEMU's words.
+        description: String,
+    },
+    /// No reply came before the deadline.
+    #[error("`{command}`{} got no reply within {}", if *oob { " (out of band)" } else { "" }, humantime::format_duration(*waited))]
+    Silent {
+        /// The command.
+        command: String,
+        /// Whether it was sent out of band.
+        oob: bool,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The monitor's connection is closed: QEMU has ended, or is about to.
+    #[error("`{command}`: the monitor is closed")]
+    Closed {
+        /// The command.
+        command: String,
+    },
+    /// What came is no QMP.
+    #[error("this is no QMP monitor: {0}")]
+    Protocol(String),
+}
+
+/// What goes over the wire, for whoever keeps the transcript and the event log.
+#[derive(Debug)]
+pub enum Traffic<'a> {
+    /// A command as sent.
+    Sent(&'a Value),
+    /// A reply or error as received.
+    Reply(&'a Value),
+    /// An event as received.
+    Event(&'a Value),
+    /// The connection is closed.
+    Closed,
+}
+
+type Tap = Box<dyn Fn(Traffic<'_>) + Send + Sync>;
+
+/// A connected monitor.
+pub struct Qmp {
+    wire: Arc<Wire>,
+    writing: tokio::sync::Mutex<()>,
+    /// Whether commands can run out of band.
+    pub oob: bool,
+    /// The greeting's `version`.
+    pub version: Value,
+}
+
+struct Wire {
+    stream: UnixStream,
+    tap: Tap,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    input: Vec<u8>,
+    next_id: u64,
+    pending: HashMap<u64, oneshot::Sender<Value>>,
+    greeting: Option<oneshot::Sender<Result<Value, String>>>,
+    closed: bool,
+}
+
+/// The longest message that is read; QEMU's own limit for what it reads is 64 MiB.
+const LONGEST_MESSAGE: usize = 64 << 20;
+
+impl Wire {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in everything that has arrived, without waiting. False once the connection is closed.
+    fn pump(&self) -> bool {
+        let mut state = self.state();
+        let mut chunk = [0; 16 * 1024];
+        loop {
+            if state.closed {
+                return false;
+            }
+            match self.stream.try_read(&mut chunk) {
+                Ok(count @ 1..) => {
+                    state.input.extend_from_slice(&chunk[..count]);
+                    self.dispatch(&mut state);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => self.close(&mut state, "it was closed before a greeting came"),
+            }
+        }
+    }
+
+    fn dispatch(&self, state: &mut State) {
+        while let Some(end) = state.input.iter().position(|&byte| byte == b'\n') {
+            let line: Vec<u8> = state.input.drain(..=end).collect();
+            if line.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
+            let message: Value = match serde_json::from_slice(&line) {
+                Ok(message) => message,
+                Err(_) => {
+                    let text = String::from_utf8_lossy(&line)
+                        .trim()
+                        .chars()
+                        .take(80)
+                        .collect::<String>();
+                    return self.close(state, &format!("it says {text:?}"));
+                }
+            };
+            if message.get("QMP").is_some() {
+                if let Some(greeting) = state.greeting.take() {
+                    let _ = greeting.send(Ok(message));
+                }
+            } else if message.get("event").is_some() {
+                (self.tap)(Traffic::Event(&message));
+            } else {
+                (self.tap)(Traffic::Reply(&message));
+                let waiting = message
+                    .get("id")
+                    .and_then(Value::as_u64)
+                    .and_then(|id| state.pending.remove(&id));
+                if let Some(waiting) = waiting {
+                    // One that gave up in the meantime is not told any more.
+                    let _ = waiting.send(message);
+                }
+            }
+        }
+        if state.input.len() > LONGEST_MESSAGE {
+            self.close(state, "it sends a line without an end");
+        }
+    }
+
+    fn close(&self, state: &mut State, why: &str) {
+        state.closed = true;
+        state.pending.clear();
+        if let Some(greeting) = state.greeting.take() {
+            let _ = greeting.send(Err(why.to_owned()));
+        }
+        (self.tap)(Traffic::Closed);
+    }
+}
+
+impl Qmp {
+    /// Waits for QEMU's greeting and negotiates. `oob`: `None` takes out-of-band execution where it is offered,
+    /// `Some(true)` insists on it. The tap is told of everything but the greeting.
+    ///
+    /// # Errors
+    /// When no greeting comes before the deadline, or the connection closes, or insisting is in vain.
+    pub async fn connect(
+        stream: UnixStream,
+        oob: Option<bool>,
+        deadline: Instant,
+        tap: impl Fn(Traffic<'_>) + Send + Sync + 'static,
+    ) -> Result<Self, QmpError> {
+        let (greet, greeting) = oneshot::channel();
+        let state = Mutex::new(State {
+            greeting: Some(greet),
+            ..State::default()
+        });
+        let wire = Arc::new(Wire {
+            stream,
+            tap: Box::new(tap),
+            state,
+        });
+        let reader = Arc::clone(&wire);
+        tokio::spawn(async move { while reader.stream.readable().await.is_ok() && reader.pump() {} });
+        let greeting = match tokio::time::timeout_at(deadline, greeting).await {
+            Ok(Ok(Ok(greeting))) => greeting,
+            Ok(Ok(Err(why))) => return Err(QmpError::Protocol(why)),
+            Ok(Err(_)) | Err(_) => return Err(QmpError::Protocol("no greeting came in time".to_owned())),
+        };
+        let offered = greeting["QMP"]["capabilities"]
+            .as_array()
+            .is_some_and(|list| list.contains(&json!("oob")));
+        if oob == Some(true) && !offered {
+            return Err(QmpError::Protocol(
+                "it offers no out-of-band execution".to_owned(),
+            ));
+        }
+        let oob = offered && oob.unwrap_or(true);
+        let qmp = Self {
+            wire,
+            writing: tokio::sync::Mutex::new(()),
+            oob,
+            version: greeting["QMP"]["version"].clone(),
+        };
+        let enable = if oob {
+            json!({"enable": ["oob"]})
+        } else {
+            json!({})
+        };
+        qmp.execute(
+            "qmp_capabilities",
+            enable.as_object().cloned().unwrap_or_default(),
+            false,
+            deadline,
+        )
+        .await?;
+        Ok(qmp)
+    }
+
+    /// Runs a command and waits for its reply, no longer than the deadline. A command that was given up may still be
+    /// carried out by QEMU.
+    ///
+    /// # Errors
+    /// See [`QmpError`].
+    pub async fn execute(
+        &self,
+        command: &str,
+        arguments: Map<String, Value>,
+        oob: bool,
+        deadline: Instant,
+    ) -> Result<Value, QmpError> {
+        let began = Instant::now();
+        let closed = || QmpError::Closed {
+            command: command.to_owned(),
+        };
+        let (id, reply) = {
+            let mut state = self.wire.state();
+            if state.closed {
+                return Err(closed());
+            }
+            state.next_id += 1;
+            let (waiting, reply) = oneshot::channel();
+            let id = state.next_id;
+            state.pending.insert(id, waiting);
+            (id, reply)
+        };
+        let mut message = json!({ if oob { "exec-oob" } else { "execute" }: command, "id": id });
+        if !arguments.is_empty() {
+            message["arguments"] = Value::Object(arguments);
+        }
+        (self.wire.tap)(Traffic::Sent(&message));
+        let outcome = tokio::time::timeout_at(deadline, async {
+            self.send(&message).await.map_err(|_| closed())?;
+            reply.await.map_err(|_| closed())
+        })
+        .await;
+        self.wire.state().pending.remove(&id);
+        let silent = |_| QmpError::Silent {
+            command: command.to_owned(),
+            oob,
+            waited: began.elapsed(),
+        };
+        let mut reply = outcome.map_err(silent)??;
+        match reply.get_mut("error") {
+            None => Ok(reply.get_mut("return").map(Value::take).unwrap_or_default()),
+            Some(error) => Err(QmpError::Refused {
+                command: command.to_owned(),
+                class: error["class"]
+                    .as_str()
+                    .filter(|class| *class != "GenericError")
+                    .map(str::to_owned),
+                description: error["desc"].as_str().unwrap_or("it gave no reason").to_owned(),
+            }),
+        }
+    }
+
+    async fn send(&self, message: &Value) -> io::Result<()> {
+        let mut text = message.to_string();
+        text.push('\n');
+        let _whole_message_at_a_time = self.writing.lock().await;
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() {
+            self.wire.stream.writable().await?;
+            match self.wire.stream.try_write(rest) {
+                Ok(count) => rest = &rest[count..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in everything that has arrived so far, so that what is looked at next is up to date.
+    pub fn catch_up(&self) {
+        self.wire.pump();
+    }
+}
+
+impl std::fmt::Debug for Qmp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Qmp")
+            .field("oob", &self.oob)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether a reply contains what is expected of it: every key of a map, for every entry of a list some entry; anything
+/// else must be equal, whole numbers and fractions alike.
+#[must_use]
+pub fn contains(reply: &Value, expected: &Value) -> bool {
+    match (reply, expected) {
+        (Value::Object(reply), Value::Object(expected)) => expected
+            .iter()
+            .all(|(key, value)| reply.get(key).is_some_and(|found| contains(found, value))),
+        (Value::Array(reply), Value::Array(expected)) => expected
+            .iter()
+            .all(|value| reply.iter().any(|found| contains(found, value))),
+        (Value::Number(reply), Value::Number(expected)) => {
+            reply == expected || reply.as_f64() == expected.as_f64()
+        }
+        (reply, expected) => reply == expected,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+
+    use super::*;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(20)
+    }
+
+    /// A monitor that greets, accepts the negotiation and then answers as `answers` says.
+    async fn monitor(stream: UnixStream, answers: Vec<String>) {
+        let (input, mut output) = stream.into_split();
+        let mut lines = BufReader::new(input).lines();
+        let greeting = json!({"QMP": {"version": {"qemu": {"major": 11}}, "capabilities": ["oob"]}});
+        output
+            .write_all(format!("{greeting}\r\n").as_bytes())
+            .await
+            .unwrap();
+        let hello: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
+        output
+            .write_all(format!("{}\n", json!({"return": {}, "id": hello["id"]})).as_bytes())
+            .await
+            .unwrap();
+        for answer in answers {
+            let command: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
+            let answer = answer.replace("ID", &command["id"].to_string());
+            output.write_all(answer.as_bytes()).await.unwrap();
+        }
+        // Open until the client has gone.
+        while let Ok(Some(_)) = lines.next_line().await {}
+    }
+
+    async fn connected(answers: &[&str]) -> (Qmp, Arc<Mutex<Vec<String>>>) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        tokio::spawn(monitor(
+            theirs,
+            answers.iter().map(|&answer| answer.to_owned()).collect(),
+        ));
+        let events = Arc::new(Mutex::new(vec![]));
+        let log = Arc::clone(&events);
+        let tap = move |traffic: Traffic<'_>| {
+            if let Traffic::Event(event) = traffic {
+                log.lock()
+                    .unwrap()
+                    .push(event["event"].as_str().unwrap().to_owned());
+            }
+        };
+        (Qmp::connect(ours, None, soon(), tap).await.unwrap(), events)
+    }
+
+    #[tokio::test]
+    async fn an_event_that_comes_before_the_reply_is_not_lost() {
+        let (qmp, events) = connected(&["{\"event\": \"STOP\"}\n{\"return\": 7, \"id\": ID}\n"]).await;
+        assert!(qmp.oob);
+        assert_eq!(qmp.execute("stop", Map::new(), false, soon()).await, Ok(json!(7)));
+        assert_eq!(*events.lock().unwrap(), ["STOP"]);
+    }
+
+    #[tokio::test]
+    async fn an_error_is_told_in_the_words_of_qemu() {
+        let error = r#"{"error": {"class": "DeviceNotFound", "desc": "Instance not found"}, "id": ID}"#;
+        let (qmp, _) = connected(&[&format!("{error}\n")]).await;
+        let message = qmp
+            .execute("yank", Map::new(), true, soon())
+            .await
+            .unwrap_err()
+            .to_string();
+        assert_eq!(message, "`yank` was refused: Instance not found (DeviceNotFound)");
+    }
+
+    #[tokio::test]
+    async fn a_silent_monitor_ends_in_a_deadline_and_the_next_command_still_works() {
+        let (qmp, _) = connected(&["", "{\"return\": {}, \"id\": ID}\n"]).await;
+        let deadline = Instant::now() + Duration::from_millis(50);
+        let error = qmp
+            .execute("query-status", Map::new(), false, deadline)
+            .await
+            .unwrap_err();
+        assert!(matches!(&error, QmpError::Silent { oob: false, .. }), "{error}");
+        assert!(qmp.execute("yank", Map::new(), true, soon()).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_monitor_is_named() {
+        for (said, expected) in [("hello\n", "\"hello\""), ("", "closed before a greeting")] {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            theirs.write_all(said.as_bytes()).await.unwrap();
+            drop(theirs);
+            let error = Qmp::connect(ours, None, soon(), |_| ())
+                .await
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_reply_contains_what_is_named_and_may_hold_more() {
+        let reply =
+            json!({"status": "colo", "ram": {"mapped": 1, "x": 2}, "list": [{"a": 1, "b": 2}, {"a": 3}]});
+        assert!(contains(
+            &reply,
+            &json!({"status": "colo", "ram": {"mapped": 1.0}})
+        ));
+        assert!(contains(&reply, &json!({"list": [{"a": 3}, {"b": 2}]})));
+        assert!(!contains(&reply, &json!({"list": [{"a": 4}]})));
+        assert!(!contains(&reply, &json!({"missing": null})));
+        assert!(!contains(&json!([]), &json!([{"type": "migration"}])));
+    }
+}
