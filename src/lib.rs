@@ -10,5 +10,6 @@ pub mod event;
 pub mod guest;
 pub mod qemu;
 pub mod scenario;
+pub mod session;
 pub mod step;
 pub mod units;

@@ -80,7 +80,8 @@ fn signal_name(number: i32) -> Option<&'static str> {
         .map(|(_, name)| name)
 }
 
-/// A running or ended child. Dropping it kills its whole process group and waits until it is gone.
+/// A running or ended child. What it leaves running in its process group is killed when it ends; dropping it kills the
+/// whole group and waits until it is gone.
 #[derive(Debug)]
 pub struct Process {
     pid: Pid,
@@ -129,7 +130,7 @@ impl Process {
         tokio::spawn(async move {
             // A pidfd becomes readable when its process has ended.
             if waiter.readable().await.is_ok() {
-                sender.send_replace(reap(waiter.get_ref(), &reaper));
+                sender.send_replace(reap(pid, waiter.get_ref(), &reaper));
             }
         });
         Ok(Self {
@@ -149,7 +150,7 @@ impl Process {
     /// How it ended, where it has.
     #[must_use]
     pub fn ended(&self) -> Option<Ended> {
-        reap(&self.pidfd, &self.reaped)
+        reap(self.pid, &self.pidfd, &self.reaped)
     }
 
     /// Tells when it has ended, to someone who does not hold the process.
@@ -178,16 +179,10 @@ impl Process {
 
     /// Kills it and everything in its process group.
     pub fn kill(&self) {
-        // The group first: its number stays taken as long as its leader has not been waited for.
+        // The group of a process that has ended was killed with it.
         if self.ended().is_none() {
             let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
         }
-        self.signal(Signal::KILL);
-    }
-
-    /// Kills whatever is left of its process group after the process itself has ended.
-    pub fn kill_group(&self) {
-        let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
     }
 }
 
@@ -263,18 +258,25 @@ fn spawn_here(launch: Launch) -> io::Result<(Pid, OwnedFd)> {
     }
 }
 
-fn reap(pidfd: &OwnedFd, reaped: &Mutex<Option<Ended>>) -> Option<Ended> {
+fn reap(pid: Pid, pidfd: &OwnedFd, reaped: &Mutex<Option<Ended>>) -> Option<Ended> {
     use std::os::fd::AsFd;
     let mut reaped = reaped.lock().unwrap_or_else(PoisonError::into_inner);
     if reaped.is_none() {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-        if let Ok(Some(status)) = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options) {
-            *reaped = match (status.exit_status(), status.terminating_signal()) {
-                (Some(status), _) => Some(Ended::Status(status)),
-                (None, Some(signal)) => Some(Ended::Signal(signal)),
-                (None, None) => None,
-            };
-        }
+        let has_ended = |more| {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | more;
+            rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options)
+                .ok()
+                .flatten()
+        };
+        has_ended(WaitIdOptions::NOWAIT)?;
+        // Now, because the group's number may be given to another once its leader has been waited for.
+        let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+        let status = has_ended(WaitIdOptions::empty())?;
+        *reaped = match (status.exit_status(), status.terminating_signal()) {
+            (Some(status), _) => Some(Ended::Status(status)),
+            (None, Some(signal)) => Some(Ended::Signal(signal)),
+            (None, None) => None,
+        };
     }
     *reaped
 }

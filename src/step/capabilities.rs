@@ -2,8 +2,11 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
+use super::running::Running;
 use super::{Complaints, Scene, listed};
+use crate::session::Failure;
 use crate::units::OneOrMany;
 
 /// Switches migration capabilities in one `migrate-set-capabilities` (QAPI `MigrationCapability`).
@@ -46,5 +49,25 @@ impl Capabilities {
                 "keep one of them",
             );
         }
+    }
+
+    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+        let on = self
+            .on
+            .iter()
+            .map(|name| json!({"capability": name, "state": true}));
+        let off = self
+            .off
+            .iter()
+            .map(|name| json!({"capability": name, "state": false}));
+        let capabilities: Vec<Value> = on.chain(off).collect();
+        for vm in &self.vm {
+            let arguments = json!({"capabilities": capabilities});
+            run.session
+                .machine(vm)?
+                .qmp("migrate-set-capabilities", arguments, false, run.deadline)
+                .await?;
+        }
+        Ok(Value::Null)
     }
 }

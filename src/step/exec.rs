@@ -4,9 +4,14 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
+use super::running::Running;
 use super::{Complaints, Scene};
+use crate::qemu::process::Ended;
 use crate::qemu::spec::Scalar;
+use crate::session::Failure;
+use crate::session::process::Background;
 
 /// Runs a host process and waits for its end, unless it goes to the background. The result is
 /// `{stdout, stderr, exit}`.
@@ -83,6 +88,46 @@ impl Exec {
                 "a background process has not ended when the step has",
                 "say it where it is awaited: `wait: {process: NAME, exit: …}`",
             );
+        }
+    }
+
+    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+        let env = self
+            .env
+            .iter()
+            .map(|(name, value)| (name.clone(), value.0.clone()))
+            .collect();
+        let session = &mut *run.session;
+        let stdin = self.stdin.as_deref();
+        if let Some(name) = &self.background
+            && session
+                .background
+                .get(name)
+                .is_some_and(|process| process.ended().is_none())
+        {
+            return Err(Failure::failed(format!("process `{name}` is running already")));
+        }
+        let (board, notes) = (&session.board, &session.notes);
+        let process = Background::start(self.argv(), env, stdin, session.directory(), board, notes)?;
+        if let Some(name) = &self.background {
+            let result = json!({"pid": process.pid()});
+            session.background.insert(name.clone(), process);
+            return Ok(result);
+        }
+        let wanted = i32::from(self.exit.unwrap_or(0));
+        match tokio::time::timeout_at(run.deadline, process.wait()).await {
+            Ok(Ended::Status(status)) if status == wanted => Ok(process.result()),
+            Ok(_) => Err(Failure::failed(format!(
+                "`{}` was to end with exit status {wanted}: {}",
+                self.argv().join(" "),
+                process.last_moments()
+            ))),
+            Err(_) => Err(Failure::failed(format!(
+                "`{}` did not end within {}: {}",
+                self.argv().join(" "),
+                run.waited(),
+                process.last_moments()
+            ))),
         }
     }
 }

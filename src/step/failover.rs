@@ -3,9 +3,11 @@
 use schemars::JsonSchema;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use super::running::Running;
 use super::{Complaints, Scene};
+use crate::session::Failure;
 
 /// Makes one side of a COLO pair take over: on the survivor, out of band, `yank`, then `x-colo-lost-heartbeat`.
 ///
@@ -52,6 +54,25 @@ impl Failover {
 
     pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
         complaints.vm(scene, &["survivor"], &self.survivor);
+    }
+
+    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+        run.session.mark_failover(&self.survivor)?;
+        // What becomes of the migration from now on is our own doing.
+        run.session.board.watch_migration(false);
+        let survivor = run.session.machine(&self.survivor)?;
+        let instances = self.yank.instances();
+        if !instances.is_empty() {
+            survivor
+                .qmp(
+                    "yank",
+                    json!({"instances": instances}),
+                    survivor.has_oob(),
+                    run.deadline,
+                )
+                .await?;
+        }
+        survivor.query("x-colo-lost-heartbeat", run.deadline).await
     }
 }
 

@@ -2,8 +2,12 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::running::Running;
 use super::{Complaints, Scene, listed};
+use crate::qemu::process::Ended;
+use crate::session::Failure;
 use crate::units::OneOrMany;
 
 /// Spawns VMs that have `start: false` (or that have exited) and connects to them, concurrently.
@@ -21,6 +25,11 @@ impl Start {
     pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
         complaints.vms(scene, &[], &self.0);
     }
+
+    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+        run.session.start(&self.0.0, run.deadline).await?;
+        Ok(Value::Null)
+    }
 }
 
 /// Ends VMs by QMP `quit` and waits until each has exited with status 0.
@@ -37,5 +46,24 @@ impl Quit {
 
     pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
         complaints.vms(scene, &[], &self.0);
+    }
+
+    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+        for vm in &self.0 {
+            let machine = run.session.machine(vm)?;
+            run.session.board.expect_exit(vm);
+            machine.query("quit", run.deadline).await?;
+            let ended = tokio::time::timeout_at(run.deadline, machine.process.wait()).await;
+            match ended {
+                Ok(Ended::Status(0)) => {}
+                Ok(ended) => return Err(Failure::failed(format!("VM `{vm}` quit with {ended}"))),
+                Err(_) => {
+                    return Err(Failure::failed(format!(
+                        "VM `{vm}` accepted `quit` and did not end"
+                    )));
+                }
+            }
+        }
+        Ok(Value::Null)
     }
 }

@@ -2,8 +2,11 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::running::Running;
 use super::{Complaints, Scene};
+use crate::session::Failure;
 use crate::units::Size;
 
 /// Reads or writes guest RAM at a guest-physical address, through QEMU's qtest protocol (`docs/devel/testing/qtest`).
@@ -89,6 +92,19 @@ impl Memory {
         {
             let message = format!("{} does not fit into {} bytes", write.value, write.size);
             complaints.add(&["write", "value"], message, "");
+        }
+    }
+
+    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+        let qtest = run.session.machine(&self.vm)?.qtest();
+        if let Some(write) = &self.write {
+            qtest
+                .write(write.address.0, write.size, write.value, run.deadline)
+                .await?;
+        }
+        match &self.read {
+            Some(read) => Ok(qtest.read(read.address.0, read.size, run.deadline).await?.into()),
+            None => Ok(Value::Null),
         }
     }
 }

@@ -2,9 +2,12 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio::time::Instant;
 
+use super::running::Running;
 use super::{Complaints, Scene};
+use crate::session::{Failure, Pair};
 
 /// Starts a migration and returns at once.
 ///
@@ -83,5 +86,127 @@ impl Migrate {
                 complaints.add(&["listen"], "there is no VM to listen", "name it with `to`");
             }
         }
+    }
+
+    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+        let mut arguments = json!({});
+        if let Some(to) = &self.to {
+            let address = self.listen(run, to).await?;
+            match &self.channels {
+                None => arguments["uri"] = json!(uri(&address).or(self.listen.clone()).unwrap_or_default()),
+                Some(channels) => arguments["channels"] = fill_ports(channels, &address),
+            }
+        } else {
+            if let Some(uri) = &self.uri {
+                arguments["uri"] = json!(uri);
+            }
+            if let Some(channels) = &self.channels {
+                arguments["channels"] = json!(channels);
+            }
+        }
+        if self.resume {
+            arguments["resume"] = json!(true);
+        }
+        let pair = Pair {
+            source: self.from.clone(),
+            destination: self.to.clone(),
+            started: Instant::now(),
+        };
+        run.session.board.watch_migration(true);
+        run.session
+            .machine(&self.from)?
+            .qmp("migrate", arguments, false, run.deadline)
+            .await?;
+        run.session.pair = Some(pair);
+        Ok(Value::Null)
+    }
+
+    /// Has the destination listen, unless it does already, and gives the address it really got (QAPI `SocketAddress`);
+    /// null where QEMU names none, as for a file.
+    async fn listen(&self, run: &mut Running<'_>, to: &str) -> Result<Value, Failure> {
+        let machine = run.session.machine(to)?;
+        let deferred = machine.plan.spec.incoming.as_deref() == Some("defer");
+        let default = "tcp:127.0.0.1:0".to_owned();
+        let uri = self.listen.clone().unwrap_or(default);
+        if deferred && (machine.address.is_none() || self.listen.is_some()) {
+            machine
+                .qmp("migrate-incoming", json!({"uri": uri}), false, run.deadline)
+                .await?;
+        }
+        let mut address = Value::Null;
+        if uri.starts_with("tcp:") || uri.starts_with("unix:") || uri.starts_with("vsock:") || !deferred {
+            let awaited = format!("`{to}` to name the address it listens at");
+            let judge = |reply: &Value| Ok(reply["socket-address"].get(0).cloned());
+            let seen = |reply: &Value| format!("no address in {reply}");
+            address = run
+                .poll(to, ("query-migrate", &Value::Null), &awaited, judge, seen)
+                .await?;
+        }
+        if let Some(machine) = run.session.machines.get_mut(to) {
+            machine.address = Some(self::uri(&address).unwrap_or(uri));
+        }
+        Ok(address)
+    }
+}
+
+/// An address of QEMU's as a migration URI.
+fn uri(address: &Value) -> Option<String> {
+    let word = |key: &str| address[key].as_str();
+    match word("type")? {
+        "inet" => {
+            let host = word("host")?;
+            let host = if host.contains(':') {
+                format!("[{host}]")
+            } else {
+                host.to_owned()
+            };
+            Some(format!("tcp:{host}:{}", word("port")?))
+        }
+        "unix" => Some(format!("unix:{}", word("path")?)),
+        "vsock" => Some(format!("vsock:{}:{}", word("cid")?, word("port")?)),
+        "fd" => Some(format!("fd:{}", word("str")?)),
+        _ => None,
+    }
+}
+
+/// The channels, with a port of `"0"` replaced by the destination's real one.
+fn fill_ports(channels: &[Value], address: &Value) -> Value {
+    let mut channels = Value::from(channels);
+    for channel in channels.as_array_mut().into_iter().flatten() {
+        if channel["addr"]["port"] == "0" {
+            channel["addr"]["port"] = address["port"].clone();
+        }
+    }
+    channels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_becomes_the_uri_to_migrate_to() {
+        let inet = json!({"type": "inet", "host": "127.0.0.1", "port": "4444"});
+        assert_eq!(uri(&inet).unwrap(), "tcp:127.0.0.1:4444");
+        assert_eq!(
+            uri(&json!({"type": "inet", "host": "::1", "port": "1"})).unwrap(),
+            "tcp:[::1]:1"
+        );
+        assert_eq!(
+            uri(&json!({"type": "unix", "path": "/tmp/m"})).unwrap(),
+            "unix:/tmp/m"
+        );
+        assert_eq!(uri(&Value::Null), None);
+    }
+
+    #[test]
+    fn an_open_port_of_a_channel_is_filled_in() {
+        let channels =
+            [json!({"channel-type": "main", "addr": {"transport": "socket", "type": "inet", "port": "0"}})];
+        let filled = fill_ports(
+            &channels,
+            &json!({"type": "inet", "host": "127.0.0.1", "port": "4444"}),
+        );
+        assert_eq!(filled[0]["addr"]["port"], "4444");
     }
 }

@@ -11,6 +11,7 @@ mod memory;
 mod migrate;
 mod parameters;
 mod qmp;
+mod running;
 mod set;
 mod signal;
 mod sleep;
@@ -23,6 +24,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::qemu::spec::VmSpec;
+use crate::session::Failure;
 use crate::units::Span;
 
 pub use capabilities::Capabilities;
@@ -34,6 +36,7 @@ pub use memory::Memory;
 pub use migrate::Migrate;
 pub use parameters::Parameters;
 pub use qmp::Qmp;
+pub use running::{Mark, Running};
 pub use set::Set;
 pub use signal::{Signal, SignalName};
 pub use sleep::Sleep;
@@ -76,6 +79,14 @@ macro_rules! actions {
             /// What can be known to be wrong with it before anything is started.
             pub fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
                 match self { $(Self::$variant(data) => data.check(scene, complaints),)* }
+            }
+
+            /// Does it, and gives the step's result.
+            ///
+            /// # Errors
+            /// When the system under test does not do what the step says, or the step cannot be carried out.
+            pub async fn run(&self, run: &mut Running<'_>) -> Result<serde_json::Value, Failure> {
+                match self { $(Self::$variant(data) => data.run(run).await,)* }
             }
         }
     };

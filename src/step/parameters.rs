@@ -4,7 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::running::Running;
 use super::{Complaints, Scene, brief, listed};
+use crate::qemu::qmp::contains;
+use crate::session::Failure;
 use crate::units::OneOrMany;
 
 /// Sets migration parameters in one `migrate-set-parameters` (QAPI `MigrateSetParameters`, whose units apply), and
@@ -37,5 +40,25 @@ impl Parameters {
                 "write `set: {x-checkpoint-delay: 300}`",
             );
         }
+    }
+
+    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+        for vm in &self.vm {
+            let machine = run.session.machine(vm)?;
+            let arguments = Value::Object(self.set.clone());
+            machine
+                .qmp("migrate-set-parameters", arguments, false, run.deadline)
+                .await?;
+            let now = machine.query("query-migrate-parameters", run.deadline).await?;
+            for (name, wanted) in &self.set {
+                // A null means the default, which QEMU shows as an empty text or not at all.
+                let found = now.get(name).filter(|_| !wanted.is_null());
+                if let Some(found) = found.filter(|found| !contains(found, wanted)) {
+                    let message = format!("parameter {name} of `{vm}` was set to {wanted} and is {found}");
+                    return Err(Failure::failed(message));
+                }
+            }
+        }
+        Ok(Value::Null)
     }
 }

@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::running::Running;
 use super::{Complaints, Scene, listed};
+use crate::session::Failure;
 use crate::units::OneOrMany;
 
 /// Runs a QMP command; the step's result is the reply. An error of QEMU fails the step.
@@ -44,5 +46,24 @@ impl Qmp {
                 );
             }
         }
+    }
+
+    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+        let mut reply = Value::Null;
+        for vm in &self.vm {
+            match self.execute.as_str() {
+                "quit" => run.session.board.expect_exit(vm),
+                // Whoever cancels asks for a migration that ends.
+                "migrate_cancel" | "migrate-cancel" => run.session.board.watch_migration(false),
+                _ => {}
+            }
+            let arguments = Value::Object(self.arguments.clone());
+            reply = run
+                .session
+                .machine(vm)?
+                .qmp(&self.execute, arguments, self.oob, run.deadline)
+                .await?;
+        }
+        Ok(reply)
     }
 }

@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::running::Running;
 use super::{Complaints, Scene, listed};
+use crate::session::Failure;
 
 /// Puts values into `run.captures`, one per key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -20,5 +22,10 @@ impl Set {
         if self.0.is_empty() {
             complaints.add(&[], "nothing is set", "write `set: {name: value}`");
         }
+    }
+
+    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+        run.session.captures.extend(self.0.clone());
+        Ok(Value::Object(self.0.clone()))
     }
 }

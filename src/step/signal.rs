@@ -1,9 +1,13 @@
 //! `signal`.
 
+use rustix::process::Signal as Number;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::running::Running;
 use super::{Complaints, Scene, listed};
+use crate::session::Failure;
 use crate::units::OneOrMany;
 
 /// Sends a signal to a VM's process. One that ends a process is taken as asked for: the VM's death is then no failure.
@@ -44,6 +48,27 @@ impl std::fmt::Display for SignalName {
     }
 }
 
+impl SignalName {
+    const fn number(self) -> Number {
+        match self {
+            Self::Kill => Number::KILL,
+            Self::Stop => Number::STOP,
+            Self::Cont => Number::CONT,
+            Self::Term => Number::TERM,
+            Self::Int => Number::INT,
+            Self::Hup => Number::HUP,
+            Self::Abrt => Number::ABORT,
+            Self::Segv => Number::SEGV,
+        }
+    }
+
+    /// Whether a process ended by this signal.
+    #[must_use]
+    pub fn ended(self, how: crate::qemu::process::Ended) -> bool {
+        how == crate::qemu::process::Ended::Signal(self.number().as_raw())
+    }
+}
+
 impl Signal {
     pub(super) fn title(&self) -> String {
         format!("SIG{} to {}", self.send, listed(&self.vm))
@@ -51,5 +76,19 @@ impl Signal {
 
     pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
         complaints.vms(scene, &["vm"], &self.vm);
+    }
+
+    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+        for vm in &self.vm {
+            let machine = run.session.machine(vm)?;
+            if let Some(ended) = machine.process.ended() {
+                return Err(Failure::failed(format!("VM `{vm}` has ended already: {ended}")));
+            }
+            if !matches!(self.send, SignalName::Stop | SignalName::Cont) {
+                run.session.board.expect_exit(vm);
+            }
+            machine.process.signal(self.send.number());
+        }
+        Ok(Value::Null)
     }
 }

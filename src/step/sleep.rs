@@ -2,8 +2,11 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::running::Running;
 use super::{Complaints, Scene};
+use crate::session::Failure;
 use crate::units::Span;
 
 /// Lets time pass: a duration. For the rare case where time itself is what is tested; for everything else there is
@@ -18,4 +21,16 @@ impl Sleep {
     }
 
     pub(super) fn check(&self, _: &Scene<'_>, _: &mut Complaints) {}
+
+    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+        let end = run.began + self.0.0;
+        if end > run.deadline {
+            return Err(Failure::error(format!(
+                "the step's timeout is shorter than its sleep of {}",
+                self.0
+            )));
+        }
+        tokio::time::sleep_until(end).await;
+        Ok(Value::Null)
+    }
 }

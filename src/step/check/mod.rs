@@ -1,5 +1,7 @@
 //! `check`.
 
+mod oracles;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

@@ -1,0 +1,32 @@
+//! What is kept of a case for whoever looks into its failure.
+
+use std::io;
+use std::path::Path;
+
+use super::state::Session;
+
+/// Copies what the session has in its folder (QMP transcripts, serial output, standard errors, guest images), and
+/// writes the command lines and the resolved scenario, into a folder of the reports, which is made anew.
+///
+/// # Errors
+/// When something cannot be written.
+pub fn keep(session: &Session, scenario: &str, folder: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    std::fs::create_dir_all(folder)?;
+    std::fs::write(folder.join("scenario.yaml"), scenario)?;
+    for (name, machine) in &session.machines {
+        machine.catch_up();
+        std::fs::write(folder.join(format!("{name}.command.sh")), machine.command_lines())?;
+        for kind in ["qmp.jsonl", "serial.log", "stderr.log", "ticker.img"] {
+            let file = format!("{name}.{kind}");
+            match std::fs::copy(session.directory().join(&file), folder.join(&file)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}

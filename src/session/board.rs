@@ -1,0 +1,216 @@
+//! What everyone in a session looks at: that something changed, and the trouble that ends a step at once.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use super::failure::{Failure, Kind};
+use crate::guest::ticker::Line;
+use crate::qemu::process::Ended;
+
+/// Something that ends whatever is being done, at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// A VM's process ended and nobody had asked for it.
+    Died {
+        /// The VM.
+        vm: String,
+        /// How.
+        how: Ended,
+    },
+    /// The built-in guest found its memory wrong.
+    Mismatch {
+        /// The VM.
+        vm: String,
+        /// Its report.
+        line: Line,
+    },
+    /// The guest panicked (QMP event `GUEST_PANICKED`).
+    Panicked {
+        /// The VM.
+        vm: String,
+    },
+    /// The migration failed (QMP event `MIGRATION`, status `failed`).
+    MigrationFailed {
+        /// The VM that said so.
+        vm: String,
+    },
+}
+
+impl Trouble {
+    /// The trouble as the failure of the step it ends.
+    #[must_use]
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Died { vm, how } => Failure::failed(format!("VM `{vm}` died: {how}")),
+            Self::Mismatch { vm, line } => Failure {
+                kind: Kind::Corrupt,
+                message: format!("VM `{vm}`: {line}"),
+            },
+            Self::Panicked { vm } => Failure::failed(format!("the guest of VM `{vm}` panicked")),
+            Self::MigrationFailed { vm } => Failure::failed(format!("the migration failed, says VM `{vm}`")),
+        }
+    }
+}
+
+/// The board of a session.
+#[derive(Debug)]
+pub struct Board {
+    changes: watch::Sender<u64>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    troubles: Vec<Trouble>,
+    may_exit: BTreeSet<String>,
+    migration_watched: bool,
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self {
+            changes: watch::Sender::new(0),
+            state: Mutex::default(),
+        }
+    }
+}
+
+impl Board {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that a log, a process or a flag has changed.
+    pub fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Wakes whoever waits for a change.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Puts up trouble. A VM's death that was asked for, a failed migration that is not watched, and a second report of
+    /// the same kind by the same VM are none.
+    pub fn report(&self, trouble: Trouble) {
+        let mut state = self.state();
+        let is_news = match &trouble {
+            Trouble::Died { vm, .. } => !state.may_exit.contains(vm),
+            Trouble::MigrationFailed { .. } => state.migration_watched,
+            Trouble::Mismatch { vm, .. } => !state
+                .troubles
+                .iter()
+                .any(|known| matches!(known, Trouble::Mismatch { vm: other, .. } if other == vm)),
+            Trouble::Panicked { .. } => true,
+        };
+        if is_news {
+            state.troubles.push(trouble);
+        }
+        drop(state);
+        self.changed();
+    }
+
+    /// From now on the VM's process may end.
+    pub fn expect_exit(&self, vm: &str) {
+        self.state().may_exit.insert(vm.to_owned());
+    }
+
+    /// From now on the VM's process must not end: it has just been started.
+    pub fn expect_life(&self, vm: &str) {
+        self.state().may_exit.remove(vm);
+    }
+
+    /// Whether the VM's end was asked for.
+    #[must_use]
+    pub fn may_exit(&self, vm: &str) -> bool {
+        self.state().may_exit.contains(vm)
+    }
+
+    /// From now on a failed migration is trouble, or is none.
+    pub fn watch_migration(&self, watched: bool) {
+        self.state().migration_watched = watched;
+    }
+
+    /// How much trouble there has been: what is put up later has this number or a higher one.
+    #[must_use]
+    pub fn mark(&self) -> usize {
+        self.state().troubles.len()
+    }
+
+    /// The first trouble from this number on.
+    #[must_use]
+    pub fn trouble_since(&self, mark: usize) -> Option<Trouble> {
+        self.state().troubles.get(mark).cloned()
+    }
+
+    /// Waits for trouble from this number on.
+    pub async fn trouble(&self, mark: usize) -> Trouble {
+        let mut changes = self.changes();
+        loop {
+            changes.borrow_and_update();
+            if let Some(trouble) = self.trouble_since(mark) {
+                return trouble;
+            }
+            // The sender is part of the board, which we hold.
+            let _ = changes.changed().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn died(vm: &str) -> Trouble {
+        Trouble::Died {
+            vm: vm.to_owned(),
+            how: Ended::Signal(9),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_death_that_nobody_asked_for_is_told_to_whoever_waits() {
+        let board = std::sync::Arc::new(Board::default());
+        let mark = board.mark();
+        let waiting = {
+            let board = std::sync::Arc::clone(&board);
+            tokio::spawn(async move { board.trouble(mark).await })
+        };
+        board.expect_exit("b");
+        board.report(died("b"));
+        board.report(died("a"));
+        assert_eq!(waiting.await.unwrap(), died("a"));
+        assert_eq!(died("a").failure().message, "VM `a` died: signal KILL");
+    }
+
+    #[test]
+    fn a_failed_migration_is_trouble_only_while_it_is_watched() {
+        let board = Board::default();
+        let failed = || Trouble::MigrationFailed { vm: "a".into() };
+        board.report(failed());
+        assert_eq!(board.trouble_since(0), None);
+        board.watch_migration(true);
+        board.report(failed());
+        assert_eq!(board.trouble_since(0), Some(failed()));
+        assert_eq!(board.trouble_since(board.mark()), None);
+    }
+
+    #[test]
+    fn wrong_memory_is_reported_once_a_vm() {
+        let board = Board::default();
+        for page in 0..3 {
+            board.report(Trouble::Mismatch {
+                vm: "a".into(),
+                line: Line::Bad {
+                    page,
+                    expected: 9,
+                    found: 8,
+                },
+            });
+        }
+        assert_eq!(board.mark(), 1);
+    }
+}

@@ -1,0 +1,222 @@
+//! The run's private folder, which is gone afterwards, also when the runner is killed.
+//!
+//! A small shell process, the janitor, reads from a pipe that ends when the runner does, however it ends. It then kills
+//! the process groups that are still noted with it and removes the folder.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::{FlockOperation, flock};
+
+/// Folders begin with this, so that those of a runner that was killed together with its janitor are found again.
+const PREFIX: &str = "lockstep-";
+/// The longest path of a temporary folder that leaves room for the names of sockets: an address of a unix socket has
+/// 108 bytes (`unix(7)`).
+const LONGEST: usize = 60;
+
+/// Reads numbers of process groups to remember (`N`) and to forget (`-N`); at the end of its input kills those it
+/// remembers, and removes the folder.
+const JANITOR: &str = r#"
+g=' '
+while read -r n; do
+    case $n in
+    -*) n=${n#-}; g="${g%% $n *} ${g#* $n }" ;;
+    *) g="$g$n " ;;
+    esac
+done
+for n in $g; do kill -KILL -- "-$n"; done
+rm -rf -- "$1"
+"#;
+
+/// The run's private folder.
+#[derive(Debug)]
+pub struct Workspace {
+    root: PathBuf,
+    _lock: File,
+    janitor: Option<Child>,
+    notes: Arc<Notes>,
+}
+
+/// What the janitor is told.
+#[derive(Debug)]
+pub struct Notes(Mutex<Option<ChildStdin>>);
+
+impl Notes {
+    /// The group is to be killed if the runner dies.
+    pub fn remember(&self, group: u32) {
+        self.write(&format!("{group}\n"));
+    }
+
+    /// The group has ended.
+    pub fn forget(&self, group: u32) {
+        self.write(&format!("-{group}\n"));
+    }
+
+    fn write(&self, line: &str) {
+        if let Some(pipe) = self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            // A janitor that is gone has been killed on purpose; the run is none the worse for it.
+            let _ = pipe.write_all(line.as_bytes());
+        }
+    }
+}
+
+impl Workspace {
+    /// Makes the folder, readable by this user only, in the system's temporary folder, and removes what runs that
+    /// were killed have left there.
+    ///
+    /// # Errors
+    /// When the folder cannot be made, or the janitor cannot be started.
+    pub fn new() -> io::Result<Self> {
+        let temporary = std::env::temp_dir();
+        let base = if temporary.as_os_str().len() > LONGEST {
+            PathBuf::from("/tmp")
+        } else {
+            temporary
+        };
+        sweep(&base);
+        let root = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&base)?.keep();
+        let lock = File::create(root.join("lock"))?;
+        flock(&lock, FlockOperation::LockExclusive)?;
+        let mut janitor = Command::new("/bin/sh")
+            .args(["-c", JANITOR, "lockstep-janitor"])
+            .arg(&root)
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // Out of reach of a Ctrl-C at the terminal.
+            .process_group(0)
+            .spawn()
+            .inspect_err(|_| drop(std::fs::remove_dir_all(&root)))?;
+        let notes = Arc::new(Notes(Mutex::new(janitor.stdin.take())));
+        Ok(Self {
+            root,
+            _lock: lock,
+            janitor: Some(janitor),
+            notes,
+        })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// What the janitor is told.
+    #[must_use]
+    pub fn notes(&self) -> Arc<Notes> {
+        Arc::clone(&self.notes)
+    }
+
+    /// Makes a folder for one case; the caller removes it.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn case_directory(&self, number: usize) -> io::Result<PathBuf> {
+        let directory = self.root.join(number.to_string());
+        std::fs::create_dir(&directory)?;
+        Ok(directory)
+    }
+}
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.root);
+        self.notes.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut janitor) = self.janitor.take() {
+            let _ = janitor.wait();
+        }
+    }
+}
+
+/// Removes the folders of dead runs. A living run holds the lock of its folder.
+fn sweep(base: &Path) {
+    let me = rustix::process::geteuid().as_raw();
+    for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {
+        use std::os::unix::fs::MetadataExt;
+        let mine = entry
+            .metadata()
+            .is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == me);
+        if !mine || !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            continue;
+        }
+        let lock = File::open(entry.path().join("lock"));
+        if lock.is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok()) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_folder_is_private_and_gone_afterwards() {
+        let workspace = Workspace::new().unwrap();
+        let case = workspace.case_directory(3).unwrap();
+        std::fs::write(case.join("file"), "x").unwrap();
+        let root = workspace.path().to_owned();
+        assert_eq!(root.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        assert!(root.as_os_str().len() <= LONGEST + PREFIX.len() + 8);
+        drop(workspace);
+        assert!(!root.exists());
+    }
+
+    #[test]
+    fn a_folder_in_use_survives_the_sweep_of_another_run_and_a_dead_one_does_not() {
+        let base = tempfile::tempdir().unwrap();
+        for name in ["lockstep-alive", "lockstep-dead", "other"] {
+            std::fs::create_dir(base.path().join(name)).unwrap();
+            File::create(base.path().join(name).join("lock")).unwrap();
+        }
+        let held = File::open(base.path().join("lockstep-alive/lock")).unwrap();
+        flock(&held, FlockOperation::LockExclusive).unwrap();
+        sweep(base.path());
+        let left = |name: &str| base.path().join(name).exists();
+        assert_eq!(
+            (left("lockstep-alive"), left("lockstep-dead"), left("other")),
+            (true, false, true)
+        );
+    }
+
+    #[test]
+    fn the_janitor_kills_what_it_remembers_and_removes_the_folder_when_its_input_ends() {
+        let folder = tempfile::tempdir().unwrap().keep();
+        let mut kept = Command::new("sleep")
+            .arg("1000")
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let mut forgotten = Command::new("sleep")
+            .arg("1000")
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let mut janitor = Command::new("/bin/sh")
+            .args(["-c", JANITOR, "janitor"])
+            .arg(&folder)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut pipe = janitor.stdin.take().unwrap();
+        write!(pipe, "{0}\n{1}\n-{1}\n", kept.id(), forgotten.id()).unwrap();
+        drop(pipe);
+        assert!(janitor.wait().unwrap().success());
+        assert!(!folder.exists());
+        assert!(!kept.wait().unwrap().success());
+        assert!(
+            forgotten.try_wait().unwrap().is_none(),
+            "a forgotten group was killed"
+        );
+        forgotten.kill().unwrap();
+        forgotten.wait().unwrap();
+    }
+}

@@ -1,0 +1,337 @@
+//! What one VM said: its QMP events and its serial output, with cursors.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use regex::bytes::Regex;
+use serde_json::Value;
+use tokio::net::UnixStream;
+use tokio::time::Instant;
+
+use crate::guest::ticker::Line;
+
+/// The most serial output that is kept in memory; the log file has all of it.
+const KEPT: usize = 8 << 20;
+/// The longest piece that is taken for one line.
+const LONGEST_LINE: usize = 64 << 10;
+
+/// A QMP event as it came.
+#[derive(Debug, Clone)]
+pub struct QmpEvent {
+    /// Its name.
+    pub name: String,
+    /// Its `data`, null where there is none.
+    pub data: Value,
+    /// When QEMU emitted it, in seconds of the host's real-time clock.
+    pub emitted: f64,
+    /// When the runner saw it.
+    pub seen: Instant,
+}
+
+impl QmpEvent {
+    /// Reads an event message.
+    #[must_use]
+    pub fn new(message: &Value) -> Self {
+        let stamp = |unit: &str| message["timestamp"][unit].as_f64().unwrap_or(0.0);
+        Self {
+            name: message["event"].as_str().unwrap_or_default().to_owned(),
+            data: message["data"].clone(),
+            emitted: stamp("seconds") + stamp("microseconds") / 1e6,
+            seen: Instant::now(),
+        }
+    }
+
+    /// The status, where it is a `MIGRATION` event.
+    #[must_use]
+    pub fn migration_status(&self) -> Option<&str> {
+        (self.name == "MIGRATION").then(|| self.data["status"].as_str())?
+    }
+}
+
+impl std::fmt::Display for QmpEvent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.data {
+            Value::Null => f.write_str(&self.name),
+            Value::Object(data) => {
+                let part = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                let data: Vec<String> = data
+                    .iter()
+                    .map(|(key, value)| format!("{key}={}", part(value)))
+                    .collect();
+                write!(f, "{} ({})", self.name, data.join(" "))
+            }
+            other => write!(f, "{} ({other})", self.name),
+        }
+    }
+}
+
+/// A line that the built-in guest printed after a number of passes.
+#[derive(Debug, Clone, Copy)]
+pub struct Tick {
+    /// The passes completed.
+    pub count: u64,
+    /// Where the line begins in the serial output.
+    pub offset: usize,
+    /// When the runner saw it.
+    pub seen: Instant,
+    /// The same, in seconds of the host's real-time clock.
+    pub seen_real: f64,
+}
+
+/// The log of one VM, from its start on.
+#[derive(Debug, Default)]
+pub struct Log {
+    /// Every QMP event, in order.
+    pub events: Vec<QmpEvent>,
+    /// Event waits without `fresh` look from here on.
+    pub event_cursor: usize,
+    /// Serial waits without `fresh` look from here on.
+    pub serial_cursor: usize,
+    /// The built-in guest's ticks, in order.
+    pub ticks: Vec<Tick>,
+    /// The built-in guest's first line, once it has come.
+    pub ready: Option<Line>,
+    serial: Vec<u8>,
+    dropped: usize,
+    line_start: usize,
+}
+
+impl Log {
+    /// How many bytes the serial port has put out so far.
+    #[must_use]
+    pub fn serial_end(&self) -> usize {
+        self.dropped + self.serial.len()
+    }
+
+    /// The end of the first match at or after this offset.
+    #[must_use]
+    pub fn find_serial(&self, expression: &Regex, from: usize) -> Option<(usize, String)> {
+        let text = &self.serial[from.saturating_sub(self.dropped).min(self.serial.len())..];
+        let found = expression.find(text)?;
+        let start = self.serial_end() - text.len();
+        Some((
+            start + found.end(),
+            String::from_utf8_lossy(found.as_bytes()).into_owned(),
+        ))
+    }
+
+    /// The last lines of the serial output.
+    #[must_use]
+    pub fn serial_tail(&self, lines: usize) -> String {
+        let cut = &self.serial[self.serial.len().saturating_sub(4096)..];
+        let text = String::from_utf8_lossy(cut);
+        let all: Vec<&str> = text.lines().collect();
+        all[all.len().saturating_sub(lines)..].join("\n")
+    }
+
+    /// Ticks whose line begins at or after this offset of the serial output.
+    pub fn ticks_from(&self, offset: usize) -> impl Iterator<Item = &Tick> {
+        self.ticks[self.ticks.partition_point(|tick| tick.offset < offset)..].iter()
+    }
+
+    /// Takes in serial output; returns the lines that it completes.
+    fn push(&mut self, bytes: &[u8], ticker: bool) -> Vec<(Vec<u8>, Option<Line>)> {
+        self.serial.extend_from_slice(bytes);
+        let mut lines = Vec::new();
+        loop {
+            let rest = &self.serial[self.line_start..];
+            let end = match rest.iter().position(|&byte| byte == b'\n') {
+                Some(end) => end,
+                None if rest.len() >= LONGEST_LINE => LONGEST_LINE - 1,
+                None => break,
+            };
+            let line = rest[..=end].strip_suffix(b"\n").unwrap_or(&rest[..=end]).to_vec();
+            let read = if ticker { Line::parse(&line) } else { None };
+            match read {
+                Some(Line::Tick(count)) => self.ticks.push(Tick {
+                    count,
+                    offset: self.dropped + self.line_start,
+                    seen: Instant::now(),
+                    seen_real: real_time(),
+                }),
+                Some(ready @ Line::Ready { .. }) => self.ready = Some(ready),
+                _ => {}
+            }
+            self.line_start += end + 1;
+            lines.push((line, read));
+        }
+        if self.serial.len() > KEPT {
+            let cut = (self.serial.len() - KEPT / 2).min(self.line_start);
+            self.serial.drain(..cut);
+            self.dropped += cut;
+            self.line_start -= cut;
+        }
+        lines
+    }
+}
+
+/// Seconds of the host's real-time clock, which QEMU stamps its events with.
+#[must_use]
+pub fn real_time() -> f64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// Where the log of a VM is kept, shared with the tasks that write it.
+#[derive(Debug, Clone, Default)]
+pub struct SharedLog(Arc<Mutex<Log>>);
+
+impl SharedLog {
+    /// The log, for a moment; never across an `await`.
+    pub fn lock(&self) -> MutexGuard<'_, Log> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Heard = Box<dyn Fn(&[u8], Option<Line>) + Send + Sync>;
+type Copied = Box<dyn Fn(&[u8]) + Send + Sync>;
+
+/// The runner's end of a VM's serial port.
+pub struct SerialPort {
+    stream: UnixStream,
+    log: SharedLog,
+    ticker: bool,
+    heard: Heard,
+    copied: Copied,
+    pumping: Mutex<()>,
+}
+
+impl SerialPort {
+    /// Reads a serial port into a log until it closes. `heard` is told of every line, `copied` of every byte.
+    /// `ticker` says whether the built-in guest's lines are looked for.
+    pub fn open(
+        stream: UnixStream,
+        log: SharedLog,
+        ticker: bool,
+        heard: impl Fn(&[u8], Option<Line>) + Send + Sync + 'static,
+        copied: impl Fn(&[u8]) + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let pumping = Mutex::new(());
+        let port = Arc::new(Self {
+            stream,
+            log,
+            ticker,
+            heard: Box::new(heard),
+            copied: Box::new(copied),
+            pumping,
+        });
+        let reader = Arc::clone(&port);
+        tokio::spawn(async move { while reader.stream.readable().await.is_ok() && reader.pump() {} });
+        port
+    }
+
+    /// Takes in everything that the guest has printed so far, so that "from now on" means now. Returns false once the
+    /// port is closed.
+    pub fn pump(&self) -> bool {
+        let _one_reader_at_a_time = self.pumping.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut chunk = [0; 16 * 1024];
+        // A guest that prints faster than we read must not keep us here for ever.
+        for _ in 0..64 {
+            match self.stream.try_read(&mut chunk) {
+                Ok(0) => return false,
+                Ok(count) => {
+                    (self.copied)(&chunk[..count]);
+                    let lines = self.log.lock().push(&chunk[..count], self.ticker);
+                    lines.iter().for_each(|(line, read)| (self.heard)(line, *read));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+}
+
+impl std::fmt::Debug for SerialPort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SerialPort")
+            .field("ticker", &self.ticker)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_tick_counts_once_its_line_is_complete() {
+        let mut log = Log::default();
+        assert!(log.push(b"tick 0000000128 00000", true).is_empty() && log.ticks.is_empty());
+        log.push(b"00128\ntick 00000", true);
+        assert_eq!(
+            log.ticks
+                .iter()
+                .map(|tick| (tick.count, tick.offset))
+                .collect::<Vec<_>>(),
+            [(128, 0)]
+        );
+        let end = log.serial_end();
+        log.push(b"00256 0000000256\ntick 0000000384 0000000384\n", true);
+        // The line that had begun before is not new; the one after it is.
+        assert_eq!(
+            log.ticks_from(end).map(|tick| tick.count).collect::<Vec<_>>(),
+            [384]
+        );
+    }
+
+    #[test]
+    fn a_torn_line_is_neither_a_tick_nor_a_mismatch() {
+        let mut log = Log::default();
+        let lines = log.push(b"tick 0000000128 00tick 0000000064 0000000064\nbad 00000\n", true);
+        assert!(log.ticks.is_empty());
+        assert!(lines.iter().all(|(_, read)| read.is_none()));
+    }
+
+    #[test]
+    fn a_serial_match_is_found_from_an_offset_on() {
+        let mut log = Log::default();
+        log.push(b"login: root\nlogin: ", false);
+        let expression = Regex::new("login: ").unwrap();
+        assert_eq!(log.find_serial(&expression, 0).unwrap().0, 7);
+        assert_eq!(log.find_serial(&expression, 7).unwrap().0, 19);
+        assert_eq!(log.find_serial(&expression, 19), None);
+    }
+
+    #[test]
+    fn much_output_is_forgotten_from_the_front_and_offsets_stay_true() {
+        let mut log = Log::default();
+        for _ in 0..KEPT / 1000 + 5000 {
+            log.push(&[b'x'; 999], false);
+            log.push(b"\n", false);
+        }
+        let end = log.serial_end();
+        assert_eq!(end, (KEPT / 1000 + 5000) * 1000);
+        assert!(log.serial.len() <= KEPT);
+        log.push(b"needle\n", false);
+        assert_eq!(
+            log.find_serial(&Regex::new("needle").unwrap(), end).unwrap().0,
+            end + 6
+        );
+    }
+
+    #[test]
+    fn an_endless_line_is_cut_into_pieces() {
+        let mut log = Log::default();
+        let lines = log.push(&vec![b'y'; LONGEST_LINE * 2 + 5], false);
+        assert_eq!(
+            lines.iter().map(|(line, _)| line.len()).collect::<Vec<_>>(),
+            [LONGEST_LINE, LONGEST_LINE]
+        );
+    }
+
+    #[test]
+    fn an_event_is_shown_with_its_data() {
+        let event = QmpEvent::new(&json!({"event": "MIGRATION", "data": {"status": "colo"},
+            "timestamp": {"seconds": 10, "microseconds": 500_000}}));
+        assert_eq!(
+            (event.to_string().as_str(), event.emitted),
+            ("MIGRATION (status=colo)", 10.5)
+        );
+        assert_eq!(event.migration_status(), Some("colo"));
+    }
+}

@@ -1,0 +1,509 @@
+//! One VM while it is alive.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::{Map, Value, json};
+use tokio::net::UnixStream;
+use tokio::time::Instant;
+
+use super::board::{Board, Trouble};
+use super::failure::Failure;
+use super::log::{QmpEvent, SerialPort, SharedLog};
+use crate::event::{Sink, What};
+use crate::guest::ticker;
+use crate::qemu::argv::{Channels, Surroundings, command_line, for_shell};
+use crate::qemu::binary::Binary;
+use crate::qemu::process::{Ended, Launch, Process, wait_at_most};
+use crate::qemu::qmp::{Qmp, QmpError, Traffic};
+use crate::qemu::qtest::Qtest;
+use crate::qemu::spec::{Accel, Guest, VmSpec};
+
+/// How long a query for the evidence of a failure may take; a VM that hangs says nothing in that time either.
+const EVIDENCE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a VM is started with.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Its name.
+    pub name: String,
+    /// What it is made of.
+    pub spec: VmSpec,
+    /// The QEMU it runs.
+    pub binary: Arc<Binary>,
+    /// The accelerator that was chosen.
+    pub accel: Accel,
+}
+
+/// A VM that was started.
+#[derive(Debug)]
+pub struct Machine {
+    /// What it was started with.
+    pub plan: Plan,
+    /// The process.
+    pub process: Process,
+    /// What it said.
+    pub log: SharedLog,
+    /// When it was started.
+    pub spawned: Instant,
+    /// Where it listens for a migration, once that is known.
+    pub address: Option<String>,
+    argv: Vec<String>,
+    /// The monitor's socket until [`Self::connect`] has made a client of it.
+    monitor: Option<UnixStream>,
+    qmp: Option<Qmp>,
+    qtest: Qtest,
+    serial: Arc<SerialPort>,
+    directory: PathBuf,
+}
+
+impl Machine {
+    /// Starts the process in the case's folder. [`Self::connect`] completes it.
+    ///
+    /// # Errors
+    /// When QEMU cannot be started or a file cannot be written.
+    pub fn spawn(plan: Plan, directory: &Path, board: &Arc<Board>, sink: &Sink) -> Result<Self, Failure> {
+        let name = plan.name.clone();
+        let trouble = |what: &str, error: std::io::Error| {
+            Failure::error(format!("VM `{name}` could not be started: {what}: {error}"))
+        };
+        let image = match &plan.spec.guest {
+            Guest::Ticker(ticker) => {
+                let path = directory.join(format!("{name}.ticker.img"));
+                std::fs::write(&path, ticker::image(ticker)).map_err(|error| trouble("its image", error))?;
+                Some(path)
+            }
+            _ => None,
+        };
+        let pair = || -> std::io::Result<(UnixStream, OwnedFd)> {
+            let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+            ours.set_nonblocking(true)?;
+            Ok((UnixStream::from_std(ours)?, OwnedFd::from(theirs)))
+        };
+        let channel = || pair().map_err(|error| trouble("a socket pair", error));
+        let ((qmp, qmp_end), (serial, serial_end), (qtest, qtest_end)) = (channel()?, channel()?, channel()?);
+        let around = Surroundings {
+            binary: &plan.binary.path,
+            name: &name,
+            accel: plan.accel,
+            image: image.as_deref(),
+            channels: Channels::Inherited {
+                qmp: qmp_end.as_raw_fd(),
+                serial: serial_end.as_raw_fd(),
+                qtest: qtest_end.as_raw_fd(),
+            },
+        };
+        let argv = command_line(&plan.spec, &around);
+        let open = |kind: &str| {
+            let path = directory.join(format!("{name}.{kind}"));
+            OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(path)
+                .map_err(|error| trouble("its log", error))
+        };
+        let errors = open("stderr.log")?;
+        let mut env: BTreeMap<String, String> = plan
+            .spec
+            .env
+            .iter()
+            .map(|(key, value)| (key.clone(), value.0.clone()))
+            .collect();
+        // Where `snapshot=on` keeps what the guest writes.
+        env.entry("TMPDIR".to_owned())
+            .or_insert_with(|| directory.display().to_string());
+        let launch = Launch {
+            argv: argv.clone(),
+            env,
+            directory: directory.to_owned(),
+            inherit: vec![qmp_end, serial_end, qtest_end],
+            stdin: None,
+            stdout: errors.try_clone().map_err(|error| trouble("its log", error))?,
+            stderr: errors,
+        };
+        board.expect_life(&name);
+        let program = plan.binary.path.display().to_string();
+        let process = Process::spawn(launch).map_err(|error| trouble(&program, error))?;
+        sink.emit(What::VmSpawned {
+            vm: name.clone(),
+            pid: process.pid(),
+            version: Some(plan.binary.version.to_string()),
+            argv: argv.clone(),
+        });
+        watch_end(&name, &process, board, sink);
+        let log = SharedLog::default();
+        let serial = listen(&plan, serial, log.clone(), open("serial.log")?, board, sink);
+        Ok(Self {
+            plan,
+            process,
+            log,
+            spawned: Instant::now(),
+            address: None,
+            argv,
+            monitor: Some(qmp),
+            qmp: None,
+            qtest: Qtest::new(qtest),
+            serial,
+            directory: directory.to_owned(),
+        })
+    }
+
+    /// Negotiates with the monitor and switches migration events on.
+    ///
+    /// # Errors
+    /// When QEMU ends or does not answer; what it wrote to its standard error is part of the message.
+    pub async fn connect(
+        &mut self,
+        deadline: Instant,
+        board: &Arc<Board>,
+        sink: &Sink,
+    ) -> Result<(), Failure> {
+        let Some(monitor) = self.monitor.take() else {
+            return Ok(());
+        };
+        let path = self.file("qmp.jsonl");
+        let transcript = OpenOptions::new().create(true).append(true).open(&path);
+        let transcript =
+            transcript.map_err(|error| Failure::error(format!("{}: {error}", path.display())))?;
+        let tap = tap(
+            self.name().to_owned(),
+            self.log.clone(),
+            transcript,
+            Arc::clone(board),
+            sink.clone(),
+        );
+        match Qmp::connect(monitor, self.plan.spec.oob, deadline, tap).await {
+            Ok(qmp) => self.qmp = Some(qmp),
+            Err(error) => {
+                // A monitor that closes is the smaller part of the story where the process has ended.
+                let why = match wait_at_most(&self.process, EVIDENCE_PATIENCE).await {
+                    Some(ended) => ended.to_string(),
+                    None => error.to_string(),
+                };
+                let said = self.stderr_tail(20);
+                let said = if said.is_empty() {
+                    String::new()
+                } else {
+                    format!(", saying: {said}")
+                };
+                return Err(Failure::error(format!(
+                    "VM `{}` could not be started: {why}{said}",
+                    self.name()
+                )));
+            }
+        }
+        if self.plan.binary.capabilities.contains("events") {
+            let events = json!({"capabilities": [{"capability": "events", "state": true}]});
+            self.qmp("migrate-set-capabilities", events, false, deadline)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.plan.name
+    }
+
+    /// Runs a QMP command; `arguments` is a map.
+    ///
+    /// # Errors
+    /// When QEMU refuses it, does not answer in time, or has ended: then the failure says how.
+    pub async fn qmp(
+        &self,
+        command: &str,
+        arguments: Value,
+        oob: bool,
+        deadline: Instant,
+    ) -> Result<Value, Failure> {
+        let arguments = match arguments {
+            Value::Object(map) => map,
+            _ => Map::new(),
+        };
+        let result = match &self.qmp {
+            Some(qmp) => qmp.execute(command, arguments, oob, deadline).await,
+            None => Err(QmpError::Closed {
+                command: command.to_owned(),
+            }),
+        };
+        match result {
+            Ok(reply) => Ok(reply),
+            Err(error @ QmpError::Closed { .. }) => {
+                match wait_at_most(&self.process, EVIDENCE_PATIENCE).await {
+                    Some(ended) => Err(Failure::failed(format!(
+                        "VM `{}` has ended: {ended}",
+                        self.name()
+                    ))),
+                    None => Err(Failure::from(error).of(self.name())),
+                }
+            }
+            Err(error) => Err(Failure::from(error).of(self.name())),
+        }
+    }
+
+    /// A query without arguments, in band.
+    ///
+    /// # Errors
+    /// As [`Self::qmp`].
+    pub async fn query(&self, command: &str, deadline: Instant) -> Result<Value, Failure> {
+        self.qmp(command, Value::Null, false, deadline).await
+    }
+
+    /// Whether its monitor runs commands out of band.
+    #[must_use]
+    pub fn has_oob(&self) -> bool {
+        self.qmp.as_ref().is_some_and(|qmp| qmp.oob)
+    }
+
+    /// The qtest socket.
+    #[must_use]
+    pub const fn qtest(&self) -> &Qtest {
+        &self.qtest
+    }
+
+    /// Takes in everything that QEMU and the guest have said so far, so that "from now on" means now.
+    pub fn catch_up(&self) {
+        if let Some(qmp) = &self.qmp {
+            qmp.catch_up();
+        }
+        self.serial.pump();
+    }
+
+    /// The last lines of QEMU's standard error.
+    #[must_use]
+    pub fn stderr_tail(&self, lines: usize) -> String {
+        let text = self.stderr();
+        let all: Vec<&str> = text.trim_end().lines().collect();
+        all[all.len().saturating_sub(lines)..].join("\n")
+    }
+
+    /// All that QEMU wrote to its standard error (and output).
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        std::fs::read(self.file("stderr.log")).map_or_else(
+            |error| format!("(its log cannot be read: {error})"),
+            |bytes| String::from_utf8_lossy(&bytes).into_owned(),
+        )
+    }
+
+    fn file(&self, kind: &str) -> PathBuf {
+        self.directory.join(format!("{}.{kind}", self.plan.name))
+    }
+
+    /// The command lines: as it was run, and as it can be pasted into a shell.
+    #[must_use]
+    pub fn command_lines(&self) -> String {
+        let image = matches!(self.plan.spec.guest, Guest::Ticker(_)).then(|| self.file("ticker.img"));
+        let image = image.as_deref().and_then(Path::file_name).map(PathBuf::from);
+        let pasted = command_line(
+            &self.plan.spec,
+            &Surroundings {
+                binary: &self.plan.binary.path,
+                name: self.name(),
+                accel: self.plan.accel,
+                image: image.as_deref(),
+                channels: Channels::Shell(Path::new(".")),
+            },
+        );
+        format!(
+            "# {name}, from this folder; its monitor is then the socket ./{name}.qmp\n{}\n\n\
+             # as it was run, with inherited sockets for monitor, serial port and qtest\n# {}\n",
+            for_shell(&pasted),
+            self.argv.join(" "),
+            name = self.name(),
+        )
+    }
+
+    /// What it did last, in words: how it ended or its run state and migration status, its last events, the tails of
+    /// its serial output and standard error.
+    pub async fn last_moments(&self) -> String {
+        self.catch_up();
+        let mut text = format!(
+            "VM `{}` (pid {}, QEMU {})",
+            self.name(),
+            self.process.pid(),
+            self.plan.binary.version
+        );
+        match self.process.ended() {
+            Some(ended) => text.push_str(&format!(": ended with {ended}\n")),
+            None => {
+                text.push('\n');
+                let deadline = Instant::now() + EVIDENCE_PATIENCE;
+                for (what, command) in [
+                    ("run state", "query-status"),
+                    ("migration", "query-migrate"),
+                    ("colo", "query-colo-status"),
+                ] {
+                    if what == "colo" && !self.plan.binary.has_colo() {
+                        continue;
+                    }
+                    let line = match self.query(command, deadline).await {
+                        Ok(reply) => summary(command, &reply),
+                        Err(failure) => failure.message,
+                    };
+                    text.push_str(&format!("  {what}: {line}\n"));
+                }
+            }
+        }
+        let log = self.log.lock();
+        let events = &log.events[log.events.len().saturating_sub(8)..];
+        let events: Vec<String> = events.iter().map(ToString::to_string).collect();
+        let events = if events.is_empty() {
+            "none".to_owned()
+        } else {
+            events.join(", ")
+        };
+        text.push_str(&format!("  last events: {events}\n"));
+        let tails = [("serial", log.serial_tail(5)), ("stderr", self.stderr_tail(10))];
+        for (what, tail) in tails {
+            if tail.is_empty() {
+                text.push_str(&format!("  {what}: nothing\n"));
+            } else {
+                text.push_str(&format!("  {what}:\n    {}\n", tail.replace('\n', "\n    ")));
+            }
+        }
+        text
+    }
+
+    /// Ends it: by `quit`, and where that does not do it, by signals.
+    pub async fn tear_down(&self, board: &Board) -> Ended {
+        board.expect_exit(self.name());
+        let patience = Duration::from_secs(3);
+        let polite = async {
+            let _ = self.query("quit", Instant::now() + patience).await;
+            self.process.wait().await
+        };
+        if let Ok(ended) = tokio::time::timeout(patience, polite).await {
+            return ended;
+        }
+        self.process.signal(Signal::TERM);
+        if let Some(ended) = wait_at_most(&self.process, Duration::from_secs(2)).await {
+            return ended;
+        }
+        self.process.kill();
+        self.process.wait().await
+    }
+}
+
+/// The part of a query's reply that a person wants in one line.
+fn summary(command: &str, reply: &Value) -> String {
+    let word = |key: &str| reply[key].as_str();
+    match command {
+        "query-status" => word("status").unwrap_or("unknown").to_owned(),
+        "query-migrate" => {
+            let status = word("status").unwrap_or("none");
+            word("error-desc").map_or_else(|| status.to_owned(), |error| format!("{status}: {error}"))
+        }
+        _ => {
+            let parts = ["mode", "last-mode", "reason"]
+                .map(|key| format!("{key} {}", word(key).unwrap_or("unknown")));
+            parts.join(", ")
+        }
+    }
+}
+
+fn watch_end(name: &str, process: &Process, board: &Arc<Board>, sink: &Sink) {
+    let (vm, board, sink, mut ended) = (name.to_owned(), Arc::clone(board), sink.clone(), process.watch());
+    tokio::spawn(async move {
+        let how = match ended.wait_for(Option::is_some).await {
+            Ok(how) => *how,
+            Err(_) => None,
+        };
+        if let Some(how) = how {
+            sink.emit(What::VmExited {
+                vm: vm.clone(),
+                how: how.to_string(),
+                expected: board.may_exit(&vm),
+            });
+            board.report(Trouble::Died { vm, how });
+        }
+    });
+}
+
+fn listen(
+    plan: &Plan,
+    stream: UnixStream,
+    log: SharedLog,
+    copy: File,
+    board: &Arc<Board>,
+    sink: &Sink,
+) -> Arc<SerialPort> {
+    let (vm, board, sink) = (plan.name.clone(), Arc::clone(board), sink.clone());
+    let copy = Mutex::new(copy);
+    let heard = move |line: &[u8], read: Option<ticker::Line>| {
+        sink.emit(What::SerialLine {
+            vm: vm.clone(),
+            line: String::from_utf8_lossy(line).into_owned(),
+        });
+        match read {
+            Some(line) if line.is_mismatch() => board.report(Trouble::Mismatch { vm: vm.clone(), line }),
+            _ => board.changed(),
+        }
+    };
+    let copied = move |bytes: &[u8]| {
+        // A full disk must not take the run down; the report says what is missing.
+        let _ = copy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .write_all(bytes);
+    };
+    SerialPort::open(
+        stream,
+        log,
+        matches!(plan.spec.guest, Guest::Ticker(_)),
+        heard,
+        copied,
+    )
+}
+
+fn tap(
+    vm: String,
+    log: SharedLog,
+    transcript: File,
+    board: Arc<Board>,
+    sink: Sink,
+) -> impl Fn(Traffic<'_>) + Send + Sync + 'static {
+    let transcript = Mutex::new(transcript);
+    move |traffic| {
+        let (direction, message) = match &traffic {
+            Traffic::Sent(message) => ("sent", *message),
+            Traffic::Reply(message) => ("reply", *message),
+            Traffic::Event(message) => ("event", *message),
+            Traffic::Closed => return board.changed(),
+        };
+        let line = json!({"at": sink.elapsed().as_secs_f64(), direction: message});
+        let _ = writeln!(
+            transcript.lock().unwrap_or_else(PoisonError::into_inner),
+            "{line}"
+        );
+        let (vm, message) = (vm.clone(), message.clone());
+        match traffic {
+            Traffic::Sent(_) => sink.emit(What::QmpCommand { vm, message }),
+            Traffic::Reply(_) => sink.emit(What::QmpReply { vm, message }),
+            Traffic::Event(_) | Traffic::Closed => {
+                let event = QmpEvent::new(&message);
+                sink.emit(What::QmpEvent {
+                    vm: vm.clone(),
+                    message,
+                });
+                let trouble = match (event.name.as_str(), event.migration_status()) {
+                    ("GUEST_PANICKED", _) => Some(Trouble::Panicked { vm }),
+                    (_, Some("failed")) => Some(Trouble::MigrationFailed { vm }),
+                    _ => None,
+                };
+                log.lock().events.push(event);
+                match trouble {
+                    Some(trouble) => board.report(trouble),
+                    None => board.changed(),
+                }
+            }
+        }
+    }
+}

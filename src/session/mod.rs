@@ -1,0 +1,16 @@
+//! What one case has alive: its QEMUs, its processes, its folder. Dropping a [`Session`] leaves nothing behind.
+
+pub mod artifacts;
+pub mod board;
+pub mod checkpoints;
+pub mod directory;
+pub mod failure;
+pub mod log;
+pub mod machine;
+pub mod metrics;
+pub mod process;
+mod state;
+
+pub use failure::Failure;
+pub use machine::{Machine, Plan};
+pub use state::{FailoverMark, Pair, Session};

@@ -1,0 +1,186 @@
+//! Host processes of a scenario.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::board::Board;
+use super::directory::Notes;
+use super::failure::Failure;
+use crate::qemu::process::{Ended, Launch, Process};
+
+/// How much of what a process writes becomes part of its result.
+const KEPT: usize = 1 << 20;
+
+/// A host process, its output in files that have no name.
+#[derive(Debug)]
+pub struct Background {
+    process: Process,
+    stdout: File,
+    stderr: File,
+    notes: Arc<Notes>,
+}
+
+impl Background {
+    /// Starts a process in the case's folder.
+    ///
+    /// # Errors
+    /// When it cannot be started: the test cannot be carried out.
+    pub fn start(
+        argv: Vec<String>,
+        env: BTreeMap<String, String>,
+        stdin: Option<&str>,
+        directory: &Path,
+        board: &Arc<Board>,
+        notes: &Arc<Notes>,
+    ) -> Result<Self, Failure> {
+        let program = argv.first().cloned().unwrap_or_default();
+        let broken =
+            |error: std::io::Error| Failure::error(format!("`{program}` could not be started: {error}"));
+        let file = || tempfile::tempfile_in(directory).map_err(broken);
+        let (stdout, stderr) = (file()?, file()?);
+        let stdin = match stdin {
+            None => None,
+            Some(text) => {
+                let mut input = file()?;
+                input
+                    .write_all(text.as_bytes())
+                    .and_then(|()| input.seek(SeekFrom::Start(0)))
+                    .map_err(broken)?;
+                Some(input)
+            }
+        };
+        let process = Process::spawn(Launch {
+            argv,
+            env,
+            directory: directory.to_owned(),
+            inherit: vec![],
+            stdin,
+            stdout: stdout.try_clone().map_err(broken)?,
+            stderr: stderr.try_clone().map_err(broken)?,
+        })
+        .map_err(broken)?;
+        notes.remember(process.pid());
+        let (mut ended, board) = (process.watch(), Arc::clone(board));
+        tokio::spawn(async move {
+            let _ = ended.wait_for(Option::is_some).await;
+            board.changed();
+        });
+        Ok(Self {
+            process,
+            stdout,
+            stderr,
+            notes: Arc::clone(notes),
+        })
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// How it ended, where it has.
+    #[must_use]
+    pub fn ended(&self) -> Option<Ended> {
+        self.process.ended()
+    }
+
+    /// Waits for its end.
+    pub async fn wait(&self) -> Ended {
+        self.process.wait().await
+    }
+
+    /// Its result: `stdout`, `stderr` and `exit`, the latter null where a signal ended it.
+    #[must_use]
+    pub fn result(&self) -> Value {
+        let exit = match self.ended() {
+            Some(Ended::Status(status)) => Some(status),
+            _ => None,
+        };
+        json!({"stdout": text(&self.stdout), "stderr": text(&self.stderr), "exit": exit})
+    }
+
+    /// How it ended or that it runs, and what it wrote to its standard error last.
+    #[must_use]
+    pub fn last_moments(&self) -> String {
+        let state = self
+            .ended()
+            .map_or_else(|| "still running".to_owned(), |ended| ended.to_string());
+        let said = text(&self.stderr);
+        let last: Vec<&str> = said.trim_end().lines().rev().take(5).collect();
+        let last: Vec<&str> = last.into_iter().rev().collect();
+        if last.is_empty() {
+            state
+        } else {
+            format!("{state}, saying:\n    {}", last.join("\n    "))
+        }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.process.kill();
+        self.notes.forget(self.process.pid());
+    }
+}
+
+fn text(file: &File) -> String {
+    use std::os::unix::fs::FileExt;
+    // At a position of our own: the process writes through the same open file.
+    let mut bytes = Vec::new();
+    let mut chunk = vec![0; 64 << 10];
+    while bytes.len() < KEPT {
+        match file.read_at(&mut chunk, bytes.len() as u64) {
+            Ok(0) => break,
+            Ok(count) => bytes.extend_from_slice(&chunk[..count]),
+            Err(error) => return format!("(its output cannot be read: {error})"),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::directory::Workspace;
+
+    #[tokio::test]
+    async fn a_process_has_a_result_and_what_it_leaves_running_ends_with_it() {
+        let workspace = Workspace::new().unwrap();
+        let argv = [
+            "/bin/sh",
+            "-c",
+            "cat; echo oops >&2; sleep 1000 & echo $!; exit 4",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        let (board, notes) = (Arc::new(Board::default()), workspace.notes());
+        let env = BTreeMap::new();
+        let process = Background::start(argv, env, Some("in\n"), workspace.path(), &board, &notes).unwrap();
+        assert_eq!(process.wait().await, Ended::Status(4));
+        let result = process.result();
+        assert_eq!(
+            (&result["stderr"], &result["exit"]),
+            (&json!("oops\n"), &json!(4))
+        );
+        let (said, left) = result["stdout"].as_str().unwrap().split_once('\n').unwrap();
+        assert_eq!(said, "in");
+        let gone = || match std::fs::read_to_string(format!("/proc/{}/stat", left.trim())) {
+            Ok(stat) => stat.contains(") Z "),
+            Err(_) => true,
+        };
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !gone() {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "process {left} outlived its group"
+            );
+            tokio::task::yield_now().await;
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The session itself.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+
+use super::board::Board;
+use super::directory::Notes;
+use super::failure::Failure;
+use super::log::real_time;
+use super::machine::{Machine, Plan};
+use super::process::Background;
+use crate::event::{Sink, What};
+
+/// Who migrates to whom.
+#[derive(Debug, Clone)]
+pub struct Pair {
+    /// The source; in COLO the primary.
+    pub source: String,
+    /// The destination; in COLO the secondary.
+    pub destination: Option<String>,
+    /// When the migration was started.
+    pub started: Instant,
+}
+
+/// The moment of a failover.
+#[derive(Debug, Clone)]
+pub struct FailoverMark {
+    /// The survivor.
+    pub survivor: String,
+    /// When its connections were about to be cut.
+    pub at: Instant,
+    /// The same, in seconds of the host's real-time clock, which QEMU stamps its events with.
+    pub at_real: f64,
+    /// How much the survivor had printed by then.
+    pub serial: usize,
+}
+
+/// What one case has alive, and what its steps have found out.
+#[derive(Debug)]
+pub struct Session {
+    /// The VMs, started or not.
+    pub plans: IndexMap<String, Plan>,
+    /// The VMs that were started, ended ones included.
+    pub machines: BTreeMap<String, Machine>,
+    /// Background processes by name.
+    pub background: BTreeMap<String, Background>,
+    /// What steps have captured.
+    pub captures: Map<String, Value>,
+    /// The last migration.
+    pub pair: Option<Pair>,
+    /// The last failover.
+    pub failover: Option<FailoverMark>,
+    /// Changes and trouble.
+    pub board: Arc<Board>,
+    /// Where events go.
+    pub sink: Sink,
+    /// What the janitor is told.
+    pub notes: Arc<Notes>,
+    directory: PathBuf,
+}
+
+impl Session {
+    /// A session in a folder of its own, which is removed with it. Nothing is started yet.
+    #[must_use]
+    pub fn new(plans: IndexMap<String, Plan>, directory: PathBuf, notes: Arc<Notes>, sink: Sink) -> Self {
+        Self {
+            plans,
+            machines: BTreeMap::new(),
+            background: BTreeMap::new(),
+            captures: Map::new(),
+            pair: None,
+            failover: None,
+            board: Arc::new(Board::default()),
+            sink,
+            notes,
+            directory,
+        }
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Starts VMs, all at once, and connects to each.
+    ///
+    /// # Errors
+    /// When one of them is alive already, cannot be started, or does not answer.
+    pub async fn start(&mut self, names: &[String], deadline: Instant) -> Result<(), Failure> {
+        for name in names {
+            if self
+                .machines
+                .get(name)
+                .is_some_and(|machine| machine.process.ended().is_none())
+            {
+                return Err(Failure::failed(format!("VM `{name}` is running already")));
+            }
+            let plan = self.plans.get(name).cloned().ok_or_else(|| no_such_vm(name))?;
+            let machine = Machine::spawn(plan, &self.directory, &self.board, &self.sink)?;
+            self.notes.remember(machine.process.pid());
+            if let Some(old) = self.machines.insert(name.clone(), machine) {
+                self.notes.forget(old.process.pid());
+            }
+        }
+        // They boot side by side while we talk to one after the other.
+        for name in names {
+            if let Some(machine) = self.machines.get_mut(name) {
+                // Until it is connected, its end is told by `connect`, with what it wrote to its standard error.
+                self.board.expect_exit(name);
+                machine.connect(deadline, &self.board, &self.sink).await?;
+                self.board.expect_life(name);
+                if let Some(how) = machine.process.ended() {
+                    return Err(Failure::error(format!("VM `{name}` could not be started: {how}")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A VM that was started.
+    ///
+    /// # Errors
+    /// When there is none of that name, or it was not started yet.
+    pub fn machine(&self, name: &str) -> Result<&Machine, Failure> {
+        self.machines.get(name).ok_or_else(|| {
+            if self.plans.contains_key(name) {
+                Failure::failed(format!("VM `{name}` has not been started"))
+            } else {
+                no_such_vm(name)
+            }
+        })
+    }
+
+    /// Takes in everything that was said so far.
+    pub fn catch_up(&self) {
+        self.machines.values().for_each(Machine::catch_up);
+    }
+
+    /// Marks the moment of a failover.
+    ///
+    /// # Errors
+    /// As [`Self::machine`].
+    pub fn mark_failover(&mut self, survivor: &str) -> Result<(), Failure> {
+        let machine = self.machine(survivor)?;
+        machine.catch_up();
+        let serial = machine.log.lock().serial_end();
+        let mark = FailoverMark {
+            survivor: survivor.to_owned(),
+            at: Instant::now(),
+            at_real: real_time(),
+            serial,
+        };
+        self.failover = Some(mark);
+        Ok(())
+    }
+
+    /// What templates find under `run`.
+    #[must_use]
+    pub fn run_values(&self) -> Value {
+        let vms: Map<String, Value> = self
+            .machines
+            .iter()
+            .map(|(name, machine)| {
+                let values = json!({
+                    "pid": machine.process.pid(),
+                    "address": machine.address,
+                    "version": machine.plan.binary.version.to_string(),
+                    "accel": machine.plan.accel.name(),
+                    "qemu": machine.plan.binary.path,
+                });
+                (name.clone(), values)
+            })
+            .collect();
+        let processes: Map<String, Value> = self
+            .background
+            .iter()
+            .map(|(name, process)| (name.clone(), json!({"pid": process.pid()})))
+            .collect();
+        json!({"captures": self.captures, "vm": vms, "process": processes})
+    }
+
+    /// What every VM did last, for the evidence of a failure.
+    pub async fn last_moments(&self) -> String {
+        let mut text = String::new();
+        for machine in self.machines.values() {
+            text.push_str(&machine.last_moments().await);
+        }
+        for (name, process) in &self.background {
+            text.push_str(&format!("process `{name}`: {}\n", process.last_moments()));
+        }
+        text
+    }
+
+    /// Ends everything, politely first, all at once.
+    pub async fn tear_down(&mut self) {
+        self.background.clear();
+        let mut leaving = tokio::task::JoinSet::new();
+        for (name, machine) in std::mem::take(&mut self.machines) {
+            let (board, notes) = (Arc::clone(&self.board), Arc::clone(&self.notes));
+            leaving.spawn(async move {
+                let ended = machine.tear_down(&board).await;
+                notes.forget(machine.process.pid());
+                (name, ended)
+            });
+        }
+        while let Some(left) = leaving.join_next().await {
+            if let Ok((name, ended)) = left {
+                use crate::qemu::process::Ended;
+                if let Ended::Signal(_) = ended {
+                    self.sink.emit(What::Note {
+                        text: format!("VM `{name}` did not quit by itself: {ended}"),
+                    });
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.background.clear();
+        for (_, machine) in std::mem::take(&mut self.machines) {
+            let pid = machine.process.pid();
+            drop(machine);
+            self.notes.forget(pid);
+        }
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn no_such_vm(name: &str) -> Failure {
+    Failure::error(format!("there is no VM `{name}` in this case"))
+}

@@ -1,0 +1,149 @@
+//! What a step has while it runs, and the two ways of waiting that all steps share.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::session::{Failure, Machine, Session};
+
+/// How often a query is repeated where QEMU offers nothing but a query.
+const POLL: Duration = Duration::from_millis(15);
+
+/// A step while it runs.
+#[derive(Debug)]
+pub struct Running<'s> {
+    /// What the case has alive.
+    pub session: &'s mut Session,
+    /// When the step began.
+    pub began: Instant,
+    /// When it must be done.
+    pub deadline: Instant,
+    /// How much each VM had said when the step began.
+    pub marks: BTreeMap<String, Mark>,
+}
+
+/// How much a VM has said.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Mark {
+    /// The number of its QMP events.
+    pub events: usize,
+    /// The length of its serial output, in bytes.
+    pub serial: usize,
+}
+
+impl<'s> Running<'s> {
+    /// A step that begins now: everything that has arrived so far is taken in first.
+    pub fn begin(session: &'s mut Session, deadline: Instant) -> Self {
+        session.catch_up();
+        let mark = |machine: &Machine| {
+            let log = machine.log.lock();
+            Mark {
+                events: log.events.len(),
+                serial: log.serial_end(),
+            }
+        };
+        let marks = session
+            .machines
+            .iter()
+            .map(|(name, machine)| (name.clone(), mark(machine)))
+            .collect();
+        Self {
+            session,
+            began: Instant::now(),
+            deadline,
+            marks,
+        }
+    }
+
+    /// How much a VM had said when the step began.
+    #[must_use]
+    pub fn mark(&self, vm: &str) -> Mark {
+        self.marks.get(vm).copied().unwrap_or_default()
+    }
+
+    /// How long the step has been running, for a message.
+    #[must_use]
+    pub fn waited(&self) -> humantime::FormattedDuration {
+        let waited = self.began.elapsed();
+        humantime::format_duration(Duration::from_millis(
+            waited.as_millis().try_into().unwrap_or(u64::MAX),
+        ))
+    }
+
+    /// Waits until `look` finds something, looking again at each change in the session.
+    ///
+    /// # Errors
+    /// What `look` fails with; at the deadline, what was awaited and what `seen` tells instead.
+    pub async fn until<T>(
+        &self,
+        awaited: &str,
+        mut look: impl FnMut(&Session) -> Result<Option<T>, Failure>,
+        seen: impl Fn(&Session) -> String,
+    ) -> Result<T, Failure> {
+        let mut changes = self.session.board.changes();
+        loop {
+            changes.borrow_and_update();
+            if let Some(found) = look(self.session)? {
+                return Ok(found);
+            }
+            if tokio::time::timeout_at(self.deadline, changes.changed())
+                .await
+                .is_err()
+            {
+                // What arrived while we were not looking counts.
+                self.session.catch_up();
+                return match look(self.session)? {
+                    Some(found) => Ok(found),
+                    None => Err(self.given_up(awaited, &seen(self.session))),
+                };
+            }
+        }
+    }
+
+    /// Asks a VM again and again until `judge` finds something in the reply.
+    ///
+    /// # Errors
+    /// When QEMU refuses or does not answer; what `judge` fails with; at the deadline, what was awaited and the last
+    /// reply in the words of `seen`.
+    pub async fn poll<T>(
+        &self,
+        vm: &str,
+        (command, arguments): (&str, &Value),
+        awaited: &str,
+        mut judge: impl FnMut(&Value) -> Result<Option<T>, Failure>,
+        seen: impl Fn(&Value) -> String,
+    ) -> Result<T, Failure> {
+        let machine = self.session.machine(vm)?;
+        let mut last = String::new();
+        loop {
+            let reply = match machine
+                .qmp(command, arguments.clone(), false, self.deadline)
+                .await
+            {
+                Err(failure) if Instant::now() >= self.deadline => {
+                    let seen = if last.is_empty() {
+                        failure.message
+                    } else {
+                        format!("{last}; {}", failure.message)
+                    };
+                    return Err(self.given_up(awaited, &seen));
+                }
+                reply => reply?,
+            };
+            if let Some(found) = judge(&reply)? {
+                return Ok(found);
+            }
+            last = seen(&reply);
+            if Instant::now() + POLL >= self.deadline {
+                return Err(self.given_up(awaited, &last));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    fn given_up(&self, awaited: &str, seen: &str) -> Failure {
+        Failure::failed(format!("waited {} for {awaited}; saw {seen}", self.waited()))
+    }
+}
