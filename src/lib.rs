@@ -8,6 +8,7 @@
 pub mod diagnostic;
 pub mod event;
 pub mod qemu;
+pub mod report;
 pub mod scenario;
 pub mod step;
 pub mod units;
