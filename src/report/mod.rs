@@ -1,6 +1,7 @@
 //! The reports of a run, each a subscriber of the one stream of events.
 
 mod fold;
+mod junit;
 mod log;
 mod record;
 #[cfg(test)]
@@ -8,4 +9,5 @@ mod sample;
 pub mod text;
 
 pub use fold::Fold;
+pub use junit::Junit;
 pub use record::{Case, Counts, End, Kept, Metric, Step};
