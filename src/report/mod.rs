@@ -1,6 +1,7 @@
 //! The reports of a run, each a subscriber of the one stream of events.
 
 mod fold;
+mod jsonl;
 mod junit;
 mod log;
 mod record;
@@ -9,5 +10,6 @@ mod sample;
 pub mod text;
 
 pub use fold::Fold;
+pub use jsonl::{JsonLines, ReadError, Reader, read};
 pub use junit::Junit;
 pub use record::{Case, Counts, End, Kept, Metric, Step};
