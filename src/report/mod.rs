@@ -1,14 +1,17 @@
 //! The reports of a run, each a subscriber of the one stream of events.
 
+mod console;
 mod fold;
 mod jsonl;
 mod junit;
+mod live;
 mod log;
 mod record;
 #[cfg(test)]
 mod sample;
 pub mod text;
 
+pub use console::{Console, Settings};
 pub use fold::Fold;
 pub use jsonl::{JsonLines, ReadError, Reader, read};
 pub use junit::Junit;
