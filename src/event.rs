@@ -136,7 +136,8 @@ pub enum What {
     Metric {
         /// Its name, as `check: {metric: …}` knows it.
         name: String,
-        /// Its value.
+        /// Its value; JSON has no word for what is no number, and `null` stands for it.
+        #[serde(deserialize_with = "number_or_null")]
         value: f64,
         /// Its unit, such as `s`.
         unit: String,
@@ -175,6 +176,10 @@ pub enum What {
         /// Seconds the run took.
         seconds: f64,
     },
+}
+
+fn number_or_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Option::deserialize(deserializer).map(|value| value.unwrap_or(f64::NAN))
 }
 
 /// How a step ended.
@@ -293,6 +298,14 @@ pub trait Subscriber {
     /// # Errors
     /// When the report cannot be written; the run goes on, and the error is told at its end.
     fn take(&mut self, event: &Event) -> anyhow::Result<()>;
+
+    /// Called some times a second as long as the run lasts, for reports that show how time goes by.
+    ///
+    /// # Errors
+    /// As [`Subscriber::take`].
+    fn tick(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
 
     /// Completes the report when the stream has ended, also after an interrupt.
     ///

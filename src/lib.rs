@@ -9,6 +9,7 @@ pub mod diagnostic;
 pub mod event;
 pub mod guest;
 pub mod qemu;
+pub mod report;
 pub mod scenario;
 pub mod session;
 pub mod step;

@@ -1,0 +1,325 @@
+//! What a person sees of a run: a line per case as it ends, what runs now, and a summary.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Write};
+use std::time::Instant;
+
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+use anyhow::Context as _;
+use indexmap::IndexMap;
+
+use crate::event::{Event, Subscriber, Verdict, What};
+use crate::report::live::Live;
+use crate::report::record::{Case, Counts};
+use crate::report::{Fold, log, text};
+
+/// How far what belongs to a case stands to the right.
+const INDENT: &str = "       ";
+
+/// How many bytes of a case's evidence are shown; the other reports have more.
+const EVIDENCE: usize = 8 << 10;
+
+/// How the console shows a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Whether to use colours.
+    pub colour: bool,
+    /// Whether to show what runs now, in lines that are rewritten in place; for terminals only.
+    pub live: bool,
+    /// Whether to show every step as it ends, and the reason of a skip where it happens.
+    pub verbose: bool,
+    /// How many columns there are; asked again each time, for a window may change its size.
+    pub columns: fn() -> usize,
+}
+
+impl Settings {
+    /// The settings that fit the standard output: colours and live lines on a terminal, plain lines elsewhere.
+    /// `NO_COLOR`, `CLICOLOR_FORCE` and their like are honoured.
+    #[must_use]
+    pub fn of_stdout(verbose: bool) -> Self {
+        let stdout = io::stdout();
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Self {
+            colour: AutoStream::choice(&stdout) != ColorChoice::Never,
+            live: stdout.is_terminal() && !dumb,
+            verbose,
+            columns: || {
+                terminal_size::terminal_size_of(io::stdout()).map_or(80, |(width, _)| usize::from(width.0))
+            },
+        }
+    }
+}
+
+/// The report on the console.
+pub struct Console {
+    /// Gone once nobody reads it any more.
+    out: Option<Box<dyn Write + Send>>,
+    settings: Settings,
+    fold: Fold,
+    live: Live,
+    /// When the latest event came: what runs now goes on between events.
+    seen: Instant,
+    bad: Vec<Bad>,
+    reasons: IndexMap<(Verdict, String), usize>,
+}
+
+/// A case that failed or erred, as the summary names it again.
+struct Bad {
+    verdict: Verdict,
+    name: String,
+    place: String,
+    reason: String,
+}
+
+impl Console {
+    /// A report that is written to `out`.
+    #[must_use]
+    pub fn new(out: Box<dyn Write + Send>, settings: Settings) -> Self {
+        Self {
+            out: Some(out),
+            settings,
+            fold: Fold::default(),
+            live: Live::default(),
+            seen: Instant::now(),
+            bad: Vec::new(),
+            reasons: IndexMap::new(),
+        }
+    }
+
+    /// A report on the standard output, as [`Settings::of_stdout`] has it.
+    #[must_use]
+    pub fn stdout(verbose: bool) -> Self {
+        Self::new(Box::new(io::stdout()), Settings::of_stdout(verbose))
+    }
+
+    /// Puts text above the live lines, and those anew.
+    fn show(&mut self, text: &str, now: f64) -> anyhow::Result<()> {
+        let mut frame = self.live.clear();
+        frame.push_str(text);
+        if self.settings.live {
+            frame.push_str(&self.live.draw(&self.fold, now, (self.settings.columns)()));
+        }
+        let Some(out) = &mut self.out else {
+            return Ok(());
+        };
+        match out.write_all(frame.as_bytes()).and_then(|()| out.flush()) {
+            // Whoever read this has gone, as `head` does; that is no fault of the run.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.out = None,
+            result => result.context("cannot write to the console")?,
+        }
+        Ok(())
+    }
+
+    /// Remembers a case that has ended, and tells of it.
+    fn ended(&mut self, case: &Case) -> String {
+        let verdict = case.verdict();
+        let reason = case.reason().map(text::one_line).unwrap_or_default();
+        let mut told = self.line(case);
+        if verdict.is_bad() {
+            let bad = Bad {
+                verdict,
+                name: text::one_line(&case.name),
+                place: text::one_line(place(case)),
+                reason,
+            };
+            told.push_str(&self.failure(case));
+            self.bad.push(bad);
+        } else if verdict != Verdict::Pass {
+            if self.settings.verbose && !reason.is_empty() {
+                let _ = writeln!(told, "{INDENT}{reason}");
+            }
+            *self.reasons.entry((verdict, reason)).or_default() += 1;
+        }
+        told
+    }
+
+    fn line(&self, case: &Case) -> String {
+        let verdict = case.verdict();
+        let seconds = match &case.end {
+            Some(end) if verdict != Verdict::Skip => text::seconds(end.seconds),
+            _ => String::new(),
+        };
+        let name = text::one_line(&case.name);
+        // Long lines are hard to follow from a name to its time, so no more than 100 columns are used.
+        let room = (self.settings.columns)()
+            .min(100)
+            .saturating_sub(INDENT.len() + 10);
+        let gap = " ".repeat(room.saturating_sub(text::width(&name)));
+        let line = format!("{}{name}{gap}  {seconds:>7}", self.label(verdict));
+        format!("{}\n", line.trim_end())
+    }
+
+    fn failure(&self, case: &Case) -> String {
+        let mut told = String::new();
+        let mut part = |text: &str, by: &str| {
+            if !text.trim().is_empty() {
+                let _ = writeln!(told, "{}", text::indent(&text::visible(text), by));
+            }
+        };
+        part(&text::one_line(place(case)), INDENT);
+        if let Some(end) = &case.end {
+            part(end.reason.as_deref().unwrap_or_default(), INDENT);
+            let evidence = text::cut(end.evidence.as_deref().unwrap_or_default(), EVIDENCE);
+            part(&evidence, &format!("{INDENT}  "));
+            if let Some(artifacts) = &end.artifacts {
+                part(&format!("artifacts: {}", artifacts.display()), INDENT);
+            }
+        }
+        told
+    }
+
+    fn label(&self, verdict: Verdict) -> String {
+        let (word, style) = match verdict {
+            Verdict::Pass => ("PASS", AnsiColor::Green.on_default()),
+            Verdict::Fail => ("FAIL", AnsiColor::Red.on_default().bold()),
+            Verdict::Error => ("ERROR", AnsiColor::Red.on_default().bold()),
+            Verdict::Skip => ("SKIP", AnsiColor::Yellow.on_default()),
+            Verdict::Xfail => ("XFAIL", AnsiColor::Yellow.on_default()),
+        };
+        let gap = &INDENT[word.len()..];
+        format!("{}{gap}", self.paint(style, word))
+    }
+
+    fn paint(&self, style: Style, text: &str) -> String {
+        if self.settings.colour {
+            format!("{style}{text}{style:#}")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    fn step(&self, event: &Event) -> Option<String> {
+        let (What::StepEnded { step, .. }, Some(number)) = (&event.what, event.case) else {
+            return None;
+        };
+        let case = self.fold.open().find(|case| case.number == number)?;
+        let step = case.steps.iter().rev().find(|known| known.number == *step)?;
+        let dim = Style::new().dimmed();
+        let name = self.paint(dim, &text::one_line(&case.name));
+        Some(format!("{}  {name}\n", log::step_line(step, case.planned)))
+    }
+
+    fn note(&self, event: &Event) -> Option<String> {
+        let What::Note { text } = &event.what else {
+            return None;
+        };
+        let case = event
+            .case
+            .and_then(|number| self.fold.open().find(|case| case.number == number));
+        let whose = case.map_or_else(String::new, |case| format!("{}: ", case.name));
+        Some(format!("NOTE   {}\n", text::one_line(&format!("{whose}{text}"))))
+    }
+
+    fn summary(&self) -> String {
+        let mut told = String::new();
+        for bad in &self.bad {
+            let lead = if told.is_empty() { "\n" } else { "" };
+            let _ = writeln!(told, "{lead}{}{}", self.label(bad.verdict), bad.name);
+            let why = [bad.place.as_str(), bad.reason.as_str()].map(str::trim);
+            let why: Vec<&str> = why.into_iter().filter(|part| !part.is_empty()).collect();
+            let _ = writeln!(told, "{INDENT}{}", why.join(": "));
+        }
+        if !self.reasons.is_empty() {
+            told.push('\n');
+        }
+        for ((verdict, reason), count) in &self.reasons {
+            let reason = if reason.is_empty() {
+                "no reason given"
+            } else {
+                reason
+            };
+            let _ = writeln!(told, "{count} {}: {reason}", past(*verdict));
+        }
+        let counts = self.fold.counts();
+        let cases = if counts.total() == 1 { "case" } else { "cases" };
+        let _ = writeln!(
+            told,
+            "\n{} {cases} in {}: {}",
+            counts.total(),
+            text::seconds(self.fold.last()),
+            counted(counts)
+        );
+        if let Some(trouble) = self.fold.trouble() {
+            let _ = writeln!(told, "{trouble}");
+        }
+        told
+    }
+}
+
+impl Subscriber for Console {
+    fn take(&mut self, event: &Event) -> anyhow::Result<()> {
+        self.seen = Instant::now();
+        let mut told = self.note(event).unwrap_or_default();
+        if let Some(case) = self.fold.take(event) {
+            told.push_str(&self.ended(&case));
+        }
+        if self.settings.verbose {
+            told.push_str(&self.step(event).unwrap_or_default());
+        }
+        // Whatever else comes changes nothing on the screen, and there may be thousands of it in a second.
+        let changes = matches!(
+            event.what,
+            What::CaseStarted { .. } | What::StepBegan { .. } | What::StepEnded { .. }
+        );
+        if told.is_empty() && !(changes && self.settings.live) {
+            return Ok(());
+        }
+        self.show(&told, self.fold.last())
+    }
+
+    fn tick(&mut self) -> anyhow::Result<()> {
+        if !self.settings.live || self.fold.open().len() == 0 {
+            return Ok(());
+        }
+        self.show("", self.fold.last() + self.seen.elapsed().as_secs_f64())
+    }
+
+    fn finish(&mut self) -> anyhow::Result<()> {
+        let mut told = String::new();
+        for case in self.fold.cut_off() {
+            told.push_str(&self.ended(&case));
+        }
+        told.push_str(&self.summary());
+        self.show(&told, self.fold.last())
+    }
+}
+
+/// Where a case failed, or at least in which file it stands.
+fn place(case: &Case) -> &str {
+    let known = case.end.as_ref().and_then(|end| end.place.as_deref());
+    known.unwrap_or(&case.file)
+}
+
+const fn past(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "passed",
+        Verdict::Fail => "failed",
+        Verdict::Error => "erred",
+        Verdict::Skip => "skipped",
+        Verdict::Xfail => "xfailed",
+    }
+}
+
+/// `3 passed, 1 failed`, without the verdicts that no case has.
+fn counted(counts: Counts) -> String {
+    let parts: Vec<String> = [
+        (counts.pass, Verdict::Pass),
+        (counts.fail, Verdict::Fail),
+        (counts.error, Verdict::Error),
+        (counts.skip, Verdict::Skip),
+        (counts.xfail, Verdict::Xfail),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, verdict)| format!("{count} {}", past(verdict)))
+    .collect();
+    match parts.as_slice() {
+        [] => "nothing was run".to_owned(),
+        parts => parts.join(", "),
+    }
+}
+
+#[cfg(test)]
+#[path = "console_tests.rs"]
+mod tests;

@@ -1,0 +1,176 @@
+//! Tests of the console: what a person sees.
+
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::report::sample;
+
+/// What is written, for the test to look at; breaks as a pipe does after so many writes.
+#[derive(Clone, Default)]
+struct Screen {
+    text: Arc<Mutex<Vec<u8>>>,
+    breaks: Option<(usize, io::ErrorKind)>,
+}
+
+impl Write for Screen {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some((left, kind)) = &mut self.breaks {
+            *left = left.checked_sub(1).ok_or(*kind)?;
+        }
+        self.text.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+const PLAIN: Settings = Settings {
+    colour: false,
+    live: false,
+    verbose: false,
+    columns: || 80,
+};
+
+fn shown_of(events: &[Event], settings: Settings) -> String {
+    let screen = Screen::default();
+    let mut console = Console::new(Box::new(screen.clone()), settings);
+    for event in events {
+        console.take(event).unwrap();
+    }
+    console.finish().unwrap();
+    String::from_utf8(screen.text.lock().unwrap().clone()).unwrap()
+}
+
+#[test]
+fn a_run_without_a_terminal_is_plain_lines_and_a_summary() {
+    assert_eq!(
+        shown_of(&sample::run(), PLAIN),
+        include_str!("snapshots/plain.txt")
+    );
+}
+
+#[test]
+fn a_verbose_run_shows_the_steps_as_they_end() {
+    let settings = Settings {
+        verbose: true,
+        ..PLAIN
+    };
+    assert_eq!(
+        shown_of(&sample::run(), settings),
+        include_str!("snapshots/verbose.txt")
+    );
+}
+
+#[test]
+fn colours_change_nothing_but_the_colours() {
+    let settings = Settings {
+        colour: true,
+        verbose: true,
+        ..PLAIN
+    };
+    let shown = shown_of(&sample::run(), settings);
+    assert!(shown.contains("\u{1b}[32mPASS\u{1b}[0m   colo/"), "{shown:?}");
+    assert_eq!(
+        anstream::adapter::strip_str(&shown).to_string(),
+        include_str!("snapshots/verbose.txt")
+    );
+}
+
+/// What stands on a terminal in the end: as much of one as the live lines need, which breaks where a line is too long.
+fn terminal(shown: &str, columns: usize) -> Vec<String> {
+    let mut rows = vec![String::new()];
+    let mut row = 0;
+    let mut rest = shown;
+    while let Some(c) = rest.chars().next() {
+        rest = &rest[c.len_utf8()..];
+        match c {
+            '\r' => assert!(rest.starts_with('\u{1b}'), "a bare return"),
+            '\n' => row += 1,
+            '\u{1b}' => {
+                let end = rest.find(|c: char| c.is_ascii_alphabetic()).unwrap();
+                match (&rest[end..=end], &rest[1..end]) {
+                    ("J", _) => {
+                        rows.truncate(row);
+                    }
+                    ("A", lines) => row -= lines.parse::<usize>().unwrap(),
+                    other => panic!("{other:?}"),
+                }
+                rest = &rest[end + 1..];
+            }
+            c => rows[row].push(c),
+        }
+        rows.resize(rows.len().max(row + 1), String::new());
+        if rest.starts_with('\r') {
+            // What is about to be rewritten must not have been broken over two rows.
+            assert!(text::width(&rows[row]) < columns, "{:?}", rows[row]);
+        }
+    }
+    rows
+}
+
+#[test]
+fn the_live_lines_leave_nothing_behind_on_however_narrow_a_terminal() {
+    for columns in [|| 20, || 1, || 0, || 200] {
+        let live = Settings {
+            live: true,
+            columns,
+            ..PLAIN
+        };
+        let shown = shown_of(&sample::run(), live);
+        assert!(shown.contains("\u{1b}["), "{shown:?}");
+        let plain = shown_of(&sample::run(), Settings { columns, ..PLAIN });
+        assert_eq!(terminal(&shown, columns().max(1)).join("\n"), plain);
+    }
+}
+
+#[test]
+fn time_goes_by_on_the_live_lines_while_nothing_happens() {
+    let screen = Screen::default();
+    let live = Settings { live: true, ..PLAIN };
+    let mut console = Console::new(Box::new(screen.clone()), live);
+    console.take(&sample::started(0, "slow", "a.yaml")).unwrap();
+    console.seen = Instant::now()
+        .checked_sub(std::time::Duration::from_secs(5))
+        .unwrap();
+    console.tick().unwrap();
+    let shown = String::from_utf8(screen.text.lock().unwrap().clone()).unwrap();
+    assert!(shown.contains("slow  5.0"), "{shown:?}");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure_but_a_full_disk_is() {
+    let with = |kind| {
+        let screen = Screen {
+            breaks: Some((1, kind)),
+            ..Screen::default()
+        };
+        let mut console = Console::new(Box::new(screen), PLAIN);
+        let taken: anyhow::Result<()> = sample::run().iter().try_for_each(|event| console.take(event));
+        taken.and_then(|()| console.finish())
+    };
+    assert!(with(io::ErrorKind::BrokenPipe).is_ok());
+    assert_eq!(
+        with(io::ErrorKind::StorageFull).unwrap_err().to_string(),
+        "cannot write to the console"
+    );
+}
+
+#[test]
+fn an_interrupted_run_says_so_at_its_very_end() {
+    let mut events = sample::run()[..10].to_vec();
+    events.push(sample::run_ended(5.0, true));
+    let shown = shown_of(&events, PLAIN);
+    assert!(
+        shown.ends_with("the run was interrupted: 4 of 6 cases did not run\n"),
+        "{shown}"
+    );
+    assert!(shown.contains("ERROR  colo/plain/secondary_failover"), "{shown}");
+}
+
+#[test]
+fn a_run_of_nothing_has_a_summary_too() {
+    let shown = shown_of(&[sample::run_started(0), sample::run_ended(0.5, false)], PLAIN);
+    assert_eq!(shown, "\n0 cases in 0.50s: nothing was run\n");
+}

@@ -1,0 +1,310 @@
+//! Hands the stream of events to the reports, on a thread of its own, so that no report holds up a case.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+
+use crate::event::{Event, Subscriber, What};
+use crate::report::record::Counts;
+use crate::report::{Fold, text};
+
+/// How often [`Subscriber::tick`] is called.
+const TICK: Duration = Duration::from_millis(200);
+
+/// What became of a run and of its reports.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// How many cases there were of each verdict; a case that the stream left open is an error.
+    pub counts: Counts,
+    /// Whether an interrupt ended the run.
+    pub interrupted: bool,
+    /// Whether the stream came to its end; if not, whatever emitted it broke down.
+    pub complete: bool,
+    /// What went wrong with reports, at most one error each.
+    pub errors: Vec<anyhow::Error>,
+}
+
+impl Summary {
+    /// The exit code of the process: 130 after an interrupt, 1 if a case failed or erred, a report could not be
+    /// written or the run broke down, else 0.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        if self.interrupted {
+            130
+        } else if self.counts.bad() > 0 || !self.errors.is_empty() || !self.complete {
+            1
+        } else {
+            0
+        }
+    }
+}
+
+/// The reports at work; see [`run`]. Dropped unjoined, nobody waits for them to be written.
+#[derive(Debug)]
+pub struct Reports(JoinHandle<Summary>);
+
+impl Reports {
+    /// Waits until the stream has ended and every report is complete.
+    ///
+    /// The stream ends when the last [`Sink`](crate::event::Sink) is dropped; whoever calls this must hold none.
+    #[must_use]
+    pub fn join(self) -> Summary {
+        match self.0.join() {
+            Ok(summary) => summary,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+/// Starts a thread that hands each event of the stream to every subscriber, in their order, and completes the reports
+/// when the stream has ended.
+///
+/// A subscriber that fails, or panics, is left out from then on; the others are told in a note, and go on. Put the
+/// console last: the files are then written before it says that the run is over.
+#[must_use]
+pub fn run(stream: Receiver<Event>, subscribers: Vec<Box<dyn Subscriber + Send>>) -> Reports {
+    Reports(std::thread::spawn(move || {
+        let mut desk = Desk::new(subscribers);
+        let mut next_tick = Instant::now() + TICK;
+        loop {
+            let now = Instant::now();
+            if now >= next_tick {
+                desk.tick();
+                next_tick = now + TICK;
+            }
+            match stream.recv_timeout(next_tick.saturating_duration_since(now)) {
+                Ok(event) => desk.take(&event),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return desk.finish(),
+            }
+        }
+    }))
+}
+
+/// Hands events that were recorded earlier to the subscribers, on this thread: the reports of a run, made once more.
+#[must_use]
+pub fn feed(
+    events: impl IntoIterator<Item = Event>,
+    subscribers: Vec<Box<dyn Subscriber + Send>>,
+) -> Summary {
+    let mut desk = Desk::new(subscribers);
+    for event in events {
+        desk.take(&event);
+    }
+    desk.finish()
+}
+
+struct Desk {
+    subscribers: Vec<Box<dyn Subscriber + Send>>,
+    fold: Fold,
+    errors: Vec<anyhow::Error>,
+}
+
+impl Desk {
+    fn new(subscribers: Vec<Box<dyn Subscriber + Send>>) -> Self {
+        Self {
+            subscribers,
+            fold: Fold::default(),
+            errors: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, event: &Event) {
+        self.fold.take(event);
+        self.each(&|subscriber| subscriber.take(event));
+    }
+
+    fn tick(&mut self) {
+        self.each(&|subscriber| subscriber.tick());
+    }
+
+    /// Does the same with every subscriber; those that fail are let go, and the others hear of it.
+    fn each(&mut self, act: &dyn Fn(&mut (dyn Subscriber + Send)) -> anyhow::Result<()>) {
+        let known = self.errors.len();
+        let errors = &mut self.errors;
+        self.subscribers.retain_mut(|subscriber| {
+            guarded(|| act(subscriber.as_mut()))
+                .map_err(|error| errors.push(error))
+                .is_ok()
+        });
+        let notes: Vec<Event> = self.errors[known..]
+            .iter()
+            .map(|error| Event {
+                at: self.fold.last(),
+                case: None,
+                what: What::Note {
+                    text: text::one_line(&format!("a report was given up: {error:#}")),
+                },
+            })
+            .collect();
+        // This ends: every round of notes has one subscriber less to tell.
+        for note in notes {
+            self.each(&|subscriber| subscriber.take(&note));
+        }
+    }
+
+    fn finish(mut self) -> Summary {
+        for subscriber in &mut self.subscribers {
+            if let Err(error) = guarded(|| subscriber.finish()) {
+                self.errors.push(error);
+            }
+        }
+        self.fold.cut_off();
+        Summary {
+            counts: self.fold.counts(),
+            interrupted: self.fold.interrupted() == Some(true),
+            complete: self.fold.interrupted().is_some(),
+            errors: self.errors,
+        }
+    }
+}
+
+/// Takes a panic for an error: a bug in one report is not to cost the others.
+fn guarded(act: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|panic| {
+        let said = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_default();
+        Err(anyhow!("a report panicked: {said}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::event::{Sink, Verdict};
+    use crate::report::sample;
+
+    /// Remembers what it was told, and fails at the event of this number.
+    struct Probe {
+        heard: Arc<Mutex<Vec<String>>>,
+        fails_at: Option<usize>,
+        panics: bool,
+    }
+
+    impl Probe {
+        fn boxed(
+            fails_at: Option<usize>,
+            panics: bool,
+        ) -> (Box<dyn Subscriber + Send>, Arc<Mutex<Vec<String>>>) {
+            let heard = Arc::new(Mutex::new(Vec::new()));
+            let probe = Self {
+                heard: Arc::clone(&heard),
+                fails_at,
+                panics,
+            };
+            (Box::new(probe), heard)
+        }
+    }
+
+    impl Subscriber for Probe {
+        fn take(&mut self, event: &Event) -> anyhow::Result<()> {
+            let mut heard = self.heard.lock().unwrap();
+            if self.fails_at == Some(heard.len()) {
+                drop(heard);
+                assert!(!self.panics, "out of luck");
+                anyhow::bail!("disk full");
+            }
+            heard.push(match &event.what {
+                What::Note { text } => text.clone(),
+                _ => String::new(),
+            });
+            Ok(())
+        }
+
+        fn finish(&mut self) -> anyhow::Result<()> {
+            self.heard.lock().unwrap().push("finished".into());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn every_subscriber_is_told_of_every_event_and_of_the_end() {
+        let (first, heard) = Probe::boxed(None, false);
+        let (second, heard_too) = Probe::boxed(None, false);
+        let (sink, stream) = Sink::new();
+        let reports = run(stream, vec![first, second]);
+        for event in sample::run() {
+            event
+                .case
+                .map_or_else(|| sink.clone(), |case| sink.for_case(case))
+                .emit(event.what);
+        }
+        drop(sink);
+        let summary = reports.join();
+        assert_eq!(summary.counts.total(), 6);
+        assert_eq!(summary.exit_code(), 1);
+        assert_eq!(heard.lock().unwrap().len(), sample::run().len() + 1);
+        assert_eq!(*heard.lock().unwrap(), *heard_too.lock().unwrap());
+    }
+
+    #[test]
+    fn a_subscriber_that_fails_is_let_go_and_the_others_hear_of_it_once() {
+        for (panics, message) in [(false, "disk full"), (true, "a report panicked: out of luck")] {
+            let (bad, heard_by_bad) = Probe::boxed(Some(1), panics);
+            let (good, heard) = Probe::boxed(None, false);
+            let summary = feed(passing(), vec![bad, good]);
+            assert_eq!(summary.errors.len(), 1);
+            assert_eq!(summary.errors[0].to_string(), message);
+            assert_eq!(summary.exit_code(), 1);
+            assert_eq!(heard_by_bad.lock().unwrap().len(), 1);
+            let heard = heard.lock().unwrap();
+            let notes: Vec<&String> = heard.iter().filter(|text| text.contains("given up")).collect();
+            assert_eq!(notes, [&format!("a report was given up: {message}")]);
+            assert_eq!(heard.last().map(String::as_str), Some("finished"));
+        }
+    }
+
+    #[test]
+    fn all_subscribers_may_fail_at_once() {
+        let (one, _) = Probe::boxed(Some(0), false);
+        let (two, _) = Probe::boxed(Some(0), false);
+        assert_eq!(feed(passing(), vec![one, two]).errors.len(), 2);
+    }
+
+    #[test]
+    fn the_exit_code_follows_the_verdicts_and_an_interrupt() {
+        let code = |events: Vec<Event>| feed(events, Vec::new()).exit_code();
+        assert_eq!(code(passing()), 0);
+        assert_eq!(
+            code(vec![sample::run_started(0), sample::run_ended(0.0, true)]),
+            130
+        );
+        for (verdict, expected) in [
+            (Verdict::Fail, 1),
+            (Verdict::Error, 1),
+            (Verdict::Skip, 0),
+            (Verdict::Xfail, 0),
+        ] {
+            let mut events = passing();
+            events.insert(1, sample::ended(9, verdict, None, 0.0));
+            assert_eq!(code(events), expected, "{verdict}");
+        }
+    }
+
+    #[test]
+    fn a_stream_that_never_came_to_its_end_is_no_success() {
+        let mut events = passing();
+        events.pop();
+        let summary = feed(events.clone(), Vec::new());
+        assert_eq!((summary.counts.error, summary.exit_code()), (0, 1));
+        events.pop();
+        assert_eq!(feed(events, Vec::new()).counts.error, 1);
+    }
+
+    fn passing() -> Vec<Event> {
+        vec![
+            sample::run_started(1),
+            sample::started(0, "a", "a.yaml"),
+            sample::ended(0, Verdict::Pass, None, 1.0),
+            sample::run_ended(1.0, false),
+        ]
+    }
+}

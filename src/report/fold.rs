@@ -1,0 +1,297 @@
+//! The events of a case folded into one record, for every report that shows cases as a whole.
+//!
+//! What grows without bound in a stream is dropped here: serial lines and QMP traffic are not kept, of steps, metrics
+//! and notes only the first and the last ones are, and long texts are cut.
+
+use std::collections::BTreeMap;
+
+use crate::event::{Event, What};
+use crate::report::record::{Case, Counts, End, Metric, Step};
+use crate::report::text;
+
+/// Folds a stream of events into the records of its cases.
+#[derive(Debug, Clone, Default)]
+pub struct Fold {
+    open: BTreeMap<usize, Case>,
+    counts: Counts,
+    selected: usize,
+    time: Option<String>,
+    last: f64,
+    ended: Option<bool>,
+}
+
+impl Fold {
+    /// Takes an event, and gives back the case that it ends, which is then forgotten here.
+    pub fn take(&mut self, event: &Event) -> Option<Case> {
+        self.last = self.last.max(finite(event.at));
+        match (&event.what, event.case) {
+            (What::RunStarted { time, cases, .. }, _) => {
+                self.time = Some(time.clone());
+                self.selected = *cases;
+            }
+            (What::RunEnded { interrupted, .. }, _) => self.ended = Some(*interrupted),
+            (What::CaseEnded { .. }, Some(number)) => {
+                let mut case = self
+                    .open
+                    .remove(&number)
+                    .unwrap_or_else(|| Case::unknown(number, self.last));
+                case.end = end(&event.what);
+                self.counts.add(case.verdict());
+                return Some(case);
+            }
+            (What::CaseStarted { .. }, Some(number)) => {
+                self.open.insert(number, started(number, event));
+            }
+            (what, Some(number)) => {
+                if let Some(case) = self.open.get_mut(&number) {
+                    grow(case, what, finite(event.at));
+                }
+            }
+            (_, None) => {}
+        }
+        None
+    }
+
+    /// Ends the cases that the stream left open: they are errors, for nobody knows how they would have ended.
+    pub fn cut_off(&mut self) -> Vec<Case> {
+        let cut: Vec<Case> = std::mem::take(&mut self.open)
+            .into_values()
+            .map(|case| case.cut_off(self.last))
+            .collect();
+        for case in &cut {
+            self.counts.add(case.verdict());
+        }
+        cut
+    }
+
+    /// The cases that run now, in the order of selection.
+    pub fn open(&self) -> impl ExactSizeIterator<Item = &Case> {
+        self.open.values()
+    }
+
+    /// How the cases that have ended did.
+    #[must_use]
+    pub const fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// How many cases were selected.
+    #[must_use]
+    pub const fn selected(&self) -> usize {
+        self.selected
+    }
+
+    /// How many cases were selected and neither ran nor run now.
+    #[must_use]
+    pub fn not_run(&self) -> usize {
+        self.selected
+            .saturating_sub(self.counts.total() + self.open.len())
+    }
+
+    /// When the run began, as the stream has it.
+    #[must_use]
+    pub fn time(&self) -> Option<&str> {
+        self.time.as_deref()
+    }
+
+    /// The time of the latest event, in seconds since the run began.
+    #[must_use]
+    pub const fn last(&self) -> f64 {
+        self.last
+    }
+
+    /// Whether an interrupt ended the run; unknown as long as it has not ended.
+    #[must_use]
+    pub const fn interrupted(&self) -> Option<bool> {
+        self.ended
+    }
+
+    /// What is wrong with the run as a whole, in one line: it was interrupted, or it never came to its end.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let what = match self.ended {
+            Some(false) => return None,
+            Some(true) => "the run was interrupted",
+            None => "the run was cut off",
+        };
+        Some(match self.not_run() {
+            0 => what.to_owned(),
+            missing => format!("{what}: {missing} of {} cases did not run", self.selected),
+        })
+    }
+}
+
+/// The seconds, or 0 for what is no length of time.
+fn finite(seconds: f64) -> f64 {
+    if seconds.is_finite() {
+        seconds.max(0.0)
+    } else {
+        0.0
+    }
+}
+
+fn kept(text: Option<&String>, limit: usize) -> Option<String> {
+    text.map(|text| text::cut(text, limit).into_owned())
+}
+
+fn started(number: usize, event: &Event) -> Case {
+    let mut case = Case::unknown(number, finite(event.at));
+    if let What::CaseStarted {
+        name,
+        file,
+        description,
+        tags,
+        params,
+        steps,
+    } = &event.what
+    {
+        case.name.clone_from(name);
+        case.file.clone_from(file);
+        case.description.clone_from(description);
+        case.tags.clone_from(tags);
+        case.params.clone_from(params);
+        case.planned = *steps;
+    }
+    case
+}
+
+fn end(what: &What) -> Option<End> {
+    let What::CaseEnded {
+        verdict,
+        reason,
+        evidence,
+        place,
+        artifacts,
+        seconds,
+    } = what
+    else {
+        return None;
+    };
+    Some(End {
+        verdict: *verdict,
+        reason: kept(reason.as_ref(), text::LIMIT),
+        evidence: kept(evidence.as_ref(), text::LIMIT),
+        place: place.clone(),
+        artifacts: artifacts.clone(),
+        seconds: finite(*seconds),
+    })
+}
+
+fn grow(case: &mut Case, what: &What, at: f64) {
+    match what {
+        What::VmSpawned { vm, version, .. } => case.vms.push((vm.clone(), version.clone())),
+        What::StepBegan {
+            step,
+            title,
+            place,
+            finally,
+        } => case.steps.push(Step {
+            number: *step,
+            title: title.clone(),
+            place: place.clone(),
+            finally: *finally,
+            began: at,
+            outcome: None,
+            message: None,
+            seconds: 0.0,
+        }),
+        What::StepEnded {
+            step,
+            outcome,
+            message,
+            seconds,
+        } => {
+            // From the end, for that is where it nearly always is.
+            if let Some(known) = case.steps.iter_mut().rev().find(|known| known.number == *step) {
+                known.outcome = Some(*outcome);
+                known.message = kept(message.as_ref(), text::LINE_LIMIT);
+                known.seconds = finite(*seconds);
+            }
+        }
+        What::Metric {
+            name,
+            value,
+            unit,
+            vm,
+        } => case.metrics.push(Metric {
+            name: name.clone(),
+            value: *value,
+            unit: unit.clone(),
+            vm: vm.clone(),
+        }),
+        What::Note { text } => case.notes.push(text::cut(text, text::LINE_LIMIT).into_owned()),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Verdict;
+    use crate::report::sample;
+
+    #[test]
+    fn the_events_of_a_case_become_one_record() {
+        let mut fold = Fold::default();
+        let ended: Vec<Case> = sample::run()
+            .iter()
+            .filter_map(|event| fold.take(event))
+            .collect();
+        let failed = &ended[1];
+        assert_eq!(failed.name, "colo/plain/secondary_failover");
+        assert_eq!(failed.verdict(), Verdict::Fail);
+        assert_eq!(failed.reason(), Some("secondary: no event STOP within 30s"));
+        assert_eq!(failed.steps.iter().count(), 2);
+        assert_eq!(
+            failed.steps.iter().last().and_then(|step| step.outcome),
+            Some(crate::event::StepOutcome::Failed)
+        );
+        assert_eq!(failed.metrics.iter().count(), 1);
+        assert_eq!(fold.counts().total(), ended.len());
+        assert_eq!((fold.open().len(), fold.not_run()), (0, 0));
+        assert_eq!(fold.trouble(), None);
+    }
+
+    #[test]
+    fn a_case_without_an_end_is_an_error_at_the_step_it_was_in() {
+        let mut fold = Fold::default();
+        for event in sample::run().iter().take(5) {
+            fold.take(event);
+        }
+        let cut = fold.cut_off();
+        let end = cut[0].end.as_ref().unwrap();
+        assert_eq!(end.verdict, Verdict::Error);
+        assert_eq!(end.reason.as_deref(), Some("the run ended before the case did"));
+        assert_eq!(end.place.as_deref(), Some("scenarios/colo/failover.yaml:14:5"));
+        assert!(fold.trouble().unwrap().contains("did not run"));
+    }
+
+    #[test]
+    fn a_case_that_ends_without_having_begun_is_counted_all_the_same() {
+        let mut fold = Fold::default();
+        let case = fold.take(&sample::skipped(7, "no KVM")).unwrap();
+        assert_eq!((case.name.as_str(), case.reason()), ("case #7", Some("no KVM")));
+        assert_eq!(fold.counts().skip, 1);
+    }
+
+    #[test]
+    fn a_case_of_very_many_steps_is_kept_in_little_memory() {
+        let mut fold = Fold::default();
+        fold.take(&sample::started(0, "many", "many.yaml"));
+        for number in 1..=100_000 {
+            fold.take(&sample::step(0, number, "again"));
+        }
+        let case = fold.open().next().unwrap();
+        assert_eq!(case.steps.iter().count() + case.steps.left_out(), 100_000);
+        assert!(case.steps.iter().count() <= 1000);
+        assert_eq!(case.current().map(|step| step.number), Some(100_000));
+    }
+
+    #[test]
+    fn a_length_of_time_that_is_none_counts_as_nothing() {
+        assert_eq!(
+            [f64::NAN, f64::INFINITY, -1.0, 2.5].map(finite),
+            [0.0, 0.0, 0.0, 2.5]
+        );
+    }
+}

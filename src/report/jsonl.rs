@@ -1,0 +1,325 @@
+//! `reports/events.jsonl`: the stream itself, one event a line, to be read again by `lockstep report` and by scripts.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde::Deserialize;
+
+use crate::event::{Event, STREAM_VERSION, Subscriber, What};
+
+/// Writes every event to a file, one a line.
+#[derive(Debug)]
+pub struct JsonLines {
+    path: PathBuf,
+    out: BufWriter<File>,
+}
+
+impl JsonLines {
+    /// Creates the file, and its folder where that is missing; what stood there is replaced.
+    ///
+    /// # Errors
+    /// When the folder or the file cannot be created; the message names it.
+    pub fn create(path: impl Into<PathBuf>) -> anyhow::Result<Self> {
+        let path = path.into();
+        let create = || {
+            if let Some(folder) = path.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            File::create(&path)
+        };
+        let file = create().with_context(|| format!("cannot create {}", path.display()))?;
+        Ok(Self {
+            path,
+            out: BufWriter::new(file),
+        })
+    }
+
+    fn write(&mut self, event: &Event) -> io::Result<()> {
+        serde_json::to_writer(&mut self.out, event)?;
+        self.out.write_all(b"\n")?;
+        // A run that is killed loses what is still in memory, so nothing of a finished step or case is. The buffer
+        // writes itself when it is dropped.
+        match event.what {
+            What::StepEnded { .. } | What::CaseEnded { .. } | What::RunEnded { .. } => self.out.flush(),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Subscriber for JsonLines {
+    fn take(&mut self, event: &Event) -> anyhow::Result<()> {
+        self.write(event)
+            .with_context(|| format!("cannot write {}", self.path.display()))
+    }
+
+    fn finish(&mut self) -> anyhow::Result<()> {
+        self.out
+            .flush()
+            .with_context(|| format!("cannot write {}", self.path.display()))
+    }
+}
+
+/// Why a stream cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file cannot be opened or read.
+    #[error("cannot read {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A line is no event.
+    #[error("{}:{line}: this line is no event", path.display())]
+    Garbage {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// The file was written by a Lockstep that knows more than this one.
+    #[error(
+        "{} has version {found} of the event stream, and this Lockstep reads up to version {STREAM_VERSION}; \
+         read it with the Lockstep that wrote it, or a newer one",
+        path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The version that it says it has.
+        found: u32,
+    },
+    /// The file does not begin as a stream does.
+    #[error("{} is no event stream: its first line is no `run_started`", path.display())]
+    NoStream {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// Opens a stream that [`JsonLines`] wrote.
+///
+/// # Errors
+/// When the file cannot be opened. What is wrong with its content comes out of the [`Reader`].
+pub fn read(path: impl AsRef<Path>) -> Result<Reader<BufReader<File>>, ReadError> {
+    let path = path.as_ref();
+    match File::open(path) {
+        Ok(file) => Ok(Reader::new(path, BufReader::new(file))),
+        Err(source) => Err(ReadError::Io {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// The events of a stream, in order; it ends after the first error.
+///
+/// A run that was killed may have left half a line at the end of its file; that is no error, see [`Reader::cut`].
+#[derive(Debug)]
+pub struct Reader<R> {
+    path: PathBuf,
+    input: R,
+    line: usize,
+    cut: bool,
+    done: bool,
+}
+
+/// As much of the first line as must be known before the rest of it can be trusted to mean what it meant.
+#[derive(Deserialize)]
+struct FirstLine {
+    what: First,
+}
+
+#[derive(Deserialize)]
+struct First {
+    event: String,
+    #[serde(default)]
+    version: u32,
+}
+
+impl<R: BufRead> Reader<R> {
+    /// Reads the stream from `input`; `path` is what messages call it.
+    pub fn new(path: impl Into<PathBuf>, input: R) -> Self {
+        Self {
+            path: path.into(),
+            input,
+            line: 0,
+            cut: false,
+            done: false,
+        }
+    }
+
+    /// Whether the last line was cut short, and so left out.
+    #[must_use]
+    pub const fn cut(&self) -> bool {
+        self.cut
+    }
+
+    fn next_event(&mut self) -> Result<Option<Event>, ReadError> {
+        let mut line = Vec::new();
+        if let Err(source) = self.input.read_until(b'\n', &mut line) {
+            return Err(ReadError::Io {
+                path: self.path.clone(),
+                source,
+            });
+        }
+        if line.is_empty() {
+            return Ok(None);
+        }
+        self.line += 1;
+        let whole = line.ends_with(b"\n");
+        let parsed = match self.line {
+            1 => self.first(&line)?,
+            _ => serde_json::from_slice(&line),
+        };
+        match parsed {
+            Ok(event) => Ok(Some(event)),
+            Err(_) if !whole => {
+                self.cut = true;
+                Ok(None)
+            }
+            Err(source) => Err(ReadError::Garbage {
+                path: self.path.clone(),
+                line: self.line,
+                source,
+            }),
+        }
+    }
+
+    fn first(&self, line: &[u8]) -> Result<Result<Event, serde_json::Error>, ReadError> {
+        match serde_json::from_slice::<FirstLine>(line) {
+            Ok(FirstLine { what }) if what.event != "run_started" => Err(ReadError::NoStream {
+                path: self.path.clone(),
+            }),
+            Ok(FirstLine { what }) if what.version > STREAM_VERSION => Err(ReadError::Newer {
+                path: self.path.clone(),
+                found: what.version,
+            }),
+            Ok(_) => Ok(serde_json::from_slice(line)),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+}
+
+impl<R: BufRead> Iterator for Reader<R> {
+    type Item = Result<Event, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let next = self.next_event().transpose();
+        self.done = !matches!(next, Some(Ok(_)));
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    fn lines(events: &[Event]) -> String {
+        events
+            .iter()
+            .map(|event| serde_json::to_string(event).unwrap() + "\n")
+            .collect()
+    }
+
+    fn error_of(text: &[u8]) -> String {
+        let error = Reader::new("events.jsonl", text).find_map(Result::err).unwrap();
+        format!("{:#}", anyhow::Error::from(error))
+    }
+
+    #[test]
+    fn a_stream_reads_back_as_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("reports/events.jsonl");
+        let mut report = JsonLines::create(&path).unwrap();
+        for event in sample::run() {
+            report.take(&event).unwrap();
+        }
+        report.finish().unwrap();
+        let back: Vec<Event> = read(&path).unwrap().map(Result::unwrap).collect();
+        assert_eq!(back, sample::run());
+    }
+
+    #[test]
+    fn what_a_finished_step_said_is_in_the_file_at_once_and_the_rest_when_it_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        let mut report = JsonLines::create(&path).unwrap();
+        let count = || read(&path).unwrap().count();
+        report.take(&sample::run_started(1)).unwrap();
+        report.take(&sample::step(0, 1, "one")).unwrap();
+        report.take(&sample::step_ended(0, 1, 0.1, None)).unwrap();
+        assert_eq!(count(), 3);
+        report.take(&sample::step(0, 2, "two")).unwrap();
+        drop(report);
+        assert_eq!(count(), 4);
+    }
+
+    #[test]
+    fn a_cut_last_line_is_left_out_wherever_it_was_cut() {
+        let text = lines(&sample::run()[..3]);
+        let second = text.find('\n').unwrap() + 1;
+        for end in second..text.len() {
+            let mut reader = Reader::new("events.jsonl", &text.as_bytes()[..end]);
+            let events: Vec<Event> = reader.by_ref().map(Result::unwrap).collect();
+            assert!((1..=3).contains(&events.len()), "cut at {end}");
+            let whole = text.as_bytes()[end - 1] == b'\n' || text.as_bytes()[end] == b'\n';
+            assert_eq!(reader.cut(), !whole, "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn a_newer_stream_is_refused_even_where_its_first_line_has_another_shape() {
+        let message = error_of(b"{\"what\":{\"event\":\"run_started\",\"version\":2,\"new\":[]}}\n{}\n");
+        assert!(
+            message.contains("version 2") && message.contains("up to version 1"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn garbage_is_told_with_its_line_and_ends_the_stream() {
+        let text = lines(&sample::run()[..2]) + "what?\n" + &lines(&sample::run()[2..]);
+        let message = error_of(text.as_bytes());
+        assert!(
+            message.starts_with("events.jsonl:3: this line is no event: expected value"),
+            "{message}"
+        );
+        assert_eq!(Reader::new("events.jsonl", text.as_bytes()).count(), 3);
+        assert!(error_of(b"\xff\xfe\n").starts_with("events.jsonl:1: "));
+    }
+
+    #[test]
+    fn another_file_is_told_apart_from_a_stream() {
+        let message = error_of(lines(&sample::run()[1..]).as_bytes());
+        assert!(message.contains("no event stream"), "{message}");
+        let missing = read("/nowhere/events.jsonl").unwrap_err();
+        assert!(missing.to_string().contains("/nowhere/events.jsonl"));
+    }
+
+    #[test]
+    fn a_metric_that_is_no_number_can_be_read_back() {
+        let metric = sample::at(
+            1.0,
+            Some(0),
+            What::Metric {
+                name: "ratio".into(),
+                value: f64::NAN,
+                unit: "1".into(),
+                vm: None,
+            },
+        );
+        let text = lines(&[sample::run_started(1), metric]);
+        let events: Vec<Event> = Reader::new("x", text.as_bytes()).map(Result::unwrap).collect();
+        assert!(matches!(events[1].what, What::Metric { value, .. } if value.is_nan()));
+    }
+}

@@ -1,0 +1,226 @@
+//! `reports/junit.xml`, for CI servers.
+//!
+//! One suite per scenario file, one test case per case. The file is written whole and moved into its place when the
+//! stream ends, however it ends, so that a CI server never reads half of one.
+
+use std::fs::Permissions;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration as StdDuration, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use junit_report::{Duration, OffsetDateTime, Report, TestCase, TestResult, TestSuite};
+
+use crate::event::{Event, Subscriber, Verdict};
+use crate::report::record::{Case, End};
+use crate::report::{Fold, log, text};
+
+/// The JUnit report of a run.
+#[derive(Debug)]
+pub struct Junit {
+    path: PathBuf,
+    fold: Fold,
+    done: Vec<Done>,
+}
+
+/// A case that has ended, as it will be written.
+#[derive(Debug)]
+struct Done {
+    number: usize,
+    file: String,
+    began: f64,
+    test: TestCase,
+}
+
+impl Junit {
+    /// A report that will be written to `path` when the stream ends; its folder is made if it is missing.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            fold: Fold::default(),
+            done: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, case: &Case) {
+        self.done.push(Done {
+            number: case.number,
+            file: case.file.clone(),
+            began: case.began,
+            test: test_case(case),
+        });
+    }
+
+    fn report(&mut self) -> Report {
+        // Cases that ran side by side ended in any order; a report of the same run is to look the same each time.
+        self.done.sort_by_key(|done| done.number);
+        let began = self
+            .fold
+            .time()
+            .and_then(|time| humantime::parse_rfc3339(time).ok());
+        let began = began.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let trouble = self.fold.trouble();
+        let suite = |file: &str, after: f64| {
+            let name = if file.is_empty() { "lockstep" } else { file };
+            let mut suite = TestSuite::new(&text::one_line(name));
+            // The crate would make it `testsuite/` and the name, which means nothing to anybody.
+            suite.package = class_name(file);
+            suite.set_timestamp(timestamp(began, after));
+            if let Some(trouble) = &trouble {
+                suite.set_system_err(&text::cdata(trouble));
+            }
+            suite
+        };
+        let mut suites: Vec<(String, TestSuite)> = Vec::new();
+        for done in &self.done {
+            let known = suites.iter_mut().find(|(file, _)| *file == done.file);
+            if let Some((_, known)) = known {
+                known.add_testcase(done.test.clone());
+            } else {
+                let mut new = suite(&done.file, done.began);
+                new.add_testcase(done.test.clone());
+                suites.push((done.file.clone(), new));
+            }
+        }
+        if suites.is_empty() && trouble.is_some() {
+            suites.push((String::new(), suite("", 0.0)));
+        }
+        let mut report = Report::new();
+        report.add_testsuites(suites.into_iter().map(|(_, suite)| suite));
+        report
+    }
+}
+
+impl Subscriber for Junit {
+    fn take(&mut self, event: &Event) -> anyhow::Result<()> {
+        if let Some(case) = self.fold.take(event) {
+            self.add(&case);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> anyhow::Result<()> {
+        for case in self.fold.cut_off() {
+            self.add(&case);
+        }
+        let report = self.report();
+        write(&self.path, &report).with_context(|| format!("cannot write {}", self.path.display()))
+    }
+}
+
+fn test_case(case: &Case) -> TestCase {
+    let name = text::one_line(&case.name);
+    let verdict = case.verdict();
+    let type_ = verdict.to_string();
+    let message = case.reason().map(text::one_line).unwrap_or_default();
+    let cause = case
+        .end
+        .as_ref()
+        .map(|end| text::cdata(&cause(end)))
+        .filter(|cause| !cause.is_empty());
+    let seconds = case.end.as_ref().map_or(0.0, |end| end.seconds);
+    let mut test = TestCase::success(&name, duration(seconds));
+    test.result = match verdict {
+        Verdict::Pass => TestResult::Success,
+        Verdict::Fail => TestResult::Failure {
+            type_,
+            message,
+            cause,
+        },
+        Verdict::Error => TestResult::Error {
+            type_,
+            message,
+            cause,
+        },
+        Verdict::Skip | Verdict::Xfail => TestResult::SkippedWithCause {
+            type_,
+            message,
+            cause,
+        },
+    };
+    test.set_classname(&class_name(&case.file));
+    if !case.file.is_empty() {
+        test.set_filepath(&text::one_line(&case.file));
+    }
+    let log = log::of(case);
+    if !log.is_empty() {
+        test.set_system_out(&text::cdata(&log));
+    }
+    test
+}
+
+/// What stands inside of a `failure`, `error` or `skipped`: the place, the whole reason, the evidence.
+fn cause(end: &End) -> String {
+    [&end.place, &end.reason, &end.evidence]
+        .into_iter()
+        .flatten()
+        .map(|part| part.trim_end())
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// The file's path as a class name: without its extension, and without dots, at which CI servers would split it.
+fn class_name(file: &str) -> String {
+    let path = Path::new(file).with_extension("");
+    let parts: Vec<String> = path
+        .components()
+        .filter_map(|part| match part {
+            std::path::Component::Normal(part) => Some(part.to_string_lossy().replace('.', "_")),
+            _ => None,
+        })
+        .collect();
+    match parts.as_slice() {
+        [] => "lockstep".to_owned(),
+        parts => text::one_line(&parts.join("/")),
+    }
+}
+
+/// Seconds to the millisecond, for nobody needs the rest and floating point would make it 16 digits.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "what is too big is cut to a size that still adds up"
+)]
+fn duration(seconds: f64) -> Duration {
+    Duration::milliseconds(((seconds * 1000.0).round() as i64).clamp(0, 1 << 50))
+}
+
+/// The moment so many seconds after the run began; the crate cannot write years of more than four digits.
+fn timestamp(began: Option<StdDuration>, after: f64) -> OffsetDateTime {
+    let after = StdDuration::try_from_secs_f64(after).unwrap_or_default();
+    let seconds = began
+        .unwrap_or_default()
+        .saturating_add(after)
+        .as_secs()
+        .min(253_402_300_799);
+    i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
+/// Writes to a file beside the place and moves it there; what stood there before stays as long as that fails.
+fn write(path: &Path, report: &Report) -> anyhow::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(folder)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".junit.")
+        .suffix(".xml")
+        // Others may read it, as far as the umask lets them: a CI server often is another user.
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(folder)?;
+    let mut text = Vec::new();
+    report.write_xml(&mut text)?;
+    text.push(b'\n');
+    file.write_all(&text)?;
+    file.persist(path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "junit_tests.rs"]
+mod tests;

@@ -1,0 +1,322 @@
+//! Tests of the JUnit report: what a parser reads back from it.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use proptest::prelude::*;
+use roxmltree::{Document, Node};
+
+use super::*;
+use crate::event::What;
+use crate::report::sample;
+
+const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/junit.xsd");
+
+/// What the report of these events looks like.
+fn written(events: &[Event]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("not/yet/there/junit.xml");
+    let mut report = Junit::new(&path);
+    for event in events {
+        report.take(event).unwrap();
+    }
+    report.finish().unwrap();
+    std::fs::read_to_string(path).unwrap()
+}
+
+fn elements<'d>(document: &'d Document<'d>, name: &str) -> Vec<Node<'d, 'd>> {
+    document
+        .descendants()
+        .filter(|node| node.has_tag_name(name))
+        .collect()
+}
+
+fn whole_text(node: Node<'_, '_>) -> String {
+    node.children().filter_map(|child| child.text()).collect()
+}
+
+#[test]
+fn a_run_is_one_suite_per_file_and_one_test_case_per_case() {
+    let xml = written(&sample::run());
+    let document = Document::parse(&xml).unwrap();
+    let suites: Vec<_> = elements(&document, "testsuite")
+        .iter()
+        .map(|suite| {
+            ["name", "tests", "failures", "errors", "timestamp", "time"]
+                .map(|key| suite.attribute(key).unwrap())
+        })
+        .collect();
+    assert_eq!(
+        suites,
+        [
+            [
+                "scenarios/colo/failover.yaml",
+                "2",
+                "1",
+                "0",
+                "2026-03-01T12:00:00Z",
+                "32.62"
+            ],
+            [
+                "./scenarios/migration/post.copy.yml",
+                "4",
+                "0",
+                "1",
+                "2026-03-01T12:00:00Z",
+                "2"
+            ],
+        ]
+    );
+    let cases = elements(&document, "testcase");
+    let of = |key| -> Vec<_> { cases.iter().map(|case| case.attribute(key).unwrap()).collect() };
+    assert_eq!(
+        of("name")[..2],
+        ["colo/plain/primary_failover", "colo/plain/secondary_failover"]
+    );
+    assert_eq!(
+        of("classname")[1..3],
+        ["scenarios/colo/failover", "scenarios/migration/post_copy"]
+    );
+    assert_eq!(of("file")[0], "scenarios/colo/failover.yaml");
+    assert_eq!(of("time")[..2], ["1.42", "31.2"]);
+    assert_eq!(elements(&document, "system-err").len(), 0);
+}
+
+#[test]
+fn a_failure_says_what_where_and_with_what_evidence() {
+    let xml = written(&sample::run());
+    let document = Document::parse(&xml).unwrap();
+    let failure = elements(&document, "failure")[0];
+    assert_eq!(failure.attribute("type"), Some("fail"));
+    assert_eq!(
+        failure.attribute("message"),
+        Some("secondary: no event STOP within 30s")
+    );
+    assert_eq!(
+        whole_text(failure),
+        "scenarios/colo/failover.yaml:14:5\nsecondary: no event STOP within 30s\nlast events:\n  RESUME\n\
+         serial tail:\n  ␛[0mtick 41\n  ]]> & <tick> 42"
+    );
+    let error = elements(&document, "error")[0];
+    assert_eq!(
+        error.attribute("message"),
+        Some("qemu-system-x86_64: no such program caused by: os error 2")
+    );
+    let log = whole_text(elements(&document, "system-out")[1]);
+    assert!(
+        log.contains("2/2 failed   30.00s") && log.contains("checkpoint = 0.3 s"),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_skip_and_a_known_issue_are_skipped_with_their_reason() {
+    let xml = written(&sample::run());
+    let document = Document::parse(&xml).unwrap();
+    let skipped: Vec<_> = elements(&document, "skipped")
+        .iter()
+        .map(|node| {
+            (
+                node.attribute("type").unwrap(),
+                node.attribute("message").unwrap(),
+            )
+        })
+        .collect();
+    let unmet = ("skip", "needs QEMU >=11.0, this is 7.2.22");
+    assert_eq!(skipped, [unmet, unmet, ("xfail", "upstream issue 42")]);
+}
+
+#[test]
+fn cases_that_end_in_any_order_are_reported_in_the_order_of_selection() {
+    let xml = written(&[
+        sample::run_started(2),
+        sample::started(0, "first", "one.yaml"),
+        sample::started(1, "second", "two.yaml"),
+        sample::ended(1, Verdict::Pass, None, 1.0),
+        sample::ended(0, Verdict::Pass, None, 2.0),
+        sample::run_ended(2.0, false),
+    ]);
+    assert!(xml.find("first").unwrap() < xml.find("second").unwrap(), "{xml}");
+}
+
+#[test]
+fn an_interrupted_run_has_what_ran_and_says_how_much_did_not() {
+    let xml = written(&[
+        sample::run_started(5),
+        sample::started(0, "ran", "one.yaml"),
+        sample::ended(0, Verdict::Pass, None, 1.0),
+        sample::run_ended(2.0, true),
+    ]);
+    let document = Document::parse(&xml).unwrap();
+    assert_eq!(elements(&document, "testcase").len(), 1);
+    assert_eq!(
+        whole_text(elements(&document, "system-err")[0]),
+        "the run was interrupted: 4 of 5 cases did not run"
+    );
+    let nothing = written(&[sample::run_started(5), sample::run_ended(0.1, true)]);
+    assert!(nothing.contains("5 of 5 cases did not run"), "{nothing}");
+}
+
+#[test]
+fn a_stream_that_ends_amid_a_case_makes_it_an_error() {
+    let events = sample::run();
+    let xml = written(&events[..14]);
+    let document = Document::parse(&xml).unwrap();
+    let error = elements(&document, "error")[0];
+    assert_eq!(
+        error.attribute("message"),
+        Some("the run ended before the case did")
+    );
+    assert!(whole_text(error).contains("It was in step 2: wait: secondary event STOP"));
+    assert!(
+        xml.contains("the run was cut off: 4 of 6 cases did not run"),
+        "{xml}"
+    );
+}
+
+#[test]
+fn a_report_that_cannot_be_written_says_which_and_leaves_the_old_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "old").unwrap();
+    let error = Junit::new(file.join("junit.xml")).finish().unwrap_err();
+    assert!(format!("{error:#}").contains("file/junit.xml: "), "{error:#}");
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "old");
+}
+
+#[test]
+fn a_class_name_has_nothing_that_a_ci_server_would_split() {
+    for (file, name) in [
+        ("../a/./b.c.yaml", "a/b_c"),
+        ("/srv/x.yaml", "srv/x"),
+        ("x", "x"),
+        ("", "lockstep"),
+    ] {
+        assert_eq!(class_name(file), name, "{file}");
+    }
+}
+
+#[test]
+fn every_element_and_attribute_that_is_written_is_in_the_schema() {
+    let schema = std::fs::read_to_string(SCHEMA).unwrap();
+    let schema = Document::parse(&schema).unwrap();
+    let known: BTreeSet<&str> = schema
+        .descendants()
+        .filter_map(|node| node.attribute("name"))
+        .collect();
+    let xml = written(&sample::run());
+    let document = Document::parse(&xml).unwrap();
+    for node in document.root_element().descendants().filter(Node::is_element) {
+        assert!(known.contains(node.tag_name().name()), "{node:?}");
+        for attribute in node.attributes() {
+            assert!(known.contains(attribute.name()), "{attribute:?}");
+        }
+    }
+}
+
+#[test]
+fn the_report_is_valid_by_its_schema() {
+    let samples = [
+        written(&sample::run()),
+        written(&sample::run()[..14]),
+        written(&[]),
+        written(&[sample::run_started(0), sample::run_ended(0.0, false)]),
+    ];
+    for xml in samples {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &xml).unwrap();
+        let ran = Command::new("xmllint")
+            .args(["--noout", "--schema", SCHEMA])
+            .arg(file.path())
+            .output();
+        match ran {
+            Ok(output) => {
+                assert!(
+                    output.status.success(),
+                    "{}\n{xml}",
+                    String::from_utf8_lossy(&output.stderr)
+                );
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                eprintln!("skipped: xmllint is not installed");
+                return;
+            }
+            Err(error) => panic!("xmllint: {error}"),
+        }
+    }
+}
+
+/// Texts as guests print them, and worse.
+fn nasty() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        Just("]]>".to_owned()),
+        Just("<![CDATA[".to_owned()),
+        Just("&<>\"'".to_owned()),
+        Just("\u{1b}[31m\0\u{8}\u{7f}\u{9b}\u{fffe}\u{ffff}".to_owned()),
+        Just("🦀 é\r\n\t".to_owned()),
+        Just("]]".to_owned()),
+        Just(">".to_owned()),
+        any::<String>(),
+    ];
+    proptest::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
+}
+
+fn verdicts() -> impl Strategy<Value = Verdict> {
+    prop_oneof![
+        Just(Verdict::Pass),
+        Just(Verdict::Fail),
+        Just(Verdict::Error),
+        Just(Verdict::Skip),
+        Just(Verdict::Xfail),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn whatever_the_texts_are_a_parser_reads_back_what_was_meant(
+        cases in proptest::collection::vec((verdicts(), nasty(), nasty(), nasty(), any::<f64>()), 0..6),
+        file in nasty(),
+    ) {
+        let mut events = vec![sample::run_started(cases.len())];
+        for (number, (verdict, name, reason, evidence, seconds)) in cases.iter().enumerate() {
+            events.push(sample::started(number, name, &file));
+            events.push(sample::step(number, 1, name));
+            events.push(sample::step_ended(number, 1, *seconds, Some(reason)));
+            events.push(sample::at(*seconds, Some(number), What::CaseEnded {
+                verdict: *verdict,
+                reason: Some(reason.clone()),
+                evidence: Some(evidence.clone()),
+                place: None,
+                artifacts: None,
+                seconds: *seconds,
+            }));
+        }
+        events.push(sample::run_ended(1.0, false));
+        let xml = written(&events);
+        let document = Document::parse(&xml).map_err(|error| TestCaseError::fail(format!("{error}\n{xml}")))?;
+        let tests = elements(&document, "testcase");
+        prop_assert_eq!(tests.len(), cases.len());
+        for (test, (verdict, name, reason, evidence, _)) in tests.into_iter().zip(&cases) {
+            prop_assert_eq!(test.attribute("name").map(str::to_owned), Some(text::one_line(name)));
+            let tag = match verdict {
+                Verdict::Pass => None,
+                Verdict::Fail => Some("failure"),
+                Verdict::Error => Some("error"),
+                Verdict::Skip | Verdict::Xfail => Some("skipped"),
+            };
+            let result = test.children().find(|child| child.is_element() && !child.has_tag_name("system-out"));
+            prop_assert_eq!(result.map(|result| result.tag_name().name()), tag);
+            if let Some(result) = result {
+                prop_assert_eq!(result.attribute("message").map(str::to_owned), Some(text::one_line(reason)));
+                let meant = text::visible(evidence.trim_end()).into_owned();
+                prop_assert!(whole_text(result).ends_with(&meant), "{:?} in {xml}", meant);
+            }
+        }
+        let count = |key: &str| elements(&document, "testsuite").iter().map(|suite| suite.attribute(key).unwrap().parse::<usize>().unwrap()).sum::<usize>();
+        prop_assert_eq!(count("tests"), cases.len());
+        prop_assert_eq!(count("failures"), cases.iter().filter(|case| case.0 == Verdict::Fail).count());
+        prop_assert_eq!(count("errors"), cases.iter().filter(|case| case.0 == Verdict::Error).count());
+    }
+}

@@ -1,0 +1,128 @@
+//! The lines at the bottom of a terminal that show what runs now, rewritten in place.
+
+use std::fmt::Write as _;
+
+use crate::report::record::Case;
+use crate::report::{Fold, text};
+
+/// How many running cases are shown.
+const SHOWN: usize = 4;
+
+/// What of it stands on the terminal now.
+#[derive(Debug, Default)]
+pub struct Live {
+    drawn: usize,
+}
+
+impl Live {
+    /// What takes the lines off the terminal again; the cursor is then where they began.
+    pub fn clear(&mut self) -> String {
+        match std::mem::take(&mut self.drawn) {
+            0 => String::new(),
+            1 => "\r\u{1b}[J".to_owned(),
+            lines => format!("\r\u{1b}[{}A\u{1b}[J", lines - 1),
+        }
+    }
+
+    /// What puts the lines on the terminal, after whatever stands there; nothing where no case runs.
+    pub fn draw(&mut self, fold: &Fold, now: f64, columns: usize) -> String {
+        let lines = lines(fold, now);
+        self.drawn = lines.len();
+        // One column less than there are: many terminals go to the next line when the last column is filled.
+        let fitted: Vec<_> = lines
+            .iter()
+            .map(|line| text::fit(line, columns.saturating_sub(1)))
+            .collect();
+        fitted.join("\n")
+    }
+}
+
+fn lines(fold: &Fold, now: f64) -> Vec<String> {
+    if fold.open().len() == 0 {
+        return Vec::new();
+    }
+    let mut lines: Vec<String> = fold.open().take(SHOWN).map(|case| running(case, now)).collect();
+    let counts = fold.counts();
+    let mut progress = format!(
+        "       {} of {} done, {}",
+        counts.total(),
+        fold.selected(),
+        text::seconds(now)
+    );
+    if counts.bad() > 0 {
+        let _ = write!(progress, ", {} failed", counts.bad());
+    }
+    let more = fold.open().len().saturating_sub(SHOWN);
+    if more > 0 {
+        let _ = write!(progress, ", {more} more running");
+    }
+    lines.push(progress);
+    lines
+}
+
+fn running(case: &Case, now: f64) -> String {
+    let mut line = format!(
+        "RUN    {}  {}",
+        text::one_line(&case.name),
+        text::seconds(now - case.began)
+    );
+    if let Some(step) = case.current() {
+        let _ = write!(
+            line,
+            "  {}/{} {} ({})",
+            step.number,
+            case.planned,
+            text::one_line(&step.title),
+            text::seconds(now - step.began)
+        );
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn a_running_case_shows_its_step_and_its_time() {
+        let mut fold = Fold::default();
+        for event in &sample::run()[..5] {
+            fold.take(event);
+        }
+        assert_eq!(
+            lines(&fold, 1.5),
+            [
+                "RUN    colo/plain/primary_failover  1.50s  2/2 failover: primary (1.50s)",
+                "       0 of 6 done, 1.50s",
+            ]
+        );
+    }
+
+    #[test]
+    fn many_cases_at_once_take_few_lines() {
+        let mut fold = Fold::default();
+        fold.take(&sample::run_started(9));
+        for number in 0..9 {
+            fold.take(&sample::started(number, "a", "a.yaml"));
+        }
+        let lines = lines(&fold, 0.0);
+        assert_eq!(lines.len(), SHOWN + 1);
+        assert!(lines[SHOWN].ends_with("5 more running"), "{lines:?}");
+    }
+
+    #[test]
+    fn what_is_cleared_is_what_was_drawn() {
+        let mut fold = Fold::default();
+        let mut live = Live::default();
+        assert_eq!(live.clear() + &live.draw(&fold, 0.0, 20), "");
+        fold.take(&sample::started(0, "日本語日本語日本語", "a.yaml"));
+        let drawn = live.draw(&fold, 0.0, 20);
+        assert_eq!(
+            drawn,
+            "RUN    日本語日本語\n       0 of 0 done…".replace("日本語日本語\n", "日本語日本…\n")
+        );
+        assert_eq!(live.clear(), "\r\u{1b}[1A\u{1b}[J");
+        assert_eq!(live.clear(), "");
+    }
+}

@@ -1,0 +1,142 @@
+//! A case told in plain text: what it was made of, its steps, what was measured.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::event::StepOutcome;
+use crate::report::record::{Case, Kept, Step};
+use crate::report::text;
+
+/// The whole story of a case that has ended, for a report that has room for it.
+#[must_use]
+pub fn of(case: &Case) -> String {
+    let mut out = String::new();
+    if let Some(description) = &case.description {
+        let _ = writeln!(out, "{}", description.trim_end());
+    }
+    fact(&mut out, "tags", &case.tags.join(" "));
+    fact(&mut out, "params", &params(&case.params));
+    for (vm, version) in case.vms.iter() {
+        let version = version.as_deref().unwrap_or("of unknown version");
+        fact(&mut out, "vm", &format!("{vm}, QEMU {version}"));
+    }
+    list(&mut out, "steps", &case.steps, |step| {
+        let mut lines = step_line(step, case.planned);
+        if let Some(message) = &step.message {
+            let _ = write!(lines, "\n{}", text::indent(message, "    "));
+        }
+        lines
+    });
+    list(&mut out, "metrics", &case.metrics, |metric| {
+        let of = metric
+            .vm
+            .as_ref()
+            .map(|vm| format!(" ({vm})"))
+            .unwrap_or_default();
+        format!("{} = {} {}{of}", metric.name, metric.value, metric.unit)
+    });
+    list(&mut out, "notes", &case.notes, Clone::clone);
+    if let Some(artifacts) = case.end.as_ref().and_then(|end| end.artifacts.as_ref()) {
+        fact(&mut out, "artifacts", &artifacts.display().to_string());
+    }
+    out
+}
+
+/// A step in one line: its number, its outcome, how long it took, what it does, where it stands.
+#[must_use]
+pub fn step_line(step: &Step, planned: usize) -> String {
+    let outcome = match step.outcome {
+        Some(StepOutcome::Done) => "done",
+        Some(StepOutcome::Failed) => "failed",
+        Some(StepOutcome::Skipped) => "skipped",
+        None => "cut off",
+    };
+    format!(
+        "{:>3}/{planned} {outcome:<7} {:>7}  {}{}  {}",
+        step.number,
+        text::seconds(step.seconds),
+        if step.finally { "finally " } else { "" },
+        text::one_line(&step.title),
+        text::one_line(&step.place),
+    )
+}
+
+/// The parameters as `name=value`, in their order.
+fn params(params: &Value) -> String {
+    let Value::Object(map) = params else {
+        return String::new();
+    };
+    let parts: Vec<String> = map
+        .iter()
+        .map(|(name, value)| match value {
+            Value::String(word) => format!("{name}={word}"),
+            other => format!("{name}={other}"),
+        })
+        .collect();
+    parts.join(" ")
+}
+
+fn fact(out: &mut String, name: &str, value: &str) {
+    if !value.is_empty() {
+        let _ = writeln!(out, "{name}: {value}");
+    }
+}
+
+fn list<T>(out: &mut String, name: &str, items: &Kept<T>, line: impl Fn(&T) -> String) {
+    if items.iter().next().is_none() {
+        return;
+    }
+    let _ = writeln!(out, "{name}:");
+    let mut put = |text: String| {
+        let _ = writeln!(out, "{}", text::indent(&text, "  "));
+    };
+    items.first().map(&line).for_each(&mut put);
+    if items.left_out() > 0 {
+        put(format!("[… {} left out …]", items.left_out()));
+    }
+    items.last().map(&line).for_each(&mut put);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Fold, sample};
+
+    #[test]
+    fn a_case_is_told_step_by_step() {
+        let mut fold = Fold::default();
+        let told: Vec<String> = sample::run()
+            .iter()
+            .filter_map(|event| fold.take(event))
+            .map(|case| of(&case))
+            .collect();
+        assert_eq!(
+            told[1],
+            "tags: colo
+params: transport=plain count=3
+vm: secondary, QEMU 11.0.0
+steps:
+    1/2 done      0.90s  wait: secondary checkpoints 3  scenarios/colo/failover.yaml:13:5
+    2/2 failed   30.00s  wait: secondary event STOP  scenarios/colo/failover.yaml:14:5
+      secondary: no event STOP within 30s
+metrics:
+  checkpoint = 0.3 s
+notes:
+  secondary's tick was slow
+artifacts: reports/artifacts/1
+"
+        );
+    }
+
+    #[test]
+    fn what_was_left_out_between_the_first_and_the_last_steps_is_told() {
+        let mut fold = Fold::default();
+        fold.take(&sample::started(0, "many", "many.yaml"));
+        for number in 1..=2000 {
+            fold.take(&sample::step(0, number, "again"));
+        }
+        let told = of(&fold.cut_off()[0]);
+        assert!(told.contains("\n  [… 1000 left out …]\n"), "{told}");
+    }
+}

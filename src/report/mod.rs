@@ -1,0 +1,20 @@
+//! The reports of a run, each a subscriber of the one stream of events.
+
+mod console;
+mod dispatch;
+mod fold;
+mod jsonl;
+mod junit;
+mod live;
+mod log;
+mod record;
+#[cfg(test)]
+mod sample;
+pub mod text;
+
+pub use console::{Console, Settings};
+pub use dispatch::{Reports, Summary, feed, run};
+pub use fold::Fold;
+pub use jsonl::{JsonLines, ReadError, Reader, read};
+pub use junit::Junit;
+pub use record::{Case, Counts, End, Kept, Metric, Step};

@@ -1,0 +1,249 @@
+//! What the reports know of a case.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::event::{StepOutcome, Verdict};
+
+/// How many steps, metrics or notes of a case are kept from its beginning, and as many from its end.
+const KEPT: usize = 500;
+
+/// The first and the last items of a list, and how many were left out between them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kept<T> {
+    head: Vec<T>,
+    tail: VecDeque<T>,
+    left_out: usize,
+}
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self {
+            head: Vec::new(),
+            tail: VecDeque::new(),
+            left_out: 0,
+        }
+    }
+}
+
+impl<T> Kept<T> {
+    pub(super) fn push(&mut self, item: T) {
+        if self.head.len() < KEPT {
+            self.head.push(item);
+            return;
+        }
+        if self.tail.len() == KEPT {
+            self.tail.pop_front();
+            self.left_out += 1;
+        }
+        self.tail.push_back(item);
+    }
+
+    /// The items from the beginning.
+    pub fn first(&self) -> impl Iterator<Item = &T> {
+        self.head.iter()
+    }
+
+    /// How many are missing between the first and the last ones.
+    #[must_use]
+    pub const fn left_out(&self) -> usize {
+        self.left_out
+    }
+
+    /// The items from the end, in their order; without those that [`Kept::first`] gives.
+    pub fn last(&self) -> impl Iterator<Item = &T> {
+        self.tail.iter()
+    }
+
+    /// Every item that is kept.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
+        self.head.iter().chain(&self.tail)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut T> {
+        self.head.iter_mut().chain(&mut self.tail)
+    }
+}
+
+/// What is known of a case.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Case {
+    /// Its number in the order of selection.
+    pub number: usize,
+    /// Its name.
+    pub name: String,
+    /// The scenario file, as the user named it; empty where the case never started.
+    pub file: String,
+    /// What the scenario says it shows.
+    pub description: Option<String>,
+    /// Words to select by.
+    pub tags: Vec<String>,
+    /// The values of the matrix cell and the parameters.
+    pub params: Value,
+    /// The number of steps it has.
+    pub planned: usize,
+    /// When it began, in seconds since the run did.
+    pub began: f64,
+    /// The VMs it started, with the version of their QEMU.
+    pub vms: Kept<(String, Option<String>)>,
+    /// The steps that began.
+    pub steps: Kept<Step>,
+    /// What was measured.
+    pub metrics: Kept<Metric>,
+    /// What a person should know.
+    pub notes: Kept<String>,
+    /// How it ended, once it has.
+    pub end: Option<End>,
+}
+
+/// A step of a case.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// Its number in the case, counted from 1.
+    pub number: usize,
+    /// One line on what it does.
+    pub title: String,
+    /// Where it stands: `file:line:column`.
+    pub place: String,
+    /// Whether it is one of the `finally` steps.
+    pub finally: bool,
+    /// When it began, in seconds since the run did.
+    pub began: f64,
+    /// How it ended; absent as long as it has not.
+    pub outcome: Option<StepOutcome>,
+    /// The failure's or the skip's message.
+    pub message: Option<String>,
+    /// Seconds it took.
+    pub seconds: f64,
+}
+
+/// A measured value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metric {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: f64,
+    /// Its unit.
+    pub unit: String,
+    /// The VM it is about.
+    pub vm: Option<String>,
+}
+
+/// How a case ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct End {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Option<String>,
+    /// What was awaited, what was seen instead.
+    pub evidence: Option<String>,
+    /// Where the failing step stands: `file:line:column`.
+    pub place: Option<String>,
+    /// Where the artifacts were kept.
+    pub artifacts: Option<PathBuf>,
+    /// Seconds from its start to its end; never negative, always finite.
+    pub seconds: f64,
+}
+
+impl Case {
+    /// A case of which nothing is known but that it is there.
+    pub(super) fn unknown(number: usize, began: f64) -> Self {
+        Self {
+            number,
+            name: format!("case #{number}"),
+            file: String::new(),
+            description: None,
+            tags: Vec::new(),
+            params: Value::Null,
+            planned: 0,
+            began,
+            vms: Kept::default(),
+            steps: Kept::default(),
+            metrics: Kept::default(),
+            notes: Kept::default(),
+            end: None,
+        }
+    }
+
+    /// The step that runs now: the latest that began and has not ended.
+    #[must_use]
+    pub fn current(&self) -> Option<&Step> {
+        self.steps.iter().rev().find(|step| step.outcome.is_none())
+    }
+
+    /// The verdict and its reason; an error where the case has not ended.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        self.end.as_ref().map_or(Verdict::Error, |end| end.verdict)
+    }
+
+    /// Why the case ended as it did.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        self.end.as_ref().and_then(|end| end.reason.as_deref())
+    }
+
+    /// Ends a case whose end the stream does not tell.
+    pub(super) fn cut_off(mut self, at: f64) -> Self {
+        let during = self.current().map(|step| {
+            (
+                format!("It was in step {}: {}", step.number, step.title),
+                step.place.clone(),
+            )
+        });
+        let (evidence, place) = during.unzip();
+        self.end = Some(End {
+            verdict: Verdict::Error,
+            reason: Some("the run ended before the case did".to_owned()),
+            evidence,
+            place,
+            artifacts: None,
+            seconds: (at - self.began).max(0.0),
+        });
+        self
+    }
+}
+
+/// How many cases there are of each verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Cases that passed.
+    pub pass: usize,
+    /// Cases that failed.
+    pub fail: usize,
+    /// Cases that could not be carried out.
+    pub error: usize,
+    /// Cases that were skipped.
+    pub skip: usize,
+    /// Cases that failed as their known issue says.
+    pub xfail: usize,
+}
+
+impl Counts {
+    /// Counts one more.
+    pub const fn add(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Pass => self.pass += 1,
+            Verdict::Fail => self.fail += 1,
+            Verdict::Error => self.error += 1,
+            Verdict::Skip => self.skip += 1,
+            Verdict::Xfail => self.xfail += 1,
+        }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub const fn total(&self) -> usize {
+        self.pass + self.fail + self.error + self.skip + self.xfail
+    }
+
+    /// How many make the run fail.
+    #[must_use]
+    pub const fn bad(&self) -> usize {
+        self.fail + self.error
+    }
+}

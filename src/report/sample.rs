@@ -1,0 +1,184 @@
+//! Streams of events for the tests of the reports.
+
+use serde_json::json;
+
+use crate::event::{Event, STREAM_VERSION, StepOutcome, Verdict, What};
+
+/// An event at a moment.
+pub fn at(at: f64, case: Option<usize>, what: What) -> Event {
+    Event { at, case, what }
+}
+
+/// The first event of a run.
+pub fn run_started(cases: usize) -> Event {
+    at(
+        0.0,
+        None,
+        What::RunStarted {
+            version: STREAM_VERSION,
+            lockstep: "0.1.0".into(),
+            time: "2026-03-01T12:00:00Z".into(),
+            cases,
+            command: vec!["lockstep".into(), "run".into()],
+        },
+    )
+}
+
+/// The last event of a run.
+pub fn run_ended(seconds: f64, interrupted: bool) -> Event {
+    at(seconds, None, What::RunEnded { interrupted, seconds })
+}
+
+/// A case begins.
+pub fn started(case: usize, name: &str, file: &str) -> Event {
+    at(
+        0.0,
+        Some(case),
+        What::CaseStarted {
+            name: name.into(),
+            file: file.into(),
+            description: None,
+            tags: vec!["colo".into()],
+            params: json!({"transport": "plain", "count": 3}),
+            steps: 2,
+        },
+    )
+}
+
+/// A step begins.
+pub fn step(case: usize, step: usize, title: &str) -> Event {
+    at(
+        0.0,
+        Some(case),
+        What::StepBegan {
+            step,
+            title: title.into(),
+            place: format!("scenarios/colo/failover.yaml:{}:5", 12 + step),
+            finally: false,
+        },
+    )
+}
+
+/// A step ends, with the message of its failure if it has one.
+pub fn step_ended(case: usize, step: usize, seconds: f64, failure: Option<&str>) -> Event {
+    at(
+        0.0,
+        Some(case),
+        What::StepEnded {
+            step,
+            outcome: failure.map_or(StepOutcome::Done, |_| StepOutcome::Failed),
+            message: failure.map(str::to_owned),
+            seconds,
+        },
+    )
+}
+
+/// A case ends.
+pub fn ended(case: usize, verdict: Verdict, reason: Option<&str>, seconds: f64) -> Event {
+    at(
+        0.0,
+        Some(case),
+        What::CaseEnded {
+            verdict,
+            reason: reason.map(str::to_owned),
+            evidence: None,
+            place: None,
+            artifacts: None,
+            seconds,
+        },
+    )
+}
+
+/// A case is skipped.
+pub fn skipped(case: usize, reason: &str) -> Event {
+    ended(case, Verdict::Skip, Some(reason), 0.0)
+}
+
+/// A run with one case of each verdict, from two files.
+pub fn run() -> Vec<Event> {
+    let colo = "scenarios/colo/failover.yaml";
+    let migration = "./scenarios/migration/post.copy.yml";
+    let failure = "secondary: no event STOP within 30s";
+    let mut events = vec![
+        run_started(6),
+        started(0, "colo/plain/primary_failover", colo),
+        step(0, 1, "wait: primary ticks 1"),
+        step_ended(0, 1, 0.42, None),
+        step(0, 2, "failover: primary"),
+        step_ended(0, 2, 0.5, None),
+        at(
+            1.0,
+            Some(0),
+            What::Metric {
+                name: "failover".into(),
+                value: 0.125,
+                unit: "s".into(),
+                vm: Some("primary".into()),
+            },
+        ),
+        ended(0, Verdict::Pass, None, 1.42),
+        started(1, "colo/plain/secondary_failover", colo),
+        at(
+            1.5,
+            Some(1),
+            What::VmSpawned {
+                vm: "secondary".into(),
+                pid: 4711,
+                version: Some("11.0.0".into()),
+                argv: vec!["qemu-system-x86_64".into()],
+            },
+        ),
+        step(1, 1, "wait: secondary checkpoints 3"),
+        step_ended(1, 1, 0.9, None),
+        at(
+            2.0,
+            Some(1),
+            What::Metric {
+                name: "checkpoint".into(),
+                value: 0.3,
+                unit: "s".into(),
+                vm: None,
+            },
+        ),
+        step(1, 2, "wait: secondary event STOP"),
+        step_ended(1, 2, 30.0, Some(failure)),
+        at(
+            32.0,
+            Some(1),
+            What::Note {
+                text: "secondary's tick was slow".into(),
+            },
+        ),
+        at(
+            32.7,
+            Some(1),
+            What::CaseEnded {
+                verdict: Verdict::Fail,
+                reason: Some(failure.into()),
+                evidence: Some(
+                    "last events:\n  RESUME\nserial tail:\n  \u{1b}[0mtick 41\r\n  ]]> & <tick> 42".into(),
+                ),
+                place: Some("scenarios/colo/failover.yaml:14:5".into()),
+                artifacts: Some("reports/artifacts/1".into()),
+                seconds: 31.2,
+            },
+        ),
+    ];
+    for case in [2, 3] {
+        events.push(started(case, &format!("migration/postcopy/{case}"), migration));
+        events.push(skipped(case, "needs QEMU >=11.0, this is 7.2.22"));
+    }
+    events.extend([
+        started(4, "migration/hang", migration),
+        ended(4, Verdict::Xfail, Some("upstream issue 42"), 2.0),
+        started(5, "migration/broken", migration),
+        ended(
+            5,
+            Verdict::Error,
+            Some("qemu-system-x86_64: no such program\ncaused by: os error 2"),
+            0.0,
+        ),
+        run_ended(36.0, false),
+    ]);
+    events
+}

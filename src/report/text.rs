@@ -1,0 +1,191 @@
+//! The one place where text of others is made fit to be shown: what a guest, a QEMU or a hook printed.
+//!
+//! Such text may hold anything. XML 1.0 forbids most control characters even when escaped, and a terminal obeys them,
+//! so they are made visible: `␛` for ESC, as the Unicode block "Control Pictures" has it. Nothing is dropped in
+//! silence: what is cut out leaves a note of its size.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use unicode_width::UnicodeWidthChar as _;
+
+/// How many bytes of one text a report keeps.
+pub const LIMIT: usize = 64 << 10;
+
+/// How many bytes of a text are kept where it stands on a single line.
+pub const LINE_LIMIT: usize = 4 << 10;
+
+/// The text with every control character but the tab and the line feed made visible; `\r\n` is an end of line.
+#[must_use]
+pub fn visible(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_unfit) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '\r' if rest.peek() == Some(&'\n') => {}
+            '\u{7f}' => out.push('␡'),
+            c if c < ' ' && is_unfit(c) => {
+                out.push(char::from_u32(0x2400 + u32::from(c)).unwrap_or(char::REPLACEMENT_CHARACTER));
+            }
+            c if is_unfit(c) => {
+                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Whether XML forbids the character, or a terminal acts on it.
+fn is_unfit(c: char) -> bool {
+    (c.is_control() && c != '\n' && c != '\t') || matches!(c, '\u{fffe}' | '\u{ffff}')
+}
+
+/// The text on a single line: white space of any kind becomes one blank each, [`LINE_LIMIT`] bytes are kept.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    visible(&cut(text.trim_end(), LINE_LIMIT)).replace(['\n', '\t'], " ")
+}
+
+/// At most about `limit` bytes of the text: its head and its tail, with a note between them of how much was left out.
+#[must_use]
+pub fn cut(text: &str, limit: usize) -> Cow<'_, str> {
+    if text.len() <= limit {
+        return Cow::Borrowed(text);
+    }
+    let mut head = limit / 2;
+    while !text.is_char_boundary(head) {
+        head -= 1;
+    }
+    let mut tail = text.len() - limit / 2;
+    while !text.is_char_boundary(tail) {
+        tail += 1;
+    }
+    Cow::Owned(format!(
+        "{}\n[… {} bytes left out …]\n{}",
+        &text[..head],
+        tail - head,
+        &text[tail..]
+    ))
+}
+
+/// The text for the inside of a `CDATA` section: visible, cut to [`LIMIT`], and safe where it holds `]]>`.
+///
+/// The section is closed and opened anew in the middle of a `]]>`, so that a parser gives back the very text.
+#[must_use]
+pub fn cdata(text: &str) -> String {
+    visible(&cut(text, LIMIT)).replace("]]>", "]]]]><![CDATA[>")
+}
+
+/// The text cut to so many columns of a terminal, with `…` where something is missing.
+#[must_use]
+pub fn fit(text: &str, columns: usize) -> Cow<'_, str> {
+    let mut used = 0;
+    let mut fits_with_dots = 0;
+    for (at, c) in text.char_indices() {
+        used += c.width().unwrap_or(0);
+        if used > columns {
+            let dots = if columns == 0 { "" } else { "…" };
+            return Cow::Owned(format!("{}{dots}", &text[..fits_with_dots]));
+        }
+        if used < columns {
+            fits_with_dots = at + c.len_utf8();
+        }
+    }
+    Cow::Borrowed(text)
+}
+
+/// How many columns of a terminal the text takes.
+#[must_use]
+pub fn width(text: &str) -> usize {
+    text.chars().map(|c| c.width().unwrap_or(0)).sum()
+}
+
+/// The text with every line moved right by `by`.
+#[must_use]
+pub fn indent(text: &str, by: &str) -> String {
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| format!("{by}{line}").trim_end().to_owned())
+        .collect();
+    lines.join("\n")
+}
+
+/// Seconds as a person reads them: `1.42s`, `1m32s`, `1h02m03s`.
+#[must_use]
+pub fn seconds(seconds: f64) -> String {
+    if seconds < 59.995 {
+        return format!("{:.2}s", seconds.max(0.0));
+    }
+    let whole = std::time::Duration::try_from_secs_f64(seconds.round()).map_or(0, |span| span.as_secs());
+    match (whole / 3600, whole / 60 % 60, whole % 60) {
+        (0, minutes, seconds) => format!("{minutes}m{seconds:02}s"),
+        (hours, minutes, seconds) => format!("{hours}h{minutes:02}m{seconds:02}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn control_characters_are_made_visible_and_clean_text_is_left_alone() {
+        assert_eq!(visible("\u{1b}[31mred\0\u{7f}"), "␛[31mred␀␡");
+        assert_eq!(visible("one\r\ntwo\rthree\n\tfour"), "one\ntwo␍three\n\tfour");
+        assert_eq!(visible("\u{9b}1m \u{ffff}"), "\\u{9b}1m \\u{ffff}");
+        assert!(matches!(visible("naïve 🦀 <&>"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_long_text_keeps_its_head_and_its_tail_and_says_what_is_missing() {
+        assert_eq!(cut("0123456789", 4), "01\n[… 6 bytes left out …]\n89");
+        assert_eq!(cut("0123", 4), "0123");
+        assert_eq!(cut("ééééé", 6), "é\n[… 6 bytes left out …]\né");
+    }
+
+    #[test]
+    fn a_line_is_one_line() {
+        assert_eq!(one_line("a\n\tb\r\nc\n"), "a  b c");
+    }
+
+    #[test]
+    fn the_end_of_a_cdata_section_is_split_over_two() {
+        assert_eq!(cdata("a]]>b"), "a]]]]><![CDATA[>b");
+    }
+
+    #[test]
+    fn a_text_is_fitted_by_the_columns_it_takes() {
+        assert_eq!(fit("abcdef", 6), "abcdef");
+        assert_eq!(fit("abcdef", 5), "abcd…");
+        assert_eq!(fit("日本語", 5), "日本…");
+        assert_eq!(fit("日本語", 4), "日…");
+        assert_eq!(fit("abc", 1), "…");
+        assert_eq!(fit("abc", 0), "");
+    }
+
+    #[test]
+    fn seconds_are_written_for_people() {
+        let written = [0.0, 1.424, 59.99, 59.999, 92.4, 3723.0].map(seconds);
+        assert_eq!(
+            written,
+            ["0.00s", "1.42s", "59.99s", "1m00s", "1m32s", "1h02m03s"]
+        );
+        assert_eq!(seconds(f64::NAN), "0m00s");
+    }
+
+    proptest! {
+        #[test]
+        fn a_fitted_text_never_takes_more_columns_than_there_are(text in any::<String>(), columns in 0usize..40) {
+            prop_assert!(width(&fit(&text, columns)) <= columns);
+        }
+
+        #[test]
+        fn a_cut_text_is_never_much_longer_than_its_limit(text in any::<String>(), limit in 0usize..40) {
+            prop_assert!(cut(&text, limit).len() <= limit.max(1) + 64);
+        }
+    }
+}
