@@ -28,7 +28,7 @@ while read -r n; do
     *) g="$g$n " ;;
     esac
 done
-for n in $g; do kill -KILL -- "-$n"; done
+for n in $g; do kill -s KILL -- "-$n"; done
 rm -rf -- "$1"
 "#;
 
@@ -72,13 +72,18 @@ impl Workspace {
     /// When the folder cannot be made, or the janitor cannot be started.
     pub fn new() -> io::Result<Self> {
         let temporary = std::env::temp_dir();
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
         let base = if temporary.as_os_str().len() > LONGEST {
             PathBuf::from("/tmp")
         } else {
             temporary
         };
         sweep(&base);
-        let root = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&base)?.keep();
+        let root = tempfile::Builder::new()
+            .prefix(PREFIX)
+            .permissions(private)
+            .tempdir_in(&base)?
+            .keep();
         let lock = File::create(root.join("lock"))?;
         flock(&lock, FlockOperation::LockExclusive)?;
         let mut janitor = Command::new("/bin/sh")
@@ -211,7 +216,14 @@ mod tests {
         drop(pipe);
         assert!(janitor.wait().unwrap().success());
         assert!(!folder.exists());
-        assert!(!kept.wait().unwrap().success());
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while kept.try_wait().unwrap().is_none() {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "a remembered group was not killed"
+            );
+            std::thread::yield_now();
+        }
         assert!(
             forgotten.try_wait().unwrap().is_none(),
             "a forgotten group was killed"
