@@ -10,4 +10,5 @@ pub mod event;
 pub mod qemu;
 pub mod scenario;
 pub mod step;
+pub mod template;
 pub mod units;
