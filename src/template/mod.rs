@@ -61,6 +61,15 @@ pub fn is_reserved(name: &str) -> bool {
 pub trait Versions: Sync {
     /// The version of the VM's QEMU, or of the case's where no VM is named. `None`: not known (yet).
     fn version(&self, vm: Option<&str>) -> Option<semver::Version>;
+
+    /// Whether there is a VM of that name.
+    ///
+    /// # Errors
+    /// What is wrong with the name.
+    fn check(&self, vm: &str) -> Result<(), String> {
+        let _ = vm;
+        Ok(())
+    }
 }
 
 /// Knows no versions.
@@ -335,7 +344,10 @@ impl HelperDef for &VersionHelper<'_> {
         let vm = helper.hash_get("vm").map(|vm| vm.value());
         let vm = match vm {
             None => None,
-            Some(Value::String(name)) => Some(name.as_str()),
+            Some(Value::String(name)) => {
+                self.versions.check(name).map_err(wrong)?;
+                Some(name.as_str())
+            }
             Some(other) => return Err(wrong(format!("`vm={other}` names no VM"))),
         };
         let met = match self.versions.version(vm) {
