@@ -197,11 +197,13 @@ impl fmt::Display for Diagnostic {
 pub struct Diagnostics {
     list: Vec<Diagnostic>,
     seen: HashSet<(PathBuf, usize, String)>,
+    errors: usize,
 }
 
 impl Diagnostics {
     /// Adds one, unless it is there already.
     pub fn push(&mut self, diagnostic: Diagnostic) {
+        self.errors += usize::from(diagnostic.severity == Severity::Error);
         let location = &diagnostic.location;
         let key = (
             location.file.path.clone(),
@@ -238,12 +240,17 @@ impl Diagnostics {
         sorted
     }
 
+    /// How many errors were added, those included that were there already: whether it has grown says whether a part of
+    /// a file is sound, also when the same part is looked at again.
+    #[must_use]
+    pub const fn errors_added(&self) -> usize {
+        self.errors
+    }
+
     /// Whether one of them is an error.
     #[must_use]
-    pub fn has_errors(&self) -> bool {
-        self.list
-            .iter()
-            .any(|diagnostic| diagnostic.severity == Severity::Error)
+    pub const fn has_errors(&self) -> bool {
+        self.errors > 0
     }
 
     /// Whether there are none.
@@ -277,7 +284,11 @@ pub fn suggest<'n>(wrong: &str, known: impl IntoIterator<Item = &'n str>) -> Str
     let close = known
         .iter()
         .map(|name| (strsim::damerau_levenshtein(wrong, name), name))
-        .filter(|(distance, name)| *distance <= 1 + name.chars().count() / 4)
+        // A name of one letter is close to every other.
+        .filter(|(distance, name)| {
+            let length = name.chars().count();
+            *distance <= 1 + length / 4 && *distance < length
+        })
         .min_by_key(|(distance, _)| *distance);
     match (close, known.as_slice()) {
         (Some((_, name)), _) => format!("did you mean `{name}`?"),

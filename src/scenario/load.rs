@@ -44,6 +44,8 @@ pub(super) struct Loader {
     pub diagnostics: Diagnostics,
     /// The environment variables that some file names.
     pub env: Map<String, Value>,
+    /// How many steps the cases have so far.
+    pub steps: usize,
 }
 
 impl Loader {
@@ -131,7 +133,7 @@ impl Loader {
 
     /// Checks the keys of a scenario file and the rough shape of its sections.
     fn shape(&mut self, node: &Node) -> bool {
-        let before = self.diagnostics.len();
+        let before = self.diagnostics.errors_added();
         if !matches!(node.kind, Kind::Map(_)) {
             let message = format!("a scenario file is a map, not {}", node.what());
             self.complain(Diagnostic::error(Code::WrongValue, &node.at, message));
@@ -158,7 +160,7 @@ impl Loader {
                 self.complain(Diagnostic::error(Code::WrongValue, &value.at, message));
             }
         }
-        self.diagnostics.len() == before
+        self.diagnostics.errors_added() == before
     }
 
     /// Keeps the variables that a file's templates name, so that a case need not carry the whole environment.

@@ -31,7 +31,7 @@ pub(super) fn cells(
     let Some(matrix) = matrix else {
         return Some(vec![Vec::new()]);
     };
-    let before = diagnostics.len();
+    let before = diagnostics.errors_added();
     let mut axes: Vec<Axis<'_>> = Vec::new();
     for (key, node) in matrix.entries() {
         if !["include", "exclude"].contains(&key.name.as_str()) {
@@ -41,7 +41,7 @@ pub(super) fn cells(
     let exclude = partial("exclude", matrix, &axes, &[], scope, diagnostics);
     let include = partial("include", matrix, &axes, params, scope, diagnostics);
     check_cells(&axes, &exclude, &include, params, diagnostics);
-    if diagnostics.len() > before {
+    if diagnostics.errors_added() > before {
         return None;
     }
     let mut narrowed = false;
@@ -64,7 +64,7 @@ pub(super) fn cells(
         diagnostics
             .push(Diagnostic::error(Code::TooMuch, at, message).help("drop an axis, or split the file"));
     }
-    if diagnostics.len() > before {
+    if diagnostics.errors_added() > before {
         return None;
     }
     let mut cells: Vec<Cell> = if axes.is_empty() {

@@ -112,6 +112,12 @@ impl<'a> Scope<'a> {
         Self::new(names, self.versions)
     }
 
+    /// Other names, and the same one to ask for versions.
+    #[must_use]
+    pub fn renamed(&self, names: Map<String, Value>) -> Self {
+        Self::new(names, self.versions)
+    }
+
     /// The names.
     #[must_use]
     pub fn names(&self) -> &Map<String, Value> {
