@@ -13,4 +13,5 @@ pub mod report;
 pub mod scenario;
 pub mod session;
 pub mod step;
+pub mod template;
 pub mod units;

@@ -1,3 +1,157 @@
 //! From text to cases. Starts nothing.
+//!
+//! A file is read into a tree in which everything knows its place ([`source`]), laid over what it extends, and expanded
+//! into one [`model::Case`] per cell of its matrix. Everything that is wrong is gathered, over all files, cells and
+//! steps, as [`Diagnostics`].
 
+mod cases;
+mod flow;
+mod late;
+mod load;
+mod matrix;
 pub mod model;
+mod params;
+pub mod scalar;
+pub mod source;
+mod steps;
+mod typed;
+mod vms;
+mod yaml;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, SourceFile, suggest};
+
+pub use late::{Late, resolve_step, resolve_text, resolve_vm, resolve_when};
+pub use yaml::to_yaml;
+
+use model::Case;
+use params::Setting;
+
+/// What a call says beside the files.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Params and axes set by `-D name=value`, the later winning. A value is read as a plain YAML scalar.
+    pub defines: Vec<(String, String)>,
+}
+
+/// Who knows the versions of the QEMU binaries.
+pub trait QemuVersions: Sync {
+    /// The version of a QEMU, by what a VM's `qemu` and `arch` say; `None` where it was not (or could not be) asked.
+    /// Asked often: keep the answers.
+    fn version_of(&self, qemu: &str, arch: &str) -> Option<semver::Version>;
+}
+
+impl QemuVersions for crate::template::NoVersions {
+    fn version_of(&self, _: &str, _: &str) -> Option<semver::Version> {
+        None
+    }
+}
+
+/// What became of the files of a call.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The cases, file by file, each file's in the order of its matrix. Those of a file with mistakes that could still
+    /// be expanded are among them; run none where [`Diagnostics::has_errors`].
+    pub cases: Vec<Case>,
+    /// Everything that is wrong.
+    pub diagnostics: Diagnostics,
+    /// The files that are templates and make no cases of their own. Fine where a glob named them; where the user named
+    /// one himself, he should be told what it needs.
+    pub templates: Vec<Template>,
+}
+
+/// A file that makes no cases of its own.
+#[derive(Debug, Clone)]
+pub struct Template {
+    /// The file, as it was named.
+    pub path: PathBuf,
+    /// The params that it requires and that nothing sets; empty where it is a file for `use`.
+    pub missing: Vec<String>,
+}
+
+/// Reads scenario files and expands them into cases.
+#[must_use]
+pub fn load(paths: &[PathBuf], options: &Options, versions: &dyn QemuVersions) -> Loaded {
+    let mut loader = load::Loader::default();
+    let defines: Vec<Setting> = options
+        .defines
+        .iter()
+        .map(|(name, value)| define(name, value))
+        .collect();
+    let mut loaded = Loaded::default();
+    let mut names: HashMap<String, Location> = HashMap::new();
+    let mut known = Vec::new();
+    for path in paths {
+        let Some(own) = loader.read(path) else {
+            continue;
+        };
+        if let Some(missing) = cases::template(&own, path, &defines) {
+            loaded.templates.push(Template {
+                path: path.clone(),
+                missing,
+            });
+            continue;
+        }
+        let Some(root) = loader.scenario(path) else {
+            continue;
+        };
+        let expanded = cases::File::new(&root, path, &defines, versions, &mut loader);
+        known.extend(expanded.names());
+        for case in expanded.cases(&mut loader) {
+            if let Some(first) = names.get(&case.name) {
+                loader.complain(twice(&case, first));
+                continue;
+            }
+            names.insert(case.name.clone(), case.at.clone());
+            loaded.cases.push(case);
+        }
+    }
+    for define in &defines {
+        // Where no file could be read there is nothing to say of their params.
+        let told = known.is_empty() && loader.diagnostics.has_errors();
+        if !(told || paths.is_empty() || known.contains(&define.name)) {
+            let message = format!("no scenario has a parameter or an axis `{}`", define.name);
+            let help = suggest(&define.name, known.iter().map(String::as_str));
+            loader.complain(Diagnostic::error(Code::Param, &define.at, message).help(help));
+        }
+    }
+    loaded.diagnostics = loader.diagnostics;
+    loaded
+}
+
+/// A `-D name=value`; its place is the command line.
+fn define(name: &str, value: &str) -> Setting {
+    let file = Arc::new(SourceFile {
+        path: PathBuf::from("-D"),
+        text: format!("{name}={value}"),
+    });
+    Setting {
+        name: name.to_owned(),
+        value: scalar::plain(value),
+        at: Location::of(&file, name.len() + 1, file.text.len()),
+    }
+}
+
+fn twice(case: &Case, first: &Location) -> Diagnostic {
+    let diagnostic = Diagnostic::error(
+        Code::CaseName,
+        &case.at,
+        format!("two cases are called `{}`", case.name),
+    );
+    if case.at == *first {
+        let axes: Vec<String> = case
+            .params
+            .keys()
+            .map(|name| format!("`{{{{{name}}}}}`"))
+            .collect();
+        diagnostic.help(format!("name what tells them apart: one of {}", axes.join(", ")))
+    } else {
+        diagnostic.related(first, "the other one")
+    }
+}
+
+#[cfg(test)]
+mod tests;

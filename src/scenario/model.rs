@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::diagnostic::Location;
 use crate::qemu::spec::VmSpec;
-use crate::step::{Step, Wait};
+use crate::step::Step;
 use crate::units::{OneOrMany, Span};
 
 /// How long a case may take where the scenario does not say so.
@@ -39,8 +39,11 @@ pub struct Case {
     pub must_fail: Option<MustFail>,
     /// How long the whole case may take.
     pub timeout: Duration,
-    /// Its VMs, in the order they were written.
+    /// Its VMs, in the order they were written. Where something of one is only known at run time, such as
+    /// `{{case.dir}}`, its template stands there; see [`resolve_vm`](super::resolve_vm).
     pub vms: IndexMap<String, VmSpec>,
+    /// The VMs of which something is only known at run time, rendered but for that.
+    pub late_vms: IndexMap<String, Value>,
     /// What it does.
     pub steps: Vec<Block>,
     /// What it does at the end whatever happened.
@@ -56,13 +59,24 @@ pub enum Block {
     RepeatUntil {
         /// Where it stands.
         at: Location,
-        /// When the loop ends; asked after each round.
-        until: Box<Wait>,
+        /// When the loop ends, asked after each round: a step whose action is [`Wait`](crate::step::Wait).
+        until: Box<CaseStep>,
         /// How long the loop may take.
         timeout: Span,
+        /// Whether it is run at all, where that can only be decided at run time: all must say yes.
+        when: Vec<When>,
         /// What is repeated.
         steps: Vec<Block>,
     },
+}
+
+/// A condition that can only be decided when its step runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct When {
+    /// The template, as it stands in the file.
+    pub template: String,
+    /// Names it may use beside those of the case; see [`CaseStep::locals`].
+    pub locals: Map<String, Value>,
 }
 
 /// One step of a case, with its place and whatever of it is only known when it runs.
@@ -74,11 +88,13 @@ pub struct CaseStep {
     pub via: Vec<Location>,
     /// The step. Where `deferred`, it was checked with its `{{run.…}}` templates still in it as text.
     pub step: Step,
-    /// A `when` that can only be decided when the step runs: a template.
-    pub when: Option<String>,
-    /// The whole step as a map, rendered but for its `{{run.…}}` templates.
+    /// Whether it is run at all, where that can only be decided when it runs: all must say yes.
+    pub when: Vec<When>,
+    /// The names that its templates may use beside those of the case: loop variables, and the params of a used file.
+    pub locals: Map<String, Value>,
+    /// The whole step as a map without `when`, rendered but for what is only known when it runs.
     pub raw: Value,
-    /// Whether `raw` still has such templates: it is then rendered and read again when the step runs.
+    /// Whether `raw` still has templates: it is then rendered and read again when the step runs.
     pub deferred: bool,
 }
 

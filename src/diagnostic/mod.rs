@@ -1,0 +1,337 @@
+//! What an author did wrong, at its place: file, line, column, what is wrong, what would be right.
+
+mod code;
+mod render;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+pub use code::Code;
+
+/// The text of a scenario file and the name the user knows it by.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SourceFile {
+    /// The path as the user would type it.
+    pub path: PathBuf,
+    /// The whole text.
+    pub text: String,
+}
+
+/// A place in a scenario file. Cheap to clone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Location {
+    /// The file.
+    pub file: Arc<SourceFile>,
+    /// The line, counted from 1.
+    pub line: usize,
+    /// The column, in characters, counted from 1.
+    pub column: usize,
+    /// Where it begins, in bytes from the start of the text.
+    pub start: usize,
+    /// Where it ends, in bytes from the start of the text.
+    pub end: usize,
+}
+
+impl Location {
+    /// The very beginning of a file, for what is wrong with it as a whole.
+    #[must_use]
+    pub fn top_of(file: &Arc<SourceFile>) -> Self {
+        Self {
+            file: Arc::clone(file),
+            line: 1,
+            column: 1,
+            start: 0,
+            end: 0,
+        }
+    }
+
+    /// The place of a range of bytes in a file; what lies outside the text, or inside a character, is moved to the
+    /// nearest place that does not.
+    #[must_use]
+    pub fn of(file: &Arc<SourceFile>, start: usize, end: usize) -> Self {
+        let text = &file.text;
+        let boundary = |at: usize| {
+            (0..=at.min(text.len()))
+                .rev()
+                .find(|&at| text.is_char_boundary(at))
+        };
+        let start = boundary(start).unwrap_or(0);
+        let end = boundary(end).unwrap_or(0).max(start);
+        let before = &text[..start];
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        Self {
+            file: Arc::clone(file),
+            line: 1 + before.bytes().filter(|&byte| byte == b'\n').count(),
+            column: 1 + before[line_start..].chars().count(),
+            start,
+            end,
+        }
+    }
+
+    /// The text it spans.
+    #[must_use]
+    pub fn excerpt(&self) -> &str {
+        self.file.text.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// The file's path as the user knows it.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.file.path
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file.path.display(), self.line, self.column)
+    }
+}
+
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Location {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The file cannot be used as it is.
+    Error,
+    /// The file can be used; the author should look at it all the same.
+    Warning,
+}
+
+/// One thing an author did wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Diagnostic {
+    /// What kind of mistake it is, with its stable number.
+    pub code: Code,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Where.
+    pub location: Location,
+    /// What is wrong, in one sentence without a full stop.
+    pub message: String,
+    /// A few words to stand at the underlined text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// What would be right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+    /// Other places that have to do with it, each with what it has to do with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub related: Vec<(Location, String)>,
+}
+
+impl Diagnostic {
+    /// An error.
+    #[must_use]
+    pub fn error(code: Code, location: &Location, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            severity: Severity::Error,
+            location: location.clone(),
+            message: message.into(),
+            label: None,
+            help: None,
+            related: Vec::new(),
+        }
+    }
+
+    /// A warning.
+    #[must_use]
+    pub fn warning(code: Code, location: &Location, message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(code, location, message)
+        }
+    }
+
+    /// The same with words at the underlined text.
+    #[must_use]
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    /// The same with what would be right; an empty text is no help.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into()).filter(|help| !help.is_empty());
+        self
+    }
+
+    /// The same with another place that has to do with it.
+    #[must_use]
+    pub fn related(mut self, location: &Location, what: impl Into<String>) -> Self {
+        self.related.push((location.clone(), what.into()));
+        self
+    }
+}
+
+/// One line: `file:line:col: message`.
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.severity {
+            Severity::Error => "",
+            Severity::Warning => "warning: ",
+        };
+        write!(f, "{}: {kind}{}", self.location, self.message.replace('\n', " "))
+    }
+}
+
+/// Diagnostics, gathered: the same message at the same place counts once, however many cases show it.
+#[derive(Debug, Clone, Default)]
+pub struct Diagnostics {
+    list: Vec<Diagnostic>,
+    seen: HashSet<(PathBuf, usize, String)>,
+    errors: usize,
+}
+
+impl Diagnostics {
+    /// Adds one, unless it is there already.
+    pub fn push(&mut self, diagnostic: Diagnostic) {
+        self.errors += usize::from(diagnostic.severity == Severity::Error);
+        let location = &diagnostic.location;
+        let key = (
+            location.file.path.clone(),
+            location.start,
+            diagnostic.message.clone(),
+        );
+        if self.seen.insert(key) {
+            self.list.push(diagnostic);
+        }
+    }
+
+    /// Adds several.
+    pub fn extend(&mut self, diagnostics: impl IntoIterator<Item = Diagnostic>) {
+        diagnostics
+            .into_iter()
+            .for_each(|diagnostic| self.push(diagnostic));
+    }
+
+    /// All of them: file by file in the order in which the files first appear, each from its top.
+    #[must_use]
+    pub fn sorted(&self) -> Vec<&Diagnostic> {
+        let mut files: Vec<&Path> = Vec::new();
+        for diagnostic in &self.list {
+            if !files.contains(&diagnostic.location.path()) {
+                files.push(diagnostic.location.path());
+            }
+        }
+        let mut sorted: Vec<&Diagnostic> = self.list.iter().collect();
+        sorted.sort_by_key(|diagnostic| {
+            let location = &diagnostic.location;
+            let file = files.iter().position(|file| *file == location.path());
+            (file, location.start)
+        });
+        sorted
+    }
+
+    /// How many errors were added, those included that were there already: whether it has grown says whether a part of
+    /// a file is sound, also when the same part is looked at again.
+    #[must_use]
+    pub const fn errors_added(&self) -> usize {
+        self.errors
+    }
+
+    /// Whether one of them is an error.
+    #[must_use]
+    pub const fn has_errors(&self) -> bool {
+        self.errors > 0
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// All of them for a person, each with its excerpt of the file, an empty line between two.
+    #[must_use]
+    pub fn render(&self, colour: bool) -> String {
+        let rendered: Vec<String> = self
+            .sorted()
+            .iter()
+            .map(|diagnostic| diagnostic.render(colour))
+            .collect();
+        rendered.join("\n\n")
+    }
+}
+
+/// "did you mean `x`?" where a known name is close to a wrong one, else the list of the known names.
+#[must_use]
+pub fn suggest<'n>(wrong: &str, known: impl IntoIterator<Item = &'n str>) -> String {
+    let known: Vec<&str> = known.into_iter().collect();
+    let close = known
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(wrong, name), name))
+        // A name of one letter is close to every other.
+        .filter(|(distance, name)| {
+            let length = name.chars().count();
+            *distance <= 1 + length / 4 && *distance < length
+        })
+        .min_by_key(|(distance, _)| *distance);
+    match (close, known.as_slice()) {
+        (Some((_, name)), _) => format!("did you mean `{name}`?"),
+        (None, []) => "there are none".to_owned(),
+        (None, names) => format!("there are: {}", names.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> Arc<SourceFile> {
+        Arc::new(SourceFile {
+            path: PathBuf::from("a.yaml"),
+            text: text.to_owned(),
+        })
+    }
+
+    #[test]
+    fn a_place_counts_lines_and_characters_from_one() {
+        let file = file("a: 1\nüü: {x}\n");
+        let at = file.text.find('{').unwrap();
+        let place = Location::of(&file, at, at + 3);
+        assert_eq!((place.line, place.column, place.excerpt()), (2, 5, "{x}"));
+        assert_eq!(Location::of(&file, 6, 9999).excerpt(), "üü: {x}\n");
+    }
+
+    #[test]
+    fn the_same_mistake_counts_once_and_they_stand_in_the_order_of_the_file() {
+        let file = file("a: 1\nb: 2\n");
+        let mut all = Diagnostics::default();
+        let at = |start| Location::of(&file, start, start + 1);
+        all.push(Diagnostic::error(Code::Syntax, &at(5), "second"));
+        all.push(Diagnostic::error(Code::Syntax, &at(0), "first"));
+        all.push(Diagnostic::error(Code::Syntax, &at(5), "second"));
+        let lines: Vec<String> = all.sorted().iter().map(ToString::to_string).collect();
+        assert_eq!(lines, ["a.yaml:1:1: first", "a.yaml:2:1: second"]);
+    }
+
+    #[test]
+    fn a_close_name_is_suggested_and_a_far_one_gets_the_list() {
+        assert_eq!(suggest("wiat", ["wait", "quit"]), "did you mean `wait`?");
+        assert_eq!(suggest("zzzzzz", ["wait", "quit"]), "there are: wait, quit");
+    }
+}

@@ -1,0 +1,123 @@
+//! A diagnostic for a person: the excerpt of the file with the place underlined.
+
+use annotate_snippets::renderer::DecorStyle;
+use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+
+use super::{Diagnostic, Location, Severity};
+
+impl Diagnostic {
+    /// What is wrong, the excerpt with its place underlined, related places, and what would be right. Ends without a
+    /// line break.
+    #[must_use]
+    pub fn render(&self, colour: bool) -> String {
+        let level = match self.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let mut group = Group::with_title(level.primary_title(self.message.as_str()).id(self.code.number()));
+        let path = self.location.path().display().to_string();
+        if self.location.file.text.trim().is_empty() {
+            group = group.element(Origin::path(path));
+        } else {
+            let mut own = Snippet::source(self.location.file.text.as_str()).path(path);
+            own = own.annotation(annotation(
+                AnnotationKind::Primary,
+                &self.location,
+                self.label.as_deref(),
+            ));
+            let (near, far): (Vec<_>, Vec<_>) = self
+                .related
+                .iter()
+                .partition(|(place, _)| place.file == self.location.file);
+            for (place, what) in near {
+                own = own.annotation(annotation(AnnotationKind::Context, place, Some(what)));
+            }
+            group = group.element(own);
+            for (place, what) in far {
+                let snippet = Snippet::source(place.file.text.as_str())
+                    .path(place.path().display().to_string())
+                    .annotation(annotation(AnnotationKind::Context, place, Some(what)));
+                group = group.element(snippet);
+            }
+        }
+        if let Some(help) = &self.help {
+            group = group.element(Level::HELP.message(help.as_str()));
+        }
+        let renderer = if colour {
+            Renderer::styled()
+        } else {
+            Renderer::plain()
+        };
+        let text = renderer.decor_style(DecorStyle::Ascii).render(&[group]);
+        // Trailing blanks carry nothing, and disturb those who compare or paste the text.
+        text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn annotation<'a>(kind: AnnotationKind, place: &Location, label: Option<&'a str>) -> Annotation<'a> {
+    let text = &place.file.text;
+    // Something must be underlined: one character, where there is one.
+    let mut end = place.end.max(place.start);
+    if end == place.start {
+        end += text[place.start..].chars().next().map_or(0, char::len_utf8);
+    }
+    kind.span(place.start..end).label(label)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use super::super::{Code, SourceFile};
+    use super::*;
+
+    fn file(text: &str) -> Arc<SourceFile> {
+        Arc::new(SourceFile {
+            path: PathBuf::from("a.yaml"),
+            text: text.to_owned(),
+        })
+    }
+
+    #[test]
+    fn a_person_sees_the_line_the_place_and_the_help() {
+        let file = file("steps:\n- wiat: {}\n");
+        let at = Location::of(&file, 9, 13);
+        let text = Diagnostic::error(Code::Step, &at, "there is no action `wiat`")
+            .help("did you mean `wait`?")
+            .render(false);
+        assert!(
+            text.starts_with("error[LS030]: there is no action `wiat`\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("a.yaml:2:3") && text.contains("2 | - wiat: {}"),
+            "{text}"
+        );
+        assert!(
+            text.contains("^^^^") && text.contains("help: did you mean"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn tabs_wide_characters_and_ends_of_files_do_not_panic() {
+        for text in [
+            "",
+            "\t\t",
+            "a:\t宽宽 x",
+            "宽",
+            "\u{1b}[1mx\0",
+            "a\r\nb\r\n",
+            "a\n",
+        ] {
+            let file = file(text);
+            for start in 0..=text.len() + 1 {
+                let at = Location::of(&file, start, start + 2);
+                let diagnostic = Diagnostic::error(Code::Syntax, &at, "x").related(&at, "y");
+                assert!(diagnostic.render(true).contains("LS002"));
+                assert!(!diagnostic.render(false).contains("\u{1b}["), "{text:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! A scenario file, merged with what it extends, into its cases.
+
+use std::path::Path;
+
+use indexmap::IndexMap;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use super::QemuVersions;
+use super::load::Loader;
+use super::matrix::{self, Cell};
+use super::model::{Case, DEFAULT_CASE_TIMEOUT, KnownIssue, MustFail, Requires};
+use super::params::{self, Given, Param, Setting, word};
+use super::source::{Kind, Node};
+use super::steps::{Place, Steps, bad_regex};
+use super::{typed, vms};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
+use crate::qemu::spec::VmSpec;
+use crate::template::{self, Scope, Versions};
+use crate::units::{OneOrMany, Span};
+
+/// The required params that nothing sets, where a file is a template and not a scenario; empty for a file for `use`.
+pub(super) fn template(own: &Node, path: &Path, defines: &[Setting]) -> Option<Vec<String>> {
+    let declared = params::declared(own.get("params"), &mut Diagnostics::default());
+    let set = |param: &Param| {
+        let by = |section: &str| {
+            own.get(section)
+                .is_some_and(|node| node.get(&param.name).is_some())
+        };
+        by("with") || by("matrix") || defines.iter().any(|define| define.name == param.name)
+    };
+    let missing = declared
+        .iter()
+        .filter(|param| param.default.is_none() && !set(param));
+    let missing: Vec<String> = missing.map(|param| param.name.clone()).collect();
+    let for_use = ["params", "steps", "description"];
+    let only_steps = own
+        .entries()
+        .iter()
+        .all(|(key, _)| for_use.contains(&key.name.as_str()));
+    let in_templates = path.iter().any(|part| part == "templates");
+    let used = only_steps && own.get("steps").is_some() && (own.get("params").is_some() || in_templates);
+    (!missing.is_empty() || used).then_some(missing)
+}
+
+/// A file with its params and its cells.
+pub(super) struct File<'f> {
+    root: &'f Node,
+    path: &'f Path,
+    params: Vec<Param>,
+    cells: Vec<Cell>,
+    defines: &'f [Setting],
+    oracle: &'f dyn QemuVersions,
+}
+
+/// The versions of a case's VMs.
+struct CaseVersions<'c> {
+    oracle: &'c dyn QemuVersions,
+    /// `None` as long as the VMs are not known: then it is the default QEMU that is meant.
+    vms: Option<&'c IndexMap<String, VmSpec>>,
+}
+
+impl Versions for CaseVersions<'_> {
+    fn version(&self, vm: Option<&str>) -> Option<semver::Version> {
+        let spec = self.vms.and_then(|vms| match vm {
+            Some(name) => vms.get(name),
+            None => vms.values().next(),
+        });
+        match spec {
+            Some(spec) => self.oracle.version_of(&spec.qemu, &spec.arch),
+            None => self.oracle.version_of("default", "x86_64"),
+        }
+    }
+
+    fn check(&self, vm: &str) -> Result<(), String> {
+        match self.vms {
+            Some(vms) if !vms.contains_key(vm) => {
+                let help = suggest(vm, vms.keys().map(String::as_str));
+                Err(format!("there is no VM `{vm}` in this case; {help}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<'f> File<'f> {
+    pub fn new(
+        root: &'f Node,
+        path: &'f Path,
+        defines: &'f [Setting],
+        oracle: &'f dyn QemuVersions,
+        loader: &mut Loader,
+    ) -> Self {
+        let params = params::declared(root.get("params"), &mut loader.diagnostics);
+        params::check_with(root.get("with"), &params, &mut loader.diagnostics);
+        let versions = CaseVersions { oracle, vms: None };
+        let scope = Scope::new(environment(loader), &versions);
+        let cells = matrix::cells(
+            root.get("matrix"),
+            &params,
+            defines,
+            &scope,
+            &mut loader.diagnostics,
+        );
+        for section in ["vms", "steps"] {
+            if root.get(section).is_none() {
+                let top = Location::of(&root.at.file, root.at.start, root.at.end);
+                let message = format!("the scenario has no `{section}`");
+                loader.complain(Diagnostic::error(Code::MissingKey, &top, message));
+            }
+        }
+        Self {
+            root,
+            path,
+            params,
+            cells: cells.unwrap_or_default(),
+            defines,
+            oracle,
+        }
+    }
+
+    /// The names that `-D` may set.
+    pub fn names(&self) -> Vec<String> {
+        let axes = self.root.get("matrix").map(Node::entries).unwrap_or_default();
+        let axes = axes.iter().map(|(key, _)| key.name.clone());
+        let axes = axes.filter(|name| !["include", "exclude"].contains(&name.as_str()));
+        let params = self.params.iter().map(|param| param.name.clone());
+        axes.chain(params).collect()
+    }
+
+    /// The cases of all cells.
+    pub fn cases(&self, loader: &mut Loader) -> Vec<Case> {
+        self.cells
+            .iter()
+            .filter_map(|cell| self.case(cell, loader))
+            .collect()
+    }
+
+    fn case(&self, cell: &Cell, loader: &mut Loader) -> Option<Case> {
+        let before = loader.diagnostics.errors_added();
+        let root = self.root;
+        let early = CaseVersions {
+            oracle: self.oracle,
+            vms: None,
+        };
+        let scope = Scope::new(environment(loader), &early);
+        let user = source_of_params(root).unwrap_or_else(|| Location::top_of(&root.at.file));
+        let given = Given {
+            with: root.get("with"),
+            cell,
+            defines: self.defines,
+            user: &user,
+        };
+        let values = params::resolve(&self.params, &given, &scope, &mut loader.diagnostics)?;
+        let scope = scope.with(values.clone());
+        let (name, at) = self.name(cell, &scope, &mut loader.diagnostics)?;
+        let scope = scope.with([("case".to_owned(), json!({"name": name}))]);
+        let vms = root
+            .get("vms")
+            .map(|node| vms::read(node, &scope, &mut loader.diagnostics))
+            .unwrap_or_default();
+        let versions = CaseVersions {
+            oracle: self.oracle,
+            vms: Some(&vms.specs),
+        };
+        let scope = Scope::new(scope.names().clone(), &versions);
+        let top = Top { root, scope: &scope };
+        let diagnostics = &mut loader.diagnostics;
+        let description = top.read("description", diagnostics);
+        let tags = top
+            .read::<OneOrMany<String>>("tags", diagnostics)
+            .map(|tags| tags.0)
+            .unwrap_or_default();
+        let requires: Requires = top.read("requires", diagnostics).unwrap_or_default();
+        let timeout: Span = top.read("timeout", diagnostics).unwrap_or(DEFAULT_CASE_TIMEOUT);
+        let known_issues = top.known_issues(diagnostics);
+        let must_fail = top.must_fail(diagnostics);
+        let place = Place {
+            scope: &scope,
+            locals: Map::new(),
+            via: Vec::new(),
+            when: Vec::new(),
+            hooks: Vec::new(),
+            uses: Vec::new(),
+        };
+        let mut expansion = Steps::new(loader, &scope, root.get("hooks"));
+        let steps = root
+            .get("steps")
+            .map(|list| expansion.list(list, &place))
+            .unwrap_or_default();
+        let finally = root
+            .get("finally")
+            .map(|list| expansion.list(list, &place))
+            .unwrap_or_default();
+        // A VM that could not be read would only be missed again by every step that names it.
+        if root
+            .get("vms")
+            .is_none_or(|section| section.entries().len() == vms.specs.len())
+        {
+            expansion.check(&vms.specs);
+        }
+        let placed = expansion.placed;
+        check_hooks(
+            root.get("hooks"),
+            &placed.into_iter().collect::<Vec<_>>(),
+            &mut loader.diagnostics,
+        );
+        if loader.diagnostics.errors_added() > before {
+            return None;
+        }
+        let mut context = scope.names().clone();
+        context.extend(environment(loader));
+        Some(Case {
+            name,
+            at,
+            description,
+            tags: unique(tags),
+            context,
+            params: values,
+            requires,
+            known_issues,
+            must_fail,
+            timeout: timeout.0,
+            vms: vms.specs,
+            late_vms: vms.late,
+            steps,
+            finally,
+        })
+    }
+
+    /// The case's name, and the place that says so.
+    fn name(
+        &self,
+        cell: &Cell,
+        scope: &Scope<'_>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<(String, Location)> {
+        let (name, at) = match self.root.entry("name") {
+            Some((key, node)) => (
+                typed::read::<String>(&key.at, node, scope, diagnostics)?,
+                node.at.clone(),
+            ),
+            None => (self.default_name(cell), Location::top_of(&self.root.at.file)),
+        };
+        let wrong = |part: &str| part.is_empty() || part == "." || part == ".." || part.len() > 200;
+        if name.split('/').any(wrong) || name.contains(char::is_control) {
+            let message = format!("{name:?} cannot be the name of a case");
+            let help = "a name is a path of words with `/` between them, each of 200 bytes at most";
+            diagnostics.push(Diagnostic::error(Code::CaseName, &at, message).help(help));
+            return None;
+        }
+        Some((name, at))
+    }
+
+    fn default_name(&self, cell: &Cell) -> String {
+        let stem = self
+            .path
+            .file_stem()
+            .map_or("case".into(), |stem| stem.to_string_lossy());
+        let mut parts = vec![stem.into_owned()];
+        for setting in cell {
+            let value = match &setting.value {
+                // A map goes by its `name`, else by its first single value.
+                Value::Object(map) => map
+                    .get("name")
+                    .or_else(|| map.values().find(|v| !v.is_object() && !v.is_array())),
+                single => Some(single),
+            };
+            parts.push(format!(
+                "{}={}",
+                setting.name,
+                value.map(word).unwrap_or_default()
+            ));
+        }
+        let clean = |part: &String| part.replace(|c: char| c == '/' || c.is_control(), "_");
+        parts.iter().map(clean).collect::<Vec<_>>().join("/")
+    }
+}
+
+/// Where a file says what its template is given: its `with`, else its `extends`.
+fn source_of_params(root: &Node) -> Option<Location> {
+    let own = |name: &str| {
+        root.entry(name)
+            .map(|(key, _)| key.at.clone())
+            .filter(|at| at.file == root.at.file)
+    };
+    own("with").or_else(|| own("matrix")).or_else(|| own("name"))
+}
+
+fn environment(loader: &Loader) -> Map<String, Value> {
+    let mut names = Map::new();
+    names.insert("env".to_owned(), Value::Object(loader.env.clone()));
+    names
+}
+
+fn unique(words: Vec<String>) -> Vec<String> {
+    let mut kept: Vec<String> = Vec::new();
+    for word in words {
+        if !kept.contains(&word) {
+            kept.push(word);
+        }
+    }
+    kept
+}
+
+/// Each hook that the scenario fills must be placed by some step.
+fn check_hooks(hooks: Option<&Node>, placed: &[String], diagnostics: &mut Diagnostics) {
+    for (key, _) in hooks.map(Node::entries).unwrap_or_default() {
+        if !placed.contains(&key.name) {
+            let message = format!("no step places the hook `{}`", key.name);
+            let help = suggest(&key.name, placed.iter().map(String::as_str));
+            diagnostics.push(Diagnostic::error(Code::Hook, &key.at, message).help(help));
+        }
+    }
+}
+
+/// The single keys at the top of a scenario.
+struct Top<'t> {
+    root: &'t Node,
+    scope: &'t Scope<'t>,
+}
+
+impl Top<'_> {
+    fn read<T: DeserializeOwned>(&self, key: &str, diagnostics: &mut Diagnostics) -> Option<T> {
+        let (key, node) = self.root.entry(key)?;
+        typed::read(&key.at, node, self.scope, diagnostics)
+    }
+
+    /// The known issues that apply to this case.
+    fn known_issues(&self, diagnostics: &mut Diagnostics) -> Vec<KnownIssue> {
+        let Some((key, node)) = self.root.entry("known_issue") else {
+            return Vec::new();
+        };
+        let several = match &node.kind {
+            Kind::Seq(items) => items.as_slice(),
+            _ => std::slice::from_ref(node),
+        };
+        let mut issues = Vec::new();
+        for node in several {
+            let applies = self.applies(node, diagnostics);
+            let rest = node
+                .entries()
+                .iter()
+                .filter(|(key, _)| key.name != "when")
+                .cloned()
+                .collect();
+            let node = match node.kind {
+                Kind::Map(_) => Node::map(rest, node.at.clone()),
+                _ => node.clone(),
+            };
+            let issue: Option<KnownIssue> = typed::read(&key.at, &node, self.scope, diagnostics);
+            if let (Some(issue), Some(pattern)) = (&issue, node.get("match")) {
+                diagnostics.extend(bad_regex(&pattern.at, &issue.pattern));
+            }
+            issues.extend(issue.filter(|_| applies));
+        }
+        issues
+    }
+
+    /// Whether a known issue's `when` says yes; no, where it hangs on a version that nobody has asked.
+    fn applies(&self, node: &Node, diagnostics: &mut Diagnostics) -> bool {
+        let Some(when) = node.get("when") else {
+            return true;
+        };
+        match typed::render(when, self.scope, diagnostics) {
+            Some(piece) if piece.late => {
+                typed::settle(when, self.scope, diagnostics);
+                false
+            }
+            Some(piece) => piece.raw.is_none() && template::is_true(&piece.value),
+            None => false,
+        }
+    }
+
+    fn must_fail(&self, diagnostics: &mut Diagnostics) -> Option<MustFail> {
+        let must_fail: MustFail = self.read("must_fail", diagnostics)?;
+        if let Some(pattern) = self.root.get("must_fail").and_then(|node| node.get("match")) {
+            diagnostics.extend(bad_regex(&pattern.at, &must_fail.pattern));
+        }
+        Some(must_fail)
+    }
+}

@@ -1,0 +1,357 @@
+//! The steps that the expansion resolves: `hook`, `use` and `repeat`.
+
+use serde_json::Value;
+
+use super::load::unknown_key;
+use super::model::Block;
+use super::params::{self, Given};
+use super::source::{Key, Kind, Node};
+use super::steps::{MAX_STEPS, Place, Steps};
+use super::typed;
+use crate::diagnostic::{Code, Diagnostic, Location};
+use crate::step::DEFAULT_TIMEOUT;
+use crate::units::Span;
+
+impl Steps<'_, '_, '_> {
+    /// The steps that the scenario puts at a hook point; none where it puts none.
+    pub(super) fn hook(
+        &mut self,
+        node: &Node,
+        key: &Key,
+        value: &Node,
+        mut place: Place<'_, '_>,
+    ) -> Vec<Block> {
+        self.refuse_modifiers(node, &[]);
+        let Some(name) = typed::read::<String>(&key.at, value, place.scope, &mut self.loader.diagnostics)
+        else {
+            return Vec::new();
+        };
+        self.placed.insert(name.clone());
+        let Some(steps) = self.hooks.and_then(|hooks| hooks.get(&name)) else {
+            return Vec::new();
+        };
+        if place.hooks.contains(&name) {
+            self.complain(
+                Code::Hook,
+                &value.at,
+                format!("the hook `{name}` is placed inside itself"),
+                "",
+            );
+            return Vec::new();
+        }
+        place.hooks.push(name);
+        place.via.insert(0, key.at.clone());
+        if place.uses.is_empty() {
+            return self.list(steps, &place);
+        }
+        // The steps are the scenario's own, and see what the scenario sees, wherever they are placed.
+        let top = self.top;
+        self.list(
+            steps,
+            &Place {
+                scope: top,
+                locals: serde_json::Map::new(),
+                ..place
+            },
+        )
+    }
+
+    /// The steps of another file.
+    pub(super) fn used(
+        &mut self,
+        node: &Node,
+        key: &Key,
+        value: &Node,
+        mut place: Place<'_, '_>,
+    ) -> Vec<Block> {
+        self.refuse_modifiers(node, &[]);
+        let Some(value) = self.map_of(key, value, &["file", "with"], "use: {file: steps.yaml}") else {
+            return Vec::new();
+        };
+        let Some((_, file)) = value.entry("file") else {
+            self.complain(
+                Code::MissingKey,
+                &key.at,
+                "the key `file` is missing",
+                "write `use: {file: steps.yaml}`",
+            );
+            return Vec::new();
+        };
+        let Some(path) = self.loader.target(file, Code::Use) else {
+            return Vec::new();
+        };
+        if place.uses.contains(&path) {
+            let names: Vec<String> = place
+                .uses
+                .iter()
+                .chain([&path])
+                .map(|path| path.display().to_string())
+                .collect();
+            let message = format!("`use` leads in a circle: {}", names.join(" -> "));
+            self.complain(Code::Use, &file.at, message, "");
+            return Vec::new();
+        }
+        let Some(root) = self.loader.read(&path) else {
+            return Vec::new();
+        };
+        for (key, _) in root.entries() {
+            if !["params", "steps", "description"].contains(&key.name.as_str()) {
+                let help = "a file for `use` has `params` and `steps` only";
+                self.loader.complain(unknown_key(key, &[]).help(help));
+            }
+        }
+        let Some(steps) = root.get("steps") else {
+            let message = format!("`{}` has no `steps`", path.display());
+            self.complain(Code::Use, &file.at, message, "");
+            return Vec::new();
+        };
+        let Some(with) = self.outer_values(value.get("with"), &key.at, &place) else {
+            return Vec::new();
+        };
+        let declared = params::declared(root.get("params"), &mut self.loader.diagnostics);
+        params::check_with(Some(&with), &declared, &mut self.loader.diagnostics);
+        let mut names = place.scope.names().clone();
+        names.retain(|name, _| name == "case");
+        names.insert("env".to_owned(), Value::Object(self.loader.env.clone()));
+        let scope = place.scope.renamed(names);
+        let given = Given {
+            with: Some(&with),
+            cell: &[],
+            defines: &[],
+            user: &key.at,
+        };
+        let Some(values) = params::resolve(&declared, &given, &scope, &mut self.loader.diagnostics) else {
+            return Vec::new();
+        };
+        place.uses.push(path);
+        place.via.insert(0, key.at.clone());
+        let scope = scope.with(values.clone());
+        self.list(
+            steps,
+            &Place {
+                scope: &scope,
+                locals: values,
+                ..place
+            },
+        )
+    }
+
+    /// `with`, rendered with the names of the file that uses, each value at its place.
+    fn outer_values(&mut self, with: Option<&Node>, user: &Location, place: &Place<'_, '_>) -> Option<Node> {
+        let mut entries = Vec::new();
+        let Some(with) = with else {
+            return Some(Node::map(entries, user.clone()));
+        };
+        if !matches!(with.kind, Kind::Map(_)) {
+            let message = format!("`with` is a map, not {}", with.what());
+            self.complain(Code::WrongValue, &with.at, message, "");
+            return None;
+        }
+        for (key, value) in with.entries() {
+            let rendered = typed::settle(value, place.scope, &mut self.loader.diagnostics)?;
+            entries.push((key.clone(), Node::of_value(&typed::escaped(rendered), &value.at)));
+        }
+        Some(Node::map(entries, with.at.clone()))
+    }
+
+    /// A loop: unrolled, or with `until` kept.
+    pub(super) fn repeat(
+        &mut self,
+        node: &Node,
+        key: &Key,
+        value: &Node,
+        place: Place<'_, '_>,
+    ) -> Vec<Block> {
+        let known = ["times", "over", "as", "until", "steps"];
+        let example = "repeat: {times: 3, steps: […]}";
+        let Some(value) = self.map_of(key, value, &known, example) else {
+            return Vec::new();
+        };
+        let kinds: Vec<&(Key, Node)> = ["times", "over", "until"]
+            .iter()
+            .filter_map(|kind| value.entry(kind))
+            .collect();
+        let Some((_, steps)) = value.entry("steps") else {
+            self.complain(
+                Code::MissingKey,
+                &key.at,
+                "the key `steps` is missing",
+                format!("write `{example}`"),
+            );
+            return Vec::new();
+        };
+        let (kind, how) = match kinds.as_slice() {
+            [one] => one,
+            [] => {
+                let help = "add `times: N`, `over: […]` with `as: NAME`, or `until: {…}`";
+                self.complain(
+                    Code::MissingKey,
+                    &key.at,
+                    "nothing says how often to repeat",
+                    help,
+                );
+                return Vec::new();
+            }
+            [(first, _), (second, _), ..] => {
+                let message = format!(
+                    "a loop has one measure, not `{}` and `{}`",
+                    first.name, second.name
+                );
+                self.complain(Code::WrongValue, &second.at, message, "keep one of them");
+                return Vec::new();
+            }
+        };
+        if let (Some((name, _)), "times" | "until") = (value.entry("as"), kind.name.as_str()) {
+            self.complain(
+                Code::WrongValue,
+                &name.at,
+                format!("`as` does not go with `{}`", kind.name),
+                "it goes with `over`",
+            );
+        }
+        let mut inner = place.clone();
+        inner.via.insert(0, key.at.clone());
+        match kind.name.as_str() {
+            "until" => self.until(node, key, how, steps, inner),
+            "over" => {
+                self.refuse_modifiers(node, &[]);
+                self.over(&value, kind, how, steps, &inner)
+            }
+            _ => {
+                self.refuse_modifiers(node, &[]);
+                let times = typed::read::<usize>(&kind.at, how, place.scope, &mut self.loader.diagnostics);
+                let times = times.unwrap_or(1).min(MAX_STEPS + 1);
+                let mut blocks = Vec::new();
+                for _ in 0..times {
+                    if !self.count(&key.at) {
+                        break;
+                    }
+                    blocks.extend(self.list(steps, &inner));
+                }
+                if times == 0 {
+                    // Never run, and checked all the same.
+                    self.list(steps, &inner);
+                }
+                blocks
+            }
+        }
+    }
+
+    fn over(
+        &mut self,
+        value: &Node,
+        kind: &Key,
+        how: &Node,
+        steps: &Node,
+        place: &Place<'_, '_>,
+    ) -> Vec<Block> {
+        let Some((name_key, name)) = value.entry("as") else {
+            let help = "write `over: […], as: NAME`, and `{{NAME}}` in the steps";
+            self.complain(
+                Code::MissingKey,
+                &kind.at,
+                "`over` needs `as`, the name of the loop variable",
+                help,
+            );
+            return Vec::new();
+        };
+        let diagnostics = &mut self.loader.diagnostics;
+        let Some(variable) = typed::read::<String>(&name_key.at, name, place.scope, diagnostics) else {
+            return Vec::new();
+        };
+        let as_key = Key {
+            name: variable.clone(),
+            at: name.at.clone(),
+        };
+        let usable = params::check_name(&as_key, diagnostics);
+        let values = match typed::settle(how, place.scope, diagnostics) {
+            Some(Value::Array(values)) if usable => values,
+            Some(Value::Array(_)) | None => return Vec::new(),
+            Some(_) => {
+                self.complain(
+                    Code::WrongValue,
+                    &how.at,
+                    format!("expected a list, not {}", how.what()),
+                    "",
+                );
+                return Vec::new();
+            }
+        };
+        let mut blocks = Vec::new();
+        for item in values {
+            if !self.count(&kind.at) {
+                break;
+            }
+            let scope = place.scope.with([(variable.clone(), item.clone())]);
+            let mut inner = Place {
+                scope: &scope,
+                ..place.clone()
+            };
+            inner.locals.insert(variable.clone(), item);
+            blocks.extend(self.list(steps, &inner));
+        }
+        blocks
+    }
+
+    fn until(
+        &mut self,
+        node: &Node,
+        key: &Key,
+        how: &Node,
+        steps: &Node,
+        mut place: Place<'_, '_>,
+    ) -> Vec<Block> {
+        self.refuse_modifiers(node, &["timeout"]);
+        let timeout = match node.entry("timeout") {
+            Some((at, value)) => {
+                typed::read::<Span>(&at.at, value, place.scope, &mut self.loader.diagnostics)
+                    .unwrap_or(DEFAULT_TIMEOUT)
+            }
+            None => DEFAULT_TIMEOUT,
+        };
+        let when = std::mem::take(&mut place.when);
+        let wait = Key {
+            name: "wait".to_owned(),
+            at: key.at.clone(),
+        };
+        let whole = Node::map(vec![(wait.clone(), how.clone())], how.at.clone());
+        let until = self.step(&whole, &wait, how, place.clone());
+        let steps = self.list(steps, &place);
+        let block = until.map(|until| Block::RepeatUntil {
+            at: key.at.clone(),
+            until: Box::new(until),
+            timeout,
+            when,
+            steps,
+        });
+        block.into_iter().collect()
+    }
+
+    /// The map of a `use` or `repeat`, its keys checked.
+    fn map_of(&mut self, key: &Key, value: &Node, known: &[&str], example: &str) -> Option<Node> {
+        if !matches!(value.kind, Kind::Map(_)) {
+            let message = format!("`{}` is a map, not {}", key.name, value.what());
+            self.complain(Code::WrongValue, &value.at, message, format!("write `{example}`"));
+            return None;
+        }
+        for (key, _) in value.entries() {
+            if !known.contains(&key.name.as_str()) {
+                self.loader.complain(unknown_key(key, known));
+            }
+        }
+        Some(value.clone())
+    }
+
+    /// A step that is resolved before the run has no result, no error and no time of its own.
+    fn refuse_modifiers(&mut self, node: &Node, but: &[&str]) {
+        let refused = ["timeout", "capture", "expect_error"];
+        for (key, _) in node.entries() {
+            let name = key.name.as_str();
+            if refused.contains(&name) && !but.contains(&name) {
+                let message = format!("`{name}` does not go with a step that only stands for others");
+                let diagnostic = Diagnostic::error(Code::Step, &key.at, message);
+                self.loader.complain(diagnostic.help("give it to those steps"));
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What is only known when a step runs, filled in then.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::model::{Case, CaseStep, When};
+use super::typed::{self, Misfit};
+use crate::qemu::spec::VmSpec;
+use crate::step::{Complaints, Scene, Step};
+use crate::template::{self, Rendered, Scope, Versions};
+
+/// What is only known once a case runs.
+pub struct Late<'l> {
+    /// What templates see as `run`: `captures`, `vm` and the like.
+    pub run: &'l Value,
+    /// The case's private directory: `case.dir`.
+    pub dir: &'l Path,
+    /// The versions of the case's QEMUs.
+    pub versions: &'l dyn Versions,
+}
+
+impl std::fmt::Debug for Late<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Late")
+            .field("run", self.run)
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'l> Late<'l> {
+    fn scope(&self, case: &Case, locals: &Map<String, Value>) -> Scope<'l> {
+        let mut names = case.context.clone();
+        names.extend(locals.clone());
+        names.insert("run".to_owned(), self.run.clone());
+        let dir = Value::String(self.dir.display().to_string());
+        match names.get_mut("case") {
+            Some(Value::Object(case)) => {
+                case.insert("dir".to_owned(), dir);
+            }
+            _ => {
+                names.insert(
+                    "case".to_owned(),
+                    serde_json::json!({"name": case.name, "dir": dir}),
+                );
+            }
+        }
+        Scope::new(names, self.versions)
+    }
+}
+
+/// A step as it is to be run now.
+///
+/// # Errors
+/// One line that says which template names what is not there, or why the step cannot work with what it was given.
+pub fn resolve_step(case: &Case, step: &CaseStep, late: &Late<'_>) -> Result<Step, String> {
+    if !step.deferred {
+        return Ok(step.step.clone());
+    }
+    let scope = late.scope(case, &step.locals);
+    let Value::Object(map) = filled(&step.raw, &scope)? else {
+        return Err("the step is no map".to_owned());
+    };
+    let resolved = typed::step(&map).map_err(|misfit| in_words(&misfit))?;
+    // What a background process is called was checked before the run; here it is the VMs that may be new.
+    let mut complaints = Complaints::default();
+    let processes = super::steps::processes(case);
+    let scene = Scene {
+        vms: &case.vms,
+        processes: &processes,
+    };
+    resolved.action.check(&scene, &mut complaints);
+    match complaints.0.into_iter().next() {
+        Some(complaint) => Err(match complaint.help {
+            Some(help) => format!("{}; {help}", complaint.message),
+            None => complaint.message,
+        }),
+        None => Ok(resolved),
+    }
+}
+
+/// Whether all the conditions say yes now; also where there are none.
+///
+/// # Errors
+/// One line that says which template names what is not there.
+pub fn resolve_when(case: &Case, when: &[When], late: &Late<'_>) -> Result<bool, String> {
+    for condition in when {
+        if !template::is_true(&resolve_text(case, &condition.template, &condition.locals, late)?) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The value of a template now. One expression and nothing else keeps its type.
+///
+/// # Errors
+/// One line that says what the template names that is not there.
+pub fn resolve_text(
+    case: &Case,
+    template: &str,
+    locals: &Map<String, Value>,
+    late: &Late<'_>,
+) -> Result<Value, String> {
+    text(template, &late.scope(case, locals))
+}
+
+/// A VM's options as it is to be spawned now. `None`: the case has no such VM.
+///
+/// # Errors
+/// One line that says which template names what is not there, or which option does not fit.
+pub fn resolve_vm(case: &Case, name: &str, late: &Late<'_>) -> Result<Option<VmSpec>, String> {
+    let Some(raw) = case.late_vms.get(name) else {
+        return Ok(case.vms.get(name).cloned());
+    };
+    let value = filled(raw, &late.scope(case, &Map::new()))?;
+    typed::fit(&value).map(Some).map_err(|misfit| in_words(&misfit))
+}
+
+fn filled(value: &Value, scope: &Scope<'_>) -> Result<Value, String> {
+    Ok(match value {
+        Value::String(template) => text(template, scope)?,
+        Value::Array(list) => list
+            .iter()
+            .map(|item| filled(item, scope))
+            .collect::<Result<_, _>>()?,
+        Value::Object(map) => {
+            let entries = map
+                .iter()
+                .map(|(key, value)| Ok((key.clone(), filled(value, scope)?)));
+            Value::Object(entries.collect::<Result<_, String>>()?)
+        }
+        single => single.clone(),
+    })
+}
+
+fn text(template: &str, scope: &Scope<'_>) -> Result<Value, String> {
+    match template::render(template, scope) {
+        Ok(Rendered::Value(value)) => Ok(value),
+        Ok(Rendered::Late) => Err(format!("`{template}` is not known yet")),
+        Ok(Rendered::Unprobed(_)) => Err(format!(
+            "`{template}` asks for the version of a QEMU that could not be asked"
+        )),
+        Err(error) if error.help.is_empty() => Err(format!("{} (in `{template}`)", error.message)),
+        Err(error) => Err(format!("{}; {} (in `{template}`)", error.message, error.help)),
+    }
+}
+
+fn in_words(misfit: &Misfit) -> String {
+    if misfit.path.is_empty() {
+        misfit.message.clone()
+    } else {
+        format!("{}: {}", misfit.path.join("."), misfit.message)
+    }
+}

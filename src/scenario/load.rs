@@ -1,0 +1,349 @@
+//! Scenario files, each read once, with what they extend.
+
+use std::collections::HashMap;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+
+use regex::Regex;
+use serde_json::{Map, Value};
+
+use super::source::{self, Key, Kind, Node};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
+use crate::template;
+
+/// The keys of a scenario file.
+pub(super) const TOP: &[&str] = &[
+    "name",
+    "description",
+    "tags",
+    "extends",
+    "with",
+    "params",
+    "matrix",
+    "requires",
+    "known_issue",
+    "must_fail",
+    "timeout",
+    "vms",
+    "hooks",
+    "steps",
+    "finally",
+];
+
+/// The keys of a scenario file that belong to a later version.
+const LATER: &[&str] = &["links", "disks", "ports"];
+
+/// The sections that merge by key, deeply, where a file extends another.
+const DEEP: &[&str] = &["vms", "params", "hooks", "with"];
+
+/// The files of a call, and what is wrong with them.
+#[derive(Default)]
+pub(super) struct Loader {
+    files: HashMap<PathBuf, Option<Node>>,
+    /// Everything that is wrong so far.
+    pub diagnostics: Diagnostics,
+    /// The environment variables that some file names.
+    pub env: Map<String, Value>,
+    /// How many steps the cases have so far.
+    pub steps: usize,
+}
+
+impl Loader {
+    /// Adds what is wrong.
+    pub fn complain(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+
+    /// The tree of a file; `None` where something is wrong with it, which is then told.
+    pub fn read(&mut self, path: &Path) -> Option<Node> {
+        if let Some(known) = self.files.get(path) {
+            return known.clone();
+        }
+        let node = match source::read(path) {
+            Ok(node) => {
+                self.note_environment(&node.at);
+                Some(node)
+            }
+            Err(errors) => {
+                self.diagnostics.extend(errors);
+                None
+            }
+        };
+        self.files.insert(path.to_owned(), node.clone());
+        node
+    }
+
+    /// A scenario file with everything it extends merged under it.
+    pub fn scenario(&mut self, path: &Path) -> Option<Node> {
+        self.extended(path, &mut Vec::new())
+    }
+
+    fn extended(&mut self, path: &Path, chain: &mut Vec<PathBuf>) -> Option<Node> {
+        let node = self.read(path)?;
+        let sound = self.shape(&node);
+        let Some((_, extends)) = node.entry("extends") else {
+            return Some(node).filter(|_| sound);
+        };
+        chain.push(path.to_owned());
+        let Some(parent) = self.target(extends, Code::Extends) else {
+            chain.pop();
+            return None;
+        };
+        let circle = chain.iter().position(|known| same_file(known, &parent));
+        let merged = if let Some(from) = circle {
+            let names: Vec<String> = chain[from..]
+                .iter()
+                .chain([&parent])
+                .map(|path| path.display().to_string())
+                .collect();
+            let message = format!("`extends` leads in a circle: {}", names.join(" -> "));
+            self.complain(Diagnostic::error(Code::Extends, &extends.at, message));
+            None
+        } else {
+            self.extended(&parent, chain).map(|parent| over(&node, &parent))
+        };
+        chain.pop();
+        merged.filter(|_| sound)
+    }
+
+    /// The file that a text names, relative to the file in which it stands.
+    pub fn target(&mut self, node: &Node, code: Code) -> Option<PathBuf> {
+        let wrong = match node.text() {
+            None => Some(("a file's path was expected".to_owned(), String::new())),
+            Some(text) if template::is_template(text) => Some((
+                "the path of a file cannot be a template".to_owned(),
+                "write it out, or use `when` on several steps".to_owned(),
+            )),
+            Some(_) => None,
+        };
+        if let Some((message, help)) = wrong {
+            self.complain(Diagnostic::error(code, &node.at, message).help(help));
+            return None;
+        }
+        let folder = node.at.path().parent().unwrap_or(Path::new(""));
+        let path = tidy(&folder.join(node.text().unwrap_or_default()));
+        if path.is_file() {
+            return Some(path);
+        }
+        let message = format!("there is no file `{}`", path.display());
+        let help = "the path is relative to the file it stands in";
+        self.complain(Diagnostic::error(code, &node.at, message).help(help));
+        None
+    }
+
+    /// Checks the keys of a scenario file and the rough shape of its sections.
+    fn shape(&mut self, node: &Node) -> bool {
+        let before = self.diagnostics.errors_added();
+        if !matches!(node.kind, Kind::Map(_)) {
+            let message = format!("a scenario file is a map, not {}", node.what());
+            self.complain(Diagnostic::error(Code::WrongValue, &node.at, message));
+            return false;
+        }
+        for (key, value) in node.entries() {
+            let name = key.name.as_str();
+            if LATER.contains(&name) {
+                self.complain(not_yet(key));
+            } else if !TOP.contains(&name) {
+                self.complain(unknown_key(key, TOP));
+            }
+            let right = match (name, &value.kind) {
+                ("vms" | "params" | "matrix" | "requires" | "hooks" | "with", kind) => {
+                    matches!(kind, Kind::Map(_)).then_some(()).ok_or("a map")
+                }
+                ("steps" | "finally", kind) => matches!(kind, Kind::Seq(_))
+                    .then_some(())
+                    .ok_or("a list of steps"),
+                _ => Ok(()),
+            };
+            if let Err(expected) = right {
+                let message = format!("`{name}` is {expected}, not {}", value.what());
+                self.complain(Diagnostic::error(Code::WrongValue, &value.at, message));
+            }
+        }
+        self.diagnostics.errors_added() == before
+    }
+
+    /// Keeps the variables that a file's templates name, so that a case need not carry the whole environment.
+    fn note_environment(&mut self, at: &Location) {
+        static NAME: LazyLock<Option<Regex>> =
+            LazyLock::new(|| Regex::new(r"env\.([A-Za-z_][A-Za-z0-9_]*)").ok());
+        let names = NAME.iter().flat_map(|regex| regex.captures_iter(&at.file.text));
+        for name in names.filter_map(|found| found.get(1)) {
+            if let Ok(value) = std::env::var(name.as_str()) {
+                self.env.insert(name.as_str().to_owned(), Value::String(value));
+            }
+        }
+    }
+}
+
+/// A key that is not known where it stands.
+pub(super) fn unknown_key(key: &Key, known: &[&str]) -> Diagnostic {
+    Diagnostic::error(Code::UnknownKey, &key.at, format!("unknown key `{}`", key.name))
+        .help(suggest(&key.name, known.iter().copied()))
+}
+
+/// Something that the language has, but this version has not.
+pub(super) fn not_yet(key: &Key) -> Diagnostic {
+    Diagnostic::error(
+        Code::NotYet,
+        &key.at,
+        format!("`{}` is not in this version", key.name),
+    )
+    .help("it belongs to a later version of the language")
+}
+
+/// A file over the template it extends.
+fn over(child: &Node, parent: &Node) -> Node {
+    let mut merged: Vec<(Key, Node)> = parent.entries().to_vec();
+    merged.retain(|(key, _)| key.name != "extends");
+    for (key, value) in child.entries() {
+        let below = merged.iter_mut().find(|(known, _)| known.name == key.name);
+        match below {
+            None => merged.push((key.clone(), value.clone())),
+            Some((known, below)) => {
+                let name = key.name.as_str();
+                *below = match name {
+                    _ if DEEP.contains(&name) => deep(value, below),
+                    "requires" => shallow(value, below),
+                    "tags" => both(value, below),
+                    _ => value.clone(),
+                };
+                *known = key.clone();
+            }
+        }
+    }
+    Node::map(merged, child.at.clone())
+}
+
+/// One value over another: maps by key, deeply; anything else replaces. Each part keeps its own place.
+pub(super) fn deep(child: &Node, parent: &Node) -> Node {
+    merge(child, parent, deep)
+}
+
+fn shallow(child: &Node, parent: &Node) -> Node {
+    merge(child, parent, |child, _| child.clone())
+}
+
+fn merge(child: &Node, parent: &Node, inner: fn(&Node, &Node) -> Node) -> Node {
+    let (Kind::Map(own), Kind::Map(below)) = (&child.kind, &parent.kind) else {
+        return child.clone();
+    };
+    let mut merged: Vec<(Key, Node)> = below.to_vec();
+    for (key, value) in own.iter() {
+        match merged.iter_mut().find(|(known, _)| known.name == key.name) {
+            None => merged.push((key.clone(), value.clone())),
+            Some(known) => {
+                // A VM has one guest: another kind of guest replaces it.
+                let other = key.name == "guest" && !shares_a_key(value, &known.1);
+                let value = if other {
+                    value.clone()
+                } else {
+                    inner(value, &known.1)
+                };
+                *known = (key.clone(), value);
+            }
+        }
+    }
+    Node::map(merged, child.at.clone())
+}
+
+fn shares_a_key(one: &Node, other: &Node) -> bool {
+    one.entries()
+        .iter()
+        .any(|(key, _)| other.get(&key.name).is_some())
+}
+
+fn both(child: &Node, parent: &Node) -> Node {
+    let items = |node: &Node| match &node.kind {
+        Kind::Seq(items) => items.to_vec(),
+        _ => vec![node.clone()],
+    };
+    let mut all = items(parent);
+    all.extend(items(child));
+    Node {
+        kind: Kind::Seq(Arc::new(all)),
+        at: child.at.clone(),
+    }
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    one == other || real(one) == real(other)
+}
+
+/// A path without `x/..`, where that is the same file: with symbolic links it need not be.
+pub(super) fn tidy(path: &Path) -> PathBuf {
+    let mut short = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if matches!(short.components().next_back(), Some(Component::Normal(_))) => {
+                short.pop();
+            }
+            other => short.push(other),
+        }
+    }
+    if same_file(path, &short) {
+        short
+    } else {
+        path.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::SourceFile;
+
+    fn node(path: &str, text: &str) -> Node {
+        let file = SourceFile {
+            path: path.into(),
+            text: text.to_owned(),
+        };
+        source::parse(&Arc::new(file)).unwrap()
+    }
+
+    #[test]
+    fn a_file_lies_over_its_template_and_each_part_keeps_its_origin() {
+        let parent = node(
+            "p",
+            "tags: [a]\nvms: {x: {cpu: max, memory: 1G}}\nsteps: [{sleep: 1s}]\nrequires: {qemu: '>=8', host: kvm}",
+        );
+        let child = node(
+            "c",
+            "tags: b\nvms: {x: {memory: 2G}, y: {}}\nrequires: {qemu: '>=9'}",
+        );
+        let merged = over(&child, &parent);
+        let x = merged.get("vms").unwrap().get("x").unwrap();
+        assert_eq!(x.get("memory").unwrap().text(), Some("2G"));
+        assert_eq!(x.get("memory").unwrap().at.path(), Path::new("c"));
+        assert_eq!(x.get("cpu").unwrap().at.path(), Path::new("p"));
+        assert_eq!(merged.get("tags").unwrap().items().len(), 2);
+        assert_eq!(
+            merged.get("requires").unwrap().get("qemu").unwrap().text(),
+            Some(">=9")
+        );
+        assert!(merged.get("requires").unwrap().get("host").is_some() && merged.get("steps").is_some());
+    }
+
+    #[test]
+    fn another_kind_of_guest_replaces_the_first() {
+        let parent = node("p", "guest: {ticker: {dirty: 4M, boot: disk}}");
+        let merged = deep(&node("c", "guest: {linux: {kernel: k}}"), &parent);
+        assert!(merged.get("guest").unwrap().get("ticker").is_none());
+        let merged = deep(&node("c", "guest: {ticker: {dirty: 8M}}"), &parent);
+        let ticker = merged.get("guest").unwrap().get("ticker").unwrap().clone();
+        assert!(ticker.get("boot").is_some() && ticker.get("dirty").unwrap().text() == Some("8M"));
+    }
+
+    #[test]
+    fn a_path_is_shown_without_detours() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("a")).unwrap();
+        std::fs::write(folder.path().join("b.yaml"), "").unwrap();
+        assert_eq!(
+            tidy(&folder.path().join("a/../b.yaml")),
+            folder.path().join("b.yaml")
+        );
+    }
+}

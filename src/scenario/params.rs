@@ -1,0 +1,331 @@
+//! The parameters of a scenario or a template: `name: default`, or `{required, default, one_of, description}`.
+
+use serde_json::{Map, Value};
+
+use super::load::unknown_key;
+use super::source::{Key, Kind, Node};
+use super::typed;
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
+use crate::template::{self, Scope};
+
+const KEYS: &[&str] = &["required", "default", "one_of", "description"];
+
+/// A parameter as it is declared.
+#[derive(Debug, Clone)]
+pub(super) struct Param {
+    pub name: String,
+    /// The place of its name.
+    pub at: Location,
+    /// Its default; without one it must be set.
+    pub default: Option<Node>,
+    /// The values it may have; empty: any.
+    one_of: Vec<Node>,
+}
+
+/// A value that something sets, with the place where it says so.
+#[derive(Debug, Clone)]
+pub(super) struct Setting {
+    pub name: String,
+    pub value: Value,
+    pub at: Location,
+}
+
+/// Whether a name can be used in templates; tells why not.
+pub(super) fn check_name(key: &Key, diagnostics: &mut Diagnostics) -> bool {
+    let usable = key
+        .name
+        .starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && key
+            .name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if !usable {
+        let message = format!("`{}` cannot be named in a template", key.name);
+        let help = "a name is made of letters, digits, `_` and `-`, and begins with a letter";
+        diagnostics.push(Diagnostic::error(Code::Param, &key.at, message).help(help));
+    } else if template::is_reserved(&key.name) {
+        let message = format!("`{}` means something else in templates", key.name);
+        diagnostics.push(Diagnostic::error(Code::Param, &key.at, message).help("choose another name"));
+        return false;
+    }
+    usable
+}
+
+/// Reads a `params` section.
+pub(super) fn declared(section: Option<&Node>, diagnostics: &mut Diagnostics) -> Vec<Param> {
+    let entries = section.map(Node::entries).unwrap_or_default();
+    let usable = entries
+        .iter()
+        .filter(|(key, _)| check_name(key, diagnostics))
+        .collect::<Vec<_>>();
+    usable
+        .into_iter()
+        .map(|(key, value)| declare(key, value, diagnostics))
+        .collect()
+}
+
+fn declare(key: &Key, value: &Node, diagnostics: &mut Diagnostics) -> Param {
+    let mut param = Param {
+        name: key.name.clone(),
+        at: key.at.clone(),
+        default: Some(value.clone()),
+        one_of: Vec::new(),
+    };
+    let close = |name: &str| {
+        KEYS.iter()
+            .any(|known| strsim::damerau_levenshtein(name, known) <= 2)
+    };
+    // A map without any of the keys, nor anything like them, is a default that happens to be a map.
+    if !value.entries().iter().any(|(inner, _)| close(&inner.name)) {
+        return param;
+    }
+    param.default = value.get("default").cloned();
+    let mut required = None;
+    for (inner, given) in value.entries() {
+        match (inner.name.as_str(), &given.kind) {
+            ("required", Kind::Scalar(Value::Bool(yes))) => required = Some((*yes, &inner.at)),
+            ("one_of", Kind::Seq(values)) if !values.is_empty() => param.one_of = values.to_vec(),
+            ("default", _) | ("description", Kind::Scalar(Value::String(_))) => {}
+            ("required" | "one_of" | "description", _) => {
+                let expected = match inner.name.as_str() {
+                    "required" => "`true` or `false`",
+                    "one_of" => "a list of values",
+                    _ => "a text",
+                };
+                let message = format!("expected {expected}, not {}", given.what());
+                diagnostics.push(Diagnostic::error(Code::WrongValue, &given.at, message));
+            }
+            _ => {
+                let help = format!(
+                    "{}; a default that is a map is written `{{default: {{…}}}}`",
+                    suggest(&inner.name, KEYS.iter().copied())
+                );
+                diagnostics.push(unknown_key(inner, KEYS).help(help));
+            }
+        }
+    }
+    match (required, &param.default) {
+        (Some((true, at)), Some(_)) => {
+            let message = "a parameter with a default is not required";
+            diagnostics
+                .push(Diagnostic::error(Code::Param, at, message).help("keep `required` or `default`"));
+        }
+        (Some((false, at)), None) => {
+            param.default = Some(Node {
+                kind: Kind::Scalar(Value::Null),
+                at: at.clone(),
+            });
+        }
+        _ => {}
+    }
+    param
+}
+
+/// Tells of each key of a `with` that is no parameter.
+pub(super) fn check_with(with: Option<&Node>, params: &[Param], diagnostics: &mut Diagnostics) {
+    for (key, _) in with.map(Node::entries).unwrap_or_default() {
+        if !params.iter().any(|param| param.name == key.name) {
+            let message = format!("there is no parameter `{}`", key.name);
+            let help = suggest(&key.name, params.iter().map(|param| param.name.as_str()));
+            diagnostics.push(Diagnostic::error(Code::Param, &key.at, message).help(help));
+        }
+    }
+}
+
+/// Who sets what, the later winning over the earlier, and all over the defaults.
+pub(super) struct Given<'g> {
+    /// `with`.
+    pub with: Option<&'g Node>,
+    /// The matrix cell.
+    pub cell: &'g [Setting],
+    /// The command line.
+    pub defines: &'g [Setting],
+    /// Where the parameters should have been set, for one that nobody sets.
+    pub user: &'g Location,
+}
+
+/// The values of the axes and the params; `None` where one is missing or wrong, which is then told.
+pub(super) fn resolve(
+    params: &[Param],
+    given: &Given<'_>,
+    scope: &Scope<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Map<String, Value>> {
+    let mut values = Map::new();
+    let mut places: Vec<(&str, Location)> = Vec::new();
+    for setting in given.cell {
+        places.push((&setting.name, setting.at.clone()));
+        values.insert(setting.name.clone(), setting.value.clone());
+    }
+    for setting in given.defines {
+        if params.iter().any(|param| param.name == setting.name) || values.contains_key(&setting.name) {
+            places.push((&setting.name, setting.at.clone()));
+            values.insert(setting.name.clone(), setting.value.clone());
+        }
+    }
+    let mut sound = true;
+    for param in params {
+        if !values.contains_key(&param.name) {
+            let node = given
+                .with
+                .and_then(|with| with.get(&param.name))
+                .or(param.default.as_ref());
+            let Some(node) = node else {
+                let message = format!("the parameter `{}` is required, and nothing sets it", param.name);
+                let help = format!(
+                    "set it with `with: {{{}: …}}`, an axis of the matrix, or `-D`",
+                    param.name
+                );
+                let diagnostic = Diagnostic::error(Code::Param, given.user, message).help(help);
+                diagnostics.push(diagnostic.related(&param.at, "declared here"));
+                sound = false;
+                continue;
+            };
+            match typed::settle(node, &scope.with(values.clone()), diagnostics) {
+                Some(value) => {
+                    places.push((&param.name, node.at.clone()));
+                    values.insert(param.name.clone(), value);
+                }
+                None => sound = false,
+            }
+        }
+        sound &= allowed(param, &values, &places, scope, diagnostics);
+    }
+    Some(values).filter(|_| sound)
+}
+
+fn allowed(
+    param: &Param,
+    values: &Map<String, Value>,
+    places: &[(&str, Location)],
+    scope: &Scope<'_>,
+    diagnostics: &mut Diagnostics,
+) -> bool {
+    let Some(value) = values.get(&param.name).filter(|_| !param.one_of.is_empty()) else {
+        return true;
+    };
+    let may: Vec<Value> = param
+        .one_of
+        .iter()
+        .filter_map(|node| typed::settle(node, scope, diagnostics))
+        .collect();
+    if may.contains(value) {
+        return true;
+    }
+    let words: Vec<String> = may.iter().map(word).collect();
+    let word = word(value);
+    let at = places
+        .iter()
+        .rev()
+        .find(|(name, _)| *name == param.name)
+        .map_or(&param.at, |(_, at)| at);
+    let message = format!("`{word}` is no value of the parameter `{}`", param.name);
+    let help = suggest(&word, words.iter().map(String::as_str));
+    diagnostics.push(
+        Diagnostic::error(Code::Param, at, message)
+            .help(help)
+            .related(&param.at, "declared here"),
+    );
+    false
+}
+
+/// A value as an author writes it.
+pub(super) fn word(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::diagnostic::SourceFile;
+    use crate::scenario::source;
+    use crate::template::NoVersions;
+
+    fn node(text: &str) -> Node {
+        let file = SourceFile {
+            path: "a.yaml".into(),
+            text: text.to_owned(),
+        };
+        source::parse(&Arc::new(file)).unwrap()
+    }
+
+    fn resolved(
+        params: &str,
+        with: &str,
+        cell: &[Setting],
+        defines: &[Setting],
+    ) -> Result<Value, Vec<String>> {
+        let mut diagnostics = Diagnostics::default();
+        let (section, with) = (node(params), node(with));
+        let params = declared(Some(&section), &mut diagnostics);
+        check_with(Some(&with), &params, &mut diagnostics);
+        let given = Given {
+            with: Some(&with),
+            cell,
+            defines,
+            user: &with.at,
+        };
+        let values = resolve(
+            &params,
+            &given,
+            &Scope::new(Map::new(), &NoVersions),
+            &mut diagnostics,
+        );
+        match values {
+            Some(values) if diagnostics.is_empty() => Ok(Value::Object(values)),
+            _ => Err(diagnostics
+                .sorted()
+                .iter()
+                .map(|d| format!("{} {:?}", d.message, d.help))
+                .collect()),
+        }
+    }
+
+    fn set(name: &str, value: Value) -> Setting {
+        let at = Location::top_of(&node("x").at.file);
+        Setting {
+            name: name.to_owned(),
+            value,
+            at,
+        }
+    }
+
+    #[test]
+    fn the_later_wins_of_default_with_cell_and_define() {
+        let params = "{a: 1, b: 1, c: 1, d: 1, e: '{{d}}0', nic: {model: e1000}}";
+        let values = resolved(
+            params,
+            "{b: 2, c: 2, d: 2}",
+            &[set("c", json!(3)), set("d", json!(3))],
+            &[set("d", json!(4)), set("other", json!(5))],
+        );
+        assert_eq!(
+            values.unwrap(),
+            json!({"c": 3, "d": 4, "a": 1, "b": 2, "e": "40", "nic": {"model": "e1000"}})
+        );
+    }
+
+    #[test]
+    fn what_is_missing_unknown_or_not_allowed_is_told() {
+        let error = |params, with| resolved(params, with, &[], &[]).unwrap_err().join("; ");
+        assert!(error("a: {required: true}", "{}").contains("`a` is required"));
+        assert!(error("a: {one_of: [x, y], default: z}", "{}").contains("`z` is no value"));
+        assert!(error("machine: q35", "{machin: pc}").contains("did you mean `machine`?"));
+        assert!(error("a: {requird: true}", "{a: 1}").contains("did you mean `required`?"));
+        assert!(error("a: {required: true, default: 1}", "{}").contains("not required"));
+        assert!(error("run: 1", "{}").contains("means something else"));
+        assert!(error("'a b': 1", "{}").contains("cannot be named"));
+        assert!(error("a: '{{run.x}}'", "{}").contains("only known when a step runs"));
+        assert_eq!(
+            resolved("a: {required: false}", "{}", &[], &[]).unwrap(),
+            json!({"a": null})
+        );
+    }
+}

@@ -1,0 +1,392 @@
+//! The steps of a case: templates rendered, `when` decided, each step read as its one action.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use indexmap::IndexMap;
+use regex::Regex;
+use serde_json::{Map, Value};
+
+use super::load::{Loader, not_yet};
+use super::model::{Block, Case, CaseStep, When};
+use super::source::{Key, Kind, Node};
+use super::typed;
+use crate::diagnostic::{Code, Diagnostic, Location, suggest};
+use crate::qemu::spec::VmSpec;
+use crate::step::{ACTIONS, Action, Complaint, Complaints, FLOW, MODIFIERS, Scene};
+use crate::template::{self, Scope};
+
+/// The actions that belong to a later version.
+const LATER: &[&str] = &["link", "fd"];
+
+/// More steps than this, in a case and in a call, are taken for a mistake.
+pub(super) const MAX_STEPS: usize = 20_000;
+const MAX_STEPS_OF_ALL: usize = 3_000_000;
+
+/// Where steps stand: what their templates may name, and how they came there.
+#[derive(Clone)]
+pub(super) struct Place<'p, 'v> {
+    pub scope: &'p Scope<'v>,
+    /// See [`CaseStep::locals`].
+    pub locals: Map<String, Value>,
+    /// See [`CaseStep::via`].
+    pub via: Vec<Location>,
+    pub when: Vec<When>,
+    /// The hooks that are being placed.
+    pub hooks: Vec<String>,
+    /// The files that are being used.
+    pub uses: Vec<PathBuf>,
+}
+
+/// The expansion of the steps of one case.
+pub(super) struct Steps<'l, 'p, 'v> {
+    pub loader: &'l mut Loader,
+    /// The names of the case, for the steps of hooks.
+    pub top: &'p Scope<'v>,
+    /// The `hooks` section.
+    pub hooks: Option<&'p Node>,
+    /// The hooks that some step places.
+    pub placed: BTreeSet<String>,
+    /// The actions to check once the whole case is known.
+    pending: Vec<Pending>,
+    processes: BTreeSet<String>,
+    pub(super) count: usize,
+}
+
+/// An action that is to be checked, with the part of the file it came from.
+struct Pending {
+    key: Location,
+    node: Node,
+    action: Action,
+}
+
+impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
+    pub fn new(loader: &'l mut Loader, top: &'p Scope<'v>, hooks: Option<&'p Node>) -> Self {
+        Self {
+            loader,
+            top,
+            hooks,
+            placed: BTreeSet::new(),
+            pending: Vec::new(),
+            processes: BTreeSet::new(),
+            count: 0,
+        }
+    }
+
+    /// Expands a list of steps.
+    pub fn list(&mut self, list: &Node, place: &Place<'_, '_>) -> Vec<Block> {
+        let Some(list) = self.solid(list, place) else {
+            return Vec::new();
+        };
+        if !matches!(list.kind, Kind::Seq(_)) {
+            let message = format!("expected a list of steps, not {}", list.what());
+            self.complain(Code::WrongValue, &list.at, message, "");
+            return Vec::new();
+        }
+        list.items()
+            .iter()
+            .flat_map(|step| self.one(step, place))
+            .collect()
+    }
+
+    /// A list, step or loop that a template stands for, with its place for all that is in it.
+    fn solid(&mut self, node: &Node, place: &Place<'_, '_>) -> Option<Node> {
+        if !node.text().is_some_and(template::is_template) {
+            return Some(node.clone());
+        }
+        let value = typed::settle(node, place.scope, &mut self.loader.diagnostics)?;
+        Some(Node::of_value(&typed::escaped(value), &node.at))
+    }
+
+    pub(super) fn complain(
+        &mut self,
+        code: Code,
+        at: &Location,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.loader
+            .complain(Diagnostic::error(code, at, message).help(help));
+    }
+
+    /// Counts a step or a round of a loop; whether there may be more.
+    pub(super) fn count(&mut self, at: &Location) -> bool {
+        self.count += 1;
+        self.loader.steps += 1;
+        let limit = if self.count > MAX_STEPS {
+            format!("a case has more than {MAX_STEPS} steps")
+        } else if self.loader.steps > MAX_STEPS_OF_ALL {
+            format!("the cases have more than {MAX_STEPS_OF_ALL} steps in all")
+        } else {
+            return true;
+        };
+        self.complain(Code::TooMuch, at, limit, "repeat less often");
+        false
+    }
+
+    fn one(&mut self, node: &Node, place: &Place<'_, '_>) -> Vec<Block> {
+        let Some(node) = self.solid(node, place) else {
+            return Vec::new();
+        };
+        let Some((key, value)) = self.action_key(&node).cloned() else {
+            return Vec::new();
+        };
+        if !self.count(&key.at) {
+            return Vec::new();
+        }
+        let mut place = place.clone();
+        let goes_on = self.decide(&node, &mut place);
+        let blocks = match key.name.as_str() {
+            "hook" => self.hook(&node, &key, &value, place),
+            "use" => self.used(&node, &key, &value, place),
+            "repeat" => self.repeat(&node, &key, &value, place),
+            _ => self
+                .step(&node, &key, &value, place)
+                .map(Box::new)
+                .map(Block::Step)
+                .into_iter()
+                .collect(),
+        };
+        // What is not run here was checked all the same: it runs in another cell, or after the next edit.
+        if goes_on { blocks } else { Vec::new() }
+    }
+
+    /// The one action of a step.
+    fn action_key<'n>(&mut self, node: &'n Node) -> Option<&'n (Key, Node)> {
+        if !matches!(node.kind, Kind::Map(_)) {
+            let help = match node.text() {
+                Some(text) if ACTIONS.contains(&text) => format!("write `{text}: …`"),
+                _ => "write `action: …`".to_owned(),
+            };
+            let message = format!("a step is a map with one action, not {}", node.what());
+            self.complain(Code::Step, &node.at, message, help);
+            return None;
+        }
+        let others: Vec<&(Key, Node)> = node
+            .entries()
+            .iter()
+            .filter(|(key, _)| !MODIFIERS.contains(&key.name.as_str()))
+            .collect();
+        let known = || ACTIONS.iter().chain(FLOW).copied();
+        let is_known = |key: &Key| known().any(|action| action == key.name);
+        let unknown: Vec<&Key> = others
+            .iter()
+            .map(|(key, _)| key)
+            .filter(|key| !is_known(key))
+            .collect();
+        for key in &unknown {
+            if LATER.contains(&key.name.as_str()) {
+                self.loader.complain(not_yet(key));
+            } else {
+                let help = suggest(&key.name, known().chain(MODIFIERS.iter().copied()));
+                self.complain(
+                    Code::Step,
+                    &key.at,
+                    format!("there is no action `{}`", key.name),
+                    help,
+                );
+            }
+        }
+        if !unknown.is_empty() {
+            return None;
+        }
+        match others.as_slice() {
+            [one] => Some(one),
+            [] => {
+                let help = format!("add one of: {}", known().collect::<Vec<_>>().join(", "));
+                let at = node.entries().first().map_or(&node.at, |(key, _)| &key.at);
+                self.complain(Code::Step, at, "the step has no action", help);
+                None
+            }
+            [(first, _), (second, _), ..] => {
+                let message = format!(
+                    "a step has one action, not `{}` and `{}`",
+                    first.name, second.name
+                );
+                let diagnostic = Diagnostic::error(Code::Step, &second.at, message)
+                    .related(&first.at, "the first action")
+                    .help("make it two steps");
+                self.loader.complain(diagnostic);
+                None
+            }
+        }
+    }
+
+    /// Decides a step's `when`, or leaves it to the run; whether the step may run.
+    fn decide(&mut self, node: &Node, place: &mut Place<'_, '_>) -> bool {
+        let Some(when) = node.get("when") else {
+            return true;
+        };
+        if !matches!(when.kind, Kind::Scalar(_)) {
+            let message = format!("`when` is a single value, not {}", when.what());
+            self.complain(
+                Code::WrongValue,
+                &when.at,
+                message,
+                "write `when: \"{{eq axis 'value'}}\"`",
+            );
+            return true;
+        }
+        let Some(piece) = typed::render(when, place.scope, &mut self.loader.diagnostics) else {
+            return true;
+        };
+        match piece.raw {
+            None => template::is_true(&piece.value),
+            Some(raw) => {
+                place.when.push(When {
+                    template: raw.as_str().unwrap_or_default().to_owned(),
+                    locals: place.locals.clone(),
+                });
+                true
+            }
+        }
+    }
+
+    /// Reads an ordinary step.
+    pub(super) fn step(
+        &mut self,
+        node: &Node,
+        key: &Key,
+        value: &Node,
+        place: Place<'_, '_>,
+    ) -> Option<CaseStep> {
+        let entries = node
+            .entries()
+            .iter()
+            .filter(|(key, _)| key.name != "when")
+            .cloned()
+            .collect();
+        let whole = Node::map(entries, node.at.clone());
+        let piece = typed::render(&whole, place.scope, &mut self.loader.diagnostics)?;
+        let Value::Object(map) = &piece.value else {
+            return None;
+        };
+        let step = match typed::step(map) {
+            Ok(step) => step,
+            Err(misfit) => {
+                let diagnostic = typed::explain(&misfit, &key.at, &whole, place.scope);
+                self.loader.complain(diagnostic);
+                return None;
+            }
+        };
+        self.check_modifiers(&whole, step.capture.as_deref(), step.expect_error.as_deref());
+        if let Action::Exec(exec) = &step.action {
+            self.processes.extend(exec.background.clone());
+        }
+        self.pending.push(Pending {
+            key: key.at.clone(),
+            node: value.clone(),
+            action: step.action.clone(),
+        });
+        Some(CaseStep {
+            at: key.at.clone(),
+            via: place.via,
+            step,
+            when: place.when,
+            locals: place.locals,
+            deferred: piece.raw.is_some(),
+            raw: piece.raw.unwrap_or(piece.value),
+        })
+    }
+
+    fn check_modifiers(&mut self, node: &Node, capture: Option<&str>, expect_error: Option<&str>) {
+        static NAME: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("^[A-Za-z_][A-Za-z0-9_-]*$").ok());
+        let named = |name: &str| NAME.as_ref().is_none_or(|regex| regex.is_match(name));
+        if let (Some(node), Some(name)) = (node.get("capture"), capture)
+            && !named(name)
+            && !is_late(node)
+        {
+            let message = format!("`{name}` cannot be named in a template");
+            self.complain(
+                Code::WrongValue,
+                &node.at,
+                message,
+                "use letters, digits, `_` and `-`",
+            );
+        }
+        if let (Some(node), Some(expression)) = (node.get("expect_error"), expect_error)
+            && !is_late(node)
+        {
+            self.loader.diagnostics.extend(bad_regex(&node.at, expression));
+        }
+    }
+
+    /// Checks every action, now that the VMs and the background processes of the case are known.
+    pub fn check(&mut self, vms: &IndexMap<String, VmSpec>) {
+        let scene = Scene {
+            vms,
+            processes: &self.processes,
+        };
+        for pending in &self.pending {
+            let mut complaints = Complaints::default();
+            pending.action.check(&scene, &mut complaints);
+            for complaint in complaints.0 {
+                self.loader.diagnostics.extend(at_its_place(complaint, pending));
+            }
+        }
+    }
+}
+
+/// A complaint at its place; none about what is only known when the step runs.
+fn at_its_place(complaint: Complaint, pending: &Pending) -> Option<Diagnostic> {
+    let (mut at, node) = typed::place(&pending.key, &pending.node, &complaint.path);
+    let named = |node: &&Node| {
+        node.text()
+            .is_some_and(|text| complaint.message.contains(&format!("`{text}`")))
+    };
+    if let Some(item) = node.items().iter().find(named) {
+        at = item.at.clone();
+    }
+    if is_late(node) || node.items().iter().any(|item| is_late(item) && named(&item)) {
+        return None;
+    }
+    if complaint.message.contains("is no regular expression") {
+        let expression = complaint.message.split('`').nth(1).unwrap_or_default();
+        return bad_regex(&at, expression)
+            .or_else(|| Some(Diagnostic::error(Code::Regex, &at, complaint.message.clone())));
+    }
+    Some(Diagnostic::error(Code::Action, &at, complaint.message).help(complaint.help.unwrap_or_default()))
+}
+
+fn is_late(node: &Node) -> bool {
+    let late =
+        |text: &str| template::is_template(text) && (text.contains("run.") || text.contains("case.dir"));
+    node.text().is_some_and(late)
+}
+
+/// The names of the background processes of a case.
+pub(super) fn processes(case: &Case) -> BTreeSet<String> {
+    fn gather(blocks: &[Block], names: &mut BTreeSet<String>) {
+        for block in blocks {
+            match block {
+                Block::Step(step) => {
+                    if let Action::Exec(exec) = &step.step.action {
+                        names.extend(exec.background.clone());
+                    }
+                }
+                Block::RepeatUntil { steps, .. } => gather(steps, names),
+            }
+        }
+    }
+    let mut names = BTreeSet::new();
+    gather(&case.steps, &mut names);
+    gather(&case.finally, &mut names);
+    names
+}
+
+/// What is wrong with a regular expression, in one line.
+pub(super) fn bad_regex(at: &Location, expression: &str) -> Option<Diagnostic> {
+    let error = Regex::new(expression).err()?.to_string();
+    // The crate draws the place; its last line says what is wrong.
+    let reason = error
+        .lines()
+        .last()
+        .unwrap_or_default()
+        .trim_start_matches("error: ");
+    Some(Diagnostic::error(
+        Code::Regex,
+        at,
+        format!("`{expression}` is no regular expression: {reason}"),
+    ))
+}

@@ -1,0 +1,365 @@
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::model::Block;
+use super::*;
+use crate::template::NoVersions;
+
+/// A folder of scenario files.
+struct Folder(tempfile::TempDir);
+
+struct Eleven;
+
+impl QemuVersions for Eleven {
+    fn version_of(&self, qemu: &str, _: &str) -> Option<semver::Version> {
+        Some(semver::Version::new(if qemu == "old" { 10 } else { 11 }, 0, 0))
+    }
+}
+
+impl crate::template::Versions for Eleven {
+    fn version(&self, _: Option<&str>) -> Option<semver::Version> {
+        Some(semver::Version::new(11, 0, 0))
+    }
+}
+
+impl Folder {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        Self(folder)
+    }
+
+    fn load_with(&self, names: &[&str], defines: &[(&str, &str)], versions: &dyn QemuVersions) -> Loaded {
+        let paths: Vec<PathBuf> = names.iter().map(|name| self.0.path().join(name)).collect();
+        let defines = defines
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        load(&paths, &Options { defines }, versions)
+    }
+}
+
+fn load_one(text: &str) -> Loaded {
+    Folder::new(&[("a.yaml", text)]).load_with(&["a.yaml"], &[], &NoVersions)
+}
+
+fn messages(loaded: &Loaded) -> Vec<String> {
+    let line = |d: &&Diagnostic| {
+        let place = format!("{}:{}", d.location.line, d.location.column);
+        format!("{place} {}; {}", d.message, d.help.clone().unwrap_or_default())
+    };
+    loaded.diagnostics.sorted().iter().map(line).collect()
+}
+
+fn sound(loaded: Loaded) -> Vec<Case> {
+    assert!(
+        !loaded.diagnostics.has_errors(),
+        "{}",
+        loaded.diagnostics.render(false)
+    );
+    loaded.cases
+}
+
+fn cases(text: &str) -> Vec<Case> {
+    sound(load_one(text))
+}
+
+fn error(text: &str) -> String {
+    messages(&load_one(text)).join("\n")
+}
+
+fn titles(blocks: &[Block]) -> Vec<String> {
+    let title = |block: &Block| match block {
+        Block::Step(step) => step.step.title(),
+        Block::RepeatUntil { steps, until, .. } => {
+            format!("{:?} until {}", titles(steps), until.step.title())
+        }
+    };
+    blocks.iter().map(title).collect()
+}
+
+const TEMPLATE: &str = include_str!("../../tests/data/colo_template.yaml");
+const SCENARIO: &str = include_str!("../../tests/data/colo_scenario.yaml");
+
+fn colo() -> Folder {
+    Folder::new(&[
+        ("templates/colo.yaml", TEMPLATE),
+        ("colo/failover.yaml", SCENARIO),
+    ])
+}
+
+#[test]
+fn the_example_of_the_language_makes_its_eight_cases() {
+    let cases = sound(colo().load_with(&["colo/failover.yaml"], &[], &Eleven));
+    let names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+    assert_eq!(names.len(), 8);
+    assert_eq!(names[0], "colo/plain/primary_failover");
+    assert_eq!(names[1], "colo/plain/primary_failover_checkpoint");
+    assert_eq!(names[7], "colo/multifd/secondary_failover_checkpoint");
+    let (first, last) = (titles(&cases[0].steps), titles(&cases[7].steps));
+    assert_eq!(first[0], "capabilities +return-path on primary, secondary");
+    assert_eq!(first[2], "parameters x-checkpoint-delay=300 on primary");
+    assert_eq!(last.len(), first.len() + 2, "{last:?}");
+    assert_eq!(cases[7].vms["secondary"].incoming.as_deref(), Some("defer"));
+    assert_eq!(cases[7].vms["secondary"].memory, cases[7].vms["primary"].memory);
+    let place = cases[0].at.path().display().to_string();
+    assert!(place.ends_with("colo/failover.yaml"), "{place}");
+}
+
+#[test]
+fn a_version_that_nobody_asked_leaves_when_to_the_run() {
+    let cases = sound(colo().load_with(&["colo/failover.yaml"], &[], &NoVersions));
+    let Block::Step(step) = &cases[0].steps[0] else {
+        panic!()
+    };
+    assert_eq!(step.when[0].template, "{{version '>=11.0'}}");
+    let late = Late {
+        run: &json!({}),
+        dir: Path::new("/d"),
+        versions: &Eleven,
+    };
+    assert_eq!(resolve_when(&cases[0], &step.when, &late), Ok(true));
+    let late = Late {
+        versions: &NoVersions,
+        ..late
+    };
+    assert!(
+        resolve_when(&cases[0], &step.when, &late)
+            .unwrap_err()
+            .contains("could not be asked")
+    );
+}
+
+#[test]
+fn templates_hit_by_a_glob_are_set_aside() {
+    let use_file = "params: {n: 1}\nsteps: [{sleep: '{{n}}s'}]\n";
+    let folder = colo();
+    fs::write(folder.0.path().join("templates/steps.yaml"), use_file).unwrap();
+    let loaded = folder.load_with(&["templates/colo.yaml", "templates/steps.yaml"], &[], &NoVersions);
+    assert!(
+        loaded.cases.is_empty() && loaded.diagnostics.is_empty(),
+        "{}",
+        loaded.diagnostics.render(false)
+    );
+    assert_eq!(loaded.templates[0].missing, ["survivor"]);
+    assert_eq!(loaded.templates.len(), 2);
+    let loaded = folder.load_with(&["templates/colo.yaml"], &[("survivor", "primary")], &Eleven);
+    assert_eq!(sound(loaded)[0].name, "colo");
+}
+
+#[test]
+fn defines_win_and_narrow_and_must_be_known() {
+    let folder = colo();
+    let with = |defines| folder.load_with(&["colo/failover.yaml"], defines, &Eleven);
+    assert_eq!(
+        sound(with(&[("survivor", "primary"), ("checkpoint_delay", "50")])).len(),
+        4
+    );
+    let wrong = with(&[("survivr", "primary")]);
+    assert!(
+        messages(&wrong)[0].contains("did you mean `survivor`?"),
+        "{:?}",
+        messages(&wrong)
+    );
+    let wrong = with(&[("survivor", "both")]);
+    assert!(
+        messages(&wrong)[0].contains("no value `both`"),
+        "{:?}",
+        messages(&wrong)
+    );
+}
+
+#[test]
+fn each_vm_is_asked_for_its_own_version() {
+    let text = "vms: {a: {qemu: old}, b: {}}\nsteps:\n- {when: \"{{version '<11'}}\", sleep: 1s}\n\
+                - {when: \"{{version '>=11' vm='b'}}\", sleep: 2s}\n- {when: \"{{version '>=11' vm='a'}}\", sleep: 3s}\n";
+    let folder = Folder::new(&[("a.yaml", text)]);
+    let cases = sound(folder.load_with(&["a.yaml"], &[], &Eleven));
+    assert_eq!(titles(&cases[0].steps), ["sleep 1s", "sleep 2s"]);
+    let wrong = error("vms: {a: }\nsteps: [{when: \"{{version '>1' vm='b'}}\", sleep: 1s}]");
+    assert!(wrong.contains("no VM `b`"), "{wrong}");
+}
+
+#[test]
+fn loops_hooks_and_used_files_are_unrolled() {
+    let folder = Folder::new(&[
+        (
+            "t/base.yaml",
+            "vms: {a: }\nsteps: [{hook: begin}, {hook: nothing}, {sleep: 9s}]\n",
+        ),
+        (
+            "t/nap.yaml",
+            "params: {n: 1, unit: {required: true, one_of: [s, ms]}}\nsteps: [{sleep: '{{n}}{{unit}}'}]\n",
+        ),
+        (
+            "s/x.yaml",
+            "extends: ../t/base.yaml\nparams: {k: 7}\nhooks:\n  begin:\n\
+          \x20 - repeat: {times: 2, steps: [{sleep: '{{k}}s'}]}\n\
+          \x20 - repeat: {over: [1, 2], as: i, steps: [{use: {file: ../t/nap.yaml, with: {n: '{{i}}', unit: ms}}}]}\n\
+          \x20 - repeat: {until: {vm: a, ticks: 1}, steps: [{quit: a}]}\n",
+        ),
+    ]);
+    let cases = sound(folder.load_with(&["s/x.yaml"], &[], &NoVersions));
+    let expected = [
+        "sleep 7s",
+        "sleep 7s",
+        "sleep 1ms",
+        "sleep 2ms",
+        "[\"quit a\"] until wait a: 1 new tick",
+        "sleep 9s",
+    ];
+    assert_eq!(titles(&cases[0].steps), expected);
+    let Block::Step(step) = &cases[0].steps[3] else {
+        panic!()
+    };
+    assert_eq!(step.via.len(), 3);
+    assert_eq!(
+        step.locals,
+        json!({"n": 2, "unit": "ms"}).as_object().unwrap().clone()
+    );
+    assert_eq!(cases[0].name, "x");
+}
+
+#[test]
+fn what_the_run_knows_is_filled_in_when_the_step_runs() {
+    let text = "vms: {a: {args: ['-D', '{{case.dir}}/x']}}\nparams: {p: 5}\nsteps:\n\
+      - repeat: {over: ['it{{\"em\"}}', b], as: i, steps: [{qmp: {vm: a, execute: x, arguments: {n: '{{run.captures.n}}', i: '{{i}}', p: '{{p}}'}}}]}\n\
+      - {when: '{{run.captures.n}}', qmp: {vm: '{{run.captures.vm}}', execute: y}}\n";
+    let text = text.replace("'it{{\"em\"}}'", "item");
+    let case = cases(&text).remove(0);
+    let run = json!({"captures": {"n": 3, "vm": "a"}});
+    let late = Late {
+        run: &run,
+        dir: Path::new("/d"),
+        versions: &NoVersions,
+    };
+    let step = |at: usize| match &case.steps[at] {
+        Block::Step(step) => step,
+        Block::RepeatUntil { .. } => panic!(),
+    };
+    let first = serde_json::to_value(resolve_step(&case, step(0), &late).unwrap().action).unwrap();
+    assert_eq!(first["qmp"]["arguments"], json!({"n": 3, "i": "item", "p": 5}));
+    assert!(resolve_when(&case, &step(2).when, &late).unwrap());
+    assert_eq!(resolve_step(&case, step(2), &late).unwrap().title(), "a: y");
+    assert_eq!(resolve_vm(&case, "a", &late).unwrap().unwrap().args[1], "/d/x");
+    let run = json!({"captures": {"vm": "b"}});
+    let late = Late { run: &run, ..late };
+    assert!(
+        resolve_step(&case, step(0), &late)
+            .unwrap_err()
+            .contains("`run.captures.n`")
+    );
+    assert!(
+        resolve_step(&case, step(2), &late)
+            .unwrap_err()
+            .contains("no VM `b`")
+    );
+}
+
+/// What counts of a case when two are compared.
+fn essence(case: &Case) -> Value {
+    fn blocks(list: &[Block]) -> Value {
+        let one = |block: &Block| match block {
+            Block::Step(step) => {
+                let when: Vec<Value> = step.when.iter().map(|w| json!([w.template, w.locals])).collect();
+                json!([step.step, step.locals, step.deferred, when])
+            }
+            Block::RepeatUntil {
+                until,
+                timeout,
+                steps,
+                when,
+                ..
+            } => {
+                let when: Vec<Value> = when.iter().map(|w| json!([w.template, w.locals])).collect();
+                json!([until.step, timeout, when, blocks(steps)])
+            }
+        };
+        list.iter().map(one).collect()
+    }
+    json!([
+        case.name,
+        case.description,
+        case.tags,
+        case.params,
+        case.requires,
+        case.known_issues,
+        case.must_fail,
+        case.timeout.as_secs_f64(),
+        case.vms,
+        case.late_vms,
+        blocks(&case.steps),
+        blocks(&case.finally),
+    ])
+}
+
+#[test]
+fn a_rendered_case_loads_to_an_equal_case() {
+    let folder = colo();
+    let mut all = sound(folder.load_with(&["colo/failover.yaml"], &[], &NoVersions));
+    all.extend(cases(
+        "name: 'x/{{m.name}}'\nmatrix: {m: [{name: a, v: [1, '{{__text \"q\"}}']}]}\ntags: t\nparams: {odd: '\\{{odd}}'}\n\
+         requires: {host: kvm, qemu: '>=9, <12'}\nknown_issue: {reason: r, match: 'a.b'}\nmust_fail: {match: '[\\{{]x'}\n\
+         timeout: 1m30s\nvms: {a: {args: ['{{case.dir}}', '{{odd}}']}, b: {like: a, start: false}}\n\
+         steps:\n- {name: '{{odd}}', sleep: 1s, timeout: 3s}\n- set: {a: '{{run.x}}', b: '{{odd}}', c: '{{m.v}}'}\n\
+         - when: '{{run.y}}'\n  repeat: {over: [1, '{{odd}}'], as: i, steps: [{when: '{{eq run.z i}}', set: {a: '{{run.q}}{{i}}'}}]}\n\
+         - {timeout: 5s, repeat: {until: {vm: a, event: '{{run.e}}'}, steps: [{quit: [a, b]}]}}\n\
+         finally: [{exec: {sh: 'echo ${x}'}}]\n",
+    ));
+    for case in all {
+        let yaml = to_yaml(&case);
+        let again = cases(&yaml);
+        assert_eq!(again.len(), 1);
+        assert_eq!(essence(&again[0]), essence(&case), "{yaml}");
+        assert_eq!(to_yaml(&again[0]), yaml);
+    }
+}
+
+#[test]
+fn steps_that_are_not_run_are_checked_all_the_same() {
+    let wrong =
+        error("vms: {a: }\nsteps:\n- {when: false, quit: b}\n- {when: false, wait: {vm: a, tick: 1}}\n");
+    let expected =
+        "3:23 there is no VM `b` in this case; there are: a\n4:37 unknown key `tick`; did you mean `ticks`?";
+    assert_eq!(wrong, expected);
+}
+
+#[test]
+fn all_mistakes_of_all_files_are_told_once() {
+    let folder = Folder::new(&[
+        (
+            "a.yaml",
+            "matrix: {x: [1, 2, 3]}\nvms: {a: }\nsteps: [{quit: b}, {nope: 1}, {sleep: '{{y}}'}]\n",
+        ),
+        ("b.yaml", "vms: [\n"),
+        ("c.yaml", "vms: {a: }\nsteps: [{quit: a}]\n"),
+    ]);
+    let loaded = folder.load_with(&["a.yaml", "b.yaml", "c.yaml", "d.yaml"], &[], &NoVersions);
+    assert_eq!(
+        loaded.diagnostics.len(),
+        5,
+        "{}",
+        loaded.diagnostics.render(false)
+    );
+    assert_eq!(loaded.cases.len(), 1);
+}
+
+#[test]
+fn ten_thousand_cells_are_quick() {
+    let hundred = (0..100).map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
+    let text = format!(
+        "matrix: {{a: [{hundred}], b: [{hundred}]}}\nvms: {{p: {{memory: '{{{{a}}}}M'}}, s: {{like: p}}}}\nsteps:\n\
+         - wait: {{vm: p, ticks: 1}}\n- qmp: {{vm: s, execute: x, arguments: {{v: '{{{{b}}}}'}}}}\n- when: '{{{{eq a b}}}}'\n  quit: p\n"
+    ).replace("a: [0,", "a: [100,");
+    let began = std::time::Instant::now();
+    assert_eq!(cases(&text).len(), 10_000);
+    // A second in a release build; this is a debug build, on a machine that may be busy.
+    assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
+    println!("{:?}", began.elapsed());
+}

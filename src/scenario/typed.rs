@@ -1,0 +1,287 @@
+//! From the tree of a file to typed values, and from serde's words back to the author's.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use serde_path_to_error::{Path, Segment};
+
+use super::source::{Kind, Node};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
+use crate::step::{Action, DEFAULT_TIMEOUT, MODIFIERS, Step};
+use crate::template::{self, Rendered, Scope};
+
+/// A rendered part of a file.
+#[derive(Debug, Clone)]
+pub(super) struct Piece {
+    /// Its value; what is only known at run time stands in it as its template, or as what it is assumed to be.
+    pub value: Value,
+    /// Where some of it is only known at run time: the same as a template, to be rendered then.
+    pub raw: Option<Value>,
+    /// Whether it has `run` or `case.dir` in it.
+    pub late: bool,
+}
+
+/// Renders a part of a file; `None` where a template in it is wrong, which is then told.
+pub(super) fn render(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Option<Piece> {
+    let mut pass = Pass {
+        scope,
+        diagnostics,
+        raw: false,
+        late: false,
+        unprobed: false,
+        failed: false,
+    };
+    let value = pass.value(node);
+    if pass.failed {
+        return None;
+    }
+    let late = pass.late;
+    let raw = (pass.late || pass.unprobed).then(|| {
+        pass.raw = true;
+        pass.value(node)
+    });
+    Some(Piece { value, raw, late })
+}
+
+/// Renders a part of a file that must be known before the run.
+pub(super) fn settle(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Option<Value> {
+    let piece = render(node, scope, diagnostics)?;
+    if piece.late {
+        let message = "`run` and `case.dir` are only known when a step runs";
+        diagnostics.push(
+            Diagnostic::error(Code::Late, &node.at, message)
+                .help("this must be known before anything is started"),
+        );
+        return None;
+    }
+    Some(piece.value)
+}
+
+struct Pass<'p, 's> {
+    scope: &'p Scope<'s>,
+    diagnostics: &'p mut Diagnostics,
+    /// Whether the result is to be a template again.
+    raw: bool,
+    late: bool,
+    unprobed: bool,
+    failed: bool,
+}
+
+impl Pass<'_, '_> {
+    fn value(&mut self, node: &Node) -> Value {
+        match &node.kind {
+            Kind::Seq(items) => items.iter().map(|item| self.value(item)).collect(),
+            Kind::Map(entries) => {
+                let entries = entries
+                    .iter()
+                    .map(|(key, value)| (key.name.clone(), self.value(value)));
+                Value::Object(entries.collect())
+            }
+            Kind::Scalar(Value::String(text)) if template::is_template(text) => self.template(text, &node.at),
+            Kind::Scalar(value) => value.clone(),
+        }
+    }
+
+    fn template(&mut self, text: &str, at: &Location) -> Value {
+        match template::render(text, self.scope) {
+            Ok(Rendered::Value(value)) if self.raw => escaped(value),
+            Ok(Rendered::Value(value)) => value,
+            Ok(Rendered::Late) => {
+                self.late = true;
+                Value::String(text.to_owned())
+            }
+            Ok(Rendered::Unprobed(value)) => {
+                self.unprobed = true;
+                if self.raw {
+                    Value::String(text.to_owned())
+                } else {
+                    value
+                }
+            }
+            Err(error) => {
+                let code = if error.unknown_name {
+                    Code::UnknownName
+                } else {
+                    Code::Template
+                };
+                self.diagnostics
+                    .push(Diagnostic::error(code, at, error.message).help(error.help));
+                self.failed = true;
+                Value::Null
+            }
+        }
+    }
+}
+
+/// A value as a template that renders to just that value.
+pub(super) fn escaped(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(template::escape(&text)),
+        Value::Array(list) => list.into_iter().map(escaped).collect(),
+        Value::Object(map) => map
+            .into_iter()
+            .map(|(key, value)| (key, escaped(value)))
+            .collect(),
+        single => single,
+    }
+}
+
+/// A value that does not fit its type: the keys that lead to it, and serde's message.
+#[derive(Debug)]
+pub(super) struct Misfit {
+    pub path: Vec<String>,
+    pub message: String,
+}
+
+/// Reads a value as a type.
+pub(super) fn fit<T: DeserializeOwned>(value: &Value) -> Result<T, Misfit> {
+    serde_path_to_error::deserialize(value).map_err(|error| Misfit {
+        path: keys(error.path()),
+        message: error.inner().to_string(),
+    })
+}
+
+fn keys(path: &Path) -> Vec<String> {
+    let keys = path.iter().map_while(|segment| match segment {
+        Segment::Seq { index } => Some(index.to_string()),
+        Segment::Map { key } => Some(key.clone()),
+        Segment::Enum { variant } => Some(variant.clone()),
+        Segment::Unknown => None,
+    });
+    keys.collect()
+}
+
+/// Renders and reads a part of a file that must be known before the run; tells what is wrong with it.
+pub(super) fn read<T: DeserializeOwned>(
+    key: &Location,
+    node: &Node,
+    scope: &Scope<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<T> {
+    let value = settle(node, scope, diagnostics)?;
+    match fit(&value) {
+        Ok(typed) => Some(typed),
+        Err(misfit) => {
+            diagnostics.push(explain(&misfit, key, node, scope));
+            None
+        }
+    }
+}
+
+/// Reads a rendered step, a map of an action and modifiers.
+pub(super) fn step(map: &Map<String, Value>) -> Result<Step, Misfit> {
+    fn modifier<T: DeserializeOwned>(map: &Map<String, Value>, key: &str) -> Result<Option<T>, Misfit> {
+        map.get(key).map(fit).transpose().map_err(|mut misfit| {
+            misfit.path.insert(0, key.to_owned());
+            misfit
+        })
+    }
+    let action = map.iter().filter(|(key, _)| !MODIFIERS.contains(&key.as_str()));
+    let action: Map<String, Value> = action.map(|(key, value)| (key.clone(), value.clone())).collect();
+    let action: Action = fit(&Value::Object(action))?;
+    Ok(Step {
+        name: modifier(map, "name")?,
+        timeout: modifier(map, "timeout")?.unwrap_or(DEFAULT_TIMEOUT),
+        capture: modifier(map, "capture")?,
+        expect_error: modifier(map, "expect_error")?,
+        action,
+    })
+}
+
+/// The place to which a path of keys leads, as deep as the file goes: for single values the value's own, for lists and
+/// maps the key's, because that is where an author looks; and the value.
+pub(super) fn place<'n>(key: &Location, node: &'n Node, path: &[String]) -> (Location, &'n Node) {
+    let (mut at, mut value) = (key.clone(), node);
+    for name in path {
+        let next = match &value.kind {
+            Kind::Map(entries) => entries
+                .iter()
+                .find(|(key, _)| key.name == *name)
+                .map(|(key, value)| (&key.at, value)),
+            Kind::Seq(items) => name
+                .parse()
+                .ok()
+                .and_then(|at: usize| items.get(at))
+                .map(|item| (&item.at, item)),
+            Kind::Scalar(_) => None,
+        };
+        match next {
+            Some((place, inner)) => (at, value) = (place.clone(), inner),
+            None => break,
+        }
+    }
+    match value.kind {
+        Kind::Scalar(Value::Null) => (at, value),
+        Kind::Scalar(_) => (value.at.clone(), value),
+        _ => (at, value),
+    }
+}
+
+/// A misfit as the author is to read it.
+pub(super) fn explain(misfit: &Misfit, key: &Location, node: &Node, scope: &Scope<'_>) -> Diagnostic {
+    let (at, value) = place(key, node, &misfit.path);
+    if let Some(text) = value.text()
+        && template::is_template(text)
+        && template::render(text, scope) == Ok(Rendered::Late)
+    {
+        let message = "`run` and `case.dir` are only known when the step runs, and this must be known before";
+        return Diagnostic::error(Code::Late, &at, message)
+            .help("such a template stands where a text, or any value, is allowed");
+    }
+    let message = misfit.message.as_str();
+    let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    if let (true, Some((wrong, known))) = (message.starts_with("unknown field"), names.split_first()) {
+        let at = value.entry(wrong).map_or(at, |(key, _)| key.at.clone());
+        return Diagnostic::error(Code::UnknownKey, &at, format!("unknown key `{wrong}`"))
+            .help(suggest(wrong, known.iter().copied()));
+    }
+    if let (true, Some((wrong, known))) = (message.starts_with("unknown variant"), names.split_first()) {
+        return Diagnostic::error(Code::WrongValue, &at, format!("`{wrong}` is not known here"))
+            .help(suggest(wrong, known.iter().copied()));
+    }
+    if let (true, Some(missing)) = (message.starts_with("missing field"), names.first()) {
+        return Diagnostic::error(Code::MissingKey, &at, format!("the key `{missing}` is missing"));
+    }
+    let kinds = ["invalid type: ", "invalid value: "];
+    if let Some((found, expected)) = kinds
+        .iter()
+        .find_map(|kind| message.strip_prefix(kind))
+        .and_then(|rest| rest.split_once(", expected "))
+    {
+        return wrong_type(&at, found, expected);
+    }
+    Diagnostic::error(Code::WrongValue, &at, message)
+}
+
+fn wrong_type(at: &Location, found: &str, expected: &str) -> Diagnostic {
+    let expected = match expected {
+        "a string" | "a borrowed string" => "a text",
+        "a boolean" => "`true` or `false`",
+        "a sequence" => "a list",
+        "u64" | "u32" | "u16" | "u8" | "i64" | "i32" | "usize" => "a whole number",
+        "f64" => "a number",
+        other if other.starts_with("struct ") || other == "map" => "a map",
+        other => other,
+    };
+    let given = match found {
+        "sequence" => "a list".to_owned(),
+        "map" => "a map".to_owned(),
+        "null" | "unit value" => "nothing".to_owned(),
+        other => {
+            let value = other.split_once(' ').map_or(other, |(_, value)| value);
+            value.trim_matches(['`', '"']).to_owned()
+        }
+    };
+    let help = match (expected, given.as_str()) {
+        ("a text", number) if !matches!(number, "nothing" | "a list" | "a map") => {
+            format!("write \"{number}\"")
+        }
+        ("`true` or `false`", "yes" | "on") => "write `true`".to_owned(),
+        ("`true` or `false`", "no" | "off") => "write `false`".to_owned(),
+        _ => String::new(),
+    };
+    let given = match given.as_str() {
+        "a list" | "a map" | "nothing" => given,
+        value => format!("`{value}`"),
+    };
+    Diagnostic::error(Code::WrongValue, at, format!("expected {expected}, not {given}")).help(help)
+}

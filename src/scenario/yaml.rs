@@ -1,0 +1,123 @@
+//! A resolved case as a scenario file of its own.
+
+use serde_json::{Map, Value, json};
+
+use super::model::{Block, Case, CaseStep, DEFAULT_CASE_TIMEOUT, When};
+use super::typed::escaped;
+use crate::template;
+use crate::units::Span;
+
+/// The case as YAML: a scenario without templates but those that are only known when a step runs, which loads to an
+/// equal case.
+#[must_use]
+pub fn to_yaml(case: &Case) -> String {
+    let mut top = Map::new();
+    let mut put = |key: &str, value: Value| {
+        top.insert(key.to_owned(), value);
+    };
+    put("name", Value::String(template::escape(&case.name)));
+    if let Some(description) = &case.description {
+        put("description", Value::String(template::escape(description)));
+    }
+    if !case.tags.is_empty() {
+        put("tags", escaped(json!(case.tags)));
+    }
+    if !case.params.is_empty() {
+        // The long form, because a map as a default could be taken for one.
+        let params = case.params.iter().map(|(name, value)| {
+            let short = !value.is_object();
+            let value = escaped(value.clone());
+            (
+                name.clone(),
+                if short { value } else { json!({"default": value}) },
+            )
+        });
+        put("params", Value::Object(params.collect()));
+    }
+    let requires = plain(&case.requires);
+    if requires.as_object().is_some_and(|map| !map.is_empty()) {
+        put("requires", requires);
+    }
+    if !case.known_issues.is_empty() {
+        put("known_issue", plain(&case.known_issues));
+    }
+    if let Some(must_fail) = &case.must_fail {
+        put("must_fail", plain(must_fail));
+    }
+    if case.timeout != DEFAULT_CASE_TIMEOUT.0 {
+        put("timeout", plain(&Span(case.timeout)));
+    }
+    let vms = case.vms.iter().map(|(name, spec)| {
+        let value = case.late_vms.get(name).cloned().unwrap_or_else(|| plain(spec));
+        (name.clone(), value)
+    });
+    put("vms", Value::Object(vms.collect()));
+    put("steps", blocks(&case.steps));
+    if !case.finally.is_empty() {
+        put("finally", blocks(&case.finally));
+    }
+    serde_yaml::to_string(&Value::Object(top)).unwrap_or_default()
+}
+
+/// A value in which every text is what it says, also where it has braces.
+fn plain(value: &impl serde::Serialize) -> Value {
+    serde_json::to_value(value).map(escaped).unwrap_or_default()
+}
+
+fn blocks(list: &[Block]) -> Value {
+    list.iter().map(block).collect()
+}
+
+fn block(block: &Block) -> Value {
+    match block {
+        Block::Step(step) => {
+            let raw = if step.deferred {
+                step.raw.clone()
+            } else {
+                escaped(step.raw.clone())
+            };
+            under(&step.when, &step.locals, raw)
+        }
+        Block::RepeatUntil {
+            until,
+            timeout,
+            when,
+            steps,
+            ..
+        } => {
+            let condition = |until: &CaseStep| {
+                let wait = until.raw.get("wait").cloned().unwrap_or_default();
+                if until.deferred { wait } else { escaped(wait) }
+            };
+            let body = json!({
+                "timeout": timeout,
+                "repeat": {"until": condition(until), "steps": blocks(steps)},
+            });
+            under(when, &until.locals, body)
+        }
+    }
+}
+
+/// A step under its conditions, outermost first, each with the names it may use: loops over one value bring those in.
+fn under(when: &[When], locals: &Map<String, Value>, mut step: Value) -> Value {
+    match when {
+        [] => within(locals, step),
+        [only] if only.locals == *locals => {
+            step["when"] = Value::String(only.template.clone());
+            within(locals, step)
+        }
+        [outer, inner @ ..] => {
+            let step = under(inner, locals, step);
+            within(
+                &outer.locals,
+                json!({"when": outer.template, "repeat": {"times": 1, "steps": [step]}}),
+            )
+        }
+    }
+}
+
+fn within(locals: &Map<String, Value>, step: Value) -> Value {
+    locals.iter().rev().fold(step, |step, (name, value)| {
+        json!({"repeat": {"over": [escaped(value.clone())], "as": name, "steps": [step]}})
+    })
+}

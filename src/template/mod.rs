@@ -1,0 +1,374 @@
+//! Handlebars inside the scalars of a scenario: strict, without escaping, and true to types.
+//!
+//! A scalar that is one expression and nothing else keeps the JSON type of its value; any other becomes text. A name
+//! that stands for nothing is an error, also as the parameter of a helper and in a branch that is not taken. What is
+//! only known when a step runs (`run.…`, `case.dir`, the version of a binary that nobody has asked) defers the whole
+//! scalar: it stays text until then.
+
+mod names;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex};
+
+use handlebars::{
+    Context, Handlebars, Helper, HelperDef, Output, RenderContext, RenderError, RenderErrorReason,
+    Renderable, ScopedJson, StringOutput, Template,
+};
+use serde_json::{Map, Value};
+
+/// The helpers a template may call, with how many values each takes.
+const HELPERS: &[(&str, std::ops::RangeInclusive<usize>)] = &[
+    ("eq", 2..=2),
+    ("ne", 2..=2),
+    ("lt", 2..=2),
+    ("lte", 2..=2),
+    ("gt", 2..=2),
+    ("gte", 2..=2),
+    ("and", 2..=16),
+    ("or", 2..=16),
+    ("not", 1..=1),
+    ("len", 1..=1),
+    ("version", 1..=1),
+    ("if", 1..=1),
+    ("unless", 1..=1),
+    ("each", 1..=1),
+    (JSON, 1..=1),
+    (TEXT, 1..=1),
+];
+
+/// The helper that writes a value as JSON, so that its type survives.
+const JSON: &str = "__json";
+
+/// The helper whose value is its own parameter; see [`escape`].
+const TEXT: &str = "__text";
+
+/// Templates longer than this are refused, and so is deeper nesting: the parser would take very long or very deep.
+const MAX_LENGTH: usize = 64 * 1024;
+const MAX_NESTING: usize = 24;
+
+/// Names that a param, an axis or a loop variable may not have, because templates use them for something else.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
+    HELPERS.iter().any(|(helper, _)| *helper == name)
+        || [
+            "run", "case", "env", "port", "disk", "this", "as", "else", "true", "false", "null",
+        ]
+        .contains(&name)
+}
+
+/// Who knows the versions of a case's QEMUs.
+pub trait Versions: Sync {
+    /// The version of the VM's QEMU, or of the case's where no VM is named. `None`: not known (yet).
+    fn version(&self, vm: Option<&str>) -> Option<semver::Version>;
+
+    /// Whether there is a VM of that name.
+    ///
+    /// # Errors
+    /// What is wrong with the name.
+    fn check(&self, vm: &str) -> Result<(), String> {
+        let _ = vm;
+        Ok(())
+    }
+}
+
+/// Knows no versions.
+#[derive(Debug, Clone, Copy)]
+pub struct NoVersions;
+
+impl Versions for NoVersions {
+    fn version(&self, _: Option<&str>) -> Option<semver::Version> {
+        None
+    }
+}
+
+/// What a template may refer to.
+pub struct Scope<'a> {
+    context: Context,
+    versions: &'a dyn Versions,
+}
+
+impl std::fmt::Debug for Scope<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Scope").field(self.context.data()).finish()
+    }
+}
+
+impl<'a> Scope<'a> {
+    /// The names of a map, and whoever knows the versions. With `run` and `case.dir` in the map nothing is deferred.
+    #[must_use]
+    pub fn new(names: Map<String, Value>, versions: &'a dyn Versions) -> Self {
+        Self {
+            context: Context::from(Value::Object(names)),
+            versions,
+        }
+    }
+
+    /// The same with more names, which win.
+    #[must_use]
+    pub fn with(&self, more: impl IntoIterator<Item = (String, Value)>) -> Self {
+        let mut names = self.names().clone();
+        names.extend(more);
+        Self::new(names, self.versions)
+    }
+
+    /// Other names, and the same one to ask for versions.
+    #[must_use]
+    pub fn renamed(&self, names: Map<String, Value>) -> Self {
+        Self::new(names, self.versions)
+    }
+
+    /// The names.
+    #[must_use]
+    pub fn names(&self) -> &Map<String, Value> {
+        static NONE: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+        self.context.data().as_object().unwrap_or(&NONE)
+    }
+}
+
+/// A template that cannot be rendered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct TemplateError {
+    /// What is wrong.
+    pub message: String,
+    /// What would be right; may be empty.
+    pub help: String,
+    /// Whether a name stands for nothing; else the template itself is at fault.
+    pub unknown_name: bool,
+}
+
+impl TemplateError {
+    fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            help: help.into(),
+            unknown_name: false,
+        }
+    }
+}
+
+/// What became of a scalar.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Rendered {
+    /// Its value.
+    Value(Value),
+    /// It names `run` or `case.dir`, and stays as it is until the step runs.
+    Late,
+    /// It asks for a version that is not known. The value is what it would be were every range met.
+    Unprobed(Value),
+}
+
+/// Whether a value means yes, for `when`: everything but `""`, `false`, `0` and null.
+#[must_use]
+pub fn is_true(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        _ => true,
+    }
+}
+
+/// Whether a text is a template at all.
+#[must_use]
+pub fn is_template(text: &str) -> bool {
+    text.contains("{{")
+}
+
+/// A text as a template that renders to just that text; a text without `{{` is one already.
+#[must_use]
+pub fn escape(text: &str) -> String {
+    if !is_template(text) {
+        return text.to_owned();
+    }
+    let quoted = Value::String(text.to_owned()).to_string();
+    format!(
+        "{{{{{TEXT} {}}}}}",
+        quoted.replace('{', "\\u007b").replace('}', "\\u007d")
+    )
+}
+
+/// Renders a scalar's text.
+///
+/// # Errors
+/// Where it is no valid template, names something that is not there, or calls a helper wrongly.
+pub fn render(text: &str, scope: &Scope<'_>) -> Result<Rendered, TemplateError> {
+    if !is_template(text) {
+        return Ok(Rendered::Value(Value::String(text.to_owned())));
+    }
+    let compiled = compile(text);
+    let compiled = (*compiled).as_ref().map_err(Clone::clone)?;
+    let data = scope.context.data();
+    if names::check(&compiled.template, data)? {
+        return Ok(Rendered::Late);
+    }
+    if let Some(value) = compiled
+        .path
+        .as_deref()
+        .and_then(|path| names::lookup(path, data))
+    {
+        return Ok(Rendered::Value(value.clone()));
+    }
+    let version = VersionHelper {
+        versions: scope.versions,
+        unknown: AtomicBool::new(false),
+    };
+    let template = compiled.json.as_ref().unwrap_or(&compiled.template);
+    let text = run(template, &scope.context, &version).map_err(|error| {
+        let reason = error.reason().to_string();
+        TemplateError::new(reason, "")
+    })?;
+    let value = if compiled.json.is_some() {
+        serde_json::from_str(&text).map_err(|error| TemplateError::new(error.to_string(), ""))?
+    } else {
+        Value::String(text)
+    };
+    Ok(if version.unknown.into_inner() {
+        Rendered::Unprobed(value)
+    } else {
+        Rendered::Value(value)
+    })
+}
+
+fn run(template: &Template, context: &Context, version: &VersionHelper<'_>) -> Result<String, RenderError> {
+    let mut rendering = RenderContext::new(None);
+    rendering.register_local_helper("version", Box::new(version));
+    let mut out = StringOutput::new();
+    template.render(&REGISTRY, context, &mut rendering, &mut out)?;
+    Ok(out.into_string()?)
+}
+
+struct Compiled {
+    template: Template,
+    /// Where the scalar is one expression: the same as JSON.
+    json: Option<Template>,
+    /// Where it is one plain path: that.
+    path: Option<String>,
+}
+
+static REGISTRY: LazyLock<Handlebars<'static>> = LazyLock::new(|| {
+    let mut registry = Handlebars::new();
+    registry.set_strict_mode(true);
+    registry.register_escape_fn(handlebars::no_escape);
+    registry.register_helper(JSON, Box::new(json_helper));
+    registry.register_helper(TEXT, Box::new(TextHelper));
+    registry
+});
+
+type Compilation = Arc<Result<Compiled, TemplateError>>;
+
+/// Every text is compiled once: a matrix renders the same few hundred scalars ten thousand times.
+fn compile(text: &str) -> Compilation {
+    static CACHE: LazyLock<Mutex<HashMap<String, Compilation>>> = LazyLock::new(Mutex::default);
+    let mut cache = CACHE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some(known) = cache.get(text) {
+        return Arc::clone(known);
+    }
+    let compiled = Arc::new(compile_anew(text));
+    cache.insert(text.to_owned(), Arc::clone(&compiled));
+    compiled
+}
+
+fn compile_anew(text: &str) -> Result<Compiled, TemplateError> {
+    let (mut depth, mut deepest) = (0usize, 0usize);
+    for byte in text.bytes() {
+        match byte {
+            b'(' | b'[' => depth += 1,
+            b')' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    if text.len() > MAX_LENGTH || deepest > MAX_NESTING || text.matches("{{#").count() > MAX_NESTING {
+        return Err(TemplateError::new(
+            "the template is too long or too deeply nested",
+            "",
+        ));
+    }
+    let template = Template::compile(text).map_err(|error| {
+        // The reason ends in a drawing of its own; the first line says what is wrong.
+        let reason = error.reason().to_string();
+        let reason = reason.lines().next().unwrap_or_default().to_owned();
+        TemplateError::new(format!("`{text}` is no valid template: {reason}"), "")
+    })?;
+    names::check_helpers(&template)?;
+    let path = names::only_path(&template);
+    let json = if names::is_one_expression(&template) && path.as_deref().is_none_or(|p| p.starts_with('@')) {
+        let inner = text.trim_start_matches('{').trim_end_matches('}');
+        let inner = inner.trim_matches('~').trim_start_matches('&').trim();
+        Template::compile(&format!("{{{{{JSON} ({inner})}}}}")).ok()
+    } else {
+        None
+    };
+    Ok(Compiled { template, json, path })
+}
+
+fn json_helper(
+    helper: &Helper<'_>,
+    _: &Handlebars<'_>,
+    _: &Context,
+    _: &mut RenderContext<'_, '_>,
+    out: &mut dyn Output,
+) -> Result<(), RenderError> {
+    let value = helper.param(0).map_or(&Value::Null, |param| param.value());
+    out.write(&value.to_string())?;
+    Ok(())
+}
+
+struct TextHelper;
+
+impl HelperDef for TextHelper {
+    fn call_inner<'reg: 'rc, 'rc>(
+        &self,
+        helper: &Helper<'rc>,
+        _: &'reg Handlebars<'reg>,
+        _: &'rc Context,
+        _: &mut RenderContext<'reg, 'rc>,
+    ) -> Result<ScopedJson<'rc>, RenderError> {
+        let value = helper.param(0).map_or(&Value::Null, |param| param.value());
+        Ok(ScopedJson::from(value.clone()))
+    }
+}
+
+struct VersionHelper<'a> {
+    versions: &'a dyn Versions,
+    unknown: AtomicBool,
+}
+
+impl HelperDef for &VersionHelper<'_> {
+    fn call_inner<'reg: 'rc, 'rc>(
+        &self,
+        helper: &Helper<'rc>,
+        _: &'reg Handlebars<'reg>,
+        _: &'rc Context,
+        _: &mut RenderContext<'reg, 'rc>,
+    ) -> Result<ScopedJson<'rc>, RenderError> {
+        let wrong = |message: String| RenderError::from(RenderErrorReason::Other(message));
+        let range = helper.param(0).map_or(&Value::Null, |param| param.value());
+        let range = names::version_range(range).map_err(|error| wrong(error.message))?;
+        let vm = helper.hash_get("vm").map(|vm| vm.value());
+        let vm = match vm {
+            None => None,
+            Some(Value::String(name)) => {
+                self.versions.check(name).map_err(wrong)?;
+                Some(name.as_str())
+            }
+            Some(other) => return Err(wrong(format!("`vm={other}` names no VM"))),
+        };
+        let met = match self.versions.version(vm) {
+            // Only numbers count: QEMU's `11.0.92` is a release candidate of 11.1.
+            Some(version) => {
+                range.matches(&semver::Version::new(version.major, version.minor, version.patch))
+            }
+            None => {
+                self.unknown.store(true, Ordering::Relaxed);
+                true
+            }
+        };
+        Ok(ScopedJson::from(Value::Bool(met)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,166 @@
+use serde_json::json;
+
+use super::*;
+
+struct Eleven;
+
+impl Versions for Eleven {
+    fn version(&self, vm: Option<&str>) -> Option<semver::Version> {
+        (vm != Some("old")).then(|| semver::Version::new(11, 0, 2))
+    }
+}
+
+fn scope() -> Scope<'static> {
+    let Value::Object(names) = json!({
+        "delay": 300, "on": true, "side": "primary", "list": [1, "b"], "nic": {"model": "e1000"}, "none": null,
+        "html": "<a & \"b\">", "case": {"name": "x"}, "env": {"HOME": "/root"},
+    }) else {
+        unreachable!()
+    };
+    Scope::new(names, &Eleven)
+}
+
+fn value(text: &str) -> Value {
+    match render(text, &scope()).unwrap() {
+        Rendered::Value(value) => value,
+        other => panic!("{text}: {other:?}"),
+    }
+}
+
+fn error(text: &str) -> TemplateError {
+    render(text, &scope()).expect_err(text)
+}
+
+#[test]
+fn one_expression_keeps_the_type_of_its_value() {
+    assert_eq!(value("{{delay}}"), json!(300));
+    assert_eq!(value("{{ delay }}"), json!(300));
+    assert_eq!(value("{{{list}}}"), json!([1, "b"]));
+    assert_eq!(value("{{nic}}"), json!({"model": "e1000"}));
+    assert_eq!(value("{{none}}"), Value::Null);
+    assert_eq!(value("{{eq side 'primary'}}"), json!(true));
+    assert_eq!(value("{{list.1}}"), json!("b"));
+    assert_eq!(value("{{env.HOME}}"), json!("/root"));
+    assert_eq!(value("{{and (gt delay 200) (not (eq side 'x'))}}"), json!(true));
+    assert_eq!(value("{{len list}}"), json!(2));
+}
+
+#[test]
+fn anything_else_becomes_text_without_escaping() {
+    assert_eq!(value("{{delay}}ms"), json!("300ms"));
+    assert_eq!(value(" {{delay}}"), json!(" 300"));
+    assert_eq!(value("{{html}}!"), json!("<a & \"b\">!"));
+    assert_eq!(
+        value("a{{#if (eq side 'primary')}}_p{{else}}_s{{/if}}"),
+        json!("a_p")
+    );
+    assert_eq!(
+        value("{{#each list}}{{this}},{{@root.side}} {{/each}}"),
+        json!("1,primary b,primary ")
+    );
+    assert_eq!(value("plain \\ text"), json!("plain \\ text"));
+}
+
+#[test]
+fn an_unknown_name_is_an_error_wherever_it_stands() {
+    for text in [
+        "{{dealy}}",
+        "x{{dealy}}",
+        "{{eq dealy 1}}",
+        "{{#if dealy}}x{{/if}}",
+        "{{#if on}}x{{else}}{{dealy}}{{/if}}",
+        "{{#if (and on (eq dealy 1))}}x{{/if}}",
+        "{{#each list}}{{@root.dealy}}{{/each}}",
+        "{{#each list}}{{#if ../dealy}}{{/if}}{{/each}}",
+        "{{version '>=11' vm=dealy}}",
+    ] {
+        let error = error(text);
+        assert!(
+            error.unknown_name && error.message.contains("dealy`"),
+            "{text}: {error:?}"
+        );
+        assert_eq!(error.help, "did you mean `delay`?", "{text}");
+    }
+    assert!(error("{{nic.modle}}").help.contains("`model`"));
+    assert!(error("{{delay.x}}").help.contains("single value"));
+    assert!(error("{{env.NOPE}}").help.contains("environment"));
+    assert!(error("{{@index}}").unknown_name);
+}
+
+#[test]
+fn a_wrong_call_is_an_error() {
+    assert!(error("{{equals delay 1}}").message.contains("no helper `equals`"));
+    assert!(error("{{eq delay}}").message.contains("two values"));
+    assert!(error("{{version 'eleven'}}").message.contains("no version range"));
+    assert!(error("{{version '>=11' of='x'}}").message.contains("`of=`"));
+    assert!(error("{{> partial}}").message.contains("partials"));
+    assert!(error("{{#if on}}").message.contains("no valid template"));
+    assert!(error("{{").message.contains("no valid template"));
+    assert!(
+        error(&format!(
+            "{{{{not {}on{}}}}}",
+            "(not ".repeat(200),
+            ")".repeat(200)
+        ))
+        .message
+        .contains("nested")
+    );
+}
+
+#[test]
+fn what_the_run_alone_knows_defers_the_scalar() {
+    for text in [
+        "{{run.captures.x}}",
+        "a {{case.dir}}/b",
+        "{{eq run.vm.a.pid 1}}",
+        "{{#if on}}{{else}}{{run.x}}{{/if}}",
+    ] {
+        assert_eq!(render(text, &scope()), Ok(Rendered::Late), "{text}");
+    }
+    assert!(error("{{run.x}} {{dealy}}").unknown_name);
+    let late = scope().with([
+        ("run".to_owned(), json!({"x": 7})),
+        ("case".to_owned(), json!({"dir": "/d"})),
+    ]);
+    assert_eq!(render("{{run.x}}", &late), Ok(Rendered::Value(json!(7))));
+    assert_eq!(
+        render("{{case.dir}}/s", &late),
+        Ok(Rendered::Value(json!("/d/s")))
+    );
+    assert!(render("{{run.y}}", &late).unwrap_err().unknown_name);
+}
+
+#[test]
+fn a_version_is_compared_or_deferred() {
+    assert_eq!(value("{{version '>=11.0'}}"), json!(true));
+    assert_eq!(value("{{version \"<11\" vm=\"a\"}}"), json!(false));
+    assert_eq!(
+        value("{{#if (version '>=11')}}new{{else}}old{{/if}}"),
+        json!("new")
+    );
+    assert_eq!(
+        render("{{version '<2' vm='old'}}", &scope()),
+        Ok(Rendered::Unprobed(json!(true)))
+    );
+    assert_eq!(
+        render("{{version '<2'}}", &Scope::new(Map::new(), &NoVersions)),
+        Ok(Rendered::Unprobed(json!(true)))
+    );
+}
+
+#[test]
+fn truth_is_as_the_language_has_it() {
+    for no in [json!(""), json!(false), json!(0), json!(0.0), json!(null)] {
+        assert!(!is_true(&no), "{no}");
+    }
+    for yes in [json!("false"), json!(1), json!(true), json!([]), json!("0")] {
+        assert!(is_true(&yes), "{yes}");
+    }
+}
+
+#[test]
+fn an_escaped_text_renders_to_itself() {
+    for text in ["plain", "{{x}}", "a \\{{b \"q\" }} \\", "{{{{raw}}}}", "\\\\{{"] {
+        assert_eq!(value(&escape(text)), json!(text), "{text}");
+    }
+}

@@ -1,0 +1,155 @@
+//! Wrong scenarios, each with what the author is told beside it. `LOCKSTEP_BLESS=1` writes those down anew.
+
+use std::path::{Path, PathBuf};
+
+use lockstep_vm::diagnostic::Diagnostics;
+use lockstep_vm::scenario::{Loaded, Options, load};
+use lockstep_vm::template::NoVersions;
+use proptest::prelude::*;
+
+fn load_file(path: &Path) -> Loaded {
+    load(&[path.to_owned()], &Options::default(), &NoVersions)
+}
+
+#[test]
+fn each_wrong_scenario_gets_the_diagnostics_that_stand_beside_it() {
+    let bless = std::env::var_os("LOCKSTEP_BLESS").is_some();
+    let mut files: Vec<PathBuf> = glob::glob("tests/bad/*.yaml")
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    files.sort();
+    assert!(files.len() > 30);
+    let mut different = Vec::new();
+    for file in files {
+        let diagnostics = load_file(&file).diagnostics;
+        assert!(diagnostics.has_errors(), "{} is not wrong", file.display());
+        let text = diagnostics.render(false) + "\n";
+        let snapshot = file.with_extension("stderr");
+        if bless {
+            std::fs::write(&snapshot, text).unwrap();
+        } else if std::fs::read_to_string(&snapshot).unwrap_or_default() != text {
+            different.push(format!("{}:\n{text}", snapshot.display()));
+        }
+    }
+    assert!(different.is_empty(), "{}", different.join("\n"));
+}
+
+fn lie_inside_their_files(diagnostics: &Diagnostics) {
+    for diagnostic in diagnostics.sorted() {
+        let places = std::iter::once(&diagnostic.location).chain(diagnostic.related.iter().map(|(at, _)| at));
+        for at in places {
+            let text = &at.file.text;
+            assert!(
+                at.start <= at.end && text.get(at.start..at.end).is_some(),
+                "{diagnostic:?}"
+            );
+            let line = text.split('\n').nth(at.line - 1).unwrap_or_default();
+            assert!(at.column <= line.chars().count() + 1, "{diagnostic}: {line:?}");
+        }
+        assert!(!diagnostic.render(false).is_empty());
+    }
+}
+
+fn check_text(text: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.yaml");
+    std::fs::write(&path, text).unwrap();
+    lie_inside_their_files(&load_file(&path).diagnostics);
+}
+
+/// Pieces of which scenarios, right and wrong, are made.
+fn scraps() -> impl Strategy<Value = String> {
+    let words = prop::sample::select(vec![
+        "vms:",
+        "steps:",
+        "params:",
+        "matrix:",
+        "hooks:",
+        "a",
+        "b:",
+        "- ",
+        "  ",
+        "\n",
+        "\n  ",
+        "\n- ",
+        ": ",
+        "{",
+        "}",
+        "[",
+        "]",
+        ", ",
+        "\"",
+        "'",
+        "{{",
+        "}}",
+        "{{a}}",
+        "\"{{a}}\"",
+        "{{#if a}}",
+        "{{/if}}",
+        "{{#each a}}",
+        "{{> p}}",
+        "&x ",
+        "*x",
+        "!t ",
+        "|",
+        ">",
+        "\t",
+        "#",
+        "?",
+        "wait",
+        "quit: a",
+        "when",
+        "like: a",
+        "extends",
+        "run.x",
+        "über",
+        "宽",
+        "\r\n",
+        "1",
+        "---\n",
+        "repeat:",
+        "use:",
+        "hook:",
+        "\\",
+        "\u{feff}",
+        "\0",
+        "(",
+        ")",
+        "eq ",
+        "{{{",
+        "{{~",
+    ]);
+    prop::collection::vec(words, 0..40).prop_map(|words| words.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+
+    #[test]
+    fn no_scraps_of_scenarios_make_the_loader_panic(text in scraps()) {
+        check_text(&text);
+    }
+
+    #[test]
+    fn no_text_makes_the_loader_panic(text in "\\PC*") {
+        check_text(&text);
+    }
+
+    #[test]
+    fn no_template_makes_the_loader_panic(text in scraps()) {
+        let quoted = serde_json::to_string(&text).unwrap();
+        check_text(&format!("params: {{a: [1, x]}}\nvms: {{a: }}\nsteps:\n- when: {quoted}\n  set: {{x: {quoted}}}\n"));
+    }
+
+    #[test]
+    fn a_change_of_a_good_scenario_never_makes_the_loader_panic(
+        at in 0usize..2000, length in 0usize..20, scrap in scraps()
+    ) {
+        let mut text = include_str!("data/colo_template.yaml").to_owned();
+        let start = at.min(text.len());
+        let end = (start + length).min(text.len());
+        text.replace_range(start..end, &scrap);
+        check_text(&text);
+    }
+}
