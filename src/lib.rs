@@ -5,11 +5,13 @@
 //! top: `runner` turns cases into verdicts, [`scenario`] turns files into cases, [`step`] holds the actions,
 //! `session` what one case has alive, [`qemu`] and `guest` what a VM is.
 
+pub mod cli;
 pub mod diagnostic;
 pub mod event;
 pub mod guest;
 pub mod qemu;
 pub mod report;
+pub mod runner;
 pub mod scenario;
 pub mod session;
 pub mod step;

@@ -129,6 +129,17 @@ impl Board {
         self.state().may_exit.contains(vm)
     }
 
+    /// Whether trouble has been made none by what was expected since.
+    #[must_use]
+    pub fn is_asked_for(&self, trouble: &Trouble) -> bool {
+        let state = self.state();
+        match trouble {
+            Trouble::Died { vm, .. } => state.may_exit.contains(vm),
+            Trouble::MigrationFailed { .. } => !state.migration_watched,
+            Trouble::Mismatch { .. } | Trouble::Panicked { .. } => false,
+        }
+    }
+
     /// From now on a failed migration is trouble, or is none.
     pub fn watch_migration(&self, watched: bool) {
         self.state().migration_watched = watched;

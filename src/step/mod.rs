@@ -36,7 +36,7 @@ pub use memory::Memory;
 pub use migrate::Migrate;
 pub use parameters::Parameters;
 pub use qmp::Qmp;
-pub use running::{Mark, Running};
+pub use running::{Mark, POLL, Running};
 pub use set::Set;
 pub use signal::{Signal, SignalName};
 pub use sleep::Sleep;

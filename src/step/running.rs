@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::session::{Failure, Machine, Session};
 
 /// How often a query is repeated where QEMU offers nothing but a query.
-const POLL: Duration = Duration::from_millis(15);
+pub const POLL: Duration = Duration::from_millis(15);
 
 /// A step while it runs.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub struct Running<'s> {
     pub deadline: Instant,
     /// How much each VM had said when the step began.
     pub marks: BTreeMap<String, Mark>,
+    /// Whether to look once instead of waiting.
+    once: bool,
 }
 
 /// How much a VM has said.
@@ -54,6 +56,19 @@ impl<'s> Running<'s> {
             began: Instant::now(),
             deadline,
             marks,
+            once: false,
+        }
+    }
+
+    /// A step that looks once, from where a loop began.
+    pub fn asking_once(session: &'s mut Session, deadline: Instant, marks: BTreeMap<String, Mark>) -> Self {
+        session.catch_up();
+        Self {
+            session,
+            began: Instant::now(),
+            deadline,
+            marks,
+            once: true,
         }
     }
 
@@ -136,7 +151,7 @@ impl<'s> Running<'s> {
                 return Ok(found);
             }
             last = seen(&reply);
-            if Instant::now() + POLL >= self.deadline {
+            if self.once || Instant::now() + POLL >= self.deadline {
                 return Err(self.given_up(awaited, &last));
             }
             tokio::time::sleep(POLL).await;

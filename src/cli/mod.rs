@@ -1,0 +1,71 @@
+//! The command line: one file per subcommand.
+
+mod check;
+mod list;
+mod probe;
+mod render;
+mod run;
+mod schema;
+mod selection;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A declarative scenario runner for QEMU fault tolerance (COLO) and migration.
+///
+/// Exit codes: 0, all selected cases passed, were skipped, or failed as a known issue says; 1, one failed or erred; 2,
+/// nothing could be run (usage, a mistake in a file, no QEMU, no case selected); 130, interrupted.
+#[derive(Debug, Parser)]
+#[command(name = "lockstep", version, about, long_about, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Run),
+    Check(check::Check),
+    List(list::List),
+    Render(render::Render),
+    Schema(schema::Schema),
+    Probe(probe::Probe),
+}
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match &cli.command {
+        Command::Run(run) => run.run(),
+        Command::Check(check) => check.run(),
+        Command::List(list) => list.run(),
+        Command::Render(render) => render.run(),
+        Command::Schema(schema) => schema.run(),
+        Command::Probe(probe) => probe.run(),
+    };
+    done.unwrap_or_else(|error| {
+        // Whoever reads us through `head` has seen enough.
+        let piped = error.chain().any(|cause| {
+            cause
+                .downcast_ref::<std::io::Error>()
+                .is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+        });
+        if piped {
+            return ExitCode::SUCCESS;
+        }
+        anstream::eprintln!("{} {error:#}", bold("error:"));
+        ExitCode::from(NOTHING_RUN)
+    })
+}
+
+/// The exit code for bad usage and bad files: nothing was run.
+const NOTHING_RUN: u8 = 2;
+
+fn bold(text: &str) -> String {
+    let style = anstyle::AnsiColor::Red
+        .on_default()
+        .effects(anstyle::Effects::BOLD);
+    format!("{style}{text}{style:#}")
+}

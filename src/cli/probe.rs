@@ -1,0 +1,88 @@
+//! `lockstep probe`.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::selection::Qemu;
+use crate::qemu::binary::Binary;
+use crate::runner::Binaries;
+
+/// Show what a QEMU binary can do, as it says itself.
+#[derive(Debug, Args)]
+pub(super) struct Probe {
+    /// The binary: a path or a program on the PATH. Default: --qemu, else qemu-system-x86_64.
+    path: Option<String>,
+
+    #[command(flatten)]
+    qemu: Qemu,
+
+    /// Everything, as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Probe {
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        let binaries = match &self.path {
+            Some(path) => Binaries::new([("default".to_owned(), path.clone())]),
+            None => self.qemu.binaries()?,
+        };
+        let binary = binaries.get("default", "x86_64")?;
+        let mut out = std::io::stdout().lock();
+        if self.json {
+            writeln!(out, "{}", serde_json::to_string_pretty(&*binary)?)?;
+        } else {
+            write!(out, "{}", told(&binary))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn told(binary: &Binary) -> String {
+    let yes = |is: bool| if is { "yes" } else { "no" };
+    let list = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
+    let kvm = if binary.kvm_works {
+        "kvm works here"
+    } else {
+        "kvm does not work here"
+    };
+    let rows = [
+        ("binary", binary.path.display().to_string()),
+        ("version", format!("{} ({})", binary.version, binary.package)),
+        ("architecture", binary.arch.clone()),
+        ("accelerators", format!("{} ({kvm})", list(&binary.accelerators))),
+        ("out-of-band QMP", yes(binary.oob).to_owned()),
+        ("COLO", yes(binary.has_colo()).to_owned()),
+        (
+            "replication",
+            yes(binary.block_drivers.contains("replication")).to_owned(),
+        ),
+        ("colo-compare", yes(binary.has_colo_compare()).to_owned()),
+        ("capabilities", list(&binary.capabilities)),
+        ("machines", list(&binary.machines)),
+        (
+            "default machine",
+            binary
+                .default_machine
+                .clone()
+                .unwrap_or_else(|| "none".to_owned()),
+        ),
+        ("block drivers", list(&binary.block_drivers)),
+        (
+            "counts",
+            format!(
+                "{} QMP commands, {} devices, {} objects, {} migration parameters (--json lists them)",
+                binary.commands.len(),
+                binary.devices.len(),
+                binary.objects.len(),
+                binary.parameters.len()
+            ),
+        ),
+    ];
+    rows.iter()
+        .map(|(name, value)| format!("{name:<16} {value}\n"))
+        .collect()
+}

@@ -1,0 +1,36 @@
+//! `lockstep render`.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::NOTHING_RUN;
+use super::selection::{Qemu, Selection};
+use crate::scenario::to_yaml;
+
+/// Print the resolved YAML of the selected cases, one document each; starts nothing but probes of the QEMU's version.
+#[derive(Debug, Args)]
+pub(super) struct Render {
+    #[command(flatten)]
+    selection: Selection,
+
+    #[command(flatten)]
+    qemu: Qemu,
+}
+
+impl Render {
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        let Some(cases) = self.selection.cases(&self.qemu.binaries()?)? else {
+            return Ok(ExitCode::from(NOTHING_RUN));
+        };
+        let mut out = std::io::stdout().lock();
+        for case in &cases {
+            if cases.len() > 1 {
+                writeln!(out, "---")?;
+            }
+            write!(out, "{}", to_yaml(case))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

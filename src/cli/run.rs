@@ -1,0 +1,163 @@
+//! `lockstep run`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::NOTHING_RUN;
+use super::selection::{Qemu, Selection};
+use crate::event::{Sink, Subscriber};
+use crate::qemu::spec::Accel;
+use crate::report::{Console, JsonLines, Junit};
+use crate::runner::{Binaries, Interrupt, Keep, Settings};
+use crate::scenario::model::Case;
+
+/// Run scenarios on real QEMUs and write the reports.
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    #[command(flatten)]
+    selection: Selection,
+
+    #[command(flatten)]
+    qemu: Qemu,
+
+    /// The accelerator for all VMs, whatever they say: `tcg` or `kvm`.
+    #[arg(long, env = "LOCKSTEP_ACCEL")]
+    accel: Option<Accel>,
+
+    /// Where the reports go: junit.xml, events.jsonl, and a folder per case that failed.
+    #[arg(long, value_name = "DIR", default_value = "reports", env = "LOCKSTEP_REPORTS")]
+    reports: PathBuf,
+
+    /// When to keep a case's QMP transcripts, serial output, command lines and resolved scenario.
+    #[arg(long, value_enum, default_value = "on-failure", env = "LOCKSTEP_KEEP")]
+    keep: KeepWhen,
+
+    /// End the run with the first case that fails.
+    #[arg(long, env = "LOCKSTEP_FAIL_FAST")]
+    fail_fast: bool,
+
+    /// How many cases run side by side.
+    #[arg(short, long, value_name = "N", default_value_t = 1, env = "LOCKSTEP_JOBS",
+          value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: u16,
+
+    /// Multiplies every deadline, for slow or busy machines.
+    #[arg(long, value_name = "N", default_value_t = 1.0, env = "LOCKSTEP_SLOW", value_parser = factor)]
+    slow: f64,
+
+    /// Show the steps of every case.
+    #[arg(short, long, env = "LOCKSTEP_VERBOSE")]
+    verbose: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum KeepWhen {
+    Always,
+    OnFailure,
+    Never,
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(factor) if factor.is_finite() && (0.01..=10_000.0).contains(&factor) => Ok(factor),
+        _ => Err("write a number from 0.01 to 10000".to_owned()),
+    }
+}
+
+impl Run {
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        let binaries = self.qemu.binaries()?;
+        let Some(cases) = self.selection.cases(&binaries)? else {
+            return Ok(ExitCode::from(NOTHING_RUN));
+        };
+        answering(&binaries, &cases)?;
+        std::fs::create_dir_all(&self.reports)
+            .with_context(|| format!("the reports folder {} cannot be made", self.reports.display()))?;
+        let events = JsonLines::create(self.reports.join("events.jsonl"))?;
+        let junit = Junit::new(self.reports.join("junit.xml"));
+        let subscribers: Vec<Box<dyn Subscriber + Send>> = vec![
+            Box::new(events),
+            Box::new(junit),
+            Box::new(Console::stdout(self.verbose)),
+        ];
+        let (sink, stream) = Sink::new();
+        let reports = crate::report::run(stream, subscribers);
+        let settings = Settings {
+            accel: self.accel,
+            slow: self.slow,
+            jobs: usize::from(self.jobs),
+            fail_fast: self.fail_fast,
+            keep: match self.keep {
+                KeepWhen::Always => Keep::Always,
+                KeepWhen::OnFailure => Keep::OnFailure,
+                KeepWhen::Never => Keep::Never,
+            },
+            reports: self.reports.clone(),
+            command: std::env::args().collect(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let ran = runtime.block_on(async {
+            let interrupt = interrupts()?;
+            crate::runner::run(cases, Arc::new(binaries), settings, sink, interrupt).await
+        });
+        // Tasks hold clones of the sink: the stream ends when they are gone.
+        drop(runtime);
+        let summary = reports.join();
+        ran.context("the run could not be started")?;
+        for error in &summary.errors {
+            anstream::eprintln!("{} a report is incomplete: {error:#}", super::bold("error:"));
+        }
+        Ok(ExitCode::from(summary.exit_code()))
+    }
+}
+
+/// Every QEMU that a case names must answer, before the first case is run.
+fn answering(binaries: &Binaries, cases: &[Case]) -> anyhow::Result<()> {
+    for case in cases {
+        for (name, vm) in &case.vms {
+            // One that only a step can name is looked for when that step runs.
+            if !vm.qemu.contains("{{") {
+                binaries.get(&vm.qemu, &vm.arch).map_err(|error| {
+                    anyhow::anyhow!(
+                        "{error} (VM `{name}` of case `{}`; --qemu names another one)",
+                        case.name
+                    )
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The first signal ends the run in order; the second one at once, and what is alive is killed.
+fn interrupts() -> std::io::Result<Interrupt> {
+    let (sender, receiver) = watch::channel(None);
+    let kinds = [
+        (SignalKind::interrupt(), "SIGINT"),
+        (SignalKind::terminate(), "SIGTERM"),
+        (SignalKind::hangup(), "SIGHUP"),
+    ];
+    let sender = Arc::new(sender);
+    for (kind, name) in kinds {
+        let mut signals = signal(kind)?;
+        let sender = Arc::clone(&sender);
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                if sender.borrow().is_some() {
+                    // The kernel kills the QEMUs, the janitor does the rest.
+                    std::process::exit(130);
+                }
+                sender.send_replace(Some(name));
+            }
+        });
+    }
+    Ok(Interrupt(receiver))
+}

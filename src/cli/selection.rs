@@ -1,0 +1,213 @@
+//! Which scenario files, which cases of them, with which values, on which QEMU: the options that the commands share.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow, bail};
+use clap::Args;
+
+use crate::runner::Binaries;
+use crate::scenario::model::Case;
+use crate::scenario::{Loaded, Options, QemuVersions, load};
+
+/// Which cases.
+#[derive(Debug, Args)]
+pub(super) struct Selection {
+    /// Scenario files, folders, or glob patterns (quote them or not); `**` crosses folders.
+    #[arg(required = true, value_name = "GLOB")]
+    files: Vec<String>,
+
+    /// Only the cases whose name matches this pattern (`*` also matches `/`); may be given more than once.
+    #[arg(long, value_name = "GLOB", env = "LOCKSTEP_CASE", value_delimiter = ',')]
+    case: Vec<String>,
+
+    /// Only the cases with this tag; a leading `!` means only those without it. May be given more than once: all must
+    /// hold.
+    #[arg(long, value_name = "TAG", env = "LOCKSTEP_TAG", value_delimiter = ',')]
+    tag: Vec<String>,
+
+    /// Sets a parameter, or narrows an axis of the matrix to one value; may be given more than once.
+    #[arg(
+        short = 'D',
+        value_name = "NAME=VALUE",
+        env = "LOCKSTEP_DEFINE",
+        value_delimiter = ','
+    )]
+    define: Vec<String>,
+}
+
+/// Which QEMU.
+#[derive(Debug, Args)]
+pub(super) struct Qemu {
+    /// The QEMU to run, as a path or a program on the PATH. With a name, what a VM's `qemu: NAME` stands for. May be
+    /// given more than once. Default: `qemu-system-<arch>` on the PATH.
+    #[arg(
+        long,
+        value_name = "[NAME=]PATH",
+        env = "LOCKSTEP_QEMU",
+        value_delimiter = ','
+    )]
+    qemu: Vec<String>,
+}
+
+impl Qemu {
+    /// The binaries; each that was given must be there.
+    pub(super) fn binaries(&self) -> anyhow::Result<Binaries> {
+        let named = self.qemu.iter().map(|given| match given.split_once('=') {
+            Some((name, path)) => (name.to_owned(), path.to_owned()),
+            None => ("default".to_owned(), given.clone()),
+        });
+        let binaries = Binaries::new(named);
+        for name in binaries.names() {
+            binaries
+                .path(name, "x86_64")
+                .with_context(|| format!("--qemu {name}"))?;
+        }
+        Ok(binaries)
+    }
+
+    /// Whether one was given.
+    pub(super) fn is_given(&self) -> bool {
+        !self.qemu.is_empty()
+    }
+}
+
+impl Selection {
+    /// Reads the files and picks the cases. `None`: there are mistakes, which have been told.
+    pub(super) fn cases(&self, versions: &dyn QemuVersions) -> anyhow::Result<Option<Vec<Case>>> {
+        let files = expand(&self.files)?;
+        let defines = self.define.iter().map(|define| match define.split_once('=') {
+            Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+            None => Err(anyhow!("-D {define}: write NAME=VALUE")),
+        });
+        let options = Options {
+            defines: defines.collect::<Result<_, _>>()?,
+        };
+        let Loaded {
+            cases,
+            diagnostics,
+            templates,
+        } = load(&files, &options, versions);
+        if !diagnostics.is_empty() {
+            let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            anstream::eprint!("{}", diagnostics.render(colour));
+        }
+        if diagnostics.has_errors() {
+            return Ok(None);
+        }
+        for template in &templates {
+            if self.files.iter().any(|given| Path::new(given) == template.path) {
+                let needs = if template.missing.is_empty() {
+                    "it has only `params` and `steps`, for `use`".to_owned()
+                } else {
+                    format!("it needs a value for {}", template.missing.join(", "))
+                };
+                bail!(
+                    "{} is a template and makes no cases of its own: {needs}",
+                    template.path.display()
+                );
+            }
+        }
+        let picked = self.pick(cases)?;
+        Ok(Some(picked))
+    }
+
+    fn pick(&self, cases: Vec<Case>) -> anyhow::Result<Vec<Case>> {
+        let patterns = self.case.iter().map(|pattern| {
+            glob::Pattern::new(pattern).with_context(|| format!("--case {pattern} is no pattern"))
+        });
+        let patterns = patterns.collect::<Result<Vec<_>, _>>()?;
+        let all = cases.len();
+        let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
+        let wanted = |case: &Case| {
+            let named = patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(&case.name));
+            named
+                && self.tag.iter().all(|tag| match tag.strip_prefix('!') {
+                    Some(tag) => !case.tags.iter().any(|own| own == tag),
+                    None => case.tags.contains(tag),
+                })
+        };
+        let picked: Vec<Case> = cases.into_iter().filter(wanted).collect();
+        if picked.is_empty() {
+            if all == 0 {
+                bail!("the files make no case: they are templates");
+            }
+            let first: Vec<&str> = names.iter().take(5).map(String::as_str).collect();
+            bail!(
+                "none of {all} cases is selected by --case or --tag; there are {} …",
+                first.join(", ")
+            );
+        }
+        Ok(picked)
+    }
+}
+
+/// The files that patterns, folders and names stand for, each once, in the order given.
+fn expand(given: &[String]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for pattern in given {
+        let path = Path::new(pattern);
+        let found = if path.is_dir() {
+            matching(&format!(
+                "{}/**/*.yaml",
+                glob::Pattern::escape(pattern.trim_end_matches('/'))
+            ))?
+        } else if path.exists() {
+            vec![path.to_owned()]
+        } else if pattern.contains(['*', '?', '[']) {
+            matching(pattern)?
+        } else {
+            bail!("there is no file {pattern}");
+        };
+        if found.is_empty() {
+            bail!("no file matches {pattern}");
+        }
+        for file in found {
+            if !files.contains(&file) {
+                files.push(file);
+            }
+        }
+    }
+    Ok(files)
+}
+
+fn matching(pattern: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let paths = glob::glob(pattern).with_context(|| format!("{pattern} is no pattern"))?;
+    let mut files = Vec::new();
+    for path in paths {
+        let path = path?;
+        if path.is_file() {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_are_expanded_by_us_and_each_file_counts_once() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("sub")).unwrap();
+        for name in ["b.yaml", "a.yaml", "sub/c.yaml", "no.txt"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let names = |given: &[String]| {
+            let strip = |path: &PathBuf| path.strip_prefix(folder.path()).unwrap().display().to_string();
+            expand(given).unwrap().iter().map(strip).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&[at("b.yaml"), at("*.yaml")]), ["b.yaml", "a.yaml"]);
+        assert_eq!(names(&[at("**/*.yaml")]), ["a.yaml", "b.yaml", "sub/c.yaml"]);
+        assert_eq!(names(&[at("")]), ["a.yaml", "b.yaml", "sub/c.yaml"]);
+    }
+
+    #[test]
+    fn a_pattern_that_matches_nothing_is_an_error() {
+        let error = |given: &str| expand(&[given.to_owned()]).unwrap_err().to_string();
+        assert_eq!(error("/no/such/*.yaml"), "no file matches /no/such/*.yaml");
+        assert_eq!(error("/no/such.yaml"), "there is no file /no/such.yaml");
+    }
+}

@@ -1,0 +1,113 @@
+//! The QEMU binaries of a run, each asked once what it can do.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use semver::Version;
+
+use crate::qemu::binary::{Binary, ProbeError, find, probe};
+use crate::scenario::QemuVersions;
+
+/// What a VM's `qemu` may name, and what is known of it.
+#[derive(Debug, Default)]
+pub struct Binaries {
+    named: BTreeMap<String, String>,
+    known: Mutex<BTreeMap<PathBuf, Result<Arc<Binary>, Arc<ProbeError>>>>,
+}
+
+impl Binaries {
+    /// The binaries given on the command line, by name. One without a name is `default`.
+    #[must_use]
+    pub fn new(named: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self {
+            named: named.into_iter().collect(),
+            known: Mutex::default(),
+        }
+    }
+
+    /// The names given on the command line.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.named.keys().map(String::as_str)
+    }
+
+    /// Where the QEMU is that a VM's `qemu` and `arch` name: a name of the command line, `default` for
+    /// `qemu-system-<arch>` on the `PATH`, or a path.
+    ///
+    /// # Errors
+    /// When there is no such program.
+    pub fn path(&self, qemu: &str, arch: &str) -> Result<PathBuf, ProbeError> {
+        match self.named.get(qemu) {
+            Some(path) => find(path),
+            None if qemu == "default" => find(&format!("qemu-system-{arch}")),
+            None => find(qemu),
+        }
+    }
+
+    /// What the QEMU can do that a VM's `qemu` and `arch` name. Asks it the first time.
+    ///
+    /// # Errors
+    /// When there is no such program, or it is not QEMU.
+    pub fn get(&self, qemu: &str, arch: &str) -> Result<Arc<Binary>, Arc<ProbeError>> {
+        let path = self.path(qemu, arch)?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry(path.clone()).or_insert_with(|| ask(&path)).clone()
+    }
+}
+
+/// On a thread and a runtime of its own, so that it can be called from anywhere.
+fn ask(path: &Path) -> Result<Arc<Binary>, Arc<ProbeError>> {
+    let asked = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(|source| ProbeError::Missing {
+                path: path.to_owned(),
+                source,
+            })?;
+            runtime.block_on(probe(path))
+        });
+        asking.join()
+    });
+    match asked {
+        Ok(answer) => answer.map(Arc::new).map_err(Arc::new),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+impl QemuVersions for Binaries {
+    fn version_of(&self, qemu: &str, arch: &str) -> Option<Version> {
+        self.get(qemu, arch).ok().map(|binary| binary.version.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_the_command_line_goes_before_the_path() {
+        let binaries = Binaries::new([("default".to_owned(), "/bin/true".to_owned())]);
+        assert_eq!(
+            binaries.path("default", "x86_64").unwrap(),
+            Path::new("/bin/true")
+        );
+        assert_eq!(
+            binaries.path("/bin/cat", "x86_64").unwrap(),
+            Path::new("/bin/cat")
+        );
+        assert!(binaries.path("old", "x86_64").is_err());
+    }
+
+    #[test]
+    fn a_binary_that_cannot_be_asked_has_no_version() {
+        let binaries = Binaries::new([("default".to_owned(), "/bin/true".to_owned())]);
+        assert_eq!(binaries.version_of("default", "x86_64"), None);
+        assert!(
+            binaries
+                .get("default", "x86_64")
+                .unwrap_err()
+                .to_string()
+                .contains("does not answer as QEMU")
+        );
+    }
+}

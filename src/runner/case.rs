@@ -1,0 +1,583 @@
+//! One case, from its start to its verdict.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use regex::Regex;
+use semver::Version;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::adjudge::verdict;
+use super::binaries::Binaries;
+use super::requirements::unmet;
+use super::scheduler::{Interrupt, Keep, Settings};
+use crate::event::{Sink, StepOutcome, Verdict, What};
+use crate::qemu::spec::{Guest, VmSpec};
+use crate::scenario::model::{Block, Case, CaseStep, When};
+use crate::scenario::{Late, resolve_step, resolve_vm, resolve_when, to_yaml};
+use crate::session::directory::Notes;
+use crate::session::failure::Kind;
+use crate::session::{Failure, Plan, Session, artifacts, metrics};
+use crate::step::{Action, Running, Start};
+use crate::template::Versions;
+
+/// How much longer than its deadline a step may take before it is cut off. Steps watch their deadline themselves, and
+/// tell more when they give up.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Where a case runs.
+#[derive(Debug)]
+pub struct Place {
+    /// Its number in the run.
+    pub number: usize,
+    /// Its private folder.
+    pub directory: PathBuf,
+    /// What the janitor is told.
+    pub notes: Arc<Notes>,
+    /// Where its events go.
+    pub sink: Sink,
+}
+
+/// Why a case ended before its last step.
+enum Stop {
+    /// A step failed, at this place.
+    Failed(Failure, String),
+    /// The user ended the run.
+    Interrupted(&'static str),
+}
+
+/// Runs a case and tells its sink everything.
+pub async fn run(
+    case: &Case,
+    place: Place,
+    binaries: &Binaries,
+    settings: &Settings,
+    interrupt: &Interrupt,
+) -> Verdict {
+    let began = Instant::now();
+    let sink = place.sink.clone();
+    sink.emit(What::CaseStarted {
+        name: case.name.clone(),
+        file: case.at.path().display().to_string(),
+        description: case.description.clone(),
+        tags: case.tags.clone(),
+        params: Value::Object(case.params.clone()),
+        steps: count(&case.steps) + count(&case.finally),
+    });
+    let ended = |verdict: Verdict, reason: Option<String>| What::CaseEnded {
+        verdict,
+        reason,
+        evidence: None,
+        place: None,
+        artifacts: None,
+        seconds: began.elapsed().as_secs_f64(),
+    };
+    let plans = match plans(case, &place, binaries, settings) {
+        Ok(plans) => plans,
+        Err((verdict, reason)) => {
+            let _ = std::fs::remove_dir_all(&place.directory);
+            sink.emit(ended(verdict, Some(reason)));
+            return verdict;
+        }
+    };
+    let session = Session::new(plans, place.directory, place.notes, sink.clone());
+    let deadline = began + case.timeout.mul_f64(settings.slow);
+    let mut actor = Actor {
+        case,
+        session,
+        binaries,
+        settings,
+        interrupt,
+        deadline,
+        step: 0,
+        trouble: 0,
+    };
+    let mut outcome = actor.perform().await;
+    if !matches!(outcome, Err(Stop::Interrupted(_))) {
+        // The end has its own time: it must also run where the case has used up all of its own.
+        actor.deadline = Instant::now() + case.timeout.mul_f64(settings.slow);
+        let finally = actor.blocks(&case.finally, true).await;
+        if outcome.is_ok() {
+            outcome = finally;
+        }
+    }
+    let event = actor.conclude(outcome, began).await;
+    let verdict = match &event {
+        What::CaseEnded { verdict, .. } => *verdict,
+        _ => Verdict::Error,
+    };
+    sink.emit(event);
+    verdict
+}
+
+/// What each VM is to be started with, or why the case cannot be run.
+fn plans(
+    case: &Case,
+    place: &Place,
+    binaries: &Binaries,
+    settings: &Settings,
+) -> Result<IndexMap<String, Plan>, (Verdict, String)> {
+    let mut found = IndexMap::new();
+    for name in case.vms.keys() {
+        let nothing = serde_json::json!({"captures": {}, "vm": {}, "process": {}});
+        let versions = CaseVersions { case, binaries };
+        let late = Late {
+            run: &nothing,
+            dir: &place.directory,
+            versions: &versions,
+        };
+        // What only a later step can fill in is filled in when that step starts the VM.
+        let spec = resolve_vm(case, name, &late)
+            .ok()
+            .flatten()
+            .unwrap_or_else(|| case.vms[name].clone());
+        found.insert(name.clone(), plan(name, spec, binaries, settings)?);
+    }
+    let used: Vec<&crate::qemu::binary::Binary> = found.values().map(|plan: &Plan| &*plan.binary).collect();
+    match unmet(&case.requires, &used) {
+        Some(reason) => Err((Verdict::Skip, reason)),
+        None => Ok(found),
+    }
+}
+
+fn plan(
+    name: &str,
+    spec: VmSpec,
+    binaries: &Binaries,
+    settings: &Settings,
+) -> Result<Plan, (Verdict, String)> {
+    let binary = binaries
+        .get(&spec.qemu, &spec.arch)
+        .map_err(|error| (Verdict::Error, error.to_string()))?;
+    let wanted = settings
+        .accel
+        .map_or_else(|| spec.accel.0.clone(), |accel| vec![accel]);
+    let Some(accel) = binary.choose(&wanted) else {
+        let wanted: Vec<&str> = wanted.iter().map(|accel| accel.name()).collect();
+        let reason = format!(
+            "needs the accelerator {}, which does not work here",
+            wanted.join(" or ")
+        );
+        return Err((Verdict::Skip, reason));
+    };
+    if matches!(spec.guest, Guest::Ticker(_)) && !matches!(binary.arch.as_str(), "x86_64" | "i386") {
+        let reason = format!(
+            "VM `{name}`: the built-in guest is a program for x86, and this is {}",
+            binary.arch
+        );
+        return Err((Verdict::Error, reason));
+    }
+    Ok(Plan {
+        name: name.to_owned(),
+        spec,
+        binary,
+        accel,
+    })
+}
+
+/// The versions that a case's templates ask for.
+struct CaseVersions<'c> {
+    case: &'c Case,
+    binaries: &'c Binaries,
+}
+
+impl Versions for CaseVersions<'_> {
+    fn version(&self, vm: Option<&str>) -> Option<Version> {
+        let spec = match vm {
+            Some(name) => self.case.vms.get(name),
+            None => self.case.vms.values().next(),
+        }?;
+        self.binaries
+            .get(&spec.qemu, &spec.arch)
+            .ok()
+            .map(|binary| binary.version.clone())
+    }
+}
+
+struct Actor<'c> {
+    case: &'c Case,
+    session: Session,
+    binaries: &'c Binaries,
+    settings: &'c Settings,
+    interrupt: &'c Interrupt,
+    deadline: Instant,
+    /// How many steps have begun.
+    step: usize,
+    /// How much of the session's trouble has been dealt with.
+    trouble: usize,
+}
+
+impl Actor<'_> {
+    async fn perform(&mut self) -> Result<(), Stop> {
+        let first: Vec<String> = self
+            .session
+            .plans
+            .values()
+            .filter(|plan| plan.spec.start)
+            .map(|plan| plan.name.clone())
+            .collect();
+        let deadline = self
+            .deadline
+            .min(Instant::now() + crate::step::DEFAULT_TIMEOUT.0.mul_f64(self.settings.slow));
+        let interrupt = self.interrupt.clone();
+        let started = tokio::select! {
+            started = self.session.start(&first, deadline) => started,
+            signal = interrupt.wait() => return Err(Stop::Interrupted(signal)),
+        };
+        started.map_err(|failure| Stop::Failed(failure, self.case.at.to_string()))?;
+        self.blocks(&self.case.steps, false).await?;
+        // What arrived with the last step's end counts as well.
+        self.session.catch_up();
+        match self.next_trouble() {
+            Some(failure) => Err(Stop::Failed(failure, self.case.at.to_string())),
+            None => Ok(()),
+        }
+    }
+
+    async fn blocks(&mut self, blocks: &[Block], finally: bool) -> Result<(), Stop> {
+        for block in blocks {
+            match block {
+                Block::Step(step) => self.one(step, finally).await?,
+                Block::RepeatUntil {
+                    at,
+                    until,
+                    timeout,
+                    when,
+                    steps,
+                } => {
+                    if !self.wanted(when, &at.to_string())? {
+                        continue;
+                    }
+                    let end = self
+                        .deadline
+                        .min(Instant::now() + timeout.0.mul_f64(self.settings.slow));
+                    let marks = Running::begin(&mut self.session, end).marks;
+                    loop {
+                        Box::pin(self.blocks(steps, finally)).await?;
+                        let step = self.resolved(until)?;
+                        let mut running = Running::asking_once(&mut self.session, end, marks.clone());
+                        match step.action.run(&mut running).await {
+                            Ok(_) => break,
+                            Err(failure) if Instant::now() >= end => {
+                                return Err(Stop::Failed(failure, until.at.to_string()));
+                            }
+                            Err(_) => tokio::time::sleep(crate::step::POLL).await,
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn wanted(&self, when: &[When], place: &str) -> Result<bool, Stop> {
+        let run = self.session.run_values();
+        let versions = CaseVersions {
+            case: self.case,
+            binaries: self.binaries,
+        };
+        let late = Late {
+            run: &run,
+            dir: self.session.directory(),
+            versions: &versions,
+        };
+        resolve_when(self.case, when, &late)
+            .map_err(|message| Stop::Failed(Failure::error(message), place.to_owned()))
+    }
+
+    fn resolved(&self, step: &CaseStep) -> Result<crate::step::Step, Stop> {
+        let run = self.session.run_values();
+        let versions = CaseVersions {
+            case: self.case,
+            binaries: self.binaries,
+        };
+        let late = Late {
+            run: &run,
+            dir: self.session.directory(),
+            versions: &versions,
+        };
+        resolve_step(self.case, step, &late)
+            .map_err(|message| Stop::Failed(Failure::error(message), step.at.to_string()))
+    }
+
+    async fn one(&mut self, step: &CaseStep, finally: bool) -> Result<(), Stop> {
+        self.step += 1;
+        let number = self.step;
+        let place = step.at.to_string();
+        let began = Instant::now();
+        let sink = self.session.sink.clone();
+        let ended = |outcome: StepOutcome, message: Option<String>| What::StepEnded {
+            step: number,
+            outcome,
+            message,
+            seconds: began.elapsed().as_secs_f64(),
+        };
+        let title = step.step.title();
+        sink.emit(What::StepBegan {
+            step: number,
+            title,
+            place: place.clone(),
+            finally,
+        });
+        let result = match self.wanted(&step.when, &place) {
+            Ok(false) => {
+                sink.emit(ended(StepOutcome::Skipped, None));
+                return Ok(());
+            }
+            Ok(true) => self.attempt(step, began).await,
+            Err(stop) => Err(stop),
+        };
+        match &result {
+            Ok(()) => sink.emit(ended(StepOutcome::Done, None)),
+            Err(Stop::Failed(failure, _)) => {
+                sink.emit(ended(StepOutcome::Failed, Some(failure.message.clone())))
+            }
+            Err(Stop::Interrupted(signal)) => {
+                sink.emit(ended(
+                    StepOutcome::Failed,
+                    Some(format!("interrupted by {signal}")),
+                ));
+            }
+        }
+        result
+    }
+
+    async fn attempt(&mut self, case_step: &CaseStep, began: Instant) -> Result<(), Stop> {
+        let step = self.resolved(case_step)?;
+        if let Action::Start(Start(names)) = &step.action {
+            self.fill_in(&names.0, &case_step.at.to_string())?;
+        }
+        let deadline = self
+            .deadline
+            .min(began + step.timeout.0.mul_f64(self.settings.slow));
+        let board = Arc::clone(&self.session.board);
+        let (mut seen, interrupt) = (self.trouble, self.interrupt.clone());
+        let mut running = Running::begin(&mut self.session, deadline);
+        let mut result = {
+            let acting = step.action.run(&mut running);
+            tokio::pin!(acting);
+            loop {
+                tokio::select! {
+                    biased;
+                    signal = interrupt.wait() => return Err(Stop::Interrupted(signal)),
+                    result = &mut acting => break result,
+                    trouble = board.trouble(seen) => {
+                        seen += 1;
+                        if !board.is_asked_for(&trouble) {
+                            break Err(trouble.failure());
+                        }
+                    }
+                    () = tokio::time::sleep_until(deadline + GRACE) => {
+                        break Err(Failure::failed(format!("the step did not end by its deadline: {}", step.title())));
+                    }
+                }
+            }
+        };
+        // Trouble is the cause where there is any, whatever the step itself noticed first.
+        if let Some(cause) = self.next_trouble() {
+            result = Err(match result {
+                Err(own) if own.message != cause.message => Failure {
+                    message: format!("{} (and then: {own})", cause.message),
+                    ..cause
+                },
+                _ => cause,
+            });
+        }
+        if began.elapsed() > case_step.step.timeout.0 && Instant::now() >= self.deadline {
+            result = result.map_err(|failure| Failure {
+                message: format!(
+                    "{failure} (the case's timeout of {} is used up)",
+                    humantime::format_duration(self.case.timeout)
+                ),
+                ..failure
+            });
+        }
+        if let Some(expression) = &step.expect_error {
+            result = expected(result, expression, &step.title());
+        }
+        match result {
+            Ok(value) => {
+                if let Some(name) = &step.capture {
+                    self.session.captures.insert(name.clone(), value);
+                }
+                Ok(())
+            }
+            Err(failure) => Err(Stop::Failed(failure, case_step.at.to_string())),
+        }
+    }
+
+    /// Makes the plans of VMs that take something from the run, now that it is known.
+    fn fill_in(&mut self, names: &[String], place: &str) -> Result<(), Stop> {
+        let stop = |message: String| Stop::Failed(Failure::error(message), place.to_owned());
+        for name in names.iter().filter(|name| self.case.late_vms.contains_key(*name)) {
+            let run = self.session.run_values();
+            let versions = CaseVersions {
+                case: self.case,
+                binaries: self.binaries,
+            };
+            let late = Late {
+                run: &run,
+                dir: self.session.directory(),
+                versions: &versions,
+            };
+            let Some(spec) = resolve_vm(self.case, name, &late).map_err(stop)? else {
+                continue;
+            };
+            let plan = plan(name, spec, self.binaries, self.settings).map_err(|(_, reason)| stop(reason))?;
+            self.session.plans.insert(name.clone(), plan);
+        }
+        Ok(())
+    }
+
+    /// Trouble that has not been dealt with, as a failure; with QEMU's last words where it died.
+    fn next_trouble(&mut self) -> Option<Failure> {
+        let board = Arc::clone(&self.session.board);
+        let mut found = None;
+        while let Some(trouble) = board.trouble_since(self.trouble) {
+            self.trouble += 1;
+            if found.is_none() && !board.is_asked_for(&trouble) {
+                let mut failure = trouble.failure();
+                if let crate::session::board::Trouble::Died { vm, .. } = &trouble {
+                    let said = self
+                        .session
+                        .machine(vm)
+                        .map(|machine| machine.stderr_tail(3))
+                        .unwrap_or_default();
+                    if !said.is_empty() {
+                        failure.message.push_str(&format!(", saying: {said}"));
+                    }
+                }
+                found = Some(failure);
+            }
+        }
+        found
+    }
+
+    /// Gathers the evidence, takes everything down, and makes the verdict.
+    async fn conclude(mut self, outcome: Result<(), Stop>, began: Instant) -> What {
+        metrics::emit(&self.session);
+        let (outcome, place, interrupted) = match outcome {
+            Ok(()) => (Ok(()), None, false),
+            Err(Stop::Failed(failure, place)) => (Err(failure), Some(place), false),
+            Err(Stop::Interrupted(signal)) => (
+                Err(Failure::error(format!("interrupted by {signal}"))),
+                None,
+                true,
+            ),
+        };
+        let (verdict, reason) = if interrupted {
+            (
+                Verdict::Error,
+                outcome.as_ref().err().map(|failure| failure.message.clone()),
+            )
+        } else {
+            verdict(&outcome, self.case.must_fail.as_ref(), &self.case.known_issues)
+        };
+        let mut evidence = None;
+        if verdict.is_bad() && !interrupted {
+            evidence = Some(self.session.last_moments().await);
+        }
+        let wanted = match self.settings.keep {
+            Keep::Always => true,
+            Keep::OnFailure => verdict.is_bad(),
+            Keep::Never => false,
+        };
+        let mut artifacts = None;
+        if wanted {
+            let folder = self.settings.reports.join(folder_name(&self.case.name));
+            match artifacts::keep(&self.session, &to_yaml(self.case), &folder) {
+                Ok(()) => artifacts = Some(folder),
+                Err(error) => {
+                    let text = format!("the artifacts could not be kept in {}: {error}", folder.display());
+                    self.session.sink.emit(What::Note { text });
+                }
+            }
+        }
+        self.session.tear_down().await;
+        drop(self.session);
+        let seconds = began.elapsed().as_secs_f64();
+        let place = place.filter(|_| verdict != Verdict::Pass);
+        What::CaseEnded {
+            verdict,
+            reason,
+            evidence,
+            place,
+            artifacts,
+            seconds,
+        }
+    }
+}
+
+/// A step that must fail: a failure that matches is its success.
+fn expected(result: Result<Value, Failure>, expression: &str, title: &str) -> Result<Value, Failure> {
+    let matcher = Regex::new(expression).map_err(|error| Failure::error(error.to_string()))?;
+    match result {
+        Err(failure) if failure.kind == Kind::Corrupt => Err(failure),
+        Err(failure) if matcher.is_match(&failure.message) => Ok(Value::String(failure.message)),
+        Err(failure) => Err(Failure {
+            message: format!("the error was to match /{expression}/, and is: {failure}"),
+            ..failure
+        }),
+        Ok(_) => Err(Failure::failed(format!(
+            "`{title}` was to fail with /{expression}/, and succeeded"
+        ))),
+    }
+}
+
+/// A case's name as a path below the reports.
+fn folder_name(name: &str) -> PathBuf {
+    name.split('/')
+        .map(|part| part.replace(|c: char| c.is_control() || "<>:\"\\|?*".contains(c), "_"))
+        .collect()
+}
+
+/// The steps that run, loops counted once.
+fn count(blocks: &[Block]) -> usize {
+    blocks
+        .iter()
+        .map(|block| match block {
+            Block::Step(_) => 1,
+            Block::RepeatUntil { steps, .. } => count(steps),
+        })
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_that_must_fail_succeeds_by_failing_as_it_must() {
+        let refused = || Err(Failure::failed("`x` was refused: VM is not in COLO mode"));
+        assert!(expected(refused(), "not in COLO", "x").is_ok());
+        assert!(
+            expected(refused(), "out of memory", "x")
+                .unwrap_err()
+                .message
+                .contains("was to match")
+        );
+        assert!(
+            expected(Ok(Value::Null), "x", "quit a")
+                .unwrap_err()
+                .message
+                .contains("succeeded")
+        );
+    }
+
+    #[test]
+    fn no_expected_error_excuses_wrong_memory() {
+        let corrupt = Failure {
+            kind: Kind::Corrupt,
+            message: "page 1".into(),
+        };
+        assert_eq!(expected(Err(corrupt.clone()), "page", "x"), Err(corrupt));
+    }
+
+    #[test]
+    fn a_case_has_its_folder_below_the_reports() {
+        assert_eq!(folder_name("colo/plain/a:b"), PathBuf::from("colo/plain/a_b"));
+    }
+}

@@ -1,0 +1,10 @@
+//! From cases to verdicts.
+
+mod adjudge;
+mod binaries;
+mod case;
+mod requirements;
+mod scheduler;
+
+pub use binaries::Binaries;
+pub use scheduler::{Interrupt, Keep, Settings, run};

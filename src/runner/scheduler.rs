@@ -1,0 +1,134 @@
+//! Which case runs when.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::binaries::Binaries;
+use super::case;
+use crate::event::{Sink, Verdict, What};
+use crate::qemu::spec::Accel;
+use crate::scenario::model::Case;
+use crate::session::directory::Workspace;
+
+/// How a run goes.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The accelerator for all VMs, over what they say.
+    pub accel: Option<Accel>,
+    /// Every deadline is multiplied by this.
+    pub slow: f64,
+    /// How many cases run side by side.
+    pub jobs: usize,
+    /// Whether the first case that fails or errs ends the run.
+    pub fail_fast: bool,
+    /// When a case's artifacts are kept.
+    pub keep: Keep,
+    /// Where they are kept.
+    pub reports: PathBuf,
+    /// The command line, for the reports.
+    pub command: Vec<String>,
+}
+
+/// When a case's artifacts are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Of every case.
+    Always,
+    /// Of cases that failed or erred.
+    OnFailure,
+    /// Of none.
+    Never,
+}
+
+/// Whether the user wants the run to end, and by what.
+#[derive(Debug, Clone)]
+pub struct Interrupt(pub watch::Receiver<Option<&'static str>>);
+
+impl Interrupt {
+    /// What interrupted the run, where something has.
+    #[must_use]
+    pub fn now(&self) -> Option<&'static str> {
+        *self.0.borrow()
+    }
+
+    /// Waits for an interrupt; for ever, where none can come any more.
+    pub async fn wait(&self) -> &'static str {
+        let mut receiver = self.0.clone();
+        loop {
+            if let Some(signal) = *receiver.borrow_and_update() {
+                return signal;
+            }
+            if receiver.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+/// Runs the cases, in order, and tells the sink everything.
+///
+/// # Errors
+/// When not even a private folder can be made.
+pub async fn run(
+    cases: Vec<Case>,
+    binaries: Arc<Binaries>,
+    settings: Settings,
+    sink: Sink,
+    interrupt: Interrupt,
+) -> std::io::Result<()> {
+    let workspace = Workspace::new()?;
+    sink.emit(What::RunStarted {
+        version: crate::event::STREAM_VERSION,
+        lockstep: env!("CARGO_PKG_VERSION").to_owned(),
+        time: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
+        cases: cases.len(),
+        command: settings.command.clone(),
+    });
+    let settings = Arc::new(settings);
+    let mut running: JoinSet<Option<Verdict>> = JoinSet::new();
+    let mut waiting = cases.into_iter().enumerate();
+    let mut stop = false;
+    loop {
+        while !stop && interrupt.now().is_none() && running.len() < settings.jobs.max(1) {
+            let Some((number, case)) = waiting.next() else {
+                break;
+            };
+            let directory = match workspace.case_directory(number) {
+                Ok(directory) => directory,
+                Err(error) => {
+                    sink.emit(What::Note {
+                        text: format!("no folder for `{}`: {error}", case.name),
+                    });
+                    stop = true;
+                    break;
+                }
+            };
+            let place = case::Place {
+                number,
+                directory,
+                notes: workspace.notes(),
+                sink: sink.for_case(number),
+            };
+            let surroundings = (Arc::clone(&binaries), Arc::clone(&settings), interrupt.clone());
+            running.spawn(async move {
+                let (binaries, settings, interrupt) = surroundings;
+                Some(case::run(&case, place, &binaries, &settings, &interrupt).await)
+            });
+        }
+        match running.join_next().await {
+            None => break,
+            Some(Ok(verdict)) => stop |= settings.fail_fast && verdict.is_some_and(Verdict::is_bad),
+            // A panic is a bug of ours; the reports call the case an error, and the other cases go on.
+            Some(Err(error)) => sink.emit(What::Note {
+                text: format!("a case broke the runner: {error}"),
+            }),
+        }
+    }
+    drop(workspace);
+    let (interrupted, seconds) = (interrupt.now().is_some(), sink.elapsed().as_secs_f64());
+    sink.emit(What::RunEnded { interrupted, seconds });
+    Ok(())
+}
