@@ -12,6 +12,7 @@ mod matrix;
 pub mod model;
 mod params;
 pub mod scalar;
+pub mod schema;
 pub mod source;
 mod steps;
 mod typed;
