@@ -284,7 +284,7 @@ fn source_of_params(root: &Node) -> Option<Location> {
             .map(|(key, _)| key.at.clone())
             .filter(|at| at.file == root.at.file)
     };
-    own("with").or_else(|| own("matrix")).or_else(|| own("name"))
+    own("with").or_else(|| own("extends")).or_else(|| own("matrix"))
 }
 
 fn environment(loader: &Loader) -> Map<String, Value> {

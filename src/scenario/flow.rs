@@ -220,7 +220,12 @@ impl Steps<'_, '_, '_> {
             _ => {
                 self.refuse_modifiers(node, &[]);
                 let times = typed::read::<usize>(&kind.at, how, place.scope, &mut self.loader.diagnostics);
-                let times = times.unwrap_or(1).min(MAX_STEPS + 1);
+                let mut times = times.unwrap_or(1);
+                if times > MAX_STEPS {
+                    let message = format!("a case has at most {MAX_STEPS} steps");
+                    self.complain(Code::TooMuch, &how.at, message, "repeat less often");
+                    times = 1;
+                }
                 let mut blocks = Vec::new();
                 for _ in 0..times {
                     if !self.count(&key.at) {

@@ -11,7 +11,10 @@ mod load;
 mod matrix;
 pub mod model;
 mod params;
+mod places;
+mod reader;
 pub mod scalar;
+pub mod schema;
 pub mod source;
 mod steps;
 mod typed;
@@ -84,7 +87,11 @@ pub fn load(paths: &[PathBuf], options: &Options, versions: &dyn QemuVersions) -
     let mut loaded = Loaded::default();
     let mut names: HashMap<String, Location> = HashMap::new();
     let mut known = Vec::new();
-    for path in paths {
+    for (at, path) in paths.iter().enumerate() {
+        // Two globs may name the same file.
+        if paths[..at].contains(path) {
+            continue;
+        }
         let Some(own) = loader.read(path) else {
             continue;
         };

@@ -51,7 +51,9 @@ pub(super) struct Steps<'l, 'p, 'v> {
     /// The actions to check once the whole case is known.
     pending: Vec<Pending>,
     processes: BTreeSet<String>,
-    pub(super) count: usize,
+    count: usize,
+    /// Whether there are too many steps, which is told once.
+    full: bool,
 }
 
 /// An action that is to be checked, with the part of the file it came from.
@@ -71,6 +73,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
             pending: Vec::new(),
             processes: BTreeSet::new(),
             count: 0,
+            full: false,
         }
     }
 
@@ -114,13 +117,16 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
     pub(super) fn count(&mut self, at: &Location) -> bool {
         self.count += 1;
         self.loader.steps += 1;
-        let limit = if self.count > MAX_STEPS {
+        let limit = if self.full {
+            return false;
+        } else if self.count > MAX_STEPS {
             format!("a case has more than {MAX_STEPS} steps")
         } else if self.loader.steps > MAX_STEPS_OF_ALL {
             format!("the cases have more than {MAX_STEPS_OF_ALL} steps in all")
         } else {
             return true;
         };
+        self.full = true;
         self.complain(Code::TooMuch, at, limit, "repeat less often");
         false
     }
@@ -179,7 +185,13 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
             if LATER.contains(&key.name.as_str()) {
                 self.loader.complain(not_yet(key));
             } else {
-                let help = suggest(&key.name, known().chain(MODIFIERS.iter().copied()));
+                // A modifier may be meant; listed are the actions, one of which is missing.
+                let close = suggest(&key.name, known().chain(MODIFIERS.iter().copied()));
+                let help = if close.starts_with("there are") {
+                    suggest(&key.name, known())
+                } else {
+                    close
+                };
                 self.complain(
                     Code::Step,
                     &key.at,
@@ -265,8 +277,19 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         let step = match typed::step(map) {
             Ok(step) => step,
             Err(misfit) => {
-                let diagnostic = typed::explain(&misfit, &key.at, &whole, place.scope);
-                self.loader.complain(diagnostic);
+                // Once the action itself is taken out there is nothing left to try.
+                let acts =
+                    |map: &&Map<String, Value>| map.keys().any(|key| !MODIFIERS.contains(&key.as_str()));
+                let again = |value: &Value| {
+                    value
+                        .as_object()
+                        .filter(acts)
+                        .and_then(|map| typed::step(map).err())
+                };
+                for misfit in typed::all_misfits(misfit, &piece.value, again) {
+                    self.loader
+                        .complain(typed::explain(&misfit, &key.at, &whole, place.scope));
+                }
                 return None;
             }
         };
@@ -337,6 +360,14 @@ fn at_its_place(complaint: Complaint, pending: &Pending) -> Option<Diagnostic> {
     };
     if let Some(item) = node.items().iter().find(named) {
         at = item.at.clone();
+    }
+    // What is said of a key stands at the key.
+    if complaint
+        .path
+        .last()
+        .is_some_and(|key| complaint.message.contains(&format!("`{key}`")))
+    {
+        at = typed::key_place(&pending.node, &complaint.path).unwrap_or(at);
     }
     if is_late(node) || node.items().iter().any(|item| is_late(item) && named(&item)) {
         return None;

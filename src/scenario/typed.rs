@@ -132,6 +132,21 @@ pub(super) struct Misfit {
     pub message: String,
 }
 
+impl Misfit {
+    /// The names that the message has between backticks.
+    fn names(&self) -> Vec<&str> {
+        self.message.split('`').skip(1).step_by(2).collect()
+    }
+
+    /// The key that is not known where it stands.
+    fn unknown_key(&self) -> Option<&str> {
+        self.names()
+            .first()
+            .copied()
+            .filter(|_| self.message.starts_with("unknown field"))
+    }
+}
+
 /// Reads a value as a type.
 pub(super) fn fit<T: DeserializeOwned>(value: &Value) -> Result<T, Misfit> {
     serde_path_to_error::deserialize(value).map_err(|error| Misfit {
@@ -161,10 +176,58 @@ pub(super) fn read<T: DeserializeOwned>(
     match fit(&value) {
         Ok(typed) => Some(typed),
         Err(misfit) => {
-            diagnostics.push(explain(&misfit, key, node, scope));
+            for misfit in all_misfits(misfit, &value, |value| fit::<T>(value).err()) {
+                diagnostics.push(explain(&misfit, key, node, scope));
+            }
             None
         }
     }
+}
+
+/// All that does not fit: serde stops at the first, so each is taken out and the rest tried again.
+pub(super) fn all_misfits(
+    first: Misfit,
+    value: &Value,
+    again: impl Fn(&Value) -> Option<Misfit>,
+) -> Vec<Misfit> {
+    let mut rest = value.clone();
+    let mut misfits = vec![first];
+    while misfits.len() < 20 {
+        let Some(last) = misfits.last() else {
+            break;
+        };
+        if last.message.starts_with("missing field") || !take_out(&mut rest, last) {
+            break;
+        }
+        match again(&rest) {
+            // It may be missing only because it was taken out.
+            Some(next) if !next.message.starts_with("missing field") => misfits.push(next),
+            _ => break,
+        }
+    }
+    misfits
+}
+
+fn take_out(value: &mut Value, misfit: &Misfit) -> bool {
+    let mut path: Vec<&str> = misfit.path.iter().map(String::as_str).collect();
+    if let Some(unknown) = misfit.unknown_key()
+        && path.last() != Some(&unknown)
+    {
+        path.push(unknown);
+    }
+    let Some((last, above)) = path.split_last() else {
+        return false;
+    };
+    let mut inner = value;
+    for name in above {
+        match inner.get_mut(*name) {
+            Some(next) => inner = next,
+            None => return false,
+        }
+    }
+    inner
+        .as_object_mut()
+        .is_some_and(|map| map.shift_remove(*last).is_some())
 }
 
 /// Reads a rendered step, a map of an action and modifiers.
@@ -185,6 +248,19 @@ pub(super) fn step(map: &Map<String, Value>) -> Result<Step, Misfit> {
         expect_error: modifier(map, "expect_error")?,
         action,
     })
+}
+
+/// The place of the key to which a path leads, where the file has it.
+pub(super) fn key_place(node: &Node, path: &[String]) -> Option<Location> {
+    let (last, above) = path.split_last()?;
+    let mut inner = node;
+    for name in above {
+        inner = match &inner.kind {
+            Kind::Seq(items) => items.get(name.parse::<usize>().ok()?)?,
+            _ => inner.get(name)?,
+        };
+    }
+    inner.entry(last).map(|(key, _)| key.at.clone())
 }
 
 /// The place to which a path of keys leads, as deep as the file goes: for single values the value's own, for lists and
@@ -228,9 +304,13 @@ pub(super) fn explain(misfit: &Misfit, key: &Location, node: &Node, scope: &Scop
             .help("such a template stands where a text, or any value, is allowed");
     }
     let message = misfit.message.as_str();
-    let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    if let (true, Some((wrong, known))) = (message.starts_with("unknown field"), names.split_first()) {
-        let at = value.entry(wrong).map_or(at, |(key, _)| key.at.clone());
+    let names = misfit.names();
+    if let (Some(wrong), Some((_, known))) = (misfit.unknown_key(), names.split_first()) {
+        let mut path = misfit.path.clone();
+        if path.last().is_none_or(|last| last != wrong) {
+            path.push(wrong.to_owned());
+        }
+        let at = key_place(node, &path).unwrap_or(at);
         return Diagnostic::error(Code::UnknownKey, &at, format!("unknown key `{wrong}`"))
             .help(suggest(wrong, known.iter().copied()));
     }
@@ -266,10 +346,12 @@ fn wrong_type(at: &Location, found: &str, expected: &str) -> Diagnostic {
         "sequence" => "a list".to_owned(),
         "map" => "a map".to_owned(),
         "null" | "unit value" => "nothing".to_owned(),
-        other => {
-            let value = other.split_once(' ').map_or(other, |(_, value)| value);
-            value.trim_matches(['`', '"']).to_owned()
-        }
+        // serde puts numbers and truth values between backticks, texts between quotes.
+        other => other
+            .find(['`', '"'])
+            .map_or(other, |at| &other[at..])
+            .trim_matches(['`', '"'])
+            .to_owned(),
     };
     let help = match (expected, given.as_str()) {
         ("a text", number) if !matches!(number, "nothing" | "a list" | "a map") => {

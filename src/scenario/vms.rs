@@ -30,12 +30,18 @@ pub(super) fn read(section: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnost
         let Some(piece) = typed::render(&node, scope, diagnostics) else {
             continue;
         };
-        match typed::fit(&piece.value) {
+        match typed::fit::<VmSpec>(&piece.value) {
             Ok(spec) => {
                 vms.specs.insert(key.name.clone(), spec);
                 vms.late.extend(piece.raw.map(|raw| (key.name.clone(), raw)));
             }
-            Err(misfit) => diagnostics.push(typed::explain(&misfit, &key.at, &node, scope)),
+            Err(misfit) => {
+                for misfit in
+                    typed::all_misfits(misfit, &piece.value, |value| typed::fit::<VmSpec>(value).err())
+                {
+                    diagnostics.push(typed::explain(&misfit, &key.at, &node, scope));
+                }
+            }
         }
     }
     vms

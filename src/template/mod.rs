@@ -13,7 +13,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use handlebars::{
     Context, Handlebars, Helper, HelperDef, Output, RenderContext, RenderError, RenderErrorReason,
-    Renderable, ScopedJson, StringOutput, Template,
+    Renderable, ScopedJson, StringOutput, Template, TemplateErrorReason,
 };
 use serde_json::{Map, Value};
 
@@ -287,10 +287,13 @@ fn compile_anew(text: &str) -> Result<Compiled, TemplateError> {
         ));
     }
     let template = Template::compile(text).map_err(|error| {
-        // The reason ends in a drawing of its own; the first line says what is wrong.
-        let reason = error.reason().to_string();
-        let reason = reason.lines().next().unwrap_or_default().to_owned();
-        TemplateError::new(format!("`{text}` is no valid template: {reason}"), "")
+        let help = "write `{{name}}`, `{{eq name 'value'}}` or `{{#if name}}…{{/if}}`";
+        let message = match error.reason() {
+            // The parser's own words name the rules of its grammar.
+            TemplateErrorReason::InvalidSyntax(_) => format!("`{text}` is no valid template"),
+            reason => format!("`{text}` is no valid template: {reason}"),
+        };
+        TemplateError::new(message, help)
     })?;
     names::check_helpers(&template)?;
     let path = names::only_path(&template);
