@@ -243,44 +243,26 @@ impl Sink {
     #[must_use]
     pub fn new() -> (Self, mpsc::Receiver<Event>) {
         let (sender, receiver) = mpsc::channel();
-        (
-            Self {
-                began: Instant::now(),
-                case: None,
-                sender: Some(sender),
-            },
-            receiver,
-        )
+        (Self { began: Instant::now(), case: None, sender: Some(sender) }, receiver)
     }
 
     /// A sink that nobody listens to.
     #[must_use]
     pub fn silent() -> Self {
-        Self {
-            began: Instant::now(),
-            case: None,
-            sender: None,
-        }
+        Self { began: Instant::now(), case: None, sender: None }
     }
 
     /// The same sink, for what belongs to one case.
     #[must_use]
     pub fn for_case(&self, number: usize) -> Self {
-        Self {
-            case: Some(number),
-            ..self.clone()
-        }
+        Self { case: Some(number), ..self.clone() }
     }
 
     /// Emits what happened, now.
     pub fn emit(&self, what: What) {
         if let Some(sender) = &self.sender {
             // A stream whose reader is gone has nobody to tell.
-            let _ = sender.send(Event {
-                at: self.elapsed().as_secs_f64(),
-                case: self.case,
-                what,
-            });
+            let _ = sender.send(Event { at: self.elapsed().as_secs_f64(), case: self.case, what });
         }
     }
 
@@ -323,17 +305,12 @@ mod tests {
     #[test]
     fn an_event_reads_back_as_it_was_written() {
         let (sink, stream) = Sink::new();
-        sink.for_case(3).emit(What::QmpEvent {
-            vm: "primary".into(),
-            message: serde_json::json!({"event": "STOP"}),
-        });
+        sink.for_case(3)
+            .emit(What::QmpEvent { vm: "primary".into(), message: serde_json::json!({"event": "STOP"}) });
         drop(sink);
         let event = stream.recv().unwrap();
         let line = serde_json::to_string(&event).unwrap();
         assert_eq!(serde_json::from_str::<Event>(&line).unwrap(), event);
-        assert!(
-            line.contains(r#""case":3"#) && line.contains(r#""event":"qmp_event""#),
-            "{line}"
-        );
+        assert!(line.contains(r#""case":3"#) && line.contains(r#""event":"qmp_event""#), "{line}");
     }
 }

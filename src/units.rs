@@ -151,9 +151,7 @@ impl<'de> Deserialize<'de> for Size {
             }
 
             fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<Size, E> {
-                u64::try_from(bytes)
-                    .map(Size)
-                    .map_err(|_| E::custom("a size cannot be negative"))
+                u64::try_from(bytes).map(Size).map_err(|_| E::custom("a size cannot be negative"))
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Size, E> {
@@ -252,13 +250,7 @@ mod tests {
 
     #[test]
     fn a_size_is_read_in_powers_of_1024_and_printed_the_same_way() {
-        for (text, bytes) in [
-            ("4K", 4096),
-            ("150M", 150 << 20),
-            ("1g", 1 << 30),
-            ("512", 512),
-            ("0", 0),
-        ] {
+        for (text, bytes) in [("4K", 4096), ("150M", 150 << 20), ("1g", 1 << 30), ("512", 512), ("0", 0)] {
             assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
         }
         assert_eq!(Size::mib(150).to_string(), "150M");
@@ -278,26 +270,13 @@ mod tests {
         assert_eq!("300ms".parse(), Ok(Span(Duration::from_millis(300))));
         assert_eq!("1m30s".parse(), Ok(Span::from_secs(90)));
         assert!("30".parse::<Span>().unwrap_err().contains("unit"));
-        assert!(
-            serde_json::from_str::<Span>("30")
-                .unwrap_err()
-                .to_string()
-                .contains("unit")
-        );
+        assert!(serde_json::from_str::<Span>("30").unwrap_err().to_string().contains("unit"));
     }
 
     #[test]
     fn one_or_many_takes_both_and_refuses_an_empty_list() {
-        assert_eq!(
-            serde_json::from_str::<OneOrMany<String>>("\"a\"").unwrap().0,
-            ["a"]
-        );
-        assert_eq!(
-            serde_json::from_str::<OneOrMany<String>>("[\"a\",\"b\"]")
-                .unwrap()
-                .0,
-            ["a", "b"]
-        );
+        assert_eq!(serde_json::from_str::<OneOrMany<String>>("\"a\"").unwrap().0, ["a"]);
+        assert_eq!(serde_json::from_str::<OneOrMany<String>>("[\"a\",\"b\"]").unwrap().0, ["a", "b"]);
         assert!(serde_json::from_str::<OneOrMany<String>>("[]").is_err());
     }
 }

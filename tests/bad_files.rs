@@ -14,10 +14,7 @@ fn load_file(path: &Path) -> Loaded {
 #[test]
 fn each_wrong_scenario_gets_the_diagnostics_that_stand_beside_it() {
     let bless = std::env::var_os("LOCKSTEP_BLESS").is_some();
-    let mut files: Vec<PathBuf> = glob::glob("tests/bad/*.yaml")
-        .unwrap()
-        .map(Result::unwrap)
-        .collect();
+    let mut files: Vec<PathBuf> = glob::glob("tests/bad/*.yaml").unwrap().map(Result::unwrap).collect();
     files.sort();
     assert!(files.len() > 30);
     let mut different = Vec::new();
@@ -40,10 +37,7 @@ fn lie_inside_their_files(diagnostics: &Diagnostics) {
         let places = std::iter::once(&diagnostic.location).chain(diagnostic.related.iter().map(|(at, _)| at));
         for at in places {
             let text = &at.file.text;
-            assert!(
-                at.start <= at.end && text.get(at.start..at.end).is_some(),
-                "{diagnostic:?}"
-            );
+            assert!(at.start <= at.end && text.get(at.start..at.end).is_some(), "{diagnostic:?}");
             let line = text.split('\n').nth(at.line - 1).unwrap_or_default();
             assert!(at.column <= line.chars().count() + 1, "{diagnostic}: {line:?}");
         }

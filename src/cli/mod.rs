@@ -64,8 +64,6 @@ pub fn main() -> ExitCode {
 const NOTHING_RUN: u8 = 2;
 
 fn bold(text: &str) -> String {
-    let style = anstyle::AnsiColor::Red
-        .on_default()
-        .effects(anstyle::Effects::BOLD);
+    let style = anstyle::AnsiColor::Red.on_default().effects(anstyle::Effects::BOLD);
     format!("{style}{text}{style:#}")
 }

@@ -44,11 +44,7 @@ impl Probe {
 fn told(binary: &Binary) -> String {
     let yes = |is: bool| if is { "yes" } else { "no" };
     let list = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
-    let kvm = if binary.kvm_works {
-        "kvm works here"
-    } else {
-        "kvm does not work here"
-    };
+    let kvm = if binary.kvm_works { "kvm works here" } else { "kvm does not work here" };
     let rows = [
         ("binary", binary.path.display().to_string()),
         ("version", format!("{} ({})", binary.version, binary.package)),
@@ -56,20 +52,11 @@ fn told(binary: &Binary) -> String {
         ("accelerators", format!("{} ({kvm})", list(&binary.accelerators))),
         ("out-of-band QMP", yes(binary.oob).to_owned()),
         ("COLO", yes(binary.has_colo()).to_owned()),
-        (
-            "replication",
-            yes(binary.block_drivers.contains("replication")).to_owned(),
-        ),
+        ("replication", yes(binary.block_drivers.contains("replication")).to_owned()),
         ("colo-compare", yes(binary.has_colo_compare()).to_owned()),
         ("capabilities", list(&binary.capabilities)),
         ("machines", list(&binary.machines)),
-        (
-            "default machine",
-            binary
-                .default_machine
-                .clone()
-                .unwrap_or_else(|| "none".to_owned()),
-        ),
+        ("default machine", binary.default_machine.clone().unwrap_or_else(|| "none".to_owned())),
         ("block drivers", list(&binary.block_drivers)),
         (
             "counts",
@@ -82,7 +69,5 @@ fn told(binary: &Binary) -> String {
             ),
         ),
     ];
-    rows.iter()
-        .map(|(name, value)| format!("{name:<16} {value}\n"))
-        .collect()
+    rows.iter().map(|(name, value)| format!("{name:<16} {value}\n")).collect()
 }

@@ -81,11 +81,8 @@ impl Run {
             .with_context(|| format!("the reports folder {} cannot be made", self.reports.display()))?;
         let events = JsonLines::create(self.reports.join("events.jsonl"))?;
         let junit = Junit::new(self.reports.join("junit.xml"));
-        let subscribers: Vec<Box<dyn Subscriber + Send>> = vec![
-            Box::new(events),
-            Box::new(junit),
-            Box::new(Console::stdout(self.verbose)),
-        ];
+        let subscribers: Vec<Box<dyn Subscriber + Send>> =
+            vec![Box::new(events), Box::new(junit), Box::new(Console::stdout(self.verbose))];
         let (sink, stream) = Sink::new();
         let reports = crate::report::run(stream, subscribers);
         let settings = Settings {
@@ -101,9 +98,7 @@ impl Run {
             reports: self.reports.clone(),
             command: std::env::args().collect(),
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let ran = runtime.block_on(async {
             let interrupt = interrupts()?;
             crate::runner::run(cases, Arc::new(binaries), settings, sink, interrupt).await
@@ -126,10 +121,7 @@ fn answering(binaries: &Binaries, cases: &[Case]) -> anyhow::Result<()> {
             // One that only a step can name is looked for when that step runs.
             if !vm.qemu.contains("{{") {
                 binaries.get(&vm.qemu, &vm.arch).map_err(|error| {
-                    anyhow::anyhow!(
-                        "{error} (VM `{name}` of case `{}`; --qemu names another one)",
-                        case.name
-                    )
+                    anyhow::anyhow!("{error} (VM `{name}` of case `{}`; --qemu names another one)", case.name)
                 })?;
             }
         }

@@ -27,12 +27,7 @@ pub(super) struct Selection {
     tag: Vec<String>,
 
     /// Sets a parameter, or narrows an axis of the matrix to one value; may be given more than once.
-    #[arg(
-        short = 'D',
-        value_name = "NAME=VALUE",
-        env = "LOCKSTEP_DEFINE",
-        value_delimiter = ','
-    )]
+    #[arg(short = 'D', value_name = "NAME=VALUE", env = "LOCKSTEP_DEFINE", value_delimiter = ',')]
     define: Vec<String>,
 }
 
@@ -41,12 +36,7 @@ pub(super) struct Selection {
 pub(super) struct Qemu {
     /// The QEMU to run, as a path or a program on the PATH. With a name, what a VM's `qemu: NAME` stands for. May be
     /// given more than once. Default: `qemu-system-<arch>` on the PATH.
-    #[arg(
-        long,
-        value_name = "[NAME=]PATH",
-        env = "LOCKSTEP_QEMU",
-        value_delimiter = ','
-    )]
+    #[arg(long, value_name = "[NAME=]PATH", env = "LOCKSTEP_QEMU", value_delimiter = ',')]
     qemu: Vec<String>,
 }
 
@@ -59,9 +49,7 @@ impl Qemu {
         });
         let binaries = Binaries::new(named);
         for name in binaries.names() {
-            binaries
-                .path(name, "x86_64")
-                .with_context(|| format!("--qemu {name}"))?;
+            binaries.path(name, "x86_64").with_context(|| format!("--qemu {name}"))?;
         }
         Ok(binaries)
     }
@@ -80,14 +68,8 @@ impl Selection {
             Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
             None => Err(anyhow!("-D {define}: write NAME=VALUE")),
         });
-        let options = Options {
-            defines: defines.collect::<Result<_, _>>()?,
-        };
-        let Loaded {
-            cases,
-            diagnostics,
-            templates,
-        } = load(&files, &options, versions);
+        let options = Options { defines: defines.collect::<Result<_, _>>()? };
+        let Loaded { cases, diagnostics, templates } = load(&files, &options, versions);
         if !diagnostics.is_empty() {
             let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
             anstream::eprint!("{}", diagnostics.render(colour));
@@ -102,10 +84,7 @@ impl Selection {
                 } else {
                     format!("it needs a value for {}", template.missing.join(", "))
                 };
-                bail!(
-                    "{} is a template and makes no cases of its own: {needs}",
-                    template.path.display()
-                );
+                bail!("{} is a template and makes no cases of its own: {needs}", template.path.display());
             }
         }
         let picked = self.pick(cases)?;
@@ -133,10 +112,7 @@ impl Selection {
                 bail!("the files make no case: they are templates");
             }
             let first: Vec<&str> = names.iter().take(5).map(String::as_str).collect();
-            bail!(
-                "none of {all} cases is selected by --case or --tag; there are {} …",
-                first.join(", ")
-            );
+            bail!("none of {all} cases is selected by --case or --tag; there are {} …", first.join(", "));
         }
         Ok(picked)
     }
@@ -148,10 +124,7 @@ fn expand(given: &[String]) -> anyhow::Result<Vec<PathBuf>> {
     for pattern in given {
         let path = Path::new(pattern);
         let found = if path.is_dir() {
-            matching(&format!(
-                "{}/**/*.yaml",
-                glob::Pattern::escape(pattern.trim_end_matches('/'))
-            ))?
+            matching(&format!("{}/**/*.yaml", glob::Pattern::escape(pattern.trim_end_matches('/'))))?
         } else if path.exists() {
             vec![path.to_owned()]
         } else if pattern.contains(['*', '?', '[']) {

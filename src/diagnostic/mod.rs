@@ -40,13 +40,7 @@ impl Location {
     /// The very beginning of a file, for what is wrong with it as a whole.
     #[must_use]
     pub fn top_of(file: &Arc<SourceFile>) -> Self {
-        Self {
-            file: Arc::clone(file),
-            line: 1,
-            column: 1,
-            start: 0,
-            end: 0,
-        }
+        Self { file: Arc::clone(file), line: 1, column: 1, start: 0, end: 0 }
     }
 
     /// The place of a range of bytes in a file; what lies outside the text, or inside a character, is moved to the
@@ -54,11 +48,7 @@ impl Location {
     #[must_use]
     pub fn of(file: &Arc<SourceFile>, start: usize, end: usize) -> Self {
         let text = &file.text;
-        let boundary = |at: usize| {
-            (0..=at.min(text.len()))
-                .rev()
-                .find(|&at| text.is_char_boundary(at))
-        };
+        let boundary = |at: usize| (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at));
         let start = boundary(start).unwrap_or(0);
         let end = boundary(end).unwrap_or(0).max(start);
         let before = &text[..start];
@@ -153,10 +143,7 @@ impl Diagnostic {
     /// A warning.
     #[must_use]
     pub fn warning(code: Code, location: &Location, message: impl Into<String>) -> Self {
-        Self {
-            severity: Severity::Warning,
-            ..Self::error(code, location, message)
-        }
+        Self { severity: Severity::Warning, ..Self::error(code, location, message) }
     }
 
     /// The same with words at the underlined text.
@@ -205,11 +192,7 @@ impl Diagnostics {
     pub fn push(&mut self, diagnostic: Diagnostic) {
         self.errors += usize::from(diagnostic.severity == Severity::Error);
         let location = &diagnostic.location;
-        let key = (
-            location.file.path.clone(),
-            location.start,
-            diagnostic.message.clone(),
-        );
+        let key = (location.file.path.clone(), location.start, diagnostic.message.clone());
         if self.seen.insert(key) {
             self.list.push(diagnostic);
         }
@@ -217,9 +200,7 @@ impl Diagnostics {
 
     /// Adds several.
     pub fn extend(&mut self, diagnostics: impl IntoIterator<Item = Diagnostic>) {
-        diagnostics
-            .into_iter()
-            .for_each(|diagnostic| self.push(diagnostic));
+        diagnostics.into_iter().for_each(|diagnostic| self.push(diagnostic));
     }
 
     /// All of them: file by file in the order in which the files first appear, each from its top.
@@ -268,11 +249,8 @@ impl Diagnostics {
     /// All of them for a person, each with its excerpt of the file, an empty line between two.
     #[must_use]
     pub fn render(&self, colour: bool) -> String {
-        let rendered: Vec<String> = self
-            .sorted()
-            .iter()
-            .map(|diagnostic| diagnostic.render(colour))
-            .collect();
+        let rendered: Vec<String> =
+            self.sorted().iter().map(|diagnostic| diagnostic.render(colour)).collect();
         rendered.join("\n\n")
     }
 }
@@ -302,10 +280,7 @@ mod tests {
     use super::*;
 
     fn file(text: &str) -> Arc<SourceFile> {
-        Arc::new(SourceFile {
-            path: PathBuf::from("a.yaml"),
-            text: text.to_owned(),
-        })
+        Arc::new(SourceFile { path: PathBuf::from("a.yaml"), text: text.to_owned() })
     }
 
     #[test]

@@ -20,15 +20,9 @@ impl Diagnostic {
             group = group.element(Origin::path(path));
         } else {
             let mut own = Snippet::source(self.location.file.text.as_str()).path(path);
-            own = own.annotation(annotation(
-                AnnotationKind::Primary,
-                &self.location,
-                self.label.as_deref(),
-            ));
-            let (near, far): (Vec<_>, Vec<_>) = self
-                .related
-                .iter()
-                .partition(|(place, _)| place.file == self.location.file);
+            own = own.annotation(annotation(AnnotationKind::Primary, &self.location, self.label.as_deref()));
+            let (near, far): (Vec<_>, Vec<_>) =
+                self.related.iter().partition(|(place, _)| place.file == self.location.file);
             for (place, what) in near {
                 own = own.annotation(annotation(AnnotationKind::Context, place, Some(what)));
             }
@@ -43,11 +37,7 @@ impl Diagnostic {
         if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(help.as_str()));
         }
-        let renderer = if colour {
-            Renderer::styled()
-        } else {
-            Renderer::plain()
-        };
+        let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         let text = renderer.decor_style(DecorStyle::Ascii).render(&[group]);
         // Trailing blanks carry nothing, and disturb those who compare or paste the text.
         text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
@@ -73,10 +63,7 @@ mod tests {
     use super::*;
 
     fn file(text: &str) -> Arc<SourceFile> {
-        Arc::new(SourceFile {
-            path: PathBuf::from("a.yaml"),
-            text: text.to_owned(),
-        })
+        Arc::new(SourceFile { path: PathBuf::from("a.yaml"), text: text.to_owned() })
     }
 
     #[test]
@@ -86,31 +73,14 @@ mod tests {
         let text = Diagnostic::error(Code::Step, &at, "there is no action `wiat`")
             .help("did you mean `wait`?")
             .render(false);
-        assert!(
-            text.starts_with("error[LS030]: there is no action `wiat`\n"),
-            "{text}"
-        );
-        assert!(
-            text.contains("a.yaml:2:3") && text.contains("2 | - wiat: {}"),
-            "{text}"
-        );
-        assert!(
-            text.contains("^^^^") && text.contains("help: did you mean"),
-            "{text}"
-        );
+        assert!(text.starts_with("error[LS030]: there is no action `wiat`\n"), "{text}");
+        assert!(text.contains("a.yaml:2:3") && text.contains("2 | - wiat: {}"), "{text}");
+        assert!(text.contains("^^^^") && text.contains("help: did you mean"), "{text}");
     }
 
     #[test]
     fn tabs_wide_characters_and_ends_of_files_do_not_panic() {
-        for text in [
-            "",
-            "\t\t",
-            "a:\t宽宽 x",
-            "宽",
-            "\u{1b}[1mx\0",
-            "a\r\nb\r\n",
-            "a\n",
-        ] {
+        for text in ["", "\t\t", "a:\t宽宽 x", "宽", "\u{1b}[1mx\0", "a\r\nb\r\n", "a\n"] {
             let file = file(text);
             for start in 0..=text.len() + 1 {
                 let at = Location::of(&file, start, start + 2);

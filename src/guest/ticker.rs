@@ -31,9 +31,7 @@ pub const fn pages(ticker: &Ticker) -> u64 {
 pub fn passes(ticker: &Ticker) -> u32 {
     let pages = pages(ticker).max(1);
     let touches = if pages <= 256 { 1 << 20 } else { 1 << 17 };
-    ticker
-        .passes
-        .unwrap_or_else(|| u32::try_from(touches / pages).unwrap_or(1).max(1))
+    ticker.passes.unwrap_or_else(|| u32::try_from(touches / pages).unwrap_or(1).max(1))
 }
 
 /// The image to boot, with the scenario's parameters in it.
@@ -44,10 +42,8 @@ pub fn image(ticker: &Ticker) -> Vec<u8> {
         Boot::Disk => BOOT_SECTOR,
     }
     .to_vec();
-    let block = image
-        .windows(MAGIC.len())
-        .position(|window| window == MAGIC)
-        .map_or(0, |at| at + MAGIC.len());
+    let block =
+        image.windows(MAGIC.len()).position(|window| window == MAGIC).map_or(0, |at| at + MAGIC.len());
     let parameters = [AREA_START, pages(ticker), u64::from(passes(ticker))];
     for (number, value) in parameters.into_iter().enumerate() {
         // The program knows 32-bit numbers only; a larger area is refused where the scenario is checked.
@@ -89,17 +85,10 @@ impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ready { start, pages, passes } => {
-                write!(
-                    f,
-                    "ready: {pages} pages from {start:#x}, a line per {passes} passes"
-                )
+                write!(f, "ready: {pages} pages from {start:#x}, a line per {passes} passes")
             }
             Self::Tick(count) => write!(f, "tick {count}"),
-            Self::Bad {
-                page,
-                expected,
-                found,
-            } => write!(
+            Self::Bad { page, expected, found } => write!(
                 f,
                 "the guest found its memory wrong: page {page} (address {:#x}) holds {found}, its register says \
                  {expected} ({})",
@@ -107,11 +96,7 @@ impl fmt::Display for Line {
                 distance(*expected, *found),
             ),
             Self::BadPages(count) => {
-                write!(
-                    f,
-                    "the guest found its memory wrong: {count} page{} in one pass",
-                    plural(*count)
-                )
+                write!(f, "the guest found its memory wrong: {count} page{} in one pass", plural(*count))
             }
         }
     }
@@ -139,11 +124,9 @@ impl Line {
         match (kind, numbers.as_slice()) {
             (b"ready", &[start, pages, passes]) => Some(Self::Ready { start, pages, passes }),
             (b"tick", &[count, again]) if count == again => Some(Self::Tick(count)),
-            (b"bad", &[page, expected, found, again]) if page == again => Some(Self::Bad {
-                page,
-                expected,
-                found,
-            }),
+            (b"bad", &[page, expected, found, again]) if page == again => {
+                Some(Self::Bad { page, expected, found })
+            }
             (b"badpages", &[count, again]) if count == again => Some(Self::BadPages(count)),
             _ => None,
         }
@@ -181,14 +164,7 @@ pub struct Inconsistent {
 
 impl fmt::Display for Inconsistent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            page,
-            expected,
-            found,
-            wrong,
-            last,
-            pages,
-        } = self;
+        let Self { page, expected, found, wrong, last, pages } = self;
         write!(
             f,
             "{wrong} of {pages} pages {} wrong: page {page} (address {:#x}) holds {found} where {expected} must stand ({})",
@@ -196,11 +172,7 @@ impl fmt::Display for Inconsistent {
             AREA_START + page * PAGE,
             distance(u64::from(*expected), u64::from(*found)),
         )?;
-        if *wrong > 1 {
-            write!(f, "; the last one is page {last}")
-        } else {
-            Ok(())
-        }
+        if *wrong > 1 { write!(f, "; the last one is page {last}") } else { Ok(()) }
     }
 }
 
@@ -215,10 +187,7 @@ pub fn check_pattern(area: &[u8]) -> Result<u32, Inconsistent> {
         .map(|page| u32::from_le_bytes([page[0], page[1], page[2], page[3]]))
         .collect();
     let Some(&first) = words.first() else { return Ok(0) };
-    let edge = words
-        .iter()
-        .position(|&word| word != first)
-        .unwrap_or(words.len());
+    let edge = words.iter().position(|&word| word != first).unwrap_or(words.len());
     if words[edge..].iter().all(|&word| word == first.wrapping_sub(1)) {
         return Ok(first);
     }
@@ -226,10 +195,7 @@ pub fn check_pattern(area: &[u8]) -> Result<u32, Inconsistent> {
     // page is named as one wrong page, also where it is the first.
     let mut sorted = words.clone();
     sorted.sort_unstable();
-    let most = sorted
-        .chunk_by(|a, b| a == b)
-        .max_by_key(|run| run.len())
-        .map_or(first, |run| run[0]);
+    let most = sorted.chunk_by(|a, b| a == b).max_by_key(|run| run.len()).map_or(first, |run| run[0]);
     let fits = |word: u32, count: u32, before_edge: bool| {
         word == if before_edge { count } else { count.wrapping_sub(1) }
     };
@@ -249,9 +215,7 @@ pub fn check_pattern(area: &[u8]) -> Result<u32, Inconsistent> {
         .min()
         .unwrap_or((0, 0, most));
     let (_, edge, count) = best;
-    let wrong: Vec<usize> = (0..words.len())
-        .filter(|&at| !fits(words[at], count, at < edge))
-        .collect();
+    let wrong: Vec<usize> = (0..words.len()).filter(|&at| !fits(words[at], count, at < edge)).collect();
     let page = wrong.first().copied().unwrap_or(0);
     Err(Inconsistent {
         page: page as u64,
@@ -269,47 +233,24 @@ mod tests {
     use crate::units::Size;
 
     fn area(words: &[u32]) -> Vec<u8> {
-        words
-            .iter()
-            .flat_map(|word| [&word.to_le_bytes()[..], &[0; 4092]].concat())
-            .collect()
+        words.iter().flat_map(|word| [&word.to_le_bytes()[..], &[0; 4092]].concat()).collect()
     }
 
     #[test]
     fn both_images_carry_the_parameters_of_the_scenario() {
         for boot in [Boot::Firmware, Boot::Disk] {
-            let ticker = Ticker {
-                dirty: Size::mib(100),
-                boot,
-                passes: Some(7),
-            };
+            let ticker = Ticker { dirty: Size::mib(100), boot, passes: Some(7) };
             let image = image(&ticker);
             let at = image.windows(8).position(|window| window == MAGIC).unwrap();
-            assert_eq!(
-                image[at + 8..at + 20],
-                [0, 0, 0x10, 0, 0, 0x64, 0, 0, 7, 0, 0, 0],
-                "{boot:?}"
-            );
+            assert_eq!(image[at + 8..at + 20], [0, 0, 0x10, 0, 0, 0x64, 0, 0, 7, 0, 0, 0], "{boot:?}");
             assert_eq!(image.windows(8).filter(|window| window == MAGIC).count(), 1);
         }
     }
 
     #[test]
     fn a_larger_area_prints_after_fewer_passes() {
-        let passes = |dirty| {
-            passes(&Ticker {
-                dirty,
-                ..Ticker::default()
-            })
-        };
-        assert_eq!(
-            (
-                passes(Size::mib(4)),
-                passes(Size::mib(100)),
-                passes(Size::mib(1024))
-            ),
-            (128, 5, 1)
-        );
+        let passes = |dirty| passes(&Ticker { dirty, ..Ticker::default() });
+        assert_eq!((passes(Size::mib(4)), passes(Size::mib(100)), passes(Size::mib(1024))), (128, 5, 1));
     }
 
     #[test]
@@ -317,27 +258,16 @@ mod tests {
         assert_eq!(Line::parse(b"tick 0000000128 0000000128"), Some(Line::Tick(128)));
         assert_eq!(
             Line::parse(b"bad 0000000003 0000000012 0000000011 0000000003"),
-            Some(Line::Bad {
-                page: 3,
-                expected: 12,
-                found: 11
-            })
+            Some(Line::Bad { page: 3, expected: 12, found: 11 })
         );
-        assert_eq!(
-            Line::parse(b"badpages 0000000002 0000000002"),
-            Some(Line::BadPages(2))
-        );
+        assert_eq!(Line::parse(b"badpages 0000000002 0000000002"), Some(Line::BadPages(2)));
     }
 
     #[test]
     fn no_way_of_tearing_two_lines_apart_gives_a_third_one() {
-        let lines: Vec<String> = [7_u64, 12, 128, 129, 1_280_000_012]
-            .map(|n| format!("tick {n:010} {n:010}"))
-            .into();
-        for (one, other) in lines
-            .iter()
-            .flat_map(|one| lines.iter().map(move |other| (one, other)))
-        {
+        let lines: Vec<String> =
+            [7_u64, 12, 128, 129, 1_280_000_012].map(|n| format!("tick {n:010} {n:010}")).into();
+        for (one, other) in lines.iter().flat_map(|one| lines.iter().map(move |other| (one, other))) {
             for (cut, resume) in
                 (0..one.len()).flat_map(|cut| (0..other.len()).map(move |resume| (cut, resume)))
             {
@@ -351,13 +281,7 @@ mod tests {
 
     #[test]
     fn a_stopped_guest_shows_one_edge_at_most() {
-        for words in [
-            &[5, 5, 5][..],
-            &[5, 5, 4],
-            &[5, 4, 4],
-            &[0, u32::MAX, u32::MAX],
-            &[9],
-        ] {
+        for words in [&[5, 5, 5][..], &[5, 5, 4], &[5, 4, 4], &[0, u32::MAX, u32::MAX], &[9]] {
             assert_eq!(check_pattern(&area(words)), Ok(words[0]), "{words:?}");
         }
     }
@@ -367,8 +291,7 @@ mod tests {
         let one = check_pattern(&area(&[5, 5, 3, 5, 4, 4])).unwrap_err();
         assert_eq!((one.page, one.expected, one.found, one.wrong), (2, 5, 3, 1));
         assert!(
-            one.to_string()
-                .starts_with("1 of 6 pages is wrong: page 2 (address 0x102000) holds 3"),
+            one.to_string().starts_with("1 of 6 pages is wrong: page 2 (address 0x102000) holds 3"),
             "{one}"
         );
         let first = check_pattern(&area(&[77, 5, 5, 5, 4])).unwrap_err();

@@ -63,13 +63,7 @@ pub fn command_line(spec: &VmSpec, around: &Surroundings<'_>) -> Vec<String> {
         }
         Channels::Shell(directory) => {
             let socket = directory.join(format!("{}.qmp", around.name));
-            add(
-                "-qmp",
-                format!(
-                    "unix:{},server=on,wait=off",
-                    escape(&socket.display().to_string())
-                ),
-            );
+            add("-qmp", format!("unix:{},server=on,wait=off", escape(&socket.display().to_string())));
             add("-serial", "stdio".to_owned());
         }
     }
@@ -80,21 +74,11 @@ pub fn command_line(spec: &VmSpec, around: &Surroundings<'_>) -> Vec<String> {
         add("-global", format!("{name}={}", value.0));
     }
     let json = |map: &Map<String, Value>| Value::Object(map.clone()).to_string();
-    spec.objects
-        .iter()
-        .for_each(|object| add("-object", json(object)));
-    spec.chardevs
-        .iter()
-        .for_each(|chardev| add("-chardev", chardev_options(chardev)));
-    spec.blockdevs
-        .iter()
-        .for_each(|blockdev| add("-blockdev", json(blockdev)));
-    spec.netdevs
-        .iter()
-        .for_each(|netdev| add("-netdev", json(netdev)));
-    spec.devices
-        .iter()
-        .for_each(|device| add("-device", json(device)));
+    spec.objects.iter().for_each(|object| add("-object", json(object)));
+    spec.chardevs.iter().for_each(|chardev| add("-chardev", chardev_options(chardev)));
+    spec.blockdevs.iter().for_each(|blockdev| add("-blockdev", json(blockdev)));
+    spec.netdevs.iter().for_each(|netdev| add("-netdev", json(netdev)));
+    spec.devices.iter().for_each(|device| add("-device", json(device)));
     if let Some(incoming) = &spec.incoming {
         add("-incoming", incoming.clone());
     }
@@ -111,10 +95,7 @@ fn guest(argv: &mut Vec<String>, guest: &Guest, image: Option<&Path>) {
                 Boot::Firmware => add("-bios", image),
                 Boot::Disk => {
                     let file = escape(&image);
-                    add(
-                        "-drive",
-                        format!("if=none,id=ticker,format=raw,snapshot=on,file={file}"),
-                    );
+                    add("-drive", format!("if=none,id=ticker,format=raw,snapshot=on,file={file}"));
                     add("-device", "ide-hd,drive=ticker,secs=1,cyls=1,heads=1".to_owned());
                 }
             }
@@ -214,11 +195,7 @@ mod tests {
             name: "primary",
             accel: Accel::Tcg,
             image: Some(Path::new("/tmp/a,b/ticker.bin")),
-            channels: Channels::Inherited {
-                qmp: 11,
-                serial: 12,
-                qtest: 13,
-            },
+            channels: Channels::Inherited { qmp: 11, serial: 12, qtest: 13 },
         };
         command_line(&spec, &around).join(" ")
     }
@@ -239,10 +216,7 @@ mod tests {
     #[test]
     fn the_boot_sector_stands_on_a_disk_that_stays_as_it_is() {
         let line = line(json!({"guest": {"ticker": {"boot": "disk"}}}));
-        assert!(
-            line.contains("snapshot=on,file=/tmp/a,,b/ticker.bin -device ide-hd,drive=ticker"),
-            "{line}"
-        );
+        assert!(line.contains("snapshot=on,file=/tmp/a,,b/ticker.bin -device ide-hd,drive=ticker"), "{line}");
     }
 
     #[test]
@@ -250,19 +224,13 @@ mod tests {
         let chardev = json!({"id": "mirror0", "backend": {"type": "socket", "data": {
             "addr": {"type": "unix", "data": {"path": "/tmp/m"}}, "server": true, "wait": false}}});
         let line = line(json!({"guest": "none", "chardevs": [chardev]}));
-        assert!(
-            line.ends_with("-chardev socket,id=mirror0,path=/tmp/m,server=on,wait=off"),
-            "{line}"
-        );
+        assert!(line.ends_with("-chardev socket,id=mirror0,path=/tmp/m,server=on,wait=off"), "{line}");
     }
 
     #[test]
     fn raw_arguments_come_last_and_objects_are_handed_over_as_json() {
         let line = line(json!({"guest": "none", "args": ["-S"], "devices": [{"driver": "virtio-rng-pci"}]}));
-        assert!(
-            line.ends_with(r#"-device {"driver":"virtio-rng-pci"} -S"#),
-            "{line}"
-        );
+        assert!(line.ends_with(r#"-device {"driver":"virtio-rng-pci"} -S"#), "{line}");
     }
 
     #[test]
@@ -270,15 +238,9 @@ mod tests {
         let argv = ["qemu", "-name", "it's", "-device", r#"{"driver":"x"}"#, ""].map(str::to_owned);
         let text = for_shell(&argv);
         let output = std::process::Command::new("sh")
-            .args([
-                "-c",
-                &format!("printf '%s|' {}", text.trim_start_matches("qemu ")),
-            ])
+            .args(["-c", &format!("printf '%s|' {}", text.trim_start_matches("qemu "))])
             .output()
             .unwrap();
-        assert_eq!(
-            String::from_utf8(output.stdout).unwrap(),
-            r#"-name|it's|-device|{"driver":"x"}||"#
-        );
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), r#"-name|it's|-device|{"driver":"x"}||"#);
     }
 }

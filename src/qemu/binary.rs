@@ -126,13 +126,7 @@ pub fn find(name: &str) -> Result<PathBuf, ProbeError> {
     std::env::split_paths(&path)
         .map(|directory| directory.join(name))
         .find(|path| usable(path))
-        .ok_or_else(|| {
-            missing(
-                PathBuf::from(name),
-                std::io::ErrorKind::NotFound,
-                "it is not on the PATH",
-            )
-        })
+        .ok_or_else(|| missing(PathBuf::from(name), std::io::ErrorKind::NotFound, "it is not on the PATH"))
 }
 
 /// Starts a binary without a machine and asks it what it can do.
@@ -140,14 +134,8 @@ pub fn find(name: &str) -> Result<PathBuf, ProbeError> {
 /// # Errors
 /// When it cannot be started, is no QEMU, or does not answer in time.
 pub async fn probe(path: &Path) -> Result<Binary, ProbeError> {
-    let broken = |why: String| ProbeError::NotQemu {
-        path: path.to_owned(),
-        why,
-    };
-    let missing = |source| ProbeError::Missing {
-        path: path.to_owned(),
-        source,
-    };
+    let broken = |why: String| ProbeError::NotQemu { path: path.to_owned(), why };
+    let missing = |source| ProbeError::Missing { path: path.to_owned(), source };
     let deadline = Instant::now() + PATIENCE;
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(missing)?;
     ours.set_nonblocking(true).map_err(missing)?;
@@ -155,20 +143,9 @@ pub async fn probe(path: &Path) -> Result<Binary, ProbeError> {
     let mut stderr = tempfile::tempfile().map_err(missing)?;
     let channel = format!("socket,id=qmp,fd={}", theirs.as_raw_fd());
     let program = path.display().to_string();
-    let options = [
-        "-machine",
-        "none",
-        "-nodefaults",
-        "-no-user-config",
-        "-display",
-        "none",
-        "-chardev",
-        &channel,
-    ];
-    let argv = [program.as_str()]
-        .into_iter()
-        .chain(options)
-        .chain(["-qmp", "chardev:qmp"]);
+    let options =
+        ["-machine", "none", "-nodefaults", "-no-user-config", "-display", "none", "-chardev", &channel];
+    let argv = [program.as_str()].into_iter().chain(options).chain(["-qmp", "chardev:qmp"]);
     let launch = Launch {
         argv: argv.map(str::to_owned).collect(),
         env: Default::default(),
@@ -192,9 +169,7 @@ pub async fn probe(path: &Path) -> Result<Binary, ProbeError> {
                 why = format!("it ended with {ended}");
             }
             let mut said = String::new();
-            let _ = stderr
-                .seek(SeekFrom::Start(0))
-                .and_then(|_| stderr.take(4096).read_to_string(&mut said));
+            let _ = stderr.seek(SeekFrom::Start(0)).and_then(|_| stderr.take(4096).read_to_string(&mut said));
             if !said.trim().is_empty() {
                 why = format!("{why}, saying: {}", said.trim());
             }
@@ -205,28 +180,15 @@ pub async fn probe(path: &Path) -> Result<Binary, ProbeError> {
 
 async fn ask(path: &Path, stream: UnixStream, deadline: Instant) -> Result<Binary, String> {
     let words = |error: QmpError| error.to_string();
-    let qmp = Qmp::connect(stream, None, deadline, |_| ())
-        .await
-        .map_err(words)?;
+    let qmp = Qmp::connect(stream, None, deadline, |_| ()).await.map_err(words)?;
     let query = async |command: &str, arguments: Map<String, Value>| {
-        qmp.execute(command, arguments, false, deadline)
-            .await
-            .map_err(words)
+        qmp.execute(command, arguments, false, deadline).await.map_err(words)
     };
     let plain = async |command: &str| query(command, Map::new()).await;
     let types = async |kind: &str| {
-        let arguments = [
-            ("implements", Value::from(kind)),
-            ("abstract", Value::from(false)),
-        ];
-        query(
-            "qom-list-types",
-            arguments
-                .map(|(key, value)| (key.to_owned(), value))
-                .into_iter()
-                .collect(),
-        )
-        .await
+        let arguments = [("implements", Value::from(kind)), ("abstract", Value::from(false))];
+        query("qom-list-types", arguments.map(|(key, value)| (key.to_owned(), value)).into_iter().collect())
+            .await
     };
     let version = &qmp.version["qemu"];
     let part = |name: &str| version[name].as_u64().unwrap_or(0);
@@ -242,17 +204,11 @@ async fn ask(path: &Path, stream: UnixStream, deadline: Instant) -> Result<Binar
         path: path.to_owned(),
         version: Version::new(part("major"), part("minor"), part("micro")),
         package: qmp.version["package"].as_str().unwrap_or_default().to_owned(),
-        arch: plain("query-target").await?["arch"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned(),
+        arch: plain("query-target").await?["arch"].as_str().unwrap_or_default().to_owned(),
         kvm_works: accelerators.contains("kvm") && kvm_is_usable(),
         accelerators,
         default_machine: default_machine.map(str::to_owned),
-        machines: names(&machines, "name")
-            .into_iter()
-            .chain(names(&machines, "alias"))
-            .collect(),
+        machines: names(&machines, "name").into_iter().chain(names(&machines, "alias")).collect(),
         capabilities: names(&plain("query-migrate-capabilities").await?, "capability"),
         parameters: match plain("query-migrate-parameters").await? {
             Value::Object(map) => map.into_iter().map(|(name, _)| name).collect(),
@@ -271,31 +227,20 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
 }
 
 fn names(value: &Value, key: &str) -> BTreeSet<String> {
-    list(value)
-        .filter_map(|entry| entry[key].as_str())
-        .map(str::to_owned)
-        .collect()
+    list(value).filter_map(|entry| entry[key].as_str()).map(str::to_owned).collect()
 }
 
 /// The schema's type names are numbers: the drivers are found by way of `blockdev-add`'s argument.
 fn block_drivers(schema: &Value) -> BTreeSet<String> {
     let entry = |name: &str| list(schema).find(|entry| entry["name"] == name);
-    let argument = entry("blockdev-add")
-        .and_then(|command| command["arg-type"].as_str())
-        .and_then(entry);
-    argument
-        .map(|argument| names(&argument["variants"], "case"))
-        .unwrap_or_default()
+    let argument = entry("blockdev-add").and_then(|command| command["arg-type"].as_str()).and_then(entry);
+    argument.map(|argument| names(&argument["variants"], "case")).unwrap_or_default()
 }
 
 /// Whether `/dev/kvm` can be opened for reading and writing.
 #[must_use]
 pub fn kvm_is_usable() -> bool {
-    std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm")
-        .is_ok()
+    std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok()
 }
 
 #[cfg(test)]
@@ -310,10 +255,7 @@ mod tests {
             {"name": "blockdev-add", "meta-type": "command", "arg-type": "48"},
             {"name": "48", "meta-type": "object", "variants": [{"case": "raw", "type": "1"}, {"case": "quorum", "type": "2"}]},
         ]);
-        assert_eq!(
-            block_drivers(&schema),
-            ["quorum", "raw"].map(str::to_owned).into()
-        );
+        assert_eq!(block_drivers(&schema), ["quorum", "raw"].map(str::to_owned).into());
     }
 
     #[tokio::test]
@@ -324,26 +266,13 @@ mod tests {
             "{error}"
         );
         let error = probe(Path::new("/bin/cat")).await.unwrap_err().to_string();
-        assert!(
-            error.contains("exit status 1, saying: ") && error.contains("cat"),
-            "{error}"
-        );
+        assert!(error.contains("exit status 1, saying: ") && error.contains("cat"), "{error}");
     }
 
     #[test]
     fn a_path_that_is_no_program_says_why() {
-        assert!(
-            find("/no/such/qemu")
-                .unwrap_err()
-                .to_string()
-                .contains("No such file")
-        );
-        assert!(
-            find("/etc/passwd")
-                .unwrap_err()
-                .to_string()
-                .contains("not executable")
-        );
+        assert!(find("/no/such/qemu").unwrap_err().to_string().contains("No such file"));
+        assert!(find("/etc/passwd").unwrap_err().to_string().contains("not executable"));
         assert!(find("/tmp").unwrap_err().to_string().contains("directory"));
         assert!(find("no-such-qemu").unwrap_err().to_string().contains("PATH"));
         assert_eq!(find("sh").unwrap().file_name().unwrap(), "sh");

@@ -74,10 +74,7 @@ fn signal_name(number: i32) -> Option<&'static str> {
         (Signal::PIPE, "PIPE"),
         (Signal::TERM, "TERM"),
     ];
-    names
-        .into_iter()
-        .find(|(signal, _)| signal.as_raw() == number)
-        .map(|(_, name)| name)
+    names.into_iter().find(|(signal, _)| signal.as_raw() == number).map(|(_, name)| name)
 }
 
 /// A running or ended child. What it leaves running in its process group is killed when it ends; dropping it kills the
@@ -105,11 +102,7 @@ fn on_spawner<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> T 
     });
     let (answer, result) = mpsc::sync_channel(1);
     let job: Job = Box::new(move || drop(answer.send(job())));
-    spawner
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .send(job)
-        .expect("the spawner lives for ever");
+    spawner.lock().unwrap_or_else(PoisonError::into_inner).send(job).expect("the spawner lives for ever");
     result.recv().expect("the spawner answers")
 }
 
@@ -133,12 +126,7 @@ impl Process {
                 sender.send_replace(reap(pid, waiter.get_ref(), &reaper));
             }
         });
-        Ok(Self {
-            pid,
-            pidfd,
-            reaped,
-            ended,
-        })
+        Ok(Self { pid, pidfd, reaped, ended })
     }
 
     /// The process's number.
@@ -194,40 +182,18 @@ impl Drop for Process {
         self.kill();
         // SIGKILL is not to be refused; the bound is for a process that hangs inside the kernel.
         let fds = &mut [PollFd::new(&*self.pidfd, PollFlags::IN)];
-        let _ = poll(
-            fds,
-            Some(&Timespec {
-                tv_sec: 10,
-                tv_nsec: 0,
-            }),
-        );
+        let _ = poll(fds, Some(&Timespec { tv_sec: 10, tv_nsec: 0 }));
         let _ = self.ended();
     }
 }
 
 fn spawn_here(launch: Launch) -> io::Result<(Pid, OwnedFd)> {
-    let Launch {
-        argv,
-        env,
-        directory,
-        inherit,
-        stdin,
-        stdout,
-        stderr,
-    } = launch;
-    let (program, arguments) = argv
-        .split_first()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no program"))?;
+    let Launch { argv, env, directory, inherit, stdin, stdout, stderr } = launch;
+    let (program, arguments) =
+        argv.split_first().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no program"))?;
     let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .envs(env)
-        .current_dir(directory)
-        .process_group(0);
-    command
-        .stdin(stdin.map_or_else(Stdio::null, Stdio::from))
-        .stdout(stdout)
-        .stderr(stderr);
+    command.args(arguments).envs(env).current_dir(directory).process_group(0);
+    command.stdin(stdin.map_or_else(Stdio::null, Stdio::from)).stdout(stdout).stderr(stderr);
     let runner = rustix::process::getpid();
     let numbers: Vec<i32> = inherit.iter().map(AsRawFd::as_raw_fd).collect();
     let prepare = move || {
@@ -264,9 +230,7 @@ fn reap(pid: Pid, pidfd: &OwnedFd, reaped: &Mutex<Option<Ended>>) -> Option<Ende
     if reaped.is_none() {
         let has_ended = |more| {
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | more;
-            rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options)
-                .ok()
-                .flatten()
+            rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options).ok().flatten()
         };
         has_ended(WaitIdOptions::NOWAIT)?;
         // Now, because the group's number may be given to another once its leader has been waited for.
@@ -318,10 +282,7 @@ mod tests {
         // The group is gone when a signal to it has no receiver; the grandchild is reaped by init in its own time.
         let deadline = std::time::Instant::now() + Duration::from_secs(20);
         while rustix::process::test_kill_process_group(group).is_ok() {
-            assert!(
-                std::time::Instant::now() < deadline,
-                "the group outlived its process"
-            );
+            assert!(std::time::Instant::now() < deadline, "the group outlived its process");
             tokio::task::yield_now().await;
         }
     }

@@ -122,11 +122,7 @@ impl Wire {
             let message: Value = match serde_json::from_slice(&line) {
                 Ok(message) => message,
                 Err(_) => {
-                    let text = String::from_utf8_lossy(&line)
-                        .trim()
-                        .chars()
-                        .take(80)
-                        .collect::<String>();
+                    let text = String::from_utf8_lossy(&line).trim().chars().take(80).collect::<String>();
                     return self.close(state, &format!("it says {text:?}"));
                 }
             };
@@ -138,10 +134,8 @@ impl Wire {
                 (self.tap)(Traffic::Event(&message));
             } else {
                 (self.tap)(Traffic::Reply(&message));
-                let waiting = message
-                    .get("id")
-                    .and_then(Value::as_u64)
-                    .and_then(|id| state.pending.remove(&id));
+                let waiting =
+                    message.get("id").and_then(Value::as_u64).and_then(|id| state.pending.remove(&id));
                 if let Some(waiting) = waiting {
                     // One that gave up in the meantime is not told any more.
                     let _ = waiting.send(message);
@@ -176,15 +170,8 @@ impl Qmp {
         tap: impl Fn(Traffic<'_>) + Send + Sync + 'static,
     ) -> Result<Self, QmpError> {
         let (greet, greeting) = oneshot::channel();
-        let state = Mutex::new(State {
-            greeting: Some(greet),
-            ..State::default()
-        });
-        let wire = Arc::new(Wire {
-            stream,
-            tap: Box::new(tap),
-            state,
-        });
+        let state = Mutex::new(State { greeting: Some(greet), ..State::default() });
+        let wire = Arc::new(Wire { stream, tap: Box::new(tap), state });
         let reader = Arc::clone(&wire);
         tokio::spawn(async move { while reader.stream.readable().await.is_ok() && reader.pump() {} });
         let greeting = match tokio::time::timeout_at(deadline, greeting).await {
@@ -192,13 +179,10 @@ impl Qmp {
             Ok(Ok(Err(why))) => return Err(QmpError::Protocol(why)),
             Ok(Err(_)) | Err(_) => return Err(QmpError::Protocol("no greeting came in time".to_owned())),
         };
-        let offered = greeting["QMP"]["capabilities"]
-            .as_array()
-            .is_some_and(|list| list.contains(&json!("oob")));
+        let offered =
+            greeting["QMP"]["capabilities"].as_array().is_some_and(|list| list.contains(&json!("oob")));
         if oob == Some(true) && !offered {
-            return Err(QmpError::Protocol(
-                "it offers no out-of-band execution".to_owned(),
-            ));
+            return Err(QmpError::Protocol("it offers no out-of-band execution".to_owned()));
         }
         let oob = offered && oob.unwrap_or(true);
         let qmp = Self {
@@ -207,18 +191,9 @@ impl Qmp {
             oob,
             version: greeting["QMP"]["version"].clone(),
         };
-        let enable = if oob {
-            json!({"enable": ["oob"]})
-        } else {
-            json!({})
-        };
-        qmp.execute(
-            "qmp_capabilities",
-            enable.as_object().cloned().unwrap_or_default(),
-            false,
-            deadline,
-        )
-        .await?;
+        let enable = if oob { json!({"enable": ["oob"]}) } else { json!({}) };
+        qmp.execute("qmp_capabilities", enable.as_object().cloned().unwrap_or_default(), false, deadline)
+            .await?;
         Ok(qmp)
     }
 
@@ -235,9 +210,7 @@ impl Qmp {
         deadline: Instant,
     ) -> Result<Value, QmpError> {
         let began = Instant::now();
-        let closed = || QmpError::Closed {
-            command: command.to_owned(),
-        };
+        let closed = || QmpError::Closed { command: command.to_owned() };
         let (id, reply) = {
             let mut state = self.wire.state();
             if state.closed {
@@ -260,20 +233,13 @@ impl Qmp {
         })
         .await;
         self.wire.state().pending.remove(&id);
-        let silent = |_| QmpError::Silent {
-            command: command.to_owned(),
-            oob,
-            waited: began.elapsed(),
-        };
+        let silent = |_| QmpError::Silent { command: command.to_owned(), oob, waited: began.elapsed() };
         let mut reply = outcome.map_err(silent)??;
         match reply.get_mut("error") {
             None => Ok(reply.get_mut("return").map(Value::take).unwrap_or_default()),
             Some(error) => Err(QmpError::Refused {
                 command: command.to_owned(),
-                class: error["class"]
-                    .as_str()
-                    .filter(|class| *class != "GenericError")
-                    .map(str::to_owned),
+                class: error["class"].as_str().filter(|class| *class != "GenericError").map(str::to_owned),
                 description: error["desc"].as_str().unwrap_or("it gave no reason").to_owned(),
             }),
         }
@@ -303,10 +269,7 @@ impl Qmp {
 
 impl std::fmt::Debug for Qmp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Qmp")
-            .field("oob", &self.oob)
-            .field("version", &self.version)
-            .finish_non_exhaustive()
+        f.debug_struct("Qmp").field("oob", &self.oob).field("version", &self.version).finish_non_exhaustive()
     }
 }
 
@@ -315,12 +278,12 @@ impl std::fmt::Debug for Qmp {
 #[must_use]
 pub fn contains(reply: &Value, expected: &Value) -> bool {
     match (reply, expected) {
-        (Value::Object(reply), Value::Object(expected)) => expected
-            .iter()
-            .all(|(key, value)| reply.get(key).is_some_and(|found| contains(found, value))),
-        (Value::Array(reply), Value::Array(expected)) => expected
-            .iter()
-            .all(|value| reply.iter().any(|found| contains(found, value))),
+        (Value::Object(reply), Value::Object(expected)) => {
+            expected.iter().all(|(key, value)| reply.get(key).is_some_and(|found| contains(found, value)))
+        }
+        (Value::Array(reply), Value::Array(expected)) => {
+            expected.iter().all(|value| reply.iter().any(|found| contains(found, value)))
+        }
         (Value::Number(reply), Value::Number(expected)) => {
             reply == expected || reply.as_f64() == expected.as_f64()
         }
@@ -343,15 +306,9 @@ mod tests {
         let (input, mut output) = stream.into_split();
         let mut lines = BufReader::new(input).lines();
         let greeting = json!({"QMP": {"version": {"qemu": {"major": 11}}, "capabilities": ["oob"]}});
-        output
-            .write_all(format!("{greeting}\r\n").as_bytes())
-            .await
-            .unwrap();
+        output.write_all(format!("{greeting}\r\n").as_bytes()).await.unwrap();
         let hello: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
-        output
-            .write_all(format!("{}\n", json!({"return": {}, "id": hello["id"]})).as_bytes())
-            .await
-            .unwrap();
+        output.write_all(format!("{}\n", json!({"return": {}, "id": hello["id"]})).as_bytes()).await.unwrap();
         for answer in answers {
             let command: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
             let answer = answer.replace("ID", &command["id"].to_string());
@@ -363,17 +320,12 @@ mod tests {
 
     async fn connected(answers: &[&str]) -> (Qmp, Arc<Mutex<Vec<String>>>) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        tokio::spawn(monitor(
-            theirs,
-            answers.iter().map(|&answer| answer.to_owned()).collect(),
-        ));
+        tokio::spawn(monitor(theirs, answers.iter().map(|&answer| answer.to_owned()).collect()));
         let events = Arc::new(Mutex::new(vec![]));
         let log = Arc::clone(&events);
         let tap = move |traffic: Traffic<'_>| {
             if let Traffic::Event(event) = traffic {
-                log.lock()
-                    .unwrap()
-                    .push(event["event"].as_str().unwrap().to_owned());
+                log.lock().unwrap().push(event["event"].as_str().unwrap().to_owned());
             }
         };
         (Qmp::connect(ours, None, soon(), tap).await.unwrap(), events)
@@ -391,11 +343,7 @@ mod tests {
     async fn an_error_is_told_in_the_words_of_qemu() {
         let error = r#"{"error": {"class": "DeviceNotFound", "desc": "Instance not found"}, "id": ID}"#;
         let (qmp, _) = connected(&[&format!("{error}\n")]).await;
-        let message = qmp
-            .execute("yank", Map::new(), true, soon())
-            .await
-            .unwrap_err()
-            .to_string();
+        let message = qmp.execute("yank", Map::new(), true, soon()).await.unwrap_err().to_string();
         assert_eq!(message, "`yank` was refused: Instance not found (DeviceNotFound)");
     }
 
@@ -403,10 +351,7 @@ mod tests {
     async fn a_silent_monitor_ends_in_a_deadline_and_the_next_command_still_works() {
         let (qmp, _) = connected(&["", "{\"return\": {}, \"id\": ID}\n"]).await;
         let deadline = Instant::now() + Duration::from_millis(50);
-        let error = qmp
-            .execute("query-status", Map::new(), false, deadline)
-            .await
-            .unwrap_err();
+        let error = qmp.execute("query-status", Map::new(), false, deadline).await.unwrap_err();
         assert!(matches!(&error, QmpError::Silent { oob: false, .. }), "{error}");
         assert!(qmp.execute("yank", Map::new(), true, soon()).await.is_ok());
     }
@@ -417,10 +362,7 @@ mod tests {
             let (ours, mut theirs) = UnixStream::pair().unwrap();
             theirs.write_all(said.as_bytes()).await.unwrap();
             drop(theirs);
-            let error = Qmp::connect(ours, None, soon(), |_| ())
-                .await
-                .unwrap_err()
-                .to_string();
+            let error = Qmp::connect(ours, None, soon(), |_| ()).await.unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
     }
@@ -429,10 +371,7 @@ mod tests {
     fn a_reply_contains_what_is_named_and_may_hold_more() {
         let reply =
             json!({"status": "colo", "ram": {"mapped": 1, "x": 2}, "list": [{"a": 1, "b": 2}, {"a": 3}]});
-        assert!(contains(
-            &reply,
-            &json!({"status": "colo", "ram": {"mapped": 1.0}})
-        ));
+        assert!(contains(&reply, &json!({"status": "colo", "ram": {"mapped": 1.0}})));
         assert!(contains(&reply, &json!({"list": [{"a": 3}, {"b": 2}]})));
         assert!(!contains(&reply, &json!({"list": [{"a": 4}]})));
         assert!(!contains(&reply, &json!({"missing": null})));

@@ -64,11 +64,7 @@ impl Qtest {
     ) -> Result<(), QtestError> {
         let command = format!("write{} {address:#x} {value:#x}", width(size));
         let reply = self.command(&command, deadline).await?;
-        if reply == "OK" {
-            Ok(())
-        } else {
-            Err(QtestError::Refused { command, reply })
-        }
+        if reply == "OK" { Ok(()) } else { Err(QtestError::Refused { command, reply }) }
     }
 
     async fn command(&self, command: &str, deadline: Instant) -> Result<String, QtestError> {
@@ -114,11 +110,7 @@ mod tests {
             let (input, mut output) = theirs.into_split();
             let mut lines = BufReader::new(input).lines();
             let mut heard = vec![];
-            for reply in [
-                "IRQ raise 4\nOK 0x0000000004030201\n",
-                "OK\n",
-                "FAIL Unknown command\n",
-            ] {
+            for reply in ["IRQ raise 4\nOK 0x0000000004030201\n", "OK\n", "FAIL Unknown command\n"] {
                 heard.push(lines.next_line().await.unwrap().unwrap());
                 output.write_all(reply.as_bytes()).await.unwrap();
             }
@@ -128,17 +120,7 @@ mod tests {
         let deadline = Instant::now() + std::time::Duration::from_secs(20);
         assert_eq!(qtest.read(0x10_0000, 4, deadline).await.unwrap(), 0x0403_0201);
         qtest.write(0x10_0000, 1, 7, deadline).await.unwrap();
-        assert!(
-            qtest
-                .read(1, 8, deadline)
-                .await
-                .unwrap_err()
-                .to_string()
-                .contains("Unknown command")
-        );
-        assert_eq!(
-            peer.await.unwrap(),
-            ["readl 0x100000", "writeb 0x100000 0x7", "readq 0x1"]
-        );
+        assert!(qtest.read(1, 8, deadline).await.unwrap_err().to_string().contains("Unknown command"));
+        assert_eq!(peer.await.unwrap(), ["readl 0x100000", "writeb 0x100000 0x7", "readq 0x1"]);
     }
 }

@@ -84,9 +84,7 @@ impl<'de> Deserialize<'de> for Scalar {
             Value::String(text) => Ok(Self(text)),
             Value::Bool(on) => Ok(Self(if on { "on" } else { "off" }.to_owned())),
             Value::Number(number) => Ok(Self(number.to_string())),
-            other => Err(de::Error::custom(format!(
-                "a single value was expected, not {other}"
-            ))),
+            other => Err(de::Error::custom(format!("a single value was expected, not {other}"))),
         }
     }
 }
@@ -170,11 +168,7 @@ pub struct Ticker {
 
 impl Default for Ticker {
     fn default() -> Self {
-        Self {
-            dirty: default_dirty(),
-            boot: Boot::default(),
-            passes: None,
-        }
+        Self { dirty: default_dirty(), boot: Boot::default(), passes: None }
     }
 }
 
@@ -267,9 +261,9 @@ fn guest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Guest, D::Error> 
             };
             match map.next_key::<String>()? {
                 None => Ok(guest),
-                Some(second) => Err(de::Error::custom(format!(
-                    "a VM has one guest, not `{kind}` and `{second}`"
-                ))),
+                Some(second) => {
+                    Err(de::Error::custom(format!("a VM has one guest, not `{kind}` and `{second}`")))
+                }
             }
         }
     }
@@ -297,16 +291,9 @@ mod tests {
         let vm: VmSpec = serde_json::from_value(json!({})).unwrap();
         assert_eq!(
             vm.guest,
-            Guest::Ticker(Ticker {
-                dirty: Size::mib(4),
-                boot: Boot::Firmware,
-                passes: None
-            })
+            Guest::Ticker(Ticker { dirty: Size::mib(4), boot: Boot::Firmware, passes: None })
         );
-        assert_eq!(
-            (vm.memory, vm.cpu.as_str(), vm.start),
-            (Size::mib(128), "max", true)
-        );
+        assert_eq!((vm.memory, vm.cpu.as_str(), vm.start), (Size::mib(128), "max", true));
         assert_eq!(vm.accel.0, [Accel::Kvm, Accel::Tcg]);
     }
 
@@ -317,12 +304,7 @@ mod tests {
         assert!(
             matches!(guest(json!({"ticker": {"boot": "disk"}})).unwrap(), Guest::Ticker(t) if t.boot == Boot::Disk)
         );
-        assert!(
-            guest(json!("tocker"))
-                .unwrap_err()
-                .to_string()
-                .contains("`tocker` is no guest")
-        );
+        assert!(guest(json!("tocker")).unwrap_err().to_string().contains("`tocker` is no guest"));
         assert!(
             guest(json!({"ticker": {}, "linux": {"kernel": "k"}}))
                 .unwrap_err()

@@ -117,12 +117,8 @@ impl Console {
         let reason = case.reason().map(text::one_line).unwrap_or_default();
         let mut told = self.line(case);
         if verdict.is_bad() {
-            let bad = Bad {
-                verdict,
-                name: text::one_line(&case.name),
-                place: text::one_line(place(case)),
-                reason,
-            };
+            let bad =
+                Bad { verdict, name: text::one_line(&case.name), place: text::one_line(place(case)), reason };
             told.push_str(&self.failure(case));
             self.bad.push(bad);
         } else if verdict != Verdict::Pass {
@@ -142,9 +138,7 @@ impl Console {
         };
         let name = text::one_line(&case.name);
         // Long lines are hard to follow from a name to its time, so no more than 100 columns are used.
-        let room = (self.settings.columns)()
-            .min(100)
-            .saturating_sub(INDENT.len() + 10);
+        let room = (self.settings.columns)().min(100).saturating_sub(INDENT.len() + 10);
         let gap = " ".repeat(room.saturating_sub(text::width(&name)));
         let line = format!("{}{name}{gap}  {seconds:>7}", self.label(verdict));
         format!("{}\n", line.trim_end())
@@ -182,11 +176,7 @@ impl Console {
     }
 
     fn paint(&self, style: Style, text: &str) -> String {
-        if self.settings.colour {
-            format!("{style}{text}{style:#}")
-        } else {
-            text.to_owned()
-        }
+        if self.settings.colour { format!("{style}{text}{style:#}") } else { text.to_owned() }
     }
 
     fn step(&self, event: &Event) -> Option<String> {
@@ -204,9 +194,7 @@ impl Console {
         let What::Note { text } = &event.what else {
             return None;
         };
-        let case = event
-            .case
-            .and_then(|number| self.fold.open().find(|case| case.number == number));
+        let case = event.case.and_then(|number| self.fold.open().find(|case| case.number == number));
         let whose = case.map_or_else(String::new, |case| format!("{}: ", case.name));
         Some(format!("NOTE   {}\n", text::one_line(&format!("{whose}{text}"))))
     }
@@ -224,11 +212,7 @@ impl Console {
             told.push('\n');
         }
         for ((verdict, reason), count) in &self.reasons {
-            let reason = if reason.is_empty() {
-                "no reason given"
-            } else {
-                reason
-            };
+            let reason = if reason.is_empty() { "no reason given" } else { reason };
             let _ = writeln!(told, "{count} {}: {reason}", past(*verdict));
         }
         let counts = self.fold.counts();
@@ -258,10 +242,8 @@ impl Subscriber for Console {
             told.push_str(&self.step(event).unwrap_or_default());
         }
         // Whatever else comes changes nothing on the screen, and there may be thousands of it in a second.
-        let changes = matches!(
-            event.what,
-            What::CaseStarted { .. } | What::StepBegan { .. } | What::StepEnded { .. }
-        );
+        let changes =
+            matches!(event.what, What::CaseStarted { .. } | What::StepBegan { .. } | What::StepEnded { .. });
         if told.is_empty() && !(changes && self.settings.live) {
             return Ok(());
         }

@@ -26,12 +26,7 @@ impl Write for Screen {
     }
 }
 
-const PLAIN: Settings = Settings {
-    colour: false,
-    live: false,
-    verbose: false,
-    columns: || 80,
-};
+const PLAIN: Settings = Settings { colour: false, live: false, verbose: false, columns: || 80 };
 
 fn shown_of(events: &[Event], settings: Settings) -> String {
     let screen = Screen::default();
@@ -45,37 +40,21 @@ fn shown_of(events: &[Event], settings: Settings) -> String {
 
 #[test]
 fn a_run_without_a_terminal_is_plain_lines_and_a_summary() {
-    assert_eq!(
-        shown_of(&sample::run(), PLAIN),
-        include_str!("snapshots/plain.txt")
-    );
+    assert_eq!(shown_of(&sample::run(), PLAIN), include_str!("snapshots/plain.txt"));
 }
 
 #[test]
 fn a_verbose_run_shows_the_steps_as_they_end() {
-    let settings = Settings {
-        verbose: true,
-        ..PLAIN
-    };
-    assert_eq!(
-        shown_of(&sample::run(), settings),
-        include_str!("snapshots/verbose.txt")
-    );
+    let settings = Settings { verbose: true, ..PLAIN };
+    assert_eq!(shown_of(&sample::run(), settings), include_str!("snapshots/verbose.txt"));
 }
 
 #[test]
 fn colours_change_nothing_but_the_colours() {
-    let settings = Settings {
-        colour: true,
-        verbose: true,
-        ..PLAIN
-    };
+    let settings = Settings { colour: true, verbose: true, ..PLAIN };
     let shown = shown_of(&sample::run(), settings);
     assert!(shown.contains("\u{1b}[32mPASS\u{1b}[0m   colo/"), "{shown:?}");
-    assert_eq!(
-        anstream::adapter::strip_str(&shown).to_string(),
-        include_str!("snapshots/verbose.txt")
-    );
+    assert_eq!(anstream::adapter::strip_str(&shown).to_string(), include_str!("snapshots/verbose.txt"));
 }
 
 /// What stands on a terminal in the end: as much of one as the live lines need, which breaks where a line is too long.
@@ -113,11 +92,7 @@ fn terminal(shown: &str, columns: usize) -> Vec<String> {
 #[test]
 fn the_live_lines_leave_nothing_behind_on_however_narrow_a_terminal() {
     for columns in [|| 20, || 1, || 0, || 200] {
-        let live = Settings {
-            live: true,
-            columns,
-            ..PLAIN
-        };
+        let live = Settings { live: true, columns, ..PLAIN };
         let shown = shown_of(&sample::run(), live);
         assert!(shown.contains("\u{1b}["), "{shown:?}");
         let plain = shown_of(&sample::run(), Settings { columns, ..PLAIN });
@@ -131,9 +106,7 @@ fn time_goes_by_on_the_live_lines_while_nothing_happens() {
     let live = Settings { live: true, ..PLAIN };
     let mut console = Console::new(Box::new(screen.clone()), live);
     console.take(&sample::started(0, "slow", "a.yaml")).unwrap();
-    console.seen = Instant::now()
-        .checked_sub(std::time::Duration::from_secs(5))
-        .unwrap();
+    console.seen = Instant::now().checked_sub(std::time::Duration::from_secs(5)).unwrap();
     console.tick().unwrap();
     let shown = String::from_utf8(screen.text.lock().unwrap().clone()).unwrap();
     assert!(shown.contains("slow  5.0"), "{shown:?}");
@@ -142,19 +115,13 @@ fn time_goes_by_on_the_live_lines_while_nothing_happens() {
 #[test]
 fn a_reader_that_goes_away_is_no_failure_but_a_full_disk_is() {
     let with = |kind| {
-        let screen = Screen {
-            breaks: Some((1, kind)),
-            ..Screen::default()
-        };
+        let screen = Screen { breaks: Some((1, kind)), ..Screen::default() };
         let mut console = Console::new(Box::new(screen), PLAIN);
         let taken: anyhow::Result<()> = sample::run().iter().try_for_each(|event| console.take(event));
         taken.and_then(|()| console.finish())
     };
     assert!(with(io::ErrorKind::BrokenPipe).is_ok());
-    assert_eq!(
-        with(io::ErrorKind::StorageFull).unwrap_err().to_string(),
-        "cannot write to the console"
-    );
+    assert_eq!(with(io::ErrorKind::StorageFull).unwrap_err().to_string(), "cannot write to the console");
 }
 
 #[test]
@@ -162,10 +129,7 @@ fn an_interrupted_run_says_so_at_its_very_end() {
     let mut events = sample::run()[..10].to_vec();
     events.push(sample::run_ended(5.0, true));
     let shown = shown_of(&events, PLAIN);
-    assert!(
-        shown.ends_with("the run was interrupted: 4 of 6 cases did not run\n"),
-        "{shown}"
-    );
+    assert!(shown.ends_with("the run was interrupted: 4 of 6 cases did not run\n"), "{shown}");
     assert!(shown.contains("ERROR  colo/plain/secondary_failover"), "{shown}");
 }
 

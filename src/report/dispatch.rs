@@ -105,11 +105,7 @@ struct Desk {
 
 impl Desk {
     fn new(subscribers: Vec<Box<dyn Subscriber + Send>>) -> Self {
-        Self {
-            subscribers,
-            fold: Fold::default(),
-            errors: Vec::new(),
-        }
+        Self { subscribers, fold: Fold::default(), errors: Vec::new() }
     }
 
     fn take(&mut self, event: &Event) {
@@ -126,18 +122,14 @@ impl Desk {
         let known = self.errors.len();
         let errors = &mut self.errors;
         self.subscribers.retain_mut(|subscriber| {
-            guarded(|| act(subscriber.as_mut()))
-                .map_err(|error| errors.push(error))
-                .is_ok()
+            guarded(|| act(subscriber.as_mut())).map_err(|error| errors.push(error)).is_ok()
         });
         let notes: Vec<Event> = self.errors[known..]
             .iter()
             .map(|error| Event {
                 at: self.fold.last(),
                 case: None,
-                what: What::Note {
-                    text: text::one_line(&format!("a report was given up: {error:#}")),
-                },
+                what: What::Note { text: text::one_line(&format!("a report was given up: {error:#}")) },
             })
             .collect();
         // This ends: every round of notes has one subscriber less to tell.
@@ -195,11 +187,7 @@ mod tests {
             panics: bool,
         ) -> (Box<dyn Subscriber + Send>, Arc<Mutex<Vec<String>>>) {
             let heard = Arc::new(Mutex::new(Vec::new()));
-            let probe = Self {
-                heard: Arc::clone(&heard),
-                fails_at,
-                panics,
-            };
+            let probe = Self { heard: Arc::clone(&heard), fails_at, panics };
             (Box::new(probe), heard)
         }
     }
@@ -232,10 +220,7 @@ mod tests {
         let (sink, stream) = Sink::new();
         let reports = run(stream, vec![first, second]);
         for event in sample::run() {
-            event
-                .case
-                .map_or_else(|| sink.clone(), |case| sink.for_case(case))
-                .emit(event.what);
+            event.case.map_or_else(|| sink.clone(), |case| sink.for_case(case)).emit(event.what);
         }
         drop(sink);
         let summary = reports.join();
@@ -273,16 +258,10 @@ mod tests {
     fn the_exit_code_follows_the_verdicts_and_an_interrupt() {
         let code = |events: Vec<Event>| feed(events, Vec::new()).exit_code();
         assert_eq!(code(passing()), 0);
-        assert_eq!(
-            code(vec![sample::run_started(0), sample::run_ended(0.0, true)]),
-            130
-        );
-        for (verdict, expected) in [
-            (Verdict::Fail, 1),
-            (Verdict::Error, 1),
-            (Verdict::Skip, 0),
-            (Verdict::Xfail, 0),
-        ] {
+        assert_eq!(code(vec![sample::run_started(0), sample::run_ended(0.0, true)]), 130);
+        for (verdict, expected) in
+            [(Verdict::Fail, 1), (Verdict::Error, 1), (Verdict::Skip, 0), (Verdict::Xfail, 0)]
+        {
             let mut events = passing();
             events.insert(1, sample::ended(9, verdict, None, 0.0));
             assert_eq!(code(events), expected, "{verdict}");

@@ -31,10 +31,7 @@ impl Fold {
             }
             (What::RunEnded { interrupted, .. }, _) => self.ended = Some(*interrupted),
             (What::CaseEnded { .. }, Some(number)) => {
-                let mut case = self
-                    .open
-                    .remove(&number)
-                    .unwrap_or_else(|| Case::unknown(number, self.last));
+                let mut case = self.open.remove(&number).unwrap_or_else(|| Case::unknown(number, self.last));
                 case.end = end(&event.what);
                 self.counts.add(case.verdict());
                 return Some(case);
@@ -54,10 +51,8 @@ impl Fold {
 
     /// Ends the cases that the stream left open: they are errors, for nobody knows how they would have ended.
     pub fn cut_off(&mut self) -> Vec<Case> {
-        let cut: Vec<Case> = std::mem::take(&mut self.open)
-            .into_values()
-            .map(|case| case.cut_off(self.last))
-            .collect();
+        let cut: Vec<Case> =
+            std::mem::take(&mut self.open).into_values().map(|case| case.cut_off(self.last)).collect();
         for case in &cut {
             self.counts.add(case.verdict());
         }
@@ -84,8 +79,7 @@ impl Fold {
     /// How many cases were selected and neither ran nor run now.
     #[must_use]
     pub fn not_run(&self) -> usize {
-        self.selected
-            .saturating_sub(self.counts.total() + self.open.len())
+        self.selected.saturating_sub(self.counts.total() + self.open.len())
     }
 
     /// When the run began, as the stream has it.
@@ -123,11 +117,7 @@ impl Fold {
 
 /// The seconds, or 0 for what is no length of time.
 fn finite(seconds: f64) -> f64 {
-    if seconds.is_finite() {
-        seconds.max(0.0)
-    } else {
-        0.0
-    }
+    if seconds.is_finite() { seconds.max(0.0) } else { 0.0 }
 }
 
 fn kept(text: Option<&String>, limit: usize) -> Option<String> {
@@ -136,15 +126,7 @@ fn kept(text: Option<&String>, limit: usize) -> Option<String> {
 
 fn started(number: usize, event: &Event) -> Case {
     let mut case = Case::unknown(number, finite(event.at));
-    if let What::CaseStarted {
-        name,
-        file,
-        description,
-        tags,
-        params,
-        steps,
-    } = &event.what
-    {
+    if let What::CaseStarted { name, file, description, tags, params, steps } = &event.what {
         case.name.clone_from(name);
         case.file.clone_from(file);
         case.description.clone_from(description);
@@ -156,15 +138,7 @@ fn started(number: usize, event: &Event) -> Case {
 }
 
 fn end(what: &What) -> Option<End> {
-    let What::CaseEnded {
-        verdict,
-        reason,
-        evidence,
-        place,
-        artifacts,
-        seconds,
-    } = what
-    else {
+    let What::CaseEnded { verdict, reason, evidence, place, artifacts, seconds } = what else {
         return None;
     };
     Some(End {
@@ -180,12 +154,7 @@ fn end(what: &What) -> Option<End> {
 fn grow(case: &mut Case, what: &What, at: f64) {
     match what {
         What::VmSpawned { vm, version, .. } => case.vms.push((vm.clone(), version.clone())),
-        What::StepBegan {
-            step,
-            title,
-            place,
-            finally,
-        } => case.steps.push(Step {
+        What::StepBegan { step, title, place, finally } => case.steps.push(Step {
             number: *step,
             title: title.clone(),
             place: place.clone(),
@@ -195,12 +164,7 @@ fn grow(case: &mut Case, what: &What, at: f64) {
             message: None,
             seconds: 0.0,
         }),
-        What::StepEnded {
-            step,
-            outcome,
-            message,
-            seconds,
-        } => {
+        What::StepEnded { step, outcome, message, seconds } => {
             // From the end, for that is where it nearly always is.
             if let Some(known) = case.steps.iter_mut().rev().find(|known| known.number == *step) {
                 known.outcome = Some(*outcome);
@@ -208,12 +172,7 @@ fn grow(case: &mut Case, what: &What, at: f64) {
                 known.seconds = finite(*seconds);
             }
         }
-        What::Metric {
-            name,
-            value,
-            unit,
-            vm,
-        } => case.metrics.push(Metric {
+        What::Metric { name, value, unit, vm } => case.metrics.push(Metric {
             name: name.clone(),
             value: *value,
             unit: unit.clone(),
@@ -233,10 +192,7 @@ mod tests {
     #[test]
     fn the_events_of_a_case_become_one_record() {
         let mut fold = Fold::default();
-        let ended: Vec<Case> = sample::run()
-            .iter()
-            .filter_map(|event| fold.take(event))
-            .collect();
+        let ended: Vec<Case> = sample::run().iter().filter_map(|event| fold.take(event)).collect();
         let failed = &ended[1];
         assert_eq!(failed.name, "colo/plain/secondary_failover");
         assert_eq!(failed.verdict(), Verdict::Fail);
@@ -289,9 +245,6 @@ mod tests {
 
     #[test]
     fn a_length_of_time_that_is_none_counts_as_nothing() {
-        assert_eq!(
-            [f64::NAN, f64::INFINITY, -1.0, 2.5].map(finite),
-            [0.0, 0.0, 0.0, 2.5]
-        );
+        assert_eq!([f64::NAN, f64::INFINITY, -1.0, 2.5].map(finite), [0.0, 0.0, 0.0, 2.5]);
     }
 }

@@ -30,10 +30,7 @@ impl JsonLines {
             File::create(&path)
         };
         let file = create().with_context(|| format!("cannot create {}", path.display()))?;
-        Ok(Self {
-            path,
-            out: BufWriter::new(file),
-        })
+        Ok(Self { path, out: BufWriter::new(file) })
     }
 
     fn write(&mut self, event: &Event) -> io::Result<()> {
@@ -50,14 +47,11 @@ impl JsonLines {
 
 impl Subscriber for JsonLines {
     fn take(&mut self, event: &Event) -> anyhow::Result<()> {
-        self.write(event)
-            .with_context(|| format!("cannot write {}", self.path.display()))
+        self.write(event).with_context(|| format!("cannot write {}", self.path.display()))
     }
 
     fn finish(&mut self) -> anyhow::Result<()> {
-        self.out
-            .flush()
-            .with_context(|| format!("cannot write {}", self.path.display()))
+        self.out.flush().with_context(|| format!("cannot write {}", self.path.display()))
     }
 }
 
@@ -110,10 +104,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<Reader<BufReader<File>>, ReadError
     let path = path.as_ref();
     match File::open(path) {
         Ok(file) => Ok(Reader::new(path, BufReader::new(file))),
-        Err(source) => Err(ReadError::Io {
-            path: path.to_owned(),
-            source,
-        }),
+        Err(source) => Err(ReadError::Io { path: path.to_owned(), source }),
     }
 }
 
@@ -145,13 +136,7 @@ struct First {
 impl<R: BufRead> Reader<R> {
     /// Reads the stream from `input`; `path` is what messages call it.
     pub fn new(path: impl Into<PathBuf>, input: R) -> Self {
-        Self {
-            path: path.into(),
-            input,
-            line: 0,
-            cut: false,
-            done: false,
-        }
+        Self { path: path.into(), input, line: 0, cut: false, done: false }
     }
 
     /// Whether the last line was cut short, and so left out.
@@ -163,10 +148,7 @@ impl<R: BufRead> Reader<R> {
     fn next_event(&mut self) -> Result<Option<Event>, ReadError> {
         let mut line = Vec::new();
         if let Err(source) = self.input.read_until(b'\n', &mut line) {
-            return Err(ReadError::Io {
-                path: self.path.clone(),
-                source,
-            });
+            return Err(ReadError::Io { path: self.path.clone(), source });
         }
         if line.is_empty() {
             return Ok(None);
@@ -183,23 +165,18 @@ impl<R: BufRead> Reader<R> {
                 self.cut = true;
                 Ok(None)
             }
-            Err(source) => Err(ReadError::Garbage {
-                path: self.path.clone(),
-                line: self.line,
-                source,
-            }),
+            Err(source) => Err(ReadError::Garbage { path: self.path.clone(), line: self.line, source }),
         }
     }
 
     fn first(&self, line: &[u8]) -> Result<Result<Event, serde_json::Error>, ReadError> {
         match serde_json::from_slice::<FirstLine>(line) {
-            Ok(FirstLine { what }) if what.event != "run_started" => Err(ReadError::NoStream {
-                path: self.path.clone(),
-            }),
-            Ok(FirstLine { what }) if what.version > STREAM_VERSION => Err(ReadError::Newer {
-                path: self.path.clone(),
-                found: what.version,
-            }),
+            Ok(FirstLine { what }) if what.event != "run_started" => {
+                Err(ReadError::NoStream { path: self.path.clone() })
+            }
+            Ok(FirstLine { what }) if what.version > STREAM_VERSION => {
+                Err(ReadError::Newer { path: self.path.clone(), found: what.version })
+            }
             Ok(_) => Ok(serde_json::from_slice(line)),
             Err(error) => Ok(Err(error)),
         }
@@ -225,10 +202,7 @@ mod tests {
     use crate::report::sample;
 
     fn lines(events: &[Event]) -> String {
-        events
-            .iter()
-            .map(|event| serde_json::to_string(event).unwrap() + "\n")
-            .collect()
+        events.iter().map(|event| serde_json::to_string(event).unwrap() + "\n").collect()
     }
 
     fn error_of(text: &[u8]) -> String {
@@ -280,20 +254,14 @@ mod tests {
     #[test]
     fn a_newer_stream_is_refused_even_where_its_first_line_has_another_shape() {
         let message = error_of(b"{\"what\":{\"event\":\"run_started\",\"version\":2,\"new\":[]}}\n{}\n");
-        assert!(
-            message.contains("version 2") && message.contains("up to version 1"),
-            "{message}"
-        );
+        assert!(message.contains("version 2") && message.contains("up to version 1"), "{message}");
     }
 
     #[test]
     fn garbage_is_told_with_its_line_and_ends_the_stream() {
         let text = lines(&sample::run()[..2]) + "what?\n" + &lines(&sample::run()[2..]);
         let message = error_of(text.as_bytes());
-        assert!(
-            message.starts_with("events.jsonl:3: this line is no event: expected value"),
-            "{message}"
-        );
+        assert!(message.starts_with("events.jsonl:3: this line is no event: expected value"), "{message}");
         assert_eq!(Reader::new("events.jsonl", text.as_bytes()).count(), 3);
         assert!(error_of(b"\xff\xfe\n").starts_with("events.jsonl:1: "));
     }
@@ -311,12 +279,7 @@ mod tests {
         let metric = sample::at(
             1.0,
             Some(0),
-            What::Metric {
-                name: "ratio".into(),
-                value: f64::NAN,
-                unit: "1".into(),
-                vm: None,
-            },
+            What::Metric { name: "ratio".into(), value: f64::NAN, unit: "1".into(), vm: None },
         );
         let text = lines(&[sample::run_started(1), metric]);
         let events: Vec<Event> = Reader::new("x", text.as_bytes()).map(Result::unwrap).collect();

@@ -37,11 +37,7 @@ impl Junit {
     /// A report that will be written to `path` when the stream ends; its folder is made if it is missing.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            fold: Fold::default(),
-            done: Vec::new(),
-        }
+        Self { path: path.into(), fold: Fold::default(), done: Vec::new() }
     }
 
     fn add(&mut self, case: &Case) {
@@ -56,10 +52,7 @@ impl Junit {
     fn report(&mut self) -> Report {
         // Cases that ran side by side ended in any order; a report of the same run is to look the same each time.
         self.done.sort_by_key(|done| done.number);
-        let began = self
-            .fold
-            .time()
-            .and_then(|time| humantime::parse_rfc3339(time).ok());
+        let began = self.fold.time().and_then(|time| humantime::parse_rfc3339(time).ok());
         let began = began.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         let trouble = self.fold.trouble();
         let suite = |file: &str, after: f64| {
@@ -115,30 +108,14 @@ fn test_case(case: &Case) -> TestCase {
     let verdict = case.verdict();
     let type_ = verdict.to_string();
     let message = case.reason().map(text::one_line).unwrap_or_default();
-    let cause = case
-        .end
-        .as_ref()
-        .map(|end| text::cdata(&cause(end)))
-        .filter(|cause| !cause.is_empty());
+    let cause = case.end.as_ref().map(|end| text::cdata(&cause(end))).filter(|cause| !cause.is_empty());
     let seconds = case.end.as_ref().map_or(0.0, |end| end.seconds);
     let mut test = TestCase::success(&name, duration(seconds));
     test.result = match verdict {
         Verdict::Pass => TestResult::Success,
-        Verdict::Fail => TestResult::Failure {
-            type_,
-            message,
-            cause,
-        },
-        Verdict::Error => TestResult::Error {
-            type_,
-            message,
-            cause,
-        },
-        Verdict::Skip | Verdict::Xfail => TestResult::SkippedWithCause {
-            type_,
-            message,
-            cause,
-        },
+        Verdict::Fail => TestResult::Failure { type_, message, cause },
+        Verdict::Error => TestResult::Error { type_, message, cause },
+        Verdict::Skip | Verdict::Xfail => TestResult::SkippedWithCause { type_, message, cause },
     };
     test.set_classname(&class_name(&case.file));
     if !case.file.is_empty() {
@@ -178,10 +155,7 @@ fn class_name(file: &str) -> String {
 }
 
 /// Seconds to the millisecond, for nobody needs the rest and floating point would make it 16 digits.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "what is too big is cut to a size that still adds up"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "what is too big is cut to a size that still adds up")]
 fn duration(seconds: f64) -> Duration {
     Duration::milliseconds(((seconds * 1000.0).round() as i64).clamp(0, 1 << 50))
 }
@@ -189,11 +163,7 @@ fn duration(seconds: f64) -> Duration {
 /// The moment so many seconds after the run began; the crate cannot write years of more than four digits.
 fn timestamp(began: Option<StdDuration>, after: f64) -> OffsetDateTime {
     let after = StdDuration::try_from_secs_f64(after).unwrap_or_default();
-    let seconds = began
-        .unwrap_or_default()
-        .saturating_add(after)
-        .as_secs()
-        .min(253_402_300_799);
+    let seconds = began.unwrap_or_default().saturating_add(after).as_secs().min(253_402_300_799);
     i64::try_from(seconds)
         .ok()
         .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())

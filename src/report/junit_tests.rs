@@ -25,10 +25,7 @@ fn written(events: &[Event]) -> String {
 }
 
 fn elements<'d>(document: &'d Document<'d>, name: &str) -> Vec<Node<'d, 'd>> {
-    document
-        .descendants()
-        .filter(|node| node.has_tag_name(name))
-        .collect()
+    document.descendants().filter(|node| node.has_tag_name(name)).collect()
 }
 
 fn whole_text(node: Node<'_, '_>) -> String {
@@ -49,34 +46,14 @@ fn a_run_is_one_suite_per_file_and_one_test_case_per_case() {
     assert_eq!(
         suites,
         [
-            [
-                "scenarios/colo/failover.yaml",
-                "2",
-                "1",
-                "0",
-                "2026-03-01T12:00:00Z",
-                "32.62"
-            ],
-            [
-                "./scenarios/migration/post.copy.yml",
-                "4",
-                "0",
-                "1",
-                "2026-03-01T12:00:00Z",
-                "2"
-            ],
+            ["scenarios/colo/failover.yaml", "2", "1", "0", "2026-03-01T12:00:00Z", "32.62"],
+            ["./scenarios/migration/post.copy.yml", "4", "0", "1", "2026-03-01T12:00:00Z", "2"],
         ]
     );
     let cases = elements(&document, "testcase");
     let of = |key| -> Vec<_> { cases.iter().map(|case| case.attribute(key).unwrap()).collect() };
-    assert_eq!(
-        of("name")[..2],
-        ["colo/plain/primary_failover", "colo/plain/secondary_failover"]
-    );
-    assert_eq!(
-        of("classname")[1..3],
-        ["scenarios/colo/failover", "scenarios/migration/post_copy"]
-    );
+    assert_eq!(of("name")[..2], ["colo/plain/primary_failover", "colo/plain/secondary_failover"]);
+    assert_eq!(of("classname")[1..3], ["scenarios/colo/failover", "scenarios/migration/post_copy"]);
     assert_eq!(of("file")[0], "scenarios/colo/failover.yaml");
     assert_eq!(of("time")[..2], ["1.42", "31.2"]);
     assert_eq!(elements(&document, "system-err").len(), 0);
@@ -88,25 +65,16 @@ fn a_failure_says_what_where_and_with_what_evidence() {
     let document = Document::parse(&xml).unwrap();
     let failure = elements(&document, "failure")[0];
     assert_eq!(failure.attribute("type"), Some("fail"));
-    assert_eq!(
-        failure.attribute("message"),
-        Some("secondary: no event STOP within 30s")
-    );
+    assert_eq!(failure.attribute("message"), Some("secondary: no event STOP within 30s"));
     assert_eq!(
         whole_text(failure),
         "scenarios/colo/failover.yaml:14:5\nsecondary: no event STOP within 30s\nlast events:\n  RESUME\n\
          serial tail:\n  ␛[0mtick 41\n  ]]> & <tick> 42"
     );
     let error = elements(&document, "error")[0];
-    assert_eq!(
-        error.attribute("message"),
-        Some("qemu-system-x86_64: no such program caused by: os error 2")
-    );
+    assert_eq!(error.attribute("message"), Some("qemu-system-x86_64: no such program caused by: os error 2"));
     let log = whole_text(elements(&document, "system-out")[1]);
-    assert!(
-        log.contains("2/2 failed   30.00s") && log.contains("checkpoint = 0.3 s"),
-        "{log}"
-    );
+    assert!(log.contains("2/2 failed   30.00s") && log.contains("checkpoint = 0.3 s"), "{log}");
 }
 
 #[test]
@@ -115,12 +83,7 @@ fn a_skip_and_a_known_issue_are_skipped_with_their_reason() {
     let document = Document::parse(&xml).unwrap();
     let skipped: Vec<_> = elements(&document, "skipped")
         .iter()
-        .map(|node| {
-            (
-                node.attribute("type").unwrap(),
-                node.attribute("message").unwrap(),
-            )
-        })
+        .map(|node| (node.attribute("type").unwrap(), node.attribute("message").unwrap()))
         .collect();
     let unmet = ("skip", "needs QEMU >=11.0, this is 7.2.22");
     assert_eq!(skipped, [unmet, unmet, ("xfail", "upstream issue 42")]);
@@ -163,15 +126,9 @@ fn a_stream_that_ends_amid_a_case_makes_it_an_error() {
     let xml = written(&events[..14]);
     let document = Document::parse(&xml).unwrap();
     let error = elements(&document, "error")[0];
-    assert_eq!(
-        error.attribute("message"),
-        Some("the run ended before the case did")
-    );
+    assert_eq!(error.attribute("message"), Some("the run ended before the case did"));
     assert!(whole_text(error).contains("It was in step 2: wait: secondary event STOP"));
-    assert!(
-        xml.contains("the run was cut off: 4 of 6 cases did not run"),
-        "{xml}"
-    );
+    assert!(xml.contains("the run was cut off: 4 of 6 cases did not run"), "{xml}");
 }
 
 #[test]
@@ -186,12 +143,8 @@ fn a_report_that_cannot_be_written_says_which_and_leaves_the_old_one() {
 
 #[test]
 fn a_class_name_has_nothing_that_a_ci_server_would_split() {
-    for (file, name) in [
-        ("../a/./b.c.yaml", "a/b_c"),
-        ("/srv/x.yaml", "srv/x"),
-        ("x", "x"),
-        ("", "lockstep"),
-    ] {
+    for (file, name) in [("../a/./b.c.yaml", "a/b_c"), ("/srv/x.yaml", "srv/x"), ("x", "x"), ("", "lockstep")]
+    {
         assert_eq!(class_name(file), name, "{file}");
     }
 }
@@ -200,10 +153,7 @@ fn a_class_name_has_nothing_that_a_ci_server_would_split() {
 fn every_element_and_attribute_that_is_written_is_in_the_schema() {
     let schema = std::fs::read_to_string(SCHEMA).unwrap();
     let schema = Document::parse(&schema).unwrap();
-    let known: BTreeSet<&str> = schema
-        .descendants()
-        .filter_map(|node| node.attribute("name"))
-        .collect();
+    let known: BTreeSet<&str> = schema.descendants().filter_map(|node| node.attribute("name")).collect();
     let xml = written(&sample::run());
     let document = Document::parse(&xml).unwrap();
     for node in document.root_element().descendants().filter(Node::is_element) {
@@ -225,17 +175,10 @@ fn the_report_is_valid_by_its_schema() {
     for xml in samples {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), &xml).unwrap();
-        let ran = Command::new("xmllint")
-            .args(["--noout", "--schema", SCHEMA])
-            .arg(file.path())
-            .output();
+        let ran = Command::new("xmllint").args(["--noout", "--schema", SCHEMA]).arg(file.path()).output();
         match ran {
             Ok(output) => {
-                assert!(
-                    output.status.success(),
-                    "{}\n{xml}",
-                    String::from_utf8_lossy(&output.stderr)
-                );
+                assert!(output.status.success(), "{}\n{xml}", String::from_utf8_lossy(&output.stderr));
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 eprintln!("skipped: xmllint is not installed");

@@ -29,10 +29,7 @@ impl Live {
         let lines = lines(fold, now);
         self.drawn = lines.len();
         // One column less than there are: many terminals go to the next line when the last column is filled.
-        let fitted: Vec<_> = lines
-            .iter()
-            .map(|line| text::fit(line, columns.saturating_sub(1)))
-            .collect();
+        let fitted: Vec<_> = lines.iter().map(|line| text::fit(line, columns.saturating_sub(1))).collect();
         fitted.join("\n")
     }
 }
@@ -43,12 +40,8 @@ fn lines(fold: &Fold, now: f64) -> Vec<String> {
     }
     let mut lines: Vec<String> = fold.open().take(SHOWN).map(|case| running(case, now)).collect();
     let counts = fold.counts();
-    let mut progress = format!(
-        "       {} of {} done, {}",
-        counts.total(),
-        fold.selected(),
-        text::seconds(now)
-    );
+    let mut progress =
+        format!("       {} of {} done, {}", counts.total(), fold.selected(), text::seconds(now));
     if counts.bad() > 0 {
         let _ = write!(progress, ", {} failed", counts.bad());
     }
@@ -61,11 +54,7 @@ fn lines(fold: &Fold, now: f64) -> Vec<String> {
 }
 
 fn running(case: &Case, now: f64) -> String {
-    let mut line = format!(
-        "RUN    {}  {}",
-        text::one_line(&case.name),
-        text::seconds(now - case.began)
-    );
+    let mut line = format!("RUN    {}  {}", text::one_line(&case.name), text::seconds(now - case.began));
     if let Some(step) = case.current() {
         let _ = write!(
             line,

@@ -29,11 +29,7 @@ pub fn of(case: &Case) -> String {
         lines
     });
     list(&mut out, "metrics", &case.metrics, |metric| {
-        let of = metric
-            .vm
-            .as_ref()
-            .map(|vm| format!(" ({vm})"))
-            .unwrap_or_default();
+        let of = metric.vm.as_ref().map(|vm| format!(" ({vm})")).unwrap_or_default();
         format!("{} = {} {}{of}", metric.name, metric.value, metric.unit)
     });
     list(&mut out, "notes", &case.notes, Clone::clone);
@@ -106,11 +102,8 @@ mod tests {
     #[test]
     fn a_case_is_told_step_by_step() {
         let mut fold = Fold::default();
-        let told: Vec<String> = sample::run()
-            .iter()
-            .filter_map(|event| fold.take(event))
-            .map(|case| of(&case))
-            .collect();
+        let told: Vec<String> =
+            sample::run().iter().filter_map(|event| fold.take(event)).map(|case| of(&case)).collect();
         assert_eq!(
             told[1],
             "tags: colo

@@ -20,11 +20,7 @@ pub struct Kept<T> {
 
 impl<T> Default for Kept<T> {
     fn default() -> Self {
-        Self {
-            head: Vec::new(),
-            tail: VecDeque::new(),
-            left_out: 0,
-        }
+        Self { head: Vec::new(), tail: VecDeque::new(), left_out: 0 }
     }
 }
 
@@ -189,12 +185,9 @@ impl Case {
 
     /// Ends a case whose end the stream does not tell.
     pub(super) fn cut_off(mut self, at: f64) -> Self {
-        let during = self.current().map(|step| {
-            (
-                format!("It was in step {}: {}", step.number, step.title),
-                step.place.clone(),
-            )
-        });
+        let during = self
+            .current()
+            .map(|step| (format!("It was in step {}: {}", step.number, step.title), step.place.clone()));
         let (evidence, place) = during.unzip();
         self.end = Some(End {
             verdict: Verdict::Error,

@@ -130,25 +130,10 @@ pub fn run() -> Vec<Event> {
         ),
         step(1, 1, "wait: secondary checkpoints 3"),
         step_ended(1, 1, 0.9, None),
-        at(
-            2.0,
-            Some(1),
-            What::Metric {
-                name: "checkpoint".into(),
-                value: 0.3,
-                unit: "s".into(),
-                vm: None,
-            },
-        ),
+        at(2.0, Some(1), What::Metric { name: "checkpoint".into(), value: 0.3, unit: "s".into(), vm: None }),
         step(1, 2, "wait: secondary event STOP"),
         step_ended(1, 2, 30.0, Some(failure)),
-        at(
-            32.0,
-            Some(1),
-            What::Note {
-                text: "secondary's tick was slow".into(),
-            },
-        ),
+        at(32.0, Some(1), What::Note { text: "secondary's tick was slow".into() }),
         at(
             32.7,
             Some(1),
@@ -172,12 +157,7 @@ pub fn run() -> Vec<Event> {
         started(4, "migration/hang", migration),
         ended(4, Verdict::Xfail, Some("upstream issue 42"), 2.0),
         started(5, "migration/broken", migration),
-        ended(
-            5,
-            Verdict::Error,
-            Some("qemu-system-x86_64: no such program\ncaused by: os error 2"),
-            0.0,
-        ),
+        ended(5, Verdict::Error, Some("qemu-system-x86_64: no such program\ncaused by: os error 2"), 0.0),
         run_ended(36.0, false),
     ]);
     events

@@ -64,12 +64,7 @@ pub fn cut(text: &str, limit: usize) -> Cow<'_, str> {
     while !text.is_char_boundary(tail) {
         tail += 1;
     }
-    Cow::Owned(format!(
-        "{}\n[… {} bytes left out …]\n{}",
-        &text[..head],
-        tail - head,
-        &text[tail..]
-    ))
+    Cow::Owned(format!("{}\n[… {} bytes left out …]\n{}", &text[..head], tail - head, &text[tail..]))
 }
 
 /// The text for the inside of a `CDATA` section: visible, cut to [`LIMIT`], and safe where it holds `]]>`.
@@ -107,10 +102,7 @@ pub fn width(text: &str) -> usize {
 /// The text with every line moved right by `by`.
 #[must_use]
 pub fn indent(text: &str, by: &str) -> String {
-    let lines: Vec<String> = text
-        .lines()
-        .map(|line| format!("{by}{line}").trim_end().to_owned())
-        .collect();
+    let lines: Vec<String> = text.lines().map(|line| format!("{by}{line}").trim_end().to_owned()).collect();
     lines.join("\n")
 }
 
@@ -170,10 +162,7 @@ mod tests {
     #[test]
     fn seconds_are_written_for_people() {
         let written = [0.0, 1.424, 59.99, 59.999, 92.4, 3723.0].map(seconds);
-        assert_eq!(
-            written,
-            ["0.00s", "1.42s", "59.99s", "1m00s", "1m32s", "1h02m03s"]
-        );
+        assert_eq!(written, ["0.00s", "1.42s", "59.99s", "1m00s", "1m32s", "1h02m03s"]);
         assert_eq!(seconds(f64::NAN), "0m00s");
     }
 

@@ -26,20 +26,15 @@ pub fn verdict(
                 let reason = format!("it must fail with /{pattern}/, and failed otherwise: {failure}");
                 (Verdict::Fail, Some(reason))
             }
-            Ok(()) => (
-                Verdict::Fail,
-                Some(format!("it must fail with /{pattern}/, and nothing failed")),
-            ),
+            Ok(()) => (Verdict::Fail, Some(format!("it must fail with /{pattern}/, and nothing failed"))),
         };
     }
     match outcome {
         Ok(()) => match known_issues {
             [] => (Verdict::Pass, None),
             [issue, ..] => {
-                let reason = format!(
-                    "the known issue did not show ({}); if it is mended, take it out",
-                    issue.reason
-                );
+                let reason =
+                    format!("the known issue did not show ({}); if it is mended, take it out", issue.reason);
                 (Verdict::Fail, Some(reason))
             }
         },
@@ -60,18 +55,12 @@ mod tests {
     }
 
     fn issue(pattern: &str) -> [KnownIssue; 1] {
-        [KnownIssue {
-            when: None,
-            reason: "gitlab 1".into(),
-            pattern: pattern.into(),
-        }]
+        [KnownIssue { when: None, reason: "gitlab 1".into(), pattern: pattern.into() }]
     }
 
     #[test]
     fn a_negative_control_passes_only_by_failing_for_its_own_reason() {
-        let control = MustFail {
-            pattern: "page \\d+".into(),
-        };
+        let control = MustFail { pattern: "page \\d+".into() };
         let verdict = |outcome| verdict(&outcome, Some(&control), &[]).0;
         assert_eq!(verdict(failed("page 7 is wrong")), Verdict::Pass);
         assert_eq!(verdict(failed("the deadline")), Verdict::Fail);
@@ -88,10 +77,7 @@ mod tests {
 
     #[test]
     fn trouble_with_the_test_itself_is_an_error() {
-        assert_eq!(
-            verdict(&Err(Failure::error("no such program")), None, &[]).0,
-            Verdict::Error
-        );
+        assert_eq!(verdict(&Err(Failure::error("no such program")), None, &[]).0, Verdict::Error);
         assert_eq!(verdict(&failed("no"), None, &[]).0, Verdict::Fail);
         assert_eq!(verdict(&Ok(()), None, &[]), (Verdict::Pass, None));
     }

@@ -9,21 +9,21 @@ use semver::Version;
 use crate::qemu::binary::{Binary, ProbeError, find, probe};
 use crate::scenario::QemuVersions;
 
+/// What a binary answered.
+type Answer = Result<Arc<Binary>, Arc<ProbeError>>;
+
 /// What a VM's `qemu` may name, and what is known of it.
 #[derive(Debug, Default)]
 pub struct Binaries {
     named: BTreeMap<String, String>,
-    known: Mutex<BTreeMap<PathBuf, Result<Arc<Binary>, Arc<ProbeError>>>>,
+    known: Mutex<BTreeMap<PathBuf, Answer>>,
 }
 
 impl Binaries {
     /// The binaries given on the command line, by name. One without a name is `default`.
     #[must_use]
     pub fn new(named: impl IntoIterator<Item = (String, String)>) -> Self {
-        Self {
-            named: named.into_iter().collect(),
-            known: Mutex::default(),
-        }
+        Self { named: named.into_iter().collect(), known: Mutex::default() }
     }
 
     /// The names given on the command line.
@@ -56,14 +56,11 @@ impl Binaries {
 }
 
 /// On a thread and a runtime of its own, so that it can be called from anywhere.
-fn ask(path: &Path) -> Result<Arc<Binary>, Arc<ProbeError>> {
+fn ask(path: &Path) -> Answer {
     let asked = std::thread::scope(|scope| {
         let asking = scope.spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.map_err(|source| ProbeError::Missing {
-                path: path.to_owned(),
-                source,
-            })?;
+            let runtime = runtime.map_err(|source| ProbeError::Missing { path: path.to_owned(), source })?;
             runtime.block_on(probe(path))
         });
         asking.join()
@@ -87,14 +84,8 @@ mod tests {
     #[test]
     fn a_name_of_the_command_line_goes_before_the_path() {
         let binaries = Binaries::new([("default".to_owned(), "/bin/true".to_owned())]);
-        assert_eq!(
-            binaries.path("default", "x86_64").unwrap(),
-            Path::new("/bin/true")
-        );
-        assert_eq!(
-            binaries.path("/bin/cat", "x86_64").unwrap(),
-            Path::new("/bin/cat")
-        );
+        assert_eq!(binaries.path("default", "x86_64").unwrap(), Path::new("/bin/true"));
+        assert_eq!(binaries.path("/bin/cat", "x86_64").unwrap(), Path::new("/bin/cat"));
         assert!(binaries.path("old", "x86_64").is_err());
     }
 
@@ -103,11 +94,7 @@ mod tests {
         let binaries = Binaries::new([("default".to_owned(), "/bin/true".to_owned())]);
         assert_eq!(binaries.version_of("default", "x86_64"), None);
         assert!(
-            binaries
-                .get("default", "x86_64")
-                .unwrap_err()
-                .to_string()
-                .contains("does not answer as QEMU")
+            binaries.get("default", "x86_64").unwrap_err().to_string().contains("does not answer as QEMU")
         );
     }
 }

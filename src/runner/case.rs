@@ -31,8 +31,6 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Where a case runs.
 #[derive(Debug)]
 pub struct Place {
-    /// Its number in the run.
-    pub number: usize,
     /// Its private folder.
     pub directory: PathBuf,
     /// What the janitor is told.
@@ -85,16 +83,7 @@ pub async fn run(
     };
     let session = Session::new(plans, place.directory, place.notes, sink.clone());
     let deadline = began + case.timeout.mul_f64(settings.slow);
-    let mut actor = Actor {
-        case,
-        session,
-        binaries,
-        settings,
-        interrupt,
-        deadline,
-        step: 0,
-        trouble: 0,
-    };
+    let mut actor = Actor { case, session, binaries, settings, interrupt, deadline, step: 0, trouble: 0 };
     let mut outcome = actor.perform().await;
     if !matches!(outcome, Err(Stop::Interrupted(_))) {
         // The end has its own time: it must also run where the case has used up all of its own.
@@ -124,16 +113,9 @@ fn plans(
     for name in case.vms.keys() {
         let nothing = serde_json::json!({"captures": {}, "vm": {}, "process": {}});
         let versions = CaseVersions { case, binaries };
-        let late = Late {
-            run: &nothing,
-            dir: &place.directory,
-            versions: &versions,
-        };
+        let late = Late { run: &nothing, dir: &place.directory, versions: &versions };
         // What only a later step can fill in is filled in when that step starts the VM.
-        let spec = resolve_vm(case, name, &late)
-            .ok()
-            .flatten()
-            .unwrap_or_else(|| case.vms[name].clone());
+        let spec = resolve_vm(case, name, &late).ok().flatten().unwrap_or_else(|| case.vms[name].clone());
         found.insert(name.clone(), plan(name, spec, binaries, settings)?);
     }
     let used: Vec<&crate::qemu::binary::Binary> = found.values().map(|plan: &Plan| &*plan.binary).collect();
@@ -149,33 +131,19 @@ fn plan(
     binaries: &Binaries,
     settings: &Settings,
 ) -> Result<Plan, (Verdict, String)> {
-    let binary = binaries
-        .get(&spec.qemu, &spec.arch)
-        .map_err(|error| (Verdict::Error, error.to_string()))?;
-    let wanted = settings
-        .accel
-        .map_or_else(|| spec.accel.0.clone(), |accel| vec![accel]);
+    let binary = binaries.get(&spec.qemu, &spec.arch).map_err(|error| (Verdict::Error, error.to_string()))?;
+    let wanted = settings.accel.map_or_else(|| spec.accel.0.clone(), |accel| vec![accel]);
     let Some(accel) = binary.choose(&wanted) else {
         let wanted: Vec<&str> = wanted.iter().map(|accel| accel.name()).collect();
-        let reason = format!(
-            "needs the accelerator {}, which does not work here",
-            wanted.join(" or ")
-        );
+        let reason = format!("needs the accelerator {}, which does not work here", wanted.join(" or "));
         return Err((Verdict::Skip, reason));
     };
     if matches!(spec.guest, Guest::Ticker(_)) && !matches!(binary.arch.as_str(), "x86_64" | "i386") {
-        let reason = format!(
-            "VM `{name}`: the built-in guest is a program for x86, and this is {}",
-            binary.arch
-        );
+        let reason =
+            format!("VM `{name}`: the built-in guest is a program for x86, and this is {}", binary.arch);
         return Err((Verdict::Error, reason));
     }
-    Ok(Plan {
-        name: name.to_owned(),
-        spec,
-        binary,
-        accel,
-    })
+    Ok(Plan { name: name.to_owned(), spec, binary, accel })
 }
 
 /// The versions that a case's templates ask for.
@@ -190,10 +158,7 @@ impl Versions for CaseVersions<'_> {
             Some(name) => self.case.vms.get(name),
             None => self.case.vms.values().next(),
         }?;
-        self.binaries
-            .get(&spec.qemu, &spec.arch)
-            .ok()
-            .map(|binary| binary.version.clone())
+        self.binaries.get(&spec.qemu, &spec.arch).ok().map(|binary| binary.version.clone())
     }
 }
 
@@ -219,9 +184,8 @@ impl Actor<'_> {
             .filter(|plan| plan.spec.start)
             .map(|plan| plan.name.clone())
             .collect();
-        let deadline = self
-            .deadline
-            .min(Instant::now() + crate::step::DEFAULT_TIMEOUT.0.mul_f64(self.settings.slow));
+        let deadline =
+            self.deadline.min(Instant::now() + crate::step::DEFAULT_TIMEOUT.0.mul_f64(self.settings.slow));
         let interrupt = self.interrupt.clone();
         let started = tokio::select! {
             started = self.session.start(&first, deadline) => started,
@@ -241,19 +205,11 @@ impl Actor<'_> {
         for block in blocks {
             match block {
                 Block::Step(step) => self.one(step, finally).await?,
-                Block::RepeatUntil {
-                    at,
-                    until,
-                    timeout,
-                    when,
-                    steps,
-                } => {
+                Block::RepeatUntil { at, until, timeout, when, steps } => {
                     if !self.wanted(when, &at.to_string())? {
                         continue;
                     }
-                    let end = self
-                        .deadline
-                        .min(Instant::now() + timeout.0.mul_f64(self.settings.slow));
+                    let end = self.deadline.min(Instant::now() + timeout.0.mul_f64(self.settings.slow));
                     let marks = Running::begin(&mut self.session, end).marks;
                     loop {
                         Box::pin(self.blocks(steps, finally)).await?;
@@ -275,30 +231,16 @@ impl Actor<'_> {
 
     fn wanted(&self, when: &[When], place: &str) -> Result<bool, Stop> {
         let run = self.session.run_values();
-        let versions = CaseVersions {
-            case: self.case,
-            binaries: self.binaries,
-        };
-        let late = Late {
-            run: &run,
-            dir: self.session.directory(),
-            versions: &versions,
-        };
+        let versions = CaseVersions { case: self.case, binaries: self.binaries };
+        let late = Late { run: &run, dir: self.session.directory(), versions: &versions };
         resolve_when(self.case, when, &late)
             .map_err(|message| Stop::Failed(Failure::error(message), place.to_owned()))
     }
 
     fn resolved(&self, step: &CaseStep) -> Result<crate::step::Step, Stop> {
         let run = self.session.run_values();
-        let versions = CaseVersions {
-            case: self.case,
-            binaries: self.binaries,
-        };
-        let late = Late {
-            run: &run,
-            dir: self.session.directory(),
-            versions: &versions,
-        };
+        let versions = CaseVersions { case: self.case, binaries: self.binaries };
+        let late = Late { run: &run, dir: self.session.directory(), versions: &versions };
         resolve_step(self.case, step, &late)
             .map_err(|message| Stop::Failed(Failure::error(message), step.at.to_string()))
     }
@@ -316,12 +258,7 @@ impl Actor<'_> {
             seconds: began.elapsed().as_secs_f64(),
         };
         let title = step.step.title();
-        sink.emit(What::StepBegan {
-            step: number,
-            title,
-            place: place.clone(),
-            finally,
-        });
+        sink.emit(What::StepBegan { step: number, title, place: place.clone(), finally });
         let result = match self.wanted(&step.when, &place) {
             Ok(false) => {
                 sink.emit(ended(StepOutcome::Skipped, None));
@@ -336,10 +273,7 @@ impl Actor<'_> {
                 sink.emit(ended(StepOutcome::Failed, Some(failure.message.clone())))
             }
             Err(Stop::Interrupted(signal)) => {
-                sink.emit(ended(
-                    StepOutcome::Failed,
-                    Some(format!("interrupted by {signal}")),
-                ));
+                sink.emit(ended(StepOutcome::Failed, Some(format!("interrupted by {signal}"))));
             }
         }
         result
@@ -350,9 +284,7 @@ impl Actor<'_> {
         if let Action::Start(Start(names)) = &step.action {
             self.fill_in(&names.0, &case_step.at.to_string())?;
         }
-        let deadline = self
-            .deadline
-            .min(began + step.timeout.0.mul_f64(self.settings.slow));
+        let deadline = self.deadline.min(began + step.timeout.0.mul_f64(self.settings.slow));
         let board = Arc::clone(&self.session.board);
         let (mut seen, interrupt) = (self.trouble, self.interrupt.clone());
         let mut running = Running::begin(&mut self.session, deadline);
@@ -379,10 +311,9 @@ impl Actor<'_> {
         // Trouble is the cause where there is any, whatever the step itself noticed first.
         if let Some(cause) = self.next_trouble() {
             result = Err(match result {
-                Err(own) if own.message != cause.message => Failure {
-                    message: format!("{} (and then: {own})", cause.message),
-                    ..cause
-                },
+                Err(own) if own.message != cause.message => {
+                    Failure { message: format!("{} (and then: {own})", cause.message), ..cause }
+                }
                 _ => cause,
             });
         }
@@ -414,15 +345,8 @@ impl Actor<'_> {
         let stop = |message: String| Stop::Failed(Failure::error(message), place.to_owned());
         for name in names.iter().filter(|name| self.case.late_vms.contains_key(*name)) {
             let run = self.session.run_values();
-            let versions = CaseVersions {
-                case: self.case,
-                binaries: self.binaries,
-            };
-            let late = Late {
-                run: &run,
-                dir: self.session.directory(),
-                versions: &versions,
-            };
+            let versions = CaseVersions { case: self.case, binaries: self.binaries };
+            let late = Late { run: &run, dir: self.session.directory(), versions: &versions };
             let Some(spec) = resolve_vm(self.case, name, &late).map_err(stop)? else {
                 continue;
             };
@@ -441,11 +365,8 @@ impl Actor<'_> {
             if found.is_none() && !board.is_asked_for(&trouble) {
                 let mut failure = trouble.failure();
                 if let crate::session::board::Trouble::Died { vm, .. } = &trouble {
-                    let said = self
-                        .session
-                        .machine(vm)
-                        .map(|machine| machine.stderr_tail(3))
-                        .unwrap_or_default();
+                    let said =
+                        self.session.machine(vm).map(|machine| machine.stderr_tail(3)).unwrap_or_default();
                     if !said.is_empty() {
                         failure.message.push_str(&format!(", saying: {said}"));
                     }
@@ -462,17 +383,12 @@ impl Actor<'_> {
         let (outcome, place, interrupted) = match outcome {
             Ok(()) => (Ok(()), None, false),
             Err(Stop::Failed(failure, place)) => (Err(failure), Some(place), false),
-            Err(Stop::Interrupted(signal)) => (
-                Err(Failure::error(format!("interrupted by {signal}"))),
-                None,
-                true,
-            ),
+            Err(Stop::Interrupted(signal)) => {
+                (Err(Failure::error(format!("interrupted by {signal}"))), None, true)
+            }
         };
         let (verdict, reason) = if interrupted {
-            (
-                Verdict::Error,
-                outcome.as_ref().err().map(|failure| failure.message.clone()),
-            )
+            (Verdict::Error, outcome.as_ref().err().map(|failure| failure.message.clone()))
         } else {
             verdict(&outcome, self.case.must_fail.as_ref(), &self.case.known_issues)
         };
@@ -500,14 +416,7 @@ impl Actor<'_> {
         drop(self.session);
         let seconds = began.elapsed().as_secs_f64();
         let place = place.filter(|_| verdict != Verdict::Pass);
-        What::CaseEnded {
-            verdict,
-            reason,
-            evidence,
-            place,
-            artifacts,
-            seconds,
-        }
+        What::CaseEnded { verdict, reason, evidence, place, artifacts, seconds }
     }
 }
 
@@ -521,9 +430,7 @@ fn expected(result: Result<Value, Failure>, expression: &str, title: &str) -> Re
             message: format!("the error was to match /{expression}/, and is: {failure}"),
             ..failure
         }),
-        Ok(_) => Err(Failure::failed(format!(
-            "`{title}` was to fail with /{expression}/, and succeeded"
-        ))),
+        Ok(_) => Err(Failure::failed(format!("`{title}` was to fail with /{expression}/, and succeeded"))),
     }
 }
 
@@ -553,26 +460,13 @@ mod tests {
     fn a_step_that_must_fail_succeeds_by_failing_as_it_must() {
         let refused = || Err(Failure::failed("`x` was refused: VM is not in COLO mode"));
         assert!(expected(refused(), "not in COLO", "x").is_ok());
-        assert!(
-            expected(refused(), "out of memory", "x")
-                .unwrap_err()
-                .message
-                .contains("was to match")
-        );
-        assert!(
-            expected(Ok(Value::Null), "x", "quit a")
-                .unwrap_err()
-                .message
-                .contains("succeeded")
-        );
+        assert!(expected(refused(), "out of memory", "x").unwrap_err().message.contains("was to match"));
+        assert!(expected(Ok(Value::Null), "x", "quit a").unwrap_err().message.contains("succeeded"));
     }
 
     #[test]
     fn no_expected_error_excuses_wrong_memory() {
-        let corrupt = Failure {
-            kind: Kind::Corrupt,
-            message: "page 1".into(),
-        };
+        let corrupt = Failure { kind: Kind::Corrupt, message: "page 1".into() };
         assert_eq!(expected(Err(corrupt.clone()), "page", "x"), Err(corrupt));
     }
 

@@ -9,21 +9,13 @@ use crate::scenario::model::{HostFeature, Requires};
 #[must_use]
 pub fn unmet(requires: &Requires, binaries: &[&Binary]) -> Option<String> {
     for binary in binaries {
-        if let Some(range) = requires
-            .qemu
-            .as_ref()
-            .filter(|range| !range.contains(&binary.version))
-        {
+        if let Some(range) = requires.qemu.as_ref().filter(|range| !range.contains(&binary.version)) {
             return Some(format!("needs QEMU {range}, this is {}", binary.version));
         }
     }
     for binary in binaries {
         let wanted: [(&str, &[String], &BTreeSet<String>); 6] = [
-            (
-                "migration capability",
-                &requires.capabilities,
-                &binary.capabilities,
-            ),
+            ("migration capability", &requires.capabilities, &binary.capabilities),
             ("QMP command", &requires.commands, &binary.commands),
             ("machine type", &requires.machines, &binary.machines),
             ("device", &requires.devices, &binary.devices),
@@ -39,27 +31,19 @@ pub fn unmet(requires: &Requires, binaries: &[&Binary]) -> Option<String> {
             }
         }
     }
-    requires
-        .host
-        .iter()
-        .find_map(|feature| missing(*feature))
-        .map(str::to_owned)
+    requires.host.iter().find_map(|feature| missing(*feature)).map(str::to_owned)
 }
 
 fn missing(feature: HostFeature) -> Option<&'static str> {
     let (is_there, reason) = match feature {
-        HostFeature::Kvm => (
-            kvm_is_usable(),
-            "needs KVM, and /dev/kvm cannot be opened for reading and writing",
-        ),
+        HostFeature::Kvm => {
+            (kvm_is_usable(), "needs KVM, and /dev/kvm cannot be opened for reading and writing")
+        }
         HostFeature::Userfaultfd => (
             userfaultfd_is_usable(),
             "needs userfaultfd, and neither /dev/userfaultfd nor vm.unprivileged_userfaultfd lets this user have it",
         ),
-        HostFeature::NetAdmin => (
-            has_net_admin(),
-            "needs CAP_NET_ADMIN, which this user does not have",
-        ),
+        HostFeature::NetAdmin => (has_net_admin(), "needs CAP_NET_ADMIN, which this user does not have"),
         HostFeature::Root => (rustix::process::geteuid().is_root(), "needs root"),
     };
     (!is_there).then_some(reason)
@@ -67,10 +51,7 @@ fn missing(feature: HostFeature) -> Option<&'static str> {
 
 /// `/dev/userfaultfd` can be opened, or the system call is open to this user (`admin-guide/sysctl/vm.rst` of Linux).
 fn userfaultfd_is_usable() -> bool {
-    let device = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/userfaultfd");
+    let device = std::fs::OpenOptions::new().read(true).write(true).open("/dev/userfaultfd");
     let setting = std::fs::read_to_string("/proc/sys/vm/unprivileged_userfaultfd");
     device.is_ok()
         || setting.is_ok_and(|setting| setting.trim() == "1" || rustix::process::geteuid().is_root())
@@ -126,10 +107,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_with_what_was_found() {
-        assert_eq!(
-            reason(json!({"qemu": ">=11.0"})).unwrap(),
-            "needs QEMU >=11.0, this is 7.2.22"
-        );
+        assert_eq!(reason(json!({"qemu": ">=11.0"})).unwrap(), "needs QEMU >=11.0, this is 7.2.22");
         assert_eq!(
             reason(json!({"commands": ["yank", "x-colo-lost-heartbeat"]})).unwrap(),
             "needs the QMP command `x-colo-lost-heartbeat`, which QEMU 7.2.22 does not have"

@@ -99,19 +99,12 @@ pub async fn run(
             let directory = match workspace.case_directory(number) {
                 Ok(directory) => directory,
                 Err(error) => {
-                    sink.emit(What::Note {
-                        text: format!("no folder for `{}`: {error}", case.name),
-                    });
+                    sink.emit(What::Note { text: format!("no folder for `{}`: {error}", case.name) });
                     stop = true;
                     break;
                 }
             };
-            let place = case::Place {
-                number,
-                directory,
-                notes: workspace.notes(),
-                sink: sink.for_case(number),
-            };
+            let place = case::Place { directory, notes: workspace.notes(), sink: sink.for_case(number) };
             let surroundings = (Arc::clone(&binaries), Arc::clone(&settings), interrupt.clone());
             running.spawn(async move {
                 let (binaries, settings, interrupt) = surroundings;
@@ -122,9 +115,7 @@ pub async fn run(
             None => break,
             Some(Ok(verdict)) => stop |= settings.fail_fast && verdict.is_some_and(Verdict::is_bad),
             // A panic is a bug of ours; the reports call the case an error, and the other cases go on.
-            Some(Err(error)) => sink.emit(What::Note {
-                text: format!("a case broke the runner: {error}"),
-            }),
+            Some(Err(error)) => sink.emit(What::Note { text: format!("a case broke the runner: {error}") }),
         }
     }
     drop(workspace);

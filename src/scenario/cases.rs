@@ -23,21 +23,13 @@ use crate::units::{OneOrMany, Span};
 pub(super) fn template(own: &Node, path: &Path, defines: &[Setting]) -> Option<Vec<String>> {
     let declared = params::declared(own.get("params"), &mut Diagnostics::default());
     let set = |param: &Param| {
-        let by = |section: &str| {
-            own.get(section)
-                .is_some_and(|node| node.get(&param.name).is_some())
-        };
+        let by = |section: &str| own.get(section).is_some_and(|node| node.get(&param.name).is_some());
         by("with") || by("matrix") || defines.iter().any(|define| define.name == param.name)
     };
-    let missing = declared
-        .iter()
-        .filter(|param| param.default.is_none() && !set(param));
+    let missing = declared.iter().filter(|param| param.default.is_none() && !set(param));
     let missing: Vec<String> = missing.map(|param| param.name.clone()).collect();
     let for_use = ["params", "steps", "description"];
-    let only_steps = own
-        .entries()
-        .iter()
-        .all(|(key, _)| for_use.contains(&key.name.as_str()));
+    let only_steps = own.entries().iter().all(|(key, _)| for_use.contains(&key.name.as_str()));
     let in_templates = path.iter().any(|part| part == "templates");
     let used = only_steps && own.get("steps").is_some() && (own.get("params").is_some() || in_templates);
     (!missing.is_empty() || used).then_some(missing)
@@ -95,13 +87,7 @@ impl<'f> File<'f> {
         params::check_with(root.get("with"), &params, &mut loader.diagnostics);
         let versions = CaseVersions { oracle, vms: None };
         let scope = Scope::new(environment(loader), &versions);
-        let cells = matrix::cells(
-            root.get("matrix"),
-            &params,
-            defines,
-            &scope,
-            &mut loader.diagnostics,
-        );
+        let cells = matrix::cells(root.get("matrix"), &params, defines, &scope, &mut loader.diagnostics);
         for section in ["vms", "steps"] {
             if root.get(section).is_none() {
                 let top = Location::of(&root.at.file, root.at.start, root.at.end);
@@ -109,14 +95,7 @@ impl<'f> File<'f> {
                 loader.complain(Diagnostic::error(Code::MissingKey, &top, message));
             }
         }
-        Self {
-            root,
-            path,
-            params,
-            cells: cells.unwrap_or_default(),
-            defines,
-            oracle,
-        }
+        Self { root, path, params, cells: cells.unwrap_or_default(), defines, oracle }
     }
 
     /// The names that `-D` may set.
@@ -130,47 +109,28 @@ impl<'f> File<'f> {
 
     /// The cases of all cells.
     pub fn cases(&self, loader: &mut Loader) -> Vec<Case> {
-        self.cells
-            .iter()
-            .filter_map(|cell| self.case(cell, loader))
-            .collect()
+        self.cells.iter().filter_map(|cell| self.case(cell, loader)).collect()
     }
 
     fn case(&self, cell: &Cell, loader: &mut Loader) -> Option<Case> {
         let before = loader.diagnostics.errors_added();
         let root = self.root;
-        let early = CaseVersions {
-            oracle: self.oracle,
-            vms: None,
-        };
+        let early = CaseVersions { oracle: self.oracle, vms: None };
         let scope = Scope::new(environment(loader), &early);
         let user = source_of_params(root).unwrap_or_else(|| Location::top_of(&root.at.file));
-        let given = Given {
-            with: root.get("with"),
-            cell,
-            defines: self.defines,
-            user: &user,
-        };
+        let given = Given { with: root.get("with"), cell, defines: self.defines, user: &user };
         let values = params::resolve(&self.params, &given, &scope, &mut loader.diagnostics)?;
         let scope = scope.with(values.clone());
         let (name, at) = self.name(cell, &scope, &mut loader.diagnostics)?;
         let scope = scope.with([("case".to_owned(), json!({"name": name}))]);
-        let vms = root
-            .get("vms")
-            .map(|node| vms::read(node, &scope, &mut loader.diagnostics))
-            .unwrap_or_default();
-        let versions = CaseVersions {
-            oracle: self.oracle,
-            vms: Some(&vms.specs),
-        };
+        let vms =
+            root.get("vms").map(|node| vms::read(node, &scope, &mut loader.diagnostics)).unwrap_or_default();
+        let versions = CaseVersions { oracle: self.oracle, vms: Some(&vms.specs) };
         let scope = Scope::new(scope.names().clone(), &versions);
         let top = Top { root, scope: &scope };
         let diagnostics = &mut loader.diagnostics;
         let description = top.read("description", diagnostics);
-        let tags = top
-            .read::<OneOrMany<String>>("tags", diagnostics)
-            .map(|tags| tags.0)
-            .unwrap_or_default();
+        let tags = top.read::<OneOrMany<String>>("tags", diagnostics).map(|tags| tags.0).unwrap_or_default();
         let requires: Requires = top.read("requires", diagnostics).unwrap_or_default();
         let timeout: Span = top.read("timeout", diagnostics).unwrap_or(DEFAULT_CASE_TIMEOUT);
         let known_issues = top.known_issues(diagnostics);
@@ -184,27 +144,14 @@ impl<'f> File<'f> {
             uses: Vec::new(),
         };
         let mut expansion = Steps::new(loader, &scope, root.get("hooks"));
-        let steps = root
-            .get("steps")
-            .map(|list| expansion.list(list, &place))
-            .unwrap_or_default();
-        let finally = root
-            .get("finally")
-            .map(|list| expansion.list(list, &place))
-            .unwrap_or_default();
+        let steps = root.get("steps").map(|list| expansion.list(list, &place)).unwrap_or_default();
+        let finally = root.get("finally").map(|list| expansion.list(list, &place)).unwrap_or_default();
         // A VM that could not be read would only be missed again by every step that names it.
-        if root
-            .get("vms")
-            .is_none_or(|section| section.entries().len() == vms.specs.len())
-        {
+        if root.get("vms").is_none_or(|section| section.entries().len() == vms.specs.len()) {
             expansion.check(&vms.specs);
         }
         let placed = expansion.placed;
-        check_hooks(
-            root.get("hooks"),
-            &placed.into_iter().collect::<Vec<_>>(),
-            &mut loader.diagnostics,
-        );
+        check_hooks(root.get("hooks"), &placed.into_iter().collect::<Vec<_>>(), &mut loader.diagnostics);
         if loader.diagnostics.errors_added() > before {
             return None;
         }
@@ -236,10 +183,7 @@ impl<'f> File<'f> {
         diagnostics: &mut Diagnostics,
     ) -> Option<(String, Location)> {
         let (name, at) = match self.root.entry("name") {
-            Some((key, node)) => (
-                typed::read::<String>(&key.at, node, scope, diagnostics)?,
-                node.at.clone(),
-            ),
+            Some((key, node)) => (typed::read::<String>(&key.at, node, scope, diagnostics)?, node.at.clone()),
             None => (self.default_name(cell), Location::top_of(&self.root.at.file)),
         };
         let wrong = |part: &str| part.is_empty() || part == "." || part == ".." || part.len() > 200;
@@ -253,24 +197,17 @@ impl<'f> File<'f> {
     }
 
     fn default_name(&self, cell: &Cell) -> String {
-        let stem = self
-            .path
-            .file_stem()
-            .map_or("case".into(), |stem| stem.to_string_lossy());
+        let stem = self.path.file_stem().map_or("case".into(), |stem| stem.to_string_lossy());
         let mut parts = vec![stem.into_owned()];
         for setting in cell {
             let value = match &setting.value {
                 // A map goes by its `name`, else by its first single value.
-                Value::Object(map) => map
-                    .get("name")
-                    .or_else(|| map.values().find(|v| !v.is_object() && !v.is_array())),
+                Value::Object(map) => {
+                    map.get("name").or_else(|| map.values().find(|v| !v.is_object() && !v.is_array()))
+                }
                 single => Some(single),
             };
-            parts.push(format!(
-                "{}={}",
-                setting.name,
-                value.map(word).unwrap_or_default()
-            ));
+            parts.push(format!("{}={}", setting.name, value.map(word).unwrap_or_default()));
         }
         let clean = |part: &String| part.replace(|c: char| c == '/' || c.is_control(), "_");
         parts.iter().map(clean).collect::<Vec<_>>().join("/")
@@ -279,11 +216,8 @@ impl<'f> File<'f> {
 
 /// Where a file says what its template is given: its `with`, else its `extends`.
 fn source_of_params(root: &Node) -> Option<Location> {
-    let own = |name: &str| {
-        root.entry(name)
-            .map(|(key, _)| key.at.clone())
-            .filter(|at| at.file == root.at.file)
-    };
+    let own =
+        |name: &str| root.entry(name).map(|(key, _)| key.at.clone()).filter(|at| at.file == root.at.file);
     own("with").or_else(|| own("extends")).or_else(|| own("matrix"))
 }
 
@@ -338,12 +272,7 @@ impl Top<'_> {
         let mut issues = Vec::new();
         for node in several {
             let applies = self.applies(node, diagnostics);
-            let rest = node
-                .entries()
-                .iter()
-                .filter(|(key, _)| key.name != "when")
-                .cloned()
-                .collect();
+            let rest = node.entries().iter().filter(|(key, _)| key.name != "when").cloned().collect();
             let node = match node.kind {
                 Kind::Map(_) => Node::map(rest, node.at.clone()),
                 _ => node.clone(),

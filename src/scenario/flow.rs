@@ -31,12 +31,7 @@ impl Steps<'_, '_, '_> {
             return Vec::new();
         };
         if place.hooks.contains(&name) {
-            self.complain(
-                Code::Hook,
-                &value.at,
-                format!("the hook `{name}` is placed inside itself"),
-                "",
-            );
+            self.complain(Code::Hook, &value.at, format!("the hook `{name}` is placed inside itself"), "");
             return Vec::new();
         }
         place.hooks.push(name);
@@ -46,14 +41,7 @@ impl Steps<'_, '_, '_> {
         }
         // The steps are the scenario's own, and see what the scenario sees, wherever they are placed.
         let top = self.top;
-        self.list(
-            steps,
-            &Place {
-                scope: top,
-                locals: serde_json::Map::new(),
-                ..place
-            },
-        )
+        self.list(steps, &Place { scope: top, locals: serde_json::Map::new(), ..place })
     }
 
     /// The steps of another file.
@@ -81,12 +69,8 @@ impl Steps<'_, '_, '_> {
             return Vec::new();
         };
         if place.uses.contains(&path) {
-            let names: Vec<String> = place
-                .uses
-                .iter()
-                .chain([&path])
-                .map(|path| path.display().to_string())
-                .collect();
+            let names: Vec<String> =
+                place.uses.iter().chain([&path]).map(|path| path.display().to_string()).collect();
             let message = format!("`use` leads in a circle: {}", names.join(" -> "));
             self.complain(Code::Use, &file.at, message, "");
             return Vec::new();
@@ -114,26 +98,14 @@ impl Steps<'_, '_, '_> {
         names.retain(|name, _| name == "case");
         names.insert("env".to_owned(), Value::Object(self.loader.env.clone()));
         let scope = place.scope.renamed(names);
-        let given = Given {
-            with: Some(&with),
-            cell: &[],
-            defines: &[],
-            user: &key.at,
-        };
+        let given = Given { with: Some(&with), cell: &[], defines: &[], user: &key.at };
         let Some(values) = params::resolve(&declared, &given, &scope, &mut self.loader.diagnostics) else {
             return Vec::new();
         };
         place.uses.push(path);
         place.via.insert(0, key.at.clone());
         let scope = scope.with(values.clone());
-        self.list(
-            steps,
-            &Place {
-                scope: &scope,
-                locals: values,
-                ..place
-            },
-        )
+        self.list(steps, &Place { scope: &scope, locals: values, ..place })
     }
 
     /// `with`, rendered with the names of the file that uses, each value at its place.
@@ -167,10 +139,8 @@ impl Steps<'_, '_, '_> {
         let Some(value) = self.map_of(key, value, &known, example) else {
             return Vec::new();
         };
-        let kinds: Vec<&(Key, Node)> = ["times", "over", "until"]
-            .iter()
-            .filter_map(|kind| value.entry(kind))
-            .collect();
+        let kinds: Vec<&(Key, Node)> =
+            ["times", "over", "until"].iter().filter_map(|kind| value.entry(kind)).collect();
         let Some((_, steps)) = value.entry("steps") else {
             self.complain(
                 Code::MissingKey,
@@ -184,19 +154,11 @@ impl Steps<'_, '_, '_> {
             [one] => one,
             [] => {
                 let help = "add `times: N`, `over: […]` with `as: NAME`, or `until: {…}`";
-                self.complain(
-                    Code::MissingKey,
-                    &key.at,
-                    "nothing says how often to repeat",
-                    help,
-                );
+                self.complain(Code::MissingKey, &key.at, "nothing says how often to repeat", help);
                 return Vec::new();
             }
             [(first, _), (second, _), ..] => {
-                let message = format!(
-                    "a loop has one measure, not `{}` and `{}`",
-                    first.name, second.name
-                );
+                let message = format!("a loop has one measure, not `{}` and `{}`", first.name, second.name);
                 self.complain(Code::WrongValue, &second.at, message, "keep one of them");
                 return Vec::new();
             }
@@ -264,21 +226,13 @@ impl Steps<'_, '_, '_> {
         let Some(variable) = typed::read::<String>(&name_key.at, name, place.scope, diagnostics) else {
             return Vec::new();
         };
-        let as_key = Key {
-            name: variable.clone(),
-            at: name.at.clone(),
-        };
+        let as_key = Key { name: variable.clone(), at: name.at.clone() };
         let usable = params::check_name(&as_key, diagnostics);
         let values = match typed::settle(how, place.scope, diagnostics) {
             Some(Value::Array(values)) if usable => values,
             Some(Value::Array(_)) | None => return Vec::new(),
             Some(_) => {
-                self.complain(
-                    Code::WrongValue,
-                    &how.at,
-                    format!("expected a list, not {}", how.what()),
-                    "",
-                );
+                self.complain(Code::WrongValue, &how.at, format!("expected a list, not {}", how.what()), "");
                 return Vec::new();
             }
         };
@@ -288,10 +242,7 @@ impl Steps<'_, '_, '_> {
                 break;
             }
             let scope = place.scope.with([(variable.clone(), item.clone())]);
-            let mut inner = Place {
-                scope: &scope,
-                ..place.clone()
-            };
+            let mut inner = Place { scope: &scope, ..place.clone() };
             inner.locals.insert(variable.clone(), item);
             blocks.extend(self.list(steps, &inner));
         }
@@ -315,10 +266,7 @@ impl Steps<'_, '_, '_> {
             None => DEFAULT_TIMEOUT,
         };
         let when = std::mem::take(&mut place.when);
-        let wait = Key {
-            name: "wait".to_owned(),
-            at: key.at.clone(),
-        };
+        let wait = Key { name: "wait".to_owned(), at: key.at.clone() };
         let whole = Node::map(vec![(wait.clone(), how.clone())], how.at.clone());
         let until = self.step(&whole, &wait, how, place.clone());
         let steps = self.list(steps, &place);

@@ -22,10 +22,7 @@ pub struct Late<'l> {
 
 impl std::fmt::Debug for Late<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Late")
-            .field("run", self.run)
-            .field("dir", &self.dir)
-            .finish_non_exhaustive()
+        f.debug_struct("Late").field("run", self.run).field("dir", &self.dir).finish_non_exhaustive()
     }
 }
 
@@ -40,10 +37,7 @@ impl<'l> Late<'l> {
                 case.insert("dir".to_owned(), dir);
             }
             _ => {
-                names.insert(
-                    "case".to_owned(),
-                    serde_json::json!({"name": case.name, "dir": dir}),
-                );
+                names.insert("case".to_owned(), serde_json::json!({"name": case.name, "dir": dir}));
             }
         }
         Scope::new(names, self.versions)
@@ -66,10 +60,7 @@ pub fn resolve_step(case: &Case, step: &CaseStep, late: &Late<'_>) -> Result<Ste
     // What a background process is called was checked before the run; here it is the VMs that may be new.
     let mut complaints = Complaints::default();
     let processes = super::steps::processes(case);
-    let scene = Scene {
-        vms: &case.vms,
-        processes: &processes,
-    };
+    let scene = Scene { vms: &case.vms, processes: &processes };
     resolved.action.check(&scene, &mut complaints);
     match complaints.0.into_iter().next() {
         Some(complaint) => Err(match complaint.help {
@@ -121,14 +112,9 @@ pub fn resolve_vm(case: &Case, name: &str, late: &Late<'_>) -> Result<Option<VmS
 fn filled(value: &Value, scope: &Scope<'_>) -> Result<Value, String> {
     Ok(match value {
         Value::String(template) => text(template, scope)?,
-        Value::Array(list) => list
-            .iter()
-            .map(|item| filled(item, scope))
-            .collect::<Result<_, _>>()?,
+        Value::Array(list) => list.iter().map(|item| filled(item, scope)).collect::<Result<_, _>>()?,
         Value::Object(map) => {
-            let entries = map
-                .iter()
-                .map(|(key, value)| Ok((key.clone(), filled(value, scope)?)));
+            let entries = map.iter().map(|(key, value)| Ok((key.clone(), filled(value, scope)?)));
             Value::Object(entries.collect::<Result<_, String>>()?)
         }
         single => single.clone(),
@@ -139,9 +125,9 @@ fn text(template: &str, scope: &Scope<'_>) -> Result<Value, String> {
     match template::render(template, scope) {
         Ok(Rendered::Value(value)) => Ok(value),
         Ok(Rendered::Late) => Err(format!("`{template}` is not known yet")),
-        Ok(Rendered::Unprobed(_)) => Err(format!(
-            "`{template}` asks for the version of a QEMU that could not be asked"
-        )),
+        Ok(Rendered::Unprobed(_)) => {
+            Err(format!("`{template}` asks for the version of a QEMU that could not be asked"))
+        }
         Err(error) if error.help.is_empty() => Err(format!("{} (in `{template}`)", error.message)),
         Err(error) => Err(format!("{}; {} (in `{template}`)", error.message, error.help)),
     }

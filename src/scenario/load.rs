@@ -91,11 +91,8 @@ impl Loader {
         };
         let circle = chain.iter().position(|known| same_file(known, &parent));
         let merged = if let Some(from) = circle {
-            let names: Vec<String> = chain[from..]
-                .iter()
-                .chain([&parent])
-                .map(|path| path.display().to_string())
-                .collect();
+            let names: Vec<String> =
+                chain[from..].iter().chain([&parent]).map(|path| path.display().to_string()).collect();
             let message = format!("`extends` leads in a circle: {}", names.join(" -> "));
             self.complain(Diagnostic::error(Code::Extends, &extends.at, message));
             None
@@ -150,9 +147,9 @@ impl Loader {
                 ("vms" | "params" | "matrix" | "requires" | "hooks" | "with", kind) => {
                     matches!(kind, Kind::Map(_)).then_some(()).ok_or("a map")
                 }
-                ("steps" | "finally", kind) => matches!(kind, Kind::Seq(_))
-                    .then_some(())
-                    .ok_or("a list of steps"),
+                ("steps" | "finally", kind) => {
+                    matches!(kind, Kind::Seq(_)).then_some(()).ok_or("a list of steps")
+                }
                 _ => Ok(()),
             };
             if let Err(expected) = right {
@@ -184,12 +181,8 @@ pub(super) fn unknown_key(key: &Key, known: &[&str]) -> Diagnostic {
 
 /// Something that the language has, but this version has not.
 pub(super) fn not_yet(key: &Key) -> Diagnostic {
-    Diagnostic::error(
-        Code::NotYet,
-        &key.at,
-        format!("`{}` is not in this version", key.name),
-    )
-    .help("it belongs to a later version of the language")
+    Diagnostic::error(Code::NotYet, &key.at, format!("`{}` is not in this version", key.name))
+        .help("it belongs to a later version of the language")
 }
 
 /// A file over the template it extends.
@@ -235,11 +228,7 @@ fn merge(child: &Node, parent: &Node, inner: fn(&Node, &Node) -> Node) -> Node {
             Some(known) => {
                 // A VM has one guest: another kind of guest replaces it.
                 let other = key.name == "guest" && !shares_a_key(value, &known.1);
-                let value = if other {
-                    value.clone()
-                } else {
-                    inner(value, &known.1)
-                };
+                let value = if other { value.clone() } else { inner(value, &known.1) };
                 *known = (key.clone(), value);
             }
         }
@@ -248,9 +237,7 @@ fn merge(child: &Node, parent: &Node, inner: fn(&Node, &Node) -> Node) -> Node {
 }
 
 fn shares_a_key(one: &Node, other: &Node) -> bool {
-    one.entries()
-        .iter()
-        .any(|(key, _)| other.get(&key.name).is_some())
+    one.entries().iter().any(|(key, _)| other.get(&key.name).is_some())
 }
 
 fn both(child: &Node, parent: &Node) -> Node {
@@ -260,10 +247,7 @@ fn both(child: &Node, parent: &Node) -> Node {
     };
     let mut all = items(parent);
     all.extend(items(child));
-    Node {
-        kind: Kind::Seq(Arc::new(all)),
-        at: child.at.clone(),
-    }
+    Node { kind: Kind::Seq(Arc::new(all)), at: child.at.clone() }
 }
 
 fn same_file(one: &Path, other: &Path) -> bool {
@@ -283,11 +267,7 @@ pub(super) fn tidy(path: &Path) -> PathBuf {
             other => short.push(other),
         }
     }
-    if same_file(path, &short) {
-        short
-    } else {
-        path.to_owned()
-    }
+    if same_file(path, &short) { short } else { path.to_owned() }
 }
 
 #[cfg(test)]
@@ -296,10 +276,7 @@ mod tests {
     use crate::diagnostic::SourceFile;
 
     fn node(path: &str, text: &str) -> Node {
-        let file = SourceFile {
-            path: path.into(),
-            text: text.to_owned(),
-        };
+        let file = SourceFile { path: path.into(), text: text.to_owned() };
         source::parse(&Arc::new(file)).unwrap()
     }
 
@@ -309,20 +286,14 @@ mod tests {
             "p",
             "tags: [a]\nvms: {x: {cpu: max, memory: 1G}}\nsteps: [{sleep: 1s}]\nrequires: {qemu: '>=8', host: kvm}",
         );
-        let child = node(
-            "c",
-            "tags: b\nvms: {x: {memory: 2G}, y: {}}\nrequires: {qemu: '>=9'}",
-        );
+        let child = node("c", "tags: b\nvms: {x: {memory: 2G}, y: {}}\nrequires: {qemu: '>=9'}");
         let merged = over(&child, &parent);
         let x = merged.get("vms").unwrap().get("x").unwrap();
         assert_eq!(x.get("memory").unwrap().text(), Some("2G"));
         assert_eq!(x.get("memory").unwrap().at.path(), Path::new("c"));
         assert_eq!(x.get("cpu").unwrap().at.path(), Path::new("p"));
         assert_eq!(merged.get("tags").unwrap().items().len(), 2);
-        assert_eq!(
-            merged.get("requires").unwrap().get("qemu").unwrap().text(),
-            Some(">=9")
-        );
+        assert_eq!(merged.get("requires").unwrap().get("qemu").unwrap().text(), Some(">=9"));
         assert!(merged.get("requires").unwrap().get("host").is_some() && merged.get("steps").is_some());
     }
 
@@ -341,9 +312,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("a")).unwrap();
         std::fs::write(folder.path().join("b.yaml"), "").unwrap();
-        assert_eq!(
-            tidy(&folder.path().join("a/../b.yaml")),
-            folder.path().join("b.yaml")
-        );
+        assert_eq!(tidy(&folder.path().join("a/../b.yaml")), folder.path().join("b.yaml"));
     }
 }

@@ -51,14 +51,10 @@ pub(super) fn cells(
             narrowed = true;
         }
     }
-    let size = axes
-        .iter()
-        .try_fold(1usize, |size, axis| size.checked_mul(axis.values.len()));
+    let size = axes.iter().try_fold(1usize, |size, axis| size.checked_mul(axis.values.len()));
     if size.is_none_or(|size| size > MAX_CELLS) {
-        let size = size.map_or_else(
-            || "more than any machine can count".to_owned(),
-            |size| format!("{size}"),
-        );
+        let size =
+            size.map_or_else(|| "more than any machine can count".to_owned(), |size| format!("{size}"));
         let message = format!("the matrix has {size} cells; {MAX_CELLS} is the limit");
         let at = axes.first().map_or(&matrix.at, |axis| &axis.key.at);
         diagnostics
@@ -67,25 +63,18 @@ pub(super) fn cells(
     if diagnostics.errors_added() > before {
         return None;
     }
-    let mut cells: Vec<Cell> = if axes.is_empty() {
-        Vec::new()
-    } else {
-        vec![Vec::new()]
-    };
+    let mut cells: Vec<Cell> = if axes.is_empty() { Vec::new() } else { vec![Vec::new()] };
     for axis in &axes {
         let longer = |cell: &Cell, value: &Setting| cell.iter().chain([value]).cloned().collect::<Cell>();
-        cells = cells
-            .iter()
-            .flat_map(|cell| axis.values.iter().map(move |value| longer(cell, value)))
-            .collect();
+        cells =
+            cells.iter().flat_map(|cell| axis.values.iter().map(move |value| longer(cell, value))).collect();
     }
     cells.retain(|cell| !exclude.iter().any(|partial| matches(partial, cell)));
     // An added cell takes part in a narrowed run where it has the value that the axis is narrowed to.
     let wanted = |cell: &Cell| {
         let axis_of = |define: &&Setting| axes.iter().any(|axis| axis.key.name == define.name);
         defines.iter().filter(axis_of).all(|define| {
-            cell.iter()
-                .all(|setting| setting.name != define.name || same(&setting.value, &define.value))
+            cell.iter().all(|setting| setting.name != define.name || same(&setting.value, &define.value))
         })
     };
     cells.extend(include.into_iter().filter(wanted));
@@ -111,21 +100,11 @@ fn axis<'m>(key: &'m Key, node: &Node, scope: &Scope<'_>, diagnostics: &mut Diag
                     let message = "an axis value is a single value or a map, not a list";
                     diagnostics.push(Diagnostic::error(Code::Matrix, &at(index), message));
                 }
-                settings.push(Setting {
-                    name: key.name.clone(),
-                    value,
-                    at: at(index),
-                });
+                settings.push(Setting { name: key.name.clone(), value, at: at(index) });
             }
-            return Some(Axis {
-                key,
-                values: settings,
-            });
+            return Some(Axis { key, values: settings });
         }
-        Value::Array(_) => (
-            format!("the axis `{}` is empty", key.name),
-            "list at least one value",
-        ),
+        Value::Array(_) => (format!("the axis `{}` is empty", key.name), "list at least one value"),
         _ => (
             format!("the axis `{}` is a list of values, not {}", key.name, node.what()),
             "write `[…]` around it",
@@ -161,19 +140,13 @@ fn partial(
         let mut cell = Vec::new();
         for (key, value) in item.entries() {
             let names = axes.iter().map(|axis| axis.key.name.as_str());
-            let names: Vec<&str> = names
-                .chain(params.iter().map(|param| param.name.as_str()))
-                .collect();
+            let names: Vec<&str> = names.chain(params.iter().map(|param| param.name.as_str())).collect();
             if !names.contains(&key.name.as_str()) {
                 let message = format!("there is no axis `{}`", key.name);
                 let help = suggest(&key.name, names);
                 diagnostics.push(Diagnostic::error(Code::Matrix, &key.at, message).help(help));
             } else if let Some(rendered) = typed::settle(value, scope, diagnostics) {
-                cell.push(Setting {
-                    name: key.name.clone(),
-                    value: rendered,
-                    at: value.at.clone(),
-                });
+                cell.push(Setting { name: key.name.clone(), value: rendered, at: value.at.clone() });
             }
         }
         cells.push(cell);
@@ -200,9 +173,7 @@ fn check_cells(
     for cell in include.iter().filter(|cell| !cell.is_empty()) {
         for axis in axes {
             let set = cell.iter().any(|setting| setting.name == axis.key.name);
-            let default = params
-                .iter()
-                .any(|param| param.name == axis.key.name && param.default.is_some());
+            let default = params.iter().any(|param| param.name == axis.key.name && param.default.is_some());
             if !set && !default {
                 let message = format!("the added cell lacks the axis `{}`", axis.key.name);
                 let help = "`include` adds whole cells, with a value for every axis";
@@ -225,10 +196,7 @@ fn no_value(axis: &Axis<'_>, setting: &Setting) -> Diagnostic {
 }
 
 fn narrow(axis: &mut Axis<'_>, define: &Setting, include: &[Cell], diagnostics: &mut Diagnostics) {
-    let added = include
-        .iter()
-        .flatten()
-        .any(|s| s.name == define.name && same(&s.value, &define.value));
+    let added = include.iter().flatten().any(|s| s.name == define.name && same(&s.value, &define.value));
     if !added && !axis.values.iter().any(|value| same(&value.value, &define.value)) {
         diagnostics.push(no_value(axis, define));
         return;
@@ -238,8 +206,7 @@ fn narrow(axis: &mut Axis<'_>, define: &Setting, include: &[Cell], diagnostics: 
 
 fn matches(partial: &Cell, cell: &Cell) -> bool {
     partial.iter().all(|wanted| {
-        cell.iter()
-            .any(|setting| setting.name == wanted.name && same(&setting.value, &wanted.value))
+        cell.iter().any(|setting| setting.name == wanted.name && same(&setting.value, &wanted.value))
     })
 }
 
@@ -266,10 +233,7 @@ mod tests {
     use crate::template::NoVersions;
 
     fn all(text: &str, defines: &[(&str, Value)]) -> Result<Vec<String>, Vec<String>> {
-        let file = Arc::new(SourceFile {
-            path: "a.yaml".into(),
-            text: text.to_owned(),
-        });
+        let file = Arc::new(SourceFile { path: "a.yaml".into(), text: text.to_owned() });
         let node = source::parse(&file).unwrap();
         let mut diagnostics = Diagnostics::default();
         let defines: Vec<Setting> = defines
@@ -291,38 +255,21 @@ mod tests {
 
     #[test]
     fn the_product_runs_in_file_order_with_the_last_axis_fastest() {
-        assert_eq!(
-            all("{a: [1, 2], b: [x, y]}", &[]).unwrap(),
-            ["1-x", "1-y", "2-x", "2-y"]
-        );
+        assert_eq!(all("{a: [1, 2], b: [x, y]}", &[]).unwrap(), ["1-x", "1-y", "2-x", "2-y"]);
     }
 
     #[test]
     fn cells_are_dropped_and_added() {
         let text = "{a: [1, 2], b: [x, y], exclude: [{a: 2}, {a: 1, b: y}], include: [{a: 3, b: z}]}";
         assert_eq!(all(text, &[]).unwrap(), ["1-x", "3-z"]);
-        assert_eq!(
-            all("{include: [{}]}", &[]).unwrap_err(),
-            ["a cell is a map from axes to values"]
-        );
+        assert_eq!(all("{include: [{}]}", &[]).unwrap_err(), ["a cell is a map from axes to values"]);
     }
 
     #[test]
     fn a_define_narrows_an_axis_to_a_value_it_has() {
-        assert_eq!(
-            all("{a: [1, 2], b: [x, y]}", &[("b", json!("y"))]).unwrap(),
-            ["1-y", "2-y"]
-        );
-        assert_eq!(
-            all("{a: [{name: p, v: 1}, {name: q}], b: [1]}", &[("a", json!("q"))])
-                .unwrap()
-                .len(),
-            1
-        );
-        assert_eq!(
-            all("{a: [1, 2]}", &[("a", json!(3))]).unwrap_err(),
-            ["the axis `a` has no value `3`"]
-        );
+        assert_eq!(all("{a: [1, 2], b: [x, y]}", &[("b", json!("y"))]).unwrap(), ["1-y", "2-y"]);
+        assert_eq!(all("{a: [{name: p, v: 1}, {name: q}], b: [1]}", &[("a", json!("q"))]).unwrap().len(), 1);
+        assert_eq!(all("{a: [1, 2]}", &[("a", json!(3))]).unwrap_err(), ["the axis `a` has no value `3`"]);
         let text = "{a: [1], include: [{a: 2}]}";
         assert_eq!(all(text, &[("a", json!(2))]).unwrap(), ["2"]);
     }

@@ -79,11 +79,7 @@ pub struct Template {
 #[must_use]
 pub fn load(paths: &[PathBuf], options: &Options, versions: &dyn QemuVersions) -> Loaded {
     let mut loader = load::Loader::default();
-    let defines: Vec<Setting> = options
-        .defines
-        .iter()
-        .map(|(name, value)| define(name, value))
-        .collect();
+    let defines: Vec<Setting> = options.defines.iter().map(|(name, value)| define(name, value)).collect();
     let mut loaded = Loaded::default();
     let mut names: HashMap<String, Location> = HashMap::new();
     let mut known = Vec::new();
@@ -96,10 +92,7 @@ pub fn load(paths: &[PathBuf], options: &Options, versions: &dyn QemuVersions) -
             continue;
         };
         if let Some(missing) = cases::template(&own, path, &defines) {
-            loaded.templates.push(Template {
-                path: path.clone(),
-                missing,
-            });
+            loaded.templates.push(Template { path: path.clone(), missing });
             continue;
         }
         let Some(root) = loader.scenario(path) else {
@@ -131,10 +124,7 @@ pub fn load(paths: &[PathBuf], options: &Options, versions: &dyn QemuVersions) -
 
 /// A `-D name=value`; its place is the command line.
 fn define(name: &str, value: &str) -> Setting {
-    let file = Arc::new(SourceFile {
-        path: PathBuf::from("-D"),
-        text: format!("{name}={value}"),
-    });
+    let file = Arc::new(SourceFile { path: PathBuf::from("-D"), text: format!("{name}={value}") });
     Setting {
         name: name.to_owned(),
         value: scalar::plain(value),
@@ -143,17 +133,10 @@ fn define(name: &str, value: &str) -> Setting {
 }
 
 fn twice(case: &Case, first: &Location) -> Diagnostic {
-    let diagnostic = Diagnostic::error(
-        Code::CaseName,
-        &case.at,
-        format!("two cases are called `{}`", case.name),
-    );
+    let diagnostic =
+        Diagnostic::error(Code::CaseName, &case.at, format!("two cases are called `{}`", case.name));
     if case.at == *first {
-        let axes: Vec<String> = case
-            .params
-            .keys()
-            .map(|name| format!("`{{{{{name}}}}}`"))
-            .collect();
+        let axes: Vec<String> = case.params.keys().map(|name| format!("`{{{{{name}}}}}`")).collect();
         diagnostic.help(format!("name what tells them apart: one of {}", axes.join(", ")))
     } else {
         diagnostic.related(first, "the other one")

@@ -150,8 +150,7 @@ impl VersionRange {
     /// Whether a version is in the range. Only numbers count: QEMU's `11.0.92` is a release candidate of 11.1.
     #[must_use]
     pub fn contains(&self, version: &semver::Version) -> bool {
-        self.0
-            .matches(&semver::Version::new(version.major, version.minor, version.patch))
+        self.0.matches(&semver::Version::new(version.major, version.minor, version.patch))
     }
 }
 

@@ -32,13 +32,8 @@ pub(super) struct Setting {
 
 /// Whether a name can be used in templates; tells why not.
 pub(super) fn check_name(key: &Key, diagnostics: &mut Diagnostics) -> bool {
-    let usable = key
-        .name
-        .starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-        && key
-            .name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    let usable = key.name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && key.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     if !usable {
         let message = format!("`{}` cannot be named in a template", key.name);
         let help = "a name is made of letters, digits, `_` and `-`, and begins with a letter";
@@ -54,14 +49,8 @@ pub(super) fn check_name(key: &Key, diagnostics: &mut Diagnostics) -> bool {
 /// Reads a `params` section.
 pub(super) fn declared(section: Option<&Node>, diagnostics: &mut Diagnostics) -> Vec<Param> {
     let entries = section.map(Node::entries).unwrap_or_default();
-    let usable = entries
-        .iter()
-        .filter(|(key, _)| check_name(key, diagnostics))
-        .collect::<Vec<_>>();
-    usable
-        .into_iter()
-        .map(|(key, value)| declare(key, value, diagnostics))
-        .collect()
+    let usable = entries.iter().filter(|(key, _)| check_name(key, diagnostics)).collect::<Vec<_>>();
+    usable.into_iter().map(|(key, value)| declare(key, value, diagnostics)).collect()
 }
 
 fn declare(key: &Key, value: &Node, diagnostics: &mut Diagnostics) -> Param {
@@ -71,10 +60,7 @@ fn declare(key: &Key, value: &Node, diagnostics: &mut Diagnostics) -> Param {
         default: Some(value.clone()),
         one_of: Vec::new(),
     };
-    let close = |name: &str| {
-        KEYS.iter()
-            .any(|known| strsim::damerau_levenshtein(name, known) <= 2)
-    };
+    let close = |name: &str| KEYS.iter().any(|known| strsim::damerau_levenshtein(name, known) <= 2);
     // A map without any of the keys, nor anything like them, is a default that happens to be a map.
     if !value.entries().iter().any(|(inner, _)| close(&inner.name)) {
         return param;
@@ -111,10 +97,7 @@ fn declare(key: &Key, value: &Node, diagnostics: &mut Diagnostics) -> Param {
                 .push(Diagnostic::error(Code::Param, at, message).help("keep `required` or `default`"));
         }
         (Some((false, at)), None) => {
-            param.default = Some(Node {
-                kind: Kind::Scalar(Value::Null),
-                at: at.clone(),
-            });
+            param.default = Some(Node { kind: Kind::Scalar(Value::Null), at: at.clone() });
         }
         _ => {}
     }
@@ -166,16 +149,11 @@ pub(super) fn resolve(
     let mut sound = true;
     for param in params {
         if !values.contains_key(&param.name) {
-            let node = given
-                .with
-                .and_then(|with| with.get(&param.name))
-                .or(param.default.as_ref());
+            let node = given.with.and_then(|with| with.get(&param.name)).or(param.default.as_ref());
             let Some(node) = node else {
                 let message = format!("the parameter `{}` is required, and nothing sets it", param.name);
-                let help = format!(
-                    "set it with `with: {{{}: …}}`, an axis of the matrix, or `-D`",
-                    param.name
-                );
+                let help =
+                    format!("set it with `with: {{{}: …}}`, an axis of the matrix, or `-D`", param.name);
                 let diagnostic = Diagnostic::error(Code::Param, given.user, message).help(help);
                 diagnostics.push(diagnostic.related(&param.at, "declared here"));
                 sound = false;
@@ -204,28 +182,18 @@ fn allowed(
     let Some(value) = values.get(&param.name).filter(|_| !param.one_of.is_empty()) else {
         return true;
     };
-    let may: Vec<Value> = param
-        .one_of
-        .iter()
-        .filter_map(|node| typed::settle(node, scope, diagnostics))
-        .collect();
+    let may: Vec<Value> =
+        param.one_of.iter().filter_map(|node| typed::settle(node, scope, diagnostics)).collect();
     if may.contains(value) {
         return true;
     }
     let words: Vec<String> = may.iter().map(word).collect();
     let word = word(value);
-    let at = places
-        .iter()
-        .rev()
-        .find(|(name, _)| *name == param.name)
-        .map_or(&param.at, |(_, at)| at);
+    let at = places.iter().rev().find(|(name, _)| *name == param.name).map_or(&param.at, |(_, at)| at);
     let message = format!("`{word}` is no value of the parameter `{}`", param.name);
     let help = suggest(&word, words.iter().map(String::as_str));
-    diagnostics.push(
-        Diagnostic::error(Code::Param, at, message)
-            .help(help)
-            .related(&param.at, "declared here"),
-    );
+    diagnostics
+        .push(Diagnostic::error(Code::Param, at, message).help(help).related(&param.at, "declared here"));
     false
 }
 
@@ -249,10 +217,7 @@ mod tests {
     use crate::template::NoVersions;
 
     fn node(text: &str) -> Node {
-        let file = SourceFile {
-            path: "a.yaml".into(),
-            text: text.to_owned(),
-        };
+        let file = SourceFile { path: "a.yaml".into(), text: text.to_owned() };
         source::parse(&Arc::new(file)).unwrap()
     }
 
@@ -266,35 +231,17 @@ mod tests {
         let (section, with) = (node(params), node(with));
         let params = declared(Some(&section), &mut diagnostics);
         check_with(Some(&with), &params, &mut diagnostics);
-        let given = Given {
-            with: Some(&with),
-            cell,
-            defines,
-            user: &with.at,
-        };
-        let values = resolve(
-            &params,
-            &given,
-            &Scope::new(Map::new(), &NoVersions),
-            &mut diagnostics,
-        );
+        let given = Given { with: Some(&with), cell, defines, user: &with.at };
+        let values = resolve(&params, &given, &Scope::new(Map::new(), &NoVersions), &mut diagnostics);
         match values {
             Some(values) if diagnostics.is_empty() => Ok(Value::Object(values)),
-            _ => Err(diagnostics
-                .sorted()
-                .iter()
-                .map(|d| format!("{} {:?}", d.message, d.help))
-                .collect()),
+            _ => Err(diagnostics.sorted().iter().map(|d| format!("{} {:?}", d.message, d.help)).collect()),
         }
     }
 
     fn set(name: &str, value: Value) -> Setting {
         let at = Location::top_of(&node("x").at.file);
-        Setting {
-            name: name.to_owned(),
-            value,
-            at,
-        }
+        Setting { name: name.to_owned(), value, at }
     }
 
     #[test]
@@ -323,9 +270,6 @@ mod tests {
         assert!(error("run: 1", "{}").contains("means something else"));
         assert!(error("'a b': 1", "{}").contains("cannot be named"));
         assert!(error("a: '{{run.x}}'", "{}").contains("only known when a step runs"));
-        assert_eq!(
-            resolved("a: {required: false}", "{}", &[], &[]).unwrap(),
-            json!({"a": null})
-        );
+        assert_eq!(resolved("a: {required: false}", "{}", &[], &[]).unwrap(), json!({"a": null}));
     }
 }

@@ -18,17 +18,10 @@ pub(super) struct Places<'f> {
 impl<'f> Places<'f> {
     pub fn new(file: &'f Arc<SourceFile>) -> Self {
         let text = &file.text;
-        let bytes = if text.is_ascii() {
-            Vec::new()
-        } else {
-            text.char_indices().map(|(at, _)| at).collect()
-        };
+        let bytes =
+            if text.is_ascii() { Vec::new() } else { text.char_indices().map(|(at, _)| at).collect() };
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1));
-        Self {
-            file,
-            bytes,
-            lines: lines.collect(),
-        }
+        Self { file, bytes, lines: lines.collect() }
     }
 
     pub fn byte(&self, character: usize) -> usize {
@@ -77,10 +70,7 @@ pub(super) fn explain(places: &Places<'_>, at: usize, info: &str) -> Box<Diagnos
     // The parser stops at, or some lines below, what led it astray.
     for line in (place.line.saturating_sub(3).max(1)..=place.line).rev() {
         let content = line_of(line);
-        let value = content
-            .find(": {{")
-            .map(|at| at + 2)
-            .or_else(|| content.find("- {{").map(|at| at + 2));
+        let value = content.find(": {{").map(|at| at + 2).or_else(|| content.find("- {{").map(|at| at + 2));
         if let Some(column) = value {
             return unquoted(places, begin(line) + column);
         }
@@ -98,11 +88,7 @@ pub(super) fn explain(places: &Places<'_>, at: usize, info: &str) -> Box<Diagnos
             return Box::new(diagnostic.help("YAML indents with spaces only"));
         }
     }
-    Box::new(Diagnostic::error(
-        Code::Syntax,
-        &place,
-        format!("this is not YAML: {info}"),
-    ))
+    Box::new(Diagnostic::error(Code::Syntax, &place, format!("this is not YAML: {info}")))
 }
 
 pub(super) fn unquoted(places: &Places<'_>, start: usize) -> Box<Diagnostic> {
@@ -110,11 +96,7 @@ pub(super) fn unquoted(places: &Places<'_>, start: usize) -> Box<Diagnostic> {
     let line = text.lines().next().unwrap_or_default();
     // Inside a flow list or map the template ends at its first `}}`, else the whole rest of the line is meant.
     let before = places.file.text[..start].rsplit('\n').next().unwrap_or_default();
-    let end = if before.contains(['{', '[']) {
-        line.find("}}")
-    } else {
-        line.rfind("}}")
-    };
+    let end = if before.contains(['{', '[']) { line.find("}}") } else { line.rfind("}}") };
     let end = end.map_or(line.len(), |at| at + 2);
     let template = line[..end].trim_end();
     let quoted = if template.contains('"') {

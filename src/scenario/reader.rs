@@ -95,14 +95,7 @@ impl<'f> Reader<'f> {
             Event::Scalar(text, style, anchor, tag) => {
                 let value = self.scalar(&text, style, tag.as_deref(), &at)?;
                 let kind = Kind::Scalar(value);
-                (
-                    anchor,
-                    Anchored {
-                        node: Node { kind, at },
-                        nodes: 1,
-                        height: 1,
-                    },
-                )
+                (anchor, Anchored { node: Node { kind, at }, nodes: 1, height: 1 })
             }
             Event::SequenceStart(anchor, tag) => {
                 self.no_tag(tag.as_deref(), &at)?;
@@ -143,15 +136,8 @@ impl<'f> Reader<'f> {
             let (event, span) = self.next()?;
             if event == Event::SequenceEnd {
                 let kind = Kind::Seq(Arc::new(items));
-                let node = Node {
-                    kind,
-                    at: self.whole(&at, span),
-                };
-                return Ok(Anchored {
-                    node,
-                    nodes,
-                    height: height + 1,
-                });
+                let node = Node { kind, at: self.whole(&at, span) };
+                return Ok(Anchored { node, nodes, height: height + 1 });
             }
             let item = self.node(event, span, depth + 1)?;
             nodes += item.nodes;
@@ -172,11 +158,7 @@ impl<'f> Reader<'f> {
             let (event, span) = self.next()?;
             if event == Event::MappingEnd {
                 let node = Node::map(entries, self.whole(&at, span));
-                return Ok(Anchored {
-                    node,
-                    nodes,
-                    height: height + 1,
-                });
+                return Ok(Anchored { node, nodes, height: height + 1 });
             }
             let key = self.key(event, span)?;
             let (event, span) = self.next()?;
@@ -215,16 +197,9 @@ impl<'f> Reader<'f> {
             Event::Scalar(text, _, _, _) if text.contains("{{") => {
                 wrong(&at, "a key cannot be a template", "templates stand in values")
             }
-            Event::Scalar(text, _, _, _) => Ok(Key {
-                name: text.into_owned(),
-                at,
-            }),
+            Event::Scalar(text, _, _, _) => Ok(Key { name: text.into_owned(), at }),
             _ if at.file.text[at.start..].starts_with("{{") => Err(unquoted(&self.places, at.start)),
-            _ => wrong(
-                &at,
-                "a key is a single word",
-                "lists, maps and aliases cannot be keys",
-            ),
+            _ => wrong(&at, "a key is a single word", "lists, maps and aliases cannot be keys"),
         }
     }
 
@@ -250,9 +225,7 @@ impl<'f> Reader<'f> {
             None => Ok(()),
             Some(_) => {
                 let message = "YAML tags (`!…`) mean nothing in a scenario";
-                Err(Box::new(
-                    Diagnostic::error(Code::Syntax, at, message).help("leave it out"),
-                ))
+                Err(Box::new(Diagnostic::error(Code::Syntax, at, message).help("leave it out")))
             }
         }
     }
@@ -271,15 +244,10 @@ impl<'f> Reader<'f> {
 
     /// The place of a list or map, now that its end is known.
     fn whole(&self, at: &Location, end: Span) -> Location {
-        self.places
-            .place(at.start, self.places.byte(end.end.index()).max(at.end))
+        self.places.place(at.start, self.places.byte(end.end.index()).max(at.end))
     }
 
     fn syntax(&self, error: &ScanError) -> Failure {
-        explain(
-            &self.places,
-            self.places.byte(error.marker().index()),
-            error.info(),
-        )
+        explain(&self.places, self.places.byte(error.marker().index()), error.info())
     }
 }

@@ -24,10 +24,7 @@ fn number(text: &str) -> Option<Number> {
     for (prefix, radix) in [("0x", 16), ("0o", 8)] {
         if let Some(digits) = text.strip_prefix(prefix) {
             let valid = digits.chars().all(|digit| digit.is_digit(radix));
-            return u64::from_str_radix(digits, radix)
-                .ok()
-                .filter(|_| valid)
-                .map(Number::from);
+            return u64::from_str_radix(digits, radix).ok().filter(|_| valid).map(Number::from);
         }
     }
     if unsigned.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -36,9 +33,7 @@ fn number(text: &str) -> Option<Number> {
         return small.or_else(|| positive.parse::<u64>().ok().map(Number::from));
     }
     // Rust's own grammar of floating point numbers, without its words (`inf`, `nan`, `infinity`).
-    let shaped = unsigned
-        .bytes()
-        .all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'-' | b'+'));
+    let shaped = unsigned.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'-' | b'+'));
     text.parse().ok().filter(|_| shaped).and_then(Number::from_f64)
 }
 

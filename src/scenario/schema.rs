@@ -14,10 +14,8 @@ use crate::units::{OneOrMany, Span};
 #[must_use]
 pub fn schema() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
-    let properties: Map<String, Value> = TOP
-        .iter()
-        .map(|key| ((*key).to_owned(), top(key, &mut generator)))
-        .collect();
+    let properties: Map<String, Value> =
+        TOP.iter().map(|key| ((*key).to_owned(), top(key, &mut generator))).collect();
     let mut definitions = Map::new();
     definitions.insert("Step".to_owned(), step(&mut generator));
     definitions.insert("Param".to_owned(), param());
@@ -60,10 +58,7 @@ fn top(key: &str, generator: &mut SchemaGenerator) -> Value {
             "Words to select by; those of the template it extends count as well.",
             of(generator.subschema_for::<OneOrMany<String>>()),
         ),
-        "extends" => (
-            "A template to build on, relative to this file.",
-            json!({"type": "string"}),
-        ),
+        "extends" => ("A template to build on, relative to this file.", json!({"type": "string"})),
         "with" => ("Values for the template's params.", json!({"type": "object"})),
         "params" => (
             "Parameters: `name: default`, or `name: {required, default, one_of, description}`.",
@@ -86,21 +81,17 @@ fn top(key: &str, generator: &mut SchemaGenerator) -> Value {
             "What must hold for the case to be run; otherwise it is skipped, with the reason.",
             of(generator.subschema_for::<Requires>()),
         ),
-        "known_issue" => (
-            "Failures that are known: the case is expected to fail in one of these ways.",
-            {
-                let issue = of(generator.subschema_for::<KnownIssue>());
-                json!({"anyOf": [issue, {"type": "array", "items": issue}]})
-            },
-        ),
+        "known_issue" => ("Failures that are known: the case is expected to fail in one of these ways.", {
+            let issue = of(generator.subschema_for::<KnownIssue>());
+            json!({"anyOf": [issue, {"type": "array", "items": issue}]})
+        }),
         "must_fail" => (
             "A negative control: the case passes only if it fails as this says.",
             of(generator.subschema_for::<MustFail>()),
         ),
-        "timeout" => (
-            "How long the whole case may take. Default: `120s`.",
-            of(generator.subschema_for::<Span>()),
-        ),
+        "timeout" => {
+            ("How long the whole case may take. Default: `120s`.", of(generator.subschema_for::<Span>()))
+        }
         "vms" => ("The VMs, by name.", {
             let vm = of(generator.subschema_for::<VmSpec>());
             json!({"type": "object", "additionalProperties": {"anyOf": [vm, {"type": "null"}]}})
@@ -109,10 +100,7 @@ fn top(key: &str, generator: &mut SchemaGenerator) -> Value {
             "Steps to be placed where the template says `hook: name`.",
             json!({"type": "object", "additionalProperties": steps}),
         ),
-        "finally" => (
-            "Steps that run whatever happened, before everything is torn down.",
-            steps,
-        ),
+        "finally" => ("Steps that run whatever happened, before everything is torn down.", steps),
         _ => ("What the scenario does.", steps),
     };
     with_doc(doc, schema)
@@ -258,15 +246,11 @@ fn takes_text(schema: &Value) -> bool {
     let Value::Object(map) = schema else {
         return true;
     };
-    let free = !["enum", "const", "pattern"]
-        .iter()
-        .any(|key| map.contains_key(*key));
+    let free = !["enum", "const", "pattern"].iter().any(|key| map.contains_key(*key));
     let text = match map.get("type") {
         Some(Value::String(kind)) => kind == "string",
         Some(Value::Array(kinds)) => kinds.iter().any(|kind| kind == "string"),
-        _ => !["properties", "anyOf", "oneOf", "allOf"]
-            .iter()
-            .any(|key| map.contains_key(*key)),
+        _ => !["properties", "anyOf", "oneOf", "allOf"].iter().any(|key| map.contains_key(*key)),
     };
     map.contains_key("$ref") || (free && text)
 }
@@ -317,10 +301,7 @@ mod tests {
         references(&schema, &mut found);
         assert!(found.len() > 20);
         for reference in found {
-            assert!(
-                schema.pointer(reference.trim_start_matches('#')).is_some(),
-                "{reference}"
-            );
+            assert!(schema.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
         }
     }
 
@@ -329,16 +310,9 @@ mod tests {
         let schema = schema();
         let template = json!({"$ref": "#/$defs/Template"});
         let wait = &schema["$defs"]["Wait"]["anyOf"][0]["properties"];
-        let allows = |schema: &Value| {
-            schema["anyOf"]
-                .as_array()
-                .is_some_and(|any| any.contains(&template))
-        };
+        let allows = |schema: &Value| schema["anyOf"].as_array().is_some_and(|any| any.contains(&template));
         assert!(allows(&wait["ticks"]), "{}", wait["ticks"]);
         assert!(allows(&schema["$defs"]["Accel"]) && allows(&schema["properties"]["steps"]));
-        assert_eq!(
-            schema["$defs"]["VmSpec"]["anyOf"][0]["properties"]["cpu"]["type"],
-            "string"
-        );
+        assert_eq!(schema["$defs"]["VmSpec"]["anyOf"][0]["properties"]["cpu"]["type"], "string");
     }
 }

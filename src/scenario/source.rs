@@ -44,10 +44,7 @@ impl Node {
     /// A map.
     #[must_use]
     pub fn map(entries: Vec<(Key, Self)>, at: Location) -> Self {
-        Self {
-            kind: Kind::Map(Arc::new(entries)),
-            at,
-        }
+        Self { kind: Kind::Map(Arc::new(entries)), at }
     }
 
     /// A JSON value, all of it at one place.
@@ -57,10 +54,7 @@ impl Node {
             Value::Array(list) => Kind::Seq(Arc::new(list.iter().map(|v| Self::of_value(v, at)).collect())),
             Value::Object(map) => {
                 let entry = |(name, value): (&String, &Value)| {
-                    let key = Key {
-                        name: name.clone(),
-                        at: at.clone(),
-                    };
+                    let key = Key { name: name.clone(), at: at.clone() };
                     (key, Self::of_value(value, at))
                 };
                 Kind::Map(Arc::new(map.iter().map(entry).collect()))
@@ -134,12 +128,7 @@ impl Node {
 /// # Errors
 /// One diagnostic where the file cannot be read or is no YAML; one for each key that a map has twice.
 pub fn read(path: &Path) -> Result<Node, Vec<Diagnostic>> {
-    let empty = |text: String| {
-        Arc::new(SourceFile {
-            path: path.to_owned(),
-            text,
-        })
-    };
+    let empty = |text: String| Arc::new(SourceFile { path: path.to_owned(), text });
     let unreadable = |message: String| {
         let place = Location::top_of(&empty(String::new()));
         vec![Diagnostic::error(Code::Unreadable, &place, message)]
@@ -152,10 +141,7 @@ pub fn read(path: &Path) -> Result<Node, Vec<Diagnostic>> {
         return Err(unreadable("it is a directory, not a file".to_owned()));
     }
     if meta.len() > MAX_BYTES {
-        return Err(unreadable(format!(
-            "the file is larger than {} MiB",
-            MAX_BYTES >> 20
-        )));
+        return Err(unreadable(format!("the file is larger than {} MiB", MAX_BYTES >> 20)));
     }
     let bytes =
         std::fs::read(path).map_err(|error| unreadable(format!("the file cannot be read: {error}")))?;

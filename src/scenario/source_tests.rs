@@ -5,10 +5,7 @@ use serde_json::json;
 use super::*;
 
 fn file(text: &str) -> Arc<SourceFile> {
-    Arc::new(SourceFile {
-        path: PathBuf::from("a.yaml"),
-        text: text.to_owned(),
-    })
+    Arc::new(SourceFile { path: PathBuf::from("a.yaml"), text: text.to_owned() })
 }
 
 fn tree(text: &str) -> Node {
@@ -19,10 +16,7 @@ fn value(node: &Node) -> Value {
     match &node.kind {
         Kind::Scalar(value) => value.clone(),
         Kind::Seq(items) => items.iter().map(value).collect(),
-        Kind::Map(entries) => entries
-            .iter()
-            .map(|(key, node)| (key.name.clone(), value(node)))
-            .collect(),
+        Kind::Map(entries) => entries.iter().map(|(key, node)| (key.name.clone(), value(node))).collect(),
     }
 }
 
@@ -39,10 +33,7 @@ fn every_value_and_key_knows_its_place() {
     let (key, list) = root.entry("üb").unwrap();
     assert_eq!((key.at.line, key.at.column, key.at.excerpt()), (2, 1, "üb"));
     let text = list.items()[0].get("c").unwrap();
-    assert_eq!(
-        (text.at.line, text.at.column, text.at.excerpt()),
-        (3, 9, "\"x y\"")
-    );
+    assert_eq!((text.at.line, text.at.column, text.at.excerpt()), (3, 9, "\"x y\""));
     assert_eq!(list.items()[0].at.excerpt(), "{c: \"x y\"}");
 }
 
@@ -105,15 +96,8 @@ fn an_unquoted_template_is_explained_with_its_quoted_form() {
         ("a: {{#if x}}y{{/if}}\nb: 1\n", "{{#if x}}y{{/if}}", 1),
     ] {
         let error = only_error(text);
-        assert_eq!(
-            (error.code, error.location.line),
-            (Code::Unquoted, line),
-            "{text}: {error:?}"
-        );
-        assert!(
-            error.help.as_deref().unwrap().contains(quoted),
-            "{text}: {error:?}"
-        );
+        assert_eq!((error.code, error.location.line), (Code::Unquoted, line), "{text}: {error:?}");
+        assert!(error.help.as_deref().unwrap().contains(quoted), "{text}: {error:?}");
     }
 }
 
@@ -147,8 +131,5 @@ fn what_cannot_be_read_is_said_in_a_sentence() {
     let path = folder.path().join("latin.yaml");
     std::fs::write(&path, b"a: 1\nb: \xe4\n").unwrap();
     let error = &read(&path).unwrap_err()[0];
-    assert!(
-        error.message.contains("UTF-8") && error.location.line == 2,
-        "{error:?}"
-    );
+    assert!(error.message.contains("UTF-8") && error.location.line == 2, "{error:?}");
 }

@@ -87,10 +87,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
             self.complain(Code::WrongValue, &list.at, message, "");
             return Vec::new();
         }
-        list.items()
-            .iter()
-            .flat_map(|step| self.one(step, place))
-            .collect()
+        list.items().iter().flat_map(|step| self.one(step, place)).collect()
     }
 
     /// A list, step or loop that a template stands for, with its place for all that is in it.
@@ -109,8 +106,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        self.loader
-            .complain(Diagnostic::error(code, at, message).help(help));
+        self.loader.complain(Diagnostic::error(code, at, message).help(help));
     }
 
     /// Counts a step or a round of a loop; whether there may be more.
@@ -147,12 +143,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
             "hook" => self.hook(&node, &key, &value, place),
             "use" => self.used(&node, &key, &value, place),
             "repeat" => self.repeat(&node, &key, &value, place),
-            _ => self
-                .step(&node, &key, &value, place)
-                .map(Box::new)
-                .map(Block::Step)
-                .into_iter()
-                .collect(),
+            _ => self.step(&node, &key, &value, place).map(Box::new).map(Block::Step).into_iter().collect(),
         };
         // What is not run here was checked all the same: it runs in another cell, or after the next edit.
         if goes_on { blocks } else { Vec::new() }
@@ -169,35 +160,19 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
             self.complain(Code::Step, &node.at, message, help);
             return None;
         }
-        let others: Vec<&(Key, Node)> = node
-            .entries()
-            .iter()
-            .filter(|(key, _)| !MODIFIERS.contains(&key.name.as_str()))
-            .collect();
+        let others: Vec<&(Key, Node)> =
+            node.entries().iter().filter(|(key, _)| !MODIFIERS.contains(&key.name.as_str())).collect();
         let known = || ACTIONS.iter().chain(FLOW).copied();
         let is_known = |key: &Key| known().any(|action| action == key.name);
-        let unknown: Vec<&Key> = others
-            .iter()
-            .map(|(key, _)| key)
-            .filter(|key| !is_known(key))
-            .collect();
+        let unknown: Vec<&Key> = others.iter().map(|(key, _)| key).filter(|key| !is_known(key)).collect();
         for key in &unknown {
             if LATER.contains(&key.name.as_str()) {
                 self.loader.complain(not_yet(key));
             } else {
                 // A modifier may be meant; listed are the actions, one of which is missing.
                 let close = suggest(&key.name, known().chain(MODIFIERS.iter().copied()));
-                let help = if close.starts_with("there are") {
-                    suggest(&key.name, known())
-                } else {
-                    close
-                };
-                self.complain(
-                    Code::Step,
-                    &key.at,
-                    format!("there is no action `{}`", key.name),
-                    help,
-                );
+                let help = if close.starts_with("there are") { suggest(&key.name, known()) } else { close };
+                self.complain(Code::Step, &key.at, format!("there is no action `{}`", key.name), help);
             }
         }
         if !unknown.is_empty() {
@@ -212,10 +187,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
                 None
             }
             [(first, _), (second, _), ..] => {
-                let message = format!(
-                    "a step has one action, not `{}` and `{}`",
-                    first.name, second.name
-                );
+                let message = format!("a step has one action, not `{}` and `{}`", first.name, second.name);
                 let diagnostic = Diagnostic::error(Code::Step, &second.at, message)
                     .related(&first.at, "the first action")
                     .help("make it two steps");
@@ -232,12 +204,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         };
         if !matches!(when.kind, Kind::Scalar(_)) {
             let message = format!("`when` is a single value, not {}", when.what());
-            self.complain(
-                Code::WrongValue,
-                &when.at,
-                message,
-                "write `when: \"{{eq axis 'value'}}\"`",
-            );
+            self.complain(Code::WrongValue, &when.at, message, "write `when: \"{{eq axis 'value'}}\"`");
             return true;
         }
         let Some(piece) = typed::render(when, place.scope, &mut self.loader.diagnostics) else {
@@ -263,12 +230,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         value: &Node,
         place: Place<'_, '_>,
     ) -> Option<CaseStep> {
-        let entries = node
-            .entries()
-            .iter()
-            .filter(|(key, _)| key.name != "when")
-            .cloned()
-            .collect();
+        let entries = node.entries().iter().filter(|(key, _)| key.name != "when").cloned().collect();
         let whole = Node::map(entries, node.at.clone());
         let piece = typed::render(&whole, place.scope, &mut self.loader.diagnostics)?;
         let Value::Object(map) = &piece.value else {
@@ -280,15 +242,10 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
                 // Once the action itself is taken out there is nothing left to try.
                 let acts =
                     |map: &&Map<String, Value>| map.keys().any(|key| !MODIFIERS.contains(&key.as_str()));
-                let again = |value: &Value| {
-                    value
-                        .as_object()
-                        .filter(acts)
-                        .and_then(|map| typed::step(map).err())
-                };
+                let again =
+                    |value: &Value| value.as_object().filter(acts).and_then(|map| typed::step(map).err());
                 for misfit in typed::all_misfits(misfit, &piece.value, again) {
-                    self.loader
-                        .complain(typed::explain(&misfit, &key.at, &whole, place.scope));
+                    self.loader.complain(typed::explain(&misfit, &key.at, &whole, place.scope));
                 }
                 return None;
             }
@@ -297,11 +254,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         if let Action::Exec(exec) = &step.action {
             self.processes.extend(exec.background.clone());
         }
-        self.pending.push(Pending {
-            key: key.at.clone(),
-            node: value.clone(),
-            action: step.action.clone(),
-        });
+        self.pending.push(Pending { key: key.at.clone(), node: value.clone(), action: step.action.clone() });
         Some(CaseStep {
             at: key.at.clone(),
             via: place.via,
@@ -321,12 +274,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
             && !is_late(node)
         {
             let message = format!("`{name}` cannot be named in a template");
-            self.complain(
-                Code::WrongValue,
-                &node.at,
-                message,
-                "use letters, digits, `_` and `-`",
-            );
+            self.complain(Code::WrongValue, &node.at, message, "use letters, digits, `_` and `-`");
         }
         if let (Some(node), Some(expression)) = (node.get("expect_error"), expect_error)
             && !is_late(node)
@@ -337,10 +285,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
 
     /// Checks every action, now that the VMs and the background processes of the case are known.
     pub fn check(&mut self, vms: &IndexMap<String, VmSpec>) {
-        let scene = Scene {
-            vms,
-            processes: &self.processes,
-        };
+        let scene = Scene { vms, processes: &self.processes };
         for pending in &self.pending {
             let mut complaints = Complaints::default();
             pending.action.check(&scene, &mut complaints);
@@ -354,19 +299,13 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
 /// A complaint at its place; none about what is only known when the step runs.
 fn at_its_place(complaint: Complaint, pending: &Pending) -> Option<Diagnostic> {
     let (mut at, node) = typed::place(&pending.key, &pending.node, &complaint.path);
-    let named = |node: &&Node| {
-        node.text()
-            .is_some_and(|text| complaint.message.contains(&format!("`{text}`")))
-    };
+    let named =
+        |node: &&Node| node.text().is_some_and(|text| complaint.message.contains(&format!("`{text}`")));
     if let Some(item) = node.items().iter().find(named) {
         at = item.at.clone();
     }
     // What is said of a key stands at the key.
-    if complaint
-        .path
-        .last()
-        .is_some_and(|key| complaint.message.contains(&format!("`{key}`")))
-    {
+    if complaint.path.last().is_some_and(|key| complaint.message.contains(&format!("`{key}`"))) {
         at = typed::key_place(&pending.node, &complaint.path).unwrap_or(at);
     }
     if is_late(node) || node.items().iter().any(|item| is_late(item) && named(&item)) {
@@ -410,14 +349,6 @@ pub(super) fn processes(case: &Case) -> BTreeSet<String> {
 pub(super) fn bad_regex(at: &Location, expression: &str) -> Option<Diagnostic> {
     let error = Regex::new(expression).err()?.to_string();
     // The crate draws the place; its last line says what is wrong.
-    let reason = error
-        .lines()
-        .last()
-        .unwrap_or_default()
-        .trim_start_matches("error: ");
-    Some(Diagnostic::error(
-        Code::Regex,
-        at,
-        format!("`{expression}` is no regular expression: {reason}"),
-    ))
+    let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
+    Some(Diagnostic::error(Code::Regex, at, format!("`{expression}` is no regular expression: {reason}")))
 }

@@ -37,10 +37,7 @@ impl Folder {
 
     fn load_with(&self, names: &[&str], defines: &[(&str, &str)], versions: &dyn QemuVersions) -> Loaded {
         let paths: Vec<PathBuf> = names.iter().map(|name| self.0.path().join(name)).collect();
-        let defines = defines
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
+        let defines = defines.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         load(&paths, &Options { defines }, versions)
     }
 }
@@ -58,11 +55,7 @@ fn messages(loaded: &Loaded) -> Vec<String> {
 }
 
 fn sound(loaded: Loaded) -> Vec<Case> {
-    assert!(
-        !loaded.diagnostics.has_errors(),
-        "{}",
-        loaded.diagnostics.render(false)
-    );
+    assert!(!loaded.diagnostics.has_errors(), "{}", loaded.diagnostics.render(false));
     loaded.cases
 }
 
@@ -88,10 +81,7 @@ const TEMPLATE: &str = include_str!("../../tests/data/colo_template.yaml");
 const SCENARIO: &str = include_str!("../../tests/data/colo_scenario.yaml");
 
 fn colo() -> Folder {
-    Folder::new(&[
-        ("templates/colo.yaml", TEMPLATE),
-        ("colo/failover.yaml", SCENARIO),
-    ])
+    Folder::new(&[("templates/colo.yaml", TEMPLATE), ("colo/failover.yaml", SCENARIO)])
 }
 
 #[test]
@@ -115,25 +105,12 @@ fn the_example_of_the_language_makes_its_eight_cases() {
 #[test]
 fn a_version_that_nobody_asked_leaves_when_to_the_run() {
     let cases = sound(colo().load_with(&["colo/failover.yaml"], &[], &NoVersions));
-    let Block::Step(step) = &cases[0].steps[0] else {
-        panic!()
-    };
+    let Block::Step(step) = &cases[0].steps[0] else { panic!() };
     assert_eq!(step.when[0].template, "{{version '>=11.0'}}");
-    let late = Late {
-        run: &json!({}),
-        dir: Path::new("/d"),
-        versions: &Eleven,
-    };
+    let late = Late { run: &json!({}), dir: Path::new("/d"), versions: &Eleven };
     assert_eq!(resolve_when(&cases[0], &step.when, &late), Ok(true));
-    let late = Late {
-        versions: &NoVersions,
-        ..late
-    };
-    assert!(
-        resolve_when(&cases[0], &step.when, &late)
-            .unwrap_err()
-            .contains("could not be asked")
-    );
+    let late = Late { versions: &NoVersions, ..late };
+    assert!(resolve_when(&cases[0], &step.when, &late).unwrap_err().contains("could not be asked"));
 }
 
 #[test]
@@ -142,11 +119,7 @@ fn templates_hit_by_a_glob_are_set_aside() {
     let folder = colo();
     fs::write(folder.0.path().join("templates/steps.yaml"), use_file).unwrap();
     let loaded = folder.load_with(&["templates/colo.yaml", "templates/steps.yaml"], &[], &NoVersions);
-    assert!(
-        loaded.cases.is_empty() && loaded.diagnostics.is_empty(),
-        "{}",
-        loaded.diagnostics.render(false)
-    );
+    assert!(loaded.cases.is_empty() && loaded.diagnostics.is_empty(), "{}", loaded.diagnostics.render(false));
     assert_eq!(loaded.templates[0].missing, ["survivor"]);
     assert_eq!(loaded.templates.len(), 2);
     let loaded = folder.load_with(&["templates/colo.yaml"], &[("survivor", "primary")], &Eleven);
@@ -157,22 +130,11 @@ fn templates_hit_by_a_glob_are_set_aside() {
 fn defines_win_and_narrow_and_must_be_known() {
     let folder = colo();
     let with = |defines| folder.load_with(&["colo/failover.yaml"], defines, &Eleven);
-    assert_eq!(
-        sound(with(&[("survivor", "primary"), ("checkpoint_delay", "50")])).len(),
-        4
-    );
+    assert_eq!(sound(with(&[("survivor", "primary"), ("checkpoint_delay", "50")])).len(), 4);
     let wrong = with(&[("survivr", "primary")]);
-    assert!(
-        messages(&wrong)[0].contains("did you mean `survivor`?"),
-        "{:?}",
-        messages(&wrong)
-    );
+    assert!(messages(&wrong)[0].contains("did you mean `survivor`?"), "{:?}", messages(&wrong));
     let wrong = with(&[("survivor", "both")]);
-    assert!(
-        messages(&wrong)[0].contains("no value `both`"),
-        "{:?}",
-        messages(&wrong)
-    );
+    assert!(messages(&wrong)[0].contains("no value `both`"), "{:?}", messages(&wrong));
 }
 
 #[test]
@@ -189,10 +151,7 @@ fn each_vm_is_asked_for_its_own_version() {
 #[test]
 fn loops_hooks_and_used_files_are_unrolled() {
     let folder = Folder::new(&[
-        (
-            "t/base.yaml",
-            "vms: {a: }\nsteps: [{hook: begin}, {hook: nothing}, {sleep: 9s}]\n",
-        ),
+        ("t/base.yaml", "vms: {a: }\nsteps: [{hook: begin}, {hook: nothing}, {sleep: 9s}]\n"),
         (
             "t/nap.yaml",
             "params: {n: 1, unit: {required: true, one_of: [s, ms]}}\nsteps: [{sleep: '{{n}}{{unit}}'}]\n",
@@ -215,14 +174,9 @@ fn loops_hooks_and_used_files_are_unrolled() {
         "sleep 9s",
     ];
     assert_eq!(titles(&cases[0].steps), expected);
-    let Block::Step(step) = &cases[0].steps[3] else {
-        panic!()
-    };
+    let Block::Step(step) = &cases[0].steps[3] else { panic!() };
     assert_eq!(step.via.len(), 3);
-    assert_eq!(
-        step.locals,
-        json!({"n": 2, "unit": "ms"}).as_object().unwrap().clone()
-    );
+    assert_eq!(step.locals, json!({"n": 2, "unit": "ms"}).as_object().unwrap().clone());
     assert_eq!(cases[0].name, "x");
 }
 
@@ -234,11 +188,7 @@ fn what_the_run_knows_is_filled_in_when_the_step_runs() {
     let text = text.replace("'it{{\"em\"}}'", "item");
     let case = cases(&text).remove(0);
     let run = json!({"captures": {"n": 3, "vm": "a"}});
-    let late = Late {
-        run: &run,
-        dir: Path::new("/d"),
-        versions: &NoVersions,
-    };
+    let late = Late { run: &run, dir: Path::new("/d"), versions: &NoVersions };
     let step = |at: usize| match &case.steps[at] {
         Block::Step(step) => step,
         Block::RepeatUntil { .. } => panic!(),
@@ -250,16 +200,8 @@ fn what_the_run_knows_is_filled_in_when_the_step_runs() {
     assert_eq!(resolve_vm(&case, "a", &late).unwrap().unwrap().args[1], "/d/x");
     let run = json!({"captures": {"vm": "b"}});
     let late = Late { run: &run, ..late };
-    assert!(
-        resolve_step(&case, step(0), &late)
-            .unwrap_err()
-            .contains("`run.captures.n`")
-    );
-    assert!(
-        resolve_step(&case, step(2), &late)
-            .unwrap_err()
-            .contains("no VM `b`")
-    );
+    assert!(resolve_step(&case, step(0), &late).unwrap_err().contains("`run.captures.n`"));
+    assert!(resolve_step(&case, step(2), &late).unwrap_err().contains("no VM `b`"));
 }
 
 /// What counts of a case when two are compared.
@@ -270,13 +212,7 @@ fn essence(case: &Case) -> Value {
                 let when: Vec<Value> = step.when.iter().map(|w| json!([w.template, w.locals])).collect();
                 json!([step.step, step.locals, step.deferred, when])
             }
-            Block::RepeatUntil {
-                until,
-                timeout,
-                steps,
-                when,
-                ..
-            } => {
+            Block::RepeatUntil { until, timeout, steps, when, .. } => {
                 let when: Vec<Value> = when.iter().map(|w| json!([w.template, w.locals])).collect();
                 json!([until.step, timeout, when, blocks(steps)])
             }
@@ -333,20 +269,12 @@ fn steps_that_are_not_run_are_checked_all_the_same() {
 #[test]
 fn all_mistakes_of_all_files_are_told_once() {
     let folder = Folder::new(&[
-        (
-            "a.yaml",
-            "matrix: {x: [1, 2, 3]}\nvms: {a: }\nsteps: [{quit: b}, {nope: 1}, {sleep: '{{y}}'}]\n",
-        ),
+        ("a.yaml", "matrix: {x: [1, 2, 3]}\nvms: {a: }\nsteps: [{quit: b}, {nope: 1}, {sleep: '{{y}}'}]\n"),
         ("b.yaml", "vms: [\n"),
         ("c.yaml", "vms: {a: }\nsteps: [{quit: a}]\n"),
     ]);
     let loaded = folder.load_with(&["a.yaml", "b.yaml", "c.yaml", "d.yaml"], &[], &NoVersions);
-    assert_eq!(
-        loaded.diagnostics.len(),
-        5,
-        "{}",
-        loaded.diagnostics.render(false)
-    );
+    assert_eq!(loaded.diagnostics.len(), 5, "{}", loaded.diagnostics.render(false));
     assert_eq!(loaded.cases.len(), 1);
 }
 

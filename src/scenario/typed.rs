@@ -22,14 +22,7 @@ pub(super) struct Piece {
 
 /// Renders a part of a file; `None` where a template in it is wrong, which is then told.
 pub(super) fn render(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Option<Piece> {
-    let mut pass = Pass {
-        scope,
-        diagnostics,
-        raw: false,
-        late: false,
-        unprobed: false,
-        failed: false,
-    };
+    let mut pass = Pass { scope, diagnostics, raw: false, late: false, unprobed: false, failed: false };
     let value = pass.value(node);
     if pass.failed {
         return None;
@@ -71,9 +64,7 @@ impl Pass<'_, '_> {
         match &node.kind {
             Kind::Seq(items) => items.iter().map(|item| self.value(item)).collect(),
             Kind::Map(entries) => {
-                let entries = entries
-                    .iter()
-                    .map(|(key, value)| (key.name.clone(), self.value(value)));
+                let entries = entries.iter().map(|(key, value)| (key.name.clone(), self.value(value)));
                 Value::Object(entries.collect())
             }
             Kind::Scalar(Value::String(text)) if template::is_template(text) => self.template(text, &node.at),
@@ -91,20 +82,11 @@ impl Pass<'_, '_> {
             }
             Ok(Rendered::Unprobed(value)) => {
                 self.unprobed = true;
-                if self.raw {
-                    Value::String(text.to_owned())
-                } else {
-                    value
-                }
+                if self.raw { Value::String(text.to_owned()) } else { value }
             }
             Err(error) => {
-                let code = if error.unknown_name {
-                    Code::UnknownName
-                } else {
-                    Code::Template
-                };
-                self.diagnostics
-                    .push(Diagnostic::error(code, at, error.message).help(error.help));
+                let code = if error.unknown_name { Code::UnknownName } else { Code::Template };
+                self.diagnostics.push(Diagnostic::error(code, at, error.message).help(error.help));
                 self.failed = true;
                 Value::Null
             }
@@ -117,10 +99,7 @@ pub(super) fn escaped(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(template::escape(&text)),
         Value::Array(list) => list.into_iter().map(escaped).collect(),
-        Value::Object(map) => map
-            .into_iter()
-            .map(|(key, value)| (key, escaped(value)))
-            .collect(),
+        Value::Object(map) => map.into_iter().map(|(key, value)| (key, escaped(value))).collect(),
         single => single,
     }
 }
@@ -140,19 +119,14 @@ impl Misfit {
 
     /// The key that is not known where it stands.
     fn unknown_key(&self) -> Option<&str> {
-        self.names()
-            .first()
-            .copied()
-            .filter(|_| self.message.starts_with("unknown field"))
+        self.names().first().copied().filter(|_| self.message.starts_with("unknown field"))
     }
 }
 
 /// Reads a value as a type.
 pub(super) fn fit<T: DeserializeOwned>(value: &Value) -> Result<T, Misfit> {
-    serde_path_to_error::deserialize(value).map_err(|error| Misfit {
-        path: keys(error.path()),
-        message: error.inner().to_string(),
-    })
+    serde_path_to_error::deserialize(value)
+        .map_err(|error| Misfit { path: keys(error.path()), message: error.inner().to_string() })
 }
 
 fn keys(path: &Path) -> Vec<String> {
@@ -225,9 +199,7 @@ fn take_out(value: &mut Value, misfit: &Misfit) -> bool {
             None => return false,
         }
     }
-    inner
-        .as_object_mut()
-        .is_some_and(|map| map.shift_remove(*last).is_some())
+    inner.as_object_mut().is_some_and(|map| map.shift_remove(*last).is_some())
 }
 
 /// Reads a rendered step, a map of an action and modifiers.
@@ -269,15 +241,12 @@ pub(super) fn place<'n>(key: &Location, node: &'n Node, path: &[String]) -> (Loc
     let (mut at, mut value) = (key.clone(), node);
     for name in path {
         let next = match &value.kind {
-            Kind::Map(entries) => entries
-                .iter()
-                .find(|(key, _)| key.name == *name)
-                .map(|(key, value)| (&key.at, value)),
-            Kind::Seq(items) => name
-                .parse()
-                .ok()
-                .and_then(|at: usize| items.get(at))
-                .map(|item| (&item.at, item)),
+            Kind::Map(entries) => {
+                entries.iter().find(|(key, _)| key.name == *name).map(|(key, value)| (&key.at, value))
+            }
+            Kind::Seq(items) => {
+                name.parse().ok().and_then(|at: usize| items.get(at)).map(|item| (&item.at, item))
+            }
             Kind::Scalar(_) => None,
         };
         match next {
@@ -347,11 +316,7 @@ fn wrong_type(at: &Location, found: &str, expected: &str) -> Diagnostic {
         "map" => "a map".to_owned(),
         "null" | "unit value" => "nothing".to_owned(),
         // serde puts numbers and truth values between backticks, texts between quotes.
-        other => other
-            .find(['`', '"'])
-            .map_or(other, |at| &other[at..])
-            .trim_matches(['`', '"'])
-            .to_owned(),
+        other => other.find(['`', '"']).map_or(other, |at| &other[at..]).trim_matches(['`', '"']).to_owned(),
     };
     let help = match (expected, given.as_str()) {
         ("a text", number) if !matches!(number, "nothing" | "a list" | "a map") => {

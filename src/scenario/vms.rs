@@ -51,10 +51,7 @@ pub(super) fn read(section: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnost
 fn check_name(key: &Key, diagnostics: &mut Diagnostics) -> bool {
     let usable = key.name.starts_with(|first: char| first.is_ascii_alphanumeric())
         && key.name.len() <= 64
-        && key
-            .name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
+        && key.name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
     if !usable {
         let message = format!("`{}` cannot be the name of a VM", key.name);
         let help = "a name is made of letters, digits, `_`, `-` and `.`, at most 64 of them";
@@ -94,11 +91,8 @@ fn options(
         };
         Some((message, String::new()))
     } else if section.get(&other).is_none() {
-        let others = section
-            .entries()
-            .iter()
-            .map(|(key, _)| key.name.as_str())
-            .filter(|known| *known != name);
+        let others =
+            section.entries().iter().map(|(key, _)| key.name.as_str()).filter(|known| *known != name);
         Some((format!("there is no VM `{other}`"), suggest(&other, others)))
     } else {
         None
@@ -108,12 +102,7 @@ fn options(
         return None;
     }
     let below = options(&other, section, chain, scope, diagnostics)?;
-    let own = node
-        .entries()
-        .iter()
-        .filter(|(key, _)| key.name != "like")
-        .cloned()
-        .collect();
+    let own = node.entries().iter().filter(|(key, _)| key.name != "like").cloned().collect();
     Some(deep(&Node::map(own, node.at.clone()), &below))
 }
 
@@ -129,10 +118,7 @@ mod tests {
     use crate::template::NoVersions;
 
     fn vms(text: &str) -> (Vms, Vec<String>) {
-        let file = Arc::new(SourceFile {
-            path: "a.yaml".into(),
-            text: text.to_owned(),
-        });
+        let file = Arc::new(SourceFile { path: "a.yaml".into(), text: text.to_owned() });
         let node = source::parse(&file).unwrap();
         let mut diagnostics = Diagnostics::default();
         let mut names = Map::new();
@@ -156,11 +142,7 @@ mod tests {
         assert_eq!(vms.specs.keys().collect::<Vec<_>>(), ["b", "a", "c"]);
         assert_eq!(vms.specs["b"].memory, vms.specs["a"].memory);
         assert_eq!(vms.specs["b"].cpu, "host");
-        assert!(
-            serde_json::to_string(&vms.specs["b"])
-                .unwrap()
-                .contains(r#"{"dirty":"8M","boot":"disk"}"#)
-        );
+        assert!(serde_json::to_string(&vms.specs["b"]).unwrap().contains(r#"{"dirty":"8M","boot":"disk"}"#));
     }
 
     #[test]
@@ -168,10 +150,7 @@ mod tests {
         let (vms, errors) = vms("{a: {memory: '{{size}}', args: [-D, '{{case.dir}}/log']}}");
         assert_eq!(errors, [] as [&str; 0]);
         assert_eq!(vms.specs["a"].args[1], "{{case.dir}}/log");
-        assert_eq!(
-            vms.late["a"],
-            json!({"memory": "1G", "args": ["-D", "{{case.dir}}/log"]})
-        );
+        assert_eq!(vms.late["a"], json!({"memory": "1G", "args": ["-D", "{{case.dir}}/log"]}));
     }
 
     #[test]

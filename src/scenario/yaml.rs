@@ -27,10 +27,7 @@ pub fn to_yaml(case: &Case) -> String {
         let params = case.params.iter().map(|(name, value)| {
             let short = !value.is_object();
             let value = escaped(value.clone());
-            (
-                name.clone(),
-                if short { value } else { json!({"default": value}) },
-            )
+            (name.clone(), if short { value } else { json!({"default": value}) })
         });
         put("params", Value::Object(params.collect()));
     }
@@ -71,20 +68,10 @@ fn blocks(list: &[Block]) -> Value {
 fn block(block: &Block) -> Value {
     match block {
         Block::Step(step) => {
-            let raw = if step.deferred {
-                step.raw.clone()
-            } else {
-                escaped(step.raw.clone())
-            };
+            let raw = if step.deferred { step.raw.clone() } else { escaped(step.raw.clone()) };
             under(&step.when, &step.locals, raw)
         }
-        Block::RepeatUntil {
-            until,
-            timeout,
-            when,
-            steps,
-            ..
-        } => {
+        Block::RepeatUntil { until, timeout, when, steps, .. } => {
             let condition = |until: &CaseStep| {
                 let wait = until.raw.get("wait").cloned().unwrap_or_default();
                 if until.deferred { wait } else { escaped(wait) }
@@ -108,10 +95,7 @@ fn under(when: &[When], locals: &Map<String, Value>, mut step: Value) -> Value {
         }
         [outer, inner @ ..] => {
             let step = under(inner, locals, step);
-            within(
-                &outer.locals,
-                json!({"when": outer.template, "repeat": {"times": 1, "steps": [step]}}),
-            )
+            within(&outer.locals, json!({"when": outer.template, "repeat": {"times": 1, "steps": [step]}}))
         }
     }
 }

@@ -44,10 +44,9 @@ impl Trouble {
     pub fn failure(&self) -> Failure {
         match self {
             Self::Died { vm, how } => Failure::failed(format!("VM `{vm}` died: {how}")),
-            Self::Mismatch { vm, line } => Failure {
-                kind: Kind::Corrupt,
-                message: format!("VM `{vm}`: {line}"),
-            },
+            Self::Mismatch { vm, line } => {
+                Failure { kind: Kind::Corrupt, message: format!("VM `{vm}`: {line}") }
+            }
             Self::Panicked { vm } => Failure::failed(format!("the guest of VM `{vm}` panicked")),
             Self::MigrationFailed { vm } => Failure::failed(format!("the migration failed, says VM `{vm}`")),
         }
@@ -70,10 +69,7 @@ struct State {
 
 impl Default for Board {
     fn default() -> Self {
-        Self {
-            changes: watch::Sender::new(0),
-            state: Mutex::default(),
-        }
+        Self { changes: watch::Sender::new(0), state: Mutex::default() }
     }
 }
 
@@ -176,10 +172,7 @@ mod tests {
     use super::*;
 
     fn died(vm: &str) -> Trouble {
-        Trouble::Died {
-            vm: vm.to_owned(),
-            how: Ended::Signal(9),
-        }
+        Trouble::Died { vm: vm.to_owned(), how: Ended::Signal(9) }
     }
 
     #[tokio::test]
@@ -215,11 +208,7 @@ mod tests {
         for page in 0..3 {
             board.report(Trouble::Mismatch {
                 vm: "a".into(),
-                line: Line::Bad {
-                    page,
-                    expected: 9,
-                    found: 8,
-                },
+                line: Line::Bad { page, expected: 9, found: 8 },
             });
         }
         assert_eq!(board.mark(), 1);

@@ -28,11 +28,7 @@ pub fn checkpoints(events: &[QmpEvent]) -> Vec<Checkpoint> {
             ("STOP", _) => stopped = in_colo.then_some(event.emitted),
             ("RESUME", _) => {
                 if let (true, Some(stopped)) = (in_colo, stopped.take()) {
-                    found.push(Checkpoint {
-                        stopped,
-                        resumed: event.emitted,
-                        resume_at,
-                    });
+                    found.push(Checkpoint { stopped, resumed: event.emitted, resume_at });
                 }
             }
             _ => {}
@@ -57,12 +53,8 @@ pub fn checkpoints(events: &[QmpEvent]) -> Vec<Checkpoint> {
 pub fn floor(session: &Session) -> Result<u64, String> {
     let mark = session.failover.as_ref().ok_or("there was no failover")?;
     let pair = session.pair.as_ref().ok_or("there was no migration")?;
-    let machine = |name: &str| {
-        session
-            .machines
-            .get(name)
-            .ok_or_else(|| format!("VM `{name}` was never started"))
-    };
+    let machine =
+        |name: &str| session.machines.get(name).ok_or_else(|| format!("VM `{name}` was never started"));
     if pair.source == mark.survivor {
         let log = machine(&mark.survivor)?.log.lock();
         let before = log.ticks.iter().rfind(|tick| tick.offset < mark.serial);
@@ -73,20 +65,14 @@ pub fn floor(session: &Session) -> Result<u64, String> {
     let resumed = {
         let log = machine(&mark.survivor)?.log.lock();
         let loaded = |event: &&QmpEvent| event.name == "RESUME" && event.emitted < mark.at_real;
-        log.events
-            .iter()
-            .rfind(loaded)
-            .map(|event| event.emitted)
-            .ok_or("it never completed a checkpoint")?
+        log.events.iter().rfind(loaded).map(|event| event.emitted).ok_or("it never completed a checkpoint")?
     };
     let log = machine(&pair.source)?.log.lock();
     let taken = |event: &&QmpEvent| event.name == "STOP" && event.emitted < resumed;
     let stopped = log.events.iter().rfind(taken).map(|event| event.emitted);
     let stopped = stopped.ok_or("the primary was never stopped for a checkpoint")?;
     let before = log.ticks.iter().rfind(|tick| tick.seen_real < stopped);
-    before
-        .map(|tick| tick.count)
-        .ok_or_else(|| "the primary had not ticked before the checkpoint".to_owned())
+    before.map(|tick| tick.count).ok_or_else(|| "the primary had not ticked before the checkpoint".to_owned())
 }
 
 #[cfg(test)]
@@ -110,17 +96,9 @@ mod tests {
 
     #[test]
     fn a_primary_completes_a_checkpoint_with_each_stop_and_resume_after_it_has_entered_colo() {
-        let events = events(&[
-            "=setup", "=active", "STOP", "=device", "=colo", "RESUME", "STOP", "RESUME", "STOP",
-        ]);
-        assert_eq!(
-            checkpoints(&events),
-            [Checkpoint {
-                stopped: 6.0,
-                resumed: 7.0,
-                resume_at: 7
-            }]
-        );
+        let events =
+            events(&["=setup", "=active", "STOP", "=device", "=colo", "RESUME", "STOP", "RESUME", "STOP"]);
+        assert_eq!(checkpoints(&events), [Checkpoint { stopped: 6.0, resumed: 7.0, resume_at: 7 }]);
     }
 
     #[test]

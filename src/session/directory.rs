@@ -73,17 +73,9 @@ impl Workspace {
     pub fn new() -> io::Result<Self> {
         let temporary = std::env::temp_dir();
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-        let base = if temporary.as_os_str().len() > LONGEST {
-            PathBuf::from("/tmp")
-        } else {
-            temporary
-        };
+        let base = if temporary.as_os_str().len() > LONGEST { PathBuf::from("/tmp") } else { temporary };
         sweep(&base);
-        let root = tempfile::Builder::new()
-            .prefix(PREFIX)
-            .permissions(private)
-            .tempdir_in(&base)?
-            .keep();
+        let root = tempfile::Builder::new().prefix(PREFIX).permissions(private).tempdir_in(&base)?.keep();
         let lock = File::create(root.join("lock"))?;
         flock(&lock, FlockOperation::LockExclusive)?;
         let mut janitor = Command::new("/bin/sh")
@@ -98,12 +90,7 @@ impl Workspace {
             .spawn()
             .inspect_err(|_| drop(std::fs::remove_dir_all(&root)))?;
         let notes = Arc::new(Notes(Mutex::new(janitor.stdin.take())));
-        Ok(Self {
-            root,
-            _lock: lock,
-            janitor: Some(janitor),
-            notes,
-        })
+        Ok(Self { root, _lock: lock, janitor: Some(janitor), notes })
     }
 
     /// Where it is.
@@ -144,9 +131,7 @@ fn sweep(base: &Path) {
     let me = rustix::process::geteuid().as_raw();
     for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {
         use std::os::unix::fs::MetadataExt;
-        let mine = entry
-            .metadata()
-            .is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == me);
+        let mine = entry.metadata().is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == me);
         if !mine || !entry.file_name().to_string_lossy().starts_with(PREFIX) {
             continue;
         }
@@ -186,25 +171,14 @@ mod tests {
         flock(&held, FlockOperation::LockExclusive).unwrap();
         sweep(base.path());
         let left = |name: &str| base.path().join(name).exists();
-        assert_eq!(
-            (left("lockstep-alive"), left("lockstep-dead"), left("other")),
-            (true, false, true)
-        );
+        assert_eq!((left("lockstep-alive"), left("lockstep-dead"), left("other")), (true, false, true));
     }
 
     #[test]
     fn the_janitor_kills_what_it_remembers_and_removes_the_folder_when_its_input_ends() {
         let folder = tempfile::tempdir().unwrap().keep();
-        let mut kept = Command::new("sleep")
-            .arg("1000")
-            .process_group(0)
-            .spawn()
-            .unwrap();
-        let mut forgotten = Command::new("sleep")
-            .arg("1000")
-            .process_group(0)
-            .spawn()
-            .unwrap();
+        let mut kept = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
+        let mut forgotten = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
         let mut janitor = Command::new("/bin/sh")
             .args(["-c", JANITOR, "janitor"])
             .arg(&folder)
@@ -218,16 +192,10 @@ mod tests {
         assert!(!folder.exists());
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
         while kept.try_wait().unwrap().is_none() {
-            assert!(
-                std::time::Instant::now() < deadline,
-                "a remembered group was not killed"
-            );
+            assert!(std::time::Instant::now() < deadline, "a remembered group was not killed");
             std::thread::yield_now();
         }
-        assert!(
-            forgotten.try_wait().unwrap().is_none(),
-            "a forgotten group was killed"
-        );
+        assert!(forgotten.try_wait().unwrap().is_none(), "a forgotten group was killed");
         forgotten.kill().unwrap();
         forgotten.wait().unwrap();
     }

@@ -28,18 +28,12 @@ pub enum Kind {
 impl Failure {
     /// The system under test did not do what the scenario says.
     pub fn failed(message: impl Into<String>) -> Self {
-        Self {
-            kind: Kind::Failed,
-            message: message.into(),
-        }
+        Self { kind: Kind::Failed, message: message.into() }
     }
 
     /// The test could not be carried out.
     pub fn error(message: impl Into<String>) -> Self {
-        Self {
-            kind: Kind::Error,
-            message: message.into(),
-        }
+        Self { kind: Kind::Error, message: message.into() }
     }
 
     /// The same, about a VM.

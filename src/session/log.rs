@@ -54,10 +54,8 @@ impl std::fmt::Display for QmpEvent {
             Value::Null => f.write_str(&self.name),
             Value::Object(data) => {
                 let part = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                let data: Vec<String> = data
-                    .iter()
-                    .map(|(key, value)| format!("{key}={}", part(value)))
-                    .collect();
+                let data: Vec<String> =
+                    data.iter().map(|(key, value)| format!("{key}={}", part(value))).collect();
                 write!(f, "{} ({})", self.name, data.join(" "))
             }
             other => write!(f, "{} ({other})", self.name),
@@ -109,10 +107,7 @@ impl Log {
         let text = &self.serial[from.saturating_sub(self.dropped).min(self.serial.len())..];
         let found = expression.find(text)?;
         let start = self.serial_end() - text.len();
-        Some((
-            start + found.end(),
-            String::from_utf8_lossy(found.as_bytes()).into_owned(),
-        ))
+        Some((start + found.end(), String::from_utf8_lossy(found.as_bytes()).into_owned()))
     }
 
     /// The last lines of the serial output.
@@ -208,14 +203,8 @@ impl SerialPort {
         copied: impl Fn(&[u8]) + Send + Sync + 'static,
     ) -> Arc<Self> {
         let pumping = Mutex::new(());
-        let port = Arc::new(Self {
-            stream,
-            log,
-            ticker,
-            heard: Box::new(heard),
-            copied: Box::new(copied),
-            pumping,
-        });
+        let port =
+            Arc::new(Self { stream, log, ticker, heard: Box::new(heard), copied: Box::new(copied), pumping });
         let reader = Arc::clone(&port);
         tokio::spawn(async move { while reader.stream.readable().await.is_ok() && reader.pump() {} });
         port
@@ -246,9 +235,7 @@ impl SerialPort {
 
 impl std::fmt::Debug for SerialPort {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SerialPort")
-            .field("ticker", &self.ticker)
-            .finish_non_exhaustive()
+        f.debug_struct("SerialPort").field("ticker", &self.ticker).finish_non_exhaustive()
     }
 }
 
@@ -263,20 +250,11 @@ mod tests {
         let mut log = Log::default();
         assert!(log.push(b"tick 0000000128 00000", true).is_empty() && log.ticks.is_empty());
         log.push(b"00128\ntick 00000", true);
-        assert_eq!(
-            log.ticks
-                .iter()
-                .map(|tick| (tick.count, tick.offset))
-                .collect::<Vec<_>>(),
-            [(128, 0)]
-        );
+        assert_eq!(log.ticks.iter().map(|tick| (tick.count, tick.offset)).collect::<Vec<_>>(), [(128, 0)]);
         let end = log.serial_end();
         log.push(b"00256 0000000256\ntick 0000000384 0000000384\n", true);
         // The line that had begun before is not new; the one after it is.
-        assert_eq!(
-            log.ticks_from(end).map(|tick| tick.count).collect::<Vec<_>>(),
-            [384]
-        );
+        assert_eq!(log.ticks_from(end).map(|tick| tick.count).collect::<Vec<_>>(), [384]);
     }
 
     #[test]
@@ -308,10 +286,7 @@ mod tests {
         assert_eq!(end, (KEPT / 1000 + 5000) * 1000);
         assert!(log.serial.len() <= KEPT);
         log.push(b"needle\n", false);
-        assert_eq!(
-            log.find_serial(&Regex::new("needle").unwrap(), end).unwrap().0,
-            end + 6
-        );
+        assert_eq!(log.find_serial(&Regex::new("needle").unwrap(), end).unwrap().0, end + 6);
     }
 
     #[test]
@@ -328,10 +303,7 @@ mod tests {
     fn an_event_is_shown_with_its_data() {
         let event = QmpEvent::new(&json!({"event": "MIGRATION", "data": {"status": "colo"},
             "timestamp": {"seconds": 10, "microseconds": 500_000}}));
-        assert_eq!(
-            (event.to_string().as_str(), event.emitted),
-            ("MIGRATION (status=colo)", 10.5)
-        );
+        assert_eq!((event.to_string().as_str(), event.emitted), ("MIGRATION (status=colo)", 10.5));
         assert_eq!(event.migration_status(), Some("colo"));
     }
 }

@@ -102,22 +102,13 @@ impl Machine {
         let argv = command_line(&plan.spec, &around);
         let open = |kind: &str| {
             let path = directory.join(format!("{name}.{kind}"));
-            OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(path)
-                .map_err(|error| trouble("its log", error))
+            OpenOptions::new().create(true).append(true).open(path).map_err(|error| trouble("its log", error))
         };
         let errors = open("stderr.log")?;
-        let mut env: BTreeMap<String, String> = plan
-            .spec
-            .env
-            .iter()
-            .map(|(key, value)| (key.clone(), value.0.clone()))
-            .collect();
+        let mut env: BTreeMap<String, String> =
+            plan.spec.env.iter().map(|(key, value)| (key.clone(), value.0.clone())).collect();
         // Where `snapshot=on` keeps what the guest writes.
-        env.entry("TMPDIR".to_owned())
-            .or_insert_with(|| directory.display().to_string());
+        env.entry("TMPDIR".to_owned()).or_insert_with(|| directory.display().to_string());
         let launch = Launch {
             argv: argv.clone(),
             env,
@@ -171,13 +162,7 @@ impl Machine {
         let transcript = OpenOptions::new().create(true).append(true).open(&path);
         let transcript =
             transcript.map_err(|error| Failure::error(format!("{}: {error}", path.display())))?;
-        let tap = tap(
-            self.name().to_owned(),
-            self.log.clone(),
-            transcript,
-            Arc::clone(board),
-            sink.clone(),
-        );
+        let tap = tap(self.name().to_owned(), self.log.clone(), transcript, Arc::clone(board), sink.clone());
         match Qmp::connect(monitor, self.plan.spec.oob, deadline, tap).await {
             Ok(qmp) => self.qmp = Some(qmp),
             Err(error) => {
@@ -187,11 +172,7 @@ impl Machine {
                     None => error.to_string(),
                 };
                 let said = self.stderr_tail(20);
-                let said = if said.is_empty() {
-                    String::new()
-                } else {
-                    format!(", saying: {said}")
-                };
+                let said = if said.is_empty() { String::new() } else { format!(", saying: {said}") };
                 return Err(Failure::error(format!(
                     "VM `{}` could not be started: {why}{said}",
                     self.name()
@@ -200,8 +181,7 @@ impl Machine {
         }
         if self.plan.binary.capabilities.contains("events") {
             let events = json!({"capabilities": [{"capability": "events", "state": true}]});
-            self.qmp("migrate-set-capabilities", events, false, deadline)
-                .await?;
+            self.qmp("migrate-set-capabilities", events, false, deadline).await?;
         }
         Ok(())
     }
@@ -229,18 +209,13 @@ impl Machine {
         };
         let result = match &self.qmp {
             Some(qmp) => qmp.execute(command, arguments, oob, deadline).await,
-            None => Err(QmpError::Closed {
-                command: command.to_owned(),
-            }),
+            None => Err(QmpError::Closed { command: command.to_owned() }),
         };
         match result {
             Ok(reply) => Ok(reply),
             Err(error @ QmpError::Closed { .. }) => {
                 match wait_at_most(&self.process, EVIDENCE_PATIENCE).await {
-                    Some(ended) => Err(Failure::failed(format!(
-                        "VM `{}` has ended: {ended}",
-                        self.name()
-                    ))),
+                    Some(ended) => Err(Failure::failed(format!("VM `{}` has ended: {ended}", self.name()))),
                     None => Err(Failure::from(error).of(self.name())),
                 }
             }
@@ -325,12 +300,8 @@ impl Machine {
     /// its serial output and standard error.
     pub async fn last_moments(&self) -> String {
         self.catch_up();
-        let mut text = format!(
-            "VM `{}` (pid {}, QEMU {})",
-            self.name(),
-            self.process.pid(),
-            self.plan.binary.version
-        );
+        let mut text =
+            format!("VM `{}` (pid {}, QEMU {})", self.name(), self.process.pid(), self.plan.binary.version);
         match self.process.ended() {
             Some(ended) => text.push_str(&format!(": ended with {ended}\n")),
             None => {
@@ -355,11 +326,7 @@ impl Machine {
         let log = self.log.lock();
         let events = &log.events[log.events.len().saturating_sub(8)..];
         let events: Vec<String> = events.iter().map(ToString::to_string).collect();
-        let events = if events.is_empty() {
-            "none".to_owned()
-        } else {
-            events.join(", ")
-        };
+        let events = if events.is_empty() { "none".to_owned() } else { events.join(", ") };
         text.push_str(&format!("  last events: {events}\n"));
         let tails = [("serial", log.serial_tail(5)), ("stderr", self.stderr_tail(10))];
         for (what, tail) in tails {
@@ -417,11 +384,7 @@ fn watch_end(name: &str, process: &Process, board: &Arc<Board>, sink: &Sink) {
             Err(_) => None,
         };
         if let Some(how) = how {
-            sink.emit(What::VmExited {
-                vm: vm.clone(),
-                how: how.to_string(),
-                expected: board.may_exit(&vm),
-            });
+            sink.emit(What::VmExited { vm: vm.clone(), how: how.to_string(), expected: board.may_exit(&vm) });
             board.report(Trouble::Died { vm, how });
         }
     });
@@ -438,10 +401,7 @@ fn listen(
     let (vm, board, sink) = (plan.name.clone(), Arc::clone(board), sink.clone());
     let copy = Mutex::new(copy);
     let heard = move |line: &[u8], read: Option<ticker::Line>| {
-        sink.emit(What::SerialLine {
-            vm: vm.clone(),
-            line: String::from_utf8_lossy(line).into_owned(),
-        });
+        sink.emit(What::SerialLine { vm: vm.clone(), line: String::from_utf8_lossy(line).into_owned() });
         match read {
             Some(line) if line.is_mismatch() => board.report(Trouble::Mismatch { vm: vm.clone(), line }),
             _ => board.changed(),
@@ -449,18 +409,9 @@ fn listen(
     };
     let copied = move |bytes: &[u8]| {
         // A full disk must not take the run down; the report says what is missing.
-        let _ = copy
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .write_all(bytes);
+        let _ = copy.lock().unwrap_or_else(PoisonError::into_inner).write_all(bytes);
     };
-    SerialPort::open(
-        stream,
-        log,
-        matches!(plan.spec.guest, Guest::Ticker(_)),
-        heard,
-        copied,
-    )
+    SerialPort::open(stream, log, matches!(plan.spec.guest, Guest::Ticker(_)), heard, copied)
 }
 
 fn tap(
@@ -479,20 +430,14 @@ fn tap(
             Traffic::Closed => return board.changed(),
         };
         let line = json!({"at": sink.elapsed().as_secs_f64(), direction: message});
-        let _ = writeln!(
-            transcript.lock().unwrap_or_else(PoisonError::into_inner),
-            "{line}"
-        );
+        let _ = writeln!(transcript.lock().unwrap_or_else(PoisonError::into_inner), "{line}");
         let (vm, message) = (vm.clone(), message.clone());
         match traffic {
             Traffic::Sent(_) => sink.emit(What::QmpCommand { vm, message }),
             Traffic::Reply(_) => sink.emit(What::QmpReply { vm, message }),
             Traffic::Event(_) | Traffic::Closed => {
                 let event = QmpEvent::new(&message);
-                sink.emit(What::QmpEvent {
-                    vm: vm.clone(),
-                    message,
-                });
+                sink.emit(What::QmpEvent { vm: vm.clone(), message });
                 let trouble = match (event.name.as_str(), event.migration_status()) {
                     ("GUEST_PANICKED", _) => Some(Trouble::Panicked { vm }),
                     (_, Some("failed")) => Some(Trouble::MigrationFailed { vm }),

@@ -70,12 +70,7 @@ impl Background {
             let _ = ended.wait_for(Option::is_some).await;
             board.changed();
         });
-        Ok(Self {
-            process,
-            stdout,
-            stderr,
-            notes: Arc::clone(notes),
-        })
+        Ok(Self { process, stdout, stderr, notes: Arc::clone(notes) })
     }
 
     /// Its number.
@@ -108,17 +103,11 @@ impl Background {
     /// How it ended or that it runs, and what it wrote to its standard error last.
     #[must_use]
     pub fn last_moments(&self) -> String {
-        let state = self
-            .ended()
-            .map_or_else(|| "still running".to_owned(), |ended| ended.to_string());
+        let state = self.ended().map_or_else(|| "still running".to_owned(), |ended| ended.to_string());
         let said = text(&self.stderr);
         let last: Vec<&str> = said.trim_end().lines().rev().take(5).collect();
         let last: Vec<&str> = last.into_iter().rev().collect();
-        if last.is_empty() {
-            state
-        } else {
-            format!("{state}, saying:\n    {}", last.join("\n    "))
-        }
+        if last.is_empty() { state } else { format!("{state}, saying:\n    {}", last.join("\n    ")) }
     }
 }
 
@@ -152,22 +141,14 @@ mod tests {
     #[tokio::test]
     async fn a_process_has_a_result_and_what_it_leaves_running_ends_with_it() {
         let workspace = Workspace::new().unwrap();
-        let argv = [
-            "/bin/sh",
-            "-c",
-            "cat; echo oops >&2; sleep 1000 & echo $!; exit 4",
-        ]
-        .map(str::to_owned)
-        .to_vec();
+        let argv =
+            ["/bin/sh", "-c", "cat; echo oops >&2; sleep 1000 & echo $!; exit 4"].map(str::to_owned).to_vec();
         let (board, notes) = (Arc::new(Board::default()), workspace.notes());
         let env = BTreeMap::new();
         let process = Background::start(argv, env, Some("in\n"), workspace.path(), &board, &notes).unwrap();
         assert_eq!(process.wait().await, Ended::Status(4));
         let result = process.result();
-        assert_eq!(
-            (&result["stderr"], &result["exit"]),
-            (&json!("oops\n"), &json!(4))
-        );
+        assert_eq!((&result["stderr"], &result["exit"]), (&json!("oops\n"), &json!(4)));
         let (said, left) = result["stdout"].as_str().unwrap().split_once('\n').unwrap();
         assert_eq!(said, "in");
         let gone = || match std::fs::read_to_string(format!("/proc/{}/stat", left.trim())) {
@@ -176,10 +157,7 @@ mod tests {
         };
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
         while !gone() {
-            assert!(
-                std::time::Instant::now() < deadline,
-                "process {left} outlived its group"
-            );
+            assert!(std::time::Instant::now() < deadline, "process {left} outlived its group");
             tokio::task::yield_now().await;
         }
     }

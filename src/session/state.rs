@@ -94,11 +94,7 @@ impl Session {
     /// When one of them is alive already, cannot be started, or does not answer.
     pub async fn start(&mut self, names: &[String], deadline: Instant) -> Result<(), Failure> {
         for name in names {
-            if self
-                .machines
-                .get(name)
-                .is_some_and(|machine| machine.process.ended().is_none())
-            {
+            if self.machines.get(name).is_some_and(|machine| machine.process.ended().is_none()) {
                 return Err(Failure::failed(format!("VM `{name}` is running already")));
             }
             let plan = self.plans.get(name).cloned().ok_or_else(|| no_such_vm(name))?;
@@ -150,12 +146,8 @@ impl Session {
         let machine = self.machine(survivor)?;
         machine.catch_up();
         let serial = machine.log.lock().serial_end();
-        let mark = FailoverMark {
-            survivor: survivor.to_owned(),
-            at: Instant::now(),
-            at_real: real_time(),
-            serial,
-        };
+        let mark =
+            FailoverMark { survivor: survivor.to_owned(), at: Instant::now(), at_real: real_time(), serial };
         self.failover = Some(mark);
         Ok(())
     }
@@ -213,9 +205,8 @@ impl Session {
             if let Ok((name, ended)) = left {
                 use crate::qemu::process::Ended;
                 if let Ended::Signal(_) = ended {
-                    self.sink.emit(What::Note {
-                        text: format!("VM `{name}` did not quit by itself: {ended}"),
-                    });
+                    self.sink
+                        .emit(What::Note { text: format!("VM `{name}` did not quit by itself: {ended}") });
                 }
             }
         }

@@ -36,11 +36,7 @@ impl Capabilities {
     pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
         complaints.vms(scene, &["vm"], &self.vm);
         if self.on.is_empty() && self.off.is_empty() {
-            complaints.add(
-                &[],
-                "no capability is named",
-                "write `on: [x-colo]`, `off: […]` or both",
-            );
+            complaints.add(&[], "no capability is named", "write `on: [x-colo]`, `off: […]` or both");
         }
         for name in self.on.iter().filter(|name| self.off.contains(name)) {
             complaints.add(
@@ -52,21 +48,12 @@ impl Capabilities {
     }
 
     pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
-        let on = self
-            .on
-            .iter()
-            .map(|name| json!({"capability": name, "state": true}));
-        let off = self
-            .off
-            .iter()
-            .map(|name| json!({"capability": name, "state": false}));
+        let on = self.on.iter().map(|name| json!({"capability": name, "state": true}));
+        let off = self.off.iter().map(|name| json!({"capability": name, "state": false}));
         let capabilities: Vec<Value> = on.chain(off).collect();
         for vm in &self.vm {
             let arguments = json!({"capabilities": capabilities});
-            run.session
-                .machine(vm)?
-                .qmp("migrate-set-capabilities", arguments, false, run.deadline)
-                .await?;
+            run.session.machine(vm)?.qmp("migrate-set-capabilities", arguments, false, run.deadline).await?;
         }
         Ok(Value::Null)
     }

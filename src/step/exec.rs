@@ -65,20 +65,14 @@ impl Exec {
 
     pub(super) fn check(&self, _: &Scene<'_>, complaints: &mut Complaints) {
         match (&self.run, &self.sh) {
-            (None, None) => complaints.add(
-                &[],
-                "nothing to run",
-                "add `run: [program, argument…]` or `sh: \"…\"`",
-            ),
+            (None, None) => {
+                complaints.add(&[], "nothing to run", "add `run: [program, argument…]` or `sh: \"…\"`")
+            }
             (Some(_), Some(_)) => {
                 complaints.add(&["sh"], "a step runs one program, not `run` and `sh`", "keep one")
             }
             (Some(argv), None) if argv.first().is_none_or(String::is_empty) => {
-                complaints.add(
-                    &["run"],
-                    "the program has no name",
-                    "write `run: [program, argument…]`",
-                );
+                complaints.add(&["run"], "the program has no name", "write `run: [program, argument…]`");
             }
             _ => {}
         }
@@ -92,18 +86,11 @@ impl Exec {
     }
 
     pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
-        let env = self
-            .env
-            .iter()
-            .map(|(name, value)| (name.clone(), value.0.clone()))
-            .collect();
+        let env = self.env.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect();
         let session = &mut *run.session;
         let stdin = self.stdin.as_deref();
         if let Some(name) = &self.background
-            && session
-                .background
-                .get(name)
-                .is_some_and(|process| process.ended().is_none())
+            && session.background.get(name).is_some_and(|process| process.ended().is_none())
         {
             return Err(Failure::failed(format!("process `{name}` is running already")));
         }

@@ -63,14 +63,7 @@ impl Failover {
         let survivor = run.session.machine(&self.survivor)?;
         let instances = self.yank.instances();
         if !instances.is_empty() {
-            survivor
-                .qmp(
-                    "yank",
-                    json!({"instances": instances}),
-                    survivor.has_oob(),
-                    run.deadline,
-                )
-                .await?;
+            survivor.qmp("yank", json!({"instances": instances}), survivor.has_oob(), run.deadline).await?;
         }
         survivor.query("x-colo-lost-heartbeat", run.deadline).await
     }
@@ -93,9 +86,9 @@ impl<'de> Deserialize<'de> for Yank {
         match Value::deserialize(deserializer)? {
             Value::Bool(true) => Ok(Self::Migration),
             Value::Bool(false) => Ok(Self::Nothing),
-            list @ Value::Array(_) => serde_json::from_value(list)
-                .map(Self::Instances)
-                .map_err(de::Error::custom),
+            list @ Value::Array(_) => {
+                serde_json::from_value(list).map(Self::Instances).map_err(de::Error::custom)
+            }
             other => Err(de::Error::custom(format!(
                 "{other} is nothing to yank; write `true`, `false` or a list such as `[{{type: migration}}]`"
             ))),
@@ -124,12 +117,7 @@ mod tests {
 
     #[test]
     fn the_migration_is_yanked_unless_the_scenario_says_otherwise() {
-        let yank = |value| {
-            serde_json::from_value::<Failover>(value)
-                .unwrap()
-                .yank
-                .instances()
-        };
+        let yank = |value| serde_json::from_value::<Failover>(value).unwrap().yank.instances();
         assert_eq!(yank(json!({"survivor": "a"})), [json!({"type": "migration"})]);
         assert_eq!(yank(json!({"survivor": "a", "yank": false})), [] as [Value; 0]);
         let nbd = json!({"type": "block-node", "node-name": "nbd0"});

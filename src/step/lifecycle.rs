@@ -58,9 +58,7 @@ impl Quit {
                 Ok(Ended::Status(0)) => {}
                 Ok(ended) => return Err(Failure::failed(format!("VM `{vm}` quit with {ended}"))),
                 Err(_) => {
-                    return Err(Failure::failed(format!(
-                        "VM `{vm}` accepted `quit` and did not end"
-                    )));
+                    return Err(Failure::failed(format!("VM `{vm}` accepted `quit` and did not end")));
                 }
             }
         }

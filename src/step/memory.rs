@@ -65,22 +65,16 @@ impl Memory {
     pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
         complaints.vm(scene, &["vm"], &self.vm);
         match (&self.read, &self.write) {
-            (None, None) => complaints.add(
-                &[],
-                "nothing is read or written",
-                "add `read: {address: …}` or `write: …`",
-            ),
-            (Some(_), Some(_)) => complaints.add(
-                &["write"],
-                "a step reads or writes, not both",
-                "make it two steps",
-            ),
+            (None, None) => {
+                complaints.add(&[], "nothing is read or written", "add `read: {address: …}` or `write: …`")
+            }
+            (Some(_), Some(_)) => {
+                complaints.add(&["write"], "a step reads or writes, not both", "make it two steps")
+            }
             _ => {}
         }
-        let widths = [
-            ("read", self.read.as_ref().map(|r| r.size)),
-            ("write", self.write.as_ref().map(|w| w.size)),
-        ];
+        let widths =
+            [("read", self.read.as_ref().map(|r| r.size)), ("write", self.write.as_ref().map(|w| w.size))];
         for (key, size) in widths {
             if size.is_some_and(|size| !matches!(size, 1 | 2 | 4 | 8)) {
                 complaints.add(&[key, "size"], "a width is 1, 2, 4 or 8 bytes", "");
@@ -98,9 +92,7 @@ impl Memory {
     pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         let qtest = run.session.machine(&self.vm)?.qtest();
         if let Some(write) = &self.write {
-            qtest
-                .write(write.address.0, write.size, write.value, run.deadline)
-                .await?;
+            qtest.write(write.address.0, write.size, write.value, run.deadline).await?;
         }
         match &self.read {
             Some(read) => Ok(qtest.read(read.address.0, read.size, run.deadline).await?.into()),

@@ -38,16 +38,8 @@ pub struct Migrate {
 
 impl Migrate {
     pub(super) fn title(&self) -> String {
-        let target = self
-            .to
-            .as_deref()
-            .or(self.uri.as_deref())
-            .unwrap_or("its channels");
-        format!(
-            "{} {} to {target}",
-            if self.resume { "resume" } else { "migrate" },
-            self.from
-        )
+        let target = self.to.as_deref().or(self.uri.as_deref()).unwrap_or("its channels");
+        format!("{} {} to {target}", if self.resume { "resume" } else { "migrate" }, self.from)
     }
 
     pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
@@ -55,11 +47,7 @@ impl Migrate {
         if let Some(to) = &self.to {
             complaints.vm(scene, &["to"], to);
             if *to == self.from {
-                complaints.add(
-                    &["to"],
-                    format!("`{to}` cannot migrate to itself"),
-                    "name another VM",
-                );
+                complaints.add(&["to"], format!("`{to}` cannot migrate to itself"), "name another VM");
             } else if scene.vms.get(to).is_some_and(|spec| spec.incoming.is_none()) {
                 complaints.add(
                     &["to"],
@@ -107,16 +95,9 @@ impl Migrate {
         if self.resume {
             arguments["resume"] = json!(true);
         }
-        let pair = Pair {
-            source: self.from.clone(),
-            destination: self.to.clone(),
-            started: Instant::now(),
-        };
+        let pair = Pair { source: self.from.clone(), destination: self.to.clone(), started: Instant::now() };
         run.session.board.watch_migration(true);
-        run.session
-            .machine(&self.from)?
-            .qmp("migrate", arguments, false, run.deadline)
-            .await?;
+        run.session.machine(&self.from)?.qmp("migrate", arguments, false, run.deadline).await?;
         run.session.pair = Some(pair);
         Ok(Value::Null)
     }
@@ -129,18 +110,14 @@ impl Migrate {
         let default = "tcp:127.0.0.1:0".to_owned();
         let uri = self.listen.clone().unwrap_or(default);
         if deferred && (machine.address.is_none() || self.listen.is_some()) {
-            machine
-                .qmp("migrate-incoming", json!({"uri": uri}), false, run.deadline)
-                .await?;
+            machine.qmp("migrate-incoming", json!({"uri": uri}), false, run.deadline).await?;
         }
         let mut address = Value::Null;
         if uri.starts_with("tcp:") || uri.starts_with("unix:") || uri.starts_with("vsock:") || !deferred {
             let awaited = format!("`{to}` to name the address it listens at");
             let judge = |reply: &Value| Ok(reply["socket-address"].get(0).cloned());
             let seen = |reply: &Value| format!("no address in {reply}");
-            address = run
-                .poll(to, ("query-migrate", &Value::Null), &awaited, judge, seen)
-                .await?;
+            address = run.poll(to, ("query-migrate", &Value::Null), &awaited, judge, seen).await?;
         }
         if let Some(machine) = run.session.machines.get_mut(to) {
             machine.address = Some(self::uri(&address).unwrap_or(uri));
@@ -155,11 +132,7 @@ fn uri(address: &Value) -> Option<String> {
     match word("type")? {
         "inet" => {
             let host = word("host")?;
-            let host = if host.contains(':') {
-                format!("[{host}]")
-            } else {
-                host.to_owned()
-            };
+            let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
             Some(format!("tcp:{host}:{}", word("port")?))
         }
         "unix" => Some(format!("unix:{}", word("path")?)),
@@ -188,14 +161,8 @@ mod tests {
     fn an_address_becomes_the_uri_to_migrate_to() {
         let inet = json!({"type": "inet", "host": "127.0.0.1", "port": "4444"});
         assert_eq!(uri(&inet).unwrap(), "tcp:127.0.0.1:4444");
-        assert_eq!(
-            uri(&json!({"type": "inet", "host": "::1", "port": "1"})).unwrap(),
-            "tcp:[::1]:1"
-        );
-        assert_eq!(
-            uri(&json!({"type": "unix", "path": "/tmp/m"})).unwrap(),
-            "unix:/tmp/m"
-        );
+        assert_eq!(uri(&json!({"type": "inet", "host": "::1", "port": "1"})).unwrap(), "tcp:[::1]:1");
+        assert_eq!(uri(&json!({"type": "unix", "path": "/tmp/m"})).unwrap(), "unix:/tmp/m");
         assert_eq!(uri(&Value::Null), None);
     }
 
@@ -203,10 +170,7 @@ mod tests {
     fn an_open_port_of_a_channel_is_filled_in() {
         let channels =
             [json!({"channel-type": "main", "addr": {"transport": "socket", "type": "inet", "port": "0"}})];
-        let filled = fill_ports(
-            &channels,
-            &json!({"type": "inet", "host": "127.0.0.1", "port": "4444"}),
-        );
+        let filled = fill_ports(&channels, &json!({"type": "inet", "host": "127.0.0.1", "port": "4444"}));
         assert_eq!(filled[0]["addr"]["port"], "4444");
     }
 }

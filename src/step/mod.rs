@@ -175,21 +175,13 @@ impl Complaints {
     pub fn add(&mut self, path: &[&str], message: impl Into<String>, help: impl Into<String>) {
         let path = path.iter().map(|&key| key.to_owned()).collect();
         let help = Some(help.into()).filter(|help: &String| !help.is_empty());
-        self.0.push(Complaint {
-            path,
-            message: message.into(),
-            help,
-        });
+        self.0.push(Complaint { path, message: message.into(), help });
     }
 
     /// Complains where a VM of that name is not part of the case.
     pub fn vm(&mut self, scene: &Scene<'_>, path: &[&str], vm: &str) {
         if !scene.vms.contains_key(vm) {
-            self.add(
-                path,
-                format!("there is no VM `{vm}` in this case"),
-                known(vm, scene.vms.keys()),
-            );
+            self.add(path, format!("there is no VM `{vm}` in this case"), known(vm, scene.vms.keys()));
         }
     }
 
@@ -203,11 +195,7 @@ impl Complaints {
     /// Complains where a regular expression cannot be read.
     pub fn regex(&mut self, path: &[&str], expression: &str) {
         if let Err(error) = regex::Regex::new(expression) {
-            self.add(
-                path,
-                format!("`{expression}` is no regular expression: {error}"),
-                "",
-            );
+            self.add(path, format!("`{expression}` is no regular expression: {error}"), "");
         }
     }
 }
@@ -219,11 +207,7 @@ pub(crate) fn known<'n>(wrong: &str, names: impl IntoIterator<Item = &'n String>
 
 /// A list of names for one line of text.
 pub(crate) fn listed<'n>(names: impl IntoIterator<Item = &'n String>) -> String {
-    names
-        .into_iter()
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join(", ")
+    names.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// A value in brief, for one line of text.
@@ -232,9 +216,5 @@ pub(crate) fn brief(value: &serde_json::Value) -> String {
         serde_json::Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    if text.chars().count() <= 60 {
-        text
-    } else {
-        text.chars().take(57).chain("…".chars()).collect()
-    }
+    if text.chars().count() <= 60 { text } else { text.chars().take(57).chain("…".chars()).collect() }
 }

@@ -23,22 +23,14 @@ pub struct Parameters {
 
 impl Parameters {
     pub(super) fn title(&self) -> String {
-        let set: Vec<_> = self
-            .set
-            .iter()
-            .map(|(name, value)| format!("{name}={}", brief(value)))
-            .collect();
+        let set: Vec<_> = self.set.iter().map(|(name, value)| format!("{name}={}", brief(value))).collect();
         format!("parameters {} on {}", set.join(" "), listed(&self.vm))
     }
 
     pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
         complaints.vms(scene, &["vm"], &self.vm);
         if self.set.is_empty() {
-            complaints.add(
-                &["set"],
-                "no parameter is named",
-                "write `set: {x-checkpoint-delay: 300}`",
-            );
+            complaints.add(&["set"], "no parameter is named", "write `set: {x-checkpoint-delay: 300}`");
         }
     }
 
@@ -46,9 +38,7 @@ impl Parameters {
         for vm in &self.vm {
             let machine = run.session.machine(vm)?;
             let arguments = Value::Object(self.set.clone());
-            machine
-                .qmp("migrate-set-parameters", arguments, false, run.deadline)
-                .await?;
+            machine.qmp("migrate-set-parameters", arguments, false, run.deadline).await?;
             let now = machine.query("query-migrate-parameters", run.deadline).await?;
             for (name, wanted) in &self.set {
                 // A null means the default, which QEMU shows as an empty text or not at all.

@@ -27,23 +27,14 @@ pub struct Qmp {
 
 impl Qmp {
     pub(super) fn title(&self) -> String {
-        format!(
-            "{}: {}{}",
-            listed(&self.vm),
-            self.execute,
-            if self.oob { " (out of band)" } else { "" }
-        )
+        format!("{}: {}{}", listed(&self.vm), self.execute, if self.oob { " (out of band)" } else { "" })
     }
 
     pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
         complaints.vms(scene, &["vm"], &self.vm);
         for vm in &self.vm {
             if self.oob && scene.vms.get(vm).is_some_and(|spec| spec.oob == Some(false)) {
-                complaints.add(
-                    &["oob"],
-                    format!("VM `{vm}` has `oob: false`"),
-                    "leave `oob` out of the VM",
-                );
+                complaints.add(&["oob"], format!("VM `{vm}` has `oob: false`"), "leave `oob` out of the VM");
             }
         }
     }
@@ -58,11 +49,7 @@ impl Qmp {
                 _ => {}
             }
             let arguments = Value::Object(self.arguments.clone());
-            reply = run
-                .session
-                .machine(vm)?
-                .qmp(&self.execute, arguments, self.oob, run.deadline)
-                .await?;
+            reply = run.session.machine(vm)?.qmp(&self.execute, arguments, self.oob, run.deadline).await?;
         }
         Ok(reply)
     }

@@ -41,35 +41,16 @@ impl<'s> Running<'s> {
         session.catch_up();
         let mark = |machine: &Machine| {
             let log = machine.log.lock();
-            Mark {
-                events: log.events.len(),
-                serial: log.serial_end(),
-            }
+            Mark { events: log.events.len(), serial: log.serial_end() }
         };
-        let marks = session
-            .machines
-            .iter()
-            .map(|(name, machine)| (name.clone(), mark(machine)))
-            .collect();
-        Self {
-            session,
-            began: Instant::now(),
-            deadline,
-            marks,
-            once: false,
-        }
+        let marks = session.machines.iter().map(|(name, machine)| (name.clone(), mark(machine))).collect();
+        Self { session, began: Instant::now(), deadline, marks, once: false }
     }
 
     /// A step that looks once, from where a loop began.
     pub fn asking_once(session: &'s mut Session, deadline: Instant, marks: BTreeMap<String, Mark>) -> Self {
         session.catch_up();
-        Self {
-            session,
-            began: Instant::now(),
-            deadline,
-            marks,
-            once: true,
-        }
+        Self { session, began: Instant::now(), deadline, marks, once: true }
     }
 
     /// How much a VM had said when the step began.
@@ -82,9 +63,7 @@ impl<'s> Running<'s> {
     #[must_use]
     pub fn waited(&self) -> humantime::FormattedDuration {
         let waited = self.began.elapsed();
-        humantime::format_duration(Duration::from_millis(
-            waited.as_millis().try_into().unwrap_or(u64::MAX),
-        ))
+        humantime::format_duration(Duration::from_millis(waited.as_millis().try_into().unwrap_or(u64::MAX)))
     }
 
     /// Waits until `look` finds something, looking again at each change in the session.
@@ -103,10 +82,7 @@ impl<'s> Running<'s> {
             if let Some(found) = look(self.session)? {
                 return Ok(found);
             }
-            if tokio::time::timeout_at(self.deadline, changes.changed())
-                .await
-                .is_err()
-            {
+            if tokio::time::timeout_at(self.deadline, changes.changed()).await.is_err() {
                 // What arrived while we were not looking counts.
                 self.session.catch_up();
                 return match look(self.session)? {
@@ -133,10 +109,7 @@ impl<'s> Running<'s> {
         let machine = self.session.machine(vm)?;
         let mut last = String::new();
         loop {
-            let reply = match machine
-                .qmp(command, arguments.clone(), false, self.deadline)
-                .await
-            {
+            let reply = match machine.qmp(command, arguments.clone(), false, self.deadline).await {
                 Err(failure) if Instant::now() >= self.deadline => {
                     let seen = if last.is_empty() {
                         failure.message

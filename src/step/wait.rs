@@ -160,11 +160,7 @@ impl Wait {
         .collect();
         let kind = match given.as_slice() {
             [] => {
-                return Err((
-                    "",
-                    "the wait has no condition".to_owned(),
-                    format!("add one of {CONDITIONS}"),
-                ));
+                return Err(("", "the wait has no condition".to_owned(), format!("add one of {CONDITIONS}")));
             }
             [one] => *one,
             [first, second, ..] => {
@@ -194,22 +190,13 @@ impl Wait {
         }
         match (kind, &self.vm) {
             ("process", Some(_)) => {
-                return Err((
-                    "vm",
-                    "`vm` does not go with `process`".to_owned(),
-                    "leave it out".to_owned(),
-                ));
+                return Err(("vm", "`vm` does not go with `process`".to_owned(), "leave it out".to_owned()));
             }
             ("process", None) | (_, Some(_)) => {}
             (_, None) => return Err(("", "the wait names no VM".to_owned(), "add `vm: NAME`".to_owned())),
         }
-        let missing = || {
-            (
-                "query",
-                "`query` without `until`".to_owned(),
-                "say what the reply must contain".to_owned(),
-            )
-        };
+        let missing =
+            || ("query", "`query` without `until`".to_owned(), "say what the reply must contain".to_owned());
         Ok(match kind {
             "event" => Condition::Event {
                 name: self.event.clone().unwrap_or_default(),
@@ -262,11 +249,7 @@ impl Wait {
         match condition {
             Condition::Ticks(_) => {
                 for vm in self.vm.iter().flatten() {
-                    if scene
-                        .vms
-                        .get(vm)
-                        .is_some_and(|spec| !matches!(spec.guest, Guest::Ticker(_)))
-                    {
+                    if scene.vms.get(vm).is_some_and(|spec| !matches!(spec.guest, Guest::Ticker(_))) {
                         complaints.add(
                             &["ticks"],
                             format!("VM `{vm}` does not run the built-in guest, so it has no ticks"),
@@ -278,20 +261,14 @@ impl Wait {
             Condition::Serial { expression, .. } => complaints.regex(&["serial"], &expression),
             Condition::Process { name, .. } if !scene.processes.contains(&name) => {
                 let help = super::known(&name, scene.processes);
-                complaints.add(
-                    &["process"],
-                    format!("there is no background process `{name}`"),
-                    help,
-                );
+                complaints.add(&["process"], format!("there is no background process `{name}`"), help);
             }
             _ => {}
         }
     }
 
     pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
-        let condition = self
-            .condition()
-            .map_err(|(_, message, _)| Failure::error(message))?;
+        let condition = self.condition().map_err(|(_, message, _)| Failure::error(message))?;
         if let Condition::Process { name, exit } = &condition {
             return process(run, name, *exit).await;
         }
@@ -335,34 +312,19 @@ impl Condition {
             Ok(read(&mut session.machine(vm)?.log.lock()))
         };
         let said = |session: &Session, tell: &dyn Fn(&Log) -> String| {
-            session
-                .machine(vm)
-                .map_or_else(|failure| failure.message, |machine| tell(&machine.log.lock()))
+            session.machine(vm).map_or_else(|failure| failure.message, |machine| tell(&machine.log.lock()))
         };
         match self {
-            Self::Event {
-                name,
-                count,
-                data,
-                fresh,
-            } => {
+            Self::Event { name, count, data, fresh } => {
                 let from = |log: &Log| {
-                    if *fresh {
-                        mark.events.max(log.event_cursor)
-                    } else {
-                        log.event_cursor
-                    }
+                    if *fresh { mark.events.max(log.event_cursor) } else { log.event_cursor }
                 };
                 let is_it = |event: &crate::session::log::QmpEvent| {
                     event.name == *name && data.as_ref().is_none_or(|data| contains(&event.data, data))
                 };
                 let look = |log: &mut Log| {
-                    let found = log
-                        .events
-                        .iter()
-                        .enumerate()
-                        .skip(from(log))
-                        .filter(|(_, event)| is_it(event));
+                    let found =
+                        log.events.iter().enumerate().skip(from(log)).filter(|(_, event)| is_it(event));
                     let (at, event) = found
                         .take(usize::try_from(*count).ok()?)
                         .enumerate()
@@ -375,42 +337,21 @@ impl Condition {
                 let tell = |log: &Log| {
                     let events = log.events.get(from(log)..).unwrap_or_default();
                     let found = events.iter().filter(|event| is_it(event)).count();
-                    let others: Vec<String> = events
-                        .iter()
-                        .rev()
-                        .take(8)
-                        .rev()
-                        .map(ToString::to_string)
-                        .collect();
-                    let others = if others.is_empty() {
-                        "none".to_owned()
-                    } else {
-                        others.join(", ")
-                    };
+                    let others: Vec<String> =
+                        events.iter().rev().take(8).rev().map(ToString::to_string).collect();
+                    let others = if others.is_empty() { "none".to_owned() } else { others.join(", ") };
                     format!("{found} of {count}; its events: {others}")
                 };
-                run.until(
-                    &awaited,
-                    |session| log(session, &look),
-                    |session| said(session, &tell),
-                )
-                .await
+                run.until(&awaited, |session| log(session, &look), |session| said(session, &tell)).await
             }
             Self::Checkpoints(count) => {
                 let number = |log: &Log| {
-                    checkpoints(&log.events)
-                        .iter()
-                        .filter(|done| done.resume_at >= mark.events)
-                        .count() as u64
+                    checkpoints(&log.events).iter().filter(|done| done.resume_at >= mark.events).count()
+                        as u64
                 };
                 let look = |log: &mut Log| (number(log) >= *count).then_some(Value::Null);
                 let tell = |log: &Log| number(log).to_string();
-                run.until(
-                    &awaited,
-                    |session| log(session, &look),
-                    |session| said(session, &tell),
-                )
-                .await
+                run.until(&awaited, |session| log(session, &look), |session| said(session, &tell)).await
             }
             Self::Ticks(count) => {
                 let number = |log: &Log| log.ticks_from(mark.serial).count() as u64;
@@ -426,12 +367,7 @@ impl Condition {
                         if tail.is_empty() { "none" } else { &tail }
                     )
                 };
-                run.until(
-                    &awaited,
-                    |session| log(session, &look),
-                    |session| said(session, &tell),
-                )
-                .await
+                run.until(&awaited, |session| log(session, &look), |session| said(session, &tell)).await
             }
             Self::Serial { expression, fresh } => {
                 let expression = regex::bytes::Regex::new(expression)
@@ -443,12 +379,7 @@ impl Condition {
                     Some(text.into())
                 };
                 let tell = |log: &Log| format!("as its last lines: {}", log.serial_tail(5));
-                run.until(
-                    &awaited,
-                    |session| log(session, &look),
-                    |session| said(session, &tell),
-                )
-                .await
+                run.until(&awaited, |session| log(session, &look), |session| said(session, &tell)).await
             }
             Self::Migration(states) => {
                 let judge = |reply: &Value| {
@@ -466,36 +397,25 @@ impl Condition {
                     }
                     Ok(None)
                 };
-                run.poll(vm, ("query-migrate", &Value::Null), &awaited, judge, told)
-                    .await
+                run.poll(vm, ("query-migrate", &Value::Null), &awaited, judge, told).await
             }
             Self::Status(states) => {
                 let status = |reply: &Value| reply["status"].as_str().unwrap_or("none").to_owned();
                 let judge = |reply: &Value| Ok(states.contains(&status(reply)).then(|| reply.clone()));
-                run.poll(vm, ("query-status", &Value::Null), &awaited, judge, status)
-                    .await
+                run.poll(vm, ("query-status", &Value::Null), &awaited, judge, status).await
             }
-            Self::Query {
-                command,
-                arguments,
-                until,
-            } => {
+            Self::Query { command, arguments, until } => {
                 let judge = |reply: &Value| Ok(contains(reply, until).then(|| reply.clone()));
                 let arguments = Value::Object(arguments.clone());
-                run.poll(vm, (command, &arguments), &awaited, judge, ToString::to_string)
-                    .await
+                run.poll(vm, (command, &arguments), &awaited, judge, ToString::to_string).await
             }
             Self::Exit(exit) => {
                 let look = |session: &Session| Ok(session.machine(vm)?.process.ended());
-                let how = run
-                    .until(&awaited, look, |_| "its process running".to_owned())
-                    .await?;
+                let how = run.until(&awaited, look, |_| "its process running".to_owned()).await?;
                 if exit.fits(how) {
                     return Ok(Value::Null);
                 }
-                Err(Failure::failed(format!(
-                    "VM `{vm}` ended with {how} instead of {exit}"
-                )))
+                Err(Failure::failed(format!("VM `{vm}` ended with {how} instead of {exit}")))
             }
             Self::Process { name, exit } => process(run, name, *exit).await,
         }
@@ -506,16 +426,11 @@ async fn process(run: &Running<'_>, name: &str, exit: Exit) -> Result<Value, Fai
     let process = run.session.background.get(name);
     let process = process.ok_or_else(|| Failure::failed(format!("process `{name}` has not been started")))?;
     let awaited = format!("process `{name}` to end");
-    let how = run
-        .until(&awaited, |_| Ok(process.ended()), |_| process.last_moments())
-        .await?;
+    let how = run.until(&awaited, |_| Ok(process.ended()), |_| process.last_moments()).await?;
     if exit.fits(how) {
         return Ok(process.result());
     }
-    Err(Failure::failed(format!(
-        "process `{name}` was to end with {exit}: {}",
-        process.last_moments()
-    )))
+    Err(Failure::failed(format!("process `{name}` was to end with {exit}: {}", process.last_moments())))
 }
 
 /// A migration's status, with QEMU's reason where it gives one.
@@ -540,18 +455,12 @@ impl Exit {
 impl std::fmt::Display for Condition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Event {
-                name,
-                count,
-                data,
-                fresh,
-            } => {
+            Self::Event { name, count, data, fresh } => {
                 write!(f, "{}event {name}", if *fresh { "a fresh " } else { "" })?;
                 if *count != 1 {
                     write!(f, " {count} times")?;
                 }
-                data.as_ref()
-                    .map_or(Ok(()), |data| write!(f, " with {}", brief(data)))
+                data.as_ref().map_or(Ok(()), |data| write!(f, " with {}", brief(data)))
             }
             Self::Checkpoints(count) => write!(f, "{count} completed checkpoint{}", plural(*count)),
             Self::Migration(states) => write!(f, "migration status {}", states.join(" or ")),
@@ -649,54 +558,31 @@ mod tests {
     #[test]
     fn a_wait_has_exactly_one_condition() {
         let none = wait(json!({"vm": "a"})).condition().unwrap_err();
-        assert!(
-            none.1.contains("no condition") && none.2.contains("checkpoints"),
-            "{none:?}"
-        );
-        let two = wait(json!({"vm": "a", "ticks": 1, "event": "STOP"}))
-            .condition()
-            .unwrap_err();
+        assert!(none.1.contains("no condition") && none.2.contains("checkpoints"), "{none:?}");
+        let two = wait(json!({"vm": "a", "ticks": 1, "event": "STOP"})).condition().unwrap_err();
         assert!(two.1.contains("`event` and `ticks`"), "{two:?}");
     }
 
     #[test]
     fn what_belongs_to_another_condition_is_refused() {
-        let (key, message, _) = wait(json!({"vm": "a", "ticks": 1, "count": 2}))
-            .condition()
-            .unwrap_err();
-        assert_eq!(
-            (key, message.as_str()),
-            ("count", "`count` does not go with `ticks`")
-        );
+        let (key, message, _) = wait(json!({"vm": "a", "ticks": 1, "count": 2})).condition().unwrap_err();
+        assert_eq!((key, message.as_str()), ("count", "`count` does not go with `ticks`"));
         assert!(
-            wait(json!({"vm": "a", "query": "query-status"}))
-                .condition()
-                .unwrap_err()
-                .1
-                .contains("until")
+            wait(json!({"vm": "a", "query": "query-status"})).condition().unwrap_err().1.contains("until")
         );
     }
 
     #[test]
     fn a_process_without_exit_must_end_well() {
         let condition = wait(json!({"process": "load"})).condition().unwrap();
-        assert_eq!(
-            condition,
-            Condition::Process {
-                name: "load".into(),
-                exit: Exit::Status(0)
-            }
-        );
+        assert_eq!(condition, Condition::Process { name: "load".into(), exit: Exit::Status(0) });
     }
 
     #[test]
     fn an_exit_is_a_status_a_signal_or_any() {
         let exit = |value| serde_json::from_value::<Exit>(value);
         assert_eq!(exit(json!(0)).unwrap(), Exit::Status(0));
-        assert_eq!(
-            exit(json!({"signal": "KILL"})).unwrap(),
-            Exit::Signal(SignalName::Kill)
-        );
+        assert_eq!(exit(json!({"signal": "KILL"})).unwrap(), Exit::Signal(SignalName::Kill));
         assert_eq!(exit(json!("any")).unwrap(), Exit::Any);
         assert!(
             exit(json!("some")).is_err() && exit(json!(300)).is_err() && exit(json!({"signal": 9})).is_err()

@@ -51,10 +51,8 @@ const MAX_NESTING: usize = 24;
 #[must_use]
 pub fn is_reserved(name: &str) -> bool {
     HELPERS.iter().any(|(helper, _)| *helper == name)
-        || [
-            "run", "case", "env", "port", "disk", "this", "as", "else", "true", "false", "null",
-        ]
-        .contains(&name)
+        || ["run", "case", "env", "port", "disk", "this", "as", "else", "true", "false", "null"]
+            .contains(&name)
 }
 
 /// Who knows the versions of a case's QEMUs.
@@ -98,10 +96,7 @@ impl<'a> Scope<'a> {
     /// The names of a map, and whoever knows the versions. With `run` and `case.dir` in the map nothing is deferred.
     #[must_use]
     pub fn new(names: Map<String, Value>, versions: &'a dyn Versions) -> Self {
-        Self {
-            context: Context::from(Value::Object(names)),
-            versions,
-        }
+        Self { context: Context::from(Value::Object(names)), versions }
     }
 
     /// The same with more names, which win.
@@ -140,11 +135,7 @@ pub struct TemplateError {
 
 impl TemplateError {
     fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            help: help.into(),
-            unknown_name: false,
-        }
+        Self { message: message.into(), help: help.into(), unknown_name: false }
     }
 }
 
@@ -183,10 +174,7 @@ pub fn escape(text: &str) -> String {
         return text.to_owned();
     }
     let quoted = Value::String(text.to_owned()).to_string();
-    format!(
-        "{{{{{TEXT} {}}}}}",
-        quoted.replace('{', "\\u007b").replace('}', "\\u007d")
-    )
+    format!("{{{{{TEXT} {}}}}}", quoted.replace('{', "\\u007b").replace('}', "\\u007d"))
 }
 
 /// Renders a scalar's text.
@@ -203,17 +191,10 @@ pub fn render(text: &str, scope: &Scope<'_>) -> Result<Rendered, TemplateError> 
     if names::check(&compiled.template, data)? {
         return Ok(Rendered::Late);
     }
-    if let Some(value) = compiled
-        .path
-        .as_deref()
-        .and_then(|path| names::lookup(path, data))
-    {
+    if let Some(value) = compiled.path.as_deref().and_then(|path| names::lookup(path, data)) {
         return Ok(Rendered::Value(value.clone()));
     }
-    let version = VersionHelper {
-        versions: scope.versions,
-        unknown: AtomicBool::new(false),
-    };
+    let version = VersionHelper { versions: scope.versions, unknown: AtomicBool::new(false) };
     let template = compiled.json.as_ref().unwrap_or(&compiled.template);
     let text = run(template, &scope.context, &version).map_err(|error| {
         let reason = error.reason().to_string();
@@ -224,11 +205,7 @@ pub fn render(text: &str, scope: &Scope<'_>) -> Result<Rendered, TemplateError> 
     } else {
         Value::String(text)
     };
-    Ok(if version.unknown.into_inner() {
-        Rendered::Unprobed(value)
-    } else {
-        Rendered::Value(value)
-    })
+    Ok(if version.unknown.into_inner() { Rendered::Unprobed(value) } else { Rendered::Value(value) })
 }
 
 fn run(template: &Template, context: &Context, version: &VersionHelper<'_>) -> Result<String, RenderError> {
@@ -281,10 +258,7 @@ fn compile_anew(text: &str) -> Result<Compiled, TemplateError> {
         deepest = deepest.max(depth);
     }
     if text.len() > MAX_LENGTH || deepest > MAX_NESTING || text.matches("{{#").count() > MAX_NESTING {
-        return Err(TemplateError::new(
-            "the template is too long or too deeply nested",
-            "",
-        ));
+        return Err(TemplateError::new("the template is too long or too deeply nested", ""));
     }
     let template = Template::compile(text).map_err(|error| {
         let help = "write `{{name}}`, `{{eq name 'value'}}` or `{{#if name}}…{{/if}}`";

@@ -10,19 +10,14 @@ use crate::diagnostic::suggest;
 
 /// Checks every name of a template against the data; says whether one is only known when the step runs.
 pub(super) fn check(template: &Template, data: &Value) -> Result<bool, TemplateError> {
-    let mut walk = Walk {
-        stack: vec![Some(data)],
-        late: false,
-    };
+    let mut walk = Walk { stack: vec![Some(data)], late: false };
     walk.template(template)?;
     Ok(walk.late)
 }
 
 /// The value at a plain path from the top.
 pub(super) fn lookup<'d>(path: &str, data: &'d Value) -> Option<&'d Value> {
-    segments(path)
-        .iter()
-        .try_fold(data, |value, name| step(value, name))
+    segments(path).iter().try_fold(data, |value, name| step(value, name))
 }
 
 /// The path, where the template is one plain path and nothing else.
@@ -50,8 +45,7 @@ pub(super) fn version_range(value: &Value) -> Result<semver::VersionReq, Templat
     let Value::String(text) = value else {
         return Err(TemplateError::new(format!("`{value}` is no version range"), help));
     };
-    text.parse()
-        .map_err(|error| TemplateError::new(format!("`{text}` is no version range: {error}"), help))
+    text.parse().map_err(|error| TemplateError::new(format!("`{text}` is no version range: {error}"), help))
 }
 
 /// Checks what can be known of a template without data: its helpers are there, and have what they take.
@@ -84,14 +78,8 @@ fn check_call(call: &HelperTemplate) -> Result<(), TemplateError> {
             ));
         }
         None if !bare => {
-            let helpers = HELPERS
-                .iter()
-                .map(|(helper, _)| *helper)
-                .filter(|h| !h.starts_with("__"));
-            return Err(TemplateError::new(
-                format!("there is no helper `{name}`"),
-                suggest(name, helpers),
-            ));
+            let helpers = HELPERS.iter().map(|(helper, _)| *helper).filter(|h| !h.starts_with("__"));
+            return Err(TemplateError::new(format!("there is no helper `{name}`"), suggest(name, helpers)));
         }
         _ => {}
     }
@@ -244,11 +232,7 @@ fn unknown(path: &str, help: String) -> TemplateError {
     let later = ["port.", "disk."].iter().any(|root| path.starts_with(root));
     TemplateError {
         message: format!("nothing is called `{path}` here"),
-        help: if later {
-            "declared ports and disks are not in this version".to_owned()
-        } else {
-            help
-        },
+        help: if later { "declared ports and disks are not in this version".to_owned() } else { help },
         unknown_name: true,
     }
 }

@@ -50,14 +50,8 @@ fn anything_else_becomes_text_without_escaping() {
     assert_eq!(value("{{delay}}ms"), json!("300ms"));
     assert_eq!(value(" {{delay}}"), json!(" 300"));
     assert_eq!(value("{{html}}!"), json!("<a & \"b\">!"));
-    assert_eq!(
-        value("a{{#if (eq side 'primary')}}_p{{else}}_s{{/if}}"),
-        json!("a_p")
-    );
-    assert_eq!(
-        value("{{#each list}}{{this}},{{@root.side}} {{/each}}"),
-        json!("1,primary b,primary ")
-    );
+    assert_eq!(value("a{{#if (eq side 'primary')}}_p{{else}}_s{{/if}}"), json!("a_p"));
+    assert_eq!(value("{{#each list}}{{this}},{{@root.side}} {{/each}}"), json!("1,primary b,primary "));
     assert_eq!(value("plain \\ text"), json!("plain \\ text"));
 }
 
@@ -75,10 +69,7 @@ fn an_unknown_name_is_an_error_wherever_it_stands() {
         "{{version '>=11' vm=dealy}}",
     ] {
         let error = error(text);
-        assert!(
-            error.unknown_name && error.message.contains("dealy`"),
-            "{text}: {error:?}"
-        );
+        assert!(error.unknown_name && error.message.contains("dealy`"), "{text}: {error:?}");
         assert_eq!(error.help, "did you mean `delay`?", "{text}");
     }
     assert!(error("{{nic.modle}}").help.contains("`model`"));
@@ -97,13 +88,9 @@ fn a_wrong_call_is_an_error() {
     assert!(error("{{#if on}}").message.contains("no valid template"));
     assert!(error("{{").message.contains("no valid template"));
     assert!(
-        error(&format!(
-            "{{{{not {}on{}}}}}",
-            "(not ".repeat(200),
-            ")".repeat(200)
-        ))
-        .message
-        .contains("nested")
+        error(&format!("{{{{not {}on{}}}}}", "(not ".repeat(200), ")".repeat(200)))
+            .message
+            .contains("nested")
     );
 }
 
@@ -118,15 +105,9 @@ fn what_the_run_alone_knows_defers_the_scalar() {
         assert_eq!(render(text, &scope()), Ok(Rendered::Late), "{text}");
     }
     assert!(error("{{run.x}} {{dealy}}").unknown_name);
-    let late = scope().with([
-        ("run".to_owned(), json!({"x": 7})),
-        ("case".to_owned(), json!({"dir": "/d"})),
-    ]);
+    let late = scope().with([("run".to_owned(), json!({"x": 7})), ("case".to_owned(), json!({"dir": "/d"}))]);
     assert_eq!(render("{{run.x}}", &late), Ok(Rendered::Value(json!(7))));
-    assert_eq!(
-        render("{{case.dir}}/s", &late),
-        Ok(Rendered::Value(json!("/d/s")))
-    );
+    assert_eq!(render("{{case.dir}}/s", &late), Ok(Rendered::Value(json!("/d/s"))));
     assert!(render("{{run.y}}", &late).unwrap_err().unknown_name);
 }
 
@@ -134,14 +115,8 @@ fn what_the_run_alone_knows_defers_the_scalar() {
 fn a_version_is_compared_or_deferred() {
     assert_eq!(value("{{version '>=11.0'}}"), json!(true));
     assert_eq!(value("{{version \"<11\" vm=\"a\"}}"), json!(false));
-    assert_eq!(
-        value("{{#if (version '>=11')}}new{{else}}old{{/if}}"),
-        json!("new")
-    );
-    assert_eq!(
-        render("{{version '<2' vm='old'}}", &scope()),
-        Ok(Rendered::Unprobed(json!(true)))
-    );
+    assert_eq!(value("{{#if (version '>=11')}}new{{else}}old{{/if}}"), json!("new"));
+    assert_eq!(render("{{version '<2' vm='old'}}", &scope()), Ok(Rendered::Unprobed(json!(true))));
     assert_eq!(
         render("{{version '<2'}}", &Scope::new(Map::new(), &NoVersions)),
         Ok(Rendered::Unprobed(json!(true)))

@@ -138,11 +138,7 @@ impl Check {
         .collect();
         let (key, kind) = match given.as_slice() {
             [] => {
-                return Err((
-                    "",
-                    "the check asserts nothing".to_owned(),
-                    format!("add one of {KINDS}"),
-                ));
+                return Err(("", "the check asserts nothing".to_owned(), format!("add one of {KINDS}")));
             }
             [one] => *one,
             [(first, _), (second, _), ..] => {
@@ -171,32 +167,26 @@ impl Check {
             }
         }
         match kind {
-            Kind::Metric | Kind::Equal if self.vm.is_some() => Err((
-                "vm",
-                format!("`vm` does not go with `{key}`"),
-                "leave it out".to_owned(),
-            )),
+            Kind::Metric | Kind::Equal if self.vm.is_some() => {
+                Err(("vm", format!("`vm` does not go with `{key}`"), "leave it out".to_owned()))
+            }
             Kind::Metric if self.below.is_none() && self.above.is_none() => Err((
                 "metric",
                 "the metric has no bound".to_owned(),
                 "add `below`, `above` or both".to_owned(),
             )),
-            Kind::Query if self.is.is_none() && self.is_not.is_none() => Err((
-                "query",
-                "`query` without `is`".to_owned(),
-                "add `is`, `is_not` or both".to_owned(),
-            )),
+            Kind::Query if self.is.is_none() && self.is_not.is_none() => {
+                Err(("query", "`query` without `is`".to_owned(), "add `is`, `is_not` or both".to_owned()))
+            }
             Kind::Equal if self.equal.as_ref().is_some_and(|values| values.len() < 2) => Err((
                 "equal",
                 "one value is always equal to itself".to_owned(),
                 "list two or more".to_owned(),
             )),
             Kind::Metric | Kind::Equal => Ok(kind),
-            _ if self.vms().is_empty() => Err((
-                "",
-                "the check names no VM".to_owned(),
-                "add `vm: NAME`".to_owned(),
-            )),
+            _ if self.vms().is_empty() => {
+                Err(("", "the check names no VM".to_owned(), "add `vm: NAME`".to_owned()))
+            }
             _ => Ok(kind),
         }
     }
@@ -205,8 +195,7 @@ impl Check {
     #[must_use]
     pub fn vms(&self) -> &[String] {
         let own = self.vm.as_ref();
-        own.or_else(|| self.stderr.as_ref().and_then(|stderr| stderr.vm.as_ref()))
-            .map_or(&[], |list| &list.0)
+        own.or_else(|| self.stderr.as_ref().and_then(|stderr| stderr.vm.as_ref())).map_or(&[], |list| &list.0)
     }
 
     pub(super) fn title(&self) -> String {
@@ -227,35 +216,15 @@ impl Check {
             Ok(Kind::NoEvent) => format!("no event {}", self.no_event.as_deref().unwrap_or_default()),
             Ok(Kind::Metric) => format!("metric {}", self.metric.as_deref().unwrap_or_default()),
             Ok(Kind::Equal) => {
-                format!(
-                    "equal {}",
-                    self.equal
-                        .iter()
-                        .flatten()
-                        .map(brief)
-                        .collect::<Vec<_>>()
-                        .join(" = ")
-                )
+                format!("equal {}", self.equal.iter().flatten().map(brief).collect::<Vec<_>>().join(" = "))
             }
         };
-        if who.is_empty() {
-            format!("check {what}")
-        } else {
-            format!("check {who}: {what}")
-        }
+        if who.is_empty() { format!("check {what}") } else { format!("check {who}: {what}") }
     }
 
     pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
         for vm in self.vms() {
-            complaints.vm(
-                scene,
-                if self.vm.is_some() {
-                    &["vm"]
-                } else {
-                    &["stderr", "vm"]
-                },
-                vm,
-            );
+            complaints.vm(scene, if self.vm.is_some() { &["vm"] } else { &["stderr", "vm"] }, vm);
         }
         for expression in self.stderr.iter().flat_map(|stderr| &stderr.allow) {
             complaints.regex(&["stderr", "allow"], expression);
@@ -267,16 +236,8 @@ impl Check {
             }
             Ok(kind @ (Kind::Memory | Kind::Progress)) => {
                 for vm in self.vms() {
-                    if scene
-                        .vms
-                        .get(vm)
-                        .is_some_and(|spec| !matches!(spec.guest, Guest::Ticker(_)))
-                    {
-                        let key = if kind == Kind::Memory {
-                            "memory"
-                        } else {
-                            "progress"
-                        };
+                    if scene.vms.get(vm).is_some_and(|spec| !matches!(spec.guest, Guest::Ticker(_))) {
+                        let key = if kind == Kind::Memory { "memory" } else { "progress" };
                         let message = format!(
                             "VM `{vm}` does not run the built-in guest, so `{key}` knows nothing of it"
                         );
@@ -302,9 +263,7 @@ impl<'de> Deserialize<'de> for Bound {
         match Value::deserialize(deserializer)? {
             Value::Number(number) => Ok(Self::Number(number.as_f64().unwrap_or(f64::NAN))),
             Value::String(text) => text.parse().map(Self::Span).map_err(serde::de::Error::custom),
-            other => Err(serde::de::Error::custom(format!(
-                "{other} is no bound; write `500ms` or a number"
-            ))),
+            other => Err(serde::de::Error::custom(format!("{other} is no bound; write `500ms` or a number"))),
         }
     }
 }
@@ -332,12 +291,7 @@ mod tests {
     #[test]
     fn a_check_asserts_exactly_one_thing() {
         assert_eq!(kind(json!({"vm": "a", "memory": "consistent"})), Ok(Kind::Memory));
-        assert!(
-            kind(json!({"vm": "a"}))
-                .unwrap_err()
-                .1
-                .contains("asserts nothing")
-        );
+        assert!(kind(json!({"vm": "a"})).unwrap_err().1.contains("asserts nothing"));
         assert!(
             kind(json!({"vm": "a", "memory": "consistent", "progress": "kept"}))
                 .unwrap_err()

@@ -38,20 +38,12 @@ impl Check {
     async fn query(&self, run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
         let command = self.query.as_deref().unwrap_or_default();
         let arguments = Value::Object(self.arguments.clone().unwrap_or_default());
-        let reply = run
-            .session
-            .machine(vm)?
-            .qmp(command, arguments, false, run.deadline)
-            .await?;
+        let reply = run.session.machine(vm)?.qmp(command, arguments, false, run.deadline).await?;
         if let Some(is) = self.is.as_ref().filter(|is| !contains(&reply, is)) {
-            return Err(Failure::failed(format!(
-                "{command} of `{vm}` does not contain {is}: {reply}"
-            )));
+            return Err(Failure::failed(format!("{command} of `{vm}` does not contain {is}: {reply}")));
         }
         if let Some(is_not) = self.is_not.as_ref().filter(|is_not| contains(&reply, is_not)) {
-            return Err(Failure::failed(format!(
-                "{command} of `{vm}` contains {is_not}: {reply}"
-            )));
+            return Err(Failure::failed(format!("{command} of `{vm}` contains {is_not}: {reply}")));
         }
         Ok(reply)
     }
@@ -68,15 +60,9 @@ impl Check {
             }
             {
                 let log = machine.log.lock();
-                if let Some(event) = log
-                    .events
-                    .iter()
-                    .skip(log.event_cursor)
-                    .find(|event| event.name == name)
+                if let Some(event) = log.events.iter().skip(log.event_cursor).find(|event| event.name == name)
                 {
-                    return Err(Failure::failed(format!(
-                        "`{vm}` emitted {event}, which must not come"
-                    )));
+                    return Err(Failure::failed(format!("`{vm}` emitted {event}, which must not come")));
                 }
             }
             if Instant::now() >= end {
@@ -98,21 +84,16 @@ impl Check {
             .filter(|metric| metric.name == name)
             .map(|metric| metric.value)
             .collect();
-        let (Some(largest), Some(smallest)) = (
-            values.iter().copied().reduce(f64::max),
-            values.iter().copied().reduce(f64::min),
-        ) else {
+        let (Some(largest), Some(smallest)) =
+            (values.iter().copied().reduce(f64::max), values.iter().copied().reduce(f64::min))
+        else {
             return Err(Failure::failed(format!("metric `{name}` has no value")));
         };
         if let Some(below) = self.below.map(Bound::number).filter(|below| largest >= *below) {
-            return Err(Failure::failed(format!(
-                "metric `{name}` is {largest}, not below {below}"
-            )));
+            return Err(Failure::failed(format!("metric `{name}` is {largest}, not below {below}")));
         }
         if let Some(above) = self.above.map(Bound::number).filter(|above| smallest <= *above) {
-            return Err(Failure::failed(format!(
-                "metric `{name}` is {smallest}, not above {above}"
-            )));
+            return Err(Failure::failed(format!("metric `{name}` is {smallest}, not above {above}")));
         }
         Ok(json!(largest))
     }
@@ -120,10 +101,7 @@ impl Check {
     fn equal(&self) -> Result<Value, Failure> {
         let values = self.equal.as_deref().unwrap_or_default();
         let first = values.first().cloned().unwrap_or_default();
-        match values
-            .iter()
-            .find(|value| !(contains(value, &first) && contains(&first, value)))
-        {
+        match values.iter().find(|value| !(contains(value, &first) && contains(&first, value))) {
             None => Ok(first),
             Some(other) => Err(Failure::failed(format!("{first} is not equal to {other}"))),
         }
@@ -144,9 +122,7 @@ impl Check {
             return Ok(Value::Null);
         }
         let lines = unexpected.iter().take(10).copied().collect::<Vec<_>>().join("\n");
-        Err(Failure::failed(format!(
-            "`{vm}` wrote to its standard error what is not allowed:\n{lines}"
-        )))
+        Err(Failure::failed(format!("`{vm}` wrote to its standard error what is not allowed:\n{lines}")))
     }
 }
 
@@ -164,9 +140,7 @@ impl Bound {
 async fn memory(run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
     let machine = run.session.machine(vm)?;
     let Guest::Ticker(options) = &machine.plan.spec.guest else {
-        return Err(Failure::error(format!(
-            "VM `{vm}` does not run the built-in guest"
-        )));
+        return Err(Failure::error(format!("VM `{vm}` does not run the built-in guest")));
     };
     let file = run.session.directory().join(format!("{vm}.ram"));
     let ran = machine.query("query-status", run.deadline).await?["running"] == true;
@@ -174,6 +148,8 @@ async fn memory(run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
         machine.query("stop", run.deadline).await?;
     }
     machine.catch_up();
+    let from = run.session.failover.as_ref().filter(|mark| mark.survivor == vm).map_or(0, |mark| mark.serial);
+    let last = machine.log.lock().ticks_from(from).last().map(|tick| tick.count);
     let size = ticker::pages(options) * PAGE;
     let arguments = json!({"val": AREA_START, "size": size, "filename": file});
     let saved = machine.qmp("pmemsave", arguments, false, run.deadline).await;
@@ -192,20 +168,10 @@ async fn memory(run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
     let bytes =
         bytes.map_err(|error| Failure::error(format!("the RAM of `{vm}` could not be read: {error}")))?;
     if bytes.len() as u64 != size {
-        return Err(Failure::error(format!(
-            "{} bytes of RAM came instead of {size}",
-            bytes.len()
-        )));
+        return Err(Failure::error(format!("{} bytes of RAM came instead of {size}", bytes.len())));
     }
     let count = ticker::check_pattern(&bytes)
         .map_err(|wrong| Failure::failed(format!("the memory of `{vm}` is inconsistent: {wrong}")))?;
-    let from = run
-        .session
-        .failover
-        .as_ref()
-        .filter(|mark| mark.survivor == vm)
-        .map_or(0, |mark| mark.serial);
-    let last = machine.log.lock().ticks_from(from).last().map(|tick| tick.count);
     if let Some(last) = last {
         // The words are 32 bits wide. A line may be half printed, and a pass half done.
         let ahead = u64::from(count.wrapping_sub(last as u32));
@@ -230,9 +196,7 @@ fn progress(session: &Session, vm: &str) -> Result<Value, Failure> {
         log.ticks_from(mark.serial).map(|tick| tick.count).collect()
     };
     let Some(lowest) = counts.iter().min() else {
-        return Err(Failure::failed(format!(
-            "`{vm}` has printed no tick since the failover"
-        )));
+        return Err(Failure::failed(format!("`{vm}` has printed no tick since the failover")));
     };
     if *lowest <= floor {
         return Err(Failure::failed(format!(
