@@ -40,39 +40,57 @@ pub fn checkpoints(events: &[QmpEvent]) -> Vec<Checkpoint> {
     found
 }
 
-/// How far the survivor of a failover must at least be: the passes that the guest had completed, for all to see,
-/// before the last completed checkpoint. Absent where there is nothing to compare with; the reason says why.
+/// What a VM that took over from another one must have kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Floor {
+    /// The passes that the guest had completed, for all to see, before the state that the VM went on from.
+    pub passes: u64,
+    /// From here on the VM's serial output is that of the guest that took over.
+    pub serial: usize,
+}
+
+/// How far a VM must at least be that has survived a failover, or is the destination of a migration.
 ///
 /// A primary never steps back, so for it this is its own last tick before the failover. A secondary goes on from the
-/// last checkpoint it has loaded, which the primary took at the stop before: what the primary had printed by then. Only
-/// what the runner had *read* before QEMU's own time stamp of that stop counts, so that no order between the two
-/// sockets is assumed.
+/// last checkpoint it has loaded, which the primary took at the stop before: what the primary had printed by then; the
+/// destination of a plain migration likewise, from the source's last stop. Only what the runner had *read* before
+/// QEMU's own time stamp of that stop counts, so that no order between the two sockets is assumed.
 ///
 /// # Errors
-/// The reason why nothing is known.
-pub fn floor(session: &Session) -> Result<u64, String> {
-    let mark = session.failover.as_ref().ok_or("there was no failover")?;
+/// The reason why there is nothing to compare with.
+pub fn floor(session: &Session, vm: &str) -> Result<Floor, String> {
     let pair = session.pair.as_ref().ok_or("there was no migration")?;
     let machine =
         |name: &str| session.machines.get(name).ok_or_else(|| format!("VM `{name}` was never started"));
-    if pair.source == mark.survivor {
-        let log = machine(&mark.survivor)?.log.lock();
-        let before = log.ticks.iter().rfind(|tick| tick.offset < mark.serial);
-        return before
-            .map(|tick| tick.count)
-            .ok_or_else(|| "it had not ticked before the failover".to_owned());
+    let mark = session.failover.as_ref().filter(|mark| mark.survivor == vm);
+    let serial = mark.map_or(0, |mark| mark.serial);
+    match mark {
+        Some(_) if pair.source == vm => {
+            let log = machine(vm)?.log.lock();
+            let before = log.ticks.iter().rfind(|tick| tick.offset < serial);
+            let before = before.ok_or("it had not ticked before the failover")?;
+            return Ok(Floor { passes: before.count, serial });
+        }
+        None if pair.destination.as_deref() != Some(vm) => {
+            return Err(
+                "it has neither survived a failover nor is it the destination of a migration".to_owned()
+            );
+        }
+        _ => {}
     }
+    let before = mark.map_or(f64::INFINITY, |mark| mark.at_real);
     let resumed = {
-        let log = machine(&mark.survivor)?.log.lock();
-        let loaded = |event: &&QmpEvent| event.name == "RESUME" && event.emitted < mark.at_real;
+        let log = machine(vm)?.log.lock();
+        let loaded = |event: &&QmpEvent| event.name == "RESUME" && event.emitted < before;
         log.events.iter().rfind(loaded).map(|event| event.emitted).ok_or("it never completed a checkpoint")?
     };
     let log = machine(&pair.source)?.log.lock();
     let taken = |event: &&QmpEvent| event.name == "STOP" && event.emitted < resumed;
     let stopped = log.events.iter().rfind(taken).map(|event| event.emitted);
-    let stopped = stopped.ok_or("the primary was never stopped for a checkpoint")?;
+    let stopped = stopped.ok_or("the other side was never stopped to hand its state over")?;
     let before = log.ticks.iter().rfind(|tick| tick.seen_real < stopped);
-    before.map(|tick| tick.count).ok_or_else(|| "the primary had not ticked before the checkpoint".to_owned())
+    let before = before.ok_or("the other side had not ticked before it handed its state over")?;
+    Ok(Floor { passes: before.count, serial })
 }
 
 #[cfg(test)]

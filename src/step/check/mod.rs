@@ -51,7 +51,8 @@ pub struct Check {
     /// Two values or more that must be equal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub equal: Option<Vec<Value>>,
-    /// `kept`: the survivor of a failover did not step back behind the last completed checkpoint.
+    /// `kept`: the survivor of a failover did not step back behind the last completed checkpoint; the destination of a
+    /// migration did not step back behind the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<ProgressCheck>,
     /// What QEMU wrote to its standard error must be nothing but lines that match `allow`.

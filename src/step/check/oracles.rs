@@ -184,30 +184,27 @@ async fn memory(run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
     Ok(json!({"count": count, "pages": ticker::pages(options)}))
 }
 
-/// What the guest had done before the last completed checkpoint is still done, and since the failover it only went
-/// forward; but for one step back, where a checkpoint was still completed on the way.
+/// What the guest had done before the last completed checkpoint is still done, and since then it only went forward; but
+/// for one step back, where a checkpoint was still completed while the failover was on its way.
 fn progress(session: &Session, vm: &str) -> Result<Value, Failure> {
-    let mark = session.failover.as_ref().filter(|mark| mark.survivor == vm);
-    let mark = mark.ok_or_else(|| Failure::failed(format!("`{vm}` has not survived a failover")))?;
-    let floor = floor(session)
+    let machine = session.machine(vm)?;
+    let floor = floor(session, vm)
         .map_err(|why| Failure::failed(format!("the progress of `{vm}` cannot be compared: {why}")))?;
-    let counts: Vec<u64> = {
-        let log = session.machine(vm)?.log.lock();
-        log.ticks_from(mark.serial).map(|tick| tick.count).collect()
-    };
+    let counts: Vec<u64> = machine.log.lock().ticks_from(floor.serial).map(|tick| tick.count).collect();
     let Some(lowest) = counts.iter().min() else {
-        return Err(Failure::failed(format!("`{vm}` has printed no tick since the failover")));
+        return Err(Failure::failed(format!("`{vm}` has printed no tick since it took over")));
     };
-    if *lowest <= floor {
+    if *lowest <= floor.passes {
         return Err(Failure::failed(format!(
-            "`{vm}` stepped back: it was at pass {lowest} after the failover, and {floor} passes had been completed \
-             before the last completed checkpoint"
+            "`{vm}` stepped back: it was at pass {lowest} when it took over, and {} passes had been completed before \
+             the last completed checkpoint",
+            floor.passes
         )));
     }
     if counts.windows(2).filter(|pair| pair[1] <= pair[0]).count() > 1 {
         return Err(Failure::failed(format!(
-            "`{vm}` stepped back more than once since the failover: {counts:?}"
+            "`{vm}` stepped back more than once since it took over: {counts:?}"
         )));
     }
-    Ok(json!({"floor": floor, "first": counts.first(), "last": counts.last()}))
+    Ok(json!({"floor": floor.passes, "first": counts.first(), "last": counts.last()}))
 }
