@@ -317,7 +317,7 @@ impl Actor<'_> {
                 _ => cause,
             });
         }
-        if began.elapsed() > case_step.step.timeout.0 && Instant::now() >= self.deadline {
+        if deadline == self.deadline && Instant::now() >= deadline {
             result = result.map_err(|failure| Failure {
                 message: format!(
                     "{failure} (the case's timeout of {} is used up)",

@@ -15,6 +15,7 @@ use super::log::real_time;
 use super::machine::{Machine, Plan};
 use super::process::Background;
 use crate::event::{Sink, What};
+use crate::qemu::process::Ended;
 
 /// Who migrates to whom.
 #[derive(Debug, Clone)]
@@ -196,18 +197,15 @@ impl Session {
         for (name, machine) in std::mem::take(&mut self.machines) {
             let (board, notes) = (Arc::clone(&self.board), Arc::clone(&self.notes));
             leaving.spawn(async move {
+                let was_alive = machine.process.ended().is_none();
                 let ended = machine.tear_down(&board).await;
                 notes.forget(machine.process.pid());
-                (name, ended)
+                (name, was_alive, ended)
             });
         }
         while let Some(left) = leaving.join_next().await {
-            if let Ok((name, ended)) = left {
-                use crate::qemu::process::Ended;
-                if let Ended::Signal(_) = ended {
-                    self.sink
-                        .emit(What::Note { text: format!("VM `{name}` did not quit by itself: {ended}") });
-                }
+            if let Ok((name, true, how @ Ended::Signal(_))) = left {
+                self.sink.emit(What::Note { text: format!("VM `{name}` did not quit by itself: {how}") });
             }
         }
     }

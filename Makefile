@@ -1,0 +1,51 @@
+# The two commands that do everything on a fresh Debian machine with Rust and make:
+#
+#   make demo   runs the main job: the COLO failover matrix on real QEMU pairs, reports in reports/
+#   make test   passes the tests
+#
+# Both install what is missing: Debian's qemu-system-x86 and binutils, and a QEMU of a newer Debian suite, unpacked into
+# .qemu/ without any change to the system.
+
+# Full COLO needs QEMU 11 or later; the older one shows what a QEMU before 11 can and cannot do.
+SUITE     ?= sid
+OLD_SUITE ?= trixie
+QEMU      ?= .qemu/$(SUITE)/bin/qemu-system-x86_64
+# Emulation: a nested /dev/kvm, as virtual machines have it, is often ten times slower.
+ACCEL     ?= tcg
+CARGO     ?= cargo
+
+.PHONY: help demo test qemu old-qemu lint repeat clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+qemu:
+	scripts/install-qemu
+	scripts/fetch-qemu $(SUITE)
+
+# Without it the tests on that suite are left out, and say so.
+old-qemu:
+	-scripts/fetch-qemu $(OLD_SUITE)
+
+demo: qemu
+	$(CARGO) build --release
+	target/release/lockstep run 'scenarios/colo/failover.yaml' --qemu $(QEMU) --accel $(ACCEL)
+	@echo "reports: reports/junit.xml reports/events.jsonl"
+
+test: qemu old-qemu
+	$(CARGO) test
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
+
+# The eight failovers N times in a row; stops at the first failure.
+N ?= 20
+repeat: qemu
+	$(CARGO) build --release
+	benches/repeat $(N) target/release/lockstep run scenarios/colo/failover.yaml --qemu $(QEMU) --accel $(ACCEL)
+
+clean:
+	$(CARGO) clean
+	rm -rf .qemu
