@@ -16,7 +16,7 @@ pub(super) struct List {
     selection: Selection,
 
     /// Print the file, the tags and the description as well, separated by tabs.
-    #[arg(short, long)]
+    #[arg(short, long, env = "LOCKSTEP_LONG")]
     long: bool,
 }
 

@@ -20,7 +20,7 @@ pub(super) struct Probe {
     qemu: Qemu,
 
     /// Everything, as JSON.
-    #[arg(long)]
+    #[arg(long, env = "LOCKSTEP_JSON")]
     json: bool,
 }
 

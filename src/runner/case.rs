@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::adjudge::verdict;
 use super::binaries::Binaries;
 use super::requirements::unmet;
-use super::scheduler::{Interrupt, Keep, Settings};
+use super::settings::{Interrupt, Keep, Settings};
 use crate::event::{Sink, StepOutcome, Verdict, What};
 use crate::qemu::spec::{Guest, VmSpec};
 use crate::scenario::model::{Block, Case, CaseStep, When};

@@ -5,6 +5,8 @@ mod binaries;
 mod case;
 mod requirements;
 mod scheduler;
+mod settings;
 
 pub use binaries::Binaries;
-pub use scheduler::{Interrupt, Keep, Settings, run};
+pub use scheduler::run;
+pub use settings::{Interrupt, Keep, Settings};

@@ -1,0 +1,62 @@
+//! How a run goes, and how it is interrupted.
+
+use std::path::PathBuf;
+
+use tokio::sync::watch;
+
+use crate::qemu::spec::Accel;
+
+/// How a run goes.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The accelerator for all VMs, over what they say.
+    pub accel: Option<Accel>,
+    /// Every deadline is multiplied by this.
+    pub slow: f64,
+    /// How many cases run side by side.
+    pub jobs: usize,
+    /// Whether the first case that fails or errs ends the run.
+    pub fail_fast: bool,
+    /// When a case's artifacts are kept.
+    pub keep: Keep,
+    /// Where they are kept.
+    pub reports: PathBuf,
+    /// The command line, for the reports.
+    pub command: Vec<String>,
+}
+
+/// When a case's artifacts are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Of every case.
+    Always,
+    /// Of cases that failed or erred.
+    OnFailure,
+    /// Of none.
+    Never,
+}
+
+/// Whether the user wants the run to end, and by what.
+#[derive(Debug, Clone)]
+pub struct Interrupt(pub watch::Receiver<Option<&'static str>>);
+
+impl Interrupt {
+    /// What interrupted the run, where something has.
+    #[must_use]
+    pub fn now(&self) -> Option<&'static str> {
+        *self.0.borrow()
+    }
+
+    /// Waits for an interrupt; for ever, where none can come any more.
+    pub async fn wait(&self) -> &'static str {
+        let mut receiver = self.0.clone();
+        loop {
+            if let Some(signal) = *receiver.borrow_and_update() {
+                return signal;
+            }
+            if receiver.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
