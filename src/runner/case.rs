@@ -83,15 +83,23 @@ pub async fn run(
     };
     let session = Session::new(plans, place.directory, place.notes, sink.clone());
     let deadline = began + case.timeout.mul_f64(settings.slow);
-    let mut actor = Actor { case, session, binaries, settings, interrupt, deadline, step: 0, trouble: 0 };
+    let mut actor = Actor {
+        case,
+        session,
+        binaries,
+        settings,
+        interrupt: interrupt.clone(),
+        deadline,
+        step: 0,
+        trouble: 0,
+    };
     let mut outcome = actor.perform().await;
-    if !matches!(outcome, Err(Stop::Interrupted(_))) {
-        // The end has its own time: it must also run where the case has used up all of its own.
-        actor.deadline = Instant::now() + case.timeout.mul_f64(settings.slow);
-        let finally = actor.blocks(&case.finally, true).await;
-        if outcome.is_ok() {
-            outcome = finally;
-        }
+    // The end runs whatever happened, and so has its own time and is not interrupted. (A second signal ends it all.)
+    actor.deadline = Instant::now() + case.timeout.mul_f64(settings.slow);
+    actor.interrupt = Interrupt::never();
+    let finally = actor.blocks(&case.finally, true).await;
+    if outcome.is_ok() {
+        outcome = finally;
     }
     let event = actor.conclude(outcome, began).await;
     let verdict = match &event {
@@ -167,7 +175,7 @@ struct Actor<'c> {
     session: Session,
     binaries: &'c Binaries,
     settings: &'c Settings,
-    interrupt: &'c Interrupt,
+    interrupt: Interrupt,
     deadline: Instant,
     /// How many steps have begun.
     step: usize,

@@ -41,6 +41,12 @@ pub enum Keep {
 pub struct Interrupt(pub watch::Receiver<Option<&'static str>>);
 
 impl Interrupt {
+    /// One that never comes.
+    #[must_use]
+    pub fn never() -> Self {
+        Self(watch::channel(None).1)
+    }
+
     /// What interrupted the run, where something has.
     #[must_use]
     pub fn now(&self) -> Option<&'static str> {
