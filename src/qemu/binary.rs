@@ -82,12 +82,12 @@ impl Binary {
 #[derive(Debug, Error)]
 pub enum ProbeError {
     /// There is no such program.
-    #[error("there is no QEMU at `{}`: {source}", path.display())]
+    #[error("there is no QEMU at `{}`: {why}", path.display())]
     Missing {
         /// The path or name.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        why: std::io::Error,
     },
     /// The program is not QEMU, or died.
     #[error("`{}` does not answer as QEMU does: {why}", path.display())]
@@ -106,19 +106,19 @@ pub enum ProbeError {
 pub fn find(name: &str) -> Result<PathBuf, ProbeError> {
     let missing = |path: PathBuf, kind: std::io::ErrorKind, why: &str| ProbeError::Missing {
         path,
-        source: std::io::Error::new(kind, why.to_owned()),
+        why: std::io::Error::new(kind, why.to_owned()),
     };
     let usable =
         |path: &Path| path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
     if name.contains('/') {
         let path = PathBuf::from(name);
         if usable(&path) {
-            return std::path::absolute(&path).map_err(|source| ProbeError::Missing { path, source });
+            return std::path::absolute(&path).map_err(|why| ProbeError::Missing { path, why });
         }
         let why = match std::fs::metadata(&path) {
             Ok(metadata) if metadata.is_dir() => "it is a directory".to_owned(),
             Ok(_) => "it is not executable".to_owned(),
-            Err(error) => return Err(ProbeError::Missing { path, source: error }),
+            Err(error) => return Err(ProbeError::Missing { path, why: error }),
         };
         return Err(missing(path, std::io::ErrorKind::PermissionDenied, &why));
     }
@@ -135,7 +135,7 @@ pub fn find(name: &str) -> Result<PathBuf, ProbeError> {
 /// When it cannot be started, is no QEMU, or does not answer in time.
 pub async fn probe(path: &Path) -> Result<Binary, ProbeError> {
     let broken = |why: String| ProbeError::NotQemu { path: path.to_owned(), why };
-    let missing = |source| ProbeError::Missing { path: path.to_owned(), source };
+    let missing = |why| ProbeError::Missing { path: path.to_owned(), why };
     let deadline = Instant::now() + PATIENCE;
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(missing)?;
     ours.set_nonblocking(true).map_err(missing)?;

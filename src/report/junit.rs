@@ -187,7 +187,7 @@ fn write(path: &Path, report: &Report) -> anyhow::Result<()> {
     report.write_xml(&mut text)?;
     text.push(b'\n');
     file.write_all(&text)?;
-    file.persist(path)?;
+    file.persist(path).map_err(|failed| failed.error)?;
     Ok(())
 }
 

@@ -60,7 +60,7 @@ fn ask(path: &Path) -> Answer {
     let asked = std::thread::scope(|scope| {
         let asking = scope.spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.map_err(|source| ProbeError::Missing { path: path.to_owned(), source })?;
+            let runtime = runtime.map_err(|why| ProbeError::Missing { path: path.to_owned(), why })?;
             runtime.block_on(probe(path))
         });
         asking.join()

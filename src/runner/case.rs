@@ -57,14 +57,7 @@ pub async fn run(
 ) -> Verdict {
     let began = Instant::now();
     let sink = place.sink.clone();
-    sink.emit(What::CaseStarted {
-        name: case.name.clone(),
-        file: case.at.path().display().to_string(),
-        description: case.description.clone(),
-        tags: case.tags.clone(),
-        params: Value::Object(case.params.clone()),
-        steps: count(&case.steps) + count(&case.finally),
-    });
+    sink.emit(started(case));
     let ended = |verdict: Verdict, reason: Option<String>| What::CaseEnded {
         verdict,
         reason,
@@ -108,6 +101,30 @@ pub async fn run(
     };
     sink.emit(event);
     verdict
+}
+
+/// Tells the sink of a case that cannot even be begun.
+pub fn not_begun(case: &Case, sink: &Sink, reason: String) {
+    sink.emit(started(case));
+    sink.emit(What::CaseEnded {
+        verdict: Verdict::Error,
+        reason: Some(reason),
+        evidence: None,
+        place: None,
+        artifacts: None,
+        seconds: 0.0,
+    });
+}
+
+fn started(case: &Case) -> What {
+    What::CaseStarted {
+        name: case.name.clone(),
+        file: case.at.path().display().to_string(),
+        description: case.description.clone(),
+        tags: case.tags.clone(),
+        params: Value::Object(case.params.clone()),
+        steps: count(&case.steps) + count(&case.finally),
+    }
 }
 
 /// What each VM is to be started with, or why the case cannot be run.
@@ -223,13 +240,21 @@ impl Actor<'_> {
                         Box::pin(self.blocks(steps, finally)).await?;
                         let step = self.resolved(until)?;
                         let mut running = Running::asking_once(&mut self.session, end, marks.clone());
-                        match step.action.run(&mut running).await {
-                            Ok(_) => break,
-                            Err(failure) if Instant::now() >= end => {
-                                return Err(Stop::Failed(failure, until.at.to_string()));
-                            }
-                            Err(_) => tokio::time::sleep(crate::step::POLL).await,
+                        let interrupt = self.interrupt.clone();
+                        let answer = tokio::select! {
+                            biased;
+                            signal = interrupt.wait() => return Err(Stop::Interrupted(signal)),
+                            answer = step.action.run(&mut running) => answer,
+                        };
+                        let Err(failure) = answer else { break };
+                        // The steps of the loop may all be left out, and then nobody else looks at it.
+                        if let Some(cause) = self.next_trouble() {
+                            return Err(Stop::Failed(cause, until.at.to_string()));
                         }
+                        if Instant::now() >= end {
+                            return Err(Stop::Failed(failure, until.at.to_string()));
+                        }
+                        tokio::time::sleep(crate::step::POLL).await;
                     }
                 }
             }
@@ -444,6 +469,12 @@ fn expected(result: Result<Value, Failure>, expression: &str, title: &str) -> Re
 
 /// A case's name as a path below the reports.
 fn folder_name(name: &str) -> PathBuf {
+    // The names of the reports that lie there.
+    let name = if matches!(name.split('/').next(), Some("junit.xml" | "events.jsonl")) {
+        name.replacen('.', "_", 1)
+    } else {
+        name.to_owned()
+    };
     name.split('/')
         .map(|part| part.replace(|c: char| c.is_control() || "<>:\"\\|?*".contains(c), "_"))
         .collect()
@@ -481,5 +512,6 @@ mod tests {
     #[test]
     fn a_case_has_its_folder_below_the_reports() {
         assert_eq!(folder_name("colo/plain/a:b"), PathBuf::from("colo/plain/a_b"));
+        assert_eq!(folder_name("junit.xml/a.b"), PathBuf::from("junit_xml/a.b"));
     }
 }

@@ -42,9 +42,10 @@ pub async fn run(
             let directory = match workspace.case_directory(number) {
                 Ok(directory) => directory,
                 Err(error) => {
-                    sink.emit(What::Note { text: format!("no folder for `{}`: {error}", case.name) });
-                    stop = true;
-                    break;
+                    let reason = format!("no folder can be made for it: {error}");
+                    case::not_begun(&case, &sink.for_case(number), reason);
+                    stop |= settings.fail_fast;
+                    continue;
                 }
             };
             let place = case::Place { directory, notes: workspace.notes(), sink: sink.for_case(number) };

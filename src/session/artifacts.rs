@@ -6,16 +6,19 @@ use std::path::Path;
 use super::state::Session;
 
 /// Copies what the session has in its folder (QMP transcripts, serial output, standard errors, guest images), and
-/// writes the command lines and the resolved scenario, into a folder of the reports, which is made anew.
+/// writes the command lines and the resolved scenario, into a folder of the reports. What lies there of an earlier run is
+/// replaced; folders in it are other cases', whose names begin with this one's.
 ///
 /// # Errors
 /// When something cannot be written.
 pub fn keep(session: &Session, scenario: &str, folder: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
     std::fs::create_dir_all(folder)?;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if !entry.file_type()?.is_dir() {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
     std::fs::write(folder.join("scenario.yaml"), scenario)?;
     for (name, machine) in &session.machines {
         machine.catch_up();

@@ -82,7 +82,7 @@ impl<'s> Running<'s> {
             if let Some(found) = look(self.session)? {
                 return Ok(found);
             }
-            if tokio::time::timeout_at(self.deadline, changes.changed()).await.is_err() {
+            if self.once || tokio::time::timeout_at(self.deadline, changes.changed()).await.is_err() {
                 // What arrived while we were not looking counts.
                 self.session.catch_up();
                 return match look(self.session)? {
