@@ -1,5 +1,6 @@
 //! `lockstep run`.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -51,6 +52,20 @@ pub(super) struct Run {
     #[arg(long, value_name = "N", default_value_t = 1.0, env = "LOCKSTEP_SLOW", value_parser = factor)]
     slow: f64,
 
+    /// Before a failed case is taken down, show how to look into its VMs (monitor, serial output, gdb) and wait for
+    /// Enter.
+    #[arg(long, env = "LOCKSTEP_PAUSE_ON_FAILURE")]
+    pause_on_failure: bool,
+
+    /// Wait for Enter before each step; deadlines stand still meanwhile.
+    #[arg(long, env = "LOCKSTEP_STEP")]
+    step: bool,
+
+    /// Show what would run, in which order and with what, and what would be skipped and why; start nothing but probes
+    /// of the QEMUs.
+    #[arg(long, env = "LOCKSTEP_DRY_RUN")]
+    dry_run: bool,
+
     /// Show the steps of every case.
     #[arg(short, long, env = "LOCKSTEP_VERBOSE")]
     verbose: bool,
@@ -77,27 +92,20 @@ impl Run {
             return Ok(ExitCode::from(NOTHING_RUN));
         };
         answering(&binaries, &cases)?;
+        let settings = self.settings();
+        if self.dry_run {
+            let outlook = crate::runner::outlook(&cases, &binaries, &settings);
+            std::io::stdout().write_all(outlook.as_bytes())?;
+            return Ok(ExitCode::SUCCESS);
+        }
         std::fs::create_dir_all(&self.reports)
             .with_context(|| format!("the reports folder {} cannot be made", self.reports.display()))?;
         let events = JsonLines::create(self.reports.join("events.jsonl"))?;
         let junit = Junit::new(self.reports.join("junit.xml"));
         let subscribers: Vec<Box<dyn Subscriber + Send>> =
-            vec![Box::new(events), Box::new(junit), Box::new(Console::stdout(self.verbose))];
+            vec![Box::new(events), Box::new(junit), Box::new(self.console())];
         let (sink, stream) = Sink::new();
         let reports = crate::report::run(stream, subscribers);
-        let settings = Settings {
-            accel: self.accel,
-            slow: self.slow,
-            jobs: usize::from(self.jobs),
-            fail_fast: self.fail_fast,
-            keep: match self.keep {
-                KeepWhen::Always => Keep::Always,
-                KeepWhen::OnFailure => Keep::OnFailure,
-                KeepWhen::Never => Keep::Never,
-            },
-            reports: self.reports.clone(),
-            command: std::env::args().collect(),
-        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let ran = runtime.block_on(async {
             let interrupt = interrupts()?;
@@ -111,6 +119,34 @@ impl Run {
             anstream::eprintln!("{} a report is incomplete: {error:#}", super::bold("error:"));
         }
         Ok(ExitCode::from(summary.exit_code()))
+    }
+}
+
+impl Run {
+    fn settings(&self) -> Settings {
+        Settings {
+            accel: self.accel,
+            slow: self.slow,
+            // A person looks at one case at a time.
+            jobs: if self.pause_on_failure || self.step { 1 } else { usize::from(self.jobs) },
+            fail_fast: self.fail_fast,
+            keep: match self.keep {
+                KeepWhen::Always => Keep::Always,
+                KeepWhen::OnFailure => Keep::OnFailure,
+                KeepWhen::Never => Keep::Never,
+            },
+            reports: self.reports.clone(),
+            pause_on_failure: self.pause_on_failure,
+            step_by_step: self.step,
+            command: std::env::args().collect(),
+        }
+    }
+
+    /// Live lines do not go with questions to the user.
+    fn console(&self) -> Console {
+        let mut settings = crate::report::Settings::of_stdout(self.verbose);
+        settings.live &= !(self.pause_on_failure || self.step);
+        Console::new(Box::new(std::io::stdout()), settings)
     }
 }
 

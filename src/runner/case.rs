@@ -4,25 +4,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use indexmap::IndexMap;
 use regex::Regex;
-use semver::Version;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::adjudge::verdict;
 use super::binaries::Binaries;
-use super::requirements::unmet;
+use super::pause;
+use super::plans::{CaseVersions, plan, plans};
 use super::settings::{Interrupt, Keep, Settings};
 use crate::event::{Sink, StepOutcome, Verdict, What};
-use crate::qemu::spec::{Guest, VmSpec};
 use crate::scenario::model::{Block, Case, CaseStep, When};
 use crate::scenario::{Late, resolve_step, resolve_vm, resolve_when, to_yaml};
 use crate::session::directory::Notes;
 use crate::session::failure::Kind;
-use crate::session::{Failure, Plan, Session, artifacts, metrics};
+use crate::session::{Failure, Session, artifacts, metrics};
 use crate::step::{Action, Running, Start};
-use crate::template::Versions;
 
 /// How much longer than its deadline a step may take before it is cut off. Steps watch their deadline themselves, and
 /// tell more when they give up.
@@ -66,7 +63,7 @@ pub async fn run(
         artifacts: None,
         seconds: began.elapsed().as_secs_f64(),
     };
-    let plans = match plans(case, &place, binaries, settings) {
+    let plans = match plans(case, &place.directory, binaries, settings) {
         Ok(plans) => plans,
         Err((verdict, reason)) => {
             let _ = std::fs::remove_dir_all(&place.directory);
@@ -82,6 +79,7 @@ pub async fn run(
         binaries,
         settings,
         interrupt: interrupt.clone(),
+        wishes: interrupt.clone(),
         deadline,
         step: 0,
         trouble: 0,
@@ -127,72 +125,14 @@ fn started(case: &Case) -> What {
     }
 }
 
-/// What each VM is to be started with, or why the case cannot be run.
-fn plans(
-    case: &Case,
-    place: &Place,
-    binaries: &Binaries,
-    settings: &Settings,
-) -> Result<IndexMap<String, Plan>, (Verdict, String)> {
-    let mut found = IndexMap::new();
-    for name in case.vms.keys() {
-        let nothing = serde_json::json!({"captures": {}, "vm": {}, "process": {}});
-        let versions = CaseVersions { case, binaries };
-        let late = Late { run: &nothing, dir: &place.directory, versions: &versions };
-        // What only a later step can fill in is filled in when that step starts the VM.
-        let spec = resolve_vm(case, name, &late).ok().flatten().unwrap_or_else(|| case.vms[name].clone());
-        found.insert(name.clone(), plan(name, spec, binaries, settings)?);
-    }
-    let used: Vec<&crate::qemu::binary::Binary> = found.values().map(|plan: &Plan| &*plan.binary).collect();
-    match unmet(&case.requires, &used) {
-        Some(reason) => Err((Verdict::Skip, reason)),
-        None => Ok(found),
-    }
-}
-
-fn plan(
-    name: &str,
-    spec: VmSpec,
-    binaries: &Binaries,
-    settings: &Settings,
-) -> Result<Plan, (Verdict, String)> {
-    let binary = binaries.get(&spec.qemu, &spec.arch).map_err(|error| (Verdict::Error, error.to_string()))?;
-    let wanted = settings.accel.map_or_else(|| spec.accel.0.clone(), |accel| vec![accel]);
-    let Some(accel) = binary.choose(&wanted) else {
-        let wanted: Vec<&str> = wanted.iter().map(|accel| accel.name()).collect();
-        let reason = format!("needs the accelerator {}, which does not work here", wanted.join(" or "));
-        return Err((Verdict::Skip, reason));
-    };
-    if matches!(spec.guest, Guest::Ticker(_)) && !matches!(binary.arch.as_str(), "x86_64" | "i386") {
-        let reason =
-            format!("VM `{name}`: the built-in guest is a program for x86, and this is {}", binary.arch);
-        return Err((Verdict::Error, reason));
-    }
-    Ok(Plan { name: name.to_owned(), spec, binary, accel })
-}
-
-/// The versions that a case's templates ask for.
-struct CaseVersions<'c> {
-    case: &'c Case,
-    binaries: &'c Binaries,
-}
-
-impl Versions for CaseVersions<'_> {
-    fn version(&self, vm: Option<&str>) -> Option<Version> {
-        let spec = match vm {
-            Some(name) => self.case.vms.get(name),
-            None => self.case.vms.values().next(),
-        }?;
-        self.binaries.get(&spec.qemu, &spec.arch).ok().map(|binary| binary.version.clone())
-    }
-}
-
 struct Actor<'c> {
     case: &'c Case,
     session: Session,
     binaries: &'c Binaries,
     settings: &'c Settings,
     interrupt: Interrupt,
+    /// What the user wants, also while `interrupt` is not listened to.
+    wishes: Interrupt,
     deadline: Instant,
     /// How many steps have begun.
     step: usize,
@@ -297,7 +237,13 @@ impl Actor<'_> {
                 sink.emit(ended(StepOutcome::Skipped, None));
                 return Ok(());
             }
-            Ok(true) => self.attempt(step, began).await,
+            Ok(true) => {
+                if self.settings.step_by_step {
+                    let text = format!("next: {} ({place}); Enter goes on ", step.step.title());
+                    self.deadline += pause::for_enter(&text, &self.interrupt).await;
+                }
+                self.attempt(step, Instant::now()).await
+            }
             Err(stop) => Err(stop),
         };
         match &result {
@@ -428,6 +374,16 @@ impl Actor<'_> {
         let mut evidence = None;
         if verdict.is_bad() && !interrupted {
             evidence = Some(self.session.last_moments().await);
+        }
+        if self.settings.pause_on_failure && verdict.is_bad() && !interrupted {
+            let text = format!(
+                "{verdict}: {}\n{}\n{}\n{}Enter takes it down ",
+                self.case.name,
+                reason.as_deref().unwrap_or_default(),
+                place.as_deref().unwrap_or_default(),
+                pause::how_to_attach(&self.session),
+            );
+            pause::for_enter(&text, &self.wishes).await;
         }
         let wanted = match self.settings.keep {
             Keep::Always => true,

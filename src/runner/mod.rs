@@ -3,10 +3,14 @@
 mod adjudge;
 mod binaries;
 mod case;
+mod outlook;
+mod pause;
+mod plans;
 mod requirements;
 mod scheduler;
 mod settings;
 
 pub use binaries::Binaries;
+pub use outlook::outlook;
 pub use scheduler::run;
 pub use settings::{Interrupt, Keep, Settings};

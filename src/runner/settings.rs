@@ -21,8 +21,20 @@ pub struct Settings {
     pub keep: Keep,
     /// Where they are kept.
     pub reports: PathBuf,
+    /// Whether to stand still before a failed case is taken down, so that a person can look into its VMs.
+    pub pause_on_failure: bool,
+    /// Whether to stand still before each step.
+    pub step_by_step: bool,
     /// The command line, for the reports.
     pub command: Vec<String>,
+}
+
+impl Settings {
+    /// Whether a person may want to look into the VMs.
+    #[must_use]
+    pub const fn is_watched(&self) -> bool {
+        self.pause_on_failure || self.step_by_step
+    }
 }
 
 /// When a case's artifacts are kept.

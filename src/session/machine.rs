@@ -39,6 +39,8 @@ pub struct Plan {
     pub binary: Arc<Binary>,
     /// The accelerator that was chosen.
     pub accel: Accel,
+    /// Whether it gets a second monitor, for a person, as a socket in the case's folder.
+    pub attachable: bool,
 }
 
 /// A VM that was started.
@@ -99,7 +101,11 @@ impl Machine {
                 qtest: qtest_end.as_raw_fd(),
             },
         };
-        let argv = command_line(&plan.spec, &around);
+        let mut argv = command_line(&plan.spec, &around);
+        if plan.attachable {
+            let socket = directory.join(attach_socket(&name));
+            argv.extend(["-qmp".to_owned(), format!("unix:{},server=on,wait=off", socket.display())]);
+        }
         let open = |kind: &str| {
             let path = directory.join(format!("{name}.{kind}"));
             OpenOptions::new().create(true).append(true).open(path).map_err(|error| trouble("its log", error))
@@ -268,6 +274,12 @@ impl Machine {
         )
     }
 
+    /// The name of the socket, in the case's folder, of its monitor for a person.
+    #[must_use]
+    pub fn attach_socket(&self) -> String {
+        attach_socket(self.name())
+    }
+
     fn file(&self, kind: &str) -> PathBuf {
         self.directory.join(format!("{}.{kind}", self.plan.name))
     }
@@ -357,6 +369,10 @@ impl Machine {
         self.process.kill();
         self.process.wait().await
     }
+}
+
+fn attach_socket(name: &str) -> String {
+    format!("{name}.attach.qmp")
 }
 
 /// The part of a query's reply that a person wants in one line.

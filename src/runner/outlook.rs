@@ -1,0 +1,46 @@
+//! What a run would do, before it does it.
+
+use std::path::Path;
+
+use super::binaries::Binaries;
+use super::plans::plans;
+use super::settings::Settings;
+use crate::event::Verdict;
+use crate::scenario::model::Case;
+
+/// A line for each case, in the order they would run: that it would run and on what, or that it would be skipped and
+/// why. Starts nothing but probes of the QEMUs.
+#[must_use]
+pub fn outlook(cases: &[Case], binaries: &Binaries, settings: &Settings) -> String {
+    let mut text = String::new();
+    let mut run = 0;
+    for case in cases {
+        match plans(case, Path::new("CASE"), binaries, settings) {
+            Ok(plans) => {
+                run += 1;
+                text.push_str(&format!("run   {}\n", case.name));
+                for (name, plan) in &plans {
+                    let machine = plan.spec.machine.as_deref().or(plan.binary.default_machine.as_deref());
+                    text.push_str(&format!(
+                        "        {name}: QEMU {}, {}, {}, {} of RAM{}\n",
+                        plan.binary.version,
+                        machine.unwrap_or("no machine"),
+                        plan.accel.name(),
+                        plan.spec.memory,
+                        if plan.spec.start { "" } else { ", started by a step" },
+                    ));
+                }
+                for issue in &case.known_issues {
+                    text.push_str(&format!("        known to fail: {}\n", issue.reason));
+                }
+                if let Some(must_fail) = &case.must_fail {
+                    text.push_str(&format!("        must fail with /{}/\n", must_fail.pattern));
+                }
+            }
+            Err((Verdict::Skip, reason)) => text.push_str(&format!("skip  {}: {reason}\n", case.name)),
+            Err((_, reason)) => text.push_str(&format!("error {}: {reason}\n", case.name)),
+        }
+    }
+    text.push_str(&format!("{run} of {} would run, {} at a time\n", cases.len(), settings.jobs));
+    text
+}

@@ -1,0 +1,77 @@
+//! What the VMs of a case are to be started with, and whether the case can be run at all.
+
+use std::path::Path;
+
+use indexmap::IndexMap;
+use semver::Version;
+
+use super::binaries::Binaries;
+use super::requirements::unmet;
+use super::settings::Settings;
+use crate::event::Verdict;
+use crate::qemu::spec::{Guest, VmSpec};
+use crate::scenario::model::Case;
+use crate::scenario::{Late, resolve_vm};
+use crate::session::Plan;
+use crate::template::Versions;
+
+/// What each VM is to be started with, or why the case cannot be run.
+pub(super) fn plans(
+    case: &Case,
+    directory: &Path,
+    binaries: &Binaries,
+    settings: &Settings,
+) -> Result<IndexMap<String, Plan>, (Verdict, String)> {
+    let mut found = IndexMap::new();
+    for name in case.vms.keys() {
+        let nothing = serde_json::json!({"captures": {}, "vm": {}, "process": {}});
+        let versions = CaseVersions { case, binaries };
+        let late = Late { run: &nothing, dir: directory, versions: &versions };
+        // What only a later step can fill in is filled in when that step starts the VM.
+        let spec = resolve_vm(case, name, &late).ok().flatten().unwrap_or_else(|| case.vms[name].clone());
+        found.insert(name.clone(), plan(name, spec, binaries, settings)?);
+    }
+    let used: Vec<&crate::qemu::binary::Binary> = found.values().map(|plan: &Plan| &*plan.binary).collect();
+    match unmet(&case.requires, &used) {
+        Some(reason) => Err((Verdict::Skip, reason)),
+        None => Ok(found),
+    }
+}
+
+/// What one VM is to be started with.
+pub(super) fn plan(
+    name: &str,
+    spec: VmSpec,
+    binaries: &Binaries,
+    settings: &Settings,
+) -> Result<Plan, (Verdict, String)> {
+    let binary = binaries.get(&spec.qemu, &spec.arch).map_err(|error| (Verdict::Error, error.to_string()))?;
+    let wanted = settings.accel.map_or_else(|| spec.accel.0.clone(), |accel| vec![accel]);
+    let Some(accel) = binary.choose(&wanted) else {
+        let wanted: Vec<&str> = wanted.iter().map(|accel| accel.name()).collect();
+        let reason = format!("needs the accelerator {}, which does not work here", wanted.join(" or "));
+        return Err((Verdict::Skip, reason));
+    };
+    if matches!(spec.guest, Guest::Ticker(_)) && !matches!(binary.arch.as_str(), "x86_64" | "i386") {
+        let reason =
+            format!("VM `{name}`: the built-in guest is a program for x86, and this is {}", binary.arch);
+        return Err((Verdict::Error, reason));
+    }
+    Ok(Plan { name: name.to_owned(), spec, binary, accel, attachable: settings.is_watched() })
+}
+
+/// The versions that a case's templates ask for.
+pub(super) struct CaseVersions<'c> {
+    pub(super) case: &'c Case,
+    pub(super) binaries: &'c Binaries,
+}
+
+impl Versions for CaseVersions<'_> {
+    fn version(&self, vm: Option<&str>) -> Option<Version> {
+        let spec = match vm {
+            Some(name) => self.case.vms.get(name),
+            None => self.case.vms.values().next(),
+        }?;
+        self.binaries.get(&spec.qemu, &spec.arch).ok().map(|binary| binary.version.clone())
+    }
+}
