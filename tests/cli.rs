@@ -1,0 +1,447 @@
+//! The command line: exit codes, messages, and that nothing is started or written over where nothing can be run.
+
+mod common;
+
+use std::io::Read as _;
+use std::process::Stdio;
+
+use common::{Home, Ran, VM, names, qemu, skipped};
+use lockstep_vm::event::Verdict;
+
+/// A home with a scenario of two cases, a template, and the reports of an earlier run.
+fn home() -> Home {
+    let home = Home::new();
+    home.write("two.yaml", &format!(
+        "name: two/{{{{x}}}}\nmatrix: {{x: [1, 2]}}\ntags: [small]\nvms: {{a: {VM}}}\nsteps:\n- wait: {{vm: a, ticks: 1}}\n"
+    ));
+    home.write(
+        "template.yaml",
+        "params: {x: {required: true}}\nvms: {a: {}}\nsteps:\n- wait: {vm: a, ticks: 1}\n",
+    );
+    home.write("named.yaml", "vms: {a: {qemu: older}}\nsteps:\n- wait: {vm: a, ticks: 1}\n");
+    home.write("no-qemu", "#!/bin/sh\n");
+    home.write("reports/junit.xml", "the reports of an earlier run");
+    home.write("reports/events.jsonl", "its events");
+    home
+}
+
+/// Nothing was started, and nothing that was there is lost.
+fn assert_untouched(home: &Home, what: &str) {
+    assert_eq!(home.read("reports/junit.xml"), "the reports of an earlier run", "{what}");
+    assert_eq!(home.read("reports/events.jsonl"), "its events", "{what}");
+    assert_eq!(names(&home.path("reports")).len(), 2, "{what}");
+    home.assert_nothing_is_left();
+}
+
+#[test]
+fn help_lists_every_command_and_each_has_its_own() {
+    let home = Home::new();
+    let help = home.run(&["--help"]).expect(0).stdout;
+    let commands: Vec<&str> = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter(|line| !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    for command in ["run", "check", "list", "render", "schema", "probe", "help"] {
+        assert!(commands.contains(&command), "{command} is not among {commands:?}");
+    }
+    for command in commands.iter().filter(|command| **command != "help") {
+        let own = home.run(&[command, "--help"]).expect(0).stdout;
+        assert!(own.contains(&format!("Usage: lockstep {command}")), "{own}");
+    }
+    assert!(help.contains("130, interrupted"), "{help}");
+}
+
+#[test]
+fn what_cannot_be_run_is_one_error_and_changes_nothing() {
+    let home = home();
+    let told: &[(&[&str], &str)] = &[
+        (&["no/*.yaml"], "error: no file matches no/*.yaml\n"),
+        (&["no.yaml"], "error: there is no file no.yaml\n"),
+        (
+            &["template.yaml"],
+            "error: template.yaml is a template and makes no cases of its own: it needs a value for x\n",
+        ),
+        (
+            &["two.yaml", "--case", "none"],
+            "error: none of 2 cases is selected by --case or --tag; there are two/1, two/2 …\n",
+        ),
+        (
+            &["two.yaml", "--tag", "!small"],
+            "error: none of 2 cases is selected by --case or --tag; there are two/1, two/2 …\n",
+        ),
+        (
+            &["two.yaml", "--case", "["],
+            "error: --case [ is no pattern: Pattern syntax error near position 0: invalid range pattern\n",
+        ),
+        (
+            &["two.yaml", "-D", "y=1"],
+            "error[LS021]: no scenario has a parameter or an axis `y`\n --> -D:1:3\n  |\n1 | y=1\n  |   ^\n  |\n  \
+             = help: there are: x\n",
+        ),
+        (
+            &["two.yaml", "-D", "x=3"],
+            "error[LS022]: the axis `x` has no value `3`\n --> -D:1:3\n  |\n1 | x=3\n  |   ^\n  |\n \
+             ::: two.yaml:2:10\n  |\n2 | matrix: {x: [1, 2]}\n  |          - the axis\n  |\n  \
+             = help: there are: 1, 2\n",
+        ),
+        (&["two.yaml", "-D", "x"], "error: -D x: write NAME=VALUE\n"),
+        (
+            &["two.yaml", "--accel", "xen"],
+            "error: invalid value 'xen' for '--accel <ACCEL>': `xen` is no accelerator; `kvm` and `tcg` are\n\n\
+             For more information, try '--help'.\n",
+        ),
+        (
+            &["two.yaml", "--slow", "0"],
+            "error: invalid value '0' for '--slow <N>': write a number from 0.01 to 10000\n\n\
+             For more information, try '--help'.\n",
+        ),
+        (
+            &["two.yaml", "--slow=nan"],
+            "error: invalid value 'nan' for '--slow <N>': write a number from 0.01 to 10000\n\n\
+             For more information, try '--help'.\n",
+        ),
+        (
+            &["two.yaml", "-j", "0"],
+            "error: invalid value '0' for '--jobs <N>': 0 is not in 1..=65535\n\n\
+             For more information, try '--help'.\n",
+        ),
+    ];
+    for (arguments, expected) in told {
+        let ran = home.run(&[&["run"], *arguments].concat()).expect(2);
+        assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("", *expected), "{arguments:?}");
+        assert_untouched(&home, expected);
+    }
+}
+
+#[test]
+fn a_qemu_that_is_none_is_one_error_and_changes_nothing() {
+    let home = home();
+    let of = "(VM `a` of case `two/1`; --qemu names another one)";
+    let told = [
+        (
+            "/no/such",
+            "--qemu default: there is no QEMU at `/no/such`: No such file or directory (os error 2)"
+                .to_owned(),
+        ),
+        ("./no-qemu", "--qemu default: there is no QEMU at `./no-qemu`: it is not executable".to_owned()),
+        ("/tmp", "--qemu default: there is no QEMU at `/tmp`: it is a directory".to_owned()),
+        (
+            "no-such-program",
+            "--qemu default: there is no QEMU at `no-such-program`: it is not on the PATH".to_owned(),
+        ),
+        (
+            "other=/no/such",
+            "--qemu other: there is no QEMU at `/no/such`: No such file or directory (os error 2)".to_owned(),
+        ),
+        ("/bin/true", format!("`/bin/true` does not answer as QEMU does: it ended with exit status 0 {of}")),
+        (
+            "/bin/false",
+            format!("`/bin/false` does not answer as QEMU does: it ended with exit status 1 {of}"),
+        ),
+    ];
+    for (path, expected) in told {
+        let ran = home.run(&["run", "two.yaml", "--accel", "tcg", "--qemu", path]).expect(2);
+        assert_eq!((ran.stdout.as_str(), ran.stderr), ("", format!("error: {expected}\n")));
+        assert_untouched(&home, path);
+    }
+    let cat = home.run(&["run", "two.yaml", "--qemu", "/bin/cat"]).expect(2);
+    assert!(cat.stderr.starts_with(
+        "error: `/bin/cat` does not answer as QEMU does: it ended with exit status 1, saying: "
+    ));
+    assert_untouched(&home, "/bin/cat");
+}
+
+#[test]
+fn a_qemu_name_that_nobody_gave_is_an_error_before_anything_runs() {
+    let home = home();
+    let ran = home.run(&["run", "named.yaml"]).expect(2);
+    assert_eq!(
+        ran.stderr,
+        "error: there is no QEMU at `older`: it is not on the PATH (VM `a` of case `named`; --qemu names another one)\n"
+    );
+    assert_untouched(&home, "named.yaml");
+    let Some(qemu) = qemu(5) else { return };
+    let named = format!("older={}", qemu.path.display());
+    home.run(&["run", "named.yaml", "--accel", "tcg", "--qemu", &named]).expect(0);
+    assert_eq!(home.told().cases(), ["named"]);
+}
+
+#[test]
+fn mistakes_in_a_file_are_told_with_their_place_and_nothing_runs() {
+    let home = home();
+    home.write("wrong.yaml", "vms: {a: {}}\nsteps:\n- wait: {vm: b, ticks: 1}\n");
+    for command in ["run", "check", "list", "render"] {
+        let ran = home.run(&[command, "wrong.yaml", "two.yaml"]).expect(2);
+        assert!(
+            ran.stderr.contains("there is no VM `b` in this case\n --> wrong.yaml:3:14\n"),
+            "{}",
+            ran.stderr
+        );
+        assert!(ran.stderr.ends_with('\n') && ran.stdout.is_empty(), "{ran:?}");
+        assert_untouched(&home, command);
+    }
+}
+
+#[test]
+fn check_and_list_start_nothing() {
+    let home = home();
+    assert_eq!(home.run(&["check", "two.yaml"]).expect(0).stdout, "2 cases: no mistakes found\n");
+    assert_eq!(home.run(&["check", "two.yaml", "-D", "x=2"]).expect(0).stdout, "1 case: no mistakes found\n");
+    // Templates that a pattern takes along make no cases.
+    assert_eq!(home.run(&["list", "*.yaml"]).expect(0).stdout, "named\ntwo/1\ntwo/2\n");
+    assert_eq!(home.run(&["list", "two.yaml", "named.yaml"]).expect(0).stdout, "two/1\ntwo/2\nnamed\n");
+    assert_eq!(home.run(&["list", "two.yaml", "named.yaml", "--tag", "!small"]).expect(0).stdout, "named\n");
+    assert_eq!(
+        home.run(&["list", "-l", "two.yaml", "--case", "*2"]).expect(0).stdout,
+        "two/2\ttwo.yaml\tsmall\t\n"
+    );
+    assert_untouched(&home, "check and list");
+}
+
+#[test]
+fn what_render_prints_loads_again_and_is_the_same_case() {
+    let Some(qemu) = qemu(5) else { return };
+    let path = qemu.path.display().to_string();
+    let home = Home::new();
+    let scenarios = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+    let all = home.run(&["list", scenarios]).expect(0).stdout;
+    let rendered = home.run(&["render", scenarios, "--qemu", &path]).expect(0).stdout;
+    let documents: Vec<&str> = rendered.strip_prefix("---\n").unwrap().split("\n---\n").collect();
+    assert_eq!(documents.len(), all.lines().count());
+    for (number, text) in documents.iter().enumerate() {
+        home.write(&format!("rendered/{number:03}.yaml"), &format!("{text}\n"));
+    }
+    assert_eq!(home.run(&["list", "rendered"]).expect(0).stdout, all);
+    // And rendered once more it is the same text.
+    assert_eq!(home.run(&["render", "rendered", "--qemu", &path]).expect(0).stdout, rendered);
+}
+
+#[test]
+fn schema_prints_the_schema_that_is_checked_in() {
+    let home = Home::new();
+    let printed = home.run(&["schema"]).expect(0).stdout;
+    let checked_in = include_str!("../schemas/scenario.schema.json");
+    // Not the whole texts: they fill a hundred screens.
+    let different =
+        printed.lines().zip(checked_in.lines()).find(|(printed, checked_in)| printed != checked_in);
+    assert_eq!(different, None, "lockstep schema > schemas/scenario.schema.json");
+    assert_eq!(printed.len(), checked_in.len());
+}
+
+#[test]
+fn probe_tells_what_a_qemu_can_do() {
+    let Some(qemu) = qemu(5) else { return };
+    let path = qemu.path.display().to_string();
+    let home = Home::new();
+    let text = home.run(&["probe", &path]).expect(0).stdout;
+    assert!(text.contains(&format!("version          {} (", qemu.version)), "{text}");
+    let json = home.run(&["probe", "--json", "--qemu", &path]).expect(0).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["version"], qemu.version.to_string());
+    for (list, name) in [
+        ("commands", "query-status"),
+        ("machines", "q35"),
+        ("capabilities", "events"),
+        ("accelerators", "tcg"),
+    ] {
+        assert!(json[list].as_array().unwrap().contains(&name.into()), "{name} is not among the {list}");
+    }
+    let none = home.run(&["probe", "/bin/true"]).expect(2);
+    assert_eq!(none.stderr, "error: `/bin/true` does not answer as QEMU does: it ended with exit status 0\n");
+    home.assert_nothing_is_left();
+}
+
+#[test]
+fn what_the_environment_says_counts_as_if_it_were_an_option() {
+    let Some(qemu) = qemu(5) else { return };
+    let home = home();
+    let ran = |variables: &[(&str, &str)], arguments: &[&str]| -> Ran {
+        let mut command = home.lockstep(arguments);
+        command
+            .env("LOCKSTEP_QEMU", &qemu.path)
+            .env("LOCKSTEP_ACCEL", "tcg")
+            .env("LOCKSTEP_REPORTS", "elsewhere");
+        command.envs(variables.iter().copied());
+        home.finish(command)
+    };
+    ran(&[("LOCKSTEP_CASE", "*/2"), ("LOCKSTEP_KEEP", "always")], &["run", "two.yaml"]).expect(0);
+    assert!(home.read("elsewhere/junit.xml").contains("two/2"));
+    assert!(!home.read("elsewhere/junit.xml").contains("two/1"));
+    let started = home.read("elsewhere/two/2/a.command.sh");
+    assert!(started.contains(&qemu.path.display().to_string()) && started.contains("tcg"), "{started}");
+    assert_eq!(home.read("reports/junit.xml"), "the reports of an earlier run");
+    assert_eq!(ran(&[("LOCKSTEP_DEFINE", "x=1")], &["list", "two.yaml"]).expect(0).stdout, "two/1\n");
+    assert_eq!(ran(&[("LOCKSTEP_TAG", "no")], &["list", "two.yaml"]).code, Some(2));
+    ran(&[("LOCKSTEP_SLOW", "x")], &["run", "two.yaml"]).expect(2);
+    ran(&[("LOCKSTEP_JOBS", "0")], &["run", "two.yaml"]).expect(2);
+    // An option goes before the environment.
+    ran(&[("LOCKSTEP_ACCEL", "xen")], &["run", "two.yaml", "--accel", "tcg"]).expect(0);
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let home = home();
+    let closed = |arguments: &[&str]| -> Ran {
+        let mut command = home.lockstep(arguments);
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        command.stdout(writer).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stderr = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        Ran { code: child.wait().unwrap().code(), signal: None, stdout: String::new(), stderr }
+    };
+    for arguments in [&["list", "two.yaml"][..], &["check", "two.yaml"], &["schema"], &["--help"]] {
+        let ran = closed(arguments).expect(0);
+        assert_eq!(ran.stderr, "", "{arguments:?}");
+    }
+    let Some(qemu) = qemu(5) else { return };
+    let path = qemu.path.display().to_string();
+    closed(&["render", "two.yaml", "--qemu", &path]).expect(0);
+    closed(&["probe", &path]).expect(0);
+    let ran = closed(&["run", "two.yaml", "--accel", "tcg", "--qemu", &path]).expect(0);
+    assert_eq!(ran.stderr, "");
+    assert!(home.read("reports/junit.xml").contains("two/2"));
+}
+
+#[test]
+fn a_reports_folder_that_cannot_be_is_an_error_before_anything_runs() {
+    let Some(qemu) = qemu(5) else { return };
+    let home = home();
+    home.write("file", "");
+    home.write("taken/events.jsonl/x", "");
+    for (reports, message) in [
+        ("file", "error: the reports folder file cannot be made: File exists (os error 17)\n"),
+        (
+            "file/below",
+            "error: the reports folder file/below cannot be made: Not a directory (os error 20)\n",
+        ),
+        ("taken", "error: cannot create taken/events.jsonl: Is a directory (os error 21)\n"),
+    ] {
+        let ran = home.run_on(qemu, &["two.yaml", "--reports", reports]).expect(2);
+        assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("", message));
+        home.assert_nothing_is_left();
+    }
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_named_and_the_others_are_whole() {
+    let Some(qemu) = qemu(5) else { return };
+    let home = home();
+    home.write("one/junit.xml/x", "");
+    let ran = home.run_on(qemu, &["two.yaml", "--reports", "one"]).expect(1);
+    assert_eq!(
+        ran.stderr,
+        "error: a report is incomplete: cannot write one/junit.xml: Is a directory (os error 21)\n"
+    );
+    assert!(home.read("one/events.jsonl").contains("run_ended"));
+
+    std::fs::create_dir(home.path("other")).unwrap();
+    std::os::unix::fs::symlink("/dev/full", home.path("other/events.jsonl")).unwrap();
+    let ran = home.run_on(qemu, &["two.yaml", "--reports", "other"]).expect(1);
+    assert_eq!(
+        ran.stderr,
+        "error: a report is incomplete: cannot write other/events.jsonl: No space left on device (os error 28)\n"
+    );
+    assert!(home.read("other/junit.xml").contains("two/2"));
+
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let path = qemu.path.display().to_string();
+    let mut command = home.lockstep(&["run", "two.yaml", "--accel", "tcg", "--qemu", &path]);
+    command.stdout(full).stderr(Stdio::null());
+    assert_eq!(command.status().unwrap().code(), Some(1), "a console that cannot be written to");
+    assert!(home.read("reports/junit.xml").contains("two/2"));
+    home.assert_nothing_is_left();
+}
+
+/// Runs a scenario with a small file system, made by `mount`, in a mount namespace of its own.
+fn run_with_mounts(home: &Home, mounts: &str, arguments: &[&str]) -> Option<Ran> {
+    let mut trial = home.command("unshare");
+    trial.args(["--user", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]);
+    if !trial.stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
+        return skipped("no file system can be mounted here, not even in a namespace");
+    }
+    let mut command = home.command("unshare");
+    command.args([
+        "--user",
+        "--map-root-user",
+        "--mount",
+        "sh",
+        "-c",
+        &format!("{mounts} && exec \"$@\""),
+        "sh",
+    ]);
+    command.arg(env!("CARGO_BIN_EXE_lockstep")).args(arguments);
+    Some(home.finish(command))
+}
+
+#[test]
+fn a_full_disk_under_the_reports_ends_the_run_in_order() {
+    let Some(qemu) = qemu(5) else { return };
+    let home = home();
+    let path = qemu.path.display().to_string();
+    let arguments = ["run", "two.yaml", "--accel", "tcg", "--qemu", &path, "--keep", "always"];
+    let mount = "mount -t tmpfs -o size=12k none reports";
+    let Some(ran) = run_with_mounts(&home, mount, &arguments) else { return };
+    let ran = ran.expect(1);
+    assert!(ran.stdout.contains("2 passed"), "{ran:?}");
+    assert!(ran.stderr.contains("reports/events.jsonl: No space left on device"), "{ran:?}");
+    assert!(ran.stderr.contains("reports/junit.xml: No space left on device"), "{ran:?}");
+    assert!(
+        ran.stdout.contains("the artifacts could not be kept in reports/two/1: No space left"),
+        "{ran:?}"
+    );
+    home.assert_nothing_is_left();
+}
+
+#[test]
+fn a_full_disk_under_the_temporary_folder_is_an_error_of_each_case() {
+    let Some(qemu) = qemu(5) else { return };
+    let home = home();
+    let path = qemu.path.display().to_string();
+    let arguments = ["run", "two.yaml", "--accel", "tcg", "--qemu", &path];
+    let small = |options: &str| format!("mount -t tmpfs -o {options} none tmp");
+    let Some(ran) = run_with_mounts(&home, &small("size=8k"), &arguments) else { return };
+    let ran = ran.expect(1);
+    assert!(ran.stdout.contains("2 erred") && ran.stdout.contains("No space left on device"), "{ran:?}");
+    // Room for the run's own folder and its lock, and for nothing else.
+    let ran = run_with_mounts(&home, &small("nr_inodes=4"), &arguments).unwrap();
+    assert!(matches!(ran.code, Some(1 | 2)), "{ran:?}");
+    let said = format!("{}{}", ran.stdout, ran.stderr);
+    assert!(said.contains("No space left on device"), "{ran:?}");
+    assert!(!said.contains("passed"), "{ran:?}");
+    // No room for anything.
+    let ran = run_with_mounts(&home, &small("nr_inodes=1"), &arguments).unwrap().expect(2);
+    assert!(ran.stderr.contains("No space left on device"), "{ran:?}");
+    home.assert_nothing_is_left();
+}
+
+#[test]
+fn a_qemu_that_dies_of_its_options_is_an_error_and_has_the_last_word() {
+    let Some(qemu) = qemu(5) else { return };
+    let home = home();
+    home.write(
+        "bad.yaml",
+        "vms: {a: {memory: 32M, args: [-no-such-option]}}\nsteps:\n- wait: {vm: a, ticks: 1}\n",
+    );
+    let ran = home.run_on(qemu, &["bad.yaml", "two.yaml"]).expect(1);
+    assert!(
+        ran.stdout.contains("2 passed, 1 erred") || ran.stdout.contains("1 erred, 2 passed"),
+        "{}",
+        ran.stdout
+    );
+    let told = home.told();
+    assert_eq!(told.case("bad").verdict(), Verdict::Error);
+    let reason = told.case("bad").reason().unwrap();
+    assert!(
+        reason.starts_with("VM `a` could not be started: exit status 1, saying: ")
+            && reason.ends_with("-no-such-option: invalid option"),
+        "{reason}"
+    );
+    assert!(home.read("reports/bad/a.stderr.log").contains("-no-such-option: invalid option"));
+    home.assert_nothing_is_left();
+}

@@ -1,0 +1,405 @@
+//! What the tests share: a home for one run of the built command, the QEMUs there are, and what a run has told.
+
+#![allow(dead_code, reason = "each test file uses its own part of it")]
+
+use std::collections::BTreeSet;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use lockstep_vm::event::{Event, StepOutcome, Verdict, What};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+use semver::Version;
+use tempfile::TempDir;
+
+/// How long anything may take; the machines are slow, and nothing waits this long where all is well.
+pub const PATIENCE: Duration = Duration::from_secs(240);
+
+/// What is in the environment of every process that a run starts, and of those that they start.
+const MARK: &str = "LOCKSTEP_TEST_MARK";
+
+/// A VM that is up at once.
+pub const VM: &str = "{memory: 32M, guest: {ticker: {dirty: 1M}}}";
+
+/// A QEMU to test with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Qemu {
+    pub path: PathBuf,
+    pub version: Version,
+}
+
+/// All QEMUs there are, the newest first: `LOCKSTEP_TEST_QEMU` alone where it is set, else those below `.qemu` and the
+/// system's.
+pub fn qemus() -> &'static [Qemu] {
+    static QEMUS: OnceLock<Vec<Qemu>> = OnceLock::new();
+    QEMUS.get_or_init(|| {
+        let paths = match std::env::var_os("LOCKSTEP_TEST_QEMU") {
+            Some(path) => vec![PathBuf::from(path)],
+            None => {
+                let pattern = concat!(env!("CARGO_MANIFEST_DIR"), "/.qemu/*/bin/qemu-system-x86_64");
+                let unpacked = glob::glob(pattern).unwrap().map(Result::unwrap);
+                let path = std::env::var_os("PATH").unwrap_or_default();
+                let system = std::env::split_paths(&path)
+                    .map(|folder| folder.join("qemu-system-x86_64"))
+                    .find(|path| path.exists());
+                unpacked.chain(system).collect()
+            }
+        };
+        let mut qemus: Vec<Qemu> = paths.into_iter().filter_map(answering).collect();
+        qemus.sort_by(|one, other| other.version.cmp(&one.version));
+        qemus
+    })
+}
+
+fn answering(path: PathBuf) -> Option<Qemu> {
+    let said = Command::new(&path).arg("--version").output().ok()?;
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let version = said.split("version ").nth(1)?.split_whitespace().next()?;
+    Some(Qemu { version: version.parse().ok()?, path })
+}
+
+/// The newest QEMU, where it is at least this old; else says why the test is skipped.
+pub fn qemu(least: u64) -> Option<&'static Qemu> {
+    match qemus().first() {
+        Some(qemu) if qemu.version.major >= least => Some(qemu),
+        Some(qemu) => skipped(&format!("needs QEMU {least}, the newest one here is {}", qemu.version)),
+        None => skipped("there is no qemu-system-x86_64 on the PATH or below .qemu"),
+    }
+}
+
+/// Says why a test is skipped.
+pub fn skipped<T>(reason: &str) -> Option<T> {
+    eprintln!("skipped: {reason}");
+    None
+}
+
+/// A folder for one test, with a place for temporary files and one for reports; whatever is run in it is marked.
+#[derive(Debug)]
+pub struct Home {
+    folder: TempDir,
+    mark: String,
+}
+
+impl Home {
+    pub fn new() -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let folder = tempfile::Builder::new().prefix("lst").tempdir_in("/tmp").unwrap();
+        std::fs::create_dir(folder.path().join("tmp")).unwrap();
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        Self { folder, mark: format!("{}-{number}", std::process::id()) }
+    }
+
+    /// A path in the home.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// Another command, in the home and marked.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LOCKSTEP_"))
+        {
+            command.env_remove(name);
+        }
+        command
+            .current_dir(self.folder.path())
+            .env("TMPDIR", self.path("tmp"))
+            .env("HERE", self.folder.path())
+            .env("NO_COLOR", "1")
+            .env("COLUMNS", "100")
+            .env(MARK, &self.mark)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// The command under test.
+    pub fn lockstep(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(env!("CARGO_BIN_EXE_lockstep"));
+        command.args(arguments);
+        command
+    }
+
+    /// Runs the command under test to its end.
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        self.finish(self.lockstep(arguments))
+    }
+
+    /// Runs scenarios on a QEMU, by emulation.
+    pub fn run_on(&self, qemu: &Qemu, arguments: &[&str]) -> Ran {
+        let path = qemu.path.display().to_string();
+        self.run(&[&["run", "--accel", "tcg", "--qemu", &path], arguments].concat())
+    }
+
+    /// Starts a command whose end [`Self::ended`] waits for.
+    pub fn spawn(&self, mut command: Command) -> Child {
+        let file = |name: &str| std::fs::File::create(self.path(&format!("tmp.{name}"))).unwrap();
+        command.stdout(file("stdout")).stderr(file("stderr"));
+        command.spawn().unwrap()
+    }
+
+    /// Runs a command to its end.
+    pub fn finish(&self, command: Command) -> Ran {
+        let child = self.spawn(command);
+        self.ended(child)
+    }
+
+    /// Waits for the end of a command that was spawned here.
+    pub fn ended(&self, mut child: Child) -> Ran {
+        let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
+        let deadline = Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
+        let ready = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&deadline)).unwrap();
+        if ready == 0 {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("it hangs; it said\n{}\n{}", self.read("tmp.stdout"), self.read("tmp.stderr"));
+        }
+        let status = child.wait().unwrap();
+        let ran = Ran {
+            code: status.code(),
+            signal: status.signal(),
+            stdout: self.said("stdout"),
+            stderr: self.said("stderr"),
+        };
+        for name in ["tmp.stdout", "tmp.stderr"] {
+            std::fs::remove_file(self.path(name)).unwrap();
+        }
+        ran
+    }
+
+    fn said(&self, name: &str) -> String {
+        let text = self.read(&format!("tmp.{name}"));
+        text.replace(&self.folder.path().display().to_string(), "HERE")
+    }
+
+    /// What the last run has told in its reports.
+    pub fn told(&self) -> Told {
+        let text = self.read("reports/events.jsonl");
+        let events = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")));
+        Told { events: events.collect() }
+    }
+
+    /// The processes that bear this home's mark and are alive, each with its command line.
+    pub fn alive(&self) -> Vec<(i32, String)> {
+        let mark = format!("{MARK}={}", self.mark);
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            // One that has ended in between, and one that nobody has waited for yet, has no environment.
+            let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+            if environment.split(|&byte| byte == 0).any(|variable| variable == mark.as_bytes()) {
+                let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+                found.push((pid, String::from_utf8_lossy(&line).replace('\0', " ")));
+            }
+        }
+        found
+    }
+
+    /// Waits until nothing of the run is left: no process, no folder; and no file where none belongs.
+    pub fn assert_nothing_is_left(&self) {
+        wait_until(
+            "every process of the run to end",
+            || self.alive().is_empty().then_some(()),
+            || format!("{:?}", self.alive()),
+        );
+        let left = || names(&self.path("tmp"));
+        wait_until(
+            "the temporary folder to be empty",
+            || left().is_empty().then_some(()),
+            || format!("{:?}", left()),
+        );
+    }
+
+    /// The names of what lies in the home.
+    pub fn files(&self) -> BTreeSet<String> {
+        names(self.folder.path())
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // A test that has failed leaves nothing behind either.
+        for (pid, _) in self.alive() {
+            if let Some(pid) = Pid::from_raw(pid) {
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+}
+
+/// The names in a folder.
+pub fn names(folder: &Path) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// Looks again and again, where there is no event to wait for.
+pub fn wait_until<T>(awaited: &str, mut look: impl FnMut() -> Option<T>, seen: impl Fn() -> String) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {awaited}; saw {}", seen());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Sends a signal to a child.
+pub fn signal(child: &Child, signal: Signal) {
+    rustix::process::kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+/// How the command ended and what it said; the home's path in it is `HERE`.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: Option<i32>,
+    pub signal: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    /// Fails the test, with all that was said, where the exit code is another one.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+}
+
+/// The events of a run.
+#[derive(Debug)]
+pub struct Told {
+    pub events: Vec<Event>,
+}
+
+impl Told {
+    /// The names of the cases in the order of their numbers.
+    pub fn cases(&self) -> Vec<String> {
+        let started = self.events.iter().filter_map(|event| match &event.what {
+            What::CaseStarted { name, .. } => Some((event.case, name.clone())),
+            _ => None,
+        });
+        let mut cases: Vec<_> = started.collect();
+        cases.sort();
+        cases.into_iter().map(|(_, name)| name).collect()
+    }
+
+    /// What one case has told.
+    #[track_caller]
+    pub fn case(&self, wanted: &str) -> Case<'_> {
+        let is_it = |what: &What| matches!(what, What::CaseStarted { name, .. } if name == wanted);
+        let number = self.events.iter().find(|event| is_it(&event.what));
+        let Some(number) = number.and_then(|event| event.case) else {
+            panic!("no case `{wanted}` among {:?}", self.cases())
+        };
+        let events = self.events.iter().filter(|event| event.case == Some(number)).map(|event| &event.what);
+        Case { name: wanted.to_owned(), events: events.collect() }
+    }
+
+    /// Every case has a verdict.
+    pub fn verdicts(&self) -> Vec<(String, Verdict, Option<String>)> {
+        let verdict = |name: String| {
+            let case = self.case(&name);
+            let (verdict, reason) = (case.verdict(), case.reason());
+            (name, verdict, reason)
+        };
+        self.cases().into_iter().map(verdict).collect()
+    }
+
+    pub fn notes(&self) -> Vec<&str> {
+        let note = |event: &'_ Event| matches!(event.what, What::Note { .. });
+        let notes = self.events.iter().filter(|event| note(event));
+        notes.map(|event| if let What::Note { text } = &event.what { text.as_str() } else { "" }).collect()
+    }
+}
+
+/// The events of a case.
+#[derive(Debug)]
+pub struct Case<'t> {
+    pub name: String,
+    pub events: Vec<&'t What>,
+}
+
+/// A step that ended.
+#[derive(Debug)]
+pub struct Step {
+    pub title: String,
+    pub finally: bool,
+    pub outcome: StepOutcome,
+    pub message: Option<String>,
+}
+
+impl Case<'_> {
+    fn end(&self) -> &What {
+        let ended = |what: &&&What| matches!(what, What::CaseEnded { .. });
+        self.events.iter().find(ended).unwrap_or_else(|| panic!("{} has not ended", self.name))
+    }
+
+    pub fn verdict(&self) -> Verdict {
+        match self.end() {
+            What::CaseEnded { verdict, .. } => *verdict,
+            _ => unreachable!(),
+        }
+    }
+
+    pub fn reason(&self) -> Option<String> {
+        match self.end() {
+            What::CaseEnded { reason, .. } => reason.clone(),
+            _ => unreachable!(),
+        }
+    }
+
+    pub fn artifacts(&self) -> Option<PathBuf> {
+        match self.end() {
+            What::CaseEnded { artifacts, .. } => artifacts.clone(),
+            _ => unreachable!(),
+        }
+    }
+
+    pub fn place(&self) -> Option<String> {
+        match self.end() {
+            What::CaseEnded { place, .. } => place.clone(),
+            _ => unreachable!(),
+        }
+    }
+
+    /// The steps that ended, in order.
+    pub fn steps(&self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for what in &self.events {
+            if let What::StepEnded { step: number, outcome, message, .. } = what {
+                let began = self.events.iter().find_map(|what| match what {
+                    What::StepBegan { step, title, finally, .. } if step == number => {
+                        Some((title.clone(), *finally))
+                    }
+                    _ => None,
+                });
+                let (title, finally) = began.expect("a step that ended has begun");
+                steps.push(Step { title, finally, outcome: *outcome, message: message.clone() });
+            }
+        }
+        steps
+    }
+}
