@@ -174,12 +174,19 @@ impl Actor<'_> {
                     if !self.wanted(when, &at.to_string())? {
                         continue;
                     }
-                    let end = self.deadline.min(Instant::now() + timeout.0.mul_f64(self.settings.slow));
-                    let marks = Running::begin(&mut self.session, end).marks;
+                    let began = Instant::now();
+                    let end = self.deadline.min(began + timeout.0.mul_f64(self.settings.slow));
+                    let running = Running::begin(&mut self.session, end);
+                    if let Action::Wait(wait) = &until.step.action {
+                        wait.expect(&running);
+                    }
+                    let marks = running.marks;
                     loop {
                         Box::pin(self.blocks(steps, finally)).await?;
                         let step = self.resolved(until)?;
-                        let mut running = Running::asking_once(&mut self.session, end, marks.clone());
+                        // Asked in the last moment, QEMU must still have the time to answer.
+                        let mut running =
+                            Running::asking_once(&mut self.session, began, end + GRACE, marks.clone());
                         let interrupt = self.interrupt.clone();
                         let answer = tokio::select! {
                             biased;

@@ -47,10 +47,15 @@ impl<'s> Running<'s> {
         Self { session, began: Instant::now(), deadline, marks, once: false }
     }
 
-    /// A step that looks once, from where a loop began.
-    pub fn asking_once(session: &'s mut Session, deadline: Instant, marks: BTreeMap<String, Mark>) -> Self {
+    /// A step that looks once, from where and when a loop began.
+    pub fn asking_once(
+        session: &'s mut Session,
+        began: Instant,
+        deadline: Instant,
+        marks: BTreeMap<String, Mark>,
+    ) -> Self {
         session.catch_up();
-        Self { session, began: Instant::now(), deadline, marks, once: true }
+        Self { session, began, deadline, marks, once: true }
     }
 
     /// How much a VM had said when the step began.

@@ -25,8 +25,11 @@ impl Sleep {
     pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         let end = run.began + self.0.0;
         if end > run.deadline {
+            let left = run.deadline.saturating_duration_since(run.began);
+            let left = humantime::format_duration(std::time::Duration::from_secs(left.as_secs()));
             return Err(Failure::error(format!(
-                "the step's timeout is shorter than its sleep of {}",
+                "a sleep of {} does not fit into the {left} that are left to the step and its case; give it a longer \
+                 `timeout`",
                 self.0
             )));
         }

@@ -267,6 +267,13 @@ impl Wait {
         }
     }
 
+    /// Takes back what would end a step although it is what is waited for; for a loop, before its first round.
+    pub fn expect(&self, run: &Running<'_>) {
+        if let Ok(condition) = self.condition() {
+            condition.expectations(run, self);
+        }
+    }
+
     pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         let condition = self.condition().map_err(|(_, message, _)| Failure::error(message))?;
         if let Condition::Process { name, exit } = &condition {
