@@ -17,7 +17,7 @@ use semver::Version;
 use tempfile::TempDir;
 
 /// How long anything may take; the machines are slow, and nothing waits this long where all is well.
-pub const PATIENCE: Duration = Duration::from_secs(240);
+pub const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What is in the environment of every process that a run starts, and of those that they start.
 const MARK: &str = "LOCKSTEP_TEST_MARK";
@@ -376,6 +376,14 @@ impl Case<'_> {
             What::CaseEnded { artifacts, .. } => artifacts.clone(),
             _ => unreachable!(),
         }
+    }
+
+    pub fn file(&self) -> String {
+        let file = self.events.iter().find_map(|what| match what {
+            What::CaseStarted { file, .. } => Some(file.clone()),
+            _ => None,
+        });
+        file.expect("a case with events has started")
     }
 
     pub fn place(&self) -> Option<String> {
