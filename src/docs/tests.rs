@@ -22,7 +22,8 @@ fn whole(example: &str) -> String {
         text.push_str("steps: []\n");
     }
     for (key, more) in [("vms:", VMS), ("params:", PARAMS)] {
-        if !has(key) && !has("extends:") && !(key == "params:" && has("matrix:")) {
+        let brought = has(key) || has("extends:") || (key == "params:" && has("matrix:"));
+        if !brought {
             text.push_str(more);
         }
     }

@@ -119,7 +119,7 @@ pub(super) fn for_terminal(page: &str, colour: bool) -> String {
         if line.starts_with("```") {
             open = !open;
         } else if open {
-            out.push_str(&format!("    {faint}{line}{end}").trim_end().to_owned());
+            out.push_str(format!("    {faint}{line}{end}").trim_end());
             out.push('\n');
         } else if line.starts_with('#') {
             out.push_str(&format!("{bold}{}{end}\n", line.trim_start_matches('#').trim()));
