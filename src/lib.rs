@@ -7,6 +7,7 @@
 
 pub mod cli;
 pub mod diagnostic;
+pub mod docs;
 pub mod event;
 pub mod guest;
 pub mod qemu;

@@ -80,13 +80,13 @@ fn what_cannot_be_run_is_one_error_and_changes_nothing() {
         (
             &["two.yaml", "-D", "y=1"],
             "error[LS021]: no scenario has a parameter or an axis `y`\n --> -D:1:3\n  |\n1 | y=1\n  |   ^\n  |\n  \
-             = help: there are: x\n",
+             = help: there are: x\n\n1 error in 1 file; lockstep explain LS021 tells more\n",
         ),
         (
             &["two.yaml", "-D", "x=3"],
             "error[LS022]: the axis `x` has no value `3`\n --> -D:1:3\n  |\n1 | x=3\n  |   ^\n  |\n \
              ::: two.yaml:2:10\n  |\n2 | matrix: {x: [1, 2]}\n  |          - the axis\n  |\n  \
-             = help: there are: 1, 2\n",
+             = help: there are: 1, 2\n\n1 error in 1 file; lockstep explain LS022 tells more\n",
         ),
         (&["two.yaml", "-D", "x"], "error: -D x: write NAME=VALUE\n"),
         (

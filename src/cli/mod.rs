@@ -1,13 +1,17 @@
 //! The command line: one file per subcommand.
 
 mod check;
+mod docs;
+mod explain;
 mod list;
+mod new;
 mod probe;
 mod render;
 mod run;
 mod schema;
 mod selection;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -31,6 +35,9 @@ enum Command {
     Render(render::Render),
     Schema(schema::Schema),
     Probe(probe::Probe),
+    New(new::New),
+    Docs(docs::Docs),
+    Explain(explain::Explain),
 }
 
 /// Runs the command that the process was started with.
@@ -44,6 +51,9 @@ pub fn main() -> ExitCode {
         Command::Render(render) => render.run(),
         Command::Schema(schema) => schema.run(),
         Command::Probe(probe) => probe.run(),
+        Command::New(new) => new.run(),
+        Command::Docs(docs) => docs.run(),
+        Command::Explain(explain) => explain.run(),
     };
     done.unwrap_or_else(|error| {
         // Whoever reads us through `head` has seen enough.
@@ -62,6 +72,11 @@ pub fn main() -> ExitCode {
 
 /// The exit code for bad usage and bad files: nothing was run.
 const NOTHING_RUN: u8 = 2;
+
+/// Whether what is printed may have colours.
+fn colourful() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
 
 fn bold(text: &str) -> String {
     let style = anstyle::AnsiColor::Red.on_default().effects(anstyle::Effects::BOLD);

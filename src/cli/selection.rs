@@ -72,7 +72,11 @@ impl Selection {
         let Loaded { cases, diagnostics, templates } = load(&files, &options, versions);
         if !diagnostics.is_empty() {
             let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            anstream::eprintln!("{}", diagnostics.render(colour));
+            anstream::eprintln!(
+                "{}\n\n{}",
+                diagnostics.render(colour),
+                super::explain::summary(&diagnostics)
+            );
         }
         if diagnostics.has_errors() {
             return Ok(None);

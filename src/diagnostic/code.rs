@@ -5,11 +5,11 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $number:literal,)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident = $number:literal,)*) => {
         /// The kind of a mistake. Its number is stable: it may be searched for, and written about.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Code {
-            $($(#[$doc])* $name,)*
+            $($(#[doc = $doc])* $name,)*
         }
 
         impl Code {
@@ -20,6 +20,12 @@ macro_rules! codes {
             #[must_use]
             pub const fn number(self) -> &'static str {
                 match self { $(Self::$name => $number,)* }
+            }
+
+            /// What it is, in one sentence.
+            #[must_use]
+            pub const fn summary(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),*).trim_ascii(),)* }
             }
         }
     };
@@ -40,7 +46,7 @@ codes! {
     TooMuch = "LS006",
     /// A key that is not known where it stands.
     UnknownKey = "LS010",
-    /// A key that must be given.
+    /// A key that must be given is missing.
     MissingKey = "LS011",
     /// A value of the wrong type, or one that is not allowed.
     WrongValue = "LS012",

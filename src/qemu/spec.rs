@@ -160,8 +160,8 @@ pub struct Ticker {
     /// How it is booted. Default: `firmware`.
     #[serde(default)]
     pub boot: Boot,
-    /// How many passes go to one printed line (a tick). Default: so many that a line stands for some 65,536 page
-    /// writes, at least one.
+    /// How many passes go to one printed line (a tick). Default: so many that a line comes every few milliseconds
+    /// under emulation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passes: Option<u32>,
 }

@@ -214,7 +214,7 @@ pub struct KnownIssue {
     pub when: Option<crate::qemu::spec::Scalar>,
     /// Why, with a reference.
     pub reason: String,
-    /// A regular expression that the failure's message or evidence must match.
+    /// A regular expression that the failure's message must match.
     #[serde(rename = "match")]
     pub pattern: String,
 }
@@ -223,7 +223,7 @@ pub struct KnownIssue {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MustFail {
-    /// A regular expression that the failure's message or evidence must match.
+    /// A regular expression that the failure's message must match.
     #[serde(rename = "match")]
     pub pattern: String,
 }

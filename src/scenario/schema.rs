@@ -145,7 +145,10 @@ fn step(generator: &mut SchemaGenerator) -> Value {
         "use": {
             "description": "The steps of another file, which has `params` and `steps` only.",
             "type": "object",
-            "properties": {"file": {"type": "string"}, "with": {"type": "object"}},
+            "properties": {
+                "file": {"type": "string", "description": "The file, relative to the one that uses it."},
+                "with": {"type": "object", "description": "Values for its params."},
+            },
             "required": ["file"],
             "additionalProperties": false,
         },
@@ -153,11 +156,11 @@ fn step(generator: &mut SchemaGenerator) -> Value {
             "description": "Steps again and again: `times`, or `over` a list, or `until` a condition is met.",
             "type": "object",
             "properties": {
-                "times": {"type": "integer", "minimum": 0},
-                "over": {"type": "array"},
+                "times": {"type": "integer", "minimum": 0, "description": "How often."},
+                "over": {"type": "array", "description": "Once for each of these values."},
                 "as": {"type": "string", "description": "With `over`: the name of the loop variable."},
-                "until": of::<Wait>(generator),
-                "steps": steps,
+                "until": with_doc("Until this condition is met, asked after each round.", of::<Wait>(generator)),
+                "steps": with_doc("What is repeated.", steps.clone()),
             },
             "required": ["steps"],
             "oneOf": [{"required": ["times"]}, {"required": ["over", "as"]}, {"required": ["until"]}],

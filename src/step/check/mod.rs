@@ -17,8 +17,9 @@ pub struct Check {
     /// The VM or VMs. Not for `metric` and `equal`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vm: Option<OneOrMany<String>>,
-    /// `consistent`: the built-in guest's memory pattern, read from outside in one go, shows one edge at most. The VM
-    /// is stopped for the read and continued if it ran.
+    /// `consistent`: the built-in guest's memory, read from outside in one go, is whole and not older than what the
+    /// guest has printed: every page holds the same count, but for one edge, where a pass had got to. The VM is
+    /// stopped for the read and continued if it ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryCheck>,
     /// A QMP query whose reply must contain `is`, or must not contain `is_not`.

@@ -1,0 +1,130 @@
+//! `lockstep new`.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+
+/// Write a scenario to begin with.
+#[derive(Debug, Args)]
+pub(super) struct New {
+    /// The file to write; `.yaml` is added where it has no ending.
+    path: PathBuf,
+
+    /// What to begin with.
+    #[arg(long, value_enum, default_value = "precopy", env = "LOCKSTEP_TEMPLATE")]
+    template: Template,
+
+    /// Write over a file that exists.
+    #[arg(long, env = "LOCKSTEP_FORCE")]
+    force: bool,
+}
+
+/// What a new scenario begins with.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Template {
+    /// A COLO pair in lock-step; one side is lost, the other one carries on (QEMU 11.0 and later).
+    Colo,
+    /// A running guest moves to another VM.
+    Precopy,
+    /// One VM, and a step to replace.
+    Blank,
+}
+
+impl Template {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Colo => include_str!("new/colo.yaml"),
+            Self::Precopy => include_str!("new/precopy.yaml"),
+            Self::Blank => include_str!("new/blank.yaml"),
+        }
+    }
+}
+
+impl New {
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        let path = match self.path.extension() {
+            Some(_) => self.path.clone(),
+            None => self.path.with_extension("yaml"),
+        };
+        let shown = path.display();
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true);
+        if self.force {
+            options.create(true).truncate(true)
+        } else {
+            options.create_new(true)
+        };
+        let mut file = match options.open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                bail!("{shown} is there already; --force writes over it")
+            }
+            opened => opened.with_context(|| format!("{shown} cannot be written"))?,
+        };
+        file.write_all(named(self.template.text(), &path).as_bytes())
+            .with_context(|| format!("{shown} cannot be written"))?;
+        anstream::println!("{shown} is written; next: lockstep check {shown}, lockstep run {shown}");
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The scenario with its own name, which is the file's.
+fn named(text: &str, path: &Path) -> String {
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let clean = |c: char| if c.is_alphanumeric() || matches!(c, '_' | '-' | '.') { c } else { '_' };
+    let name: String = stem.chars().map(clean).collect();
+    let usable = !name.trim_matches('.').is_empty() && name.len() <= 200;
+    text.replace("NAME", if usable { &name } else { "scenario" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{Options, load};
+    use crate::template::NoVersions;
+
+    fn write(path: &Path, template: Template, force: bool) -> anyhow::Result<ExitCode> {
+        New { path: path.to_owned(), template, force }.run()
+    }
+
+    #[test]
+    fn each_template_passes_the_check_under_any_name() {
+        let folder = tempfile::tempdir().unwrap();
+        for template in Template::value_variants() {
+            for name in ["first", "a b: {{c}} \"d\"", "ünï", ".", "no", "12"] {
+                let path = folder.path().join(format!("{name}.yaml"));
+                write(&path, *template, true).unwrap();
+                let loaded = load(&[path], &Options::default(), &NoVersions);
+                assert!(
+                    loaded.diagnostics.is_empty(),
+                    "{template:?} {name}: {}",
+                    loaded.diagnostics.render(false)
+                );
+                assert!(!loaded.cases.is_empty() && loaded.templates.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn the_cases_are_named_after_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        write(&folder.path().join("mine"), Template::Precopy, false).unwrap();
+        let loaded = load(&[folder.path().join("mine.yaml")], &Options::default(), &NoVersions);
+        let names: Vec<&str> = loaded.cases.iter().map(|case| case.name.as_str()).collect();
+        assert_eq!(names, ["mine/tcp", "mine/unix"]);
+    }
+
+    #[test]
+    fn a_file_that_exists_is_left_alone_unless_told_otherwise() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mine.yaml");
+        std::fs::write(&path, "kept").unwrap();
+        let error = write(&path, Template::Blank, false).unwrap_err().to_string();
+        assert!(error.ends_with("is there already; --force writes over it"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "kept");
+        write(&path, Template::Blank, true).unwrap();
+        assert!(std::fs::read_to_string(&path).unwrap().contains("steps:"));
+    }
+}

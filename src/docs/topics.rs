@@ -1,0 +1,299 @@
+//! The topics of the reference, in order: chapters written by hand, and what the types say of themselves.
+
+use serde_json::Value;
+
+use super::fields::{Field, Schema, WIDTH, companions, with_default};
+use super::text::{anchor, paragraphs, sections, wrap};
+use crate::session::metrics::METRICS;
+use crate::step::{ACTIONS, FLOW, MODIFIERS};
+
+/// A part of the reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// What to know first.
+    Ideas,
+    /// The keys of a file.
+    File,
+    /// The keys of a VM.
+    Vms,
+    /// What may stand beside an action.
+    Modifiers,
+    /// The actions.
+    Actions,
+    /// What a `wait` may wait for.
+    Conditions,
+    /// What a `check` may assert.
+    Checks,
+    /// Templates, matrix, inheritance.
+    Reuse,
+    /// What happens in a run.
+    Running,
+}
+
+impl Part {
+    /// All, in the order of the page.
+    pub const ALL: &[Self] = &[
+        Self::Ideas,
+        Self::File,
+        Self::Vms,
+        Self::Modifiers,
+        Self::Actions,
+        Self::Conditions,
+        Self::Checks,
+        Self::Reuse,
+        Self::Running,
+    ];
+
+    /// Its heading.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Ideas => "Ideas",
+            Self::File => "Keys of a file",
+            Self::Vms => "Keys of a VM",
+            Self::Modifiers => "Modifiers of a step",
+            Self::Actions => "Actions",
+            Self::Conditions => "Conditions of a wait",
+            Self::Checks => "Kinds of check",
+            Self::Reuse => "Templates and reuse",
+            Self::Running => "In a run",
+        }
+    }
+
+    /// What stands below its heading.
+    pub(super) const fn about(self) -> &'static str {
+        match self {
+            Self::File => {
+                "At the top of a scenario file. A scenario needs `vms` and `steps`; what it extends may bring them."
+            }
+            Self::Vms => {
+                "Under `vms: {NAME: …}`. All are optional: `vms: {vm: }` is a VM with the built-in guest."
+            }
+            Self::Modifiers => "Beside the action of any step.",
+            Self::Actions => {
+                "Each step has exactly one. Wherever a VM is named, a list of VMs may stand if the type says so; the \
+                 action is then done to each in turn."
+            }
+            Self::Conditions => {
+                "A `wait` has exactly one of these, and `vm` (but for `process`). With several VMs all must get there."
+            }
+            Self::Checks => "A `check` has exactly one of these, and `vm` where the type is about a VM.",
+            Self::Ideas | Self::Reuse | Self::Running => "",
+        }
+    }
+}
+
+/// Something to look up.
+#[derive(Debug, Clone)]
+pub struct Topic {
+    /// Its full name, such as `extends`, `vms.machine` or `wait.ticks`.
+    pub name: String,
+    /// Where it belongs.
+    pub part: Part,
+    /// Its heading, in Markdown.
+    pub heading: String,
+    /// One sentence on it; of a chapter its title.
+    pub summary: String,
+    /// All that is said of it, in Markdown, its example included.
+    pub text: String,
+}
+
+impl Topic {
+    /// Its last word, as it is looked up.
+    #[must_use]
+    pub fn word(&self) -> &str {
+        self.name.rsplit('.').next().unwrap_or_default()
+    }
+
+    /// Whether it is written by hand, and belongs to no key alone.
+    #[must_use]
+    pub fn is_chapter(&self) -> bool {
+        matches!(self.part, Part::Ideas | Part::Reuse | Part::Running)
+    }
+
+    /// A link to it inside the page, below the heading of its part.
+    pub(super) fn link(&self) -> String {
+        let text = if self.is_chapter() { self.heading.clone() } else { format!("`{}`", self.word()) };
+        format!("[{text}](#{})", anchor(&self.heading))
+    }
+}
+
+const CHAPTERS: &[(&str, Part, &str)] = &[
+    ("rules", Part::Ideas, include_str!("chapters/rules.md")),
+    ("example", Part::Ideas, include_str!("chapters/example.md")),
+    ("values", Part::Ideas, include_str!("chapters/values.md")),
+    ("ticker", Part::Ideas, include_str!("chapters/ticker.md")),
+    ("versions", Part::Ideas, include_str!("chapters/versions.md")),
+    ("templates", Part::Reuse, include_str!("chapters/templates.md")),
+    ("run", Part::Reuse, include_str!("chapters/run.md")),
+    ("params", Part::Reuse, include_str!("chapters/params.md")),
+    ("matrix", Part::Reuse, include_str!("chapters/matrix.md")),
+    ("extends", Part::Reuse, include_str!("chapters/merging.md")),
+    ("flow", Part::Reuse, include_str!("chapters/flow.md")),
+    ("waiting", Part::Running, include_str!("chapters/waiting.md")),
+    ("verdicts", Part::Running, include_str!("chapters/verdicts.md")),
+    ("exit-codes", Part::Running, include_str!("chapters/exit-codes.md")),
+    ("limits", Part::Running, include_str!("chapters/limits.md")),
+];
+
+const EXAMPLES: &[&str] =
+    &[include_str!("examples/file.md"), include_str!("examples/vms.md"), include_str!("examples/steps.md")];
+
+/// The topics of all sections of the example files, for the test that none is left over.
+#[cfg(test)]
+pub(super) fn example_names() -> Vec<&'static str> {
+    EXAMPLES.iter().flat_map(|page| sections(page)).map(|(name, _)| name).collect()
+}
+
+fn example(name: &str) -> &'static str {
+    let all = EXAMPLES.iter().flat_map(|page| sections(page));
+    all.into_iter().find(|(topic, _)| *topic == name).map(|(_, body)| body).unwrap_or_default()
+}
+
+/// Every topic.
+pub(super) fn all() -> Vec<Topic> {
+    let schema = Schema(crate::scenario::schema::schema());
+    let step = &schema.0["$defs"]["Step"];
+    let wait = &schema.0["$defs"]["Wait"];
+    let check = &schema.0["$defs"]["Check"];
+    let mut topics = chapters(Part::Ideas);
+    topics.extend(keys(&schema, &schema.0, Part::File, ""));
+    topics.extend(keys(&schema, &schema.0["$defs"]["VmSpec"], Part::Vms, "vms."));
+    let steps = schema.fields(step);
+    let of = |names: &'static [&'static str]| {
+        names.iter().filter_map(|name| steps.iter().find(|field| field.name == *name))
+    };
+    topics.extend(of(MODIFIERS).map(|field| key(&schema, field, Part::Modifiers, "step.")));
+    topics.extend(of(ACTIONS).chain(of(FLOW)).map(|field| action(&schema, field)));
+    topics.extend(kinds(&schema, wait, Part::Conditions, "wait"));
+    topics.extend(kinds(&schema, check, Part::Checks, "check"));
+    topics.extend(chapters(Part::Reuse));
+    topics.extend(chapters(Part::Running));
+    topics.push(metrics());
+    topics
+}
+
+fn chapters(part: Part) -> Vec<Topic> {
+    let ours = CHAPTERS.iter().filter(|(_, of, _)| *of == part);
+    ours.map(|(name, part, page)| {
+        let (title, text) = page.split_once('\n').unwrap_or((page, ""));
+        let heading = title.trim_start_matches('#').trim().to_owned();
+        let text = text.trim().to_owned();
+        Topic { name: (*name).to_owned(), part: *part, summary: heading.clone(), heading, text }
+    })
+    .collect()
+}
+
+fn keys(schema: &Schema, of: &Value, part: Part, prefix: &str) -> Vec<Topic> {
+    schema.fields(of).iter().map(|field| key(schema, field, part, prefix)).collect()
+}
+
+/// A key with its type, meaning, default and example.
+fn key(schema: &Schema, field: &Field<'_>, part: Part, prefix: &str) -> Topic {
+    let doc = with_default(schema.doc(field.schema), field.schema);
+    let mut text = wrap(&format!("Type: {}.", schema.kind(field.schema)), WIDTH, 0);
+    text = format!("{}\n\n{text}", paragraphs(&doc, WIDTH));
+    let choices = choices(schema, field.schema);
+    if !choices.is_empty() {
+        text = format!("{text}\n\n{choices}");
+    }
+    finish(format!("{prefix}{}", field.name), part, field.name, &doc, text)
+}
+
+/// The keys of a value that is a map, or the words it may be, where each has something said of it.
+fn choices(schema: &Schema, value: &Value) -> String {
+    let text: String = schema.inner(value).iter().map(|field| schema.item(field, 0)).collect();
+    text.trim_end().to_owned()
+}
+
+/// An action with its fields; a `wait` and a `check` have theirs elsewhere.
+fn action(schema: &Schema, field: &Field<'_>) -> Topic {
+    let kind = schema.behind(field.schema);
+    let summary = schema.doc(field.schema);
+    let doc = schema.type_doc(field.schema).unwrap_or_else(|| summary.clone());
+    let mut text = paragraphs(&doc, WIDTH);
+    let elsewhere = match field.name {
+        "wait" => Some((Part::Conditions, "condition")),
+        "check" => Some((Part::Checks, "kind")),
+        _ => None,
+    };
+    if let Some((part, what)) = elsewhere {
+        let vm = schema.fields(kind).into_iter().find(|field| field.name == "vm");
+        text.push_str(&format!("\n\n{}", vm.map(|vm| schema.item(&vm, 0)).unwrap_or_default()));
+        let more = format!(
+            "The other keys belong to the {what}: see [{}](#{}).",
+            part.title(),
+            anchor(part.title())
+        );
+        text.push_str(&wrap(&format!("- {more}"), WIDTH, 2));
+    } else {
+        let fields = choices(schema, field.schema);
+        if fields.is_empty() {
+            text.push_str(&format!("\n\nTakes: {}.", schema.kind(field.schema)));
+        } else {
+            text.push_str(&format!("\n\n{fields}"));
+        }
+    }
+    finish(field.name.to_owned(), Part::Actions, field.name, &summary, text)
+}
+
+/// The kinds of a `wait` or a `check`, each with the keys that go with it.
+fn kinds(schema: &Schema, of: &Value, part: Part, action: &str) -> Vec<Topic> {
+    let behind = schema.behind(of);
+    let Some(properties) = behind["properties"].as_object() else {
+        return Vec::new();
+    };
+    let fields = schema.fields(of);
+    let own = |field: &&Field<'_>| {
+        let doc = schema.doc(field.schema);
+        field.name != "vm" && !doc.starts_with("With `")
+    };
+    fields
+        .iter()
+        .filter(own)
+        .map(|field| {
+            let with = companions(field.name, properties);
+            let more = fields.iter().filter(|more| more.name != field.name && with.contains(&more.name));
+            let items: String =
+                std::iter::once(field).chain(more).map(|field| schema.item(field, 0)).collect();
+            let doc = schema.doc(field.schema);
+            finish(format!("{action}.{}", field.name), part, field.name, &doc, items.trim_end().to_owned())
+        })
+        .collect()
+}
+
+/// The metrics, from the list that measures them.
+fn metrics() -> Topic {
+    let about = "Measured in every case and written to the event stream; `check: {metric: NAME, below: …}` holds one \
+                 against a bound. A metric has a value for each VM it is known of; of several the worst counts.";
+    let mut text = paragraphs(about, WIDTH);
+    text.push_str("\n\n");
+    for (name, meaning) in METRICS {
+        text.push_str(&wrap(&format!("- `{name}`: {meaning}."), WIDTH, 2));
+        text.push('\n');
+    }
+    let mut topic = finish("metrics".to_owned(), Part::Running, "", about, text.trim_end().to_owned());
+    topic.heading = "Metrics".to_owned();
+    topic
+}
+
+fn finish(name: String, part: Part, word: &str, doc: &str, text: String) -> Topic {
+    let heading = match name.split_once('.') {
+        Some(("wait" | "check", _)) => format!("`{}: {word}`", name.split('.').next().unwrap_or_default()),
+        Some(("vms", _)) => format!("`{word}` of a VM"),
+        Some(_) => format!("`{word}` of a step"),
+        None => format!("`{word}`"),
+    };
+    let text = match example(&name) {
+        "" => text,
+        example => format!("{text}\n\n{example}"),
+    };
+    Topic { summary: first_sentence(doc), name, part, heading, text }
+}
+
+/// The first sentence of a text, in one line, without its full stop.
+fn first_sentence(text: &str) -> String {
+    let line = text.split("\n\n").next().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
+    let end = line.match_indices(". ").map(|(at, _)| at).next().unwrap_or(line.len());
+    line[..end].trim_end_matches(['.', ':']).to_owned()
+}

@@ -1,0 +1,40 @@
+//! What a new user does first: `new`, `check`, `run`, `docs`, `explain`.
+
+mod common;
+
+use common::{Home, qemu, skipped};
+
+#[test]
+fn a_new_scenario_is_checked_and_run_as_it_is() {
+    let home = Home::new();
+    for template in ["blank", "precopy", "colo"] {
+        let file = format!("{template}.yaml");
+        home.run(&["new", &file, "--template", template]).expect(0);
+        home.run(&["check", &file]).expect(0);
+        let Some(qemu) = qemu(if template == "colo" { 11 } else { 0 }) else {
+            skipped::<()>(&format!("{file} was checked, and not run"));
+            continue;
+        };
+        let ran = home.run_on(qemu, &[&file, "--slow", "4"]).expect(0);
+        assert!(ran.stdout.contains("passed") && !ran.stdout.contains("skipped"), "{}", ran.stdout);
+    }
+}
+
+#[test]
+fn mistakes_are_counted_in_a_last_line_that_says_where_to_read_on() {
+    let home = Home::new();
+    home.write("a.yaml", "vms: {vm: }\nsteps:\n  - wait: {vm: vm, tick: 3}\n");
+    let checked = home.run(&["check", "a.yaml"]).expect(2);
+    assert_eq!(checked.stderr.lines().last(), Some("1 error in 1 file; lockstep explain LS010 tells more"));
+    let told = home.run(&["explain", "LS010"]).expect(0).stdout;
+    assert!(told.contains("wait: {vm: vm, tick: 3}") && told.contains("wait: {vm: vm, ticks: 3}"), "{told}");
+}
+
+#[test]
+fn a_topic_or_code_that_is_not_there_is_told_with_the_way_out() {
+    let home = Home::new();
+    let missed = home.run(&["docs", "tikcs"]).expect(2);
+    assert!(missed.stderr.contains("there is no topic `tikcs`; did you mean `ticks`?"), "{}", missed.stderr);
+    let missed = home.run(&["explain", "LS999"]).expect(2);
+    assert!(missed.stderr.contains("`lockstep explain` lists them"), "{}", missed.stderr);
+}
