@@ -255,6 +255,10 @@ impl Diagnostics {
     }
 }
 
+/// So many names are listed; of more, only the nearest.
+const LISTED: usize = 24;
+const NEAREST: usize = 6;
+
 /// "did you mean `x`?" where a known name is close to a wrong one, else the list of the known names.
 #[must_use]
 pub fn suggest<'n>(wrong: &str, known: impl IntoIterator<Item = &'n str>) -> String {
@@ -271,7 +275,16 @@ pub fn suggest<'n>(wrong: &str, known: impl IntoIterator<Item = &'n str>) -> Str
     match (close, known.as_slice()) {
         (Some((_, name)), _) => format!("did you mean `{name}`?"),
         (None, []) => "there are none".to_owned(),
-        (None, names) => format!("there are: {}", names.join(", ")),
+        (None, names) if names.len() <= LISTED => format!("there are: {}", names.join(", ")),
+        (None, names) => {
+            let mut near = names.to_vec();
+            near.sort_by_key(|name| {
+                // What shares a part with the wrong name is nearer than what is as short.
+                let shared = name.split(['-', '_']).any(|part| part.len() > 2 && wrong.contains(part));
+                (!shared, strsim::damerau_levenshtein(wrong, name))
+            });
+            format!("there are {}, the nearest: {}", names.len(), near[..NEAREST].join(", "))
+        }
     }
 }
 
@@ -308,5 +321,12 @@ mod tests {
     fn a_close_name_is_suggested_and_a_far_one_gets_the_list() {
         assert_eq!(suggest("wiat", ["wait", "quit"]), "did you mean `wait`?");
         assert_eq!(suggest("zzzzzz", ["wait", "quit"]), "there are: wait, quit");
+    }
+
+    #[test]
+    fn of_very_many_names_only_the_nearest_are_listed() {
+        let names: Vec<String> = (0..300).map(|number| format!("query-{number}")).collect();
+        let help = suggest("migrate-status", names.iter().map(String::as_str).chain(["migrate-continue"]));
+        assert!(help.starts_with("there are 301, the nearest: migrate-continue, "), "{help}");
     }
 }
