@@ -1,6 +1,7 @@
 //! What an author did wrong, at its place: file, line, column, what is wrong, what would be right.
 
 mod code;
+mod machine;
 mod render;
 
 use std::collections::HashSet;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 pub use code::Code;
+pub use machine::{Place, annotation};
 
 /// The text of a scenario file and the name the user knows it by.
 #[derive(Debug, PartialEq, Eq)]
@@ -244,6 +246,29 @@ impl Diagnostics {
     #[must_use]
     pub fn len(&self) -> usize {
         self.list.len()
+    }
+
+    /// How many errors and warnings there are, and in how many files.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let number = |count: usize, what: &str| match count {
+            0 => None,
+            1 => Some(format!("1 {what}")),
+            _ => Some(format!("{count} {what}s")),
+        };
+        let errors = self.list.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count();
+        let counts = [number(errors, "error"), number(self.list.len() - errors, "warning")];
+        let files: HashSet<&Path> = self.list.iter().map(|diagnostic| diagnostic.location.path()).collect();
+        let files = number(files.len(), "file").unwrap_or_else(|| "no file".to_owned());
+        format!("{} in {files}", counts.into_iter().flatten().collect::<Vec<_>>().join(", "))
+    }
+
+    /// Whether one of them is an error in this file.
+    #[must_use]
+    pub fn has_errors_in(&self, file: &Path) -> bool {
+        self.list
+            .iter()
+            .any(|diagnostic| diagnostic.severity == Severity::Error && diagnostic.location.path() == file)
     }
 
     /// All of them for a person, each with its excerpt of the file, an empty line between two.

@@ -139,6 +139,16 @@ impl Schema {
         }
     }
 
+    /// The names of a command's arguments, but for those that hang on the value of another one.
+    #[must_use]
+    pub fn arguments(&self, command: &str) -> Vec<&str> {
+        let argument = self.commands.get(command).and_then(|command| self.types.get(&command.argument));
+        match argument {
+            Some(Type::Object(object)) => object.members.iter().map(|member| member.name.as_str()).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// What is wrong with a command and its arguments. Texts with `{{…}}` in them are only known later, and passed over.
     #[must_use]
     pub fn check(&self, command: &str, arguments: &Value) -> Vec<Complaint> {

@@ -7,4 +7,5 @@ mod requirements;
 mod scheduler;
 
 pub use binaries::Binaries;
+pub use requirements::unmet;
 pub use scheduler::{Interrupt, Keep, Settings, run};

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::QemuVersions;
+use super::lint;
 use super::load::Loader;
 use super::matrix::{self, Cell};
 use super::model::{Case, DEFAULT_CASE_TIMEOUT, KnownIssue, MustFail, Requires};
@@ -150,29 +151,36 @@ impl<'f> File<'f> {
         if root.get("vms").is_none_or(|section| section.entries().len() == vms.specs.len()) {
             expansion.check(&vms.specs);
         }
-        let placed = expansion.placed;
+        let (placed, mut seen) = (expansion.placed, expansion.seen);
+        vms.sources.values().for_each(|vm| seen.templates(&vm.options));
         check_hooks(root.get("hooks"), &placed.into_iter().collect::<Vec<_>>(), &mut loader.diagnostics);
-        if loader.diagnostics.errors_added() > before {
+        let sound = loader.diagnostics.errors_added() == before;
+        loader.unused.case(vms.sources.iter().map(|(name, vm)| (name.as_str(), &vm.at)), &seen, sound);
+        if !sound {
             return None;
         }
         let mut context = scope.names().clone();
         context.extend(environment(loader));
-        Some(Case {
+        let case = Case {
             name,
             at,
             description,
             tags: unique(tags),
             context,
             params: values,
+            axes: cell.iter().map(|setting| setting.name.clone()).collect(),
             requires,
             known_issues,
             must_fail,
             timeout: timeout.0,
             vms: vms.specs,
             late_vms: vms.late,
+            vm_sources: vms.sources,
             steps,
             finally,
-        })
+        };
+        lint::check(&case, &mut loader.diagnostics);
+        Some(case)
     }
 
     /// The case's name, and the place that says so.

@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock};
 use regex::Regex;
 use serde_json::{Map, Value};
 
+use super::lint::Unused;
 use super::source::{self, Key, Kind, Node};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::template;
@@ -46,6 +47,8 @@ pub(super) struct Loader {
     pub env: Map<String, Value>,
     /// How many steps the cases have so far.
     pub steps: usize,
+    /// What the files declare, and whether something names it.
+    pub unused: Unused,
 }
 
 impl Loader {

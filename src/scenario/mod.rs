@@ -7,6 +7,7 @@
 mod cases;
 mod flow;
 mod late;
+pub mod lint;
 mod load;
 mod matrix;
 pub mod model;
@@ -118,6 +119,10 @@ pub fn load(paths: &[PathBuf], options: &Options, versions: &dyn QemuVersions) -
             loader.complain(Diagnostic::error(Code::Param, &define.at, message).help(help));
         }
     }
+    // What a mistake hides could well name them.
+    let sound = |warning: &Diagnostic| !loader.diagnostics.has_errors_in(warning.location.path());
+    let unused: Vec<Diagnostic> = loader.unused.warnings().filter(sound).collect();
+    loader.diagnostics.extend(unused);
     loaded.diagnostics = loader.diagnostics;
     loaded
 }

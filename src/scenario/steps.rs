@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use regex::Regex;
 use serde_json::{Map, Value};
 
+use super::lint::Seen;
 use super::load::{Loader, not_yet};
 use super::model::{Block, Case, CaseStep, When};
 use super::source::{Key, Kind, Node};
@@ -51,6 +52,8 @@ pub(super) struct Steps<'l, 'p, 'v> {
     /// The actions to check once the whole case is known.
     pending: Vec<Pending>,
     processes: BTreeSet<String>,
+    /// What the steps name.
+    pub seen: Seen,
     count: usize,
     /// Whether there are too many steps, which is told once.
     full: bool,
@@ -72,6 +75,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
             placed: BTreeSet::new(),
             pending: Vec::new(),
             processes: BTreeSet::new(),
+            seen: Seen::default(),
             count: 0,
             full: false,
         }
@@ -213,6 +217,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         match piece.raw {
             None => template::is_true(&piece.value),
             Some(raw) => {
+                self.seen.templates(when);
                 place.when.push(When {
                     template: raw.as_str().unwrap_or_default().to_owned(),
                     locals: place.locals.clone(),
@@ -250,6 +255,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
                 return None;
             }
         };
+        self.seen.step(&step, node, piece.raw.is_some());
         self.check_modifiers(&whole, step.capture.as_deref(), step.expect_error.as_deref());
         if let Action::Exec(exec) = &step.action {
             self.processes.extend(exec.background.clone());
@@ -263,6 +269,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
             locals: place.locals,
             deferred: piece.raw.is_some(),
             raw: piece.raw.unwrap_or(piece.value),
+            source: node.clone(),
         })
     }
 

@@ -4,6 +4,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::load::deep;
+use super::model::VmSource;
 use super::source::{Key, Kind, Node};
 use super::typed;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
@@ -15,6 +16,7 @@ use crate::template::Scope;
 pub(super) struct Vms {
     pub specs: IndexMap<String, VmSpec>,
     pub late: IndexMap<String, Value>,
+    pub sources: IndexMap<String, VmSource>,
 }
 
 /// Reads a `vms` section; what is wrong with it is told, and the VMs at fault are left out.
@@ -33,6 +35,7 @@ pub(super) fn read(section: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnost
         match typed::fit::<VmSpec>(&piece.value) {
             Ok(spec) => {
                 vms.specs.insert(key.name.clone(), spec);
+                vms.sources.insert(key.name.clone(), VmSource { at: key.at.clone(), options: node.clone() });
                 vms.late.extend(piece.raw.map(|raw| (key.name.clone(), raw)));
             }
             Err(misfit) => {

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Complaints, Scene, brief, listed};
+use crate::diagnostic::suggest;
 use crate::qemu::spec::Guest;
+use crate::session::metrics::METRICS;
 use crate::units::{OneOrMany, Span};
 
 /// Asserts one thing about now.
@@ -244,6 +246,13 @@ impl Check {
                         );
                         complaints.add(&[key], message, "give it `guest: ticker`");
                     }
+                }
+            }
+            Ok(Kind::Metric) => {
+                let name = self.metric.as_deref().unwrap_or_default();
+                if !METRICS.iter().any(|(known, _)| *known == name) {
+                    let help = suggest(name, METRICS.iter().map(|(known, _)| *known));
+                    complaints.add(&["metric"], format!("there is no metric `{name}`"), help);
                 }
             }
             Ok(_) => {}
