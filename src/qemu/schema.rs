@@ -341,20 +341,20 @@ pub(crate) mod tests {
         );
         assert_eq!(
             told("migrate-set-parameters", json!({"max-bandwidth": "1M"})),
-            ["max-bandwidth: expected a whole number, not `1M`; write 1048576"]
+            ["max-bandwidth: `max-bandwidth` takes a whole number, not `1M`; write 1048576"]
         );
         assert_eq!(
             told("migrate-set-parameters", json!({"tls-creds": 3})),
-            ["tls-creds: expected a text or null, not `3`; write \"3\""]
+            ["tls-creds: `tls-creds` takes a text or null, not `3`; write \"3\""]
         );
         assert_eq!(
             told("blockdev-add", json!({"driver": "null-co", "filename": "x", "read-only": "yes"})),
             [
                 "filename: `blockdev-add` with `driver: null-co` has no argument `filename`; there are: driver, node-name, read-only, size",
-                "read-only: expected `true` or `false`, not `yes`; write `true`",
+                "read-only: `read-only` takes `true` or `false`, not `yes`; write `true`",
             ]
         );
-        assert_eq!(told("stop", json!([1])), [": expected a map, not a list; "]);
+        assert_eq!(told("stop", json!([1])), [": `stop` takes a map, not a list; "]);
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl<'s> Checker<'s> {
             (Type::Plain(json), value) if fits(json, value) => {}
             (kind, value) => {
                 let expected = self.what(kind);
-                self.wrong_type(&expected, value);
+                self.wrong_type(owner, &expected, value);
             }
         }
     }
@@ -103,7 +103,7 @@ impl<'s> Checker<'s> {
             None => {
                 let known = kinds.iter().filter_map(|kind| self.schema.types.get(kind));
                 let words: Vec<String> = known.map(|kind| self.what(kind)).collect();
-                self.wrong_type(&words.join(" or "), value);
+                self.wrong_type(owner, &words.join(" or "), value);
             }
         }
     }
@@ -185,7 +185,7 @@ impl<'s> Checker<'s> {
         }
     }
 
-    fn wrong_type(&mut self, expected: &str, value: &Value) {
+    fn wrong_type(&mut self, owner: &str, expected: &str, value: &Value) {
         let given = match value {
             Value::Null => "nothing".to_owned(),
             Value::Array(_) => "a list".to_owned(),
@@ -207,7 +207,7 @@ impl<'s> Checker<'s> {
             single if expected == "a list" && !single.is_null() => "write `[…]` around it".to_owned(),
             _ => String::new(),
         };
-        self.complain(format!("expected {expected}, not {given}"), help);
+        self.complain(format!("`{owner}` takes {expected}, not {given}"), help);
     }
 }
 

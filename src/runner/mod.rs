@@ -5,6 +5,7 @@ mod binaries;
 mod case;
 mod requirements;
 mod scheduler;
+mod spot;
 
 pub use binaries::Binaries;
 pub use requirements::unmet;

@@ -89,11 +89,12 @@ impl<'f> File<'f> {
         let versions = CaseVersions { oracle, vms: None };
         let scope = Scope::new(environment(loader), &versions);
         let cells = matrix::cells(root.get("matrix"), &params, defines, &scope, &mut loader.diagnostics);
-        for section in ["vms", "steps"] {
+        let examples = [("vms", "write `vms: {NAME: {}}`"), ("steps", "write `steps:`, and a list of steps")];
+        for (section, help) in examples {
             if root.get(section).is_none() {
                 let top = Location::of(&root.at.file, root.at.start, root.at.end);
                 let message = format!("the scenario has no `{section}`");
-                loader.complain(Diagnostic::error(Code::MissingKey, &top, message));
+                loader.complain(Diagnostic::error(Code::MissingKey, &top, message).help(help));
             }
         }
         Self { root, path, params, cells: cells.unwrap_or_default(), defines, oracle }

@@ -136,7 +136,11 @@ impl Loader {
         let before = self.diagnostics.errors_added();
         if !matches!(node.kind, Kind::Map(_)) {
             let message = format!("a scenario file is a map, not {}", node.what());
-            self.complain(Diagnostic::error(Code::WrongValue, &node.at, message));
+            let help = match node.kind {
+                Kind::Seq(_) => "put the steps under `steps:`, and the VMs under `vms:`",
+                _ => "write `vms: …` and `steps: …`",
+            };
+            self.complain(Diagnostic::error(Code::WrongValue, &node.at, message).help(help));
             return false;
         }
         for (key, value) in node.entries() {

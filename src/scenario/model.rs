@@ -174,9 +174,9 @@ impl std::str::FromStr for VersionRange {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        text.parse().map(Self).map_err(|error| {
-            format!("`{text}` is no version range ({error}); write `>=11.0`, `<10` or `>=7.2, <10`")
-        })
+        text.parse()
+            .map(Self)
+            .map_err(|_| format!("`{text}` is no version range; write `>=11.0`, `<10` or `>=7.2, <10`"))
     }
 }
 

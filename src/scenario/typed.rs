@@ -274,21 +274,27 @@ pub(super) fn explain(misfit: &Misfit, key: &Location, node: &Node, scope: &Scop
     }
     let message = misfit.message.as_str();
     let names = misfit.names();
+    // What a person calls the value: its key, or that of the list it stands in.
+    let owner = misfit.path.iter().rev().find(|key| key.parse::<usize>().is_err());
+    let owner = owner.map_or_else(|| key.excerpt(), String::as_str);
     if let (Some(wrong), Some((_, known))) = (misfit.unknown_key(), names.split_first()) {
         let mut path = misfit.path.clone();
         if path.last().is_none_or(|last| last != wrong) {
             path.push(wrong.to_owned());
         }
         let at = key_place(node, &path).unwrap_or(at);
-        return Diagnostic::error(Code::UnknownKey, &at, format!("unknown key `{wrong}`"))
+        let owner = path.iter().rev().skip(1).find(|key| key.parse::<usize>().is_err());
+        let inside = owner.map(|owner| format!(" in `{owner}`")).unwrap_or_default();
+        return Diagnostic::error(Code::UnknownKey, &at, format!("unknown key `{wrong}`{inside}"))
             .help(suggest(wrong, known.iter().copied()));
     }
     if let (true, Some((wrong, known))) = (message.starts_with("unknown variant"), names.split_first()) {
-        return Diagnostic::error(Code::WrongValue, &at, format!("`{wrong}` is not known here"))
+        return Diagnostic::error(Code::WrongValue, &at, format!("`{wrong}` is no value of `{owner}`"))
             .help(suggest(wrong, known.iter().copied()));
     }
     if let (true, Some(missing)) = (message.starts_with("missing field"), names.first()) {
-        return Diagnostic::error(Code::MissingKey, &at, format!("the key `{missing}` is missing"));
+        let message = format!("`{owner}` needs the key `{missing}`");
+        return Diagnostic::error(Code::MissingKey, &at, message).help(format!("add `{missing}: …`"));
     }
     let kinds = ["invalid type: ", "invalid value: "];
     if let Some((found, expected)) = kinds
@@ -296,17 +302,19 @@ pub(super) fn explain(misfit: &Misfit, key: &Location, node: &Node, scope: &Scop
         .find_map(|kind| message.strip_prefix(kind))
         .and_then(|rest| rest.split_once(", expected "))
     {
-        return wrong_type(&at, found, expected);
+        return wrong_type(&at, owner, found, expected);
     }
-    Diagnostic::error(Code::WrongValue, &at, message)
+    let (message, help) = message.split_once("; ").unwrap_or((message, ""));
+    Diagnostic::error(Code::WrongValue, &at, message).help(help)
 }
 
-fn wrong_type(at: &Location, found: &str, expected: &str) -> Diagnostic {
+fn wrong_type(at: &Location, owner: &str, found: &str, expected: &str) -> Diagnostic {
     let expected = match expected {
         "a string" | "a borrowed string" => "a text",
         "a boolean" => "`true` or `false`",
         "a sequence" => "a list",
-        "u64" | "u32" | "u16" | "u8" | "i64" | "i32" | "usize" => "a whole number",
+        "u64" | "u32" | "u16" | "u8" | "usize" => "a whole number from 0 on",
+        "i64" | "i32" => "a whole number",
         "f64" => "a number",
         other if other.starts_with("struct ") || other == "map" => "a map",
         other => other,
@@ -322,6 +330,9 @@ fn wrong_type(at: &Location, found: &str, expected: &str) -> Diagnostic {
         ("a text", number) if !matches!(number, "nothing" | "a list" | "a map") => {
             format!("write \"{number}\"")
         }
+        (span, number) if span.starts_with("a duration") && number.parse::<f64>().is_ok() => {
+            format!("write `{number}s` for seconds, `{number}ms` for milliseconds")
+        }
         ("`true` or `false`", "yes" | "on") => "write `true`".to_owned(),
         ("`true` or `false`", "no" | "off") => "write `false`".to_owned(),
         _ => String::new(),
@@ -330,5 +341,5 @@ fn wrong_type(at: &Location, found: &str, expected: &str) -> Diagnostic {
         "a list" | "a map" | "nothing" => given,
         value => format!("`{value}`"),
     };
-    Diagnostic::error(Code::WrongValue, at, format!("expected {expected}, not {given}")).help(help)
+    Diagnostic::error(Code::WrongValue, at, format!("`{owner}` takes {expected}, not {given}")).help(help)
 }

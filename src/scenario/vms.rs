@@ -163,7 +163,7 @@ mod tests {
         assert!(error("{a: {like: b}, b: {like: a}}").contains("a -> b -> a"));
         assert!(error("{prim: {}, a: {like: prin}}").contains("did you mean `prim`?"));
         assert!(error("{a: {memry: 1G}}").contains("did you mean `memory`?"));
-        assert!(error("{a: {cpu: 3}}").contains("a.yaml:1:11: expected a text, not `3` write \"3\""));
+        assert!(error("{a: {cpu: 3}}").contains("a.yaml:1:11: `cpu` takes a text, not `3` write \"3\""));
         assert!(error("{a: 3}").contains("a map of options"));
         assert!(error("{a: {start: '{{run.x}}'}}").contains("only known when the step runs"));
         assert!(error("{../a: {}}").contains("cannot be the name"));

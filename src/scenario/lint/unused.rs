@@ -7,6 +7,7 @@ use super::names::{self, late_texts, run_names};
 use crate::diagnostic::{Code, Diagnostic, Location};
 use crate::scenario::source::Node;
 use crate::step::{Action, Step};
+use crate::template;
 
 /// What the steps of one case name; also those that its matrix cell leaves out, for another cell may run them.
 #[derive(Debug, Default)]
@@ -23,7 +24,10 @@ impl Seen {
     /// Takes in a step with the part of the file that it was read from.
     pub fn step(&mut self, step: &Step, source: &Node, is_late: bool) {
         for named in names::vms(&step.action) {
-            if !self.vms.contains(named.vm) {
+            if template::is_template(named.vm) {
+                // It may be any of them.
+                self.everything = true;
+            } else if !self.vms.contains(named.vm) {
                 self.vms.insert(named.vm.to_owned());
             }
         }
