@@ -263,14 +263,6 @@ impl Diagnostics {
         format!("{} in {files}", counts.into_iter().flatten().collect::<Vec<_>>().join(", "))
     }
 
-    /// Whether one of them is an error in this file.
-    #[must_use]
-    pub fn has_errors_in(&self, file: &Path) -> bool {
-        self.list
-            .iter()
-            .any(|diagnostic| diagnostic.severity == Severity::Error && diagnostic.location.path() == file)
-    }
-
     /// All of them for a person, each with its excerpt of the file, an empty line between two.
     #[must_use]
     pub fn render(&self, colour: bool) -> String {
@@ -297,8 +289,14 @@ pub fn suggest<'n>(wrong: &str, known: impl IntoIterator<Item = &'n str>) -> Str
             *distance <= 1 + length / 4 && *distance < length
         })
         .min_by_key(|(distance, _)| *distance);
+    // `SIGKILL` for `KILL`: too far away in letters, and yet what is meant.
+    let inside = known
+        .iter()
+        .filter(|name| name.len() > 2 && (wrong.starts_with(**name) || wrong.ends_with(**name)))
+        .max_by_key(|name| name.len());
+    let close = close.map(|(_, name)| name).or(inside);
     match (close, known.as_slice()) {
-        (Some((_, name)), _) => format!("did you mean `{name}`?"),
+        (Some(name), _) => format!("did you mean `{name}`?"),
         (None, []) => "there are none".to_owned(),
         (None, names) if names.len() <= LISTED => format!("there are: {}", names.join(", ")),
         (None, names) => {
@@ -346,6 +344,7 @@ mod tests {
     fn a_close_name_is_suggested_and_a_far_one_gets_the_list() {
         assert_eq!(suggest("wiat", ["wait", "quit"]), "did you mean `wait`?");
         assert_eq!(suggest("zzzzzz", ["wait", "quit"]), "there are: wait, quit");
+        assert_eq!(suggest("SIGKILL", ["KILL", "STOP"]), "did you mean `KILL`?");
     }
 
     #[test]

@@ -21,8 +21,13 @@ use crate::template::{self, Scope, Versions};
 use crate::units::{OneOrMany, Span};
 
 /// The required params that nothing sets, where a file is a template and not a scenario; empty for a file for `use`.
-pub(super) fn template(own: &Node, path: &Path, defines: &[Setting]) -> Option<Vec<String>> {
-    let declared = params::declared(own.get("params"), &mut Diagnostics::default());
+pub(super) fn template(
+    own: &Node,
+    path: &Path,
+    defines: &[Setting],
+    diagnostics: &mut Diagnostics,
+) -> Option<Vec<String>> {
+    let declared = params::declared(own.get("params"), diagnostics);
     let set = |param: &Param| {
         let by = |section: &str| own.get(section).is_some_and(|node| node.get(&param.name).is_some());
         by("with") || by("matrix") || defines.iter().any(|define| define.name == param.name)
@@ -198,7 +203,7 @@ impl<'f> File<'f> {
         let wrong = |part: &str| part.is_empty() || part == "." || part == ".." || part.len() > 200;
         if name.split('/').any(wrong) || name.contains(char::is_control) {
             let message = format!("{name:?} cannot be the name of a case");
-            let help = "a name is a path of words with `/` between them, each of 200 bytes at most";
+            let help = "a name is a path of words with one `/` between two, each of 200 bytes at most";
             diagnostics.push(Diagnostic::error(Code::CaseName, &at, message).help(help));
             return None;
         }

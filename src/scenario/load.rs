@@ -161,7 +161,11 @@ impl Loader {
             };
             if let Err(expected) = right {
                 let message = format!("`{name}` is {expected}, not {}", value.what());
-                self.complain(Diagnostic::error(Code::WrongValue, &value.at, message));
+                let help = match expected {
+                    "a map" => format!("write `{name}: {{NAME: …}}`"),
+                    _ => "begin each step with `- `".to_owned(),
+                };
+                self.complain(Diagnostic::error(Code::WrongValue, &value.at, message).help(help));
             }
         }
         self.diagnostics.errors_added() == before

@@ -92,7 +92,7 @@ pub fn load(paths: &[PathBuf], options: &Options, versions: &dyn QemuVersions) -
         let Some(own) = loader.read(path) else {
             continue;
         };
-        if let Some(missing) = cases::template(&own, path, &defines) {
+        if let Some(missing) = cases::template(&own, path, &defines, &mut loader.diagnostics) {
             loaded.templates.push(Template { path: path.clone(), missing });
             continue;
         }
@@ -120,9 +120,9 @@ pub fn load(paths: &[PathBuf], options: &Options, versions: &dyn QemuVersions) -
         }
     }
     // What a mistake hides could well name them.
-    let sound = |warning: &Diagnostic| !loader.diagnostics.has_errors_in(warning.location.path());
-    let unused: Vec<Diagnostic> = loader.unused.warnings().filter(sound).collect();
-    loader.diagnostics.extend(unused);
+    if !loader.diagnostics.has_errors() {
+        loader.diagnostics.extend(loader.unused.warnings());
+    }
     loaded.diagnostics = loader.diagnostics;
     loaded
 }

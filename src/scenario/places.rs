@@ -90,6 +90,10 @@ pub(super) fn explain(places: &Places<'_>, at: usize, info: &str) -> Box<Diagnos
     }
     let help = if info.contains("flow") {
         "a `{` or `[` above is not closed, or a line between it and its end is not indented"
+    } else if info.contains("mapping values") {
+        "a text with `: ` in it stands between quotes"
+    } else if info.contains("quoted scalar") {
+        "the quotes that begin here are not closed"
     } else if info.contains("quote") || info.contains("scalar") {
         "put texts with `:`, `#`, `{`, `[`, `*`, `&` or quotes in them between quotes"
     } else if info.contains("indent") || info.contains("mapping") || info.contains("block") {

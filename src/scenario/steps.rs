@@ -169,9 +169,13 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         let known = || ACTIONS.iter().chain(FLOW).copied();
         let is_known = |key: &Key| known().any(|action| action == key.name);
         let unknown: Vec<&Key> = others.iter().map(|(key, _)| key).filter(|key| !is_known(key)).collect();
+        let actions: Vec<&&(Key, Node)> = others.iter().filter(|(key, _)| is_known(key)).collect();
         for key in &unknown {
             if LATER.contains(&key.name.as_str()) {
                 self.loader.complain(not_yet(key));
+            } else if let [(action, _)] = actions.as_slice() {
+                let of = format!("unknown key `{}` beside `{}`", key.name, action.name);
+                self.complain(Code::UnknownKey, &key.at, of, suggest(&key.name, MODIFIERS.iter().copied()));
             } else {
                 // A modifier may be meant; listed are the actions, one of which is missing.
                 let close = suggest(&key.name, known().chain(MODIFIERS.iter().copied()));

@@ -256,7 +256,7 @@ fn steps_that_are_not_run_are_checked_all_the_same() {
     let wrong =
         error("vms: {a: }\nsteps:\n- {when: false, quit: b}\n- {when: false, wait: {vm: a, tick: 1}}\n");
     let expected =
-        "3:23 there is no VM `b` in this case; there are: a\n4:31 unknown key `tick`; did you mean `ticks`?";
+        "3:23 there is no VM `b` in this case; there are: a\n4:31 unknown key `tick` in `wait`; did you mean `ticks`?";
     assert_eq!(wrong, expected);
 }
 

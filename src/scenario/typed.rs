@@ -174,12 +174,18 @@ pub(super) fn all_misfits(
             break;
         }
         match again(&rest) {
-            // It may be missing only because it was taken out.
-            Some(next) if !next.message.starts_with("missing field") => misfits.push(next),
+            Some(next) if !hollowed(&next, &misfits) => misfits.push(next),
             _ => break,
         }
     }
     misfits
+}
+
+/// Whether something is wrong only because a part of it was taken out.
+fn hollowed(next: &Misfit, before: &[Misfit]) -> bool {
+    let around = |last: &Misfit| next.path.len() < last.path.len() && last.path.starts_with(&next.path);
+    let messages = ["missing field", "an empty map"];
+    messages.iter().any(|message| next.message.starts_with(message)) || before.iter().any(around)
 }
 
 fn take_out(value: &mut Value, misfit: &Misfit) -> bool {
@@ -284,7 +290,8 @@ pub(super) fn explain(misfit: &Misfit, key: &Location, node: &Node, scope: &Scop
         }
         let at = key_place(node, &path).unwrap_or(at);
         let owner = path.iter().rev().skip(1).find(|key| key.parse::<usize>().is_err());
-        let inside = owner.map(|owner| format!(" in `{owner}`")).unwrap_or_default();
+        let owner = owner.map_or_else(|| key.excerpt(), String::as_str);
+        let inside = if owner.is_empty() { String::new() } else { format!(" in `{owner}`") };
         return Diagnostic::error(Code::UnknownKey, &at, format!("unknown key `{wrong}`{inside}"))
             .help(suggest(wrong, known.iter().copied()));
     }
@@ -308,12 +315,32 @@ pub(super) fn explain(misfit: &Misfit, key: &Location, node: &Node, scope: &Scop
     Diagnostic::error(Code::WrongValue, &at, message).help(help)
 }
 
+/// What is a map, as an author writes it.
+const EXAMPLES: &[(&str, &str)] = &[
+    ("must_fail", "{match: \"…\"}"),
+    ("known_issue", "{reason: …, match: \"…\"}"),
+    ("requires", "{qemu: \">=11.0\"}"),
+    ("wait", "{vm: NAME, ticks: 1}"),
+    ("check", "{vm: NAME, memory: consistent}"),
+    ("failover", "{survivor: NAME}"),
+    ("migrate", "{from: NAME, to: NAME}"),
+    ("qmp", "{vm: NAME, execute: query-status}"),
+    ("capabilities", "{vm: NAME, on: [events]}"),
+    ("parameters", "{vm: NAME, set: {max-bandwidth: 0}}"),
+    ("signal", "{vm: NAME, send: KILL}"),
+    ("exec", "{sh: \"…\"}"),
+    ("memory", "{vm: NAME, read: {address: 1M}}"),
+    ("set", "{NAME: …}"),
+];
+
 fn wrong_type(at: &Location, owner: &str, found: &str, expected: &str) -> Diagnostic {
     let expected = match expected {
         "a string" | "a borrowed string" => "a text",
+        "string or map" => "a word",
         "a boolean" => "`true` or `false`",
         "a sequence" => "a list",
-        "u64" | "u32" | "u16" | "u8" | "usize" => "a whole number from 0 on",
+        "u8" => "a whole number from 0 to 255",
+        "u64" | "u32" | "u16" | "usize" => "a whole number from 0 on",
         "i64" | "i32" => "a whole number",
         "f64" => "a number",
         other if other.starts_with("struct ") || other == "map" => "a map",
@@ -327,6 +354,13 @@ fn wrong_type(at: &Location, owner: &str, found: &str, expected: &str) -> Diagno
         other => other.find(['`', '"']).map_or(other, |at| &other[at..]).trim_matches(['`', '"']).to_owned(),
     };
     let help = match (expected, given.as_str()) {
+        ("a map", _) => EXAMPLES
+            .iter()
+            .find(|(name, _)| *name == owner)
+            .map(|(name, example)| format!("write `{name}: {example}`"))
+            .unwrap_or_default(),
+        ("a list", value) if !matches!(value, "nothing" | "a map") => format!("write `[{value}]`"),
+        ("a text", "a list") => "name one of them".to_owned(),
         ("a text", number) if !matches!(number, "nothing" | "a list" | "a map") => {
             format!("write \"{number}\"")
         }

@@ -45,7 +45,7 @@ pub(super) fn version_range(value: &Value) -> Result<semver::VersionReq, Templat
     let Value::String(text) = value else {
         return Err(TemplateError::new(format!("`{value}` is no version range"), help));
     };
-    text.parse().map_err(|error| TemplateError::new(format!("`{text}` is no version range: {error}"), help))
+    text.parse().map_err(|_| TemplateError::new(format!("`{text}` is no version range"), help))
 }
 
 /// The paths of a template that begin with a name, as their names.

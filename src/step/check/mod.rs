@@ -103,19 +103,19 @@ pub enum Bound {
 /// What a `check` asserts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// See [`Check::memory`].
+    /// See [`memory`](field@Check::memory).
     Memory,
-    /// See [`Check::query`].
+    /// See [`query`](field@Check::query).
     Query,
-    /// See [`Check::no_event`].
+    /// See [`no_event`](field@Check::no_event).
     NoEvent,
-    /// See [`Check::metric`].
+    /// See [`metric`](field@Check::metric).
     Metric,
-    /// See [`Check::equal`].
+    /// See [`equal`](field@Check::equal).
     Equal,
-    /// See [`Check::progress`].
+    /// See [`progress`](field@Check::progress).
     Progress,
-    /// See [`Check::stderr`].
+    /// See [`stderr`](field@Check::stderr).
     Stderr,
 }
 
