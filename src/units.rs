@@ -33,9 +33,14 @@ impl std::str::FromStr for Span {
 
     fn from_str(text: &str) -> Result<Self, String> {
         humantime::parse_duration(text.trim()).map(Span).map_err(|error| {
-            format!(
-                "`{text}` is no duration ({error}); write a number with a unit, such as `300ms`, `5s` or `2m`"
-            )
+            let why = match error {
+                humantime::DurationError::UnknownUnit { unit, .. } if !unit.is_empty() => {
+                    format!(": there is no unit `{unit}`")
+                }
+                humantime::DurationError::NumberOverflow => ": it is too long".to_owned(),
+                _ => String::new(),
+            };
+            format!("`{text}` is no duration{why}; write a number with a unit, such as `300ms`, `5s` or `2m`")
         })
     }
 }

@@ -5,10 +5,12 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::NOTHING_RUN;
+use super::format::{Format, Kind};
 use super::selection::{Qemu, Selection};
 use crate::template::NoVersions;
 
-/// Find what is wrong with scenarios; starts nothing but, with --qemu, a probe of the binary's version.
+/// Find what is wrong with scenarios. Starts nothing; with --qemu, it asks that binary what it can do, and holds commands,
+/// arguments, capabilities and the like against that.
 #[derive(Debug, Args)]
 pub(super) struct Check {
     #[command(flatten)]
@@ -16,18 +18,26 @@ pub(super) struct Check {
 
     #[command(flatten)]
     qemu: Qemu,
+
+    #[command(flatten)]
+    format: Format,
 }
 
 impl Check {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        let mut out = std::io::stdout();
         let cases = if self.qemu.is_given() {
-            self.selection.cases(&self.qemu.binaries()?)?
+            let binaries = self.qemu.binaries()?;
+            self.selection.checked(&binaries, Some(&binaries), &self.format, &mut out)?
         } else {
-            self.selection.cases(&NoVersions)?
+            self.selection.checked(&NoVersions, None, &self.format, &mut out)?
         };
         let Some(cases) = cases else {
             return Ok(ExitCode::from(NOTHING_RUN));
         };
+        if self.format.kind() == Kind::Json {
+            return Ok(ExitCode::SUCCESS);
+        }
         anstream::println!(
             "{} case{}: no mistakes found",
             cases.len(),

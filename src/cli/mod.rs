@@ -3,6 +3,7 @@
 mod check;
 mod docs;
 mod explain;
+mod format;
 mod list;
 mod new;
 mod probe;

@@ -11,10 +11,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::NOTHING_RUN;
+use super::format::{Format, Kind};
 use super::selection::{Qemu, Selection};
 use crate::event::{Sink, Subscriber};
 use crate::qemu::spec::Accel;
-use crate::report::{Console, JsonLines, Junit};
+use crate::report::{Console, Github, JsonLines, Junit};
 use crate::runner::{Binaries, Interrupt, Keep, Settings};
 use crate::scenario::model::Case;
 
@@ -26,6 +27,9 @@ pub(super) struct Run {
 
     #[command(flatten)]
     qemu: Qemu,
+
+    #[command(flatten)]
+    format: Format,
 
     /// The accelerator for all VMs, whatever they say: `tcg` or `kvm`.
     #[arg(long, env = "LOCKSTEP_ACCEL")]
@@ -88,7 +92,9 @@ fn factor(text: &str) -> Result<f64, String> {
 impl Run {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let binaries = self.qemu.binaries()?;
-        let Some(cases) = self.selection.cases(&binaries)? else {
+        let checked =
+            self.selection.checked(&binaries, Some(&binaries), &self.format, &mut std::io::stderr())?;
+        let Some(cases) = checked else {
             return Ok(ExitCode::from(NOTHING_RUN));
         };
         answering(&binaries, &cases)?;
@@ -102,8 +108,11 @@ impl Run {
             .with_context(|| format!("the reports folder {} cannot be made", self.reports.display()))?;
         let events = JsonLines::create(self.reports.join("events.jsonl"))?;
         let junit = Junit::new(self.reports.join("junit.xml"));
-        let subscribers: Vec<Box<dyn Subscriber + Send>> =
-            vec![Box::new(events), Box::new(junit), Box::new(self.console())];
+        let mut subscribers: Vec<Box<dyn Subscriber + Send>> = vec![Box::new(events), Box::new(junit)];
+        if self.format.kind() == Kind::Github {
+            subscribers.push(Box::new(Github::new(std::io::stdout())));
+        }
+        subscribers.push(Box::new(self.console()));
         let (sink, stream) = Sink::new();
         let reports = crate::report::run(stream, subscribers);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

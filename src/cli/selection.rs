@@ -1,14 +1,18 @@
 //! Which scenario files, which cases of them, with which values, on which QEMU: the options that the commands share.
 
-use std::io::IsTerminal;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 
-use crate::runner::Binaries;
+use super::format::Format;
+use crate::diagnostic::Diagnostics;
+use crate::qemu::binary::Binary;
+use crate::runner::{Binaries, unmet};
+use crate::scenario::lint::against_binaries;
 use crate::scenario::model::Case;
-use crate::scenario::{Loaded, Options, QemuVersions, load};
+use crate::scenario::{Loaded, Options, QemuVersions, Template, load};
 
 /// Which cases.
 #[derive(Debug, Args)]
@@ -29,6 +33,12 @@ pub(super) struct Selection {
     /// Sets a parameter, or narrows an axis of the matrix to one value; may be given more than once.
     #[arg(short = 'D', value_name = "NAME=VALUE", env = "LOCKSTEP_DEFINE", value_delimiter = ',')]
     define: Vec<String>,
+}
+
+/// What became of the files.
+struct Found {
+    cases: anyhow::Result<Vec<Case>>,
+    diagnostics: Diagnostics,
 }
 
 /// Which QEMU.
@@ -63,25 +73,49 @@ impl Qemu {
 impl Selection {
     /// Reads the files and picks the cases. `None`: there are mistakes, which have been told.
     pub(super) fn cases(&self, versions: &dyn QemuVersions) -> anyhow::Result<Option<Vec<Case>>> {
+        let Found { cases, diagnostics } = self.find(versions, None)?;
+        super::format::tell(&diagnostics);
+        if diagnostics.has_errors() { Ok(None) } else { cases.map(Some) }
+    }
+
+    /// The same with all that can be known of the cases from their QEMUs, where those are at hand.
+    pub(super) fn checked(
+        &self,
+        versions: &dyn QemuVersions,
+        binaries: Option<&Binaries>,
+        format: &Format,
+        data: &mut dyn Write,
+    ) -> anyhow::Result<Option<Vec<Case>>> {
+        let Found { cases, diagnostics } = self.find(versions, binaries)?;
+        format.tell(&diagnostics, data)?;
+        if diagnostics.has_errors() { Ok(None) } else { cases.map(Some) }
+    }
+
+    fn find(&self, versions: &dyn QemuVersions, binaries: Option<&Binaries>) -> anyhow::Result<Found> {
         let files = expand(&self.files)?;
         let defines = self.define.iter().map(|define| match define.split_once('=') {
             Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
             None => Err(anyhow!("-D {define}: write NAME=VALUE")),
         });
         let options = Options { defines: defines.collect::<Result<_, _>>()? };
-        let Loaded { cases, diagnostics, templates } = load(&files, &options, versions);
-        if !diagnostics.is_empty() {
-            let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            anstream::eprintln!(
-                "{}\n\n{}",
-                diagnostics.render(colour),
-                super::explain::summary(&diagnostics)
-            );
+        let Loaded { cases, mut diagnostics, templates } = load(&files, &options, versions);
+        let cases = self.no_templates(&templates).and_then(|()| self.pick(cases));
+        if let (Ok(cases), Some(binaries), false) = (&cases, binaries, diagnostics.has_errors()) {
+            for case in cases {
+                let own = binaries.of(case);
+                let used: Vec<&Binary> = own.values().map(|binary| &**binary).collect();
+                // A case that is skipped does not meet this QEMU.
+                if unmet(&case.requires, &used).is_none() {
+                    against_binaries(case, &own, &mut diagnostics);
+                }
+            }
         }
-        if diagnostics.has_errors() {
-            return Ok(None);
-        }
-        for template in &templates {
+        Ok(Found { cases, diagnostics })
+    }
+
+    /// A template that the user named himself makes no cases, and he should be told what it needs.
+    fn no_templates(&self, templates: &[Template]) -> anyhow::Result<()> {
+        for template in templates {
             if self.files.iter().any(|given| Path::new(given) == template.path) {
                 let needs = if template.missing.is_empty() {
                     "it has only `params` and `steps`, for `use`".to_owned()
@@ -91,8 +125,7 @@ impl Selection {
                 bail!("{} is a template and makes no cases of its own: {needs}", template.path.display());
             }
         }
-        let picked = self.pick(cases)?;
-        Ok(Some(picked))
+        Ok(())
     }
 
     fn pick(&self, cases: Vec<Case>) -> anyhow::Result<Vec<Case>> {

@@ -76,8 +76,16 @@ codes! {
     Step = "LS030",
     /// An action that cannot work, such as one that names an unknown VM.
     Action = "LS031",
+    /// A step that cannot work where it stands: what it needs is not there yet, or not any more.
+    Order = "LS032",
+    /// Something that is there and that nothing names.
+    Unused = "LS033",
     /// Something of the language that this version does not have yet.
     NotYet = "LS040",
+    /// Something that the QEMU at hand does not have: a command, an event, a capability, a machine type.
+    Missing = "LS050",
+    /// Arguments that do not fit the description QEMU gives of them.
+    Arguments = "LS051",
 }
 
 impl fmt::Display for Code {

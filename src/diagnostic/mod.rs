@@ -1,6 +1,7 @@
 //! What an author did wrong, at its place: file, line, column, what is wrong, what would be right.
 
 mod code;
+mod machine;
 mod render;
 
 use std::collections::HashSet;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 pub use code::Code;
+pub use machine::{Place, annotation};
 
 /// The text of a scenario file and the name the user knows it by.
 #[derive(Debug, PartialEq, Eq)]
@@ -246,6 +248,27 @@ impl Diagnostics {
         self.list.len()
     }
 
+    /// How many errors and warnings there are, in how many files, and where to read more about the first.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let number = |count: usize, what: &str| match count {
+            0 => None,
+            1 => Some(format!("1 {what}")),
+            _ => Some(format!("{count} {what}s")),
+        };
+        let errors = self.list.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count();
+        let counts = [number(errors, "error"), number(self.list.len() - errors, "warning")];
+        let files: HashSet<&Path> = self.list.iter().map(|diagnostic| diagnostic.location.path()).collect();
+        let files = number(files.len(), "file").unwrap_or_else(|| "no file".to_owned());
+        let counts = counts.into_iter().flatten().collect::<Vec<_>>().join(" and ");
+        let sorted = self.sorted();
+        let worst = sorted.iter().find(|diagnostic| diagnostic.severity == Severity::Error);
+        match worst.or(sorted.first()) {
+            Some(worst) => format!("{counts} in {files}; lockstep explain {} tells more", worst.code),
+            None => format!("nothing in {files}"),
+        }
+    }
+
     /// All of them for a person, each with its excerpt of the file, an empty line between two.
     #[must_use]
     pub fn render(&self, colour: bool) -> String {
@@ -254,6 +277,10 @@ impl Diagnostics {
         rendered.join("\n\n")
     }
 }
+
+/// So many names are listed; of more, only the nearest.
+const LISTED: usize = 24;
+const NEAREST: usize = 6;
 
 /// "did you mean `x`?" where a known name is close to a wrong one, else the list of the known names.
 #[must_use]
@@ -268,10 +295,25 @@ pub fn suggest<'n>(wrong: &str, known: impl IntoIterator<Item = &'n str>) -> Str
             *distance <= 1 + length / 4 && *distance < length
         })
         .min_by_key(|(distance, _)| *distance);
+    // `SIGKILL` for `KILL`: too far away in letters, and yet what is meant.
+    let inside = known
+        .iter()
+        .filter(|name| name.len() > 2 && (wrong.starts_with(**name) || wrong.ends_with(**name)))
+        .max_by_key(|name| name.len());
+    let close = close.map(|(_, name)| name).or(inside);
     match (close, known.as_slice()) {
-        (Some((_, name)), _) => format!("did you mean `{name}`?"),
+        (Some(name), _) => format!("did you mean `{name}`?"),
         (None, []) => "there are none".to_owned(),
-        (None, names) => format!("there are: {}", names.join(", ")),
+        (None, names) if names.len() <= LISTED => format!("there are: {}", names.join(", ")),
+        (None, names) => {
+            let mut near = names.to_vec();
+            near.sort_by_key(|name| {
+                // What shares a part with the wrong name is nearer than what is as short.
+                let shared = name.split(['-', '_']).any(|part| part.len() > 2 && wrong.contains(part));
+                (!shared, strsim::damerau_levenshtein(wrong, name))
+            });
+            format!("there are {}, the nearest: {}", names.len(), near[..NEAREST].join(", "))
+        }
     }
 }
 
@@ -308,5 +350,13 @@ mod tests {
     fn a_close_name_is_suggested_and_a_far_one_gets_the_list() {
         assert_eq!(suggest("wiat", ["wait", "quit"]), "did you mean `wait`?");
         assert_eq!(suggest("zzzzzz", ["wait", "quit"]), "there are: wait, quit");
+        assert_eq!(suggest("SIGKILL", ["KILL", "STOP"]), "did you mean `KILL`?");
+    }
+
+    #[test]
+    fn of_very_many_names_only_the_nearest_are_listed() {
+        let names: Vec<String> = (0..300).map(|number| format!("query-{number}")).collect();
+        let help = suggest("migrate-status", names.iter().map(String::as_str).chain(["migrate-continue"]));
+        assert!(help.starts_with("there are 301, the nearest: migrate-continue, "), "{help}");
     }
 }

@@ -38,10 +38,25 @@ impl Diagnostic {
             group = group.element(Level::HELP.message(help.as_str()));
         }
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
-        let text = renderer.decor_style(DecorStyle::Ascii).render(&[group]);
-        // Trailing blanks carry nothing, and disturb those who compare or paste the text.
-        text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+        rendered(&renderer, group)
     }
+}
+
+impl Location {
+    /// The excerpt of the file with this place underlined, without colour. Ends without a line break.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let snippet = Snippet::source(self.file.text.as_str())
+            .path(self.path().display().to_string())
+            .annotation(annotation(AnnotationKind::Primary, self, None));
+        rendered(&Renderer::plain(), Group::with_level(Level::NOTE).element(snippet))
+    }
+}
+
+fn rendered(renderer: &Renderer, group: Group<'_>) -> String {
+    let text = renderer.clone().decor_style(DecorStyle::Ascii).render(&[group]);
+    // Trailing blanks carry nothing, and disturb those who compare or paste the text.
+    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
 fn annotation<'a>(kind: AnnotationKind, place: &Location, label: Option<&'a str>) -> Annotation<'a> {

@@ -34,7 +34,11 @@ explanations! {
     Use = "LS026",
     Step = "LS030",
     Action = "LS031",
+    Order = "LS032",
+    Unused = "LS033",
     NotYet = "LS040",
+    Missing = "LS050",
+    Arguments = "LS051",
 }
 
 /// The code of a number such as `LS010`; case does not count, and `10` will do.

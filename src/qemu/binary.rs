@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use semver::Version;
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 
 use super::process::{Launch, Process, wait_at_most};
 use super::qmp::{Qmp, QmpError};
+use super::schema::Schema;
 use super::spec::Accel;
 
 /// How long a binary may take to say what it can.
@@ -53,6 +55,9 @@ pub struct Binary {
     pub block_drivers: BTreeSet<String>,
     /// Whether its monitor can run commands out of band.
     pub oob: bool,
+    /// Its own description of QMP (QMP `query-qmp-schema`); too long to be shown.
+    #[serde(skip)]
+    pub schema: Arc<Schema>,
 }
 
 impl Binary {
@@ -200,6 +205,7 @@ async fn ask(path: &Path, stream: UnixStream, deadline: Instant) -> Result<Binar
         .into_iter()
         .filter_map(|name| name.strip_suffix("-accel").map(str::to_owned))
         .collect();
+    let schema = Schema::read(&plain("query-qmp-schema").await?);
     Ok(Binary {
         path: path.to_owned(),
         version: Version::new(part("major"), part("minor"), part("micro")),
@@ -217,8 +223,9 @@ async fn ask(path: &Path, stream: UnixStream, deadline: Instant) -> Result<Binar
         commands: names(&plain("query-commands").await?, "name"),
         devices: names(&types("device").await?, "name"),
         objects: names(&types("user-creatable").await?, "name"),
-        block_drivers: block_drivers(&plain("query-qmp-schema").await?),
+        block_drivers: schema.variants("blockdev-add").into_iter().map(str::to_owned).collect(),
         oob: qmp.oob,
+        schema: Arc::new(schema),
     })
 }
 
@@ -230,13 +237,6 @@ fn names(value: &Value, key: &str) -> BTreeSet<String> {
     list(value).filter_map(|entry| entry[key].as_str()).map(str::to_owned).collect()
 }
 
-/// The schema's type names are numbers: the drivers are found by way of `blockdev-add`'s argument.
-fn block_drivers(schema: &Value) -> BTreeSet<String> {
-    let entry = |name: &str| list(schema).find(|entry| entry["name"] == name);
-    let argument = entry("blockdev-add").and_then(|command| command["arg-type"].as_str()).and_then(entry);
-    argument.map(|argument| names(&argument["variants"], "case")).unwrap_or_default()
-}
-
 /// Whether `/dev/kvm` can be opened for reading and writing.
 #[must_use]
 pub fn kvm_is_usable() -> bool {
@@ -245,18 +245,7 @@ pub fn kvm_is_usable() -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    #[test]
-    fn block_drivers_are_the_variants_of_blockdev_add() {
-        let schema = json!([
-            {"name": "blockdev-add", "meta-type": "command", "arg-type": "48"},
-            {"name": "48", "meta-type": "object", "variants": [{"case": "raw", "type": "1"}, {"case": "quorum", "type": "2"}]},
-        ]);
-        assert_eq!(block_drivers(&schema), ["quorum", "raw"].map(str::to_owned).into());
-    }
 
     #[tokio::test]
     async fn a_program_that_is_not_qemu_is_named_with_what_it_did() {

@@ -5,4 +5,6 @@ pub mod binary;
 pub mod process;
 pub mod qmp;
 pub mod qtest;
+pub mod schema;
+mod schema_check;
 pub mod spec;

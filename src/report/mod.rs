@@ -3,6 +3,7 @@
 mod console;
 mod dispatch;
 mod fold;
+mod github;
 mod jsonl;
 mod junit;
 mod live;
@@ -15,6 +16,7 @@ pub mod text;
 pub use console::{Console, Settings};
 pub use dispatch::{Reports, Summary, feed, run};
 pub use fold::Fold;
+pub use github::Github;
 pub use jsonl::{JsonLines, ReadError, Reader, read};
 pub use junit::Junit;
 pub use record::{Case, Counts, End, Kept, Metric, Step};

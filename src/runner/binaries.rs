@@ -8,6 +8,7 @@ use semver::Version;
 
 use crate::qemu::binary::{Binary, ProbeError, find, probe};
 use crate::scenario::QemuVersions;
+use crate::scenario::model::Case;
 
 /// What a binary answered.
 type Answer = Result<Arc<Binary>, Arc<ProbeError>>;
@@ -52,6 +53,15 @@ impl Binaries {
         let path = self.path(qemu, arch)?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.entry(path.clone()).or_insert_with(|| ask(&path)).clone()
+    }
+
+    /// The QEMUs of a case's VMs, by the VM's name; without those that cannot be asked, or are only known when the case
+    /// runs.
+    #[must_use]
+    pub fn of(&self, case: &Case) -> BTreeMap<String, Arc<Binary>> {
+        let known = case.vms.iter().filter(|(_, vm)| !crate::template::is_template(&vm.qemu));
+        let asked = known.filter_map(|(name, vm)| Some((name.clone(), self.get(&vm.qemu, &vm.arch).ok()?)));
+        asked.collect()
     }
 }
 

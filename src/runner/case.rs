@@ -13,6 +13,7 @@ use super::binaries::Binaries;
 use super::pause;
 use super::plans::{CaseVersions, plan, plans};
 use super::settings::{Interrupt, Keep, Settings};
+use super::spot::Spot;
 use crate::event::{Sink, StepOutcome, Verdict, What};
 use crate::scenario::model::{Block, Case, CaseStep, When};
 use crate::scenario::{Late, resolve_step, resolve_vm, resolve_when, to_yaml};
@@ -39,7 +40,7 @@ pub struct Place {
 /// Why a case ended before its last step.
 enum Stop {
     /// A step failed, at this place.
-    Failed(Failure, String),
+    Failed(Failure, Box<Spot>),
     /// The user ended the run.
     Interrupted(&'static str),
 }
@@ -156,12 +157,12 @@ impl Actor<'_> {
             started = self.session.start(&first, deadline) => started,
             signal = interrupt.wait() => return Err(Stop::Interrupted(signal)),
         };
-        started.map_err(|failure| Stop::Failed(failure, self.case.at.to_string()))?;
+        started.map_err(|failure| Stop::Failed(failure, Box::new(Spot::plain(&self.case.at))))?;
         self.blocks(&self.case.steps, false).await?;
         // What arrived with the last step's end counts as well.
         self.session.catch_up();
         match self.next_trouble() {
-            Some(failure) => Err(Stop::Failed(failure, self.case.at.to_string())),
+            Some(failure) => Err(Stop::Failed(failure, Box::new(Spot::plain(&self.case.at)))),
             None => Ok(()),
         }
     }
@@ -171,7 +172,7 @@ impl Actor<'_> {
             match block {
                 Block::Step(step) => self.one(step, finally).await?,
                 Block::RepeatUntil { at, until, timeout, when, steps } => {
-                    if !self.wanted(when, &at.to_string())? {
+                    if !self.wanted(when, &Spot::plain(at))? {
                         continue;
                     }
                     let began = Instant::now();
@@ -196,10 +197,10 @@ impl Actor<'_> {
                         let Err(failure) = answer else { break };
                         // The steps of the loop may all be left out, and then nobody else looks at it.
                         if let Some(cause) = self.next_trouble() {
-                            return Err(Stop::Failed(cause, until.at.to_string()));
+                            return Err(Stop::Failed(cause, Box::new(Spot::of(until))));
                         }
                         if Instant::now() >= end {
-                            return Err(Stop::Failed(failure, until.at.to_string()));
+                            return Err(Stop::Failed(failure, Box::new(Spot::of(until))));
                         }
                         tokio::time::sleep(crate::step::POLL).await;
                     }
@@ -209,12 +210,12 @@ impl Actor<'_> {
         Ok(())
     }
 
-    fn wanted(&self, when: &[When], place: &str) -> Result<bool, Stop> {
+    fn wanted(&self, when: &[When], spot: &Spot) -> Result<bool, Stop> {
         let run = self.session.run_values();
         let versions = CaseVersions { case: self.case, binaries: self.binaries };
         let late = Late { run: &run, dir: self.session.directory(), versions: &versions };
         resolve_when(self.case, when, &late)
-            .map_err(|message| Stop::Failed(Failure::error(message), place.to_owned()))
+            .map_err(|message| Stop::Failed(Failure::error(message), Box::new(spot.clone())))
     }
 
     fn resolved(&self, step: &CaseStep) -> Result<crate::step::Step, Stop> {
@@ -222,7 +223,7 @@ impl Actor<'_> {
         let versions = CaseVersions { case: self.case, binaries: self.binaries };
         let late = Late { run: &run, dir: self.session.directory(), versions: &versions };
         resolve_step(self.case, step, &late)
-            .map_err(|message| Stop::Failed(Failure::error(message), step.at.to_string()))
+            .map_err(|message| Stop::Failed(Failure::error(message), Box::new(Spot::of(step))))
     }
 
     async fn one(&mut self, step: &CaseStep, finally: bool) -> Result<(), Stop> {
@@ -239,7 +240,7 @@ impl Actor<'_> {
         };
         let title = step.step.title();
         sink.emit(What::StepBegan { step: number, title, place: place.clone(), finally });
-        let result = match self.wanted(&step.when, &place) {
+        let result = match self.wanted(&step.when, &Spot::of(step)) {
             Ok(false) => {
                 sink.emit(ended(StepOutcome::Skipped, None));
                 return Ok(());
@@ -268,7 +269,7 @@ impl Actor<'_> {
     async fn attempt(&mut self, case_step: &CaseStep, began: Instant) -> Result<(), Stop> {
         let step = self.resolved(case_step)?;
         if let Action::Start(Start(names)) = &step.action {
-            self.fill_in(&names.0, &case_step.at.to_string())?;
+            self.fill_in(&names.0, &Spot::of(case_step))?;
         }
         let deadline = self.deadline.min(began + step.timeout.0.mul_f64(self.settings.slow));
         let board = Arc::clone(&self.session.board);
@@ -322,13 +323,13 @@ impl Actor<'_> {
                 }
                 Ok(())
             }
-            Err(failure) => Err(Stop::Failed(failure, case_step.at.to_string())),
+            Err(failure) => Err(Stop::Failed(failure, Box::new(Spot::of(case_step)))),
         }
     }
 
     /// Makes the plans of VMs that take something from the run, now that it is known.
-    fn fill_in(&mut self, names: &[String], place: &str) -> Result<(), Stop> {
-        let stop = |message: String| Stop::Failed(Failure::error(message), place.to_owned());
+    fn fill_in(&mut self, names: &[String], spot: &Spot) -> Result<(), Stop> {
+        let stop = |message: String| Stop::Failed(Failure::error(message), Box::new(spot.clone()));
         for name in names.iter().filter(|name| self.case.late_vms.contains_key(*name)) {
             let run = self.session.run_values();
             let versions = CaseVersions { case: self.case, binaries: self.binaries };
@@ -366,9 +367,9 @@ impl Actor<'_> {
     /// Gathers the evidence, takes everything down, and makes the verdict.
     async fn conclude(mut self, outcome: Result<(), Stop>, began: Instant) -> What {
         metrics::emit(&self.session);
-        let (outcome, place, interrupted) = match outcome {
+        let (outcome, spot, interrupted) = match outcome {
             Ok(()) => (Ok(()), None, false),
-            Err(Stop::Failed(failure, place)) => (Err(failure), Some(place), false),
+            Err(Stop::Failed(failure, spot)) => (Err(failure), Some(spot), false),
             Err(Stop::Interrupted(signal)) => {
                 (Err(Failure::error(format!("interrupted by {signal}"))), None, true)
             }
@@ -380,14 +381,15 @@ impl Actor<'_> {
         };
         let mut evidence = None;
         if verdict.is_bad() && !interrupted {
-            evidence = Some(self.session.last_moments().await);
+            let shown = spot.as_ref().map(|spot| spot.told(self.case) + "\n").unwrap_or_default();
+            evidence = Some(shown + &self.session.last_moments().await);
         }
         if self.settings.pause_on_failure && verdict.is_bad() && !interrupted {
             let text = format!(
                 "{verdict}: {}\n{}\n{}\n{}Enter takes it down ",
                 self.case.name,
                 reason.as_deref().unwrap_or_default(),
-                place.as_deref().unwrap_or_default(),
+                spot.as_ref().map(|spot| spot.at.to_string()).unwrap_or_default(),
                 pause::how_to_attach(&self.session),
             );
             pause::for_enter(&text, &self.wishes).await;
@@ -411,7 +413,7 @@ impl Actor<'_> {
         self.session.tear_down().await;
         drop(self.session);
         let seconds = began.elapsed().as_secs_f64();
-        let place = place.filter(|_| verdict != Verdict::Pass);
+        let place = spot.filter(|_| verdict != Verdict::Pass).map(|spot| spot.at.to_string());
         What::CaseEnded { verdict, reason, evidence, place, artifacts, seconds }
     }
 }

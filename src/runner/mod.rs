@@ -9,8 +9,10 @@ mod plans;
 mod requirements;
 mod scheduler;
 mod settings;
+mod spot;
 
 pub use binaries::Binaries;
 pub use outlook::outlook;
+pub use requirements::unmet;
 pub use scheduler::run;
 pub use settings::{Interrupt, Keep, Settings};

@@ -92,6 +92,7 @@ mod tests {
             objects: set(&[]),
             block_drivers: set(&["quorum"]),
             oob: true,
+            schema: Default::default(),
         }
     }
 

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::QemuVersions;
+use super::lint;
 use super::load::Loader;
 use super::matrix::{self, Cell};
 use super::model::{Case, DEFAULT_CASE_TIMEOUT, KnownIssue, MustFail, Requires};
@@ -20,8 +21,13 @@ use crate::template::{self, Scope, Versions};
 use crate::units::{OneOrMany, Span};
 
 /// The required params that nothing sets, where a file is a template and not a scenario; empty for a file for `use`.
-pub(super) fn template(own: &Node, path: &Path, defines: &[Setting]) -> Option<Vec<String>> {
-    let declared = params::declared(own.get("params"), &mut Diagnostics::default());
+pub(super) fn template(
+    own: &Node,
+    path: &Path,
+    defines: &[Setting],
+    diagnostics: &mut Diagnostics,
+) -> Option<Vec<String>> {
+    let declared = params::declared(own.get("params"), diagnostics);
     let set = |param: &Param| {
         let by = |section: &str| own.get(section).is_some_and(|node| node.get(&param.name).is_some());
         by("with") || by("matrix") || defines.iter().any(|define| define.name == param.name)
@@ -88,11 +94,12 @@ impl<'f> File<'f> {
         let versions = CaseVersions { oracle, vms: None };
         let scope = Scope::new(environment(loader), &versions);
         let cells = matrix::cells(root.get("matrix"), &params, defines, &scope, &mut loader.diagnostics);
-        for section in ["vms", "steps"] {
+        let examples = [("vms", "write `vms: {NAME: {}}`"), ("steps", "write `steps:`, and a list of steps")];
+        for (section, help) in examples {
             if root.get(section).is_none() {
                 let top = Location::of(&root.at.file, root.at.start, root.at.end);
                 let message = format!("the scenario has no `{section}`");
-                loader.complain(Diagnostic::error(Code::MissingKey, &top, message));
+                loader.complain(Diagnostic::error(Code::MissingKey, &top, message).help(help));
             }
         }
         Self { root, path, params, cells: cells.unwrap_or_default(), defines, oracle }
@@ -150,29 +157,36 @@ impl<'f> File<'f> {
         if root.get("vms").is_none_or(|section| section.entries().len() == vms.specs.len()) {
             expansion.check(&vms.specs);
         }
-        let placed = expansion.placed;
+        let (placed, mut seen) = (expansion.placed, expansion.seen);
+        vms.sources.values().for_each(|vm| seen.templates(&vm.options));
         check_hooks(root.get("hooks"), &placed.into_iter().collect::<Vec<_>>(), &mut loader.diagnostics);
-        if loader.diagnostics.errors_added() > before {
+        let sound = loader.diagnostics.errors_added() == before;
+        loader.unused.case(vms.sources.iter().map(|(name, vm)| (name.as_str(), &vm.at)), &seen, sound);
+        if !sound {
             return None;
         }
         let mut context = scope.names().clone();
         context.extend(environment(loader));
-        Some(Case {
+        let case = Case {
             name,
             at,
             description,
             tags: unique(tags),
             context,
             params: values,
+            axes: cell.iter().map(|setting| setting.name.clone()).collect(),
             requires,
             known_issues,
             must_fail,
             timeout: timeout.0,
             vms: vms.specs,
             late_vms: vms.late,
+            vm_sources: vms.sources,
             steps,
             finally,
-        })
+        };
+        lint::check(&case, &mut loader.diagnostics);
+        Some(case)
     }
 
     /// The case's name, and the place that says so.
@@ -189,7 +203,7 @@ impl<'f> File<'f> {
         let wrong = |part: &str| part.is_empty() || part == "." || part == ".." || part.len() > 200;
         if name.split('/').any(wrong) || name.contains(char::is_control) {
             let message = format!("{name:?} cannot be the name of a case");
-            let help = "a name is a path of words with `/` between them, each of 200 bytes at most";
+            let help = "a name is a path of words with one `/` between two, each of 200 bytes at most";
             diagnostics.push(Diagnostic::error(Code::CaseName, &at, message).help(help));
             return None;
         }

@@ -31,7 +31,12 @@ impl Steps<'_, '_, '_> {
             return Vec::new();
         };
         if place.hooks.contains(&name) {
-            self.complain(Code::Hook, &value.at, format!("the hook `{name}` is placed inside itself"), "");
+            self.complain(
+                Code::Hook,
+                &value.at,
+                format!("the hook `{name}` is placed inside itself"),
+                "take it out of the hook's own steps",
+            );
             return Vec::new();
         }
         place.hooks.push(name);
@@ -232,7 +237,12 @@ impl Steps<'_, '_, '_> {
             Some(Value::Array(values)) if usable => values,
             Some(Value::Array(_)) | None => return Vec::new(),
             Some(_) => {
-                self.complain(Code::WrongValue, &how.at, format!("expected a list, not {}", how.what()), "");
+                self.complain(
+                    Code::WrongValue,
+                    &how.at,
+                    format!("`over` takes a list, not {}", how.what()),
+                    "write `over: [first, second]`",
+                );
                 return Vec::new();
             }
         };
@@ -266,7 +276,7 @@ impl Steps<'_, '_, '_> {
             None => DEFAULT_TIMEOUT,
         };
         let when = std::mem::take(&mut place.when);
-        let wait = Key { name: "wait".to_owned(), at: key.at.clone() };
+        let wait = Key { name: "wait".to_owned(), at: how.at.clone() };
         let whole = Node::map(vec![(wait.clone(), how.clone())], how.at.clone());
         let until = self.step(&whole, &wait, how, place.clone());
         let steps = self.list(steps, &place);

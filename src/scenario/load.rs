@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock};
 use regex::Regex;
 use serde_json::{Map, Value};
 
+use super::lint::Unused;
 use super::source::{self, Key, Kind, Node};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::template;
@@ -46,6 +47,8 @@ pub(super) struct Loader {
     pub env: Map<String, Value>,
     /// How many steps the cases have so far.
     pub steps: usize,
+    /// What the files declare, and whether something names it.
+    pub unused: Unused,
 }
 
 impl Loader {
@@ -133,7 +136,11 @@ impl Loader {
         let before = self.diagnostics.errors_added();
         if !matches!(node.kind, Kind::Map(_)) {
             let message = format!("a scenario file is a map, not {}", node.what());
-            self.complain(Diagnostic::error(Code::WrongValue, &node.at, message));
+            let help = match node.kind {
+                Kind::Seq(_) => "put the steps under `steps:`, and the VMs under `vms:`",
+                _ => "write `vms: …` and `steps: …`",
+            };
+            self.complain(Diagnostic::error(Code::WrongValue, &node.at, message).help(help));
             return false;
         }
         for (key, value) in node.entries() {
@@ -154,7 +161,11 @@ impl Loader {
             };
             if let Err(expected) = right {
                 let message = format!("`{name}` is {expected}, not {}", value.what());
-                self.complain(Diagnostic::error(Code::WrongValue, &value.at, message));
+                let help = match expected {
+                    "a map" => format!("write `{name}: {{NAME: …}}`"),
+                    _ => "begin each step with `- `".to_owned(),
+                };
+                self.complain(Diagnostic::error(Code::WrongValue, &value.at, message).help(help));
             }
         }
         self.diagnostics.errors_added() == before

@@ -7,6 +7,7 @@
 mod cases;
 mod flow;
 mod late;
+pub mod lint;
 mod load;
 mod matrix;
 pub mod model;
@@ -91,7 +92,7 @@ pub fn load(paths: &[PathBuf], options: &Options, versions: &dyn QemuVersions) -
         let Some(own) = loader.read(path) else {
             continue;
         };
-        if let Some(missing) = cases::template(&own, path, &defines) {
+        if let Some(missing) = cases::template(&own, path, &defines, &mut loader.diagnostics) {
             loaded.templates.push(Template { path: path.clone(), missing });
             continue;
         }
@@ -117,6 +118,10 @@ pub fn load(paths: &[PathBuf], options: &Options, versions: &dyn QemuVersions) -
             let help = suggest(&define.name, known.iter().map(String::as_str));
             loader.complain(Diagnostic::error(Code::Param, &define.at, message).help(help));
         }
+    }
+    // What a mistake hides could well name them.
+    if !loader.diagnostics.has_errors() {
+        loader.diagnostics.extend(loader.unused.warnings());
     }
     loaded.diagnostics = loader.diagnostics;
     loaded

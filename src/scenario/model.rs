@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::source::Node;
 use crate::diagnostic::Location;
 use crate::qemu::spec::VmSpec;
 use crate::step::Step;
@@ -31,6 +32,8 @@ pub struct Case {
     pub context: Map<String, Value>,
     /// The values of the params and the matrix cell, for the reports.
     pub params: Map<String, Value>,
+    /// Which of them are the axes of its matrix.
+    pub axes: Vec<String>,
     /// What must hold for it to be run.
     pub requires: Requires,
     /// Failures that are known.
@@ -44,6 +47,8 @@ pub struct Case {
     pub vms: IndexMap<String, VmSpec>,
     /// The VMs of which something is only known at run time, rendered but for that.
     pub late_vms: IndexMap<String, Value>,
+    /// Where its VMs stand.
+    pub vm_sources: IndexMap<String, VmSource>,
     /// What it does.
     pub steps: Vec<Block>,
     /// What it does at the end whatever happened.
@@ -96,6 +101,17 @@ pub struct CaseStep {
     pub raw: Value,
     /// Whether `raw` still has templates: it is then rendered and read again when the step runs.
     pub deferred: bool,
+    /// The step as it stands in its file, for the places of what is in it.
+    pub source: Node,
+}
+
+/// Where a VM stands.
+#[derive(Debug, Clone)]
+pub struct VmSource {
+    /// The place of its name.
+    pub at: Location,
+    /// Its options, those of the VM it is `like` included, each at its own place.
+    pub options: Node,
 }
 
 /// What must hold for a case to be run; otherwise it is skipped, and the reason says what was found.
@@ -158,9 +174,9 @@ impl std::str::FromStr for VersionRange {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        text.parse().map(Self).map_err(|error| {
-            format!("`{text}` is no version range ({error}); write `>=11.0`, `<10` or `>=7.2, <10`")
-        })
+        text.parse()
+            .map(Self)
+            .map_err(|_| format!("`{text}` is no version range; write `>=11.0`, `<10` or `>=7.2, <10`"))
     }
 }
 

@@ -83,7 +83,7 @@ fn declare(key: &Key, value: &Node, diagnostics: &mut Diagnostics) -> Param {
             }
             _ => {
                 let help = format!(
-                    "{}; a default that is a map is written `{{default: {{…}}}}`",
+                    "{} (a default that is a map is written `{{default: {{…}}}}`)",
                     suggest(&inner.name, KEYS.iter().copied())
                 );
                 diagnostics.push(unknown_key(inner, KEYS).help(help));

@@ -88,7 +88,21 @@ pub(super) fn explain(places: &Places<'_>, at: usize, info: &str) -> Box<Diagnos
             return Box::new(diagnostic.help("YAML indents with spaces only"));
         }
     }
-    Box::new(Diagnostic::error(Code::Syntax, &place, format!("this is not YAML: {info}")))
+    let help = if info.contains("flow") {
+        "a `{` or `[` above is not closed, or a line between it and its end is not indented"
+    } else if info.contains("mapping values") {
+        "a text with `: ` in it stands between quotes"
+    } else if info.contains("quoted scalar") {
+        "the quotes that begin here are not closed"
+    } else if info.contains("quote") || info.contains("scalar") {
+        "put texts with `:`, `#`, `{`, `[`, `*`, `&` or quotes in them between quotes"
+    } else if info.contains("indent") || info.contains("mapping") || info.contains("block") {
+        "what belongs together has the same indentation"
+    } else {
+        ""
+    };
+    let message = format!("this is not YAML: {info}");
+    Box::new(Diagnostic::error(Code::Syntax, &place, message).help(help))
 }
 
 pub(super) fn unquoted(places: &Places<'_>, start: usize) -> Box<Diagnostic> {

@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use regex::Regex;
 use serde_json::{Map, Value};
 
+use super::lint::Seen;
 use super::load::{Loader, not_yet};
 use super::model::{Block, Case, CaseStep, When};
 use super::source::{Key, Kind, Node};
@@ -51,6 +52,8 @@ pub(super) struct Steps<'l, 'p, 'v> {
     /// The actions to check once the whole case is known.
     pending: Vec<Pending>,
     processes: BTreeSet<String>,
+    /// What the steps name.
+    pub seen: Seen,
     count: usize,
     /// Whether there are too many steps, which is told once.
     full: bool,
@@ -72,6 +75,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
             placed: BTreeSet::new(),
             pending: Vec::new(),
             processes: BTreeSet::new(),
+            seen: Seen::default(),
             count: 0,
             full: false,
         }
@@ -165,9 +169,13 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         let known = || ACTIONS.iter().chain(FLOW).copied();
         let is_known = |key: &Key| known().any(|action| action == key.name);
         let unknown: Vec<&Key> = others.iter().map(|(key, _)| key).filter(|key| !is_known(key)).collect();
+        let actions: Vec<&&(Key, Node)> = others.iter().filter(|(key, _)| is_known(key)).collect();
         for key in &unknown {
             if LATER.contains(&key.name.as_str()) {
                 self.loader.complain(not_yet(key));
+            } else if let [(action, _)] = actions.as_slice() {
+                let of = format!("unknown key `{}` beside `{}`", key.name, action.name);
+                self.complain(Code::UnknownKey, &key.at, of, suggest(&key.name, MODIFIERS.iter().copied()));
             } else {
                 // A modifier may be meant; listed are the actions, one of which is missing.
                 let close = suggest(&key.name, known().chain(MODIFIERS.iter().copied()));
@@ -213,6 +221,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         match piece.raw {
             None => template::is_true(&piece.value),
             Some(raw) => {
+                self.seen.templates(when);
                 place.when.push(When {
                     template: raw.as_str().unwrap_or_default().to_owned(),
                     locals: place.locals.clone(),
@@ -250,6 +259,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
                 return None;
             }
         };
+        self.seen.step(&step, node, piece.raw.is_some());
         self.check_modifiers(&whole, step.capture.as_deref(), step.expect_error.as_deref());
         if let Action::Exec(exec) = &step.action {
             self.processes.extend(exec.background.clone());
@@ -263,6 +273,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
             locals: place.locals,
             deferred: piece.raw.is_some(),
             raw: piece.raw.unwrap_or(piece.value),
+            source: node.clone(),
         })
     }
 

@@ -161,18 +161,12 @@ fn loops_hooks_and_used_files_are_unrolled() {
             "extends: ../t/base.yaml\nparams: {k: 7}\nhooks:\n  begin:\n\
           \x20 - repeat: {times: 2, steps: [{sleep: '{{k}}s'}]}\n\
           \x20 - repeat: {over: [1, 2], as: i, steps: [{use: {file: ../t/nap.yaml, with: {n: '{{i}}', unit: ms}}}]}\n\
-          \x20 - repeat: {until: {vm: a, ticks: 1}, steps: [{quit: a}]}\n",
+          \x20 - repeat: {until: {vm: a, ticks: 1}, steps: [{qmp: {vm: a, execute: x}}]}\n",
         ),
     ]);
     let cases = sound(folder.load_with(&["s/x.yaml"], &[], &NoVersions));
-    let expected = [
-        "sleep 7s",
-        "sleep 7s",
-        "sleep 1ms",
-        "sleep 2ms",
-        "[\"quit a\"] until wait a: 1 new tick",
-        "sleep 9s",
-    ];
+    let expected =
+        ["sleep 7s", "sleep 7s", "sleep 1ms", "sleep 2ms", "[\"a: x\"] until wait a: 1 new tick", "sleep 9s"];
     assert_eq!(titles(&cases[0].steps), expected);
     let Block::Step(step) = &cases[0].steps[3] else { panic!() };
     assert_eq!(step.via.len(), 3);
@@ -182,7 +176,7 @@ fn loops_hooks_and_used_files_are_unrolled() {
 
 #[test]
 fn what_the_run_knows_is_filled_in_when_the_step_runs() {
-    let text = "vms: {a: {args: ['-D', '{{case.dir}}/x']}}\nparams: {p: 5}\nsteps:\n\
+    let text = "vms: {a: {args: ['-D', '{{case.dir}}/x']}}\nparams: {p: 5}\nsteps:\n- set: {n: 1, vm: a}\n\
       - repeat: {over: ['it{{\"em\"}}', b], as: i, steps: [{qmp: {vm: a, execute: x, arguments: {n: '{{run.captures.n}}', i: '{{i}}', p: '{{p}}'}}}]}\n\
       - {when: '{{run.captures.n}}', qmp: {vm: '{{run.captures.vm}}', execute: y}}\n";
     let text = text.replace("'it{{\"em\"}}'", "item");
@@ -193,15 +187,15 @@ fn what_the_run_knows_is_filled_in_when_the_step_runs() {
         Block::Step(step) => step,
         Block::RepeatUntil { .. } => panic!(),
     };
-    let first = serde_json::to_value(resolve_step(&case, step(0), &late).unwrap().action).unwrap();
+    let first = serde_json::to_value(resolve_step(&case, step(1), &late).unwrap().action).unwrap();
     assert_eq!(first["qmp"]["arguments"], json!({"n": 3, "i": "item", "p": 5}));
-    assert!(resolve_when(&case, &step(2).when, &late).unwrap());
-    assert_eq!(resolve_step(&case, step(2), &late).unwrap().title(), "a: y");
+    assert!(resolve_when(&case, &step(3).when, &late).unwrap());
+    assert_eq!(resolve_step(&case, step(3), &late).unwrap().title(), "a: y");
     assert_eq!(resolve_vm(&case, "a", &late).unwrap().unwrap().args[1], "/d/x");
     let run = json!({"captures": {"vm": "b"}});
     let late = Late { run: &run, ..late };
-    assert!(resolve_step(&case, step(0), &late).unwrap_err().contains("`run.captures.n`"));
-    assert!(resolve_step(&case, step(2), &late).unwrap_err().contains("no VM `b`"));
+    assert!(resolve_step(&case, step(1), &late).unwrap_err().contains("`run.captures.n`"));
+    assert!(resolve_step(&case, step(3), &late).unwrap_err().contains("no VM `b`"));
 }
 
 /// What counts of a case when two are compared.
@@ -243,9 +237,9 @@ fn a_rendered_case_loads_to_an_equal_case() {
         "name: 'x/{{m.name}}'\nmatrix: {m: [{name: a, v: [1, '{{__text \"q\"}}']}]}\ntags: t\nparams: {odd: '\\{{odd}}'}\n\
          requires: {host: kvm, qemu: '>=9, <12'}\nknown_issue: {reason: r, match: 'a.b'}\nmust_fail: {match: '[\\{{]x'}\n\
          timeout: 1m30s\nvms: {a: {args: ['{{case.dir}}', '{{odd}}']}, b: {like: a, start: false}}\n\
-         steps:\n- {name: '{{odd}}', sleep: 1s, timeout: 3s}\n- set: {a: '{{run.x}}', b: '{{odd}}', c: '{{m.v}}'}\n\
-         - when: '{{run.y}}'\n  repeat: {over: [1, '{{odd}}'], as: i, steps: [{when: '{{eq run.z i}}', set: {a: '{{run.q}}{{i}}'}}]}\n\
-         - {timeout: 5s, repeat: {until: {vm: a, event: '{{run.e}}'}, steps: [{quit: [a, b]}]}}\n\
+         steps:\n- set: {x: 1, y: 1, z: 1, q: 1, e: STOP}\n- {name: '{{odd}}', sleep: 1s, timeout: 3s}\n- set: {a: '{{run.captures.x}}', b: '{{odd}}', c: '{{m.v}}'}\n\
+         - when: '{{run.captures.y}}'\n  repeat: {over: [1, '{{odd}}'], as: i, steps: [{when: '{{eq run.captures.z i}}', set: {a: '{{run.captures.q}}{{i}}'}}]}\n\
+         - {timeout: 5s, repeat: {until: {vm: a, event: '{{run.captures.e}}'}, steps: [{qmp: {vm: [a, b], execute: x}}]}}\n\
          finally: [{exec: {sh: 'echo ${x}'}}]\n",
     ));
     for case in all {
@@ -261,8 +255,7 @@ fn a_rendered_case_loads_to_an_equal_case() {
 fn steps_that_are_not_run_are_checked_all_the_same() {
     let wrong =
         error("vms: {a: }\nsteps:\n- {when: false, quit: b}\n- {when: false, wait: {vm: a, tick: 1}}\n");
-    let expected =
-        "3:23 there is no VM `b` in this case; there are: a\n4:31 unknown key `tick`; did you mean `ticks`?";
+    let expected = "3:23 there is no VM `b` in this case; there are: a\n4:31 unknown key `tick` in `wait`; did you mean `ticks`?";
     assert_eq!(wrong, expected);
 }
 

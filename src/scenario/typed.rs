@@ -174,12 +174,18 @@ pub(super) fn all_misfits(
             break;
         }
         match again(&rest) {
-            // It may be missing only because it was taken out.
-            Some(next) if !next.message.starts_with("missing field") => misfits.push(next),
+            Some(next) if !hollowed(&next, &misfits) => misfits.push(next),
             _ => break,
         }
     }
     misfits
+}
+
+/// Whether something is wrong only because a part of it was taken out.
+fn hollowed(next: &Misfit, before: &[Misfit]) -> bool {
+    let around = |last: &Misfit| next.path.len() < last.path.len() && last.path.starts_with(&next.path);
+    let messages = ["missing field", "an empty map"];
+    messages.iter().any(|message| next.message.starts_with(message)) || before.iter().any(around)
 }
 
 fn take_out(value: &mut Value, misfit: &Misfit) -> bool {
@@ -274,21 +280,28 @@ pub(super) fn explain(misfit: &Misfit, key: &Location, node: &Node, scope: &Scop
     }
     let message = misfit.message.as_str();
     let names = misfit.names();
+    // What a person calls the value: its key, or that of the list it stands in.
+    let owner = misfit.path.iter().rev().find(|key| key.parse::<usize>().is_err());
+    let owner = owner.map_or_else(|| key.excerpt(), String::as_str);
     if let (Some(wrong), Some((_, known))) = (misfit.unknown_key(), names.split_first()) {
         let mut path = misfit.path.clone();
         if path.last().is_none_or(|last| last != wrong) {
             path.push(wrong.to_owned());
         }
         let at = key_place(node, &path).unwrap_or(at);
-        return Diagnostic::error(Code::UnknownKey, &at, format!("unknown key `{wrong}`"))
+        let owner = path.iter().rev().skip(1).find(|key| key.parse::<usize>().is_err());
+        let owner = owner.map_or_else(|| key.excerpt(), String::as_str);
+        let inside = if owner.is_empty() { String::new() } else { format!(" in `{owner}`") };
+        return Diagnostic::error(Code::UnknownKey, &at, format!("unknown key `{wrong}`{inside}"))
             .help(suggest(wrong, known.iter().copied()));
     }
     if let (true, Some((wrong, known))) = (message.starts_with("unknown variant"), names.split_first()) {
-        return Diagnostic::error(Code::WrongValue, &at, format!("`{wrong}` is not known here"))
+        return Diagnostic::error(Code::WrongValue, &at, format!("`{wrong}` is no value of `{owner}`"))
             .help(suggest(wrong, known.iter().copied()));
     }
     if let (true, Some(missing)) = (message.starts_with("missing field"), names.first()) {
-        return Diagnostic::error(Code::MissingKey, &at, format!("the key `{missing}` is missing"));
+        let message = format!("`{owner}` needs the key `{missing}`");
+        return Diagnostic::error(Code::MissingKey, &at, message).help(format!("add `{missing}: …`"));
     }
     let kinds = ["invalid type: ", "invalid value: "];
     if let Some((found, expected)) = kinds
@@ -296,17 +309,39 @@ pub(super) fn explain(misfit: &Misfit, key: &Location, node: &Node, scope: &Scop
         .find_map(|kind| message.strip_prefix(kind))
         .and_then(|rest| rest.split_once(", expected "))
     {
-        return wrong_type(&at, found, expected);
+        return wrong_type(&at, owner, found, expected);
     }
-    Diagnostic::error(Code::WrongValue, &at, message)
+    let (message, help) = message.split_once("; ").unwrap_or((message, ""));
+    Diagnostic::error(Code::WrongValue, &at, message).help(help)
 }
 
-fn wrong_type(at: &Location, found: &str, expected: &str) -> Diagnostic {
+/// What is a map, as an author writes it.
+const EXAMPLES: &[(&str, &str)] = &[
+    ("must_fail", "{match: \"…\"}"),
+    ("known_issue", "{reason: …, match: \"…\"}"),
+    ("requires", "{qemu: \">=11.0\"}"),
+    ("wait", "{vm: NAME, ticks: 1}"),
+    ("check", "{vm: NAME, memory: consistent}"),
+    ("failover", "{survivor: NAME}"),
+    ("migrate", "{from: NAME, to: NAME}"),
+    ("qmp", "{vm: NAME, execute: query-status}"),
+    ("capabilities", "{vm: NAME, on: [events]}"),
+    ("parameters", "{vm: NAME, set: {max-bandwidth: 0}}"),
+    ("signal", "{vm: NAME, send: KILL}"),
+    ("exec", "{sh: \"…\"}"),
+    ("memory", "{vm: NAME, read: {address: 1M}}"),
+    ("set", "{NAME: …}"),
+];
+
+fn wrong_type(at: &Location, owner: &str, found: &str, expected: &str) -> Diagnostic {
     let expected = match expected {
         "a string" | "a borrowed string" => "a text",
+        "string or map" => "a word",
         "a boolean" => "`true` or `false`",
         "a sequence" => "a list",
-        "u64" | "u32" | "u16" | "u8" | "i64" | "i32" | "usize" => "a whole number",
+        "u8" => "a whole number from 0 to 255",
+        "u64" | "u32" | "u16" | "usize" => "a whole number from 0 on",
+        "i64" | "i32" => "a whole number",
         "f64" => "a number",
         other if other.starts_with("struct ") || other == "map" => "a map",
         other => other,
@@ -319,8 +354,18 @@ fn wrong_type(at: &Location, found: &str, expected: &str) -> Diagnostic {
         other => other.find(['`', '"']).map_or(other, |at| &other[at..]).trim_matches(['`', '"']).to_owned(),
     };
     let help = match (expected, given.as_str()) {
+        ("a map", _) => EXAMPLES
+            .iter()
+            .find(|(name, _)| *name == owner)
+            .map(|(name, example)| format!("write `{name}: {example}`"))
+            .unwrap_or_default(),
+        ("a list", value) if !matches!(value, "nothing" | "a map") => format!("write `[{value}]`"),
+        ("a text", "a list") => "name one of them".to_owned(),
         ("a text", number) if !matches!(number, "nothing" | "a list" | "a map") => {
             format!("write \"{number}\"")
+        }
+        (span, number) if span.starts_with("a duration") && number.parse::<f64>().is_ok() => {
+            format!("write `{number}s` for seconds, `{number}ms` for milliseconds")
         }
         ("`true` or `false`", "yes" | "on") => "write `true`".to_owned(),
         ("`true` or `false`", "no" | "off") => "write `false`".to_owned(),
@@ -330,5 +375,5 @@ fn wrong_type(at: &Location, found: &str, expected: &str) -> Diagnostic {
         "a list" | "a map" | "nothing" => given,
         value => format!("`{value}`"),
     };
-    Diagnostic::error(Code::WrongValue, at, format!("expected {expected}, not {given}")).help(help)
+    Diagnostic::error(Code::WrongValue, at, format!("`{owner}` takes {expected}, not {given}")).help(help)
 }

@@ -4,6 +4,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::load::deep;
+use super::model::VmSource;
 use super::source::{Key, Kind, Node};
 use super::typed;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
@@ -15,6 +16,7 @@ use crate::template::Scope;
 pub(super) struct Vms {
     pub specs: IndexMap<String, VmSpec>,
     pub late: IndexMap<String, Value>,
+    pub sources: IndexMap<String, VmSource>,
 }
 
 /// Reads a `vms` section; what is wrong with it is told, and the VMs at fault are left out.
@@ -33,6 +35,7 @@ pub(super) fn read(section: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnost
         match typed::fit::<VmSpec>(&piece.value) {
             Ok(spec) => {
                 vms.specs.insert(key.name.clone(), spec);
+                vms.sources.insert(key.name.clone(), VmSource { at: key.at.clone(), options: node.clone() });
                 vms.late.extend(piece.raw.map(|raw| (key.name.clone(), raw)));
             }
             Err(misfit) => {
@@ -160,7 +163,7 @@ mod tests {
         assert!(error("{a: {like: b}, b: {like: a}}").contains("a -> b -> a"));
         assert!(error("{prim: {}, a: {like: prin}}").contains("did you mean `prim`?"));
         assert!(error("{a: {memry: 1G}}").contains("did you mean `memory`?"));
-        assert!(error("{a: {cpu: 3}}").contains("a.yaml:1:11: expected a text, not `3` write \"3\""));
+        assert!(error("{a: {cpu: 3}}").contains("a.yaml:1:11: `cpu` takes a text, not `3` write \"3\""));
         assert!(error("{a: 3}").contains("a map of options"));
         assert!(error("{a: {start: '{{run.x}}'}}").contains("only known when the step runs"));
         assert!(error("{../a: {}}").contains("cannot be the name"));

@@ -84,7 +84,8 @@ impl Memory {
             && write.size < 8
             && write.value >> (u32::from(write.size) * 8) != 0
         {
-            let message = format!("{} does not fit into {} bytes", write.value, write.size);
+            let plural = if write.size == 1 { "" } else { "s" };
+            let message = format!("{} does not fit into {} byte{plural}", write.value, write.size);
             complaints.add(&["write", "value"], message, "");
         }
     }

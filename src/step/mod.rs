@@ -28,7 +28,7 @@ use crate::session::Failure;
 use crate::units::Span;
 
 pub use capabilities::Capabilities;
-pub use check::Check;
+pub use check::{Check, Kind as CheckKind};
 pub use exec::Exec;
 pub use failover::{Failover, Yank};
 pub use lifecycle::{Quit, Start};

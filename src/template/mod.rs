@@ -177,6 +177,19 @@ pub fn escape(text: &str) -> String {
     format!("{{{{{TEXT} {}}}}}", quoted.replace('{', "\\u007b").replace('}', "\\u007d"))
 }
 
+/// The names under `run` that a template uses, each as the names that lead there, `run` first; none where it cannot be
+/// read.
+#[must_use]
+pub fn run_names(text: &str) -> Vec<Vec<String>> {
+    if !is_template(text) || !text.contains("run") {
+        return Vec::new();
+    }
+    match &*compile(text) {
+        Ok(compiled) => names::below(&compiled.template, "run"),
+        Err(_) => Vec::new(),
+    }
+}
+
 /// Renders a scalar's text.
 ///
 /// # Errors

@@ -45,7 +45,48 @@ pub(super) fn version_range(value: &Value) -> Result<semver::VersionReq, Templat
     let Value::String(text) = value else {
         return Err(TemplateError::new(format!("`{value}` is no version range"), help));
     };
-    text.parse().map_err(|error| TemplateError::new(format!("`{text}` is no version range: {error}"), help))
+    text.parse().map_err(|_| TemplateError::new(format!("`{text}` is no version range"), help))
+}
+
+/// The paths of a template that begin with a name, as their names.
+pub(super) fn below(template: &Template, root: &str) -> Vec<Vec<String>> {
+    let mut found = Vec::new();
+    gather(template, &mut |path| {
+        let names = segments(path.trim_start_matches("@root").trim_start_matches("../"));
+        if names.first().is_some_and(|first| first == root) {
+            found.push(names);
+        }
+    });
+    found
+}
+
+fn gather(template: &Template, take: &mut dyn FnMut(&str)) {
+    for element in &template.elements {
+        if let TemplateElement::Expression(call)
+        | TemplateElement::HtmlExpression(call)
+        | TemplateElement::HelperBlock(call) = element
+        {
+            gather_call(call, take);
+        }
+    }
+}
+
+fn gather_call(call: &HelperTemplate, take: &mut dyn FnMut(&str)) {
+    if call.params.is_empty() && call.hash.is_empty() && !call.block {
+        take(name_of(&call.name).unwrap_or_default());
+    }
+    for parameter in call.params.iter().chain(call.hash.values()) {
+        match parameter {
+            Parameter::Name(_) | Parameter::Path(_) => take(name_of(parameter).unwrap_or_default()),
+            Parameter::Subexpression(inner) => {
+                if let TemplateElement::Expression(call) = inner.as_element() {
+                    gather_call(call, take);
+                }
+            }
+            _ => {}
+        }
+    }
+    call.template.iter().chain(&call.inverse).for_each(|body| gather(body, take));
 }
 
 /// Checks what can be known of a template without data: its helpers are there, and have what they take.

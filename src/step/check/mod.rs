@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Complaints, Scene, brief, listed};
+use crate::diagnostic::suggest;
 use crate::qemu::spec::Guest;
+use crate::session::metrics::METRICS;
 use crate::units::{OneOrMany, Span};
 
 /// Asserts one thing about now.
@@ -102,19 +104,19 @@ pub enum Bound {
 /// What a `check` asserts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// See [`Check::memory`].
+    /// See [`memory`](field@Check::memory).
     Memory,
-    /// See [`Check::query`].
+    /// See [`query`](field@Check::query).
     Query,
-    /// See [`Check::no_event`].
+    /// See [`no_event`](field@Check::no_event).
     NoEvent,
-    /// See [`Check::metric`].
+    /// See [`metric`](field@Check::metric).
     Metric,
-    /// See [`Check::equal`].
+    /// See [`equal`](field@Check::equal).
     Equal,
-    /// See [`Check::progress`].
+    /// See [`progress`](field@Check::progress).
     Progress,
-    /// See [`Check::stderr`].
+    /// See [`stderr`](field@Check::stderr).
     Stderr,
 }
 
@@ -245,6 +247,13 @@ impl Check {
                         );
                         complaints.add(&[key], message, "give it `guest: ticker`");
                     }
+                }
+            }
+            Ok(Kind::Metric) => {
+                let name = self.metric.as_deref().unwrap_or_default();
+                if !METRICS.iter().any(|(known, _)| *known == name) {
+                    let help = suggest(name, METRICS.iter().map(|(known, _)| *known));
+                    complaints.add(&["metric"], format!("there is no metric `{name}`"), help);
                 }
             }
             Ok(_) => {}

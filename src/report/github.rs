@@ -1,0 +1,108 @@
+//! Annotations of GitHub Actions: each case that failed or erred, at the line of the step that failed.
+
+use std::io::Write;
+use std::path::Path;
+
+use crate::diagnostic::{Place, annotation};
+use crate::event::{Event, Subscriber};
+use crate::report::record::Case;
+use crate::report::{Fold, text};
+
+/// Writes the annotations.
+pub struct Github<W> {
+    fold: Fold,
+    out: W,
+}
+
+impl<W> std::fmt::Debug for Github<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Github").field("fold", &self.fold).finish_non_exhaustive()
+    }
+}
+
+impl<W: Write> Github<W> {
+    /// Annotations on `out`, which must be the standard output of a step for GitHub to see them.
+    #[must_use]
+    pub fn new(out: W) -> Self {
+        Self { fold: Fold::default(), out }
+    }
+
+    fn tell(&mut self, case: &Case) -> anyhow::Result<()> {
+        let verdict = case.verdict();
+        if !verdict.is_bad() {
+            return Ok(());
+        }
+        let known = case.end.as_ref().and_then(|end| end.place.as_deref());
+        let (file, line, column) = known.and_then(parts).unwrap_or((case.file.as_str(), 1, 1));
+        let place = Place { file: Path::new(file), line, column, end_column: None };
+        let title = format!("{verdict}: {}", text::one_line(&case.name));
+        let reason = text::visible(case.reason().unwrap_or("no reason is known"));
+        writeln!(self.out, "{}", annotation("error", &place, &title, &text::cut(&reason, text::LINE_LIMIT)))?;
+        Ok(())
+    }
+}
+
+/// The file, line and column of a `file:line:column`.
+fn parts(place: &str) -> Option<(&str, usize, usize)> {
+    let mut parts = place.rsplitn(3, ':');
+    let (column, line, file) = (parts.next()?, parts.next()?, parts.next()?);
+    Some((file, line.parse().ok()?, column.parse().ok()?))
+}
+
+impl<W: Write> Subscriber for Github<W> {
+    fn take(&mut self, event: &Event) -> anyhow::Result<()> {
+        match self.fold.take(event) {
+            Some(case) => self.tell(&case),
+            None => Ok(()),
+        }
+    }
+
+    fn finish(&mut self) -> anyhow::Result<()> {
+        for case in self.fold.cut_off() {
+            self.tell(&case)?;
+        }
+        Ok(self.out.flush()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{feed, sample};
+
+    #[derive(Clone, Default)]
+    struct Out(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl Write for Out {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn each_case_that_went_wrong_is_an_annotation_on_one_line() {
+        let out = Out::default();
+        let _ = feed(sample::run(), vec![Box::new(Github::new(out.clone()))]);
+        let text = String::from_utf8(out.0.lock().unwrap().clone()).unwrap();
+        let bad = sample::run()
+            .iter()
+            .filter(|event| {
+                matches!(&event.what,
+            crate::event::What::CaseEnded { verdict, .. } if verdict.is_bad())
+            })
+            .count();
+        assert!(text.lines().count() >= bad && bad > 0, "{text}");
+        assert!(text.lines().all(|line| line.starts_with("::error ")), "{text}");
+        assert!(text.contains(",title=fail%3A "), "{text}");
+    }
+
+    #[test]
+    fn a_place_is_read_from_its_end() {
+        assert_eq!(parts("a:b.yaml:3:5"), Some(("a:b.yaml", 3, 5)));
+        assert_eq!(parts("nowhere"), None);
+    }
+}

@@ -1,0 +1,89 @@
+//! Where in a scenario a case failed, and by which way it came there.
+
+use serde_json::{Map, Value};
+
+use crate::diagnostic::Location;
+use crate::scenario::model::{Case, CaseStep};
+
+/// The place of a failure.
+#[derive(Debug, Clone)]
+pub struct Spot {
+    /// The step, or the case where it is none.
+    pub at: Location,
+    /// See [`CaseStep::via`].
+    via: Vec<Location>,
+    /// See [`CaseStep::locals`].
+    locals: Map<String, Value>,
+}
+
+impl Spot {
+    /// A place that nothing leads to.
+    pub fn plain(at: &Location) -> Self {
+        Self { at: at.clone(), via: Vec::new(), locals: Map::new() }
+    }
+
+    /// The place of a step.
+    pub fn of(step: &CaseStep) -> Self {
+        Self { at: step.at.clone(), via: step.via.clone(), locals: step.locals.clone() }
+    }
+
+    /// The line of the step, how it came there, and the values of the case: a few lines for a person.
+    #[must_use]
+    pub fn told(&self, case: &Case) -> String {
+        let mut lines = Vec::new();
+        if self.at != case.at {
+            lines.push(self.at.shown());
+        }
+        for place in &self.via {
+            let how = match place.excerpt() {
+                "use" => "used",
+                "hook" => "hook placed",
+                "repeat" => "repeated",
+                _ => "placed",
+            };
+            lines.push(format!("  {how} at {place}"));
+        }
+        let axes = case.axes.iter().filter_map(|name| Some((name, case.params.get(name)?)));
+        let axes: Vec<String> = axes.map(pair).collect();
+        if !axes.is_empty() {
+            lines.push(format!("  in the cell {}", axes.join(", ")));
+        }
+        let locals: Vec<String> = self.locals.iter().map(pair).collect();
+        if !locals.is_empty() {
+            lines.push(format!("  with {}", locals.join(", ")));
+        }
+        lines.join("\n")
+    }
+}
+
+fn pair((name, value): (&String, &Value)) -> String {
+    format!("{name}={}", crate::step::brief(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::model::Block;
+    use crate::scenario::{Options, load};
+    use crate::template::NoVersions;
+
+    #[test]
+    fn a_failure_shows_its_line_the_way_to_it_and_the_cell() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("nap.yaml", "params: {unit: s}\nsteps:\n- sleep: '1{{unit}}'\n");
+        write("base.yaml", "vms: {a: {}}\nsteps:\n- hook: nap\n- quit: a\n");
+        let main = "extends: base.yaml\nmatrix: {side: [left, {name: right}]}\nhooks:\n  nap:\n  - repeat: {times: 2, steps: [{use: {file: nap.yaml}}]}\n";
+        write("main.yaml", main);
+        let loaded = load(&[folder.path().join("main.yaml")], &Options::default(), &NoVersions);
+        assert!(!loaded.diagnostics.has_errors(), "{}", loaded.diagnostics.render(false));
+        let case = &loaded.cases[0];
+        let Block::Step(step) = &case.steps[0] else { panic!() };
+        let told = Spot::of(step).told(case).replace(&folder.path().display().to_string(), "D");
+        let expected = " --> D/nap.yaml:3:3\n  |\n3 | - sleep: '1{{unit}}'\n  |   ^^^^^\n\
+             \x20 used at D/main.yaml:5:33\n  repeated at D/main.yaml:5:5\n  hook placed at D/base.yaml:3:3\n\
+             \x20 in the cell side=left\n  with unit=s";
+        assert_eq!(told, expected);
+        assert_eq!(Spot::plain(&case.at).told(case), "  in the cell side=left");
+    }
+}

@@ -1,0 +1,280 @@
+//! A case held against the QEMUs it would run on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::flow::each_step;
+use super::names;
+use super::places;
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, Severity, suggest};
+use crate::qemu::binary::Binary;
+use crate::qemu::schema::Complaint;
+use crate::scenario::model::{Case, CaseStep};
+use crate::scenario::source::Node;
+use crate::step::{Action, CheckKind, Condition};
+use crate::template;
+
+/// Tells what of a case its QEMUs do not have: commands and their arguments, events, capabilities, parameters, machine
+/// types, devices. A VM without a binary is left out, and so is a step that must fail. Whoever calls this leaves out the
+/// cases whose `requires` is not met.
+pub fn against_binaries(
+    case: &Case,
+    binaries: &BTreeMap<String, Arc<Binary>>,
+    diagnostics: &mut Diagnostics,
+) {
+    let mut found = Vec::new();
+    for (name, binary) in binaries {
+        let against = Against { binary, found: &mut found };
+        against.vm(case, name);
+    }
+    for blocks in [&case.steps, &case.finally] {
+        each_step(blocks, &mut |step| {
+            if step.step.expect_error.is_some() {
+                return;
+            }
+            for named in names::vms(&step.step.action) {
+                if let Some(binary) = binaries.get(named.vm) {
+                    Against { binary, found: &mut found }.step(step);
+                }
+            }
+        });
+    }
+    // Where a case must fail, it may be meant.
+    let severity = if case.must_fail.is_some() { Severity::Warning } else { Severity::Error };
+    diagnostics.extend(found.into_iter().map(|diagnostic| Diagnostic { severity, ..diagnostic }));
+}
+
+/// A part of a case and the QEMU it is about.
+struct Against<'b> {
+    binary: &'b Binary,
+    found: &'b mut Vec<Diagnostic>,
+}
+
+/// A part of a file.
+struct Part<'p> {
+    key: &'p Location,
+    node: &'p Node,
+}
+
+impl Against<'_> {
+    fn qemu(&self) -> String {
+        format!("QEMU {}", self.binary.version)
+    }
+
+    fn complain(&mut self, code: Code, at: &Location, message: String, help: String) {
+        self.found.push(Diagnostic::error(code, at, message).help(help));
+    }
+
+    /// Something by name that the QEMU does not have.
+    fn missing<'n>(
+        &mut self,
+        at: &Location,
+        what: &str,
+        name: &str,
+        known: impl IntoIterator<Item = &'n str>,
+    ) {
+        let message = format!("{} has no {what} `{name}`", self.qemu());
+        let help = suggest(name, known);
+        self.complain(Code::Missing, at, message, help);
+    }
+
+    fn vm(mut self, case: &Case, name: &str) {
+        let (Some(spec), Some(source)) = (case.vms.get(name), case.vm_sources.get(name)) else {
+            return;
+        };
+        let binary = self.binary;
+        let part = Part { key: &source.at, node: &source.options };
+        let machine = spec.machine.as_deref().map(|machine| machine.split(',').next().unwrap_or_default());
+        let machine = machine.map(|machine| machine.trim_start_matches("type="));
+        if let Some(machine) = machine.filter(|machine| !template::is_template(machine))
+            && !binary.machines.contains(machine)
+        {
+            let at = places::inside(part.key, part.node, &["machine".to_owned()], None);
+            self.missing(&at, "machine type", machine, binary.machines.iter().map(String::as_str));
+        }
+        let lists = [
+            ("blockdevs", "blockdev-add", &spec.blockdevs),
+            ("chardevs", "chardev-add", &spec.chardevs),
+            ("netdevs", "netdev_add", &spec.netdevs),
+            ("objects", "object-add", &spec.objects),
+            ("devices", "device_add", &spec.devices),
+        ];
+        for (key, command, list) in lists {
+            for (number, options) in list.iter().enumerate() {
+                let path = [key.to_owned(), number.to_string()];
+                // `device_add` on the command line needs nothing that QMP would not need as well.
+                let complaints = binary.schema.check(command, &Value::Object(options.clone()));
+                self.at(&part, &path, complaints);
+                if let ("devices", Some(driver)) = (key, options.get("driver").and_then(Value::as_str)) {
+                    self.device(&part, &path, driver);
+                }
+            }
+        }
+    }
+
+    /// A device model; aliases such as `virtio-net` are not told by QEMU, and begin other names.
+    fn device(&mut self, part: &Part<'_>, path: &[String], driver: &str) {
+        let devices = &self.binary.devices;
+        let alias = devices.iter().any(|known| known.starts_with(&format!("{driver}-")));
+        if alias || devices.contains(driver) || template::is_template(driver) {
+            return;
+        }
+        let path = [path, &["driver".to_owned()]].concat();
+        let at = places::inside(part.key, part.node, &path, None);
+        let known = self.binary.devices.iter().map(String::as_str);
+        self.missing(&at, "device", driver, known);
+    }
+
+    fn step(mut self, step: &CaseStep) {
+        match &step.step.action {
+            Action::Qmp(qmp) => {
+                let arguments = Value::Object(qmp.arguments.clone());
+                self.command(step, "execute", &qmp.execute, &arguments);
+                if qmp.oob && self.binary.schema.allows_oob(&qmp.execute) == Some(false) {
+                    let message = format!("{} does not run `{}` out of band", self.qemu(), qmp.execute);
+                    let help = "leave `oob` out".to_owned();
+                    self.complain(Code::Arguments, &places::of(step, &["oob"], None), message, help);
+                }
+            }
+            Action::Capabilities(capabilities) => {
+                for (key, names) in [("on", &capabilities.on), ("off", &capabilities.off)] {
+                    for (number, name) in names.iter().enumerate() {
+                        let known = &self.binary.capabilities;
+                        if !(known.contains(name) || template::is_template(name)) {
+                            let at = places::of(step, &[key, &number.to_string()], None);
+                            self.missing(&at, "migration capability", name, known.iter().map(String::as_str));
+                        }
+                    }
+                }
+            }
+            Action::Parameters(parameters) => self.parameters(step, &Value::Object(parameters.set.clone())),
+            Action::Migrate(migrate) => {
+                if let Some(channels) = &migrate.channels {
+                    let complaints = self.binary.schema.check("migrate", &json!({"channels": channels}));
+                    self.in_step(step, &[], complaints);
+                }
+            }
+            Action::Failover(failover) => {
+                let instances = failover.yank.instances();
+                if !instances.is_empty() && self.has(step, "survivor", "yank") {
+                    let complaints = self.binary.schema.check("yank", &json!({"instances": instances}));
+                    let inside = complaints.into_iter().map(|mut complaint| {
+                        complaint.path.splice(..complaint.path.len().min(1), ["yank".to_owned()]);
+                        complaint
+                    });
+                    self.in_step(step, &[], inside.collect());
+                }
+                self.has(step, "survivor", "x-colo-lost-heartbeat");
+            }
+            Action::Wait(wait) => match wait.condition() {
+                Ok(Condition::Event { name, data, .. }) => {
+                    self.event(step, "event", &name);
+                    if let Some(data) = data {
+                        let complaints = self.binary.schema.check_event(&name, &data);
+                        self.in_step(step, &["data"], complaints);
+                    }
+                }
+                Ok(Condition::Migration(states)) => self.states(step, "migration", "query-migrate", &states),
+                Ok(Condition::Status(states)) => self.states(step, "status", "query-status", &states),
+                Ok(Condition::Query { command, arguments, until }) => {
+                    self.command(step, "query", &command, &Value::Object(arguments));
+                    let complaints = self.binary.schema.check_reply(&command, &until);
+                    self.in_step(step, &["until"], complaints);
+                }
+                _ => {}
+            },
+            Action::Check(check) => match check.kind() {
+                Ok(CheckKind::Query) => {
+                    let command = check.query.clone().unwrap_or_default();
+                    let arguments = Value::Object(check.arguments.clone().unwrap_or_default());
+                    self.command(step, "query", &command, &arguments);
+                    for (key, pattern) in [("is", &check.is), ("is_not", &check.is_not)] {
+                        if let Some(pattern) = pattern {
+                            let complaints = self.binary.schema.check_reply(&command, pattern);
+                            self.in_step(step, &[key], complaints);
+                        }
+                    }
+                }
+                Ok(CheckKind::NoEvent) => {
+                    self.event(step, "no_event", check.no_event.as_deref().unwrap_or_default());
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+
+    /// A command with its arguments, which stand under `arguments`.
+    fn command(&mut self, step: &CaseStep, key: &str, command: &str, arguments: &Value) {
+        if self.has(step, key, command) && !template::is_template(command) {
+            let complaints = self.binary.schema.check(command, arguments);
+            self.in_step(step, &["arguments"], complaints);
+        }
+    }
+
+    fn has(&mut self, step: &CaseStep, key: &str, command: &str) -> bool {
+        let schema = &self.binary.schema;
+        let known = template::is_template(command) || schema.allows_oob(command).is_some();
+        if !known {
+            self.missing(&places::of(step, &[key], None), "QMP command", command, schema.commands());
+        }
+        known
+    }
+
+    fn event(&mut self, step: &CaseStep, key: &str, name: &str) {
+        let schema = &self.binary.schema;
+        if !template::is_template(name) && !schema.events().any(|event| event == name) {
+            self.missing(&places::of(step, &[key], None), "event", name, schema.events());
+        }
+    }
+
+    /// The states that a query's `status` may have.
+    fn states(&mut self, step: &CaseStep, key: &str, query: &str, states: &[String]) {
+        for state in states {
+            for complaint in self.binary.schema.check_reply(query, &json!({"status": state})) {
+                let at = places::of(step, &[key], Some(state));
+                let what = if key == "status" { "run state" } else { "migration status" };
+                let message = format!("{} has no {what} `{state}`", self.qemu());
+                self.complain(Code::Missing, &at, message, complaint.help);
+            }
+        }
+    }
+
+    fn parameters(&mut self, step: &CaseStep, set: &Value) {
+        let schema = &self.binary.schema;
+        let known = schema.arguments("migrate-set-parameters");
+        let (unknown, misfits): (Vec<Complaint>, Vec<Complaint>) = schema
+            .check("migrate-set-parameters", set)
+            .into_iter()
+            .partition(|complaint| complaint.path.len() == 1 && !known.contains(&complaint.path[0].as_str()));
+        for complaint in unknown {
+            let path = ["set".to_owned(), complaint.path[0].clone()];
+            let at = places::of_key(&step.at, places::action(step), &path);
+            self.missing(&at, "migration parameter", &complaint.path[0], known.iter().copied());
+        }
+        self.in_step(step, &["set"], misfits);
+    }
+
+    /// Complaints about a part of a step.
+    fn in_step(&mut self, step: &CaseStep, above: &[&str], complaints: Vec<Complaint>) {
+        let above: Vec<String> = above.iter().map(|&key| key.to_owned()).collect();
+        self.at(&Part { key: &step.at, node: places::action(step) }, &above, complaints);
+    }
+
+    fn at(&mut self, part: &Part<'_>, above: &[String], complaints: Vec<Complaint>) {
+        for complaint in complaints {
+            let path = [above, &complaint.path].concat();
+            // What is said of a key stands at the key.
+            let of_key = path.last().is_some_and(|key| complaint.message.ends_with(&format!(" `{key}`")));
+            let at = if of_key {
+                places::of_key(part.key, part.node, &path)
+            } else {
+                places::inside(part.key, part.node, &path, None)
+            };
+            let message = format!("{} ({})", complaint.message, self.qemu());
+            self.complain(Code::Arguments, &at, message, complaint.help);
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! A case gone through as it will run: which VMs are alive, what is captured, which processes were started.
+
+use std::collections::BTreeMap;
+
+use super::names::{self, Named};
+use super::places;
+use super::state::{Life, State, There};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, Severity};
+use crate::scenario::model::{Block, Case, CaseStep, When};
+use crate::scenario::source::Node;
+use crate::step::{Action, CheckKind, Condition, SignalName};
+use crate::template;
+
+/// Tells what can never hold where it stands in a case.
+pub(in crate::scenario) fn check(case: &Case, diagnostics: &mut Diagnostics) {
+    let mut captures = BTreeMap::new();
+    let mut processes = BTreeMap::new();
+    each_step(&case.steps, &mut |step| declared(step, &mut captures, &mut processes));
+    each_step(&case.finally, &mut |step| declared(step, &mut captures, &mut processes));
+    let mut flow = Flow { case, diagnostics, captures, processes, state: State::of(case) };
+    flow.early_vms();
+    flow.blocks(&case.steps);
+    // Where all went well; where something failed before, that failure is told, not this one.
+    flow.blocks(&case.finally);
+}
+
+/// Goes through all steps, loops once.
+pub(super) fn each_step<'c>(blocks: &'c [Block], visit: &mut dyn FnMut(&'c CaseStep)) {
+    for block in blocks {
+        match block {
+            Block::Step(step) => visit(step),
+            Block::RepeatUntil { until, steps, .. } => {
+                each_step(steps, visit);
+                visit(until);
+            }
+        }
+    }
+}
+
+type Places = BTreeMap<String, Location>;
+
+/// Takes in what a step captures and starts, each at the first place that does.
+fn declared(step: &CaseStep, captures: &mut Places, processes: &mut Places) {
+    for (name, at) in captured(step) {
+        captures.entry(name).or_insert(at);
+    }
+    if let Action::Exec(exec) = &step.step.action
+        && let Some(name) = &exec.background
+    {
+        processes.entry(name.clone()).or_insert_with(|| step.at.clone());
+    }
+}
+
+/// What a step captures, with the place that says so.
+fn captured(step: &CaseStep) -> Vec<(String, Location)> {
+    let named = step
+        .step
+        .capture
+        .iter()
+        .map(|name| (name.clone(), step.source.get("capture").map_or(&step.at, |node| &node.at).clone()));
+    let mut all: Vec<(String, Location)> = named.collect();
+    if let Action::Set(set) = &step.step.action {
+        let node = places::action(step);
+        all.extend(
+            set.0
+                .keys()
+                .map(|name| (name.clone(), places::of_key(&step.at, node, std::slice::from_ref(name)))),
+        );
+    }
+    all
+}
+
+pub(super) struct Flow<'c, 'd> {
+    pub case: &'c Case,
+    pub diagnostics: &'d mut Diagnostics,
+    /// Everything that some step captures.
+    pub captures: Places,
+    /// Every background process that some step starts.
+    pub processes: Places,
+    pub state: State<'c>,
+}
+
+impl<'c> Flow<'c, '_> {
+    /// Tells of something that cannot hold. Where a case must fail, it may be meant.
+    pub fn impossible(&mut self, diagnostic: Diagnostic) {
+        let severity = if self.case.must_fail.is_some() { Severity::Warning } else { diagnostic.severity };
+        self.diagnostics.push(Diagnostic { severity, ..diagnostic });
+    }
+
+    fn blocks(&mut self, blocks: &'c [Block]) {
+        for block in blocks {
+            match block {
+                Block::Step(step) => self.step(step),
+                Block::RepeatUntil { at, until, when, steps, .. } => {
+                    self.conditions(when, None, at);
+                    let before = (!when.is_empty()).then(|| self.state.clone());
+                    self.blocks(steps);
+                    self.step(until);
+                    if let Some(before) = before {
+                        self.state.join(before);
+                    }
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, step: &'c CaseStep) {
+        self.conditions(&step.when, Some(&step.source), &step.at);
+        if step.deferred {
+            for (key, node) in step.source.entries() {
+                if key.name != "when" {
+                    self.templates(node, &step.when);
+                }
+            }
+        }
+        let must_fail = step.step.expect_error.is_some();
+        if !must_fail {
+            self.alive(step);
+            self.possible(step);
+        }
+        if let Action::Start(start) = &step.step.action {
+            for name in &start.0 {
+                if let Some(vm) =
+                    self.case.vm_sources.get(name).filter(|_| self.case.late_vms.contains_key(name))
+                {
+                    self.templates(&vm.options, &step.when);
+                }
+            }
+        }
+        if !must_fail {
+            self.go_on(step);
+        }
+        for (name, at) in captured(step) {
+            self.state.captures.entry(name).or_insert_with(|| There::under(at, &step.when)).also(&step.when);
+        }
+    }
+
+    /// Checks what the conditions of a step name.
+    fn conditions(&mut self, when: &[When], source: Option<&Node>, at: &Location) {
+        for (number, condition) in when.iter().enumerate() {
+            let own = source.and_then(|source| source.get("when"));
+            let own = own.filter(|node| node.text() == Some(&condition.template));
+            let at = own.map_or(at, |node| &node.at);
+            self.names_in(&condition.template, at, &when[..number]);
+        }
+    }
+
+    /// Each VM that the step needs must be there.
+    fn alive(&mut self, step: &'c CaseStep) {
+        for Named { vm, path, alive } in names::vms(&step.step.action) {
+            if matches!(step.step.action, Action::Start(_)) {
+                self.not_alive_yet(step, vm);
+                continue;
+            }
+            let wrong = match self.state.vms.get(vm) {
+                Some(Life::Unborn) => {
+                    let message = format!("VM `{vm}` has not been started by then");
+                    let help = format!("put `start: {vm}` before this step, or take out `start: false`");
+                    let source = self.case.vm_sources.get(vm);
+                    let said = source.and_then(|vm| vm.options.entry("start")).map(|(key, _)| key.at.clone());
+                    Some((message, help, said.map(|at| (at, "this keeps it from being started"))))
+                }
+                Some(Life::Over(at, how)) if alive => {
+                    let message = format!("VM `{vm}` has ended by then");
+                    let help = format!("move this step up, or start the VM again with `start: {vm}`");
+                    Some((message, help, Some((at.clone(), *how))))
+                }
+                _ => None,
+            };
+            let Some((message, help, related)) = wrong else {
+                continue;
+            };
+            let at = places::of(step, path, Some(vm));
+            let diagnostic = Diagnostic::error(Code::Order, &at, message).help(help);
+            self.impossible(match related {
+                Some((place, what)) => diagnostic.related(&place, what),
+                None => diagnostic,
+            });
+        }
+    }
+
+    fn not_alive_yet(&mut self, step: &'c CaseStep, vm: &str) {
+        if matches!(self.state.vms.get(vm), Some(Life::Up)) {
+            let at = places::of(step, &[], Some(vm));
+            let message = format!("VM `{vm}` is running already");
+            let help = format!("give it `start: false`, or end it first with `quit: {vm}`");
+            self.impossible(Diagnostic::warning(Code::Order, &at, message).help(help));
+        }
+    }
+
+    /// What a step needs beside VMs: a process to wait for, a migration.
+    fn possible(&mut self, step: &'c CaseStep) {
+        let needs_migration = match &step.step.action {
+            Action::Wait(wait) => match wait.condition() {
+                Ok(Condition::Process { name, .. }) => {
+                    let first =
+                        self.processes.get(&name).filter(|_| !self.state.processes.contains_key(&name));
+                    if let Some(first) = first.cloned() {
+                        let at = places::of(step, &["process"], None);
+                        let message = format!("process `{name}` has not been started by then");
+                        let diagnostic = Diagnostic::error(Code::Order, &at, message);
+                        self.impossible(diagnostic.related(&first, "it is started here"));
+                    }
+                    None
+                }
+                Ok(Condition::Checkpoints(_)) => Some("no checkpoint is taken without one"),
+                _ => None,
+            },
+            Action::Check(check) if check.kind() == Ok(CheckKind::Progress) => {
+                Some("there is nothing to compare with")
+            }
+            Action::Failover(_) => Some("there is nothing to take over from"),
+            _ => None,
+        };
+        let quiet = self.state.migrated || self.state.outside || self.case.must_fail.is_some();
+        if let Some(why) = needs_migration.filter(|_| !quiet) {
+            let message = format!("no step before this one starts a migration, and {why}");
+            let help = "put a `migrate` step before it";
+            self.diagnostics.push(Diagnostic::warning(Code::Order, &step.at, message).help(help));
+        }
+    }
+
+    /// What is different after a step that succeeds.
+    fn go_on(&mut self, step: &'c CaseStep) {
+        let sure = step.when.is_empty();
+        match &step.step.action {
+            Action::Start(start) => start.0.iter().for_each(|vm| self.state.start(vm, sure)),
+            Action::Quit(quit) => {
+                quit.0.iter().for_each(|vm| self.state.end(vm, &step.at, "it is quit here", sure));
+            }
+            Action::Signal(signal) if !matches!(signal.send, SignalName::Stop | SignalName::Cont) => {
+                signal.vm.iter().for_each(|vm| self.state.end(vm, &step.at, "it is killed here", sure));
+            }
+            Action::Qmp(qmp) => match qmp.execute.as_str() {
+                "quit" => {
+                    qmp.vm.iter().for_each(|vm| self.state.end(vm, &step.at, "it is quit here", sure));
+                }
+                // The guest decides.
+                "system_powerdown" | "system_reset" => {
+                    qmp.vm.iter().for_each(|vm| self.state.end(vm, &step.at, "it may end here", false));
+                }
+                "migrate" | "migrate-incoming" => self.state.migrated = true,
+                _ => {}
+            },
+            Action::Migrate(_) => self.state.migrated = true,
+            Action::Wait(wait) if matches!(wait.condition(), Ok(Condition::Exit(_))) => {
+                let vms = wait.vm.iter().flatten();
+                vms.for_each(|vm| self.state.end(vm, &step.at, "its end is awaited here", sure));
+            }
+            Action::Exec(exec) => {
+                // A program may do anything, to processes as well.
+                self.state.outside();
+                if let Some(name) = &exec.background {
+                    let there = || There::under(step.at.clone(), &step.when);
+                    self.state.processes.entry(name.clone()).or_insert_with(there).also(&step.when);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What a VM that is started before the first step takes from the run is not there yet.
+    fn early_vms(&mut self) {
+        for (name, vm) in &self.case.vm_sources {
+            let early = self.case.vms.get(name).is_some_and(|spec| spec.start);
+            if !early || !self.case.late_vms.contains_key(name) {
+                continue;
+            }
+            let mut texts = Vec::new();
+            names::late_texts(&vm.options, &mut texts);
+            for node in texts {
+                if node.text().is_some_and(|text| !template::run_names(text).is_empty()) {
+                    let message =
+                        format!("VM `{name}` is started before the first step, and `run` is empty then");
+                    let help = format!("give it `start: false`, and put `start: {name}` where this is known");
+                    self.diagnostics.push(Diagnostic::error(Code::Late, &node.at, message).help(help));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What templates name under `run`, held against what is there when they are filled in.
+
+use super::flow::Flow;
+use super::names::{late_texts, run_names};
+use super::state::Life;
+use crate::diagnostic::{Code, Diagnostic, Location, suggest};
+use crate::scenario::model::When;
+use crate::scenario::source::Node;
+
+/// What there is under `run`.
+const ROOTS: &[&str] = &["captures", "vm", "process"];
+/// What is known of a VM that was started.
+const OF_VM: &[&str] = &["pid", "address", "version", "accel", "qemu"];
+/// What is known of a background process.
+const OF_PROCESS: &[&str] = &["pid"];
+
+impl Flow<'_, '_> {
+    /// Checks what the templates of a part of a file name, where a step with these conditions fills them in.
+    pub(super) fn templates(&mut self, node: &Node, when: &[When]) {
+        let mut texts = Vec::new();
+        late_texts(node, &mut texts);
+        for node in texts {
+            self.names_in(node.text().unwrap_or_default(), &node.at, when);
+        }
+    }
+
+    pub(super) fn names_in(&mut self, text: &str, at: &Location, when: &[When]) {
+        for path in run_names(text) {
+            let names: Vec<&str> = path.iter().map(String::as_str).collect();
+            match names.as_slice() {
+                [] => {}
+                ["captures", name, ..] => self.capture(name, at, when),
+                ["vm", name, rest @ ..] => self.vm(name, rest, at),
+                ["process", name, rest @ ..] => self.process(name, rest, at),
+                [root, ..] if !ROOTS.contains(root) => {
+                    self.unknown(
+                        at,
+                        format!("nothing is called `run.{root}`"),
+                        suggest(root, ROOTS.iter().copied()),
+                    );
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn unknown(&mut self, at: &Location, message: String, help: String) {
+        self.diagnostics.push(Diagnostic::error(Code::UnknownName, at, message).help(help));
+    }
+
+    fn capture(&mut self, name: &str, at: &Location, when: &[When]) {
+        let Some(first) = self.captures.get(name).cloned() else {
+            let help = if self.captures.is_empty() {
+                format!("add `capture: {name}` to the step whose result it is")
+            } else {
+                suggest(name, self.captures.keys().map(String::as_str))
+            };
+            return self.unknown(at, format!("no step of this case captures `{name}`"), help);
+        };
+        let wrong = match self.state.captures.get(name) {
+            None => {
+                let message = format!("`{name}` is not captured yet when this is read");
+                Diagnostic::error(Code::Order, at, message)
+                    .related(&first, "it is captured here")
+                    .help("move the step that captures it up")
+            }
+            Some(there) if !there.holds_under(when) => {
+                let message = format!("`{name}` may not be captured when this is read");
+                Diagnostic::warning(Code::Order, at, message)
+                    .related(&there.at, "this step has a `when`")
+                    .help("give the step that reads it the same `when`")
+            }
+            Some(_) => return,
+        };
+        self.impossible(wrong);
+    }
+
+    fn vm(&mut self, name: &str, rest: &[&str], at: &Location) {
+        if !self.case.vms.contains_key(name) {
+            let help = suggest(name, self.case.vms.keys().map(String::as_str));
+            return self.unknown(at, format!("there is no VM `{name}` in this case"), help);
+        }
+        if let Some(Life::Unborn) = self.state.vms.get(name) {
+            let message = format!("VM `{name}` has not been started when this is read");
+            let help = format!("put `start: {name}` before it");
+            self.impossible(Diagnostic::error(Code::Order, at, message).help(help));
+        }
+        self.field("vm", name, rest, OF_VM, at);
+    }
+
+    fn process(&mut self, name: &str, rest: &[&str], at: &Location) {
+        let Some(first) = self.processes.get(name).cloned() else {
+            let help = if self.processes.is_empty() {
+                format!("start one with `exec: {{background: {name}, …}}`")
+            } else {
+                suggest(name, self.processes.keys().map(String::as_str))
+            };
+            return self.unknown(at, format!("there is no background process `{name}`"), help);
+        };
+        if !self.state.processes.contains_key(name) {
+            let message = format!("process `{name}` has not been started when this is read");
+            let diagnostic = Diagnostic::error(Code::Order, at, message);
+            self.impossible(diagnostic.related(&first, "it is started here"));
+        }
+        self.field("process", name, rest, OF_PROCESS, at);
+    }
+
+    fn field(&mut self, root: &str, name: &str, rest: &[&str], known: &[&str], at: &Location) {
+        if let Some(field) = rest.first().filter(|field| !known.contains(field)) {
+            let message = format!("nothing is called `run.{root}.{name}.{field}`");
+            self.unknown(at, message, suggest(field, known.iter().copied()));
+        }
+    }
+}

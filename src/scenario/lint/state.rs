@@ -1,0 +1,113 @@
+//! What is so at a moment of a case, as far as it can be known beforehand.
+
+use std::collections::BTreeMap;
+
+use crate::diagnostic::Location;
+use crate::scenario::model::{Case, When};
+
+/// Whether a VM is alive.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Life {
+    /// It was not started yet.
+    Unborn,
+    /// It was started, and nothing has ended it.
+    Up,
+    /// It was ended: where, and how in words.
+    Over(Location, &'static str),
+    /// That is only known when the case runs.
+    Unknown,
+}
+
+/// Something that a step brings about.
+#[derive(Debug, Clone)]
+pub(super) struct There {
+    /// The first place that does.
+    pub at: Location,
+    /// The conditions of each step that does; one without conditions makes it sure.
+    ways: Vec<Vec<String>>,
+}
+
+impl There {
+    /// It is there if the conditions hold.
+    pub fn under(at: Location, when: &[When]) -> Self {
+        Self { at, ways: vec![texts(when)] }
+    }
+
+    /// It is there under these conditions too.
+    pub fn also(&mut self, when: &[When]) {
+        let way = texts(when);
+        if !self.ways.contains(&way) {
+            self.ways.push(way);
+        }
+    }
+
+    /// Whether it is there wherever a step with these conditions runs.
+    pub fn holds_under(&self, when: &[When]) -> bool {
+        let asked = texts(when);
+        self.ways.iter().any(|way| way.iter().all(|condition| asked.contains(condition)))
+    }
+}
+
+fn texts(when: &[When]) -> Vec<String> {
+    when.iter().map(|condition| condition.template.clone()).collect()
+}
+
+/// What is so at a moment of a case.
+#[derive(Debug, Clone)]
+pub(super) struct State<'c> {
+    pub vms: BTreeMap<&'c str, Life>,
+    pub captures: BTreeMap<String, There>,
+    pub processes: BTreeMap<String, There>,
+    /// Whether some step has started a migration.
+    pub migrated: bool,
+    /// Whether a program of the scenario has run, which may have done anything.
+    pub outside: bool,
+}
+
+impl<'c> State<'c> {
+    /// What is so before the first step.
+    pub fn of(case: &'c Case) -> Self {
+        let life = |start: bool| if start { Life::Up } else { Life::Unborn };
+        Self {
+            vms: case.vms.iter().map(|(name, vm)| (name.as_str(), life(vm.start))).collect(),
+            captures: BTreeMap::new(),
+            processes: BTreeMap::new(),
+            migrated: false,
+            outside: false,
+        }
+    }
+
+    /// A VM is started, or may be.
+    pub fn start(&mut self, vm: &str, sure: bool) {
+        if let Some(life) = self.vms.get_mut(vm) {
+            *life = if sure { Life::Up } else { Life::Unknown };
+        }
+    }
+
+    /// A VM is ended, or may be.
+    pub fn end(&mut self, vm: &str, at: &Location, how: &'static str, sure: bool) {
+        match self.vms.get_mut(vm) {
+            // The first end is the one to tell of.
+            Some(Life::Over(..)) | None => {}
+            Some(life) => *life = if sure { Life::Over(at.clone(), how) } else { Life::Unknown },
+        }
+    }
+
+    /// A program runs that may end whatever is alive.
+    pub fn outside(&mut self) {
+        self.outside = true;
+        for life in self.vms.values_mut().filter(|life| **life == Life::Up) {
+            *life = Life::Unknown;
+        }
+    }
+
+    /// What is so whether this came about or the other one. What was captured stays: a step that reads it under
+    /// another condition is not told, rather than one that is right.
+    pub fn join(&mut self, other: Self) {
+        for (vm, life) in other.vms {
+            if let Some(own) = self.vms.get_mut(vm).filter(|own| **own != life) {
+                *own = Life::Unknown;
+            }
+        }
+    }
+}

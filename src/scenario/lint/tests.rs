@@ -1,0 +1,246 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::against_binaries;
+use crate::diagnostic::Diagnostics;
+use crate::qemu::binary::Binary;
+use crate::qemu::schema;
+use crate::scenario::model::Case;
+use crate::scenario::{Options, load};
+use crate::template::NoVersions;
+
+fn loaded(text: &str) -> (Vec<Case>, Diagnostics) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.yaml");
+    std::fs::write(&path, text).unwrap();
+    let loaded = load(&[path], &Options::default(), &NoVersions);
+    (loaded.cases, loaded.diagnostics)
+}
+
+fn lines(diagnostics: &Diagnostics) -> Vec<String> {
+    let line = |d: &&crate::diagnostic::Diagnostic| {
+        let text = d.to_string();
+        let place = text.split("a.yaml:").nth(1).unwrap_or(&text).to_owned();
+        format!("{} {place}; {}", d.code, d.help.clone().unwrap_or_default())
+    };
+    diagnostics.sorted().iter().map(line).collect()
+}
+
+/// What is told of the steps of a case with the VMs `a`, `b` (not started) and the receiving `c`.
+fn told(steps: &str) -> Vec<String> {
+    let (_, diagnostics) = loaded(&format!(
+        "vms: {{a: {{}}, b: {{start: false}}, c: {{incoming: defer}}}}\nsteps:\n{steps}\nfinally:\n- set: {{x: '{{{{run.vm}}}}'}}\n"
+    ));
+    lines(&diagnostics)
+}
+
+fn clean(steps: &str) {
+    assert_eq!(told(steps), [] as [&str; 0], "{steps}");
+}
+
+#[test]
+fn a_vm_that_is_gone_can_only_be_awaited_or_started() {
+    clean("- quit: a\n- wait: {vm: a, exit: any}\n- start: a\n- wait: {vm: a, ticks: 1}");
+    clean("- quit: a\n- wait: {vm: a, event: SHUTDOWN}\n- check: {vm: a, stderr: {allow: []}}");
+    clean("- quit: a\n- {wait: {vm: a, ticks: 1}, expect_error: ended}");
+    clean("- {quit: a, expect_error: x}\n- wait: {vm: a, ticks: 1}");
+    clean("- signal: {vm: a, send: STOP}\n- wait: {vm: a, ticks: 1}");
+    let gone = told("- signal: {vm: a, send: KILL}\n- wait: {vm: [c, a], ticks: 1}");
+    assert_eq!(
+        gone,
+        ["LS032 4:18: VM `a` has ended by then; move this step up, or start the VM again with `start: a`"]
+    );
+    assert!(told("- quit: a\n- qmp: {vm: a, execute: stop}")[0].contains("has ended"));
+    assert!(told("- wait: {vm: a, exit: 0}\n- quit: a")[0].contains("has ended"));
+    assert!(
+        told("- qmp: {vm: a, execute: quit}\n- check: {vm: a, memory: consistent}")[0].contains("has ended")
+    );
+    assert!(told("- quit: a\n- wait: {vm: a, event: STOP, fresh: true}")[0].contains("has ended"));
+}
+
+#[test]
+fn a_vm_that_was_not_started_can_only_be_started() {
+    clean("- start: b\n- wait: {vm: b, ticks: 1}");
+    let early = told("- wait: {vm: b, exit: any}");
+    assert!(
+        early[0].starts_with("LS032 3:14: VM `b` has not been started by then; put `start: b`"),
+        "{early:?}"
+    );
+    assert!(told("- set: {y: '{{run.vm.b.pid}}'}")[0].contains("has not been started when this is read"));
+    assert!(told("- start: a")[0].contains("warning: VM `a` is running already"));
+}
+
+#[test]
+fn what_only_the_run_decides_is_not_told() {
+    let maybe = "- {capture: n, qmp: {vm: a, execute: x}}\n- {when: '{{run.captures.n}}', quit: a}\n";
+    clean(&format!("{maybe}- wait: {{vm: a, ticks: 1}}"));
+    clean(&format!("{maybe}- start: a"));
+    clean("- exec: {sh: kill}\n- start: a");
+    clean("- repeat: {until: {vm: a, status: running}, steps: [{quit: a}, {start: a}]}");
+}
+
+#[test]
+fn a_capture_is_read_after_the_step_that_captures_it() {
+    clean(
+        "- {capture: n, sleep: 1s}\n- set: {y: '{{run.captures.n}}'}\n- set: {y: '{{#each run.captures.y}}{{this}}{{/each}}'}",
+    );
+    assert_eq!(
+        told("- set: {y: '{{run.captures.n}}'}\n- {capture: n, sleep: 1s}"),
+        ["LS032 3:12: `n` is not captured yet when this is read; move the step that captures it up"]
+    );
+    assert_eq!(
+        told("- {capture: name, sleep: 1s}\n- {when: '{{eq run.captures.nam 1}}', quit: a}"),
+        ["LS014 4:10: no step of this case captures `nam`; did you mean `name`?"]
+    );
+    let condition = "- {capture: n, sleep: 1s}\n- {when: '{{run.captures.n}}', capture: m, sleep: 1s}\n";
+    assert!(
+        told(&format!("{condition}- set: {{y: '{{{{run.captures.m}}}}'}}"))[0]
+            .contains("warning: `m` may not")
+    );
+    clean(&format!("{condition}- {{when: '{{{{run.captures.n}}}}', set: {{y: '{{{{run.captures.m}}}}'}}}}"));
+}
+
+#[test]
+fn what_is_read_from_the_run_must_be_there() {
+    assert!(
+        told("- set: {y: '{{run.vm.d.pid}}'}")[0]
+            .contains("there is no VM `d` in this case; there are: a, b, c")
+    );
+    assert!(told("- set: {y: '{{run.vm.a.pdi}}'}")[0].contains("did you mean `pid`?"));
+    assert!(told("- set: {y: '{{run.capture.n}}'}")[0].contains("did you mean `captures`?"));
+    assert!(
+        told("- set: {y: '{{run.process.p.pid}}'}")[0].contains("start one with `exec: {background: p, …}`")
+    );
+    let late = told("- wait: {process: p}\n- exec: {sh: x, background: p}");
+    assert!(late[0].contains("process `p` has not been started by then"), "{late:?}");
+}
+
+#[test]
+fn a_vm_that_takes_something_from_the_run_is_started_by_a_step() {
+    let vm = |start: &str, steps: &str| {
+        let text = format!(
+            "vms: {{a: {{{start} args: ['{{{{run.captures.n}}}}', '{{{{case.dir}}}}']}}}}\nsteps:\n{steps}"
+        );
+        lines(&loaded(&text).1)
+    };
+    let good = "- {capture: n, sleep: 1s}\n- start: a\n- wait: {vm: a, ticks: 1}\n";
+    assert_eq!(vm("start: false,", good), [] as [&str; 0]);
+    assert!(vm("", "- {capture: n, sleep: 1s}\n- quit: a\n")[0].contains("is started before the first step"));
+    assert!(vm("start: false,", "- start: a\n- {capture: n, sleep: 1s}\n")[0].contains("not captured yet"));
+}
+
+#[test]
+fn what_no_cell_of_the_matrix_names_is_a_warning() {
+    let text = "matrix: {w: [x, y]}\nvms: {a: {}, b: {}, c: {}}\nsteps:\n- {when: \"{{eq w 'x'}}\", quit: a}\n- {when: \"{{eq w 'z'}}\", quit: b}\n- {capture: n, sleep: 1s}\n";
+    let told = lines(&loaded(text).1);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].starts_with("LS033 2:21: warning: no step names the VM `c`"), "{told:?}");
+    assert!(told[1].starts_with("LS033 6:13: warning: nothing reads the capture `n`"), "{told:?}");
+}
+
+#[test]
+fn a_failover_without_a_migration_is_a_warning() {
+    assert!(
+        told("- failover: {survivor: c}")[0].contains("warning: no step before this one starts a migration")
+    );
+    assert!(told("- wait: {vm: c, checkpoints: 1}")[0].contains("no checkpoint is taken"));
+    clean("- migrate: {from: a, to: c}\n- failover: {survivor: c}");
+}
+
+#[test]
+fn where_a_case_must_fail_what_cannot_hold_may_be_meant() {
+    let text = "must_fail: {match: x}\nvms: {a: {}}\nsteps: [{quit: a}, {wait: {vm: a, ticks: 1}}]\n";
+    assert!(lines(&loaded(text).1)[0].contains("warning: VM `a` has ended"));
+}
+
+/// What is told of a file on a QEMU with the schema of [`schema::tests`].
+fn on_qemu(text: &str) -> Vec<String> {
+    let (cases, mut diagnostics) = loaded(text);
+    assert!(!diagnostics.has_errors(), "{}", diagnostics.render(false));
+    let set = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+    let binary = Arc::new(Binary {
+        path: "/qemu".into(),
+        version: "9.1.0".parse().unwrap(),
+        package: String::new(),
+        arch: "x86_64".to_owned(),
+        accelerators: set(&["tcg"]),
+        kvm_works: false,
+        machines: set(&["q35", "pc"]),
+        default_machine: None,
+        capabilities: set(&["x-colo", "return-path"]),
+        parameters: set(&[]),
+        commands: set(&["yank"]),
+        devices: set(&["virtio-net-pci", "e1000"]),
+        objects: set(&[]),
+        block_drivers: set(&[]),
+        oob: true,
+        schema: Arc::new(schema::tests::sample()),
+    });
+    for case in &cases {
+        let binaries: BTreeMap<_, _> = case.vms.keys().map(|vm| (vm.clone(), Arc::clone(&binary))).collect();
+        against_binaries(case, &binaries, &mut diagnostics);
+    }
+    lines(&diagnostics)
+}
+
+#[test]
+fn what_a_qemu_does_not_have_is_told_where_it_is_asked_for() {
+    let step = |step: &str| on_qemu(&format!("vms: {{a: {{}}}}\nsteps:\n- {step}\n")).join("\n");
+    assert_eq!(
+        step("qmp: {vm: a, execute: quary-status}"),
+        "LS050 3:25: QEMU 9.1.0 has no QMP command `quary-status`; did you mean `query-status`?"
+    );
+    assert_eq!(
+        step("qmp: {vm: a, execute: query-status, arguments: {x: 1}}"),
+        "LS051 3:51: `query-status` has no argument `x` (QEMU 9.1.0); it has no arguments"
+    );
+    assert!(
+        step("qmp: {vm: a, execute: yank, arguments: {}}")
+            .starts_with("LS051 3:31: `yank` needs the argument")
+    );
+    assert!(
+        step("qmp: {vm: a, execute: stop, oob: true}").contains("does not run `stop` out of band; leave")
+    );
+    assert_eq!(step("qmp: {vm: a, execute: yank, arguments: {instances: []}, oob: true}"), "");
+    assert_eq!(
+        step("capabilities: {vm: a, on: [return-path, x-coloo]}"),
+        "LS050 3:43: QEMU 9.1.0 has no migration capability `x-coloo`; did you mean `x-colo`?"
+    );
+    assert!(
+        step("parameters: {vm: a, set: {max-bandwith: 1}}")
+            .starts_with("LS050 3:29: QEMU 9.1.0 has no migration parameter")
+    );
+    assert!(
+        step("parameters: {vm: a, set: {max-bandwidth: 1M}}")
+            .contains("LS051 3:44: `max-bandwidth` takes a whole number")
+    );
+    assert!(step("wait: {vm: a, event: STOPP}").contains("has no event `STOPP`; did you mean `STOP`?"));
+    assert!(
+        step("wait: {vm: a, event: MIGRATION, data: {state: x}}")
+            .contains("LS051 3:42: `MIGRATION` has no member")
+    );
+    assert!(
+        step("wait: {vm: a, status: pausd}").contains("has no run state `pausd`; did you mean `paused`?")
+    );
+    assert!(
+        step("check: {vm: a, query: query-status, is_not: {runing: true}}")
+            .contains("did you mean `running`?")
+    );
+    assert!(step("{qmp: {vm: a, execute: no-such}, expect_error: x}").is_empty());
+}
+
+#[test]
+fn the_options_of_vms_are_held_against_their_qemu_too() {
+    let vm =
+        |options: &str| on_qemu(&format!("vms: {{a: {{{options}}}}}\nsteps: [{{quit: a}}]\n")).join("\n");
+    assert!(
+        vm("machine: q36").contains("LS050 1:20: QEMU 9.1.0 has no machine type `q36`; did you mean `q35`?")
+    );
+    assert_eq!(vm("machine: 'q35,smm=off', devices: [{driver: virtio-net}]"), "");
+    assert!(vm("devices: [{driver: e100}]").contains("has no device `e100`; did you mean `e1000`?"));
+    assert!(
+        vm("blockdevs: [{driver: file, filname: x}]")
+            .contains("LS051 1:38: `blockdev-add` with `driver: file` has no")
+    );
+    assert!(vm("objects: [{qom-type: rng}]").contains("`object-add` needs the argument `id`"));
+}
