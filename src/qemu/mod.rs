@@ -4,5 +4,6 @@ pub mod argv;
 pub mod binary;
 pub mod process;
 pub mod qmp;
+pub mod qmp_input;
 pub mod qtest;
 pub mod spec;

@@ -59,7 +59,16 @@ impl Loader {
         if let Some(known) = self.files.get(path) {
             return known.clone();
         }
-        let node = match source::read(path) {
+        self.keep(path, source::read(path))
+    }
+
+    /// Takes a text for the file of that name, whatever the disk has.
+    pub fn read_text(&mut self, path: &Path, text: &str) {
+        self.keep(path, source::from_bytes(path, text.as_bytes().to_vec()));
+    }
+
+    fn keep(&mut self, path: &Path, read: Result<Node, Vec<Diagnostic>>) -> Option<Node> {
+        let node = match read {
             Ok(node) => {
                 self.note_environment(&node.at);
                 Some(node)
@@ -119,7 +128,7 @@ impl Loader {
         }
         let folder = node.at.path().parent().unwrap_or(Path::new(""));
         let path = tidy(&folder.join(node.text().unwrap_or_default()));
-        if path.is_file() {
+        if self.files.contains_key(&path) || path.is_file() {
             return Some(path);
         }
         let message = format!("there is no file `{}`", path.display());
