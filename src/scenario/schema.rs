@@ -55,7 +55,10 @@ fn finish(definitions: &mut Value) {
         json!({"type": "string", "description": "Another VM, whose options these are laid over."});
     for (action, snippet) in SNIPPETS {
         let body: Value = serde_json::from_str(snippet).unwrap_or_default();
-        definitions["Step"]["properties"][*action]["defaultSnippets"] = json!([{"body": body}]);
+        let keys = body.as_object().into_iter().flat_map(Map::keys);
+        let label = keys.map(String::as_str).collect::<Vec<_>>().join(", ");
+        definitions["Step"]["properties"][*action]["defaultSnippets"] =
+            json!([{"label": label, "body": body}]);
     }
     definitions
         .as_object_mut()
