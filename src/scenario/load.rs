@@ -46,12 +46,34 @@ pub(super) struct Loader {
     pub env: Map<String, Value>,
     /// How many steps the cases have so far.
     pub steps: usize,
+    /// How much the cases hold so far; see [`weight`](super::typed::weight).
+    weight: usize,
 }
+
+/// Cases that hold more than this are refused: they would not fit into memory.
+const MAX_WEIGHT: usize = 20_000_000;
 
 impl Loader {
     /// Adds what is wrong.
     pub fn complain(&mut self, diagnostic: Diagnostic) {
         self.diagnostics.push(diagnostic);
+    }
+
+    /// Counts what a case holds, at the place where it comes from; whether there may be more, which is told once.
+    pub fn hold(&mut self, weight: usize, at: &Location) -> bool {
+        let before = self.weight;
+        self.weight += weight;
+        if before <= MAX_WEIGHT && self.weight > MAX_WEIGHT {
+            let message = format!("the cases hold more than {MAX_WEIGHT} values in all");
+            let help = "long texts count as several; make fewer cases, or split the file";
+            self.complain(Diagnostic::error(Code::TooMuch, at, message).help(help));
+        }
+        self.weight <= MAX_WEIGHT
+    }
+
+    /// Whether the cases hold too much already.
+    pub fn is_full(&self) -> bool {
+        self.weight > MAX_WEIGHT
     }
 
     /// The tree of a file; `None` where something is wrong with it, which is then told.
