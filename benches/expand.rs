@@ -12,7 +12,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use lockstep_vm::scenario::{Options, load_texts, to_yaml};
 use lockstep_vm::template::NoVersions;
 
-/// A scenario of `side` times `side` cells: two VMs, eleven steps, some of them templates.
+/// A scenario of `side` times `side` cells: two VMs, twelve steps, some of them with templates.
 fn scenario(side: usize) -> String {
     let values = |from: usize| (from..from + side).map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
     format!(
@@ -68,7 +68,7 @@ fn ratios() {
         documents.map(|one| serde_yaml::from_str::<serde_json::Value>(one).unwrap()).collect::<Vec<_>>()
     });
     let per_cell = |all: Duration, cells: u32| all.as_secs_f64() * 1e6 / f64::from(cells);
-    println!("10,000 cells, 110,000 steps: {of_many:.2?}");
+    println!("10,000 cells of twelve steps: {of_many:.2?}");
     println!(
         "a cell among 10,000 costs {:.2} times a cell among 100 ({:.1} us, {:.1} us)",
         per_cell(of_many, 10_000) / per_cell(of_few, 100),
