@@ -77,6 +77,8 @@ impl JsonSchema for Span {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
+            "pattern": r"^\s*(0|([0-9]+\s*[A-Za-zµ]+\s*)+)$|\{\{",
+            "patternErrorMessage": "A duration is a number with its unit, such as `300ms`, `5s` or `2m`.",
             "description": "A number with a unit: `300ms`, `5s`, `2m`, `1m30s`.",
         })
     }
@@ -175,6 +177,9 @@ impl JsonSchema for Size {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": ["string", "integer"],
+            "minimum": 0,
+            "pattern": r"^\s*\+?[0-9]+\s*[BKMGTbkmgt]?\s*$|\{\{",
+            "patternErrorMessage": "A size is a whole number with K, M, G or T, such as `4K` or `150M`, or bytes.",
             "description": "A size: `4K`, `150M`, `1G` (powers of 1024), or a number of bytes.",
         })
     }

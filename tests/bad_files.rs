@@ -1,10 +1,16 @@
 //! Wrong scenarios, each with what the author is told beside it. `LOCKSTEP_BLESS=1` writes those down anew.
 
+#[path = "support/loading.rs"]
+mod loading;
+#[path = "support/mutation.rs"]
+mod mutation;
+
 use std::path::{Path, PathBuf};
 
-use lockstep_vm::diagnostic::Diagnostics;
-use lockstep_vm::scenario::{Loaded, Options, load};
+use loading::{check_texts, lie_inside_their_files};
+use lockstep_vm::scenario::{Loaded, Options, load, load_texts};
 use lockstep_vm::template::NoVersions;
+use mutation::{Change, changes, shipped};
 use proptest::prelude::*;
 
 fn load_file(path: &Path) -> Loaded {
@@ -32,24 +38,8 @@ fn each_wrong_scenario_gets_the_diagnostics_that_stand_beside_it() {
     assert!(different.is_empty(), "{}", different.join("\n"));
 }
 
-fn lie_inside_their_files(diagnostics: &Diagnostics) {
-    for diagnostic in diagnostics.sorted() {
-        let places = std::iter::once(&diagnostic.location).chain(diagnostic.related.iter().map(|(at, _)| at));
-        for at in places {
-            let text = &at.file.text;
-            assert!(at.start <= at.end && text.get(at.start..at.end).is_some(), "{diagnostic:?}");
-            let line = text.split('\n').nth(at.line - 1).unwrap_or_default();
-            assert!(at.column <= line.chars().count() + 1, "{diagnostic}: {line:?}");
-        }
-        assert!(!diagnostic.render(false).is_empty());
-    }
-}
-
 fn check_text(text: &str) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("x.yaml");
-    std::fs::write(&path, text).unwrap();
-    lie_inside_their_files(&load_file(&path).diagnostics);
+    check_texts(&[text]);
 }
 
 /// Pieces of which scenarios, right and wrong, are made.
@@ -145,5 +135,36 @@ proptest! {
         let end = (start + length).min(text.len());
         text.replace_range(start..end, &scrap);
         check_text(&text);
+    }
+
+    #[test]
+    fn no_change_of_the_nodes_of_what_ships_makes_the_loader_panic(
+        which in any::<prop::sample::Index>(), changes in changes()
+    ) {
+        let (name, mut tree) = shipped()[which.index(shipped().len())].clone();
+        changes.iter().for_each(|change: &Change| change.apply(&mut tree));
+        let text = serde_yaml::to_string(&tree).unwrap();
+        // Beside what it extends and uses, on the disk; a place of its own would have it find nothing.
+        let loaded = load_texts(&[(name, text)], &Options::default(), &NoVersions);
+        lie_inside_their_files(&loaded.diagnostics);
+        if !loaded.diagnostics.has_errors() {
+            loaded.cases.iter().take(2).for_each(loading::round_trip);
+        }
+    }
+
+    #[test]
+    fn no_bytes_of_a_monitor_make_its_reader_panic(
+        pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..10),
+        good in any::<bool>(),
+    ) {
+        use lockstep_vm::qemu::qmp_input::Input;
+        let mut input = Input::default();
+        for piece in &pieces {
+            if good {
+                input.feed(b"{\"return\": {}}\n");
+            }
+            input.feed(piece);
+            while let Ok(Some(_)) = input.next_message() {}
+        }
     }
 }

@@ -4,6 +4,7 @@ pub mod argv;
 pub mod binary;
 pub mod process;
 pub mod qmp;
+pub mod qmp_input;
 pub mod qtest;
 pub mod schema;
 mod schema_check;

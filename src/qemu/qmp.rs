@@ -11,6 +11,8 @@ use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::qmp_input::{Input, Message, NotQmp};
+
 /// Why a command did not give a result.
 #[derive(Debug, Error, Clone, PartialEq)]
 pub enum QmpError {
@@ -78,15 +80,12 @@ struct Wire {
 
 #[derive(Default)]
 struct State {
-    input: Vec<u8>,
+    input: Input,
     next_id: u64,
     pending: HashMap<u64, oneshot::Sender<Value>>,
     greeting: Option<oneshot::Sender<Result<Value, String>>>,
     closed: bool,
 }
-
-/// The longest message that is read; QEMU's own limit for what it reads is 64 MiB.
-const LONGEST_MESSAGE: usize = 64 << 20;
 
 impl Wire {
     fn state(&self) -> MutexGuard<'_, State> {
@@ -103,7 +102,7 @@ impl Wire {
             }
             match self.stream.try_read(&mut chunk) {
                 Ok(count @ 1..) => {
-                    state.input.extend_from_slice(&chunk[..count]);
+                    state.input.feed(&chunk[..count]);
                     self.dispatch(&mut state);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
@@ -114,36 +113,24 @@ impl Wire {
     }
 
     fn dispatch(&self, state: &mut State) {
-        while let Some(end) = state.input.iter().position(|&byte| byte == b'\n') {
-            let line: Vec<u8> = state.input.drain(..=end).collect();
-            if line.iter().all(u8::is_ascii_whitespace) {
-                continue;
+        loop {
+            match state.input.next_message() {
+                Ok(Some(Message::Greeting(message))) => {
+                    if let Some(greeting) = state.greeting.take() {
+                        let _ = greeting.send(Ok(message));
+                    }
+                }
+                Ok(Some(Message::Event(message))) => (self.tap)(Traffic::Event(&message)),
+                Ok(Some(Message::Reply { id, message })) => {
+                    (self.tap)(Traffic::Reply(&message));
+                    if let Some(waiting) = id.and_then(|id| state.pending.remove(&id)) {
+                        // One that gave up in the meantime is not told any more.
+                        let _ = waiting.send(message);
+                    }
+                }
+                Ok(None) => return,
+                Err(NotQmp(why)) => return self.close(state, &why),
             }
-            let message: Value = match serde_json::from_slice(&line) {
-                Ok(message) => message,
-                Err(_) => {
-                    let text = String::from_utf8_lossy(&line).trim().chars().take(80).collect::<String>();
-                    return self.close(state, &format!("it says {text:?}"));
-                }
-            };
-            if message.get("QMP").is_some() {
-                if let Some(greeting) = state.greeting.take() {
-                    let _ = greeting.send(Ok(message));
-                }
-            } else if message.get("event").is_some() {
-                (self.tap)(Traffic::Event(&message));
-            } else {
-                (self.tap)(Traffic::Reply(&message));
-                let waiting =
-                    message.get("id").and_then(Value::as_u64).and_then(|id| state.pending.remove(&id));
-                if let Some(waiting) = waiting {
-                    // One that gave up in the meantime is not told any more.
-                    let _ = waiting.send(message);
-                }
-            }
-        }
-        if state.input.len() > LONGEST_MESSAGE {
-            self.close(state, "it sends a line without an end");
         }
     }
 

@@ -116,7 +116,14 @@ impl<'f> File<'f> {
 
     /// The cases of all cells.
     pub fn cases(&self, loader: &mut Loader) -> Vec<Case> {
-        self.cells.iter().filter_map(|cell| self.case(cell, loader)).collect()
+        let mut cases = Vec::new();
+        for cell in &self.cells {
+            if loader.is_full() {
+                break;
+            }
+            cases.extend(self.case(cell, loader));
+        }
+        cases
     }
 
     fn case(&self, cell: &Cell, loader: &mut Loader) -> Option<Case> {
@@ -127,6 +134,10 @@ impl<'f> File<'f> {
         let user = source_of_params(root).unwrap_or_else(|| Location::top_of(&root.at.file));
         let given = Given { with: root.get("with"), cell, defines: self.defines, user: &user };
         let values = params::resolve(&self.params, &given, &scope, &mut loader.diagnostics)?;
+        let held: usize = values.values().map(typed::weight).sum();
+        if !loader.hold(held, &user) {
+            return None;
+        }
         let scope = scope.with(values.clone());
         let (name, at) = self.name(cell, &scope, &mut loader.diagnostics)?;
         let scope = scope.with([("case".to_owned(), json!({"name": name}))]);

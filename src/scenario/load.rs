@@ -49,7 +49,12 @@ pub(super) struct Loader {
     pub steps: usize,
     /// What the files declare, and whether something names it.
     pub unused: Unused,
+    /// How much the cases hold so far; see [`weight`](super::typed::weight).
+    weight: usize,
 }
+
+/// Cases that hold more than this are refused: they would not fit into memory.
+const MAX_WEIGHT: usize = 20_000_000;
 
 impl Loader {
     /// Adds what is wrong.
@@ -57,12 +62,38 @@ impl Loader {
         self.diagnostics.push(diagnostic);
     }
 
+    /// Counts what a case holds, at the place where it comes from; whether there may be more, which is told once.
+    pub fn hold(&mut self, weight: usize, at: &Location) -> bool {
+        let before = self.weight;
+        self.weight += weight;
+        if before <= MAX_WEIGHT && self.weight > MAX_WEIGHT {
+            let message = format!("the cases hold more than {MAX_WEIGHT} values in all");
+            let help = "long texts count as several; make fewer cases, or split the file";
+            self.complain(Diagnostic::error(Code::TooMuch, at, message).help(help));
+        }
+        self.weight <= MAX_WEIGHT
+    }
+
+    /// Whether the cases hold too much already.
+    pub fn is_full(&self) -> bool {
+        self.weight > MAX_WEIGHT
+    }
+
     /// The tree of a file; `None` where something is wrong with it, which is then told.
     pub fn read(&mut self, path: &Path) -> Option<Node> {
         if let Some(known) = self.files.get(path) {
             return known.clone();
         }
-        let node = match source::read(path) {
+        self.keep(path, source::read(path))
+    }
+
+    /// Takes a text for the file of that name, whatever the disk has.
+    pub fn read_text(&mut self, path: &Path, text: &str) {
+        self.keep(path, source::from_bytes(path, text.as_bytes().to_vec()));
+    }
+
+    fn keep(&mut self, path: &Path, read: Result<Node, Vec<Diagnostic>>) -> Option<Node> {
+        let node = match read {
             Ok(node) => {
                 self.note_environment(&node.at);
                 Some(node)
@@ -122,7 +153,7 @@ impl Loader {
         }
         let folder = node.at.path().parent().unwrap_or(Path::new(""));
         let path = tidy(&folder.join(node.text().unwrap_or_default()));
-        if path.is_file() {
+        if self.files.contains_key(&path) || path.is_file() {
             return Some(path);
         }
         let message = format!("there is no file `{}`", path.display());

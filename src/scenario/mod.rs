@@ -79,7 +79,27 @@ pub struct Template {
 /// Reads scenario files and expands them into cases.
 #[must_use]
 pub fn load(paths: &[PathBuf], options: &Options, versions: &dyn QemuVersions) -> Loaded {
+    expand(load::Loader::default(), paths, options, versions)
+}
+
+/// Reads scenarios that are at hand as texts, each with the name it goes by, and expands them into cases. What they
+/// name in `extends` and `use` is looked for among the texts first, then on the disk.
+#[must_use]
+pub fn load_texts(texts: &[(PathBuf, String)], options: &Options, versions: &dyn QemuVersions) -> Loaded {
     let mut loader = load::Loader::default();
+    for (path, text) in texts {
+        loader.read_text(path, text);
+    }
+    let paths: Vec<PathBuf> = texts.iter().map(|(path, _)| path.clone()).collect();
+    expand(loader, &paths, options, versions)
+}
+
+fn expand(
+    mut loader: load::Loader,
+    paths: &[PathBuf],
+    options: &Options,
+    versions: &dyn QemuVersions,
+) -> Loaded {
     let defines: Vec<Setting> = options.defines.iter().map(|(name, value)| define(name, value)).collect();
     let mut loaded = Loaded::default();
     let mut names: HashMap<String, Location> = HashMap::new();

@@ -123,24 +123,31 @@ pub struct Requires {
     pub qemu: Option<VersionRange>,
     /// Migration capabilities (QAPI `MigrationCapability`) that every VM's binary must know.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
+    #[schemars(with = "OneOrMany<String>")]
     pub capabilities: Vec<String>,
     /// QMP commands that every VM's binary must have.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
+    #[schemars(with = "OneOrMany<String>")]
     pub commands: Vec<String>,
     /// Machine types that every VM's binary must have.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
+    #[schemars(with = "OneOrMany<String>")]
     pub machines: Vec<String>,
     /// Devices that every VM's binary must have.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
+    #[schemars(with = "OneOrMany<String>")]
     pub devices: Vec<String>,
     /// Object types that every VM's binary must have.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
+    #[schemars(with = "OneOrMany<String>")]
     pub objects: Vec<String>,
     /// Block drivers that every VM's binary must have.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
+    #[schemars(with = "OneOrMany<String>")]
     pub block_drivers: Vec<String>,
     /// What the host must offer.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
+    #[schemars(with = "OneOrMany<HostFeature>")]
     pub host: Vec<HostFeature>,
 }
 

@@ -4,29 +4,35 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+mod admit;
+mod choices;
+
 use super::load::TOP;
-use super::model::{KnownIssue, MustFail, Requires};
+use super::model::{DEFAULT_CASE_TIMEOUT, KnownIssue, MustFail, Requires};
 use crate::qemu::spec::VmSpec;
-use crate::step::{Action, Wait};
+use crate::step::{Action, DEFAULT_TIMEOUT, Wait};
 use crate::units::{OneOrMany, Span};
 
+/// The text of a path, which cannot be a template.
+const PATH_TEXT: &str = "^([^{]|\\{[^{])*\\{?$";
+
 /// The JSON Schema (draft 2020-12) of a scenario file, of a template, and of a file for `use`.
+///
+/// Beside the standard's own keywords it has those that editors show to a person (`markdownDescription`,
+/// `errorMessage`, `defaultSnippets`…), as the YAML language server understands them.
 #[must_use]
 pub fn schema() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let properties: Map<String, Value> =
         TOP.iter().map(|key| ((*key).to_owned(), top(key, &mut generator))).collect();
     let mut definitions = Map::new();
-    definitions.insert("Step".to_owned(), step(&mut generator));
+    let step = step(&mut generator);
+    definitions.insert("Step".to_owned(), step);
     definitions.insert("Param".to_owned(), param());
-    for (name, mut definition) in generator.take_definitions(true) {
-        if name == "VmSpec" {
-            definition["properties"]["like"] =
-                json!({"type": "string", "description": "Another VM, whose options these are laid over."});
-        }
-        definitions.insert(name, definition);
-    }
-    definitions.remove("Action");
+    definitions.extend(generator.take_definitions(true));
+    definitions.shift_remove("Action");
+    let mut definitions = Value::Object(definitions);
+    finish(&mut definitions);
     let mut root = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Lockstep scenario",
@@ -36,14 +42,49 @@ pub fn schema() -> Value {
         "additionalProperties": false,
         "$defs": definitions,
     });
-    inside(&mut root);
-    root["$defs"]["Template"] = json!({
-        "type": "string",
-        "pattern": "\\{\\{",
-        "description": "A template, such as `\"{{survivor}}\"`: it has the value of what it names.",
-    });
+    admit::docs(&mut root);
     root
 }
+
+/// What only the schema knows of the definitions that were made from the types.
+fn finish(definitions: &mut Value) {
+    let vm = &mut definitions["VmSpec"];
+    // A VM with nothing but defaults may be left empty.
+    vm["type"] = json!(["object", "null"]);
+    vm["properties"]["like"] =
+        json!({"type": "string", "description": "Another VM, whose options these are laid over."});
+    for (action, snippet) in SNIPPETS {
+        let body: Value = serde_json::from_str(snippet).unwrap_or_default();
+        let keys = body.as_object().into_iter().flat_map(Map::keys);
+        let label = keys.map(String::as_str).collect::<Vec<_>>().join(", ");
+        definitions["Step"]["properties"][*action]["defaultSnippets"] =
+            json!([{"label": label, "body": body}]);
+    }
+    definitions
+        .as_object_mut()
+        .into_iter()
+        .flatten()
+        .for_each(|(_, definition)| admit::templates(definition));
+    // At the top of a file, where only a map will do.
+    definitions["Requires"]["type"] = json!("object");
+    choices::put(definitions);
+    definitions["Template"] = admit::template();
+}
+
+/// What an editor writes below an action that is chosen from its list.
+const SNIPPETS: &[(&str, &str)] = &[
+    ("signal", r#"{"vm": "$1", "send": "${2:KILL}"}"#),
+    ("qmp", r#"{"vm": "$1", "execute": "$2"}"#),
+    ("capabilities", r#"{"vm": "$1", "on": ["$2"]}"#),
+    ("parameters", r#"{"vm": "$1", "set": {"$2": "$3"}}"#),
+    ("migrate", r#"{"from": "$1", "to": "$2"}"#),
+    ("wait", r#"{"vm": "$1"}"#),
+    ("check", r#"{"vm": "$1"}"#),
+    ("failover", r#"{"survivor": "$1"}"#),
+    ("exec", r#"{"run": ["$1"]}"#),
+    ("use", r#"{"file": "$1"}"#),
+    ("repeat", r#"{"times": "${1:2}", "steps": []}"#),
+];
 
 fn top(key: &str, generator: &mut SchemaGenerator) -> Value {
     let of = |schema: schemars::Schema| schema.to_value();
@@ -58,7 +99,7 @@ fn top(key: &str, generator: &mut SchemaGenerator) -> Value {
             "Words to select by; those of the template it extends count as well.",
             of(generator.subschema_for::<OneOrMany<String>>()),
         ),
-        "extends" => ("A template to build on, relative to this file.", json!({"type": "string"})),
+        "extends" => ("A template to build on, relative to this file.", path()),
         "with" => ("Values for the template's params.", json!({"type": "object"})),
         "params" => (
             "Parameters: `name: default`, or `name: {required, default, one_of, description}`.",
@@ -69,12 +110,16 @@ fn top(key: &str, generator: &mut SchemaGenerator) -> Value {
             json!({
                 "type": "object",
                 "properties": {
-                    "exclude": {"type": "array", "items": {"type": "object"},
+                    "exclude": {"type": "array", "items": {"type": "object", "minProperties": 1},
                         "description": "Combinations to leave out: each drops every cell that has its values."},
-                    "include": {"type": "array", "items": {"type": "object"},
+                    "include": {"type": "array", "items": {"type": "object", "minProperties": 1},
                         "description": "Whole combinations to add."},
                 },
-                "additionalProperties": {"type": "array", "minItems": 1},
+                "additionalProperties": admitted(json!({
+                    "type": "array",
+                    "minItems": 1,
+                    "description": "An axis: a list of single values, or of maps (`{{axis.field}}`).",
+                })),
             }),
         ),
         "requires" => (
@@ -83,27 +128,42 @@ fn top(key: &str, generator: &mut SchemaGenerator) -> Value {
         ),
         "known_issue" => ("Failures that are known: the case is expected to fail in one of these ways.", {
             let issue = of(generator.subschema_for::<KnownIssue>());
-            json!({"anyOf": [issue, {"type": "array", "items": issue}]})
+            json!({"anyOf": [{"type": "array", "items": issue}, issue]})
         }),
         "must_fail" => (
             "A negative control: the case passes only if it fails as this says.",
             of(generator.subschema_for::<MustFail>()),
         ),
         "timeout" => {
-            ("How long the whole case may take. Default: `120s`.", of(generator.subschema_for::<Span>()))
+            let doc = "How long the whole case may take. Default: `120s`.";
+            return defaulting(doc, of(generator.subschema_for::<Span>()), DEFAULT_CASE_TIMEOUT);
         }
         "vms" => ("The VMs, by name.", {
             let vm = of(generator.subschema_for::<VmSpec>());
-            json!({"type": "object", "additionalProperties": {"anyOf": [vm, {"type": "null"}]}})
+            json!({"type": "object", "additionalProperties": vm})
         }),
         "hooks" => (
             "Steps to be placed where the template says `hook: name`.",
-            json!({"type": "object", "additionalProperties": steps}),
+            json!({"type": "object", "additionalProperties": admitted(steps)}),
         ),
         "finally" => ("Steps that run whatever happened, before everything is torn down.", steps),
         _ => ("What the scenario does.", steps),
     };
     with_doc(doc, schema)
+}
+
+/// The path of a file.
+fn path() -> Value {
+    json!({
+        "type": "string",
+        "pattern": PATH_TEXT,
+        "patternErrorMessage": "The path of a file cannot be a template: write it out, or use `when` on several steps.",
+    })
+}
+
+fn admitted(mut schema: Value) -> Value {
+    admit::templates(&mut schema);
+    schema
 }
 
 fn with_doc(doc: &str, schema: Value) -> Value {
@@ -115,6 +175,12 @@ fn with_doc(doc: &str, schema: Value) -> Value {
     Value::Object(all)
 }
 
+fn defaulting(doc: &str, schema: Value, default: Span) -> Value {
+    let mut schema = with_doc(doc, schema);
+    schema["default"] = json!(default);
+    schema
+}
+
 /// A step: one action, and modifiers.
 fn step(generator: &mut SchemaGenerator) -> Value {
     let mut properties = json!({
@@ -123,20 +189,21 @@ fn step(generator: &mut SchemaGenerator) -> Value {
             "type": ["string", "boolean", "number", "null"],
             "description": "Whether to do it: not where this is `\"\"`, `false`, `0` or null.",
         },
-        "timeout": with_doc("How long it may take. Default: `30s`.", of::<Span>(generator)),
+        "timeout": defaulting("How long it may take. Default: `30s`.", of::<Span>(generator), DEFAULT_TIMEOUT),
         "capture": {"type": "string", "description": "The name its result gets in `run.captures`."},
         "expect_error": {
             "type": "string",
             "description": "The step must fail, with a message that matches this regular expression.",
         },
     });
-    let mut keys = Vec::new();
     let actions = Action::json_schema(generator).to_value();
     for action in actions["oneOf"].as_array().into_iter().flatten() {
         for (key, schema) in action["properties"].as_object().into_iter().flatten() {
-            let doc = action["description"].as_str().unwrap_or_default();
-            properties[key] = with_doc(doc, schema.clone());
-            keys.push(key.clone());
+            // What the type says of itself says more than the line in the list of actions.
+            let name = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+            let own = generator.definitions().get(name).and_then(|own| own["description"].as_str());
+            let doc = own.or_else(|| action["description"].as_str()).unwrap_or_default().to_owned();
+            properties[key] = with_doc(&doc, schema.clone());
         }
     }
     let steps = json!({"type": "array", "items": {"$ref": "#/$defs/Step"}});
@@ -146,7 +213,7 @@ fn step(generator: &mut SchemaGenerator) -> Value {
             "description": "The steps of another file, which has `params` and `steps` only.",
             "type": "object",
             "properties": {
-                "file": {"type": "string", "description": "The file, relative to the one that uses it."},
+                "file": with_doc("The file, relative to the one in which this stands.", path()),
                 "with": {"type": "object", "description": "Values for its params."},
             },
             "required": ["file"],
@@ -159,25 +226,24 @@ fn step(generator: &mut SchemaGenerator) -> Value {
                 "times": {"type": "integer", "minimum": 0, "description": "How often."},
                 "over": {"type": "array", "description": "Once for each of these values."},
                 "as": {"type": "string", "description": "With `over`: the name of the loop variable."},
-                "until": with_doc("Until this condition is met, asked after each round.", of::<Wait>(generator)),
-                "steps": with_doc("What is repeated.", steps.clone()),
+                "until": with_doc(
+                    "A condition as in `wait`, asked after each round. The step's `timeout` is the loop's.",
+                    of::<Wait>(generator),
+                ),
+                "steps": with_doc("What is repeated.", steps),
             },
             "required": ["steps"],
-            "oneOf": [{"required": ["times"]}, {"required": ["over", "as"]}, {"required": ["until"]}],
             "additionalProperties": false,
         },
     });
     for (key, schema) in flow.as_object().into_iter().flatten() {
         properties[key] = schema.clone();
-        keys.push(key.clone());
     }
-    let one_of: Vec<Value> = keys.iter().map(|key| json!({"required": [key]})).collect();
     json!({
         "description": "One action, and modifiers beside it.",
         "type": "object",
         "properties": properties,
         "additionalProperties": false,
-        "oneOf": one_of,
     })
 }
 
@@ -185,77 +251,22 @@ fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
     generator.subschema_for::<T>().to_value()
 }
 
+/// A param: any value, and a map may be the long form.
 fn param() -> Value {
+    let in_long = ["required", "default", "one_of", "description"];
     json!({
         "description": "A default, or `{required, default, one_of, description}`.",
-        "anyOf": [
-            {
-                "type": "object",
-                "properties": {
-                    "required": {"type": "boolean"},
-                    "default": true,
-                    "one_of": {"type": "array", "minItems": 1},
-                    "description": {"type": "string"},
-                },
+        "if": {"type": "object", "anyOf": in_long.map(|key| json!({"required": [key]}))},
+        "then": {
+            "additionalProperties": false,
+            "properties": {
+                "required": {"type": "boolean", "default": false, "description": "Whether something must set it."},
+                "default": {"description": "Its value where nothing sets it. May name params declared above it."},
+                "one_of": {"type": "array", "minItems": 1, "description": "The values it may have."},
+                "description": {"type": "string", "description": "What it is for."},
             },
-            true,
-        ],
+        },
     })
-}
-
-/// Lets a template stand wherever a value is expected that is no text anyway.
-fn inside(schema: &mut Value) {
-    let Value::Object(map) = schema else {
-        return;
-    };
-    for (key, value) in map.iter_mut() {
-        match (key.as_str(), value) {
-            ("properties" | "$defs", Value::Object(children)) => children.values_mut().for_each(value_of),
-            ("items" | "additionalProperties", child) => value_of(child),
-            ("anyOf" | "oneOf" | "allOf", Value::Array(choices)) => choices.iter_mut().for_each(inside),
-            _ => {}
-        }
-    }
-}
-
-fn value_of(schema: &mut Value) {
-    inside(schema);
-    if takes_text(schema) {
-        return;
-    }
-    let Value::Object(map) = schema else {
-        return;
-    };
-    let mut outer = Map::new();
-    for key in ["description", "default"] {
-        outer.extend(map.shift_remove(key).map(|value| (key.to_owned(), value)));
-    }
-    let template = json!({"$ref": "#/$defs/Template"});
-    let only_any_of = map.keys().all(|key| key == "anyOf");
-    match map.get_mut("anyOf") {
-        Some(Value::Array(choices)) if only_any_of => {
-            choices.push(template);
-            outer.insert("anyOf".to_owned(), Value::Array(std::mem::take(choices)));
-        }
-        _ => {
-            outer.insert("anyOf".to_owned(), json!([std::mem::take(map), template]));
-        }
-    }
-    *map = outer;
-}
-
-/// Whether any text fits already, or what is referred to sees to it.
-fn takes_text(schema: &Value) -> bool {
-    let Value::Object(map) = schema else {
-        return true;
-    };
-    let free = !["enum", "const", "pattern"].iter().any(|key| map.contains_key(*key));
-    let text = match map.get("type") {
-        Some(Value::String(kind)) => kind == "string",
-        Some(Value::Array(kinds)) => kinds.iter().any(|kind| kind == "string"),
-        _ => !["properties", "anyOf", "oneOf", "allOf"].iter().any(|key| map.contains_key(*key)),
-    };
-    map.contains_key("$ref") || (free && text)
 }
 
 #[cfg(test)]
@@ -281,7 +292,7 @@ mod tests {
         for key in TOP {
             assert!(schema["properties"][key]["description"].is_string(), "{key}");
         }
-        let step = &schema["$defs"]["Step"]["anyOf"][0];
+        let step = &schema["$defs"]["Step"];
         for key in ACTIONS.iter().chain(FLOW).chain(MODIFIERS) {
             assert!(step["properties"][key]["description"].is_string(), "{key}");
         }
@@ -309,13 +320,53 @@ mod tests {
     }
 
     #[test]
-    fn a_template_may_stand_for_a_number_a_list_and_a_word() {
+    fn a_template_may_stand_for_a_number_a_list_and_a_word_but_not_for_a_section() {
         let schema = schema();
-        let template = json!({"$ref": "#/$defs/Template"});
-        let wait = &schema["$defs"]["Wait"]["anyOf"][0]["properties"];
-        let allows = |schema: &Value| schema["anyOf"].as_array().is_some_and(|any| any.contains(&template));
-        assert!(allows(&wait["ticks"]), "{}", wait["ticks"]);
-        assert!(allows(&schema["$defs"]["Accel"]) && allows(&schema["properties"]["steps"]));
-        assert_eq!(schema["$defs"]["VmSpec"]["anyOf"][0]["properties"]["cpu"]["type"], "string");
+        let wait = &schema["$defs"]["Wait"]["properties"];
+        let takes_text =
+            |schema: &Value| schema["type"].as_array().is_some_and(|all| all.contains(&json!("string")));
+        assert!(takes_text(&wait["ticks"]) && takes_text(&schema["$defs"]["Step"]), "{}", wait["ticks"]);
+        assert!(
+            schema["$defs"]["Accel"]["anyOf"]
+                .as_array()
+                .unwrap()
+                .contains(&json!({"$ref": "#/$defs/Template"}))
+        );
+        for section in ["steps", "vms", "params", "matrix", "hooks"] {
+            assert!(!takes_text(&schema["properties"][section]), "{section}");
+        }
+        assert_eq!(schema["$defs"]["VmSpec"]["properties"]["cpu"]["type"], "string");
+    }
+
+    #[test]
+    fn every_key_that_a_rule_names_is_there() {
+        fn look(schema: &Value) {
+            let properties = &schema["properties"];
+            for (key, rule) in schema["dependentSchemas"].as_object().into_iter().flatten() {
+                assert!(properties[key].is_object(), "{key}");
+                assert!(
+                    rule["properties"].as_object().unwrap().keys().all(|key| properties[key].is_object()),
+                    "{rule}"
+                );
+            }
+        }
+        let schema = schema();
+        schema["$defs"].as_object().unwrap().values().for_each(look);
+        look(&schema["$defs"]["Step"]["properties"]["repeat"]);
+    }
+
+    #[test]
+    fn every_snippet_is_one_of_an_action_and_can_be_read() {
+        let schema = schema();
+        for (action, snippet) in SNIPPETS {
+            assert!(ACTIONS.iter().chain(FLOW).any(|known| known == action), "{action}");
+            let body: Value = serde_json::from_str(snippet).unwrap();
+            let of = &schema["$defs"]["Step"]["properties"][*action];
+            let keys = of["properties"].as_object().or_else(|| {
+                schema.pointer(of["$ref"].as_str()?.trim_start_matches('#'))?["properties"].as_object()
+            });
+            let keys = keys.unwrap();
+            assert!(body.as_object().unwrap().keys().all(|key| keys.contains_key(key)), "{action}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! From text to a tree in which every value and every key knows its place.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -128,10 +130,9 @@ impl Node {
 /// # Errors
 /// One diagnostic where the file cannot be read or is no YAML; one for each key that a map has twice.
 pub fn read(path: &Path) -> Result<Node, Vec<Diagnostic>> {
-    let empty = |text: String| Arc::new(SourceFile { path: path.to_owned(), text });
     let unreadable = |message: String| {
-        let place = Location::top_of(&empty(String::new()));
-        vec![Diagnostic::error(Code::Unreadable, &place, message)]
+        let file = Arc::new(SourceFile { path: path.to_owned(), text: String::new() });
+        vec![Diagnostic::error(Code::Unreadable, &Location::top_of(&file), message)]
     };
     let meta = std::fs::metadata(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => unreadable("there is no such file".to_owned()),
@@ -140,23 +141,37 @@ pub fn read(path: &Path) -> Result<Node, Vec<Diagnostic>> {
     if meta.is_dir() {
         return Err(unreadable("it is a directory, not a file".to_owned()));
     }
-    if meta.len() > MAX_BYTES {
-        return Err(unreadable(format!("the file is larger than {} MiB", MAX_BYTES >> 20)));
+    let mut bytes = Vec::new();
+    // A device or a pipe has no length that could be looked at beforehand.
+    let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
+    read.map_err(|error| unreadable(format!("the file cannot be read: {error}")))?;
+    from_bytes(path, bytes)
+}
+
+/// Reads the bytes of a file that goes by the name of `path`.
+///
+/// # Errors
+/// As [`read`].
+pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Node, Vec<Diagnostic>> {
+    let file = |text: String| Arc::new(SourceFile { path: path.to_owned(), text });
+    let too_large = bytes.len() as u64 > MAX_BYTES;
+    if too_large {
+        let message = format!("the file is larger than {} MiB", MAX_BYTES >> 20);
+        let place = Location::top_of(&file(String::new()));
+        return Err(vec![Diagnostic::error(Code::Unreadable, &place, message)]);
     }
-    let bytes =
-        std::fs::read(path).map_err(|error| unreadable(format!("the file cannot be read: {error}")))?;
     let text = match String::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
-            let file = empty(String::from_utf8_lossy(error.as_bytes()).into_owned());
+            let file = file(String::from_utf8_lossy(error.as_bytes()).into_owned());
             let place = Location::of(&file, at, at + 1);
             let message = "the file is not UTF-8 text";
             return Err(vec![Diagnostic::error(Code::Unreadable, &place, message)]);
         }
     };
     let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
-    parse(&empty(text))
+    parse(&file(text))
 }
 
 /// Reads a text.

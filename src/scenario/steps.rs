@@ -264,6 +264,9 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         if let Action::Exec(exec) = &step.action {
             self.processes.extend(exec.background.clone());
         }
+        if !self.loader.hold(typed::weight(&piece.value), &key.at) {
+            return None;
+        }
         self.pending.push(Pending { key: key.at.clone(), node: value.clone(), action: step.action.clone() });
         Some(CaseStep {
             at: key.at.clone(),

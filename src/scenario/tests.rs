@@ -272,6 +272,49 @@ fn all_mistakes_of_all_files_are_told_once() {
 }
 
 #[test]
+fn what_would_fill_the_memory_or_never_end_is_refused_at_its_place() {
+    let rest = "vms: {a: }\nsteps: [{sleep: 1s}]\n";
+    let mut texts = "params:\n  a0: xxxxxxxxxx\n".to_owned();
+    let mut lists = "params:\n  a0: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]\n".to_owned();
+    for level in 1..12 {
+        let below = format!("{{{{a{}}}}}", level - 1);
+        texts.push_str(&format!("  a{level}: '{}'\n", below.repeat(10)));
+        lists.push_str(&format!("  a{level}: [{}]\n", vec![format!("'{below}'"); 10].join(", ")));
+    }
+    let loops = format!(
+        "params:\n  a: [{}]\n  b: '{}x{}'\n",
+        vec!["1"; 100].join(", "),
+        "{{#each @root.a}}".repeat(6),
+        "{{/each}}".repeat(6)
+    );
+    let number = (0..40).map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
+    let cells =
+        format!("matrix: {{x: [{number}], y: [{number}]}}\nparams: {{a: '{}'}}\n", "x".repeat(400_000));
+    let began = std::time::Instant::now();
+    for (text, line, message) in [
+        (texts, 8, "renders to more than 1024 KiB"),
+        (lists, 7, "stand for more than 500000 values"),
+        (loops, 3, "goes through more than 100000 values"),
+        (cells, 1, "hold more than 20000000 values in all"),
+    ] {
+        let told = error(&(text + rest));
+        let first = told.lines().next().unwrap();
+        assert!(first.starts_with(&format!("{line}:")) && first.contains(message), "{told}");
+    }
+    assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_matrix_of_too_many_cells_is_refused_with_its_size_before_any_is_made() {
+    let ten = "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]";
+    let axes: Vec<String> = ('a'..='t').map(|axis| format!("{axis}: {ten}")).collect();
+    let five = error(&format!("matrix: {{{}}}\nvms: {{v: }}\nsteps: []\n", axes[..6].join(", ")));
+    assert!(five.starts_with("1:10 the matrix has 1000000 cells; 100000 is the limit"), "{five}");
+    let all = error(&format!("matrix: {{{}}}\nvms: {{v: }}\nsteps: []\n", axes.join(", ")));
+    assert!(all.contains("more than any machine can count"), "{all}");
+}
+
+#[test]
 fn ten_thousand_cells_are_quick() {
     let hundred = (0..100).map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
     let text = format!(

@@ -22,14 +22,15 @@ pub(super) struct Piece {
 
 /// Renders a part of a file; `None` where a template in it is wrong, which is then told.
 pub(super) fn render(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Option<Piece> {
-    let mut pass = Pass { scope, diagnostics, raw: false, late: false, unprobed: false, failed: false };
+    let mut pass =
+        Pass { scope, diagnostics, raw: false, late: false, unprobed: false, failed: false, weight: 0 };
     let value = pass.value(node);
     if pass.failed {
         return None;
     }
     let late = pass.late;
     let raw = (pass.late || pass.unprobed).then(|| {
-        pass.raw = true;
+        (pass.raw, pass.weight) = (true, 0);
         pass.value(node)
     });
     Some(Piece { value, raw, late })
@@ -57,6 +58,22 @@ struct Pass<'p, 's> {
     late: bool,
     unprobed: bool,
     failed: bool,
+    /// What the templates came to so far; see [`weight`].
+    weight: usize,
+}
+
+/// Templates that come to more than this in one part of a file are refused: each may stand for what others stand for,
+/// ten times over.
+const MAX_WEIGHT: usize = 500_000;
+
+/// How much a value is: its parts, long texts counted as several.
+pub(super) fn weight(value: &Value) -> usize {
+    match value {
+        Value::String(text) => 1 + text.len() / 16,
+        Value::Array(list) => 1 + list.iter().map(weight).sum::<usize>(),
+        Value::Object(map) => 1 + map.values().map(weight).sum::<usize>(),
+        _ => 1,
+    }
 }
 
 impl Pass<'_, '_> {
@@ -73,7 +90,21 @@ impl Pass<'_, '_> {
     }
 
     fn template(&mut self, text: &str, at: &Location) -> Value {
-        match template::render(text, self.scope) {
+        if self.weight > MAX_WEIGHT {
+            return Value::Null;
+        }
+        let rendered = template::render(text, self.scope);
+        if let Ok(Rendered::Value(value) | Rendered::Unprobed(value)) = &rendered {
+            self.weight += weight(value);
+            if self.weight > MAX_WEIGHT {
+                let message = format!("the templates here stand for more than {MAX_WEIGHT} values");
+                let help = "long texts count as several, and a list as all that is in it";
+                self.diagnostics.push(Diagnostic::error(Code::TooMuch, at, message).help(help));
+                self.failed = true;
+                return Value::Null;
+            }
+        }
+        match rendered {
             Ok(Rendered::Value(value)) if self.raw => escaped(value),
             Ok(Rendered::Value(value)) => value,
             Ok(Rendered::Late) => {

@@ -28,7 +28,7 @@ use crate::session::Failure;
 use crate::units::Span;
 
 pub use capabilities::Capabilities;
-pub use check::{Check, Kind as CheckKind};
+pub use check::{CHECK_BELONGS, CHECK_KINDS, Check, Kind as CheckKind};
 pub use exec::Exec;
 pub use failover::{Failover, Yank};
 pub use lifecycle::{Quit, Start};
@@ -40,7 +40,7 @@ pub use running::{Mark, POLL, Running};
 pub use set::Set;
 pub use signal::{Signal, SignalName};
 pub use sleep::Sleep;
-pub use wait::{Condition, Exit, Wait};
+pub use wait::{Condition, Exit, WAIT_BELONGS, WAIT_CONDITIONS, Wait};
 
 /// How long a step may take where it does not say so.
 pub const DEFAULT_TIMEOUT: Span = Span::from_secs(30);
@@ -203,6 +203,15 @@ impl Complaints {
 /// "did you mean", or the list of what there is.
 pub(crate) fn known<'n>(wrong: &str, names: impl IntoIterator<Item = &'n String>) -> String {
     crate::diagnostic::suggest(wrong, names.into_iter().map(String::as_str))
+}
+
+/// `a, b or c`.
+pub(crate) fn alternatives(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [some @ .., last] => format!("{} or {last}", some.join(", ")),
+    }
 }
 
 /// A list of names for one line of text.

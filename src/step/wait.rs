@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::running::Running;
 use super::signal::SignalName;
-use super::{Complaints, Scene, brief, listed};
+use super::{Complaints, Scene, alternatives, brief, listed};
 use crate::qemu::process::Ended;
 use crate::qemu::qmp::contains;
 use crate::qemu::spec::Guest;
@@ -135,7 +135,18 @@ pub enum Condition {
     },
 }
 
-const CONDITIONS: &str = "event, checkpoints, migration, status, ticks, serial, query, exit or process";
+/// The keys of a wait of which there must be one; only `exit` may stand beside `process`.
+pub const WAIT_CONDITIONS: &[&str] =
+    &["event", "checkpoints", "migration", "status", "ticks", "serial", "query", "exit", "process"];
+
+/// The keys of a wait that belong to one of several conditions.
+pub const WAIT_BELONGS: &[(&str, &[&str])] = &[
+    ("count", &["event"]),
+    ("data", &["event"]),
+    ("fresh", &["event", "serial"]),
+    ("arguments", &["query"]),
+    ("until", &["query"]),
+];
 
 impl Wait {
     /// The one condition of the step.
@@ -160,7 +171,11 @@ impl Wait {
         .collect();
         let kind = match given.as_slice() {
             [] => {
-                return Err(("", "the wait has no condition".to_owned(), format!("add one of {CONDITIONS}")));
+                return Err((
+                    "",
+                    "the wait has no condition".to_owned(),
+                    format!("add one of {}", alternatives(WAIT_CONDITIONS)),
+                ));
             }
             [one] => *one,
             [first, second, ..] => {
@@ -171,15 +186,15 @@ impl Wait {
                 ));
             }
         };
-        let belongs = [
-            ("count", self.count.is_some(), &["event"][..]),
-            ("data", self.data.is_some(), &["event"]),
-            ("fresh", self.fresh.is_some(), &["event", "serial"]),
-            ("arguments", self.arguments.is_some(), &["query"]),
-            ("until", self.until.is_some(), &["query"]),
+        let given = [
+            ("count", self.count.is_some()),
+            ("data", self.data.is_some()),
+            ("fresh", self.fresh.is_some()),
+            ("arguments", self.arguments.is_some()),
+            ("until", self.until.is_some()),
         ];
-        for (key, is_given, owners) in belongs {
-            if is_given && !owners.contains(&kind) {
+        for (key, owners) in WAIT_BELONGS {
+            if given.contains(&(*key, true)) && !owners.contains(&kind) {
                 let owners = owners.join("` and `");
                 return Err((
                     key,

@@ -13,7 +13,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use handlebars::{
     Context, Handlebars, Helper, HelperDef, Output, RenderContext, RenderError, RenderErrorReason,
-    Renderable, ScopedJson, StringOutput, Template, TemplateErrorReason,
+    Renderable, ScopedJson, Template, TemplateErrorReason,
 };
 use serde_json::{Map, Value};
 
@@ -46,6 +46,10 @@ const TEXT: &str = "__text";
 /// Templates longer than this are refused, and so is deeper nesting: the parser would take very long or very deep.
 const MAX_LENGTH: usize = 64 * 1024;
 const MAX_NESTING: usize = 24;
+
+/// A template that renders to more bytes than this is refused, and so is one that looks at more values on the way.
+const MAX_OUTPUT: usize = 1 << 20;
+const MAX_LOOKS: usize = 100_000;
 
 /// Names that a param, an axis or a loop variable may not have, because templates use them for something else.
 #[must_use]
@@ -209,10 +213,7 @@ pub fn render(text: &str, scope: &Scope<'_>) -> Result<Rendered, TemplateError> 
     }
     let version = VersionHelper { versions: scope.versions, unknown: AtomicBool::new(false) };
     let template = compiled.json.as_ref().unwrap_or(&compiled.template);
-    let text = run(template, &scope.context, &version).map_err(|error| {
-        let reason = error.reason().to_string();
-        TemplateError::new(reason, "")
-    })?;
+    let text = run(template, &scope.context, &version)?;
     let value = if compiled.json.is_some() {
         serde_json::from_str(&text).map_err(|error| TemplateError::new(error.to_string(), ""))?
     } else {
@@ -221,12 +222,36 @@ pub fn render(text: &str, scope: &Scope<'_>) -> Result<Rendered, TemplateError> 
     Ok(if version.unknown.into_inner() { Rendered::Unprobed(value) } else { Rendered::Value(value) })
 }
 
-fn run(template: &Template, context: &Context, version: &VersionHelper<'_>) -> Result<String, RenderError> {
+fn run(template: &Template, context: &Context, version: &VersionHelper<'_>) -> Result<String, TemplateError> {
     let mut rendering = RenderContext::new(None);
     rendering.register_local_helper("version", Box::new(version));
-    let mut out = StringOutput::new();
-    template.render(&REGISTRY, context, &mut rendering, &mut out)?;
-    Ok(out.into_string()?)
+    let mut out = Bounded::default();
+    match template.render(&REGISTRY, context, &mut rendering, &mut out) {
+        _ if out.full => {
+            let message = format!("the template renders to more than {} KiB", MAX_OUTPUT >> 10);
+            Err(TemplateError::new(message, ""))
+        }
+        Ok(()) => Ok(out.text),
+        Err(error) => Err(TemplateError::new(error.reason().to_string(), "")),
+    }
+}
+
+/// Takes no more than [`MAX_OUTPUT`].
+#[derive(Default)]
+struct Bounded {
+    text: String,
+    full: bool,
+}
+
+impl Output for Bounded {
+    fn write(&mut self, piece: &str) -> std::io::Result<()> {
+        self.full |= self.text.len() + piece.len() > MAX_OUTPUT;
+        if self.full {
+            return Err(std::io::Error::other("too much"));
+        }
+        self.text.push_str(piece);
+        Ok(())
+    }
 }
 
 struct Compiled {

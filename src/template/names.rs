@@ -5,12 +5,12 @@ use handlebars::template::{HelperTemplate, Parameter, TemplateElement};
 use handlebars::{Path, Template};
 use serde_json::Value;
 
-use super::{HELPERS, TemplateError};
+use super::{HELPERS, MAX_LOOKS, TemplateError};
 use crate::diagnostic::suggest;
 
 /// Checks every name of a template against the data; says whether one is only known when the step runs.
 pub(super) fn check(template: &Template, data: &Value) -> Result<bool, TemplateError> {
-    let mut walk = Walk { stack: vec![Some(data)], late: false };
+    let mut walk = Walk { stack: vec![Some(data)], late: false, looks: 0 };
     walk.template(template)?;
     Ok(walk.late)
 }
@@ -153,15 +153,24 @@ struct Walk<'d> {
     /// What `this` is, from the top to the innermost `each`; `None` where it is only known later.
     stack: Vec<Option<&'d Value>>,
     late: bool,
+    /// How much of the template was looked at, each round of an `each` anew: as much as rendering it would.
+    looks: usize,
 }
 
 impl<'d> Walk<'d> {
     fn template(&mut self, template: &Template) -> Result<(), TemplateError> {
-        template.elements.iter().try_for_each(|element| match element {
-            TemplateElement::Expression(call)
-            | TemplateElement::HtmlExpression(call)
-            | TemplateElement::HelperBlock(call) => self.call(call).map(|_| ()),
-            _ => Ok(()),
+        template.elements.iter().try_for_each(|element| {
+            self.looks += 1;
+            if self.looks > MAX_LOOKS {
+                let message = format!("the template goes through more than {MAX_LOOKS} values");
+                return Err(TemplateError::new(message, "loop over less"));
+            }
+            match element {
+                TemplateElement::Expression(call)
+                | TemplateElement::HtmlExpression(call)
+                | TemplateElement::HelperBlock(call) => self.call(call).map(|_| ()),
+                _ => Ok(()),
+            }
         })
     }
 

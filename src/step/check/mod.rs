@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Complaints, Scene, brief, listed};
+use super::{Complaints, Scene, alternatives, brief, listed};
 use crate::diagnostic::suggest;
 use crate::qemu::spec::Guest;
 use crate::session::metrics::METRICS;
@@ -120,7 +120,18 @@ pub enum Kind {
     Stderr,
 }
 
-const KINDS: &str = "memory, query, no_event, metric, equal, progress or stderr";
+/// The keys of a check of which there must be one.
+pub const CHECK_KINDS: &[&str] = &["memory", "query", "no_event", "metric", "equal", "progress", "stderr"];
+
+/// The keys of a check that belong to one of those.
+pub const CHECK_BELONGS: &[(&str, &str)] = &[
+    ("arguments", "query"),
+    ("is", "query"),
+    ("is_not", "query"),
+    ("for", "no_event"),
+    ("below", "metric"),
+    ("above", "metric"),
+];
 
 impl Check {
     /// The one thing the step asserts.
@@ -142,7 +153,11 @@ impl Check {
         .collect();
         let (key, kind) = match given.as_slice() {
             [] => {
-                return Err(("", "the check asserts nothing".to_owned(), format!("add one of {KINDS}")));
+                return Err((
+                    "",
+                    "the check asserts nothing".to_owned(),
+                    format!("add one of {}", alternatives(CHECK_KINDS)),
+                ));
             }
             [one] => *one,
             [(first, _), (second, _), ..] => {
@@ -153,16 +168,16 @@ impl Check {
                 ));
             }
         };
-        let belongs = [
-            ("arguments", self.arguments.is_some(), "query"),
-            ("is", self.is.is_some(), "query"),
-            ("is_not", self.is_not.is_some(), "query"),
-            ("for", self.for_.is_some(), "no_event"),
-            ("below", self.below.is_some(), "metric"),
-            ("above", self.above.is_some(), "metric"),
+        let given = [
+            ("arguments", self.arguments.is_some()),
+            ("is", self.is.is_some()),
+            ("is_not", self.is_not.is_some()),
+            ("for", self.for_.is_some()),
+            ("below", self.below.is_some()),
+            ("above", self.above.is_some()),
         ];
-        for (other, is_given, owner) in belongs {
-            if is_given && owner != key {
+        for &(other, owner) in CHECK_BELONGS {
+            if given.contains(&(other, true)) && owner != key {
                 return Err((
                     other,
                     format!("`{other}` does not go with `{key}`"),

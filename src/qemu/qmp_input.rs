@@ -1,0 +1,142 @@
+//! What a QMP monitor says, from bytes to messages: the part of the client that needs no socket.
+
+use serde_json::Value;
+use thiserror::Error;
+
+/// The longest message that is read; QEMU's own limit for what it reads is 64 MiB.
+const LONGEST_MESSAGE: usize = 64 << 20;
+
+/// How much of what is no QMP is told.
+const SHOWN: usize = 80;
+
+/// Bytes that have arrived, in pieces of any length, to be taken out as messages.
+#[derive(Debug, Default)]
+pub struct Input {
+    bytes: Vec<u8>,
+    /// Where the next message begins; what lies before is dropped with the next piece.
+    begin: usize,
+    /// Up to where no end of a line was found: a long line in many pieces is looked through once.
+    searched: usize,
+}
+
+/// One message of a monitor.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Message {
+    /// The first one, with the version and the capabilities.
+    Greeting(Value),
+    /// An event.
+    Event(Value),
+    /// A reply to a command, or an error.
+    Reply {
+        /// The command it answers; `None` where it does not say so.
+        id: Option<u64>,
+        /// The whole of it.
+        message: Value,
+    },
+}
+
+/// What came is no QMP; what follows cannot be trusted either.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct NotQmp(pub String);
+
+impl Input {
+    /// Adds what has arrived.
+    pub fn feed(&mut self, piece: &[u8]) {
+        self.bytes.drain(..self.begin);
+        self.searched -= self.begin;
+        self.begin = 0;
+        self.bytes.extend_from_slice(piece);
+    }
+
+    /// Takes out the next message; `None` where none is complete.
+    ///
+    /// # Errors
+    /// Where a line is no JSON object, or does not end.
+    pub fn next_message(&mut self) -> Result<Option<Message>, NotQmp> {
+        while let Some(length) = self.bytes[self.searched..].iter().position(|&byte| byte == b'\n') {
+            let end = self.searched + length;
+            let line = &self.bytes[self.begin..end];
+            (self.begin, self.searched) = (end + 1, end + 1);
+            if !line.iter().all(u8::is_ascii_whitespace) {
+                return message(line).map(Some);
+            }
+        }
+        self.searched = self.bytes.len();
+        if self.bytes.len() - self.begin > LONGEST_MESSAGE {
+            return Err(NotQmp("it sends a line without an end".to_owned()));
+        }
+        Ok(None)
+    }
+}
+
+fn message(line: &[u8]) -> Result<Message, NotQmp> {
+    match serde_json::from_slice::<Value>(line) {
+        Ok(message) if message.get("QMP").is_some() => Ok(Message::Greeting(message)),
+        Ok(message) if message.get("event").is_some() => Ok(Message::Event(message)),
+        Ok(message @ Value::Object(_)) => {
+            Ok(Message::Reply { id: message.get("id").and_then(Value::as_u64), message })
+        }
+        _ => {
+            let text = String::from_utf8_lossy(line).trim().chars().take(SHOWN).collect::<String>();
+            Err(NotQmp(format!("it says {text:?}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn all(pieces: &[&[u8]]) -> Result<Vec<Message>, NotQmp> {
+        let (mut input, mut messages) = (Input::default(), Vec::new());
+        for piece in pieces {
+            input.feed(piece);
+            while let Some(message) = input.next_message()? {
+                messages.push(message);
+            }
+        }
+        Ok(messages)
+    }
+
+    #[test]
+    fn messages_are_the_same_however_the_bytes_arrive() {
+        let text =
+            b"{\"QMP\": {}}\r\n\n{\"event\": \"STOP\"}\n{\"return\": {}, \"id\": 3}\n{\"error\": {}}\n{";
+        let whole = all(&[text]).unwrap();
+        assert_eq!(whole.len(), 4);
+        assert_eq!(whole[2], Message::Reply { id: Some(3), message: json!({"return": {}, "id": 3}) });
+        assert!(matches!(&whole[3], Message::Reply { id: None, .. }));
+        for size in 1..text.len() {
+            let pieces: Vec<&[u8]> = text.chunks(size).collect();
+            assert_eq!(all(&pieces).unwrap(), whole, "{size}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_is_told_in_brief() {
+        for line in ["hello\n", "1\n", "[]\n", "\"x\"\n", "{\n", "\u{0}\n"] {
+            let error = all(&[line.as_bytes()]).unwrap_err().0;
+            assert!(error.starts_with("it says \""), "{error}");
+        }
+        assert!(all(&[&[b'x'; 5000], b"\n"]).unwrap_err().0.len() < 200);
+        assert!(all(&[&[b'['; 5000], b"\n"]).is_err());
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_given_up_and_costs_no_more_than_its_length() {
+        let mut input = Input::default();
+        let piece = vec![b' '; 16 << 10];
+        let began = std::time::Instant::now();
+        let error = loop {
+            input.feed(&piece);
+            if let Err(error) = input.next_message() {
+                break error;
+            }
+        };
+        assert!(error.0.contains("without an end"));
+        assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
+    }
+}

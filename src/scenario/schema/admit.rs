@@ -1,0 +1,196 @@
+//! What every part of the schema gets: a template may stand for its value, and its doc text is there for editors.
+
+use serde_json::{Map, Value, json};
+
+/// What a template in place of a value looks like.
+const TEMPLATE: &str = "\\{\\{";
+
+/// Lets a template stand wherever something else than a text is expected.
+pub(super) fn templates(schema: &mut Value) {
+    let Value::Object(map) = schema else {
+        return;
+    };
+    consts_to_enum(map);
+    flatten(map);
+    for (key, value) in map.iter_mut() {
+        match (key.as_str(), value) {
+            ("properties", Value::Object(children)) => children.values_mut().for_each(templates),
+            ("items" | "additionalProperties", child) => templates(child),
+            ("anyOf", Value::Array(choices)) => choices.iter_mut().for_each(inside),
+            _ => {}
+        }
+    }
+    or_a_template(map);
+}
+
+/// As [`templates`], for a choice among others: one of them takes the template.
+fn inside(choice: &mut Value) {
+    let Value::Object(map) = choice else {
+        return;
+    };
+    consts_to_enum(map);
+    for (key, value) in map.iter_mut() {
+        match (key.as_str(), value) {
+            ("properties", Value::Object(children)) => children.values_mut().for_each(templates),
+            ("items" | "additionalProperties", child) => templates(child),
+            _ => {}
+        }
+    }
+}
+
+/// An enum of documented words as editors like it best: one list, one message.
+fn consts_to_enum(map: &mut Map<String, Value>) {
+    let Some(Value::Array(choices)) = map.get("oneOf") else {
+        return;
+    };
+    let Some(words) = choices.iter().map(|choice| choice.get("const").cloned()).collect::<Option<Vec<_>>>()
+    else {
+        return;
+    };
+    let docs: Vec<Value> = choices.iter().map(|choice| choice["description"].clone()).collect();
+    map.shift_remove("oneOf");
+    map.insert("enum".to_owned(), Value::Array(words));
+    map.insert("markdownEnumDescriptions".to_owned(), Value::Array(docs));
+}
+
+/// `anyOf` of plain types as one schema with several types: then a message names what is wrong inside, and not that
+/// no choice fits.
+fn flatten(map: &mut Map<String, Value>) {
+    let Some(Value::Array(choices)) = map.get("anyOf") else {
+        return;
+    };
+    let plain = |choice: &Value| {
+        choice.get("type").is_some()
+            && ["enum", "const", "pattern"].iter().all(|key| choice.get(key).is_none())
+    };
+    if !choices.iter().all(plain) {
+        return;
+    }
+    let mut types = Vec::new();
+    let mut all = Map::new();
+    for (key, value) in choices.iter().filter_map(Value::as_object).flatten() {
+        match (key.as_str(), value) {
+            ("type", Value::Array(several)) => types.extend(several.clone()),
+            ("type", one) => types.push(one.clone()),
+            _ if all.contains_key(key) => return,
+            _ => drop(all.insert(key.clone(), value.clone())),
+        }
+    }
+    map.shift_remove("anyOf");
+    map.insert("type".to_owned(), Value::Array(types));
+    map.extend(all);
+}
+
+fn or_a_template(map: &mut Map<String, Value>) {
+    if map.contains_key("$ref") || map.contains_key("pattern") {
+        return;
+    }
+    let template = || json!({"$ref": "#/$defs/Template"});
+    if map.contains_key("enum") {
+        let moved = ["enum", "type", "markdownEnumDescriptions"];
+        let words: Map<String, Value> =
+            moved.iter().filter_map(|key| Some(((*key).to_owned(), map.shift_remove(*key)?))).collect();
+        map.insert("anyOf".to_owned(), json!([words, template()]));
+    } else if let Some(Value::Array(choices)) = map.get_mut("anyOf") {
+        choices.push(template());
+    } else if let Some(kinds) = map.get_mut("type") {
+        let mut all = match kinds.take() {
+            Value::Array(all) => all,
+            one => vec![one],
+        };
+        if all.iter().any(|kind| kind == "string") {
+            *kinds = if all.len() == 1 { all.remove(0) } else { Value::Array(all) };
+            return;
+        }
+        let expected: Vec<&str> = all.iter().filter_map(Value::as_str).filter_map(word).collect();
+        let message = format!(
+            "Expected {}. A text here must be a template, such as `\"{{{{name}}}}\"`.",
+            expected.join(" or ")
+        );
+        all.push(json!("string"));
+        *kinds = Value::Array(all);
+        map.insert("pattern".to_owned(), json!(TEMPLATE));
+        map.insert("patternErrorMessage".to_owned(), json!(message));
+    }
+}
+
+fn word(kind: &str) -> Option<&'static str> {
+    match kind {
+        "object" => Some("a map"),
+        "array" => Some("a list"),
+        "integer" => Some("a whole number"),
+        "number" => Some("a number"),
+        "boolean" => Some("`true` or `false`"),
+        _ => None,
+    }
+}
+
+/// The definition that a template has where it is a choice of its own.
+pub(super) fn template() -> Value {
+    json!({
+        "type": "string",
+        "pattern": TEMPLATE,
+        "patternErrorMessage": "Not known here; any other text must be a template, such as `\"{{name}}\"`.",
+        "description": "A template, such as `\"{{survivor}}\"`: it has the value of what it names.",
+    })
+}
+
+/// Puts each doc text on one line per paragraph, and beside it for editors that show Markdown.
+pub(super) fn docs(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            if let Some(Value::String(text)) = map.get("description") {
+                let text = one_line_per_paragraph(text);
+                // As Markdown a text keeps its `code`; plain, an editor shows the backquotes.
+                map.insert("description".to_owned(), json!(text));
+                map.insert("markdownDescription".to_owned(), json!(text));
+            }
+            map.values_mut().for_each(docs);
+        }
+        Value::Array(list) => list.iter_mut().for_each(docs),
+        _ => {}
+    }
+}
+
+/// A doc comment without the line breaks of the source.
+fn one_line_per_paragraph(text: &str) -> String {
+    text.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect::<Vec<_>>().join("\n\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admitted(mut schema: Value) -> Value {
+        templates(&mut schema);
+        schema
+    }
+
+    #[test]
+    fn a_template_is_a_type_more_where_that_is_enough() {
+        let number = admitted(json!({"type": "integer", "minimum": 0}));
+        assert_eq!(number["type"], json!(["integer", "string"]));
+        assert_eq!(number["pattern"], TEMPLATE);
+        assert!(number["patternErrorMessage"].as_str().unwrap().starts_with("Expected a whole number."));
+        assert_eq!(admitted(json!({"type": "string"})), json!({"type": "string"}));
+        assert_eq!(admitted(json!({})), json!({}));
+    }
+
+    #[test]
+    fn words_become_one_list_beside_the_template() {
+        let words =
+            json!({"oneOf": [{"const": "a", "description": "A."}, {"const": "b", "description": "B."}]});
+        let choices = json!([
+            {"enum": ["a", "b"], "markdownEnumDescriptions": ["A.", "B."]},
+            {"$ref": "#/$defs/Template"},
+        ]);
+        assert_eq!(admitted(words), json!({ "anyOf": choices }));
+    }
+
+    #[test]
+    fn plain_choices_become_one_schema() {
+        let one_or_many =
+            json!({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]});
+        assert_eq!(admitted(one_or_many), json!({"type": ["string", "array"], "items": {"type": "string"}}));
+    }
+}

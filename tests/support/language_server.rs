@@ -1,0 +1,240 @@
+//! A small client of the language server protocol, for the YAML language server that editors run.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// How long anything may take; the machine may be busy.
+const DEADLINE: Duration = Duration::from_secs(60);
+const INSTALL_DEADLINE: Duration = Duration::from_secs(180);
+
+/// The folder of the project.
+pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// A running server, which ends with this value.
+pub struct Server {
+    child: Child,
+    input: ChildStdin,
+    messages: Receiver<Value>,
+    settings: Value,
+    next_id: u64,
+    diagnostics: HashMap<String, Value>,
+}
+
+/// The server's program, installed where it is missing; else why there is none.
+fn installed() -> Result<PathBuf, String> {
+    static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    PROGRAM.get_or_init(install).clone()
+}
+
+fn install() -> Result<PathBuf, String> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("editor");
+    let program = folder.join("node_modules/yaml-language-server/out/server/src/server.js");
+    let done = folder.join("installed");
+    let lock = std::fs::read_to_string(format!("{ROOT}/tests/editor/package-lock.json")).unwrap();
+    if program.is_file() && std::fs::read_to_string(&done).is_ok_and(|of| of == lock) {
+        return Ok(program);
+    }
+    std::fs::create_dir_all(&folder).unwrap();
+    for file in ["package.json", "package-lock.json"] {
+        std::fs::copy(format!("{ROOT}/tests/editor/{file}"), folder.join(file)).unwrap();
+    }
+    let said = std::fs::File::create(folder.join("npm.log")).unwrap();
+    let mut npm = Command::new("npm")
+        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=0"])
+        .current_dir(&folder)
+        .stdin(Stdio::null())
+        .stdout(said.try_clone().unwrap())
+        .stderr(said)
+        .spawn()
+        .map_err(|error| format!("npm cannot be run: {error}"))?;
+    let began = Instant::now();
+    let status = loop {
+        match npm.try_wait().unwrap() {
+            Some(status) => break Some(status),
+            None if began.elapsed() > INSTALL_DEADLINE => {
+                let _ = npm.kill();
+                let _ = npm.wait();
+                break None;
+            }
+            None => std::thread::sleep(Duration::from_millis(50)),
+        }
+    };
+    if status.is_some_and(|status| status.success()) && program.is_file() {
+        std::fs::write(&done, lock).unwrap();
+        return Ok(program);
+    }
+    let said = std::fs::read_to_string(folder.join("npm.log")).unwrap_or_default();
+    let said: Vec<&str> = said.lines().filter(|line| line.contains("error")).take(2).collect();
+    Err(format!("npm cannot install the server: {}", said.join("; ")))
+}
+
+/// A file's address.
+pub fn uri(path: &Path) -> String {
+    format!("file://{}", path.display())
+}
+
+impl Server {
+    /// Starts a server that may only use what it is given; `None`, with the reason on standard error, where there is
+    /// no node or the server cannot be installed.
+    pub fn start(settings: Value, proxy: &str) -> Option<Self> {
+        match Self::try_start(settings, proxy) {
+            Ok(server) => Some(server),
+            Err(reason) => {
+                eprintln!("skipped: {reason}");
+                None
+            }
+        }
+    }
+
+    fn try_start(settings: Value, proxy: &str) -> Result<Self, String> {
+        let program = installed()?;
+        let mut command = Command::new("node");
+        command
+            .arg(program)
+            .arg("--stdio")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+            command.env(name, proxy);
+        }
+        let mut child = command.spawn().map_err(|error| format!("node cannot be run: {error}"))?;
+        let input = child.stdin.take().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let (sender, messages) = channel();
+        std::thread::spawn(move || {
+            while let Some(message) = read_message(&mut output) {
+                if sender.send(message).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut server = Self { child, input, messages, settings, next_id: 0, diagnostics: HashMap::new() };
+        let root = uri(Path::new(ROOT));
+        // The server watches the process that it is told, and ends with it.
+        let hello = json!({
+            "processId": std::process::id(),
+            "rootUri": root,
+            "workspaceFolders": [{"uri": root, "name": "lockstep"}],
+            "capabilities": {
+                "workspace": {"configuration": true, "didChangeConfiguration": {"dynamicRegistration": true}},
+                "textDocument": {
+                    "hover": {"contentFormat": ["markdown"]},
+                    "completion": {"completionItem": {"snippetSupport": true, "documentationFormat": ["markdown"]}},
+                },
+            },
+        });
+        server.request("initialize", hello);
+        server.notify("initialized", json!({}));
+        let settings = server.settings.clone();
+        server.notify("workspace/didChangeConfiguration", json!({ "settings": settings }));
+        Ok(server)
+    }
+
+    /// Shows the server a text under an address; gives what it finds wrong with it.
+    pub fn open(&mut self, uri: &str, text: &str) -> Vec<Value> {
+        self.diagnostics.remove(uri);
+        let document = json!({"uri": uri, "languageId": "yaml", "version": 1, "text": text});
+        self.notify("textDocument/didOpen", json!({ "textDocument": document }));
+        let end = Instant::now() + DEADLINE;
+        while !self.diagnostics.contains_key(uri) {
+            self.take(end, &format!("diagnostics of {uri}"));
+        }
+        self.diagnostics[uri].as_array().unwrap().clone()
+    }
+
+    /// What the server says at a place of an opened text.
+    pub fn at(&mut self, method: &str, uri: &str, (line, character): (usize, usize)) -> Value {
+        let place = json!({"line": line, "character": character});
+        self.request(method, json!({"textDocument": {"uri": uri}, "position": place}))
+    }
+
+    fn request(&mut self, method: &str, parameters: Value) -> Value {
+        self.next_id += 1;
+        let id = self.next_id;
+        self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": parameters}));
+        let end = Instant::now() + DEADLINE;
+        loop {
+            if let Some(reply) = self.take(end, method).filter(|reply| reply["id"] == id) {
+                assert!(reply.get("error").is_none(), "{method}: {reply}");
+                return reply["result"].clone();
+            }
+        }
+    }
+
+    fn notify(&mut self, method: &str, parameters: Value) {
+        self.send(&json!({"jsonrpc": "2.0", "method": method, "params": parameters}));
+    }
+
+    fn send(&mut self, message: &Value) {
+        let text = message.to_string();
+        write!(self.input, "Content-Length: {}\r\n\r\n{text}", text.len()).unwrap();
+        self.input.flush().unwrap();
+    }
+
+    /// Takes the next message: what the server asks is answered, what it publishes is kept, a reply is given.
+    fn take(&mut self, end: Instant, awaited: &str) -> Option<Value> {
+        let left = end.saturating_duration_since(Instant::now());
+        let message = match self.messages.recv_timeout(left) {
+            Ok(message) => message,
+            Err(RecvTimeoutError::Timeout) => panic!("the server is silent: no {awaited}"),
+            Err(RecvTimeoutError::Disconnected) => panic!("the server has ended: no {awaited}"),
+        };
+        let parameters = &message["params"];
+        match (message["method"].as_str(), message.get("id")) {
+            (Some("textDocument/publishDiagnostics"), _) => {
+                let uri = parameters["uri"].as_str().unwrap().to_owned();
+                self.diagnostics.insert(uri, parameters["diagnostics"].clone());
+                None
+            }
+            (Some("workspace/configuration"), Some(id)) => {
+                let of = |item: &Value| self.settings[item["section"].as_str().unwrap_or_default()].clone();
+                let answer: Value = parameters["items"].as_array().unwrap().iter().map(of).collect();
+                let reply = json!({"jsonrpc": "2.0", "id": id, "result": answer});
+                self.send(&reply);
+                None
+            }
+            (Some(_), Some(id)) => {
+                let reply = json!({"jsonrpc": "2.0", "id": id, "result": null});
+                self.send(&reply);
+                None
+            }
+            (Some(_), None) => None,
+            (None, _) => Some(message),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn read_message(output: &mut impl BufRead) -> Option<Value> {
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        if output.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        match line.trim().split_once(": ") {
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                length = value.parse().ok()?
+            }
+            Some(_) => {}
+            None => break,
+        }
+    }
+    let mut body = vec![0; length];
+    output.read_exact(&mut body).ok()?;
+    serde_json::from_slice(&body).ok()
+}

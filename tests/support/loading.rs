@@ -1,0 +1,96 @@
+//! What must hold for every text, right or wrong, that is loaded as a scenario. Used by the tests and the fuzzer.
+
+use std::path::PathBuf;
+
+use lockstep_vm::diagnostic::Diagnostics;
+use lockstep_vm::scenario::model::{Block, Case, CaseStep};
+use lockstep_vm::scenario::{Loaded, Options, load_texts, to_yaml};
+use lockstep_vm::template::NoVersions;
+
+/// Cases of one text that are put through [`round_trip`]; a matrix may have very many, all of a kind.
+const ROUND_TRIPS: usize = 3;
+
+/// Loads texts, the first by the name of `x.yaml`, the others as what it may extend and use: `t.yaml`, `u.yaml`.
+pub fn load_anything(texts: &[&str]) -> Loaded {
+    let names = ["x.yaml", "t.yaml", "u.yaml"];
+    let texts: Vec<(PathBuf, String)> = names
+        .iter()
+        .zip(texts)
+        .map(|(name, text)| (PathBuf::from("/no/such/folder").join(name), (*text).to_owned()))
+        .collect();
+    load_texts(&texts, &Options::default(), &NoVersions)
+}
+
+/// Every diagnostic has a place in its file, and can be shown.
+pub fn lie_inside_their_files(diagnostics: &Diagnostics) {
+    for diagnostic in diagnostics.sorted() {
+        let places = std::iter::once(&diagnostic.location).chain(diagnostic.related.iter().map(|(at, _)| at));
+        for at in places {
+            let text = &at.file.text;
+            assert!(at.start <= at.end && text.get(at.start..at.end).is_some(), "{diagnostic:?}");
+            let line = text.split('\n').nth(at.line - 1);
+            let line = line.unwrap_or_else(|| panic!("no line {}: {diagnostic}", at.line));
+            assert!(at.column <= line.chars().count() + 1, "{diagnostic}: {line:?}");
+        }
+        assert!(!diagnostic.render(false).is_empty());
+    }
+}
+
+/// A case that was loaded without a mistake is, written out and loaded again, the same case.
+pub fn round_trip(case: &Case) {
+    let yaml = to_yaml(case);
+    let again = load_texts(&[("y.yaml".into(), yaml.clone())], &Options::default(), &NoVersions);
+    assert!(!again.diagnostics.has_errors(), "{}\n{yaml}", again.diagnostics.render(false));
+    let [again] = again.cases.as_slice() else {
+        panic!("{} cases of\n{yaml}", again.cases.len());
+    };
+    same(case, again);
+    assert_eq!(to_yaml(again), yaml);
+}
+
+fn same(one: &Case, other: &Case) {
+    assert_eq!(one.name, other.name);
+    assert_eq!(one.description, other.description);
+    assert_eq!(one.tags, other.tags);
+    assert_eq!(one.params, other.params);
+    assert_eq!(one.requires, other.requires);
+    assert_eq!(one.known_issues, other.known_issues);
+    assert_eq!(one.must_fail, other.must_fail);
+    assert_eq!(one.timeout, other.timeout);
+    assert_eq!(one.vms, other.vms);
+    assert_eq!(one.late_vms, other.late_vms);
+    blocks(&one.steps, &other.steps);
+    blocks(&one.finally, &other.finally);
+}
+
+fn blocks(one: &[Block], other: &[Block]) {
+    assert_eq!(one.len(), other.len());
+    for pair in one.iter().zip(other) {
+        match pair {
+            (Block::Step(one), Block::Step(other)) => step(one, other),
+            (
+                Block::RepeatUntil { until, timeout, when, steps, .. },
+                Block::RepeatUntil { until: u, timeout: t, when: w, steps: s, .. },
+            ) => {
+                assert_eq!((timeout, when), (t, w));
+                step(until, u);
+                blocks(steps, s);
+            }
+            (one, other) => panic!("{one:?} is not {other:?}"),
+        }
+    }
+}
+
+fn step(one: &CaseStep, other: &CaseStep) {
+    assert_eq!(one.step, other.step);
+    assert_eq!((&one.when, &one.locals, one.deferred), (&other.when, &other.locals, other.deferred));
+}
+
+/// All of it: no panic, every diagnostic at a place, and what loads can be written out.
+pub fn check_texts(texts: &[&str]) {
+    let loaded = load_anything(texts);
+    lie_inside_their_files(&loaded.diagnostics);
+    if !loaded.diagnostics.has_errors() {
+        loaded.cases.iter().take(ROUND_TRIPS).for_each(round_trip);
+    }
+}
