@@ -11,6 +11,11 @@ use crate::session::{Failure, Machine, Session};
 /// How often a query is repeated where QEMU offers nothing but a query.
 pub const POLL: Duration = Duration::from_millis(15);
 
+/// How long QEMU has for the reply to a query that is made in the last moment before the deadline. Without it a wait
+/// that is given up would now and then speak of a reply that did not come, and not of what was seen. Shorter than what a
+/// step gets beyond its deadline before it is cut off.
+const LAST_REPLY: Duration = Duration::from_secs(3);
+
 /// A step while it runs.
 #[derive(Debug)]
 pub struct Running<'s> {
@@ -114,7 +119,8 @@ impl<'s> Running<'s> {
         let machine = self.session.machine(vm)?;
         let mut last = String::new();
         loop {
-            let reply = match machine.qmp(command, arguments.clone(), false, self.deadline).await {
+            let patience = self.deadline.max(Instant::now() + LAST_REPLY);
+            let reply = match machine.qmp(command, arguments.clone(), false, patience).await {
                 Err(failure) if Instant::now() >= self.deadline => {
                     let seen = if last.is_empty() {
                         failure.message
