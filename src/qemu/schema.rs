@@ -7,8 +7,6 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
-use super::schema_check::{Checker, Extent};
-
 /// What a binary says of its commands and events.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Schema {
@@ -147,31 +145,6 @@ impl Schema {
             Some(Type::Object(object)) => object.members.iter().map(|member| member.name.as_str()).collect(),
             _ => Vec::new(),
         }
-    }
-
-    /// What is wrong with a command and its arguments. Texts with `{{…}}` in them are only known later, and passed over.
-    #[must_use]
-    pub fn check(&self, command: &str, arguments: &Value) -> Vec<Complaint> {
-        match self.commands.get(command) {
-            None => vec![self.unknown_command(command)],
-            Some(known) => Checker::new(self, Extent::Whole).object(command, &known.argument, arguments),
-        }
-    }
-
-    /// What of a pattern no reply of a command can ever contain; nothing for an unknown command.
-    #[must_use]
-    pub fn check_reply(&self, command: &str, pattern: &Value) -> Vec<Complaint> {
-        let known = self.commands.get(command);
-        known.map_or_else(Vec::new, |known| {
-            Checker::new(self, Extent::Part).value(command, &known.reply, pattern)
-        })
-    }
-
-    /// What of a pattern the data of an event can never contain; nothing for an unknown event.
-    #[must_use]
-    pub fn check_event(&self, event: &str, pattern: &Value) -> Vec<Complaint> {
-        let known = self.events.get(event);
-        known.map_or_else(Vec::new, |data| Checker::new(self, Extent::Part).value(event, data, pattern))
     }
 
     /// That there is no such command, with the one that is meant.

@@ -11,6 +11,7 @@ pub mod lint;
 mod load;
 mod matrix;
 pub mod model;
+mod node;
 mod params;
 mod places;
 mod reader;

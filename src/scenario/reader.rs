@@ -6,9 +6,9 @@ use std::sync::Arc;
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 use serde_json::Value;
 
+use super::node::{Key, Kind, Node};
 use super::places::{Places, explain, unquoted};
 use super::scalar;
-use super::source::{Key, Kind, Node};
 use crate::diagnostic::{Code, Diagnostic, Location, SourceFile};
 
 /// Deeper and more numerous values are refused, aliases counted as what they stand for.

@@ -2,6 +2,8 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use serde_json::Value;
+
 use super::*;
 
 fn file(text: &str) -> Arc<SourceFile> {

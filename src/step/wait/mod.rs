@@ -1,19 +1,17 @@
 //! `wait`.
 
+mod exit;
+mod meet;
+
 use schemars::JsonSchema;
-use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use exit::Exit;
+
 use super::running::Running;
-use super::signal::SignalName;
 use super::{Complaints, Scene, alternatives, brief, listed};
-use crate::qemu::process::Ended;
-use crate::qemu::qmp::contains;
 use crate::qemu::spec::Guest;
-use crate::session::checkpoints::checkpoints;
-use crate::session::log::Log;
-use crate::session::{Failure, Session};
 use crate::units::OneOrMany;
 
 /// Waits for one condition of a VM, or of several, all of which must get there.
@@ -71,19 +69,6 @@ pub struct Wait {
     /// otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<String>,
-}
-
-/// How a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Exit {
-    /// In any way.
-    Any,
-    /// By this signal.
-    Signal(SignalName),
-    /// With this status.
-    #[serde(untagged)]
-    Status(i32),
 }
 
 /// What a `wait` waits for: the one condition of the step, with what belongs to it.
@@ -288,190 +273,6 @@ impl Wait {
             condition.expectations(run, self);
         }
     }
-
-    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
-        let condition = self.condition().map_err(|(_, message, _)| Failure::error(message))?;
-        if let Condition::Process { name, exit } = &condition {
-            return process(run, name, *exit).await;
-        }
-        condition.expectations(run, self);
-        let mut result = Value::Null;
-        // All must get there: one after the other is as good as side by side, because each counts from the step's
-        // beginning on.
-        for vm in self.vm.iter().flatten() {
-            run.session.machine(vm)?;
-            result = condition.meet(run, vm).await?;
-        }
-        Ok(result)
-    }
-}
-
-/// The migration statuses after which nothing more comes by itself (QAPI `MigrationStatus`).
-const FINAL: &[&str] = &["completed", "failed", "cancelled"];
-
-impl Condition {
-    /// Takes back what would end the step at once although it is what the step waits for.
-    fn expectations(&self, run: &Running<'_>, wait: &Wait) {
-        let board = &run.session.board;
-        match self {
-            Self::Exit(_) => wait.vm.iter().flatten().for_each(|vm| board.expect_exit(vm)),
-            Self::Migration(states) if states.iter().any(|state| state == "failed") => {
-                board.watch_migration(false)
-            }
-            Self::Event { name, data, .. }
-                if name == "MIGRATION" && data.as_ref().is_some_and(|data| data["status"] == "failed") =>
-            {
-                board.watch_migration(false);
-            }
-            _ => {}
-        }
-    }
-
-    async fn meet(&self, run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
-        let awaited = format!("{self} of `{vm}`");
-        let mark = run.mark(vm);
-        let log = |session: &Session, read: &dyn Fn(&mut Log) -> Option<Value>| {
-            Ok(read(&mut session.machine(vm)?.log.lock()))
-        };
-        let said = |session: &Session, tell: &dyn Fn(&Log) -> String| {
-            session.machine(vm).map_or_else(|failure| failure.message, |machine| tell(&machine.log.lock()))
-        };
-        match self {
-            Self::Event { name, count, data, fresh } => {
-                let from = |log: &Log| {
-                    if *fresh { mark.events.max(log.event_cursor) } else { log.event_cursor }
-                };
-                let is_it = |event: &crate::session::log::QmpEvent| {
-                    event.name == *name && data.as_ref().is_none_or(|data| contains(&event.data, data))
-                };
-                let look = |log: &mut Log| {
-                    let found =
-                        log.events.iter().enumerate().skip(from(log)).filter(|(_, event)| is_it(event));
-                    let (at, event) = found
-                        .take(usize::try_from(*count).ok()?)
-                        .enumerate()
-                        .last()
-                        .and_then(|(number, found)| (number as u64 + 1 == *count).then_some(found))?;
-                    let data = event.data.clone();
-                    log.event_cursor = at + 1;
-                    Some(data)
-                };
-                let tell = |log: &Log| {
-                    let events = log.events.get(from(log)..).unwrap_or_default();
-                    let found = events.iter().filter(|event| is_it(event)).count();
-                    let others: Vec<String> =
-                        events.iter().rev().take(8).rev().map(ToString::to_string).collect();
-                    let others = if others.is_empty() { "none".to_owned() } else { others.join(", ") };
-                    format!("{found} of {count}; its events: {others}")
-                };
-                run.until(&awaited, |session| log(session, &look), |session| said(session, &tell)).await
-            }
-            Self::Checkpoints(count) => {
-                let number = |log: &Log| {
-                    checkpoints(&log.events).iter().filter(|done| done.resume_at >= mark.events).count()
-                        as u64
-                };
-                let look = |log: &mut Log| (number(log) >= *count).then_some(Value::Null);
-                let tell = |log: &Log| number(log).to_string();
-                run.until(&awaited, |session| log(session, &look), |session| said(session, &tell)).await
-            }
-            Self::Ticks(count) => {
-                let number = |log: &Log| log.ticks_from(mark.serial).count() as u64;
-                let look = |log: &mut Log| {
-                    let last = log.ticks.last().map(|tick| tick.count);
-                    (number(log) >= *count).then(|| last.into())
-                };
-                let tell = |log: &Log| {
-                    let tail = log.serial_tail(1);
-                    format!(
-                        "{}; its last line: {}",
-                        number(log),
-                        if tail.is_empty() { "none" } else { &tail }
-                    )
-                };
-                run.until(&awaited, |session| log(session, &look), |session| said(session, &tell)).await
-            }
-            Self::Serial { expression, fresh } => {
-                let expression = regex::bytes::Regex::new(expression)
-                    .map_err(|error| Failure::error(error.to_string()))?;
-                let look = |log: &mut Log| {
-                    let from = if *fresh { mark.serial } else { log.serial_cursor };
-                    let (end, text) = log.find_serial(&expression, from)?;
-                    log.serial_cursor = end;
-                    Some(text.into())
-                };
-                let tell = |log: &Log| format!("as its last lines: {}", log.serial_tail(5));
-                run.until(&awaited, |session| log(session, &look), |session| said(session, &tell)).await
-            }
-            Self::Migration(states) => {
-                let judge = |reply: &Value| {
-                    let status = reply["status"].as_str().unwrap_or("none");
-                    if states.iter().any(|state| state == status) {
-                        return Ok(Some(reply.clone()));
-                    }
-                    if FINAL.contains(&status) {
-                        let message = format!(
-                            "the migration of `{vm}` is {} instead of {}",
-                            told(reply),
-                            states.join(" or ")
-                        );
-                        return Err(Failure::failed(message));
-                    }
-                    Ok(None)
-                };
-                run.poll(vm, ("query-migrate", &Value::Null), &awaited, judge, told).await
-            }
-            Self::Status(states) => {
-                let status = |reply: &Value| reply["status"].as_str().unwrap_or("none").to_owned();
-                let judge = |reply: &Value| Ok(states.contains(&status(reply)).then(|| reply.clone()));
-                run.poll(vm, ("query-status", &Value::Null), &awaited, judge, status).await
-            }
-            Self::Query { command, arguments, until } => {
-                let judge = |reply: &Value| Ok(contains(reply, until).then(|| reply.clone()));
-                let arguments = Value::Object(arguments.clone());
-                run.poll(vm, (command, &arguments), &awaited, judge, ToString::to_string).await
-            }
-            Self::Exit(exit) => {
-                let look = |session: &Session| Ok(session.machine(vm)?.process.ended());
-                let how = run.until(&awaited, look, |_| "its process running".to_owned()).await?;
-                if exit.fits(how) {
-                    return Ok(Value::Null);
-                }
-                Err(Failure::failed(format!("VM `{vm}` ended with {how} instead of {exit}")))
-            }
-            Self::Process { name, exit } => process(run, name, *exit).await,
-        }
-    }
-}
-
-async fn process(run: &Running<'_>, name: &str, exit: Exit) -> Result<Value, Failure> {
-    let process = run.session.background.get(name);
-    let process = process.ok_or_else(|| Failure::failed(format!("process `{name}` has not been started")))?;
-    let awaited = format!("process `{name}` to end");
-    let how = run.until(&awaited, |_| Ok(process.ended()), |_| process.last_moments()).await?;
-    if exit.fits(how) {
-        return Ok(process.result());
-    }
-    Err(Failure::failed(format!("process `{name}` was to end with {exit}: {}", process.last_moments())))
-}
-
-/// A migration's status, with QEMU's reason where it gives one.
-fn told(reply: &Value) -> String {
-    let status = reply["status"].as_str().unwrap_or("none");
-    match reply["error-desc"].as_str() {
-        Some(error) => format!("{status} ({error})"),
-        None => status.to_owned(),
-    }
-}
-
-impl Exit {
-    fn fits(self, how: Ended) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Signal(signal) => signal.ended(how),
-            Self::Status(status) => how == Ended::Status(status),
-        }
-    }
 }
 
 impl std::fmt::Display for Condition {
@@ -500,76 +301,11 @@ const fn plural(count: u64) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
 
-impl std::fmt::Display for Exit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Status(status) => write!(f, "status {status}"),
-            Self::Signal(signal) => write!(f, "signal {signal}"),
-            Self::Any => f.write_str("any"),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Exit {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ExitVisitor;
-        impl<'de> Visitor<'de> for ExitVisitor {
-            type Value = Exit;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an exit status, `{signal: KILL}` or `any`")
-            }
-
-            fn visit_u64<E: de::Error>(self, status: u64) -> Result<Exit, E> {
-                match i32::try_from(status) {
-                    Ok(status @ 0..=255) => Ok(Exit::Status(status)),
-                    _ => Err(E::custom("an exit status is a number from 0 to 255")),
-                }
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Exit, E> {
-                match text {
-                    "any" => Ok(Exit::Any),
-                    other => Err(E::custom(format!(
-                        "`{other}` is no way to exit; write a status such as 0, `{{signal: KILL}}` or `any`"
-                    ))),
-                }
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Exit, A::Error> {
-                let exit = match map.next_key::<String>()?.as_deref() {
-                    Some("signal") => Exit::Signal(map.next_value()?),
-                    Some(other) => return Err(de::Error::unknown_field(other, &["signal"])),
-                    None => return Err(de::Error::missing_field("signal")),
-                };
-                match map.next_key::<String>()? {
-                    None => Ok(exit),
-                    Some(other) => Err(de::Error::unknown_field(&other, &["signal"])),
-                }
-            }
-        }
-        deserializer.deserialize_any(ExitVisitor)
-    }
-}
-
-impl JsonSchema for Exit {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Exit".into()
-    }
-
-    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        let signal = generator.subschema_for::<SignalName>();
-        schemars::json_schema!({"anyOf": [
-            {"type": "integer", "minimum": 0, "maximum": 255},
-            {"const": "any"},
-            {"type": "object", "properties": {"signal": signal}, "required": ["signal"], "additionalProperties": false},
-        ]})
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+
+    use crate::step::SignalName;
 
     use super::*;
 

@@ -1,0 +1,119 @@
+//! The tree of a scenario file: every value and every key with its place.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::diagnostic::Location;
+
+/// A value with its place. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// What it is.
+    pub kind: Kind,
+    /// Where it stands; for a list or map of several lines the part on its first line.
+    pub at: Location,
+}
+
+/// What a [`Node`] is.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// Null, a truth value, a number or a text.
+    Scalar(Value),
+    /// A list.
+    Seq(Arc<Vec<Node>>),
+    /// A map, in the order it was written.
+    Map(Arc<Vec<(Key, Node)>>),
+}
+
+/// A map's key.
+#[derive(Debug, Clone)]
+pub struct Key {
+    /// The key. Numbers and truth values as keys stand for their text.
+    pub name: String,
+    /// Where it stands.
+    pub at: Location,
+}
+
+impl Node {
+    /// A map.
+    #[must_use]
+    pub fn map(entries: Vec<(Key, Self)>, at: Location) -> Self {
+        Self { kind: Kind::Map(Arc::new(entries)), at }
+    }
+
+    /// A JSON value, all of it at one place.
+    #[must_use]
+    pub fn of_value(value: &Value, at: &Location) -> Self {
+        let kind = match value {
+            Value::Array(list) => Kind::Seq(Arc::new(list.iter().map(|v| Self::of_value(v, at)).collect())),
+            Value::Object(map) => {
+                let entry = |(name, value): (&String, &Value)| {
+                    let key = Key { name: name.clone(), at: at.clone() };
+                    (key, Self::of_value(value, at))
+                };
+                Kind::Map(Arc::new(map.iter().map(entry).collect()))
+            }
+            single => Kind::Scalar(single.clone()),
+        };
+        Self { kind, at: at.clone() }
+    }
+
+    /// The entries of a map; none where it is no map.
+    #[must_use]
+    pub fn entries(&self) -> &[(Key, Self)] {
+        match &self.kind {
+            Kind::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// The items of a list; none where it is no list.
+    #[must_use]
+    pub fn items(&self) -> &[Self] {
+        match &self.kind {
+            Kind::Seq(items) => items,
+            _ => &[],
+        }
+    }
+
+    /// The value of a map's key, with the key.
+    #[must_use]
+    pub fn entry(&self, name: &str) -> Option<&(Key, Self)> {
+        self.entries().iter().find(|(key, _)| key.name == name)
+    }
+
+    /// The value of a map's key.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Self> {
+        self.entry(name).map(|(_, node)| node)
+    }
+
+    /// The text of a scalar that is one.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Scalar(Value::String(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether it is null.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        matches!(self.kind, Kind::Scalar(Value::Null))
+    }
+
+    /// What it is, in a word.
+    #[must_use]
+    pub fn what(&self) -> &'static str {
+        match &self.kind {
+            Kind::Seq(_) => "a list",
+            Kind::Map(_) => "a map",
+            Kind::Scalar(Value::Null) => "nothing",
+            Kind::Scalar(Value::String(_)) => "a text",
+            Kind::Scalar(Value::Bool(_)) => "a truth value",
+            Kind::Scalar(_) => "a number",
+        }
+    }
+}

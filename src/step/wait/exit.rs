@@ -1,0 +1,98 @@
+//! How a process ended, as a scenario says it.
+
+use schemars::JsonSchema;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
+
+use crate::qemu::process::Ended;
+use crate::step::signal::SignalName;
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Exit {
+    /// In any way.
+    Any,
+    /// By this signal.
+    Signal(SignalName),
+    /// With this status.
+    #[serde(untagged)]
+    Status(i32),
+}
+
+impl Exit {
+    pub(super) fn fits(self, how: Ended) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Signal(signal) => signal.ended(how),
+            Self::Status(status) => how == Ended::Status(status),
+        }
+    }
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "status {status}"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+            Self::Any => f.write_str("any"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Exit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ExitVisitor;
+        impl<'de> Visitor<'de> for ExitVisitor {
+            type Value = Exit;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an exit status, `{signal: KILL}` or `any`")
+            }
+
+            fn visit_u64<E: de::Error>(self, status: u64) -> Result<Exit, E> {
+                match i32::try_from(status) {
+                    Ok(status @ 0..=255) => Ok(Exit::Status(status)),
+                    _ => Err(E::custom("an exit status is a number from 0 to 255")),
+                }
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Exit, E> {
+                match text {
+                    "any" => Ok(Exit::Any),
+                    other => Err(E::custom(format!(
+                        "`{other}` is no way to exit; write a status such as 0, `{{signal: KILL}}` or `any`"
+                    ))),
+                }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Exit, A::Error> {
+                let exit = match map.next_key::<String>()?.as_deref() {
+                    Some("signal") => Exit::Signal(map.next_value()?),
+                    Some(other) => return Err(de::Error::unknown_field(other, &["signal"])),
+                    None => return Err(de::Error::missing_field("signal")),
+                };
+                match map.next_key::<String>()? {
+                    None => Ok(exit),
+                    Some(other) => Err(de::Error::unknown_field(&other, &["signal"])),
+                }
+            }
+        }
+        deserializer.deserialize_any(ExitVisitor)
+    }
+}
+
+impl JsonSchema for Exit {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Exit".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let signal = generator.subschema_for::<SignalName>();
+        schemars::json_schema!({"anyOf": [
+            {"type": "integer", "minimum": 0, "maximum": 255},
+            {"const": "any"},
+            {"type": "object", "properties": {"signal": signal}, "required": ["signal"], "additionalProperties": false},
+        ]})
+    }
+}
