@@ -33,7 +33,7 @@ demo: qemu
 	@echo "reports: reports/junit.xml reports/events.jsonl"
 
 test: qemu old-qemu
-	$(CARGO) test
+	$(CARGO) test --no-fail-fast
 
 lint:
 	$(CARGO) fmt --check

@@ -82,7 +82,13 @@ fn what_a_step_finds_is_there_for_the_steps_after_it() {
                 Pass,
                 "",
             ),
-            ("no_such_capture", "- exec: {sh: \"echo {{run.captures.none}}\"}", Error, "none"),
+            (
+                "no_such_capture",
+                "- set: {go: false}\n- when: \"{{run.captures.go}}\"\n  set: {none: 1}\n\
+                 - exec: {sh: \"echo {{run.captures.none}}\"}",
+                Error,
+                "none",
+            ),
             (
                 "unequal",
                 "- set: {x: 1}\n- check: {equal: [\"{{run.captures.x}}\", 2]}",
@@ -181,9 +187,9 @@ fn a_step_that_must_fail_fails_as_it_says_or_fails_the_case() {
         ),
         (
             "refused",
-            "- qmp: {vm: a, execute: no-such-command}",
+            "- qmp: {vm: a, execute: device_del, arguments: {id: none}}",
             Fail,
-            "^a: `no-such-command` was refused: .*CommandNotFound",
+            "^a: `device_del` was refused: .*DeviceNotFound",
         ),
         (
             "corrupt_memory_is_never_expected",
@@ -404,9 +410,9 @@ fn waits_are_met_by_what_they_name_and_say_what_they_saw_instead() {
             ),
             (
                 "refused",
-                "- wait: {vm: a, query: query-nothing, until: {}}",
+                "- wait: {vm: a, query: qom-list, arguments: {path: /none}, until: []}",
                 Fail,
-                "`query-nothing` was refused",
+                "`qom-list` was refused",
             ),
         ],
         &[],
@@ -620,7 +626,7 @@ fn a_loop_looks_once_a_round_and_ends_at_its_deadline() {
             (
                 "dies",
                 "- exec: {background: k, sh: \"kill -KILL {{run.vm.a.pid}}\"}\n- timeout: 1h\n  repeat:\n    \
-                 until: {process: s}\n    steps:\n    - exec: {sh: 'true'}\nfinally:\n- exec: {background: s, sh: 'true'}",
+                 until: {vm: a, event: POWERDOWN}\n    steps:\n    - exec: {sh: 'true'}",
                 Fail,
                 "^VM `a` died: signal KILL",
             ),
