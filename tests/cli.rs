@@ -189,8 +189,8 @@ fn mistakes_in_a_file_are_told_with_their_place_and_nothing_runs() {
 #[test]
 fn check_and_list_start_nothing() {
     let home = home();
-    assert_eq!(home.run(&["check", "two.yaml"]).expect(0).stdout, "2 cases: no mistakes found\n");
-    assert_eq!(home.run(&["check", "two.yaml", "-D", "x=2"]).expect(0).stdout, "1 case: no mistakes found\n");
+    assert_eq!(home.run(&["check", "two.yaml"]).expect(0).stdout, "2 cases: no errors found\n");
+    assert_eq!(home.run(&["check", "two.yaml", "-D", "x=2"]).expect(0).stdout, "1 case: no errors found\n");
     // Templates that a pattern takes along make no cases.
     assert_eq!(home.run(&["list", "*.yaml"]).expect(0).stdout, "named\ntwo/1\ntwo/2\n");
     assert_eq!(home.run(&["list", "two.yaml", "named.yaml"]).expect(0).stdout, "two/1\ntwo/2\nnamed\n");

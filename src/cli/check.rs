@@ -39,7 +39,7 @@ impl Check {
             return Ok(ExitCode::SUCCESS);
         }
         anstream::println!(
-            "{} case{}: no mistakes found",
+            "{} case{}: no errors found",
             cases.len(),
             if cases.len() == 1 { "" } else { "s" }
         );
