@@ -1,0 +1,97 @@
+//! Looking closer: what a run would do, standing still before a step, and before a failed case is taken down.
+
+mod common;
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Stdio};
+
+use common::{Home, Qemu, VM, qemu, wait_until};
+
+fn home(steps: &str) -> Home {
+    let home = Home::new();
+    home.write("case.yaml", &format!("name: look/case\nvms: {{a: {VM}}}\nsteps:\n{steps}"));
+    home
+}
+
+/// A run whose standard input we hold.
+fn asked(home: &Home, qemu: &Qemu, option: &str) -> Child {
+    let path = qemu.path.display().to_string();
+    let mut command = home.lockstep(&["run", "case.yaml", "--accel", "tcg", "--qemu", &path, option]);
+    command.stdin(Stdio::piped());
+    home.spawn(command)
+}
+
+fn prompts(home: &Home, what: &str, count: usize) {
+    let seen = || home.read("tmp.stderr");
+    wait_until(what, || (seen().matches(what).count() >= count).then_some(()), seen);
+}
+
+#[test]
+fn a_dry_run_says_what_would_run_and_what_not_and_starts_nothing() {
+    let Some(qemu) = qemu(7) else { return };
+    let home = home("- exec: {sh: \"touch {{env.HERE}}/started\"}\n- wait: {vm: a, ticks: 1}\n");
+    home.write(
+        "skipped.yaml",
+        &format!("name: look/skipped\nrequires: {{qemu: \">=1000\"}}\nvms: {{a: {VM}}}\nsteps: []\n"),
+    );
+    let ran = home.run_on(qemu, &["case.yaml", "skipped.yaml", "--dry-run"]).expect(0);
+    let version = &qemu.version;
+    assert!(ran.stdout.starts_with("run   look/case\n"), "{}", ran.stdout);
+    assert!(ran.stdout.contains(&format!("a: QEMU {version}, ")), "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains(&format!("skip  look/skipped: needs QEMU >=1000, this is {version}")),
+        "{}",
+        ran.stdout
+    );
+    assert!(ran.stdout.ends_with("1 of 2 would run, 1 at a time\n"), "{}", ran.stdout);
+    assert!(!home.path("started").exists() && !home.path("reports").exists());
+    home.assert_nothing_is_left();
+}
+
+#[test]
+fn a_failed_case_stands_still_with_a_monitor_for_the_person_until_enter_is_pressed() {
+    let Some(qemu) = qemu(7) else { return };
+    let home =
+        home("- wait: {vm: a, ticks: 1}\n- check: {vm: a, query: query-status, is: {status: paused}}\n");
+    let mut child = asked(&home, qemu, "--pause-on-failure");
+    prompts(&home, "Enter takes it down", 1);
+    let told = home.read("tmp.stderr");
+    assert!(told.contains("query-status of `a` does not contain"), "{told}");
+    let socket = told.lines().find_map(|line| line.trim().strip_prefix("monitor  nc -U ")).unwrap();
+    // Still alive, and somebody else can talk to it.
+    let mut monitor = UnixStream::connect(socket).unwrap();
+    monitor.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+    let mut greeting = [0; 8];
+    std::io::Read::read_exact(&mut monitor, &mut greeting).unwrap();
+    assert_eq!(&greeting, b"{\"QMP\": ");
+    drop(monitor);
+    child.stdin.take().unwrap().write_all(b"\n").unwrap();
+    home.ended(child).expect(1);
+    home.assert_nothing_is_left();
+}
+
+#[test]
+fn a_case_goes_on_step_by_step_and_its_deadlines_stand_still_meanwhile() {
+    let Some(qemu) = qemu(7) else { return };
+    let home = home(
+        "- wait: {vm: a, ticks: 1}\n- exec: {sh: \"touch {{env.HERE}}/second\"}\n- wait: {vm: a, ticks: 1}\n",
+    );
+    // Shorter than the person takes.
+    let text = home.read("case.yaml").replace("name: look/case", "name: look/case\ntimeout: 5s");
+    home.write("case.yaml", &text);
+    let mut child = asked(&home, qemu, "--step");
+    let mut enter = child.stdin.take().unwrap();
+    prompts(&home, "Enter goes on", 1);
+    // Time itself is what is tested: the person looks for longer than the case may take.
+    std::thread::sleep(std::time::Duration::from_secs(6));
+    enter.write_all(b"\n").unwrap();
+    prompts(&home, "Enter goes on", 2);
+    assert!(!home.path("second").exists(), "it went on without being asked to");
+    enter.write_all(b"\n").unwrap();
+    prompts(&home, "Enter goes on", 3);
+    assert!(home.path("second").exists());
+    drop(enter);
+    home.ended(child).expect(0);
+    home.assert_nothing_is_left();
+}
