@@ -244,6 +244,31 @@ pub fn kvm_is_usable() -> bool {
 }
 
 #[cfg(test)]
+impl Binary {
+    /// A made-up binary that has next to nothing, for tests.
+    pub(crate) fn made_up(version: &str) -> Self {
+        Self {
+            path: PathBuf::from("/qemu"),
+            version: version.parse().unwrap(),
+            package: String::new(),
+            arch: "x86_64".to_owned(),
+            accelerators: ["tcg".to_owned()].into(),
+            kvm_works: false,
+            machines: ["q35", "pc"].map(str::to_owned).into(),
+            default_machine: None,
+            capabilities: BTreeSet::new(),
+            parameters: BTreeSet::new(),
+            commands: ["yank".to_owned()].into(),
+            devices: BTreeSet::new(),
+            objects: BTreeSet::new(),
+            block_drivers: BTreeSet::new(),
+            oob: true,
+            schema: Default::default(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -210,19 +210,20 @@ impl Actor<'_> {
         Ok(())
     }
 
-    fn wanted(&self, when: &[When], spot: &Spot) -> Result<bool, Stop> {
+    /// Resolves something with all that is known by now.
+    fn late<T>(&self, resolve: impl FnOnce(&Late<'_>) -> T) -> T {
         let run = self.session.run_values();
         let versions = CaseVersions { case: self.case, binaries: self.binaries };
-        let late = Late { run: &run, dir: self.session.directory(), versions: &versions };
-        resolve_when(self.case, when, &late)
+        resolve(&Late { run: &run, dir: self.session.directory(), versions: &versions })
+    }
+
+    fn wanted(&self, when: &[When], spot: &Spot) -> Result<bool, Stop> {
+        self.late(|late| resolve_when(self.case, when, late))
             .map_err(|message| Stop::Failed(Failure::error(message), Box::new(spot.clone())))
     }
 
     fn resolved(&self, step: &CaseStep) -> Result<crate::step::Step, Stop> {
-        let run = self.session.run_values();
-        let versions = CaseVersions { case: self.case, binaries: self.binaries };
-        let late = Late { run: &run, dir: self.session.directory(), versions: &versions };
-        resolve_step(self.case, step, &late)
+        self.late(|late| resolve_step(self.case, step, late))
             .map_err(|message| Stop::Failed(Failure::error(message), Box::new(Spot::of(step))))
     }
 
@@ -331,10 +332,7 @@ impl Actor<'_> {
     fn fill_in(&mut self, names: &[String], spot: &Spot) -> Result<(), Stop> {
         let stop = |message: String| Stop::Failed(Failure::error(message), Box::new(spot.clone()));
         for name in names.iter().filter(|name| self.case.late_vms.contains_key(*name)) {
-            let run = self.session.run_values();
-            let versions = CaseVersions { case: self.case, binaries: self.binaries };
-            let late = Late { run: &run, dir: self.session.directory(), versions: &versions };
-            let Some(spec) = resolve_vm(self.case, name, &late).map_err(stop)? else {
+            let Some(spec) = self.late(|late| resolve_vm(self.case, name, late)).map_err(stop)? else {
                 continue;
             };
             let plan = plan(name, spec, self.binaries, self.settings).map_err(|(_, reason)| stop(reason))?;

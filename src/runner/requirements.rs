@@ -68,8 +68,6 @@ fn has_net_admin() -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use serde_json::json;
 
     use super::*;
@@ -77,22 +75,9 @@ mod tests {
     fn binary() -> Binary {
         let set = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
         Binary {
-            path: PathBuf::from("/qemu"),
-            version: "7.2.22".parse().unwrap(),
-            package: String::new(),
-            arch: "x86_64".to_owned(),
-            accelerators: set(&["tcg"]),
-            kvm_works: false,
-            machines: set(&["q35", "pc"]),
-            default_machine: None,
             capabilities: set(&["x-colo"]),
-            parameters: set(&[]),
-            commands: set(&["yank"]),
-            devices: set(&[]),
-            objects: set(&[]),
             block_drivers: set(&["quorum"]),
-            oob: true,
-            schema: Default::default(),
+            ..Binary::made_up("7.2.22")
         }
     }
 

@@ -159,22 +159,10 @@ fn on_qemu(text: &str) -> Vec<String> {
     assert!(!diagnostics.has_errors(), "{}", diagnostics.render(false));
     let set = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
     let binary = Arc::new(Binary {
-        path: "/qemu".into(),
-        version: "9.1.0".parse().unwrap(),
-        package: String::new(),
-        arch: "x86_64".to_owned(),
-        accelerators: set(&["tcg"]),
-        kvm_works: false,
-        machines: set(&["q35", "pc"]),
-        default_machine: None,
         capabilities: set(&["x-colo", "return-path"]),
-        parameters: set(&[]),
-        commands: set(&["yank"]),
         devices: set(&["virtio-net-pci", "e1000"]),
-        objects: set(&[]),
-        block_drivers: set(&[]),
-        oob: true,
         schema: Arc::new(schema::tests::sample()),
+        ..Binary::made_up("9.1.0")
     });
     for case in &cases {
         let binaries: BTreeMap<_, _> = case.vms.keys().map(|vm| (vm.clone(), Arc::clone(&binary))).collect();

@@ -191,20 +191,42 @@ fn progress(session: &Session, vm: &str) -> Result<Value, Failure> {
     let floor = floor(session, vm)
         .map_err(|why| Failure::failed(format!("the progress of `{vm}` cannot be compared: {why}")))?;
     let counts: Vec<u64> = machine.log.lock().ticks_from(floor.serial).map(|tick| tick.count).collect();
+    kept(vm, floor.passes, &counts).map_err(Failure::failed)?;
+    Ok(json!({"floor": floor.passes, "first": counts.first(), "last": counts.last()}))
+}
+
+/// Holds the passes that a VM printed since it took over against those that had been completed before.
+fn kept(vm: &str, floor: u64, counts: &[u64]) -> Result<(), String> {
     let Some(lowest) = counts.iter().min() else {
-        return Err(Failure::failed(format!("`{vm}` has printed no tick since it took over")));
+        return Err(format!("`{vm}` has printed no tick since it took over"));
     };
-    if *lowest <= floor.passes {
-        return Err(Failure::failed(format!(
-            "`{vm}` stepped back: it was at pass {lowest} when it took over, and {} passes had been completed before \
-             the last completed checkpoint",
-            floor.passes
-        )));
+    if *lowest <= floor {
+        return Err(format!(
+            "`{vm}` stepped back: it was at pass {lowest} when it took over, and {floor} passes had been completed \
+             before the last completed checkpoint"
+        ));
     }
     if counts.windows(2).filter(|pair| pair[1] <= pair[0]).count() > 1 {
-        return Err(Failure::failed(format!(
-            "`{vm}` stepped back more than once since it took over: {counts:?}"
-        )));
+        return Err(format!("`{vm}` stepped back more than once since it took over: {counts:?}"));
     }
-    Ok(json!({"floor": floor.passes, "first": counts.first(), "last": counts.last()}))
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_kept_by_going_forward_from_beyond_the_floor() {
+        assert_eq!(kept("a", 128, &[256, 384, 512]), Ok(()));
+        // A checkpoint that was still completed on the way rolls it back once, but not behind the last one.
+        assert_eq!(kept("a", 128, &[512, 256, 384]), Ok(()));
+    }
+
+    #[test]
+    fn progress_is_lost_by_silence_by_the_floor_and_by_going_back_twice() {
+        assert!(kept("a", 128, &[]).unwrap_err().contains("no tick"));
+        assert!(kept("a", 128, &[128, 256]).unwrap_err().contains("it was at pass 128"));
+        assert!(kept("a", 128, &[512, 384, 640, 384]).unwrap_err().contains("more than once"));
+    }
 }
