@@ -30,7 +30,7 @@ fn scenario(side: usize) -> String {
          - wait: {{vm: primary, migration: colo}}\n\
          - wait: {{vm: secondary, event: RESUME}}\n\
          - repeat: {{times: 3, steps: [{{wait: {{vm: secondary, checkpoints: 1}}}}]}}\n\
-         - failover: {{survivor: secondary}}\n\
+         - failover: {{survivor: secondary, fence: false}}\n\
          - wait: {{vm: secondary, ticks: 3}}\n\
          - check: {{vm: secondary, memory: consistent}}\n",
         values(100),

@@ -22,6 +22,9 @@ pub struct Surroundings<'a> {
     pub channels: Channels<'a>,
 }
 
+/// The names of the chardevs through which the runner speaks with QEMU begin with this.
+pub const OWN_CHARDEVS: &str = "lockstep-";
+
 /// How the monitor, the serial port and the qtest server are reached.
 #[derive(Debug, Clone, Copy)]
 pub enum Channels<'a> {

@@ -7,6 +7,7 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::disk::Disk;
 use crate::units::{OneOrMany, Size};
 
 /// A VM of the scenario.
@@ -47,6 +48,10 @@ pub struct VmSpec {
     /// error where it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oob: Option<bool>,
+    /// Disk images of its own, made when it is started for the first time. `{{self.disk.NAME}}` is the path of one in
+    /// the VM's own options, `{{run.vm.VM.disk.NAME}}` elsewhere.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub disks: BTreeMap<String, Disk>,
     /// Block devices, each as `BlockdevOptions` of QEMU's QAPI schema (`-blockdev`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blockdevs: Vec<Map<String, Value>>,

@@ -72,7 +72,9 @@ pub async fn run(
             return verdict;
         }
     };
-    let session = Session::new(plans, place.directory, place.notes, sink.clone());
+    let mut session = Session::new(plans, place.directory, place.notes, sink.clone());
+    session.roles.clone_from(&case.roles);
+    session.disks.clone_from(&case.disks);
     let deadline = began + case.timeout.mul_f64(settings.slow);
     let mut actor = Actor {
         case,
@@ -154,7 +156,10 @@ impl Actor<'_> {
             self.deadline.min(Instant::now() + crate::step::DEFAULT_TIMEOUT.0.mul_f64(self.settings.slow));
         let interrupt = self.interrupt.clone();
         let started = tokio::select! {
-            started = self.session.start(&first, deadline) => started,
+            started = async {
+                self.session.make_disks(deadline).await?;
+                self.session.start(&first, deadline).await
+            } => started,
             signal = interrupt.wait() => return Err(Stop::Interrupted(signal)),
         };
         started.map_err(|failure| Stop::Failed(failure, Box::new(Spot::plain(&self.case.at))))?;
@@ -223,8 +228,11 @@ impl Actor<'_> {
     }
 
     fn resolved(&self, step: &CaseStep) -> Result<crate::step::Step, Stop> {
-        self.late(|late| resolve_step(self.case, step, late))
-            .map_err(|message| Stop::Failed(Failure::error(message), Box::new(Spot::of(step))))
+        let mut resolved = self
+            .late(|late| resolve_step(self.case, step, late))
+            .map_err(|message| Stop::Failed(Failure::error(message), Box::new(Spot::of(step))))?;
+        resolved.action = resolved.action.bound(&self.session.roles);
+        Ok(resolved)
     }
 
     async fn one(&mut self, step: &CaseStep, finally: bool) -> Result<(), Stop> {

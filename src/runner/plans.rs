@@ -24,11 +24,16 @@ pub(super) fn plans(
 ) -> Result<IndexMap<String, Plan>, (Verdict, String)> {
     let mut found = IndexMap::new();
     for name in case.vms.keys() {
-        let nothing = serde_json::json!({"captures": {}, "vm": {}, "process": {}});
+        let nothing = serde_json::json!({"captures": {}, "vm": {}, "process": {}, "role": case.roles});
         let versions = CaseVersions { case, binaries };
         let late = Late { run: &nothing, dir: directory, versions: &versions };
         // What only a later step can fill in is filled in when that step starts the VM.
-        let spec = resolve_vm(case, name, &late).ok().flatten().unwrap_or_else(|| case.vms[name].clone());
+        let spec = match resolve_vm(case, name, &late) {
+            Ok(spec) => spec,
+            Err(_) if !case.vms[name].start => None,
+            Err(why) => return Err((Verdict::Error, format!("VM `{name}`: {why}"))),
+        };
+        let spec = spec.unwrap_or_else(|| case.vms[name].clone());
         found.insert(name.clone(), plan(name, spec, binaries, settings)?);
     }
     let used: Vec<&crate::qemu::binary::Binary> = found.values().map(|plan: &Plan| &*plan.binary).collect();

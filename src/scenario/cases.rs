@@ -141,12 +141,18 @@ impl<'f> File<'f> {
         let scope = scope.with(values.clone());
         let (name, at) = self.name(cell, &scope, &mut loader.diagnostics)?;
         let scope = scope.with([("case".to_owned(), json!({"name": name}))]);
+        let diagnostics = &mut loader.diagnostics;
+        let section = |name: &str| root.entry(name).map(|(key, node)| (key, node));
+        let disks = super::disks::read(section("disks"), &scope, diagnostics);
+        let known: Map<String, Value> = disks.keys().map(|name| (name.clone(), Value::Null)).collect();
+        let scope = scope.with([("disk".to_owned(), Value::Object(known))]);
         let vms =
             root.get("vms").map(|node| vms::read(node, &scope, &mut loader.diagnostics)).unwrap_or_default();
         let versions = CaseVersions { oracle: self.oracle, vms: Some(&vms.specs) };
         let scope = Scope::new(scope.names().clone(), &versions);
         let top = Top { root, scope: &scope };
         let diagnostics = &mut loader.diagnostics;
+        let roles = super::roles::read(section("roles"), &vms.specs, &scope, diagnostics);
         let description = top.read("description", diagnostics);
         let tags = top.read::<OneOrMany<String>>("tags", diagnostics).map(|tags| tags.0).unwrap_or_default();
         let requires: Requires = top.read("requires", diagnostics).unwrap_or_default();
@@ -166,12 +172,13 @@ impl<'f> File<'f> {
         let finally = root.get("finally").map(|list| expansion.list(list, &place)).unwrap_or_default();
         // A VM that could not be read would only be missed again by every step that names it.
         if root.get("vms").is_none_or(|section| section.entries().len() == vms.specs.len()) {
-            expansion.check(&vms.specs);
+            expansion.check(&vms.specs, &roles);
         }
         let (placed, mut seen) = (expansion.placed, expansion.seen);
         vms.sources.values().for_each(|vm| seen.templates(&vm.options));
         check_hooks(root.get("hooks"), &placed.into_iter().collect::<Vec<_>>(), &mut loader.diagnostics);
         let sound = loader.diagnostics.errors_added() == before;
+        roles.values().for_each(|vm| seen.vm(vm));
         loader.unused.case(vms.sources.iter().map(|(name, vm)| (name.as_str(), &vm.at)), &seen, sound);
         if !sound {
             return None;
@@ -193,6 +200,8 @@ impl<'f> File<'f> {
             vms: vms.specs,
             late_vms: vms.late,
             vm_sources: vms.sources,
+            roles,
+            disks,
             steps,
             finally,
         };

@@ -1,11 +1,13 @@
 //! What is only known when a step runs, filled in then.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::model::{Case, CaseStep, When};
 use super::typed::{self, Misfit};
+use crate::qemu::disk::Disk;
 use crate::qemu::spec::VmSpec;
 use crate::step::{Complaints, Scene, Step};
 use crate::template::{self, Rendered, Scope, Versions};
@@ -31,6 +33,7 @@ impl<'l> Late<'l> {
         let mut names = case.context.clone();
         names.extend(locals.clone());
         names.insert("run".to_owned(), self.run.clone());
+        names.insert("disk".to_owned(), paths(self.dir, None, &case.disks));
         let dir = Value::String(self.dir.display().to_string());
         match names.get_mut("case") {
             Some(Value::Object(case)) => {
@@ -60,7 +63,7 @@ pub fn resolve_step(case: &Case, step: &CaseStep, late: &Late<'_>) -> Result<Ste
     // What a background process is called was checked before the run; here it is the VMs that may be new.
     let mut complaints = Complaints::default();
     let processes = super::steps::processes(case);
-    let scene = Scene { vms: &case.vms, processes: &processes };
+    let scene = Scene { vms: &case.vms, roles: &case.roles, processes: &processes };
     resolved.action.check(&scene, &mut complaints);
     match complaints.0.into_iter().next() {
         Some(complaint) => Err(match complaint.help {
@@ -105,8 +108,18 @@ pub fn resolve_vm(case: &Case, name: &str, late: &Late<'_>) -> Result<Option<VmS
     let Some(raw) = case.late_vms.get(name) else {
         return Ok(case.vms.get(name).cloned());
     };
-    let value = filled(raw, &late.scope(case, &Map::new()))?;
+    let disks = case.vms.get(name).map(|vm| paths(late.dir, Some(name), &vm.disks));
+    let own = json!({"name": name, "disk": disks});
+    let value = filled(raw, &late.scope(case, &Map::new()).with([("self".to_owned(), own)]))?;
     typed::fit(&value).map(Some).map_err(|misfit| in_words(&misfit))
+}
+
+/// The paths of disks by name.
+fn paths(dir: &Path, owner: Option<&str>, disks: &BTreeMap<String, Disk>) -> Value {
+    let path = |(name, disk): (&String, &Disk)| {
+        (name.clone(), json!(dir.join(disk.file_name(owner, name)).display().to_string()))
+    };
+    Value::Object(disks.iter().map(path).collect())
 }
 
 fn filled(value: &Value, scope: &Scope<'_>) -> Result<Value, String> {

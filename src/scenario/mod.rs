@@ -5,6 +5,7 @@
 //! steps, as [`Diagnostics`].
 
 mod cases;
+mod disks;
 mod flow;
 mod late;
 pub mod lint;
@@ -15,6 +16,7 @@ mod node;
 mod params;
 mod places;
 mod reader;
+mod roles;
 pub mod scalar;
 pub mod schema;
 pub mod source;

@@ -1,5 +1,6 @@
 //! What a scenario is once everything but `{{run.…}}` is resolved.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -9,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::source::Node;
 use crate::diagnostic::Location;
+use crate::qemu::disk::Disk;
 use crate::qemu::spec::VmSpec;
 use crate::step::Step;
 use crate::units::{OneOrMany, Span};
@@ -49,6 +51,10 @@ pub struct Case {
     pub late_vms: IndexMap<String, Value>,
     /// Where its VMs stand.
     pub vm_sources: IndexMap<String, VmSource>,
+    /// The names that stand for VMs, and the VM each stands for at first.
+    pub roles: IndexMap<String, String>,
+    /// The disks that belong to no VM, made before anything is started.
+    pub disks: BTreeMap<String, Disk>,
     /// What it does.
     pub steps: Vec<Block>,
     /// What it does at the end whatever happened.

@@ -9,6 +9,7 @@ mod choices;
 
 use super::load::TOP;
 use super::model::{DEFAULT_CASE_TIMEOUT, KnownIssue, MustFail, Requires};
+use crate::qemu::disk::Disk;
 use crate::qemu::spec::VmSpec;
 use crate::step::{Action, DEFAULT_TIMEOUT, Wait};
 use crate::units::{OneOrMany, Span};
@@ -53,6 +54,11 @@ fn finish(definitions: &mut Value) {
     vm["type"] = json!(["object", "null"]);
     vm["properties"]["like"] =
         json!({"type": "string", "description": "Another VM, whose options these are laid over."});
+    vm["properties"]["copies"] = json!({
+        "type": "integer", "minimum": 0, "maximum": 100,
+        "description": "How many of it there are: `copies: 3` of `spare` makes the VMs `spare1`, `spare2` and `spare3`. \
+            Default: one, with this very name.",
+    });
     for (action, snippet) in SNIPPETS {
         let body: Value = serde_json::from_str(snippet).unwrap_or_default();
         let keys = body.as_object().into_iter().flat_map(Map::keys);
@@ -80,7 +86,7 @@ const SNIPPETS: &[(&str, &str)] = &[
     ("migrate", r#"{"from": "$1", "to": "$2"}"#),
     ("wait", r#"{"vm": "$1"}"#),
     ("check", r#"{"vm": "$1"}"#),
-    ("failover", r#"{"survivor": "$1"}"#),
+    ("failover", r#"{"survivor": "$1", "fence": "${2|true,after,false|}"}"#),
     ("exec", r#"{"run": ["$1"]}"#),
     ("use", r#"{"file": "$1"}"#),
     ("repeat", r#"{"times": "${1:2}", "steps": []}"#),
@@ -142,6 +148,19 @@ fn top(key: &str, generator: &mut SchemaGenerator) -> Value {
             let vm = of(generator.subschema_for::<VmSpec>());
             json!({"type": "object", "additionalProperties": vm})
         }),
+        "roles" => (
+            "Names that stand for VMs wherever a step names one; a `rebind` step has them stand for others. So steps can \
+             speak of `primary` and `secondary` whichever VM that is by now.",
+            json!({"type": "object", "additionalProperties": {"type": "string",
+                "description": "The VM that it stands for at first."}}),
+        ),
+        "disks" => (
+            "Disk images that belong to no VM alone, made before anything is started; `{{disk.NAME}}` is the path of one.",
+            {
+                let disk = of(generator.subschema_for::<Disk>());
+                json!({"type": "object", "additionalProperties": disk})
+            },
+        ),
         "hooks" => (
             "Steps to be placed where the template says `hook: name`.",
             json!({"type": "object", "additionalProperties": admitted(steps)}),

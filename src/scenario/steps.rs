@@ -298,8 +298,8 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
     }
 
     /// Checks every action, now that the VMs and the background processes of the case are known.
-    pub fn check(&mut self, vms: &IndexMap<String, VmSpec>) {
-        let scene = Scene { vms, processes: &self.processes };
+    pub fn check(&mut self, vms: &IndexMap<String, VmSpec>, roles: &IndexMap<String, String>) {
+        let scene = Scene { vms, roles, processes: &self.processes };
         for pending in &self.pending {
             let mut complaints = Complaints::default();
             pending.action.check(&scene, &mut complaints);
@@ -334,8 +334,9 @@ fn at_its_place(complaint: Complaint, pending: &Pending) -> Option<Diagnostic> {
 }
 
 fn is_late(node: &Node) -> bool {
-    let late =
-        |text: &str| template::is_template(text) && (text.contains("run.") || text.contains("case.dir"));
+    let late = |text: &str| {
+        template::is_template(text) && ["run.", "case.dir", "disk."].iter().any(|name| text.contains(name))
+    };
     node.text().is_some_and(late)
 }
 

@@ -353,7 +353,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("requires", "{qemu: \">=11.0\"}"),
     ("wait", "{vm: NAME, ticks: 1}"),
     ("check", "{vm: NAME, memory: consistent}"),
-    ("failover", "{survivor: NAME}"),
+    ("failover", "{survivor: NAME, fence: true}"),
     ("migrate", "{from: NAME, to: NAME}"),
     ("qmp", "{vm: NAME, execute: query-status}"),
     ("capabilities", "{vm: NAME, on: [events]}"),

@@ -1,7 +1,7 @@
 //! The VMs of a case: `like` resolved, rendered, read.
 
 use indexmap::IndexMap;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::load::deep;
 use super::model::VmSource;
@@ -19,35 +19,70 @@ pub(super) struct Vms {
     pub sources: IndexMap<String, VmSource>,
 }
 
+/// More copies of one VM than this are taken for a mistake.
+const MAX_COPIES: usize = 100;
+
 /// Reads a `vms` section; what is wrong with it is told, and the VMs at fault are left out.
 pub(super) fn read(section: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Vms {
     let mut vms = Vms::default();
-    for (key, _) in section.entries() {
+    for (key, own) in section.entries() {
         if !check_name(key, diagnostics) {
             continue;
         }
         let Some(node) = options(&key.name, section, &mut Vec::new(), scope, diagnostics) else {
             continue;
         };
-        let Some(piece) = typed::render(&node, scope, diagnostics) else {
-            continue;
-        };
-        match typed::fit::<VmSpec>(&piece.value) {
-            Ok(spec) => {
-                vms.specs.insert(key.name.clone(), spec);
-                vms.sources.insert(key.name.clone(), VmSource { at: key.at.clone(), options: node.clone() });
-                vms.late.extend(piece.raw.map(|raw| (key.name.clone(), raw)));
-            }
-            Err(misfit) => {
-                for misfit in
-                    typed::all_misfits(misfit, &piece.value, |value| typed::fit::<VmSpec>(value).err())
-                {
-                    diagnostics.push(typed::explain(&misfit, &key.at, &node, scope));
+        match own.entry("copies") {
+            None => vms.one(key, &key.name, &node, scope, diagnostics),
+            Some((_, copies)) => {
+                let Some(count) = typed::read::<usize>(&key.at, copies, scope, diagnostics) else {
+                    continue;
+                };
+                if count > MAX_COPIES {
+                    let message = format!("{count} copies of a VM are more than {MAX_COPIES}");
+                    diagnostics.push(Diagnostic::error(Code::TooMuch, &copies.at, message));
+                    continue;
+                }
+                for number in 1..=count {
+                    vms.one(key, &format!("{}{number}", key.name), &node, scope, diagnostics);
                 }
             }
         }
     }
     vms
+}
+
+impl Vms {
+    fn one(&mut self, key: &Key, name: &str, node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) {
+        let disks = node.get("disks").map(Node::entries).unwrap_or_default();
+        let disks: Map<String, Value> =
+            disks.iter().map(|(disk, _)| (disk.name.clone(), Value::Null)).collect();
+        let scope = scope.with([("self".to_owned(), json!({"name": name, "disk": disks}))]);
+        let Some(piece) = typed::render(node, &scope, diagnostics) else {
+            return;
+        };
+        match typed::fit::<VmSpec>(&piece.value) {
+            Ok(spec) => {
+                super::disks::check(&key.at, node.get("disks"), &spec.disks, diagnostics);
+                if let Some(first) = self.sources.get(name) {
+                    let message = format!("two VMs are called `{name}`");
+                    let diagnostic = Diagnostic::error(Code::DuplicateKey, &key.at, message);
+                    diagnostics.push(diagnostic.related(&first.at, "the other one"));
+                    return;
+                }
+                self.specs.insert(name.to_owned(), spec);
+                self.sources.insert(name.to_owned(), VmSource { at: key.at.clone(), options: node.clone() });
+                self.late.extend(piece.raw.map(|raw| (name.to_owned(), raw)));
+            }
+            Err(misfit) => {
+                for misfit in
+                    typed::all_misfits(misfit, &piece.value, |value| typed::fit::<VmSpec>(value).err())
+                {
+                    diagnostics.push(typed::explain(&misfit, &key.at, node, &scope));
+                }
+            }
+        }
+    }
 }
 
 /// A VM's name is also the name of its folder among the artifacts.
@@ -81,6 +116,9 @@ fn options(
             .push(Diagnostic::error(Code::WrongValue, &node.at, message).help("write `{}` for the defaults"));
         return None;
     }
+    // How many of it there are is no option of a VM, and not handed on to those that are like it.
+    let own: Vec<_> = node.entries().iter().filter(|(key, _)| key.name != "copies").cloned().collect();
+    let node = &Node::map(own, node.at.clone());
     let Some((like_key, like)) = node.entry("like") else {
         return Some(node.clone());
     };

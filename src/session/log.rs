@@ -110,6 +110,12 @@ impl Log {
         Some((start + found.end(), String::from_utf8_lossy(found.as_bytes()).into_owned()))
     }
 
+    /// The serial output, as far back as it is kept in memory.
+    #[must_use]
+    pub fn serial(&self) -> &[u8] {
+        &self.serial
+    }
+
     /// The last lines of the serial output.
     #[must_use]
     pub fn serial_tail(&self, lines: usize) -> String {

@@ -209,15 +209,37 @@ impl Machine {
         oob: bool,
         deadline: Instant,
     ) -> Result<Value, Failure> {
+        let answer = self.qmp_raw(command, arguments, oob, deadline).await;
+        self.told(answer).await
+    }
+
+    /// Runs a QMP command as [`Self::qmp`] does, and gives the monitor's own answer.
+    ///
+    /// # Errors
+    /// See [`QmpError`].
+    pub async fn qmp_raw(
+        &self,
+        command: &str,
+        arguments: Value,
+        oob: bool,
+        deadline: Instant,
+    ) -> Result<Value, QmpError> {
         let arguments = match arguments {
             Value::Object(map) => map,
             _ => Map::new(),
         };
-        let result = match &self.qmp {
+        match &self.qmp {
             Some(qmp) => qmp.execute(command, arguments, oob, deadline).await,
             None => Err(QmpError::Closed { command: command.to_owned() }),
-        };
-        match result {
+        }
+    }
+
+    /// A monitor's answer as a step tells it: with the VM's name, and how it ended where it has.
+    ///
+    /// # Errors
+    /// As [`Self::qmp`].
+    pub async fn told(&self, answer: Result<Value, QmpError>) -> Result<Value, Failure> {
+        match answer {
             Ok(reply) => Ok(reply),
             Err(error @ QmpError::Closed { .. }) => {
                 match wait_at_most(&self.process, EVIDENCE_PATIENCE).await {

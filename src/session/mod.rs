@@ -4,6 +4,7 @@ pub mod artifacts;
 pub mod board;
 pub mod checkpoints;
 pub mod directory;
+pub mod disks;
 pub mod failure;
 pub mod log;
 pub mod machine;

@@ -15,6 +15,7 @@ use super::log::real_time;
 use super::machine::{Machine, Plan};
 use super::process::Background;
 use crate::event::{Sink, What};
+use crate::qemu::disk::Disk;
 use crate::qemu::process::Ended;
 
 /// Who migrates to whom.
@@ -46,6 +47,10 @@ pub struct FailoverMark {
 pub struct Session {
     /// The VMs, started or not.
     pub plans: IndexMap<String, Plan>,
+    /// The names that stand for VMs, and the VM each stands for now.
+    pub roles: IndexMap<String, String>,
+    /// The disks that belong to no VM.
+    pub disks: BTreeMap<String, Disk>,
     /// The VMs that were started, ended ones included.
     pub machines: BTreeMap<String, Machine>,
     /// Background processes by name.
@@ -71,6 +76,8 @@ impl Session {
     pub fn new(plans: IndexMap<String, Plan>, directory: PathBuf, notes: Arc<Notes>, sink: Sink) -> Self {
         Self {
             plans,
+            roles: IndexMap::new(),
+            disks: BTreeMap::new(),
             machines: BTreeMap::new(),
             background: BTreeMap::new(),
             captures: Map::new(),
@@ -99,6 +106,7 @@ impl Session {
                 return Err(Failure::failed(format!("VM `{name}` is running already")));
             }
             let plan = self.plans.get(name).cloned().ok_or_else(|| no_such_vm(name))?;
+            self.make_disks_of(&plan, deadline).await?;
             let machine = Machine::spawn(plan, &self.directory, &self.board, &self.sink)?;
             self.notes.remember(machine.process.pid());
             if let Some(old) = self.machines.insert(name.clone(), machine) {
@@ -156,7 +164,7 @@ impl Session {
     /// What templates find under `run`.
     #[must_use]
     pub fn run_values(&self) -> Value {
-        let vms: Map<String, Value> = self
+        let mut vms: Map<String, Value> = self
             .machines
             .iter()
             .map(|(name, machine)| {
@@ -166,6 +174,7 @@ impl Session {
                     "version": machine.plan.binary.version.to_string(),
                     "accel": machine.plan.accel.name(),
                     "qemu": machine.plan.binary.path,
+                    "disk": self.disk_paths(&machine.plan),
                 });
                 (name.clone(), values)
             })
@@ -175,7 +184,12 @@ impl Session {
             .iter()
             .map(|(name, process)| (name.clone(), json!({"pid": process.pid()})))
             .collect();
-        json!({"captures": self.captures, "vm": vms, "process": processes})
+        for (role, vm) in &self.roles {
+            if let Some(values) = vms.get(vm).cloned() {
+                vms.insert(role.clone(), values);
+            }
+        }
+        json!({"captures": self.captures, "vm": vms, "role": self.roles, "process": processes})
     }
 
     /// What every VM did last, for the evidence of a failure.

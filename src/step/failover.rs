@@ -11,6 +11,9 @@ use crate::session::Failure;
 
 /// Makes one side of a COLO pair take over: on the survivor, out of band, `yank`, then `x-colo-lost-heartbeat`.
 ///
+/// What becomes of the other side must be said: while it lives it runs on, and both would serve the same clients and
+/// write to what they share (split brain). `fence` says it.
+///
 /// Yank comes first and out of band because every connection to the lost peer can hang QEMU's main loop, and an
 /// in-band command with it (QEMU's `docs/COLO-FT.txt`; QAPI `yank`). Marks the moment: the `failover` metric runs
 /// from here to the survivor's first new tick.
@@ -19,9 +22,25 @@ use crate::session::Failure;
 pub struct Failover {
     /// The VM that is to carry on.
     pub survivor: String,
-    /// What to yank: `true`, the migration (the default); `false`, nothing; or a list of QAPI `YankInstance`s.
+    /// What to yank: `true`, the migration (the default); `all`, everything that `query-yank` names, but the runner's
+    /// own channels; `false`, nothing; or a list of QAPI `YankInstance`s.
     #[serde(default)]
     pub yank: Yank,
+    /// Whether to kill the other side (SIGKILL): `true`, before the survivor is asked to take over, as a cluster would;
+    /// `after`, as soon as it was asked; `false`, not at all: it is dead already, or the steps that follow deal with
+    /// it.
+    pub fence: Fence,
+}
+
+/// Whether and when a failover kills the other side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fence {
+    /// Before the survivor is asked to take over.
+    First,
+    /// As soon as it was asked.
+    After,
+    /// Not at all.
+    Never,
 }
 
 /// What a failover yanks.
@@ -32,6 +51,9 @@ pub enum Yank {
     #[default]
     #[serde(serialize_with = "as_true")]
     Migration,
+    /// Everything that `query-yank` names, but the runner's own channels.
+    #[serde(serialize_with = "as_all")]
+    All,
     /// Nothing.
     #[serde(serialize_with = "as_false")]
     Nothing,
@@ -41,6 +63,10 @@ pub enum Yank {
 
 fn as_true<S: serde::Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_bool(true)
+}
+
+fn as_all<S: serde::Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str("all")
 }
 
 fn as_false<S: serde::Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
@@ -60,22 +86,65 @@ impl Failover {
         run.session.mark_failover(&self.survivor)?;
         // What becomes of the migration from now on is our own doing.
         run.session.board.watch_migration(false);
-        let survivor = run.session.machine(&self.survivor)?;
-        let instances = self.yank.instances();
-        if !instances.is_empty() {
-            survivor.qmp("yank", json!({"instances": instances}), survivor.has_oob(), run.deadline).await?;
+        if self.fence == Fence::First {
+            self.fence(run).await?;
         }
-        survivor.query("x-colo-lost-heartbeat", run.deadline).await
+        let survivor = run.session.machine(&self.survivor)?;
+        let oob = survivor.has_oob();
+        let instances = match &self.yank {
+            Yank::All => {
+                let known = survivor.qmp("query-yank", Value::Null, oob, run.deadline).await?;
+                not_our_own(&known)
+            }
+            yank => yank.instances(),
+        };
+        if !instances.is_empty() {
+            survivor.qmp("yank", json!({"instances": instances}), oob, run.deadline).await?;
+        }
+        let reply = survivor.query("x-colo-lost-heartbeat", run.deadline).await;
+        if self.fence == Fence::After {
+            self.fence(run).await?;
+        }
+        reply
+    }
+
+    /// Kills the other side of the migration, and waits until it is gone.
+    async fn fence(&self, run: &Running<'_>) -> Result<(), Failure> {
+        let pair = run.session.pair.as_ref();
+        let other = pair.and_then(|pair| match &pair.destination {
+            Some(destination) if *destination == self.survivor => Some(pair.source.as_str()),
+            destination if pair.source == self.survivor => destination.as_deref(),
+            _ => None,
+        });
+        let Some(other) = other else {
+            let message = format!("there is nobody to fence: `{}` is no side of a migration", self.survivor);
+            return Err(Failure::failed(message));
+        };
+        let machine = run.session.machine(other)?;
+        run.session.board.expect_exit(other);
+        machine.process.kill();
+        match tokio::time::timeout_at(run.deadline, machine.process.wait()).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Failure::failed(format!("VM `{other}` was killed and is still there"))),
+        }
     }
 }
 
+/// The instances of `query-yank` but those through which the runner speaks with QEMU.
+fn not_our_own(known: &Value) -> Vec<Value> {
+    let ours = |instance: &&Value| {
+        instance["id"].as_str().is_some_and(|id| id.starts_with(crate::qemu::argv::OWN_CHARDEVS))
+    };
+    known.as_array().into_iter().flatten().filter(|instance| !ours(instance)).cloned().collect()
+}
+
 impl Yank {
-    /// The instances to name in QMP's `yank`; empty where nothing is yanked.
+    /// The instances to name in QMP's `yank`; empty where nothing is yanked, or QEMU is to be asked.
     #[must_use]
     pub fn instances(&self) -> Vec<Value> {
         match self {
             Self::Migration => vec![serde_json::json!({"type": "migration"})],
-            Self::Nothing => Vec::new(),
+            Self::Nothing | Self::All => Vec::new(),
             Self::Instances(list) => list.iter().cloned().map(Value::Object).collect(),
         }
     }
@@ -86,11 +155,12 @@ impl<'de> Deserialize<'de> for Yank {
         match Value::deserialize(deserializer)? {
             Value::Bool(true) => Ok(Self::Migration),
             Value::Bool(false) => Ok(Self::Nothing),
+            Value::String(word) if word == "all" => Ok(Self::All),
             list @ Value::Array(_) => {
                 serde_json::from_value(list).map(Self::Instances).map_err(de::Error::custom)
             }
             other => Err(de::Error::custom(format!(
-                "{other} is nothing to yank; write `true`, `false` or a list such as `[{{type: migration}}]`"
+                "{other} is nothing to yank; write `true`, `all`, `false` or a list such as `[{{type: migration}}]`"
             ))),
         }
     }
@@ -103,9 +173,42 @@ impl JsonSchema for Yank {
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({"anyOf": [
-            {"type": "boolean"},
+            {"enum": [true, false, "all"]},
             {"type": "array", "items": {"type": "object", "required": ["type"]}},
         ]})
+    }
+}
+
+impl Serialize for Fence {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::First => serializer.serialize_bool(true),
+            Self::After => serializer.serialize_str("after"),
+            Self::Never => serializer.serialize_bool(false),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Fence {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::Bool(true) => Ok(Self::First),
+            Value::Bool(false) => Ok(Self::Never),
+            Value::String(word) if word == "after" => Ok(Self::After),
+            other => Err(de::Error::custom(format!(
+                "{other} does not say whether to fence; write `true`, `after` or `false`"
+            ))),
+        }
+    }
+}
+
+impl JsonSchema for Fence {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Fence".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"enum": [true, false, "after"]})
     }
 }
 
@@ -118,9 +221,28 @@ mod tests {
     #[test]
     fn the_migration_is_yanked_unless_the_scenario_says_otherwise() {
         let yank = |value| serde_json::from_value::<Failover>(value).unwrap().yank.instances();
-        assert_eq!(yank(json!({"survivor": "a"})), [json!({"type": "migration"})]);
-        assert_eq!(yank(json!({"survivor": "a", "yank": false})), [] as [Value; 0]);
+        assert_eq!(yank(json!({"survivor": "a", "fence": true})), [json!({"type": "migration"})]);
+        assert_eq!(yank(json!({"survivor": "a", "yank": false, "fence": true})), [] as [Value; 0]);
         let nbd = json!({"type": "block-node", "node-name": "nbd0"});
-        assert_eq!(yank(json!({"survivor": "a", "yank": [nbd]})), [nbd]);
+        assert_eq!(yank(json!({"survivor": "a", "yank": [nbd], "fence": true})), [nbd]);
+    }
+
+    #[test]
+    fn a_failover_that_leaves_the_other_side_undecided_is_refused() {
+        let error = serde_json::from_value::<Failover>(json!({"survivor": "a"})).unwrap_err();
+        assert!(error.to_string().contains("missing field `fence`"), "{error}");
+        let fence = |value| serde_json::from_value::<Fence>(value);
+        assert_eq!(fence(json!("after")).unwrap(), Fence::After);
+        assert!(fence(json!("first")).unwrap_err().to_string().contains("write `true`, `after` or `false`"));
+    }
+
+    #[test]
+    fn all_is_everything_but_the_channels_of_the_runner() {
+        let known = json!([{"type": "chardev", "id": "lockstep-qmp"}, {"type": "chardev", "id": "mirror0"},
+            {"type": "migration"}]);
+        assert_eq!(
+            not_our_own(&known),
+            [json!({"type": "chardev", "id": "mirror0"}), json!({"type": "migration"})]
+        );
     }
 }

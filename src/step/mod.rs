@@ -11,6 +11,7 @@ mod memory;
 mod migrate;
 mod parameters;
 mod qmp;
+mod rebind;
 mod running;
 mod set;
 mod signal;
@@ -28,14 +29,15 @@ use crate::session::Failure;
 use crate::units::Span;
 
 pub use capabilities::Capabilities;
-pub use check::{CHECK_BELONGS, CHECK_KINDS, Check, Kind as CheckKind};
+pub use check::{CHECK_BELONGS, CHECK_KINDS, Check, Holds, Kind as CheckKind};
 pub use exec::Exec;
-pub use failover::{Failover, Yank};
+pub use failover::{Failover, Fence, Yank};
 pub use lifecycle::{Quit, Start};
 pub use memory::Memory;
 pub use migrate::Migrate;
 pub use parameters::Parameters;
-pub use qmp::Qmp;
+pub use qmp::{Expect, Qmp};
+pub use rebind::{Rebind, actual};
 pub use running::{Mark, POLL, Running};
 pub use set::Set;
 pub use signal::{Signal, SignalName};
@@ -113,6 +115,8 @@ actions! {
     Check(Check) = "check",
     /// Makes one side of a COLO pair take over.
     Failover(Failover) = "failover",
+    /// Has roles stand for other VMs.
+    Rebind(Rebind) = "rebind",
     /// Reads or writes guest RAM.
     Memory(Memory) = "memory",
     /// Runs a host process.
@@ -151,6 +155,8 @@ impl Step {
 pub struct Scene<'a> {
     /// The case's VMs.
     pub vms: &'a IndexMap<String, VmSpec>,
+    /// The names that stand for VMs, and the VM each stands for at first.
+    pub roles: &'a IndexMap<String, String>,
     /// The names of background processes (`exec: {background: NAME}`) of the whole case.
     pub processes: &'a BTreeSet<String>,
 }
@@ -180,8 +186,9 @@ impl Complaints {
 
     /// Complains where a VM of that name is not part of the case.
     pub fn vm(&mut self, scene: &Scene<'_>, path: &[&str], vm: &str) {
-        if !scene.vms.contains_key(vm) {
-            self.add(path, format!("there is no VM `{vm}` in this case"), known(vm, scene.vms.keys()));
+        if !scene.vms.contains_key(vm) && !scene.roles.contains_key(vm) {
+            let names = scene.vms.keys().chain(scene.roles.keys());
+            self.add(path, format!("there is no VM `{vm}` in this case"), known(vm, names));
         }
     }
 

@@ -3,11 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use super::running::Running;
 use super::{Complaints, Scene, listed};
+use crate::qemu::qmp::QmpError;
 use crate::session::Failure;
-use crate::units::OneOrMany;
+use crate::units::{OneOrMany, Span};
 
 /// Runs a QMP command; the step's result is the reply. An error of QEMU fails the step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -23,11 +25,44 @@ pub struct Qmp {
     /// Whether to run it out of band, past a main loop that hangs. Default: `false`.
     #[serde(default)]
     pub oob: bool,
+    /// `hang`: no reply must come within `within`; QEMU may still carry the command out, and its late reply is not
+    /// heard. Default: `reply`.
+    #[serde(default, skip_serializing_if = "Expect::is_reply")]
+    pub expect: Expect,
+    /// How long QEMU has for the reply; with `expect: hang`, how long it must stay silent. Default: what is left of
+    /// the step's `timeout`; with `expect: hang` `2s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<Span>,
 }
+
+/// What is expected of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Expect {
+    /// A reply comes in time.
+    #[default]
+    Reply,
+    /// No reply comes in time: the monitor hangs.
+    Hang,
+}
+
+impl Expect {
+    const fn is_reply(&self) -> bool {
+        matches!(self, Self::Reply)
+    }
+}
+
+/// How long QEMU must stay silent where a step says `expect: hang` and no time.
+const SILENCE: Span = Span::from_secs(2);
 
 impl Qmp {
     pub(super) fn title(&self) -> String {
-        format!("{}: {}{}", listed(&self.vm), self.execute, if self.oob { " (out of band)" } else { "" })
+        let how = match (self.oob, self.expect) {
+            (true, _) => " (out of band)",
+            (false, Expect::Hang) => " (must hang)",
+            (false, Expect::Reply) => "",
+        };
+        format!("{}: {}{how}", listed(&self.vm), self.execute)
     }
 
     pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
@@ -49,7 +84,19 @@ impl Qmp {
                 _ => {}
             }
             let arguments = Value::Object(self.arguments.clone());
-            reply = run.session.machine(vm)?.qmp(&self.execute, arguments, self.oob, run.deadline).await?;
+            let silence = (self.expect == Expect::Hang).then_some(SILENCE);
+            let within = self.within.or(silence).map(|within| Instant::now() + within.0);
+            let deadline = within.map_or(run.deadline, |within| within.min(run.deadline));
+            let machine = run.session.machine(vm)?;
+            let answer = machine.qmp_raw(&self.execute, arguments, self.oob, deadline).await;
+            reply = match (self.expect, answer) {
+                (Expect::Hang, Err(QmpError::Silent { .. })) => Value::Null,
+                (Expect::Hang, Ok(_) | Err(QmpError::Refused { .. })) => {
+                    let message = format!("`{}` of `{vm}` was to hang, and answered", self.execute);
+                    return Err(Failure::failed(message));
+                }
+                (_, answer) => machine.told(answer).await?,
+            };
         }
         Ok(reply)
     }

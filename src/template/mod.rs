@@ -55,7 +55,7 @@ const MAX_LOOKS: usize = 100_000;
 #[must_use]
 pub fn is_reserved(name: &str) -> bool {
     HELPERS.iter().any(|(helper, _)| *helper == name)
-        || ["run", "case", "env", "port", "disk", "this", "as", "else", "true", "false", "null"]
+        || ["run", "case", "env", "port", "disk", "self", "this", "as", "else", "true", "false", "null"]
             .contains(&name)
 }
 

@@ -273,16 +273,21 @@ impl<'d> Walk<'d> {
         match names {
             ["run", ..] => absent("run", top),
             ["case", "dir", ..] => absent("dir", top.and_then(|top| top.get("case"))),
+            // Declared, and known once the case runs.
+            ["disk", name] => top.and_then(|top| top.get("disk")?.get(name)) == Some(&Value::Null),
+            ["self", "disk", name] => {
+                top.and_then(|top| top.get("self")?.get("disk")?.get(name)) == Some(&Value::Null)
+            }
             _ => false,
         }
     }
 }
 
 fn unknown(path: &str, help: String) -> TemplateError {
-    let later = ["port.", "disk."].iter().any(|root| path.starts_with(root));
+    let later = path.starts_with("port.");
     TemplateError {
         message: format!("nothing is called `{path}` here"),
-        help: if later { "declared ports and disks are not in this version".to_owned() } else { help },
+        help: if later { "declared ports are not in this version".to_owned() } else { help },
         unknown_name: true,
     }
 }

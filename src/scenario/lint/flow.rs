@@ -148,9 +148,14 @@ impl<'c> Flow<'c, '_> {
     /// Each VM that the step needs must be there.
     fn alive(&mut self, step: &'c CaseStep) {
         for Named { vm, path, alive } in names::vms(&step.step.action) {
-            if matches!(step.step.action, Action::Start(_)) {
-                self.not_alive_yet(step, vm);
-                continue;
+            match step.step.action {
+                Action::Start(_) => {
+                    self.not_alive_yet(step, vm);
+                    continue;
+                }
+                // A VM may be given a role before it is there.
+                Action::Rebind(_) => continue,
+                _ => {}
             }
             let wrong = match self.state.vms.get(vm) {
                 Some(Life::Unborn) => {

@@ -8,9 +8,9 @@ use crate::scenario::model::When;
 use crate::scenario::source::Node;
 
 /// What there is under `run`.
-const ROOTS: &[&str] = &["captures", "vm", "process"];
+const ROOTS: &[&str] = &["captures", "vm", "role", "process"];
 /// What is known of a VM that was started.
-const OF_VM: &[&str] = &["pid", "address", "version", "accel", "qemu"];
+const OF_VM: &[&str] = &["pid", "address", "version", "accel", "qemu", "disk"];
 /// What is known of a background process.
 const OF_PROCESS: &[&str] = &["pid"];
 
@@ -32,6 +32,10 @@ impl Flow<'_, '_> {
                 ["captures", name, ..] => self.capture(name, at, when),
                 ["vm", name, rest @ ..] => self.vm(name, rest, at),
                 ["process", name, rest @ ..] => self.process(name, rest, at),
+                ["role", name] if !self.case.roles.contains_key(*name) => {
+                    let help = suggest(name, self.case.roles.keys().map(String::as_str));
+                    self.unknown(at, format!("there is no role `{name}` in this case"), help);
+                }
                 [root, ..] if !ROOTS.contains(root) => {
                     self.unknown(
                         at,
@@ -76,7 +80,7 @@ impl Flow<'_, '_> {
     }
 
     fn vm(&mut self, name: &str, rest: &[&str], at: &Location) {
-        if !self.case.vms.contains_key(name) {
+        if !self.case.vms.contains_key(name) && !self.case.roles.contains_key(name) {
             let help = suggest(name, self.case.vms.keys().map(String::as_str));
             return self.unknown(at, format!("there is no VM `{name}` in this case"), help);
         }

@@ -38,6 +38,7 @@ pub(super) fn vms(action: &Action) -> Vec<Named<'_>> {
         }
         Action::Failover(failover) => vec![one(&failover.survivor, &["survivor"])],
         Action::Memory(memory) => vec![one(&memory.vm, &["vm"])],
+        Action::Rebind(roles) => roles.0.values().map(|vm| Named { vm, path: &[], alive: false }).collect(),
         Action::Exec(_) | Action::Set(_) | Action::Sleep(_) => Vec::new(),
     }
 }

@@ -141,10 +141,11 @@ fn what_no_cell_of_the_matrix_names_is_a_warning() {
 #[test]
 fn a_failover_without_a_migration_is_a_warning() {
     assert!(
-        told("- failover: {survivor: c}")[0].contains("warning: no step before this one starts a migration")
+        told("- failover: {survivor: c, fence: false}")[0]
+            .contains("warning: no step before this one starts a migration")
     );
     assert!(told("- wait: {vm: c, checkpoints: 1}")[0].contains("no checkpoint is taken"));
-    clean("- migrate: {from: a, to: c}\n- failover: {survivor: c}");
+    clean("- migrate: {from: a, to: c}\n- failover: {survivor: c, fence: false}");
 }
 
 #[test]

@@ -43,6 +43,11 @@ impl Seen {
         }
     }
 
+    /// Takes in a VM that something names beside the steps.
+    pub fn vm(&mut self, name: &str) {
+        self.vms.insert(name.to_owned());
+    }
+
     /// Takes in the templates of a part of a file.
     pub fn templates(&mut self, node: &Node) {
         let mut texts = Vec::new();

@@ -120,16 +120,18 @@ fn check(schema: &mut Value) {
     for (key, owner) in CHECK_BELONGS {
         goes_with(schema, key, &[owner]);
     }
-    for kind in ["metric", "equal"] {
+    for kind in ["metric", "equal", "disk"] {
         not_with(schema, kind, &["vm"], &format!("`vm` does not go with `{kind}`: leave it out."));
     }
     rule(
         schema,
         json!({
-            "if": {"anyOf": [{"required": ["metric"]}, {"required": ["equal"]}, {"required": ["stderr"]}]},
+            "if": {"anyOf": [{"required": ["metric"]}, {"required": ["equal"]}, {"required": ["stderr"]},
+                {"required": ["disk"]}]},
             "else": {"required": ["vm"], "errorMessage": "The check names no VM: add `vm: NAME`."},
         }),
     );
+    needs(schema, "disk", "holds", "`disk` needs `holds`: which lines the image must hold.");
     for (kind, keys, message) in [
         (
             "query",

@@ -1,10 +1,13 @@
 //! `check`.
 
+mod disk;
 mod oracles;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+pub use disk::Holds;
 
 use super::{Complaints, Scene, alternatives, brief, listed};
 use crate::diagnostic::suggest;
@@ -58,6 +61,13 @@ pub struct Check {
     /// migration did not step back behind the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<ProgressCheck>,
+    /// The path of a disk image that must hold numbered lines, as the Linux guest's service writes them. A VM that has
+    /// it open should have ended: what it keeps in its memory is not on the disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<String>,
+    /// With `disk`: which lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds: Option<Holds>,
     /// What QEMU wrote to its standard error must be nothing but lines that match `allow`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stderr: Option<StderrCheck>,
@@ -116,12 +126,15 @@ pub enum Kind {
     Equal,
     /// See [`progress`](field@Check::progress).
     Progress,
+    /// See [`disk`](field@Check::disk).
+    Disk,
     /// See [`stderr`](field@Check::stderr).
     Stderr,
 }
 
 /// The keys of a check of which there must be one.
-pub const CHECK_KINDS: &[&str] = &["memory", "query", "no_event", "metric", "equal", "progress", "stderr"];
+pub const CHECK_KINDS: &[&str] =
+    &["memory", "query", "no_event", "metric", "equal", "progress", "disk", "stderr"];
 
 /// The keys of a check that belong to one of those.
 pub const CHECK_BELONGS: &[(&str, &str)] = &[
@@ -131,6 +144,7 @@ pub const CHECK_BELONGS: &[(&str, &str)] = &[
     ("for", "no_event"),
     ("below", "metric"),
     ("above", "metric"),
+    ("holds", "disk"),
 ];
 
 impl Check {
@@ -146,6 +160,7 @@ impl Check {
             ("metric", Kind::Metric, self.metric.is_some()),
             ("equal", Kind::Equal, self.equal.is_some()),
             ("progress", Kind::Progress, self.progress.is_some()),
+            ("disk", Kind::Disk, self.disk.is_some()),
             ("stderr", Kind::Stderr, self.stderr.is_some()),
         ]
         .into_iter()
@@ -175,6 +190,7 @@ impl Check {
             ("for", self.for_.is_some()),
             ("below", self.below.is_some()),
             ("above", self.above.is_some()),
+            ("holds", self.holds.is_some()),
         ];
         for &(other, owner) in CHECK_BELONGS {
             if given.contains(&(other, true)) && owner != key {
@@ -186,7 +202,7 @@ impl Check {
             }
         }
         match kind {
-            Kind::Metric | Kind::Equal if self.vm.is_some() => {
+            Kind::Metric | Kind::Equal | Kind::Disk if self.vm.is_some() => {
                 Err(("vm", format!("`vm` does not go with `{key}`"), "leave it out".to_owned()))
             }
             Kind::Metric if self.below.is_none() && self.above.is_none() => Err((
@@ -194,6 +210,13 @@ impl Check {
                 "the metric has no bound".to_owned(),
                 "add `below`, `above` or both".to_owned(),
             )),
+            Kind::Disk => match &self.holds {
+                Some(holds) => holds.check().map(|()| kind),
+                None => {
+                    let help = "say what it must hold: `holds: {client: NAME}`, say".to_owned();
+                    Err(("disk", "`disk` without `holds`".to_owned(), help))
+                }
+            },
             Kind::Query if self.is.is_none() && self.is_not.is_none() => {
                 Err(("query", "`query` without `is`".to_owned(), "add `is`, `is_not` or both".to_owned()))
             }
@@ -217,6 +240,14 @@ impl Check {
         own.or_else(|| self.stderr.as_ref().and_then(|stderr| stderr.vm.as_ref())).map_or(&[], |list| &list.0)
     }
 
+    /// The same, to be changed.
+    pub(in crate::step) fn vms_mut(&mut self) -> Vec<&mut String> {
+        let own = self.vm.as_mut();
+        let vms = own.or_else(|| self.stderr.as_mut().and_then(|stderr| stderr.vm.as_mut()));
+        let held = self.holds.as_mut().and_then(|holds| holds.vm.as_mut());
+        vms.into_iter().flat_map(|list| &mut list.0).chain(held).collect()
+    }
+
     pub(super) fn title(&self) -> String {
         let who = self.vms().join(", ");
         let what = match self.kind() {
@@ -224,6 +255,12 @@ impl Check {
             Ok(Kind::Memory) => "memory consistent".to_owned(),
             Ok(Kind::Progress) => "progress kept".to_owned(),
             Ok(Kind::Stderr) => "stderr".to_owned(),
+            Ok(Kind::Disk) => {
+                let path = self.disk.as_deref().unwrap_or_default();
+                let name = path.rsplit('/').next().unwrap_or_default();
+                let holds = self.holds.as_ref().map(Holds::words).unwrap_or_default();
+                format!("{name} holds {holds}")
+            }
             Ok(Kind::Query) => {
                 let command = self.query.as_deref().unwrap_or_default();
                 match (&self.is, &self.is_not) {
@@ -244,6 +281,9 @@ impl Check {
     pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
         for vm in self.vms() {
             complaints.vm(scene, if self.vm.is_some() { &["vm"] } else { &["stderr", "vm"] }, vm);
+        }
+        if let Some(vm) = self.holds.as_ref().and_then(|holds| holds.vm.as_ref()) {
+            complaints.vm(scene, &["holds", "vm"], vm);
         }
         for expression in self.stderr.iter().flat_map(|stderr| &stderr.allow) {
             complaints.regex(&["stderr", "allow"], expression);

@@ -19,6 +19,10 @@ impl Check {
         match kind {
             Kind::Metric => return self.metric(run.session),
             Kind::Equal => return self.equal(),
+            Kind::Disk => {
+                let disk = self.disk.as_deref().unwrap_or_default();
+                return super::disk::holds(run, disk, &self.holds.clone().unwrap_or_default()).await;
+            }
             _ => {}
         }
         let mut result = Value::Null;
@@ -29,7 +33,7 @@ impl Check {
                 Kind::NoEvent => self.no_event(run, vm).await?,
                 Kind::Progress => progress(run.session, vm)?,
                 Kind::Stderr => self.stderr(run.session, vm)?,
-                Kind::Metric | Kind::Equal => Value::Null,
+                Kind::Metric | Kind::Equal | Kind::Disk => Value::Null,
             };
         }
         Ok(result)

@@ -1,0 +1,103 @@
+//! Disk images, made with the QEMU's own `qemu-img`.
+
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::units::Size;
+
+/// A disk image that is made in the case's folder before it is needed, and gone with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Disk {
+    /// Its virtual size. Default: that of `backing`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Size>,
+    /// Its format, a block driver such as `qcow2` or `raw`. Default: `qcow2`.
+    #[serde(default = "qcow2")]
+    pub format: String,
+    /// Another disk of the same VM or of the case, over which it is an overlay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backing: Option<String>,
+}
+
+fn qcow2() -> String {
+    "qcow2".to_owned()
+}
+
+impl Disk {
+    /// What is wrong with it, and what would be right.
+    ///
+    /// # Errors
+    /// The key at fault, what is wrong, and what would be right.
+    pub fn check(&self) -> Result<(), (&'static str, String, String)> {
+        match (self.size, &self.backing) {
+            (None, None) => {
+                Err(("", "the disk has no size".to_owned(), "add `size: 64M`, or `backing: DISK`".to_owned()))
+            }
+            (_, Some(_)) if self.format == "raw" => Err((
+                "backing",
+                "a raw image has no room for a backing file".to_owned(),
+                "leave `format` out: a `qcow2` has".to_owned(),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The name of its file; `owner` is the VM it belongs to, where it belongs to one.
+    #[must_use]
+    pub fn file_name(&self, owner: Option<&str>, name: &str) -> String {
+        let owner = owner.map(|vm| format!("{vm}.")).unwrap_or_default();
+        format!("{owner}{name}.{}", self.format)
+    }
+
+    /// The command that makes it.
+    #[must_use]
+    pub fn create(&self, qemu_img: &Path, file: &Path, backing: Option<(&Path, &str)>) -> Vec<String> {
+        let mut argv = vec![qemu_img.display().to_string()];
+        argv.extend(["create", "-q", "-f", &self.format].map(str::to_owned));
+        if let Some((file, format)) = backing {
+            argv.extend(["-b".to_owned(), file.display().to_string(), "-F".to_owned(), format.to_owned()]);
+        }
+        argv.push(file.display().to_string());
+        argv.extend(self.size.map(|size| size.0.to_string()));
+        argv
+    }
+}
+
+/// The `qemu-img` that belongs to a QEMU: the one beside it, else the one on the `PATH`.
+#[must_use]
+pub fn qemu_img(binary: &Path) -> PathBuf {
+    let beside = binary.with_file_name("qemu-img");
+    if beside.exists() { beside } else { PathBuf::from("qemu-img") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk(text: &str) -> Disk {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_disk_has_a_size_of_its_own_or_of_what_it_lies_over() {
+        assert!(disk("{}").check().unwrap_err().1.contains("no size"));
+        assert_eq!(disk(r#"{"size": "64M"}"#).check(), Ok(()));
+        assert_eq!(disk(r#"{"backing": "base"}"#).check(), Ok(()));
+        assert!(disk(r#"{"backing": "base", "format": "raw"}"#).check().is_err());
+    }
+
+    #[test]
+    fn an_overlay_names_what_it_lies_over_and_its_format() {
+        let argv = disk(r#"{"backing": "base"}"#).create(
+            Path::new("qemu-img"),
+            Path::new("/c/vm.top.qcow2"),
+            Some((Path::new("/c/base.raw"), "raw")),
+        );
+        assert_eq!(argv.join(" "), "qemu-img create -q -f qcow2 -b /c/base.raw -F raw /c/vm.top.qcow2");
+        let argv = disk(r#"{"size": "64M", "format": "raw"}"#).create(Path::new("q"), Path::new("f"), None);
+        assert_eq!(argv.join(" "), "q create -q -f raw f 67108864");
+    }
+}

@@ -1,0 +1,36 @@
+//! The roles of a case: names that stand for VMs, now for this one, now for that.
+
+use indexmap::IndexMap;
+
+use super::source::{Key, Node};
+use super::typed;
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
+use crate::qemu::spec::VmSpec;
+use crate::template::Scope;
+
+/// Reads the `roles` of a scenario: each is the name of one of its VMs, and has no VM's name itself.
+pub(super) fn read(
+    section: Option<(&Key, &Node)>,
+    vms: &IndexMap<String, VmSpec>,
+    scope: &Scope<'_>,
+    diagnostics: &mut Diagnostics,
+) -> IndexMap<String, String> {
+    let mut roles = IndexMap::new();
+    for (key, node) in section.map(|(_, node)| node.entries()).unwrap_or_default() {
+        let Some(vm) = typed::read::<String>(&key.at, node, scope, diagnostics) else {
+            continue;
+        };
+        if vms.contains_key(&key.name) {
+            let message = format!("`{}` is the name of a VM, and cannot be that of a role", key.name);
+            let help = "call the VM `first` or `second`, say, and keep the role's name";
+            diagnostics.push(Diagnostic::error(Code::WrongValue, &key.at, message).help(help));
+        } else if vms.contains_key(&vm) {
+            roles.insert(key.name.clone(), vm);
+        } else {
+            let message = format!("there is no VM `{vm}` in this case");
+            let help = suggest(&vm, vms.keys().map(String::as_str));
+            diagnostics.push(Diagnostic::error(Code::WrongValue, &node.at, message).help(help));
+        }
+    }
+    roles
+}

@@ -1,0 +1,117 @@
+//! The disk images of a case: made before they are needed, read back after they were used.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+
+use super::failure::Failure;
+use super::machine::Plan;
+use super::process::Background;
+use super::state::Session;
+use crate::qemu::disk::{Disk, qemu_img};
+use crate::qemu::process::Ended;
+
+impl Session {
+    /// Makes the disks that belong to no VM, with the `qemu-img` of the case's first VM.
+    ///
+    /// # Errors
+    /// When one cannot be made.
+    pub async fn make_disks(&self, deadline: Instant) -> Result<(), Failure> {
+        let Some(first) = self.plans.values().next() else {
+            return Ok(());
+        };
+        self.make(&self.disks, None, &first.binary.path, deadline).await
+    }
+
+    /// Makes the disks of a VM, where it does not have them yet.
+    ///
+    /// # Errors
+    /// When one cannot be made.
+    pub async fn make_disks_of(&self, plan: &Plan, deadline: Instant) -> Result<(), Failure> {
+        self.make(&plan.spec.disks, Some(&plan.name), &plan.binary.path, deadline).await
+    }
+
+    /// Where the disks of a VM are, by name.
+    #[must_use]
+    pub fn disk_paths(&self, plan: &Plan) -> Value {
+        let path = |(name, disk): (&String, &Disk)| {
+            (name.clone(), json!(self.disk_path(Some(&plan.name), name, disk)))
+        };
+        Value::Object(plan.spec.disks.iter().map(path).collect::<Map<_, _>>())
+    }
+
+    fn disk_path(&self, owner: Option<&str>, name: &str, disk: &Disk) -> PathBuf {
+        self.directory().join(disk.file_name(owner, name))
+    }
+
+    async fn make(
+        &self,
+        disks: &BTreeMap<String, Disk>,
+        owner: Option<&str>,
+        binary: &Path,
+        deadline: Instant,
+    ) -> Result<(), Failure> {
+        let mut waiting: Vec<(&String, &Disk)> = disks.iter().collect();
+        while !waiting.is_empty() {
+            let before = waiting.len();
+            let mut later = Vec::new();
+            for (name, disk) in waiting {
+                let file = self.disk_path(owner, name, disk);
+                if file.exists() {
+                    continue;
+                }
+                let backing = match &disk.backing {
+                    None => None,
+                    Some(below) => match self.below(disks, owner, below) {
+                        Some((path, _)) if !path.exists() => {
+                            later.push((name, disk));
+                            continue;
+                        }
+                        Some(backing) => Some(backing),
+                        None => {
+                            let message = format!("disk `{name}`: there is no disk `{below}` to lie over");
+                            return Err(Failure::error(message));
+                        }
+                    },
+                };
+                let backing = backing.as_ref().map(|(path, format)| (path.as_path(), format.as_str()));
+                self.qemu_img(disk.create(&qemu_img(binary), &file, backing), deadline).await?;
+            }
+            if later.len() == before {
+                let names: Vec<&str> = later.iter().map(|(name, _)| name.as_str()).collect();
+                return Err(Failure::error(format!("the disks {} lie over each other", names.join(", "))));
+            }
+            waiting = later;
+        }
+        Ok(())
+    }
+
+    /// The path and format of the disk below another: one of the same VM, else one of the case.
+    fn below(
+        &self,
+        disks: &BTreeMap<String, Disk>,
+        owner: Option<&str>,
+        name: &str,
+    ) -> Option<(PathBuf, String)> {
+        let own = disks.get(name).map(|disk| (owner, disk));
+        let (owner, disk) = own.or_else(|| self.disks.get(name).map(|disk| (None, disk)))?;
+        Some((self.disk_path(owner, name, disk), disk.format.clone()))
+    }
+
+    /// Runs `qemu-img`, and gives what it wrote to its standard output.
+    ///
+    /// # Errors
+    /// When it cannot be started, fails, or does not end before the deadline; with what it said.
+    pub async fn qemu_img(&self, argv: Vec<String>, deadline: Instant) -> Result<Value, Failure> {
+        let command = argv.join(" ");
+        let (board, notes) = (&self.board, &self.notes);
+        let process = Background::start(argv, BTreeMap::new(), None, self.directory(), board, notes)?;
+        match tokio::time::timeout_at(deadline, process.wait()).await {
+            Ok(Ended::Status(0)) => Ok(process.result()["stdout"].clone()),
+            Ok(_) => Err(Failure::error(format!("`{command}`: {}", process.last_moments()))),
+            Err(_) => Err(Failure::error(format!("`{command}` did not end in time"))),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! `rebind`, and how an action is told which VM a role stands for.
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::running::Running;
+use super::{Action, Complaints, Scene, known};
+use crate::session::Failure;
+
+/// Has roles stand for other VMs from now on: `{primary: secondary, secondary: third}`.
+///
+/// A value is a VM or a role; all are looked up before any is changed, so that two roles can change places. The result
+/// is the VM of each role.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Rebind(
+    #[schemars(with = "std::collections::BTreeMap<String, String>")] pub IndexMap<String, String>,
+);
+
+impl Rebind {
+    pub(super) fn title(&self) -> String {
+        let parts: Vec<String> = self.0.iter().map(|(role, vm)| format!("{role} = {vm}")).collect();
+        format!("rebind {}", parts.join(", "))
+    }
+
+    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
+        if self.0.is_empty() {
+            complaints.add(&[], "no role is named", "write `rebind: {ROLE: VM}`");
+        }
+        for (role, vm) in &self.0 {
+            if !scene.roles.contains_key(role) {
+                let help = match scene.roles.is_empty() {
+                    true => format!("declare it at the top of the file: `roles: {{{role}: VM}}`"),
+                    false => known(role, scene.roles.keys()),
+                };
+                complaints.add(&[role], format!("there is no role `{role}`"), help);
+            }
+            complaints.vm(scene, &[role], vm);
+        }
+    }
+
+    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+        let roles = &mut run.session.roles;
+        let bound: Vec<(String, String)> =
+            self.0.iter().map(|(role, vm)| (role.clone(), actual(roles, vm).to_owned())).collect();
+        roles.extend(bound);
+        Ok(Value::Object(roles.iter().map(|(role, vm)| (role.clone(), json!(vm))).collect::<Map<_, _>>()))
+    }
+}
+
+/// The VM that a name stands for: that of a role, else itself.
+#[must_use]
+pub fn actual<'n>(roles: &'n IndexMap<String, String>, name: &'n str) -> &'n str {
+    roles.get(name).map_or(name, String::as_str)
+}
+
+impl Action {
+    /// The same with each role replaced by the VM that it stands for.
+    #[must_use]
+    pub fn bound(&self, roles: &IndexMap<String, String>) -> Self {
+        let mut action = self.clone();
+        if !roles.is_empty() {
+            for name in action.vms_mut() {
+                if let Some(vm) = roles.get(name) {
+                    name.clone_from(vm);
+                }
+            }
+        }
+        action
+    }
+
+    /// Every VM that it names. (What `rebind` names it looks up itself, all at once.)
+    fn vms_mut(&mut self) -> Vec<&mut String> {
+        match self {
+            Self::Start(start) => start.0.0.iter_mut().collect(),
+            Self::Quit(quit) => quit.0.0.iter_mut().collect(),
+            Self::Signal(signal) => signal.vm.0.iter_mut().collect(),
+            Self::Qmp(qmp) => qmp.vm.0.iter_mut().collect(),
+            Self::Capabilities(capabilities) => capabilities.vm.0.iter_mut().collect(),
+            Self::Parameters(parameters) => parameters.vm.0.iter_mut().collect(),
+            Self::Migrate(migrate) => std::iter::once(&mut migrate.from).chain(&mut migrate.to).collect(),
+            Self::Wait(wait) => wait.vm.iter_mut().flat_map(|vms| &mut vms.0).collect(),
+            Self::Check(check) => check.vms_mut(),
+            Self::Failover(failover) => vec![&mut failover.survivor],
+            Self::Memory(memory) => vec![&mut memory.vm],
+            Self::Exec(_) | Self::Set(_) | Self::Sleep(_) | Self::Rebind(_) => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_is_replaced_by_its_vm_wherever_a_vm_is_named() {
+        let roles: IndexMap<String, String> =
+            [("primary".to_owned(), "a".to_owned()), ("secondary".to_owned(), "b".to_owned())].into();
+        let bound = |action: Value| {
+            let action: Action = serde_json::from_value(action).unwrap();
+            serde_json::to_value(action.bound(&roles)).unwrap()
+        };
+        let wait = bound(json!({"wait": {"vm": ["primary", "c"], "ticks": 1}}));
+        assert_eq!(wait["wait"]["vm"], json!(["a", "c"]));
+        let migrate = bound(json!({"migrate": {"from": "primary", "to": "secondary"}}));
+        assert_eq!((&migrate["migrate"]["from"], &migrate["migrate"]["to"]), (&json!("a"), &json!("b")));
+        let check = bound(json!({"check": {"stderr": {"vm": "secondary", "allow": []}}}));
+        assert_eq!(check["check"]["stderr"]["vm"], "b");
+        assert_eq!(bound(json!({"start": "secondary"}))["start"], "b");
+    }
+}
