@@ -10,6 +10,7 @@ mod lifecycle;
 mod memory;
 mod migrate;
 mod parameters;
+mod protect;
 mod qmp;
 mod rebind;
 mod running;
@@ -36,6 +37,7 @@ pub use lifecycle::{Quit, Start};
 pub use memory::Memory;
 pub use migrate::Migrate;
 pub use parameters::Parameters;
+pub use protect::Protect;
 pub use qmp::{Expect, Qmp};
 pub use rebind::{Rebind, actual};
 pub use running::{Mark, POLL, Running};
@@ -113,6 +115,8 @@ actions! {
     Wait(Wait) = "wait",
     /// Asserts something about now.
     Check(Check) = "check",
+    /// Brings two VMs into COLO, and asserts that nothing is missing for either to take over.
+    Protect(Protect) = "protect",
     /// Makes one side of a COLO pair take over.
     Failover(Failover) = "failover",
     /// Has roles stand for other VMs.

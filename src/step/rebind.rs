@@ -84,6 +84,7 @@ impl Action {
             Self::Wait(wait) => wait.vm.iter_mut().flat_map(|vms| &mut vms.0).collect(),
             Self::Check(check) => check.vms_mut(),
             Self::Failover(failover) => vec![&mut failover.survivor],
+            Self::Protect(protect) => vec![&mut protect.primary, &mut protect.secondary],
             Self::Memory(memory) => vec![&mut memory.vm],
             Self::Exec(_) | Self::Set(_) | Self::Sleep(_) | Self::Rebind(_) => Vec::new(),
         }

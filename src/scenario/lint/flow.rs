@@ -247,7 +247,7 @@ impl<'c> Flow<'c, '_> {
                 "migrate" | "migrate-incoming" => self.state.migrated = true,
                 _ => {}
             },
-            Action::Migrate(_) => self.state.migrated = true,
+            Action::Migrate(_) | Action::Protect(_) => self.state.migrated = true,
             Action::Wait(wait) if matches!(wait.condition(), Ok(Condition::Exit(_))) => {
                 let vms = wait.vm.iter().flatten();
                 vms.for_each(|vm| self.state.end(vm, &step.at, "its end is awaited here", sure));

@@ -37,6 +37,9 @@ pub(super) fn vms(action: &Action) -> Vec<Named<'_>> {
             all(check.vms(), path, check_needs_life(check))
         }
         Action::Failover(failover) => vec![one(&failover.survivor, &["survivor"])],
+        Action::Protect(protect) => {
+            vec![one(&protect.primary, &["primary"]), one(&protect.secondary, &["secondary"])]
+        }
         Action::Memory(memory) => vec![one(&memory.vm, &["vm"])],
         Action::Rebind(roles) => roles.0.values().map(|vm| Named { vm, path: &[], alive: false }).collect(),
         Action::Exec(_) | Action::Set(_) | Action::Sleep(_) => Vec::new(),
