@@ -70,7 +70,7 @@ pub struct VmSpec {
     /// Settings for `-global`, such as `migration.x-events: on`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub globals: BTreeMap<String, Scalar>,
-    /// Raw arguments, last on the command line.
+    /// Raw arguments, last on the command line. An item of this list and of those above may have a `when`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
     /// Environment variables for the process.

@@ -59,6 +59,18 @@ fn finish(definitions: &mut Value) {
         "description": "How many of it there are: `copies: 3` of `spare` makes the VMs `spare1`, `spare2` and `spare3`. \
             Default: one, with this very name.",
     });
+    let raw = vm["properties"]["args"]["items"].take();
+    vm["properties"]["args"]["items"] = json!({"anyOf": [raw, {
+        "type": "object",
+        "description": "Arguments that are there only where `when` says so.",
+        "properties": {
+            "when": {"type": ["string", "boolean", "number", "null"],
+                "description": "Whether they are there: not where this is `\"\"`, `false`, `0` or null."},
+            "args": {"type": "array", "items": {"type": "string"}, "description": "The arguments."},
+        },
+        "required": ["when", "args"],
+        "additionalProperties": false,
+    }]});
     for (action, snippet) in SNIPPETS {
         let body: Value = serde_json::from_str(snippet).unwrap_or_default();
         let keys = body.as_object().into_iter().flat_map(Map::keys);

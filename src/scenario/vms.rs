@@ -9,7 +9,7 @@ use super::source::{Key, Kind, Node};
 use super::typed;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
 use crate::qemu::spec::VmSpec;
-use crate::template::Scope;
+use crate::template::{self, Scope};
 
 /// The VMs of a case, and the templates of those of which something is only known at run time.
 #[derive(Debug, Default)]
@@ -58,6 +58,9 @@ impl Vms {
         let disks: Map<String, Value> =
             disks.iter().map(|(disk, _)| (disk.name.clone(), Value::Null)).collect();
         let scope = scope.with([("self".to_owned(), json!({"name": name, "disk": disks}))]);
+        let Some(node) = &wanted(node, &scope, diagnostics) else {
+            return;
+        };
         let Some(piece) = typed::render(node, &scope, diagnostics) else {
             return;
         };
@@ -96,6 +99,47 @@ fn check_name(key: &Key, diagnostics: &mut Diagnostics) -> bool {
         diagnostics.push(Diagnostic::error(Code::WrongValue, &key.at, message).help(help));
     }
     usable
+}
+
+/// The lists of a VM's options whose items may have a `when`.
+const CONDITIONAL: &[&str] = &["blockdevs", "chardevs", "netdevs", "objects", "devices", "args"];
+
+/// A VM's options without those whose `when` says no. In `args`, what has a `when` is a map with `args` of its own.
+fn wanted(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Option<Node> {
+    let mut sound = true;
+    let mut entries = Vec::new();
+    for (key, value) in node.entries() {
+        let Kind::Seq(items) = &value.kind else {
+            entries.push((key.clone(), value.clone()));
+            continue;
+        };
+        let mut kept = Vec::new();
+        for item in items.iter() {
+            let when = item.get("when").filter(|_| CONDITIONAL.contains(&key.name.as_str()));
+            let Some(when) = when else {
+                kept.push(item.clone());
+                continue;
+            };
+            let Some(answer) = typed::settle(when, scope, diagnostics) else {
+                sound = false;
+                continue;
+            };
+            if !template::is_true(&answer) {
+                continue;
+            }
+            match item.get("args").filter(|_| key.name == "args") {
+                Some(args) if matches!(args.kind, Kind::Seq(_)) => kept.extend(args.items().iter().cloned()),
+                Some(one) => kept.push(one.clone()),
+                None => {
+                    let rest = item.entries().iter().filter(|(key, _)| key.name != "when").cloned().collect();
+                    kept.push(Node::map(rest, item.at.clone()));
+                }
+            }
+        }
+        let kind = Kind::Seq(std::sync::Arc::new(kept));
+        entries.push((key.clone(), Node { kind, at: value.at.clone() }));
+    }
+    sound.then(|| Node::map(entries, node.at.clone()))
 }
 
 /// A VM's options over those of the VM it is like.
@@ -205,5 +249,36 @@ mod tests {
         assert!(error("{a: 3}").contains("a map of options"));
         assert!(error("{a: {start: '{{run.x}}'}}").contains("only known when the step runs"));
         assert!(error("{../a: {}}").contains("cannot be the name"));
+    }
+
+    #[test]
+    fn copies_have_names_and_disks_of_their_own() {
+        let (vms, told) = vms(
+            "a: {disks: {top: {size: 1M}}}\nb: {like: a, copies: 2, args: ['{{self.name}}', '{{self.disk.top}}']}",
+        );
+        assert!(told.is_empty(), "{told:?}");
+        assert_eq!(vms.specs.keys().collect::<Vec<_>>(), ["a", "b1", "b2"]);
+        assert_eq!(vms.specs["b2"].args[0], "b2");
+        assert_eq!(vms.late["b2"]["args"], json!(["b2", "{{self.disk.top}}"]));
+    }
+
+    #[test]
+    fn an_unknown_disk_of_the_vm_is_told() {
+        let (_, told) = vms("a: {disks: {top: {size: 1M}}, args: ['{{self.disk.tap}}']}");
+        assert!(told[0].contains("self.disk.tap") && told[0].contains("`top`"), "{told:?}");
+    }
+
+    #[test]
+    fn what_has_a_when_is_there_only_where_it_says_yes() {
+        let (vms, told) = vms(
+            "a:\n  objects: [{when: \"{{eq size '1G'}}\", qom-type: iothread, id: x}, {when: '', id: y}]\n  \
+             args: [-S, {when: 1, args: [-d, int]}, {when: false, args: [-no]}]",
+        );
+        assert!(told.is_empty(), "{told:?}");
+        assert_eq!(
+            serde_json::to_value(&vms.specs["a"].objects).unwrap(),
+            json!([{"qom-type": "iothread", "id": "x"}])
+        );
+        assert_eq!(vms.specs["a"].args, ["-S", "-d", "int"]);
     }
 }

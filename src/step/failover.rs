@@ -30,6 +30,28 @@ pub struct Failover {
     /// `after`, as soon as it was asked; `false`, not at all: it is dead already, or the steps that follow deal with
     /// it.
     pub fence: Fence,
+    /// QMP commands to run on the survivor, in band, after the yank and before `x-colo-lost-heartbeat`: what detaches
+    /// it from the other side's disk and network. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<Command>,
+}
+
+/// A QMP command of a failover.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    /// The command's name.
+    pub execute: String,
+    /// Its arguments.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub arguments: Map<String, Value>,
+    /// Whether to run it: not where this is `""`, `false`, `0` or null. Default: `true`.
+    #[serde(default = "yes", skip_serializing_if = "Value::is_null")]
+    pub when: Value,
+}
+
+const fn yes() -> Value {
+    Value::Bool(true)
 }
 
 /// Whether and when a failover kills the other side.
@@ -100,6 +122,10 @@ impl Failover {
         };
         if !instances.is_empty() {
             survivor.qmp("yank", json!({"instances": instances}), oob, run.deadline).await?;
+        }
+        for command in self.commands.iter().filter(|command| crate::template::is_true(&command.when)) {
+            let arguments = Value::Object(command.arguments.clone());
+            survivor.qmp(&command.execute, arguments, false, run.deadline).await?;
         }
         let reply = survivor.query("x-colo-lost-heartbeat", run.deadline).await;
         if self.fence == Fence::After {
