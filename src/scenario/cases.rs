@@ -146,13 +146,15 @@ impl<'f> File<'f> {
         let disks = super::disks::read(section("disks"), &scope, diagnostics);
         let known: Map<String, Value> = disks.keys().map(|name| (name.clone(), Value::Null)).collect();
         let scope = scope.with([("disk".to_owned(), Value::Object(known))]);
+        let before_vms = diagnostics.errors_added();
         let vms =
             root.get("vms").map(|node| vms::read(node, &scope, &mut loader.diagnostics)).unwrap_or_default();
+        let sound_vms = loader.diagnostics.errors_added() == before_vms;
         let versions = CaseVersions { oracle: self.oracle, vms: Some(&vms.specs) };
         let scope = Scope::new(scope.names().clone(), &versions);
         let top = Top { root, scope: &scope };
         let diagnostics = &mut loader.diagnostics;
-        let roles = super::roles::read(section("roles"), &vms.specs, &scope, diagnostics);
+        let roles = super::roles::read(section("roles"), &vms.specs, sound_vms, &scope, diagnostics);
         let description = top.read("description", diagnostics);
         let tags = top.read::<OneOrMany<String>>("tags", diagnostics).map(|tags| tags.0).unwrap_or_default();
         let requires: Requires = top.read("requires", diagnostics).unwrap_or_default();
@@ -171,7 +173,7 @@ impl<'f> File<'f> {
         let steps = root.get("steps").map(|list| expansion.list(list, &place)).unwrap_or_default();
         let finally = root.get("finally").map(|list| expansion.list(list, &place)).unwrap_or_default();
         // A VM that could not be read would only be missed again by every step that names it.
-        if root.get("vms").is_none_or(|section| section.entries().len() == vms.specs.len()) {
+        if sound_vms {
             expansion.check(&vms.specs, &roles);
         }
         let (placed, mut seen) = (expansion.placed, expansion.seen);

@@ -8,10 +8,12 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
 use crate::qemu::spec::VmSpec;
 use crate::template::Scope;
 
-/// Reads the `roles` of a scenario: each is the name of one of its VMs, and has no VM's name itself.
+/// Reads the `roles` of a scenario: each is the name of one of its VMs, and has no VM's name itself. Where the VMs are
+/// not `sound`, one of them could not be read, and nothing is said of VMs that are not there.
 pub(super) fn read(
     section: Option<(&Key, &Node)>,
     vms: &IndexMap<String, VmSpec>,
+    sound: bool,
     scope: &Scope<'_>,
     diagnostics: &mut Diagnostics,
 ) -> IndexMap<String, String> {
@@ -24,7 +26,7 @@ pub(super) fn read(
             let message = format!("`{}` is the name of a VM, and cannot be that of a role", key.name);
             let help = "call the VM `first` or `second`, say, and keep the role's name";
             diagnostics.push(Diagnostic::error(Code::WrongValue, &key.at, message).help(help));
-        } else if vms.contains_key(&vm) {
+        } else if vms.contains_key(&vm) || !sound {
             roles.insert(key.name.clone(), vm);
         } else {
             let message = format!("there is no VM `{vm}` in this case");

@@ -25,10 +25,11 @@ pub struct Protect {
     /// The VM that is kept in step with it.
     pub secondary: String,
     /// The block devices that must be replicated, by device or node name; each is a quorum on the primary. Quorums that
-    /// are not named are looked at as well. Default: none.
+    /// are not named are looked at as well. An empty name stands for none. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disks: Option<OneOrMany<String>>,
-    /// The network backends whose output must be compared, by their `id`. Default: none.
+    /// The network backends whose output must be compared, by their `id`. An empty name stands for none.
+    /// Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub networks: Option<OneOrMany<String>>,
     /// How many checkpoints must be completed. Default: 1.
@@ -129,7 +130,7 @@ impl Protect {
         }
         let blocks = primary.query("query-block", run.deadline).await?;
         let named = named(primary, run).await?;
-        let wanted = self.disks.iter().flatten();
+        let wanted = self.disks.iter().flatten().filter(|name| !name.is_empty());
         let replicated = quorums(&blocks, &named);
         for disk in wanted {
             if !replicated.iter().any(|quorum| quorum.is(disk)) {
@@ -148,7 +149,7 @@ impl Protect {
         if !replicated.is_empty() {
             missing.extend(self.replica(run, secondary).await?);
         }
-        for network in self.networks.iter().flatten() {
+        for network in self.networks.iter().flatten().filter(|name| !name.is_empty()) {
             missing.extend(self.filters(run, network).await?);
         }
         Ok(missing)
