@@ -31,6 +31,10 @@ pub(super) struct Run {
     #[command(flatten)]
     format: Format,
 
+    /// The folder of the Linux guest, `vmlinuz` and `initrd.gz`; scripts/fetch-guest makes it.
+    #[arg(long, value_name = "DIR", default_value = ".guests", env = "LOCKSTEP_GUESTS")]
+    guests: PathBuf,
+
     /// The accelerator for all VMs, whatever they say: `tcg` or `kvm`.
     #[arg(long, env = "LOCKSTEP_ACCEL")]
     accel: Option<Accel>,
@@ -135,6 +139,7 @@ impl Run {
     fn settings(&self) -> Settings {
         Settings {
             accel: self.accel,
+            guests: self.guests.clone(),
             slow: self.slow,
             // A person looks at one case at a time.
             jobs: if self.pause_on_failure || self.step { 1 } else { usize::from(self.jobs) },

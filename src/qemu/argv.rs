@@ -104,11 +104,12 @@ fn guest(argv: &mut Vec<String>, guest: &Guest, image: Option<&Path>) {
             }
         }
         (Guest::Linux(linux), _) => {
-            add("-kernel", linux.kernel.clone());
-            if let Some(initrd) = &linux.initrd {
-                add("-initrd", initrd.clone());
+            for (option, file) in [("-kernel", &linux.kernel), ("-initrd", &linux.initrd)] {
+                if let Some(file) = file {
+                    add(option, file.clone());
+                }
             }
-            add("-append", linux.append.clone());
+            add("-append", linux.command_line());
         }
         (Guest::Ticker(_) | Guest::None, _) => {}
     }
@@ -220,6 +221,12 @@ mod tests {
     fn the_boot_sector_stands_on_a_disk_that_stays_as_it_is() {
         let line = line(json!({"guest": {"ticker": {"boot": "disk"}}}));
         assert!(line.contains("snapshot=on,file=/tmp/a,,b/ticker.bin -device ide-hd,drive=ticker"), "{line}");
+    }
+
+    #[test]
+    fn a_linux_guest_gets_its_kernel_and_its_words() {
+        let line = line(json!({"guest": {"linux": {"kernel": "/k", "initrd": "/i", "cmdline": "quiet"}}}));
+        assert!(line.contains("-kernel /k -initrd /i -append quiet"), "{line}");
     }
 
     #[test]

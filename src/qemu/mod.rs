@@ -3,6 +3,7 @@
 pub mod argv;
 pub mod binary;
 pub mod disk;
+pub mod linux;
 pub mod process;
 pub mod qmp;
 pub mod qmp_input;

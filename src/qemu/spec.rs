@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::disk::Disk;
+use super::linux::Linux;
 use crate::units::{OneOrMany, Size};
 
 /// A VM of the scenario.
@@ -143,7 +144,7 @@ impl std::str::FromStr for Accel {
 pub enum Guest {
     /// The built-in workload: dirties memory, prints a line per some passes, and checks itself.
     Ticker(Ticker),
-    /// A Linux kernel.
+    /// Linux: the guest that `scripts/fetch-guest` makes, or a kernel of the scenario's own.
     Linux(Linux),
     /// Nothing of ours: the scenario's own `args` and devices decide.
     None,
@@ -188,20 +189,6 @@ pub enum Boot {
     Disk,
 }
 
-/// A Linux kernel with its initial RAM disk.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Linux {
-    /// The kernel image (`-kernel`).
-    pub kernel: String,
-    /// The initial RAM disk (`-initrd`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub initrd: Option<String>,
-    /// The kernel's command line (`-append`). Default: `console=ttyS0`.
-    #[serde(default = "default_append")]
-    pub append: String,
-}
-
 fn default_qemu() -> String {
     "default".to_owned()
 }
@@ -226,10 +213,6 @@ const fn default_dirty() -> Size {
     Size::mib(4)
 }
 
-fn default_append() -> String {
-    "console=ttyS0".to_owned()
-}
-
 const fn yes() -> bool {
     true
 }
@@ -240,15 +223,16 @@ fn guest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Guest, D::Error> 
         type Value = Guest;
 
         fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("`ticker`, `none`, `{ticker: {…}}` or `{linux: {…}}`")
+            f.write_str("`ticker`, `linux`, `none`, `{ticker: {…}}` or `{linux: {…}}`")
         }
 
         fn visit_str<E: de::Error>(self, name: &str) -> Result<Guest, E> {
             match name {
                 "ticker" => Ok(Guest::default()),
+                "linux" => Ok(Guest::Linux(Linux::default())),
                 "none" => Ok(Guest::None),
                 other => Err(E::custom(format!(
-                    "`{other}` is no guest; write `ticker`, `none`, `{{ticker: {{…}}}}` or `{{linux: {{…}}}}`"
+                    "`{other}` is no guest; write `ticker`, `linux`, `none`, `{{ticker: {{…}}}}` or `{{linux: {{…}}}}`"
                 ))),
             }
         }
@@ -279,7 +263,7 @@ fn guest_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
     let ticker = generator.subschema_for::<Ticker>();
     let linux = generator.subschema_for::<Linux>();
     schemars::json_schema!({"anyOf": [
-        {"enum": ["ticker", "none"]},
+        {"enum": ["ticker", "linux", "none"]},
         {"type": "object", "properties": {"ticker": ticker, "linux": linux}, "additionalProperties": false,
          "minProperties": 1, "maxProperties": 1},
     ]})
@@ -306,6 +290,8 @@ mod tests {
     fn a_guest_is_a_word_or_one_map() {
         let guest = |value| serde_json::from_value::<VmSpec>(json!({ "guest": value })).map(|vm| vm.guest);
         assert_eq!(guest(json!("none")).unwrap(), Guest::None);
+        assert_eq!(guest(json!("linux")).unwrap(), Guest::Linux(Linux::default()));
+        assert_eq!(guest(json!({"linux": {}})).unwrap(), Guest::Linux(Linux::default()));
         assert!(
             matches!(guest(json!({"ticker": {"boot": "disk"}})).unwrap(), Guest::Ticker(t) if t.boot == Boot::Disk)
         );

@@ -46,7 +46,7 @@ pub(super) fn plans(
 /// What one VM is to be started with.
 pub(super) fn plan(
     name: &str,
-    spec: VmSpec,
+    mut spec: VmSpec,
     binaries: &Binaries,
     settings: &Settings,
 ) -> Result<Plan, (Verdict, String)> {
@@ -61,6 +61,10 @@ pub(super) fn plan(
         let reason =
             format!("VM `{name}`: the built-in guest is a program for x86, and this is {}", binary.arch);
         return Err((Verdict::Error, reason));
+    }
+    if let Guest::Linux(linux) = &mut spec.guest {
+        let located = linux.clone().located(&settings.guests);
+        *linux = located.map_err(|why| (Verdict::Skip, format!("VM `{name}` {why}")))?;
     }
     Ok(Plan { name: name.to_owned(), spec, binary, accel, attachable: settings.is_watched() })
 }

@@ -11,6 +11,8 @@ use crate::qemu::spec::Accel;
 pub struct Settings {
     /// The accelerator for all VMs, over what they say.
     pub accel: Option<Accel>,
+    /// The folder of the Linux guest.
+    pub guests: PathBuf,
     /// Every deadline is multiplied by this.
     pub slow: f64,
     /// How many cases run side by side.

@@ -81,7 +81,13 @@ impl Machine {
                 std::fs::write(&path, ticker::image(ticker)).map_err(|error| trouble("its image", error))?;
                 Some(path)
             }
-            _ => None,
+            Guest::Linux(linux) => {
+                linux
+                    .readable()
+                    .map_err(|why| Failure::error(format!("VM `{name}` could not be started: {why}")))?;
+                None
+            }
+            Guest::None => None,
         };
         let pair = || -> std::io::Result<(UnixStream, OwnedFd)> {
             let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;

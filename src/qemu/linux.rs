@@ -1,0 +1,217 @@
+//! Linux as a guest: its files and its command line.
+
+use std::path::{Path, absolute};
+
+use schemars::JsonSchema;
+use serde::de::{self, Deserializer};
+use serde::{Deserialize, Serialize};
+
+/// What the kernel's command line begins with: the serial port is the console and says little, a panic reboots, and
+/// the clock is not doubted where the machine is slow.
+const COMMON: &str = "console=ttyS0 quiet panic=1 tsc=reliable";
+
+/// A Linux kernel with its initial RAM disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Linux {
+    /// The kernel image (`-kernel`). Default: `vmlinuz` in the guests folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+    /// The initial RAM disk (`-initrd`). Default: `initrd.gz` in the guests folder; none where `kernel` is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initrd: Option<String>,
+    /// The address of `eth0` and the length of its network prefix. Default: `10.77.0.2/24`.
+    #[serde(default = "default_ip", deserialize_with = "ip")]
+    pub ip: String,
+    /// Whether TCP sends timestamps (`net.ipv4.tcp_timestamps`). Default: `false`, because COLO's `filter-rewriter`
+    /// does not adjust them, and a young connection dies with the failover to the secondary.
+    #[serde(default)]
+    pub timestamps: bool,
+    /// What the guest does by itself. Default: `none`.
+    #[serde(default)]
+    pub load: Load,
+    /// Words for the kernel's command line, after those that Lockstep makes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub append: Option<String>,
+    /// The whole command line (`-append`), in the place of Lockstep's words: `ip`, `timestamps`, `load` and `append`
+    /// then have no effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cmdline: Option<String>,
+}
+
+impl Default for Linux {
+    fn default() -> Self {
+        Self {
+            kernel: None,
+            initrd: None,
+            ip: default_ip(),
+            timestamps: false,
+            load: Load::None,
+            append: None,
+            cmdline: None,
+        }
+    }
+}
+
+/// What the Linux guest does by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Load {
+    /// Nothing.
+    #[default]
+    None,
+    /// About every 100 ms it writes line n to sector 2000+n of `/dev/vda`, waits until the disk has it, and prints
+    /// `wrote n` on the serial port, from 1 on.
+    Disk,
+}
+
+impl Linux {
+    /// The kernel's command line.
+    #[must_use]
+    pub fn command_line(&self) -> String {
+        if let Some(cmdline) = &self.cmdline {
+            return cmdline.clone();
+        }
+        let load = match self.load {
+            Load::None => "none",
+            Load::Disk => "disk",
+        };
+        let (ip, timestamps) = (&self.ip, u8::from(self.timestamps));
+        let mut words =
+            format!("{COMMON} lockstep.ip={ip} lockstep.timestamps={timestamps} lockstep.load={load}");
+        if let Some(append) = self.append.as_deref().map(str::trim).filter(|append| !append.is_empty()) {
+            words.push(' ');
+            words.push_str(append);
+        }
+        words
+    }
+
+    /// The same with absolute paths, as QEMU runs in the case's folder: a relative path is one from the current
+    /// directory.
+    ///
+    /// # Errors
+    /// Why the guest cannot be run here, where it is the one of the guests folder and has not been made.
+    pub fn located(mut self, guests: &Path) -> Result<Self, String> {
+        if self.kernel.is_none() {
+            self.kernel = Some(made(guests, "vmlinuz")?);
+            if self.initrd.is_none() {
+                self.initrd = Some(made(guests, "initrd.gz")?);
+            }
+        }
+        for file in [&mut self.kernel, &mut self.initrd].into_iter().flatten() {
+            *file = text(Path::new(file));
+        }
+        Ok(self)
+    }
+
+    /// Whether its files can be read. A scenario may name one that an earlier step makes, so this is asked when the VM
+    /// is started.
+    ///
+    /// # Errors
+    /// The file that cannot be read, and why.
+    pub fn readable(&self) -> Result<(), String> {
+        for (key, file) in [("kernel", &self.kernel), ("initrd", &self.initrd)] {
+            if let Some(file) = file {
+                std::fs::File::open(file)
+                    .map_err(|error| format!("its {key} {file} cannot be read: {error}"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A file of the guests folder.
+fn made(guests: &Path, name: &str) -> Result<String, String> {
+    let path = guests.join(name);
+    if path.is_file() {
+        return Ok(text(&path));
+    }
+    Err(format!(
+        "needs the Linux guest, and there is no {}; scripts/fetch-guest makes it (--guests names another folder)",
+        text(&path)
+    ))
+}
+
+fn text(path: &Path) -> String {
+    absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
+}
+
+fn default_ip() -> String {
+    "10.77.0.2/24".to_owned()
+}
+
+fn ip<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let fits = text.split_once('/').is_some_and(|(address, length)| {
+        address.parse::<std::net::Ipv4Addr>().is_ok() && length.parse::<u8>().is_ok_and(|length| length <= 32)
+    });
+    // A template that only the run can fill in is read again then.
+    if fits || text.contains("{{") {
+        return Ok(text);
+    }
+    Err(de::Error::custom(format!(
+        "`{text}` is no IPv4 address with the length of its prefix; write it like `10.77.0.2/24`"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn linux(value: Value) -> Linux {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn the_fields_become_words_of_the_command_line() {
+        assert_eq!(
+            linux(json!({})).command_line(),
+            "console=ttyS0 quiet panic=1 tsc=reliable lockstep.ip=10.77.0.2/24 lockstep.timestamps=0 lockstep.load=none"
+        );
+        let other = json!({"ip": "10.0.0.9/8", "timestamps": true, "load": "disk", "append": " a b "});
+        assert_eq!(
+            linux(other).command_line(),
+            format!("{COMMON} lockstep.ip=10.0.0.9/8 lockstep.timestamps=1 lockstep.load=disk a b")
+        );
+        assert_eq!(linux(json!({"kernel": "k", "cmdline": "console=hvc0"})).command_line(), "console=hvc0");
+    }
+
+    #[test]
+    fn an_address_without_a_prefix_is_refused() {
+        for ip in ["10.77.0.2", "10.77.0/24", "10.77.0.2/33", "10.77.0.256/24", "fe80::1/64", "/"] {
+            let error = serde_json::from_value::<Linux>(json!({ "ip": ip })).unwrap_err().to_string();
+            assert!(error.contains(&format!("`{ip}` is no IPv4 address")), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_guests_folder_is_for_what_the_scenario_does_not_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = linux(json!({})).located(folder.path()).unwrap_err();
+        let path = folder.path().join("vmlinuz");
+        let expected = format!("there is no {}; scripts/fetch-guest makes it", path.display());
+        assert!(missing.contains(&expected), "{missing}");
+        for name in ["vmlinuz", "initrd.gz", "own"] {
+            std::fs::write(folder.path().join(name), name).unwrap();
+        }
+        let path = |name: &str| Some(folder.path().join(name).display().to_string());
+        let files = |value| {
+            let linux = linux(value).located(folder.path()).unwrap();
+            (linux.kernel, linux.initrd)
+        };
+        assert_eq!(files(json!({})), (path("vmlinuz"), path("initrd.gz")));
+        assert_eq!(files(json!({"initrd": path("own")})), (path("vmlinuz"), path("own")));
+        assert_eq!(files(json!({"kernel": path("own")})), (path("own"), None));
+    }
+
+    #[test]
+    fn a_file_that_the_scenario_names_must_be_there() {
+        let own = linux(json!({"kernel": "no/such"})).located(Path::new("/nowhere")).unwrap();
+        let path = std::env::current_dir().unwrap().join("no/such").display().to_string();
+        assert_eq!((own.kernel.as_deref(), &own.initrd), (Some(path.as_str()), &None));
+        let why = own.readable().unwrap_err();
+        assert!(why.starts_with(&format!("its kernel {path} cannot be read: No such file")), "{why}");
+    }
+}
