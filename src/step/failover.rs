@@ -3,9 +3,10 @@
 use schemars::JsonSchema;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::running::Running;
+use super::yank::Instances;
 use super::{Complaints, Scene};
 use crate::session::Failure;
 
@@ -25,7 +26,7 @@ pub struct Failover {
     /// What to yank: `true`, the migration (the default); `all`, everything that `query-yank` names, but the runner's
     /// own channels; `false`, nothing; or a list of QAPI `YankInstance`s.
     #[serde(default)]
-    pub yank: Yank,
+    pub yank: Instances,
     /// Whether to kill the other side (SIGKILL): `true`, before the survivor is asked to take over, as a cluster would;
     /// `after`, as soon as it was asked; `false`, not at all: it is dead already, or the steps that follow deal with
     /// it.
@@ -65,36 +66,6 @@ pub enum Fence {
     Never,
 }
 
-/// What a failover yanks.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
-#[serde(untagged)]
-pub enum Yank {
-    /// The migration's connections.
-    #[default]
-    #[serde(serialize_with = "as_true")]
-    Migration,
-    /// Everything that `query-yank` names, but the runner's own channels.
-    #[serde(serialize_with = "as_all")]
-    All,
-    /// Nothing.
-    #[serde(serialize_with = "as_false")]
-    Nothing,
-    /// These instances.
-    Instances(Vec<Map<String, Value>>),
-}
-
-fn as_true<S: serde::Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_bool(true)
-}
-
-fn as_all<S: serde::Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str("all")
-}
-
-fn as_false<S: serde::Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_bool(false)
-}
-
 impl Failover {
     pub(super) fn title(&self) -> String {
         format!("failover to {}", self.survivor)
@@ -112,17 +83,7 @@ impl Failover {
             self.fence(run).await?;
         }
         let survivor = run.session.machine(&self.survivor)?;
-        let oob = survivor.has_oob();
-        let instances = match &self.yank {
-            Yank::All => {
-                let known = survivor.qmp("query-yank", Value::Null, oob, run.deadline).await?;
-                not_our_own(&known)
-            }
-            yank => yank.instances(),
-        };
-        if !instances.is_empty() {
-            survivor.qmp("yank", json!({"instances": instances}), oob, run.deadline).await?;
-        }
+        self.yank.yank(survivor, run).await?;
         for command in self.commands.iter().filter(|command| crate::template::is_true(&command.when)) {
             let arguments = Value::Object(command.arguments.clone());
             survivor.qmp(&command.execute, arguments, false, run.deadline).await?;
@@ -153,55 +114,6 @@ impl Failover {
             Ok(_) => Ok(()),
             Err(_) => Err(Failure::failed(format!("VM `{other}` was killed and is still there"))),
         }
-    }
-}
-
-/// The instances of `query-yank` but those through which the runner speaks with QEMU.
-fn not_our_own(known: &Value) -> Vec<Value> {
-    let ours = |instance: &&Value| {
-        instance["id"].as_str().is_some_and(|id| id.starts_with(crate::qemu::argv::OWN_CHARDEVS))
-    };
-    known.as_array().into_iter().flatten().filter(|instance| !ours(instance)).cloned().collect()
-}
-
-impl Yank {
-    /// The instances to name in QMP's `yank`; empty where nothing is yanked, or QEMU is to be asked.
-    #[must_use]
-    pub fn instances(&self) -> Vec<Value> {
-        match self {
-            Self::Migration => vec![serde_json::json!({"type": "migration"})],
-            Self::Nothing | Self::All => Vec::new(),
-            Self::Instances(list) => list.iter().cloned().map(Value::Object).collect(),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Yank {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Value::deserialize(deserializer)? {
-            Value::Bool(true) => Ok(Self::Migration),
-            Value::Bool(false) => Ok(Self::Nothing),
-            Value::String(word) if word == "all" => Ok(Self::All),
-            list @ Value::Array(_) => {
-                serde_json::from_value(list).map(Self::Instances).map_err(de::Error::custom)
-            }
-            other => Err(de::Error::custom(format!(
-                "{other} is nothing to yank; write `true`, `all`, `false` or a list such as `[{{type: migration}}]`"
-            ))),
-        }
-    }
-}
-
-impl JsonSchema for Yank {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Yank".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"anyOf": [
-            {"enum": [true, false, "all"]},
-            {"type": "array", "items": {"type": "object", "required": ["type"]}},
-        ]})
     }
 }
 
@@ -245,30 +157,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_migration_is_yanked_unless_the_scenario_says_otherwise() {
-        let yank = |value| serde_json::from_value::<Failover>(value).unwrap().yank.instances();
-        assert_eq!(yank(json!({"survivor": "a", "fence": true})), [json!({"type": "migration"})]);
-        assert_eq!(yank(json!({"survivor": "a", "yank": false, "fence": true})), [] as [Value; 0]);
-        let nbd = json!({"type": "block-node", "node-name": "nbd0"});
-        assert_eq!(yank(json!({"survivor": "a", "yank": [nbd], "fence": true})), [nbd]);
-    }
-
-    #[test]
     fn a_failover_that_leaves_the_other_side_undecided_is_refused() {
         let error = serde_json::from_value::<Failover>(json!({"survivor": "a"})).unwrap_err();
         assert!(error.to_string().contains("missing field `fence`"), "{error}");
         let fence = |value| serde_json::from_value::<Fence>(value);
         assert_eq!(fence(json!("after")).unwrap(), Fence::After);
         assert!(fence(json!("first")).unwrap_err().to_string().contains("write `true`, `after` or `false`"));
-    }
-
-    #[test]
-    fn all_is_everything_but_the_channels_of_the_runner() {
-        let known = json!([{"type": "chardev", "id": "lockstep-qmp"}, {"type": "chardev", "id": "mirror0"},
-            {"type": "migration"}]);
-        assert_eq!(
-            not_our_own(&known),
-            [json!({"type": "chardev", "id": "mirror0"}), json!({"type": "migration"})]
-        );
     }
 }

@@ -18,6 +18,7 @@ mod set;
 mod signal;
 mod sleep;
 mod wait;
+mod yank;
 
 use std::collections::BTreeSet;
 
@@ -32,7 +33,7 @@ use crate::units::Span;
 pub use capabilities::Capabilities;
 pub use check::{CHECK_BELONGS, CHECK_KINDS, Check, Holds, Kind as CheckKind};
 pub use exec::Exec;
-pub use failover::{Failover, Fence, Yank};
+pub use failover::{Failover, Fence};
 pub use lifecycle::{Quit, Start};
 pub use memory::Memory;
 pub use migrate::Migrate;
@@ -45,6 +46,7 @@ pub use set::Set;
 pub use signal::{Signal, SignalName};
 pub use sleep::Sleep;
 pub use wait::{Condition, Exit, WAIT_BELONGS, WAIT_CONDITIONS, Wait};
+pub use yank::{Instances, Yank};
 
 /// How long a step may take where it does not say so.
 pub const DEFAULT_TIMEOUT: Span = Span::from_secs(30);
@@ -119,6 +121,8 @@ actions! {
     Protect(Protect) = "protect",
     /// Makes one side of a COLO pair take over.
     Failover(Failover) = "failover",
+    /// Cuts connections of a VM, out of band.
+    Yank(Yank) = "yank",
     /// Has roles stand for other VMs.
     Rebind(Rebind) = "rebind",
     /// Reads or writes guest RAM.

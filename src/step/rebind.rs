@@ -85,6 +85,7 @@ impl Action {
             Self::Check(check) => check.vms_mut(),
             Self::Failover(failover) => vec![&mut failover.survivor],
             Self::Protect(protect) => vec![&mut protect.primary, &mut protect.secondary],
+            Self::Yank(yank) => vec![&mut yank.vm],
             Self::Memory(memory) => vec![&mut memory.vm],
             Self::Exec(_) | Self::Set(_) | Self::Sleep(_) | Self::Rebind(_) => Vec::new(),
         }

@@ -13,7 +13,7 @@ use crate::qemu::binary::Binary;
 use crate::qemu::schema::Complaint;
 use crate::scenario::model::{Case, CaseStep};
 use crate::scenario::source::Node;
-use crate::step::{Action, CheckKind, Condition};
+use crate::step::{Action, CheckKind, Condition, Instances};
 use crate::template;
 
 /// Tells what of a case its QEMUs do not have: commands and their arguments, events, capabilities, parameters, machine
@@ -157,17 +157,10 @@ impl Against<'_> {
                 }
             }
             Action::Failover(failover) => {
-                let instances = failover.yank.instances();
-                if !instances.is_empty() && self.has(step, "survivor", "yank") {
-                    let complaints = self.binary.schema.check("yank", &json!({"instances": instances}));
-                    let inside = complaints.into_iter().map(|mut complaint| {
-                        complaint.path.splice(..complaint.path.len().min(1), ["yank".to_owned()]);
-                        complaint
-                    });
-                    self.in_step(step, &[], inside.collect());
-                }
+                self.yanked(step, "survivor", "yank", &failover.yank);
                 self.has(step, "survivor", "x-colo-lost-heartbeat");
             }
+            Action::Yank(yank) => self.yanked(step, "vm", "instances", &yank.instances),
             Action::Wait(wait) => match wait.condition() {
                 Ok(Condition::Event { name, data, .. }) => {
                     self.event(step, "event", &name);
@@ -239,6 +232,19 @@ impl Against<'_> {
                 let message = format!("{} has no {what} `{state}`", self.qemu());
                 self.complain(Code::Missing, &at, message, complaint.help);
             }
+        }
+    }
+
+    /// Holds what a step yanks against what the binary can yank.
+    fn yanked(&mut self, step: &CaseStep, vm: &str, key: &str, instances: &Instances) {
+        let named = instances.named();
+        if *instances != Instances::Nothing && self.has(step, vm, "yank") && !named.is_empty() {
+            let complaints = self.binary.schema.check("yank", &json!({"instances": named}));
+            let inside = complaints.into_iter().map(|mut complaint| {
+                complaint.path.splice(..complaint.path.len().min(1), [key.to_owned()]);
+                complaint
+            });
+            self.in_step(step, &[], inside.collect());
         }
     }
 

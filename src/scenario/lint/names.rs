@@ -40,6 +40,7 @@ pub(super) fn vms(action: &Action) -> Vec<Named<'_>> {
         Action::Protect(protect) => {
             vec![one(&protect.primary, &["primary"]), one(&protect.secondary, &["secondary"])]
         }
+        Action::Yank(yank) => vec![one(&yank.vm, &["vm"])],
         Action::Memory(memory) => vec![one(&memory.vm, &["vm"])],
         Action::Rebind(roles) => roles.0.values().map(|vm| Named { vm, path: &[], alive: false }).collect(),
         Action::Exec(_) | Action::Set(_) | Action::Sleep(_) => Vec::new(),

@@ -1,0 +1,155 @@
+//! `yank`, and what a `failover` yanks.
+
+use schemars::JsonSchema;
+use serde::de::{self, Deserializer};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::running::Running;
+use super::{Complaints, Scene};
+use crate::session::{Failure, Machine};
+
+/// Cuts connections of a VM, out of band, so that a main loop that hangs in one of them goes on (QAPI `yank`). The
+/// result is the list of what was yanked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Yank {
+    /// The VM.
+    pub vm: String,
+    /// What to yank: `all`, everything that `query-yank` names, but the runner's own channels (the default); `true`,
+    /// the migration; or a list of QAPI `YankInstance`s.
+    #[serde(default = "all")]
+    pub instances: Instances,
+}
+
+const fn all() -> Instances {
+    Instances::All
+}
+
+/// What is yanked.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Instances {
+    /// The migration's connections.
+    #[default]
+    Migration,
+    /// Everything that `query-yank` names, but the runner's own channels.
+    All,
+    /// Nothing.
+    Nothing,
+    /// These instances.
+    These(Vec<Map<String, Value>>),
+}
+
+impl Yank {
+    pub(super) fn title(&self) -> String {
+        format!("yank {}", self.vm)
+    }
+
+    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
+        complaints.vm(scene, &["vm"], &self.vm);
+    }
+
+    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+        let machine = run.session.machine(&self.vm)?;
+        self.instances.yank(machine, run).await.map(Value::Array)
+    }
+}
+
+impl Instances {
+    /// The instances that are named beforehand; empty where QEMU is to be asked, or nothing is yanked.
+    #[must_use]
+    pub fn named(&self) -> Vec<Value> {
+        match self {
+            Self::Migration => vec![json!({"type": "migration"})],
+            Self::All | Self::Nothing => Vec::new(),
+            Self::These(list) => list.iter().cloned().map(Value::Object).collect(),
+        }
+    }
+
+    /// Yanks them; gives what was yanked.
+    pub(super) async fn yank(&self, machine: &Machine, run: &Running<'_>) -> Result<Vec<Value>, Failure> {
+        let oob = machine.has_oob();
+        let instances = match self {
+            Self::All => not_our_own(&machine.qmp("query-yank", Value::Null, oob, run.deadline).await?),
+            named => named.named(),
+        };
+        if !instances.is_empty() {
+            machine.qmp("yank", json!({"instances": instances}), oob, run.deadline).await?;
+        }
+        Ok(instances)
+    }
+}
+
+/// The instances of `query-yank` but those through which the runner speaks with QEMU.
+fn not_our_own(known: &Value) -> Vec<Value> {
+    let ours = |instance: &&Value| {
+        instance["id"].as_str().is_some_and(|id| id.starts_with(crate::qemu::argv::OWN_CHARDEVS))
+    };
+    known.as_array().into_iter().flatten().filter(|instance| !ours(instance)).cloned().collect()
+}
+
+impl Serialize for Instances {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Migration => serializer.serialize_bool(true),
+            Self::All => serializer.serialize_str("all"),
+            Self::Nothing => serializer.serialize_bool(false),
+            Self::These(list) => list.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Instances {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::Bool(true) => Ok(Self::Migration),
+            Value::Bool(false) => Ok(Self::Nothing),
+            Value::String(word) if word == "all" => Ok(Self::All),
+            list @ Value::Array(_) => {
+                serde_json::from_value(list).map(Self::These).map_err(de::Error::custom)
+            }
+            other => Err(de::Error::custom(format!(
+                "{other} is nothing to yank; write `true`, `all`, `false` or a list such as `[{{type: migration}}]`"
+            ))),
+        }
+    }
+}
+
+impl JsonSchema for Instances {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "YankInstances".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"anyOf": [
+            {"enum": [true, false, "all"]},
+            {"type": "array", "items": {"type": "object", "required": ["type"]}},
+        ]})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_yank_is_a_word_or_a_list() {
+        let read = |value: Value| serde_json::from_value::<Instances>(value);
+        assert_eq!(read(json!(true)).unwrap(), Instances::Migration);
+        assert_eq!(read(json!("all")).unwrap(), Instances::All);
+        assert_eq!(read(json!(false)).unwrap(), Instances::Nothing);
+        let list = json!([{"type": "block-node", "node-name": "nbd0"}]);
+        assert_eq!(serde_json::to_value(read(list.clone()).unwrap()).unwrap(), list);
+        assert!(read(json!("migration")).unwrap_err().to_string().contains("write `true`, `all`"));
+    }
+
+    #[test]
+    fn all_is_everything_but_the_channels_of_the_runner() {
+        let known = json!([{"type": "chardev", "id": "lockstep-qmp"}, {"type": "chardev", "id": "mirror0"},
+            {"type": "migration"}]);
+        assert_eq!(
+            not_our_own(&known),
+            [json!({"type": "chardev", "id": "mirror0"}), json!({"type": "migration"})]
+        );
+    }
+}
