@@ -4,7 +4,7 @@
 #   make test   passes the tests
 #
 # Both install what is missing: Debian's qemu-system-x86 and binutils, and a QEMU of a newer Debian suite, unpacked into
-# .qemu/ without any change to the system.
+# .qemu/ without any change to the system; the tests also the Linux guest, made in .guests/ of Debian's kernel.
 
 # Full COLO needs QEMU 11 or later; the older one shows what a QEMU before 11 can and cannot do.
 SUITE     ?= sid
@@ -14,7 +14,7 @@ QEMU      ?= .qemu/$(SUITE)/bin/qemu-system-x86_64
 ACCEL     ?= tcg
 CARGO     ?= cargo
 
-.PHONY: help demo test qemu old-qemu lint repeat clean
+.PHONY: help demo test qemu old-qemu guest lint repeat clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -27,12 +27,16 @@ qemu:
 old-qemu:
 	-scripts/fetch-qemu $(OLD_SUITE)
 
+# The Linux guest; without it the tests and cases that need it are left out, and say so.
+guest:
+	-scripts/fetch-guest
+
 demo: qemu
 	$(CARGO) build --release
 	target/release/lockstep run 'scenarios/colo/failover.yaml' --qemu $(QEMU) --accel $(ACCEL)
 	@echo "reports: reports/junit.xml reports/events.jsonl"
 
-test: qemu old-qemu
+test: qemu old-qemu guest
 	$(CARGO) test --no-fail-fast
 
 lint:
@@ -48,4 +52,4 @@ repeat: qemu
 
 clean:
 	$(CARGO) clean
-	rm -rf .qemu
+	rm -rf .qemu .guests

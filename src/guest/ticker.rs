@@ -1,7 +1,8 @@
 //! The built-in workload: its images, the lines it prints, the pattern it leaves in RAM.
 //!
 //! The program itself is `guests/ticker`. On each pass it compares the 32-bit word at the start of each 4 KiB page of
-//! its area with the count it keeps in a register, reports what differs, and adds one to the word.
+//! its area with the count it keeps in a register, reports what differs, and adds one to the word. On request it also
+//! writes the count into its own code and compares what that returns.
 
 use std::fmt;
 
@@ -18,6 +19,9 @@ const MAGIC: &[u8; 8] = b"LKSTTICK";
 pub const PAGE: u64 = 4096;
 /// Where the area begins, as a guest-physical address.
 pub const AREA_START: u64 = 0x10_0000;
+
+/// Where the routine is that the program patches, as a guest-physical address; its number is one byte further.
+pub const ROUTINE: u64 = 0x8000;
 
 /// How many pages the area has.
 #[must_use]
@@ -44,7 +48,8 @@ pub fn image(ticker: &Ticker) -> Vec<u8> {
     .to_vec();
     let block =
         image.windows(MAGIC.len()).position(|window| window == MAGIC).map_or(0, |at| at + MAGIC.len());
-    let parameters = [AREA_START, pages(ticker), u64::from(passes(ticker))];
+    let routine = if ticker.self_patching { ROUTINE } else { 0 };
+    let parameters = [AREA_START, pages(ticker), u64::from(passes(ticker)), routine];
     for (number, value) in parameters.into_iter().enumerate() {
         // The program knows 32-bit numbers only; a larger area is refused where the scenario is checked.
         let value = u32::try_from(value).unwrap_or(u32::MAX);
@@ -79,6 +84,13 @@ pub enum Line {
     },
     /// So many pages were wrong in one pass.
     BadPages(u64),
+    /// The routine that the program patches returned another number than the one it was patched with.
+    Stale {
+        /// The number it was patched with: the passes completed, by the register.
+        expected: u64,
+        /// The number it returned.
+        found: u64,
+    },
 }
 
 impl fmt::Display for Line {
@@ -98,6 +110,12 @@ impl fmt::Display for Line {
             Self::BadPages(count) => {
                 write!(f, "the guest found its memory wrong: {count} page{} in one pass", plural(*count))
             }
+            Self::Stale { expected, found } => write!(
+                f,
+                "the guest ran stale code: the routine at {ROUTINE:#x}, which it had patched to return {expected}, \
+                 returned {found} ({})",
+                distance(*expected, *found),
+            ),
         }
     }
 }
@@ -128,14 +146,17 @@ impl Line {
                 Some(Self::Bad { page, expected, found })
             }
             (b"badpages", &[count, again]) if count == again => Some(Self::BadPages(count)),
+            (b"stale", &[expected, found, again]) if expected == again => {
+                Some(Self::Stale { expected, found })
+            }
             _ => None,
         }
     }
 
-    /// Whether it reports wrong memory.
+    /// Whether it reports wrong memory or stale code.
     #[must_use]
     pub const fn is_mismatch(&self) -> bool {
-        matches!(self, Self::Bad { .. } | Self::BadPages(_))
+        matches!(self, Self::Bad { .. } | Self::BadPages(_) | Self::Stale { .. })
     }
 }
 
@@ -239,10 +260,14 @@ mod tests {
     #[test]
     fn both_images_carry_the_parameters_of_the_scenario() {
         for boot in [Boot::Firmware, Boot::Disk] {
-            let ticker = Ticker { dirty: Size::mib(100), boot, passes: Some(7) };
+            let ticker = Ticker { dirty: Size::mib(100), boot, passes: Some(7), self_patching: true };
             let image = image(&ticker);
             let at = image.windows(8).position(|window| window == MAGIC).unwrap();
-            assert_eq!(image[at + 8..at + 20], [0, 0, 0x10, 0, 0, 0x64, 0, 0, 7, 0, 0, 0], "{boot:?}");
+            assert_eq!(
+                image[at + 8..at + 24],
+                [0, 0, 0x10, 0, 0, 0x64, 0, 0, 7, 0, 0, 0, 0, 0x80, 0, 0],
+                "{boot:?}"
+            );
             assert_eq!(image.windows(8).filter(|window| window == MAGIC).count(), 1);
         }
     }
@@ -259,6 +284,13 @@ mod tests {
         assert_eq!(
             Line::parse(b"bad 0000000003 0000000012 0000000011 0000000003"),
             Some(Line::Bad { page: 3, expected: 12, found: 11 })
+        );
+        let stale = Line::parse(b"stale 0000000012 0000000009 0000000012").unwrap();
+        assert_eq!(stale, Line::Stale { expected: 12, found: 9 });
+        assert!(stale.is_mismatch());
+        assert_eq!(
+            stale.to_string(),
+            "the guest ran stale code: the routine at 0x8000, which it had patched to return 12, returned 9 (3 behind)"
         );
         assert_eq!(Line::parse(b"badpages 0000000002 0000000002"), Some(Line::BadPages(2)));
     }

@@ -170,11 +170,16 @@ pub struct Ticker {
     /// under emulation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passes: Option<u32>,
+    /// Whether it also patches its own code: on each pass it writes its count into a routine, runs that, and reports
+    /// where the routine returns another number, so that the emulator ran code that is no longer in memory. Default:
+    /// `false`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub self_patching: bool,
 }
 
 impl Default for Ticker {
     fn default() -> Self {
-        Self { dirty: default_dirty(), boot: Boot::default(), passes: None }
+        Self { dirty: default_dirty(), boot: Boot::default(), passes: None, self_patching: false }
     }
 }
 
@@ -280,7 +285,12 @@ mod tests {
         let vm: VmSpec = serde_json::from_value(json!({})).unwrap();
         assert_eq!(
             vm.guest,
-            Guest::Ticker(Ticker { dirty: Size::mib(4), boot: Boot::Firmware, passes: None })
+            Guest::Ticker(Ticker {
+                dirty: Size::mib(4),
+                boot: Boot::Firmware,
+                passes: None,
+                self_patching: false
+            })
         );
         assert_eq!((vm.memory, vm.cpu.as_str(), vm.start), (Size::mib(128), "max", true));
         assert_eq!(vm.accel.0, [Accel::Kvm, Accel::Tcg]);

@@ -1,0 +1,92 @@
+//! The Linux guest boots on a real QEMU, writes its disk, and is missed where it has not been made.
+
+mod common;
+
+use std::path::PathBuf;
+
+use common::{Home, qemus, skipped};
+use lockstep_vm::event::Verdict;
+
+/// The guest, where `scripts/fetch-guest` has made it.
+fn guests() -> Option<String> {
+    let given = std::env::var_os("LOCKSTEP_GUESTS").map(PathBuf::from);
+    let folder = given.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/.guests").into());
+    let folder = std::path::absolute(folder).unwrap();
+    if folder.join("vmlinuz").exists() {
+        return Some(folder.display().to_string());
+    }
+    skipped(&format!("there is no Linux guest in {}; scripts/fetch-guest makes it", folder.display()))
+}
+
+/// Line `n` as the guest writes it into its sector.
+fn sector(n: u64) -> Vec<u8> {
+    format!("{n:<511}\n").into_bytes()
+}
+
+#[test]
+fn the_guest_boots_and_what_it_says_it_wrote_is_on_its_disk() {
+    let Some(guests) = guests() else { return };
+    if qemus().is_empty() {
+        return skipped::<()>("there is no qemu-system-x86_64 on the PATH or below .qemu")
+            .unwrap_or_default();
+    }
+    for qemu in qemus() {
+        let home = Home::new();
+        let disk = home.path("disk.raw");
+        std::fs::File::create(&disk).unwrap().set_len(64 << 20).unwrap();
+        home.write(
+            "disk.yaml",
+            r#"
+name: linux/disk
+timeout: 5m
+vms:
+  vm:
+    guest: {linux: {load: disk}}
+    blockdevs: [{driver: raw, node-name: disk0, file: {driver: file, filename: "{{env.HERE}}/disk.raw"}}]
+    devices: [{driver: virtio-blk-pci, drive: disk0}]
+steps:
+  - wait: {vm: vm, serial: "lockstep guest ready"}
+    timeout: 2m
+  - wait: {vm: vm, serial: "(?m)^wrote 5$"}
+  - quit: [vm]
+"#,
+        );
+        let started = std::time::Instant::now();
+        home.run_on(qemu, &["disk.yaml", "--guests", &guests]).expect(0);
+        eprintln!("QEMU {}: {:.1} s", qemu.version, started.elapsed().as_secs_f64());
+        assert_eq!(home.told().case("linux/disk").verdict(), Verdict::Pass);
+        let written = std::fs::read(&disk).unwrap();
+        let at = |n: u64| &written[usize::try_from((2000 + n) * 512).unwrap()..][..512];
+        for n in 1..=5 {
+            assert_eq!(at(n), sector(n), "line {n}");
+        }
+        assert!(at(0).iter().all(|&byte| byte == 0), "there is no line 0");
+        home.assert_nothing_is_left();
+    }
+}
+
+#[test]
+fn a_guest_that_has_not_been_made_skips_the_case_and_a_kernel_that_is_not_there_is_an_error() {
+    let Some(qemu) = common::qemu(5) else { return };
+    let home = Home::new();
+    home.write("unmade.yaml", "name: unmade\nvms: {vm: {guest: linux}}\nsteps: []\n");
+    home.run_on(qemu, &["unmade.yaml"]).expect(0);
+    let told = home.told();
+    assert_eq!(told.case("unmade").verdict(), Verdict::Skip);
+    let expected = format!(
+        "VM `vm` needs the Linux guest, and there is no {}; scripts/fetch-guest makes it (--guests names another folder)",
+        home.path(".guests/vmlinuz").display()
+    );
+    assert_eq!(told.case("unmade").reason(), Some(expected));
+
+    home.write("own.yaml", "name: own\nvms: {vm: {guest: {linux: {kernel: own/bzImage}}}}\nsteps: []\n");
+    home.run_on(qemu, &["own.yaml"]).expect(1);
+    let told = home.told();
+    assert_eq!(told.case("own").verdict(), Verdict::Error);
+    let expected = format!(
+        "VM `vm` could not be started: its kernel {} cannot be read: No such file",
+        home.path("own/bzImage").display()
+    );
+    let reason = told.case("own").reason().unwrap();
+    assert!(reason.starts_with(&expected), "{reason}");
+}
