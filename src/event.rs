@@ -145,6 +145,17 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         vm: Option<String>,
     },
+    /// Something happened to a link: its state was changed, a connection came or ended.
+    Link {
+        /// The link's name.
+        link: String,
+        /// What happened, in words.
+        happened: String,
+        /// How many connections it has accepted so far.
+        connections: u64,
+        /// How many bytes it has delivered so far, in both directions.
+        bytes: u64,
+    },
     /// Something a person should know that is no verdict.
     Note {
         /// The text.

@@ -14,7 +14,7 @@ use super::model::{Case, DEFAULT_CASE_TIMEOUT, KnownIssue, MustFail, Requires};
 use super::params::{self, Given, Param, Setting, word};
 use super::source::{Kind, Node};
 use super::steps::{Place, Steps, bad_regex};
-use super::{typed, vms};
+use super::{net, typed, vms};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::qemu::spec::VmSpec;
 use crate::template::{self, Scope, Versions};
@@ -141,6 +141,8 @@ impl<'f> File<'f> {
         let scope = scope.with(values.clone());
         let (name, at) = self.name(cell, &scope, &mut loader.diagnostics)?;
         let scope = scope.with([("case".to_owned(), json!({"name": name}))]);
+        let net = net::read(root, &scope, &mut loader.diagnostics);
+        let scope = scope.with(net.names());
         let vms =
             root.get("vms").map(|node| vms::read(node, &scope, &mut loader.diagnostics)).unwrap_or_default();
         let versions = CaseVersions { oracle: self.oracle, vms: Some(&vms.specs) };
@@ -166,7 +168,7 @@ impl<'f> File<'f> {
         let finally = root.get("finally").map(|list| expansion.list(list, &place)).unwrap_or_default();
         // A VM that could not be read would only be missed again by every step that names it.
         if root.get("vms").is_none_or(|section| section.entries().len() == vms.specs.len()) {
-            expansion.check(&vms.specs);
+            expansion.check(&vms.specs, &net.links);
         }
         let (placed, mut seen) = (expansion.placed, expansion.seen);
         vms.sources.values().for_each(|vm| seen.templates(&vm.options));
@@ -193,6 +195,7 @@ impl<'f> File<'f> {
             vms: vms.specs,
             late_vms: vms.late,
             vm_sources: vms.sources,
+            net,
             steps,
             finally,
         };

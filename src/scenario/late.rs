@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::model::{Case, CaseStep, When};
 use super::typed::{self, Misfit};
 use crate::qemu::spec::VmSpec;
+use crate::session::link::LinkSpec;
 use crate::step::{Complaints, Scene, Step};
 use crate::template::{self, Rendered, Scope, Versions};
 
@@ -14,6 +15,8 @@ use crate::template::{self, Rendered, Scope, Versions};
 pub struct Late<'l> {
     /// What templates see as `run`: `captures`, `vm` and the like.
     pub run: &'l Value,
+    /// What templates see beside it once the case has begun, such as `port` and `link`.
+    pub names: &'l Map<String, Value>,
     /// The case's private directory: `case.dir`.
     pub dir: &'l Path,
     /// The versions of the case's QEMUs.
@@ -30,6 +33,7 @@ impl<'l> Late<'l> {
     fn scope(&self, case: &Case, locals: &Map<String, Value>) -> Scope<'l> {
         let mut names = case.context.clone();
         names.extend(locals.clone());
+        names.extend(self.names.clone());
         names.insert("run".to_owned(), self.run.clone());
         let dir = Value::String(self.dir.display().to_string());
         match names.get_mut("case") {
@@ -60,7 +64,7 @@ pub fn resolve_step(case: &Case, step: &CaseStep, late: &Late<'_>) -> Result<Ste
     // What a background process is called was checked before the run; here it is the VMs that may be new.
     let mut complaints = Complaints::default();
     let processes = super::steps::processes(case);
-    let scene = Scene { vms: &case.vms, processes: &processes };
+    let scene = Scene { vms: &case.vms, processes: &processes, links: &case.net.links };
     resolved.action.check(&scene, &mut complaints);
     match complaints.0.into_iter().next() {
         Some(complaint) => Err(match complaint.help {
@@ -104,6 +108,18 @@ pub fn resolve_text(
 pub fn resolve_vm(case: &Case, name: &str, late: &Late<'_>) -> Result<Option<VmSpec>, String> {
     let Some(raw) = case.late_vms.get(name) else {
         return Ok(case.vms.get(name).cloned());
+    };
+    let value = filled(raw, &late.scope(case, &Map::new()))?;
+    typed::fit(&value).map(Some).map_err(|misfit| in_words(&misfit))
+}
+
+/// A link as it is to be opened now. `None`: the case has no such link.
+///
+/// # Errors
+/// As [`resolve_vm`].
+pub fn resolve_link(case: &Case, name: &str, late: &Late<'_>) -> Result<Option<LinkSpec>, String> {
+    let Some(raw) = case.net.late_links.get(name) else {
+        return Ok(case.net.links.get(name).cloned());
     };
     let value = filled(raw, &late.scope(case, &Map::new()))?;
     typed::fit(&value).map(Some).map_err(|misfit| in_words(&misfit))

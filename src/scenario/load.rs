@@ -26,16 +26,18 @@ pub(super) const TOP: &[&str] = &[
     "must_fail",
     "timeout",
     "vms",
+    "ports",
+    "links",
     "hooks",
     "steps",
     "finally",
 ];
 
 /// The keys of a scenario file that belong to a later version.
-const LATER: &[&str] = &["links", "disks", "ports"];
+const LATER: &[&str] = &["disks"];
 
 /// The sections that merge by key, deeply, where a file extends another.
-const DEEP: &[&str] = &["vms", "params", "hooks", "with"];
+const DEEP: &[&str] = &["vms", "links", "params", "hooks", "with"];
 
 /// The files of a call, and what is wrong with them.
 #[derive(Default)]
@@ -182,7 +184,7 @@ impl Loader {
                 self.complain(unknown_key(key, TOP));
             }
             let right = match (name, &value.kind) {
-                ("vms" | "params" | "matrix" | "requires" | "hooks" | "with", kind) => {
+                ("vms" | "links" | "params" | "matrix" | "requires" | "hooks" | "with", kind) => {
                     matches!(kind, Kind::Map(_)).then_some(()).ok_or("a map")
                 }
                 ("steps" | "finally", kind) => {
@@ -240,7 +242,7 @@ fn over(child: &Node, parent: &Node) -> Node {
                 *below = match name {
                     _ if DEEP.contains(&name) => deep(value, below),
                     "requires" => shallow(value, below),
-                    "tags" => both(value, below),
+                    "tags" | "ports" => both(value, below),
                     _ => value.clone(),
                 };
                 *known = key.clone();

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::net::Net;
 use super::source::Node;
 use crate::diagnostic::Location;
 use crate::qemu::spec::VmSpec;
@@ -28,7 +29,7 @@ pub struct Case {
     /// Words to select by.
     pub tags: Vec<String>,
     /// Everything templates may name but `run` and `case.dir`: the params and matrix axes at the top level, and `case`
-    /// and `env`. Deferred templates are rendered with it when their step runs.
+    /// and `env`; under `port` and `link` null for what is only known in a run. Deferred templates are rendered with it when their step runs.
     pub context: Map<String, Value>,
     /// The values of the params and the matrix cell, for the reports.
     pub params: Map<String, Value>,
@@ -49,6 +50,8 @@ pub struct Case {
     pub late_vms: IndexMap<String, Value>,
     /// Where its VMs stand.
     pub vm_sources: IndexMap<String, VmSource>,
+    /// Its ports, links and networks.
+    pub net: Net,
     /// What it does.
     pub steps: Vec<Block>,
     /// What it does at the end whatever happened.

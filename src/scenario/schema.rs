@@ -10,6 +10,7 @@ mod choices;
 use super::load::TOP;
 use super::model::{DEFAULT_CASE_TIMEOUT, KnownIssue, MustFail, Requires};
 use crate::qemu::spec::VmSpec;
+use crate::session::link::LinkSpec;
 use crate::step::{Action, DEFAULT_TIMEOUT, Wait};
 use crate::units::{OneOrMany, Span};
 
@@ -80,6 +81,7 @@ const SNIPPETS: &[(&str, &str)] = &[
     ("migrate", r#"{"from": "$1", "to": "$2"}"#),
     ("wait", r#"{"vm": "$1"}"#),
     ("check", r#"{"vm": "$1"}"#),
+    ("link", r#"{"name": "$1", "state": "${2:cut}"}"#),
     ("failover", r#"{"survivor": "$1"}"#),
     ("exec", r#"{"run": ["$1"]}"#),
     ("use", r#"{"file": "$1"}"#),
@@ -141,6 +143,14 @@ fn top(key: &str, generator: &mut SchemaGenerator) -> Value {
         "vms" => ("The VMs, by name.", {
             let vm = of(generator.subschema_for::<VmSpec>());
             json!({"type": "object", "additionalProperties": vm})
+        }),
+        "ports" => (
+            "Names of TCP ports of 127.0.0.1 that are free, and held for the case: `{{port.NAME}}` is the number.",
+            of(generator.subschema_for::<OneOrMany<String>>()),
+        ),
+        "links" => ("Relays of byte streams, by name, to be cut and slowed down by `link` steps.", {
+            let link = of(generator.subschema_for::<LinkSpec>());
+            json!({"type": "object", "additionalProperties": link})
         }),
         "hooks" => (
             "Steps to be placed where the template says `hook: name`.",

@@ -15,11 +15,12 @@ use super::source::{Key, Kind, Node};
 use super::typed;
 use crate::diagnostic::{Code, Diagnostic, Location, suggest};
 use crate::qemu::spec::VmSpec;
+use crate::session::link::LinkSpec;
 use crate::step::{ACTIONS, Action, Complaint, Complaints, FLOW, MODIFIERS, Scene};
 use crate::template::{self, Scope};
 
 /// The actions that belong to a later version.
-const LATER: &[&str] = &["link", "fd"];
+const LATER: &[&str] = &["fd"];
 
 /// More steps than this, in a case and in a call, are taken for a mistake.
 pub(super) const MAX_STEPS: usize = 20_000;
@@ -298,8 +299,8 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
     }
 
     /// Checks every action, now that the VMs and the background processes of the case are known.
-    pub fn check(&mut self, vms: &IndexMap<String, VmSpec>) {
-        let scene = Scene { vms, processes: &self.processes };
+    pub fn check(&mut self, vms: &IndexMap<String, VmSpec>, links: &IndexMap<String, LinkSpec>) {
+        let scene = Scene { vms, processes: &self.processes, links };
         for pending in &self.pending {
             let mut complaints = Complaints::default();
             pending.action.check(&scene, &mut complaints);
@@ -334,9 +335,7 @@ fn at_its_place(complaint: Complaint, pending: &Pending) -> Option<Diagnostic> {
 }
 
 fn is_late(node: &Node) -> bool {
-    let late =
-        |text: &str| template::is_template(text) && (text.contains("run.") || text.contains("case.dir"));
-    node.text().is_some_and(late)
+    node.text().is_some_and(template::is_late)
 }
 
 /// The names of the background processes of a case.

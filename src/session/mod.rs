@@ -5,9 +5,11 @@ pub mod board;
 pub mod checkpoints;
 pub mod directory;
 pub mod failure;
+pub mod link;
 pub mod log;
 pub mod machine;
 pub mod metrics;
+pub mod ports;
 pub mod process;
 mod state;
 

@@ -11,8 +11,10 @@ use tokio::time::Instant;
 use super::board::Board;
 use super::directory::Notes;
 use super::failure::Failure;
+use super::link::Links;
 use super::log::real_time;
 use super::machine::{Machine, Plan};
+use super::ports::Ports;
 use super::process::Background;
 use crate::event::{Sink, What};
 use crate::qemu::process::Ended;
@@ -50,6 +52,10 @@ pub struct Session {
     pub machines: BTreeMap<String, Machine>,
     /// Background processes by name.
     pub background: BTreeMap<String, Background>,
+    /// The ports that are held for the case.
+    pub ports: Ports,
+    /// Its links.
+    pub links: Links,
     /// What steps have captured.
     pub captures: Map<String, Value>,
     /// The last migration.
@@ -73,6 +79,8 @@ impl Session {
             plans,
             machines: BTreeMap::new(),
             background: BTreeMap::new(),
+            ports: Ports::default(),
+            links: Links::new(),
             captures: Map::new(),
             pair: None,
             failover: None,
@@ -153,6 +161,17 @@ impl Session {
         Ok(())
     }
 
+    /// What templates find beside `run` once the case has begun: the numbers of its ports under `port`, the addresses of
+    /// its links under `link`.
+    #[must_use]
+    pub fn names(&self) -> Map<String, Value> {
+        let links: Map<String, Value> =
+            self.links.iter().map(|(name, link)| (name.clone(), link.place())).collect();
+        let sections = [("port", self.ports.values()), ("link", links)];
+        let there = sections.into_iter().filter(|(_, values)| !values.is_empty());
+        there.map(|(name, values)| (name.to_owned(), Value::Object(values))).collect()
+    }
+
     /// What templates find under `run`.
     #[must_use]
     pub fn run_values(&self) -> Value {
@@ -175,7 +194,9 @@ impl Session {
             .iter()
             .map(|(name, process)| (name.clone(), json!({"pid": process.pid()})))
             .collect();
-        json!({"captures": self.captures, "vm": vms, "process": processes})
+        let links: Map<String, Value> =
+            self.links.iter().map(|(name, link)| (name.clone(), link.values())).collect();
+        json!({"captures": self.captures, "vm": vms, "process": processes, "link": links})
     }
 
     /// What every VM did last, for the evidence of a failure.
@@ -186,6 +207,9 @@ impl Session {
         }
         for (name, process) in &self.background {
             text.push_str(&format!("process `{name}`: {}\n", process.last_moments()));
+        }
+        for (name, link) in &self.links {
+            text.push_str(&format!("link `{name}`: {}\n", link.told()));
         }
         text
     }

@@ -7,6 +7,7 @@ mod check;
 mod exec;
 mod failover;
 mod lifecycle;
+mod link;
 mod memory;
 mod migrate;
 mod parameters;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::qemu::spec::VmSpec;
 use crate::session::Failure;
+use crate::session::link::LinkSpec;
 use crate::units::Span;
 
 pub use capabilities::Capabilities;
@@ -32,6 +34,7 @@ pub use check::{CHECK_BELONGS, CHECK_KINDS, Check, Kind as CheckKind};
 pub use exec::Exec;
 pub use failover::{Failover, Yank};
 pub use lifecycle::{Quit, Start};
+pub use link::Link;
 pub use memory::Memory;
 pub use migrate::Migrate;
 pub use parameters::Parameters;
@@ -113,6 +116,8 @@ actions! {
     Check(Check) = "check",
     /// Makes one side of a COLO pair take over.
     Failover(Failover) = "failover",
+    /// Changes the weather of a link.
+    Link(Link) = "link",
     /// Reads or writes guest RAM.
     Memory(Memory) = "memory",
     /// Runs a host process.
@@ -153,6 +158,8 @@ pub struct Scene<'a> {
     pub vms: &'a IndexMap<String, VmSpec>,
     /// The names of background processes (`exec: {background: NAME}`) of the whole case.
     pub processes: &'a BTreeSet<String>,
+    /// The case's links.
+    pub links: &'a IndexMap<String, LinkSpec>,
 }
 
 /// Something wrong with an action, at a path inside it.
@@ -182,6 +189,17 @@ impl Complaints {
     pub fn vm(&mut self, scene: &Scene<'_>, path: &[&str], vm: &str) {
         if !scene.vms.contains_key(vm) {
             self.add(path, format!("there is no VM `{vm}` in this case"), known(vm, scene.vms.keys()));
+        }
+    }
+
+    /// Complains where a link of that name is not part of the case.
+    pub fn link(&mut self, scene: &Scene<'_>, path: &[&str], link: &str) {
+        if !scene.links.contains_key(link) {
+            let help = match scene.links.is_empty() {
+                true => format!("declare it with `links: {{{link}: …}}`"),
+                false => known(link, scene.links.keys()),
+            };
+            self.add(path, format!("there is no link `{link}` in this case"), help);
         }
     }
 

@@ -8,11 +8,13 @@ use crate::scenario::model::When;
 use crate::scenario::source::Node;
 
 /// What there is under `run`.
-const ROOTS: &[&str] = &["captures", "vm", "process"];
+const ROOTS: &[&str] = &["captures", "vm", "process", "link"];
 /// What is known of a VM that was started.
 const OF_VM: &[&str] = &["pid", "address", "version", "accel", "qemu"];
 /// What is known of a background process.
 const OF_PROCESS: &[&str] = &["pid"];
+/// What is known of a link.
+const OF_LINK: &[&str] = &["state", "connections", "alive", "bytes", "bytes_there", "bytes_back"];
 
 impl Flow<'_, '_> {
     /// Checks what the templates of a part of a file name, where a step with these conditions fills them in.
@@ -32,6 +34,7 @@ impl Flow<'_, '_> {
                 ["captures", name, ..] => self.capture(name, at, when),
                 ["vm", name, rest @ ..] => self.vm(name, rest, at),
                 ["process", name, rest @ ..] => self.process(name, rest, at),
+                ["link", name, rest @ ..] => self.link(name, rest, at),
                 [root, ..] if !ROOTS.contains(root) => {
                     self.unknown(
                         at,
@@ -103,6 +106,15 @@ impl Flow<'_, '_> {
             self.impossible(diagnostic.related(&first, "it is started here"));
         }
         self.field("process", name, rest, OF_PROCESS, at);
+    }
+
+    fn link(&mut self, name: &str, rest: &[&str], at: &Location) {
+        let links = &self.case.net.links;
+        if !links.contains_key(name) {
+            let help = suggest(name, links.keys().map(String::as_str));
+            return self.unknown(at, format!("there is no link `{name}` in this case"), help);
+        }
+        self.field("link", name, rest, OF_LINK, at);
     }
 
     fn field(&mut self, root: &str, name: &str, rest: &[&str], known: &[&str], at: &Location) {

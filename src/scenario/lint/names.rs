@@ -38,7 +38,7 @@ pub(super) fn vms(action: &Action) -> Vec<Named<'_>> {
         }
         Action::Failover(failover) => vec![one(&failover.survivor, &["survivor"])],
         Action::Memory(memory) => vec![one(&memory.vm, &["vm"])],
-        Action::Exec(_) | Action::Set(_) | Action::Sleep(_) => Vec::new(),
+        Action::Link(_) | Action::Exec(_) | Action::Set(_) | Action::Sleep(_) => Vec::new(),
     }
 }
 

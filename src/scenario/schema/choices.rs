@@ -53,6 +53,14 @@ pub(super) fn put(definitions: &mut Value) {
             "The migration has no target: write `to: VM`, `uri: …` or `channels: […]`.",
         );
         goes_with(schema, "listen", &["to"]);
+        goes_with(schema, "link", &["to"]);
+    });
+    rules("Link", &|schema| {
+        at_least_one(
+            schema,
+            &["state", "delay", "rate"],
+            "Nothing of the link is changed: add `state`, `delay` or `rate`.",
+        );
     });
     rules("Capabilities", &|schema| {
         at_least_one(
