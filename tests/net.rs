@@ -2,8 +2,40 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+
 use common::{Home, Told, VM, qemu};
 use lockstep_vm::event::{Verdict, What};
+
+/// A service of numbered lines: the connection with this number is dropped after its third answer, one line is answered
+/// late, another wrongly.
+fn service(dropped: usize, late: &'static str, wrong: &'static str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serve = move |stream: TcpStream, most: usize| -> std::io::Result<()> {
+        let mut lines = BufReader::new(stream.try_clone()?).lines();
+        for _ in 0..most {
+            let Some(line) = lines.next().transpose()? else { break };
+            if line == late {
+                std::thread::sleep(std::time::Duration::from_millis(600));
+            }
+            if line == wrong {
+                writeln!(&stream, "no {line}")?;
+            }
+            writeln!(&stream, "ok {line}")?;
+        }
+        Ok(())
+    };
+    // Ends with the process of the test.
+    std::thread::spawn(move || {
+        for (number, stream) in listener.incoming().flatten().enumerate() {
+            let most = if number == dropped { 3 } else { usize::MAX };
+            std::thread::spawn(move || serve(stream, most));
+        }
+    });
+    port
+}
 
 /// Runs cases, each a file, and holds the verdict and the reason of each against what they must be.
 fn run(cases: &[(&str, &str, Verdict, &str)]) -> Option<(Home, Told)> {
@@ -125,4 +157,99 @@ steps:
   - exec: {run: [bash, -c, "exec 3<>/dev/tcp/127.0.0.1/{{port.other}}"]}
 "#;
     run(&[("held", &service.replace(": VM", &format!(": {VM}")), Verdict::Pass, "")]);
+}
+
+#[test]
+fn a_client_waits_and_is_checked_and_every_check_can_fail() {
+    let well = service(usize::MAX, "", "");
+    let badly = service(0, "5", "7");
+    let client = |port: u16, steps: &str| {
+        format!(
+            "vms: {{a: {VM}}}\nsteps:\n- wait: {{vm: a, ticks: 1}}\n\
+             - client: {{name: c, connect: \"127.0.0.1:{port}\", every: 1ms}}\n{steps}\n"
+        )
+    };
+    let all = "- wait: {client: c, lines: 20}\n- client: {name: c, stop: true}\n  capture: end\n\
+               - check: {client: c, reconnects: 0, longest_gap: 20s, lines: 20, order: kept}\n\
+               - check: {metric: client_gap, below: 20s}\n\
+               - check: {equal: [\"{{run.captures.end.answered}}\", true]}\n\
+               - check: {equal: [\"{{run.client.c.lines}}\", \"{{run.client.c.acknowledged.0.1}}\"]}";
+    let some = |check: &str| format!("- wait: {{client: c, lines: 20}}\n- check: {{client: c, {check}}}");
+    let nobody = "vms: {a: VM}\nports: [none]\nsteps:\n- wait: {vm: a, ticks: 1}\n".replace("VM", VM);
+    let cases = [
+        ("all", client(well, all), Verdict::Pass, ""),
+        ("enough", client(badly, &some("reconnects: 1, longest_gap: 20s, lines: 20")), Verdict::Pass, ""),
+        (
+            "reconnects",
+            client(service(0, "", ""), &some("reconnects: 0")),
+            Verdict::Fail,
+            "client `c`: it connected again 1 times, not 0 at most",
+        ),
+        (
+            "gap",
+            client(badly, &some("longest_gap: 500ms")),
+            Verdict::Fail,
+            "its longest gap is 0.[6-9]..s, not below 0.5s",
+        ),
+        (
+            "order",
+            client(badly, &some("order: kept")),
+            Verdict::Fail,
+            "1 of its answers were wrong, the first to line 7: \"no 7\"",
+        ),
+        ("lines", client(well, &some("lines: 1000000")), Verdict::Fail, "acknowledged, not 1000000 at least"),
+        (
+            "waiting",
+            client(well, "- wait: {client: c, lines: 1000000}\n  timeout: 300ms"),
+            Verdict::Fail,
+            "waited .* for 1000000 more lines of client `c`; saw [0-9]+ of 1000000; in all .* longest gap 0",
+        ),
+        (
+            "stopped",
+            client(well, "- client: {name: c, stop: true}\n- wait: {client: c, lines: 1}"),
+            Verdict::Fail,
+            "client `c` was stopped after 0 more lines, not 1",
+        ),
+        (
+            "refused",
+            format!(
+                "{nobody}- client: {{name: c, connect: \"127.0.0.1:{{{{port.none}}}}\"}}\n  timeout: 300ms\n"
+            ),
+            Verdict::Fail,
+            "waited .* for client `c` to get its first answer; saw 0 lines .*Connection refused",
+        ),
+        (
+            "flood",
+            format!(
+                "{nobody}- client: {{name: f, send: datagrams, to: \"127.0.0.1:{{{{port.none}}}}\", every: 1ms}}\n\
+                 - wait: {{vm: a, ticks: 3}}\n- client: {{name: f, stop: true}}\n  capture: f\n\
+                 - check: {{equal: [\"{{{{gt run.captures.f.sent 1}}}}\", true]}}\n"
+            ),
+            Verdict::Pass,
+            "",
+        ),
+    ];
+    let cases: Vec<_> =
+        cases.iter().map(|(name, text, verdict, why)| (*name, text.as_str(), *verdict, *why)).collect();
+    let Some((_, told)) = run(&cases) else { return };
+    let evidence = told.case("gap").evidence().unwrap();
+    assert!(evidence.contains("client `c`: ") && evidence.contains("longest gap 0."), "{evidence}");
+    let words = |name: &str| {
+        let mut words = Vec::new();
+        for what in &told.case(name).events {
+            if let What::Client { happened, .. } = what {
+                words.push(happened.clone());
+            }
+        }
+        words
+    };
+    assert_eq!(words("all").len(), 2, "{:?}", words("all"));
+    let gap = words("gap").join("\n");
+    for happened in [
+        "line 1 acknowledged, the first",
+        "a wrong answer to line 7",
+        "line 5 acknowledged after a gap of 0.",
+    ] {
+        assert!(gap.contains(happened), "{happened}: {gap}");
+    }
 }

@@ -64,7 +64,8 @@ pub fn resolve_step(case: &Case, step: &CaseStep, late: &Late<'_>) -> Result<Ste
     // What a background process is called was checked before the run; here it is the VMs that may be new.
     let mut complaints = Complaints::default();
     let processes = super::steps::processes(case);
-    let scene = Scene { vms: &case.vms, processes: &processes, links: &case.net.links };
+    let clients = super::steps::clients(case);
+    let scene = Scene { vms: &case.vms, processes: &processes, clients: &clients, links: &case.net.links };
     resolved.action.check(&scene, &mut complaints);
     match complaints.0.into_iter().next() {
         Some(complaint) => Err(match complaint.help {

@@ -81,6 +81,7 @@ const SNIPPETS: &[(&str, &str)] = &[
     ("migrate", r#"{"from": "$1", "to": "$2"}"#),
     ("wait", r#"{"vm": "$1"}"#),
     ("check", r#"{"vm": "$1"}"#),
+    ("client", r#"{"name": "$1", "connect": "127.0.0.1:{{port.$2}}"}"#),
     ("link", r#"{"name": "$1", "state": "${2:cut}"}"#),
     ("failover", r#"{"survivor": "$1"}"#),
     ("exec", r#"{"run": ["$1"]}"#),

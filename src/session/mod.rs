@@ -3,6 +3,7 @@
 pub mod artifacts;
 pub mod board;
 pub mod checkpoints;
+pub mod client;
 pub mod directory;
 pub mod failure;
 pub mod link;

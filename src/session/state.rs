@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::board::Board;
+use super::client::Client;
 use super::directory::Notes;
 use super::failure::Failure;
 use super::link::Links;
@@ -52,6 +53,8 @@ pub struct Session {
     pub machines: BTreeMap<String, Machine>,
     /// Background processes by name.
     pub background: BTreeMap<String, Background>,
+    /// The clients that were started, stopped ones included.
+    pub clients: BTreeMap<String, Client>,
     /// The ports that are held for the case.
     pub ports: Ports,
     /// Its links.
@@ -79,6 +82,7 @@ impl Session {
             plans,
             machines: BTreeMap::new(),
             background: BTreeMap::new(),
+            clients: BTreeMap::new(),
             ports: Ports::default(),
             links: Links::new(),
             captures: Map::new(),
@@ -196,7 +200,15 @@ impl Session {
             .collect();
         let links: Map<String, Value> =
             self.links.iter().map(|(name, link)| (name.clone(), link.values())).collect();
-        json!({"captures": self.captures, "vm": vms, "process": processes, "link": links})
+        let clients: Map<String, Value> =
+            self.clients.iter().map(|(name, client)| (name.clone(), client.values())).collect();
+        json!({
+            "captures": self.captures,
+            "vm": vms,
+            "process": processes,
+            "link": links,
+            "client": clients,
+        })
     }
 
     /// What every VM did last, for the evidence of a failure.
@@ -208,6 +220,9 @@ impl Session {
         for (name, process) in &self.background {
             text.push_str(&format!("process `{name}`: {}\n", process.last_moments()));
         }
+        for (name, client) in &self.clients {
+            text.push_str(&format!("client `{name}`: {}\n", client.told()));
+        }
         for (name, link) in &self.links {
             text.push_str(&format!("link `{name}`: {}\n", link.told()));
         }
@@ -216,6 +231,7 @@ impl Session {
 
     /// Ends everything, politely first, all at once.
     pub async fn tear_down(&mut self) {
+        self.clients.clear();
         self.background.clear();
         let mut leaving = tokio::task::JoinSet::new();
         for (name, machine) in std::mem::take(&mut self.machines) {

@@ -4,6 +4,7 @@
 
 mod capabilities;
 mod check;
+mod client;
 mod exec;
 mod failover;
 mod lifecycle;
@@ -30,7 +31,8 @@ use crate::session::link::LinkSpec;
 use crate::units::Span;
 
 pub use capabilities::Capabilities;
-pub use check::{CHECK_BELONGS, CHECK_KINDS, Check, Kind as CheckKind};
+pub use check::{CHECK_BELONGS, CHECK_KINDS, CLIENT_KEYS, Check, Kind as CheckKind};
+pub use client::Client;
 pub use exec::Exec;
 pub use failover::{Failover, Yank};
 pub use lifecycle::{Quit, Start};
@@ -118,6 +120,8 @@ actions! {
     Failover(Failover) = "failover",
     /// Changes the weather of a link.
     Link(Link) = "link",
+    /// Starts or stops a client of a service in a guest.
+    Client(Client) = "client",
     /// Reads or writes guest RAM.
     Memory(Memory) = "memory",
     /// Runs a host process.
@@ -158,6 +162,8 @@ pub struct Scene<'a> {
     pub vms: &'a IndexMap<String, VmSpec>,
     /// The names of background processes (`exec: {background: NAME}`) of the whole case.
     pub processes: &'a BTreeSet<String>,
+    /// The names of the clients that some step of the case starts.
+    pub clients: &'a BTreeSet<String>,
     /// The case's links.
     pub links: &'a IndexMap<String, LinkSpec>,
 }
@@ -200,6 +206,17 @@ impl Complaints {
                 false => known(link, scene.links.keys()),
             };
             self.add(path, format!("there is no link `{link}` in this case"), help);
+        }
+    }
+
+    /// Complains where no step of the case starts a client of that name.
+    pub fn client(&mut self, scene: &Scene<'_>, path: &[&str], client: &str) {
+        if !scene.clients.contains(client) {
+            let help = match scene.clients.is_empty() {
+                true => format!("start it with `client: {{name: {client}, connect: HOST:PORT}}`"),
+                false => known(client, scene.clients),
+            };
+            self.add(path, format!("no step of this case starts a client `{client}`"), help);
         }
     }
 

@@ -8,11 +8,14 @@ use crate::scenario::model::When;
 use crate::scenario::source::Node;
 
 /// What there is under `run`.
-const ROOTS: &[&str] = &["captures", "vm", "process", "link"];
+const ROOTS: &[&str] = &["captures", "vm", "process", "link", "client"];
 /// What is known of a VM that was started.
 const OF_VM: &[&str] = &["pid", "address", "version", "accel", "qemu"];
 /// What is known of a background process.
 const OF_PROCESS: &[&str] = &["pid"];
+/// What is known of a client.
+const OF_CLIENT: &[&str] =
+    &["lines", "reconnects", "longest_gap", "acknowledged", "wrong", "latency", "latency_max", "sent"];
 /// What is known of a link.
 const OF_LINK: &[&str] = &["state", "connections", "alive", "bytes", "bytes_there", "bytes_back"];
 
@@ -35,6 +38,7 @@ impl Flow<'_, '_> {
                 ["vm", name, rest @ ..] => self.vm(name, rest, at),
                 ["process", name, rest @ ..] => self.process(name, rest, at),
                 ["link", name, rest @ ..] => self.link(name, rest, at),
+                ["client", name, rest @ ..] => self.client(name, rest, at),
                 [root, ..] if !ROOTS.contains(root) => {
                     self.unknown(
                         at,
@@ -106,6 +110,15 @@ impl Flow<'_, '_> {
             self.impossible(diagnostic.related(&first, "it is started here"));
         }
         self.field("process", name, rest, OF_PROCESS, at);
+    }
+
+    fn client(&mut self, name: &str, rest: &[&str], at: &Location) {
+        let clients = crate::scenario::steps::clients(self.case);
+        if !clients.contains(name) {
+            let help = suggest(name, clients.iter().map(String::as_str));
+            return self.unknown(at, format!("no step of this case starts a client `{name}`"), help);
+        }
+        self.field("client", name, rest, OF_CLIENT, at);
     }
 
     fn link(&mut self, name: &str, rest: &[&str], at: &Location) {

@@ -38,7 +38,9 @@ pub(super) fn vms(action: &Action) -> Vec<Named<'_>> {
         }
         Action::Failover(failover) => vec![one(&failover.survivor, &["survivor"])],
         Action::Memory(memory) => vec![one(&memory.vm, &["vm"])],
-        Action::Link(_) | Action::Exec(_) | Action::Set(_) | Action::Sleep(_) => Vec::new(),
+        Action::Link(_) | Action::Client(_) | Action::Exec(_) | Action::Set(_) | Action::Sleep(_) => {
+            Vec::new()
+        }
     }
 }
 
@@ -59,6 +61,7 @@ fn wait_needs_life(wait: &Wait) -> bool {
         Err(_)
             | Ok(Condition::Exit(_)
                 | Condition::Process { .. }
+                | Condition::Client { .. }
                 | Condition::Event { fresh: false, .. }
                 | Condition::Serial { fresh: false, .. })
     )

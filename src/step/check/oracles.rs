@@ -19,6 +19,7 @@ impl Check {
         match kind {
             Kind::Metric => return self.metric(run.session),
             Kind::Equal => return self.equal(),
+            Kind::Client => return self.of_client(run.session),
             _ => {}
         }
         let mut result = Value::Null;
@@ -29,7 +30,7 @@ impl Check {
                 Kind::NoEvent => self.no_event(run, vm).await?,
                 Kind::Progress => progress(run.session, vm)?,
                 Kind::Stderr => self.stderr(run.session, vm)?,
-                Kind::Metric | Kind::Equal => Value::Null,
+                Kind::Metric | Kind::Equal | Kind::Client => Value::Null,
             };
         }
         Ok(result)
