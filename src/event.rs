@@ -141,9 +141,31 @@ pub enum What {
         value: f64,
         /// Its unit, such as `s`.
         unit: String,
-        /// The VM it is about.
+        /// The VM, or client, it is about.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         vm: Option<String>,
+    },
+    /// Something happened to a link: its state was changed, a connection came or ended.
+    Link {
+        /// The link's name.
+        link: String,
+        /// What happened, in words.
+        happened: String,
+        /// How many connections it has accepted so far.
+        connections: u64,
+        /// How many bytes it has delivered so far, in both directions.
+        bytes: u64,
+    },
+    /// Something happened to a client: its first answer, a lost connection, a long gap, a wrong answer, its end.
+    Client {
+        /// The client's name.
+        client: String,
+        /// What happened, in words.
+        happened: String,
+        /// How many of its lines were acknowledged so far.
+        lines: u64,
+        /// How often it had to connect again so far.
+        reconnects: u64,
     },
     /// Something a person should know that is no verdict.
     Note {

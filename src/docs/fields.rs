@@ -77,6 +77,10 @@ impl Schema {
         if schema["properties"].is_object() {
             return vec![schema];
         }
+        // A map by names that the author chooses, of maps with keys of their own.
+        if schema["additionalProperties"]["$ref"].is_string() {
+            return self.maps(&schema["additionalProperties"]);
+        }
         choices(schema).into_iter().flat_map(|choice| self.maps(choice)).collect()
     }
 

@@ -75,7 +75,7 @@ impl Part {
                  action is then done to each in turn."
             }
             Self::Conditions => {
-                "A `wait` has exactly one of these, and `vm` (but for `process`). With several VMs all must get there."
+                "A `wait` has exactly one of these, and `vm` (but for `process` and `client`). With several VMs all must get there."
             }
             Self::Checks => "A `check` has exactly one of these, and `vm` where the type is about a VM.",
             Self::Ideas | Self::Reuse | Self::Running => "",

@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use indexmap::IndexMap;
 use regex::Regex;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::adjudge::verdict;
 use super::binaries::Binaries;
+use super::net;
 use super::pause;
 use super::plans::{CaseVersions, plan, plans};
 use super::settings::{Interrupt, Keep, Settings};
@@ -64,17 +66,20 @@ pub async fn run(
         artifacts: None,
         seconds: began.elapsed().as_secs_f64(),
     };
-    let plans = match plans(case, &place.directory, binaries, settings) {
-        Ok(plans) => plans,
+    let mut session = Session::new(IndexMap::new(), place.directory, place.notes, sink.clone());
+    session.roles.clone_from(&case.roles);
+    session.disks.clone_from(&case.disks);
+    let ready = net::open(case, &mut session, binaries)
+        .map_err(|failure| (Verdict::Error, failure.message))
+        .and_then(|()| plans(case, session.directory(), binaries, settings, &session.names()));
+    match ready {
+        Ok(plans) => session.plans = plans,
         Err((verdict, reason)) => {
-            let _ = std::fs::remove_dir_all(&place.directory);
+            drop(session);
             sink.emit(ended(verdict, Some(reason)));
             return verdict;
         }
-    };
-    let mut session = Session::new(plans, place.directory, place.notes, sink.clone());
-    session.roles.clone_from(&case.roles);
-    session.disks.clone_from(&case.disks);
+    }
     let deadline = began + case.timeout.mul_f64(settings.slow);
     let mut actor = Actor {
         case,
@@ -218,8 +223,9 @@ impl Actor<'_> {
     /// Resolves something with all that is known by now.
     fn late<T>(&self, resolve: impl FnOnce(&Late<'_>) -> T) -> T {
         let run = self.session.run_values();
+        let names = self.session.names();
         let versions = CaseVersions { case: self.case, binaries: self.binaries };
-        resolve(&Late { run: &run, dir: self.session.directory(), versions: &versions })
+        resolve(&Late { run: &run, names: &names, dir: self.session.directory(), versions: &versions })
     }
 
     fn wanted(&self, when: &[When], spot: &Spot) -> Result<bool, Stop> {

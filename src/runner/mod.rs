@@ -3,6 +3,7 @@
 mod adjudge;
 mod binaries;
 mod case;
+mod net;
 mod outlook;
 mod pause;
 mod plans;

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde_json::Map;
+
 use super::binaries::Binaries;
 use super::plans::plans;
 use super::settings::Settings;
@@ -15,7 +17,7 @@ pub fn outlook(cases: &[Case], binaries: &Binaries, settings: &Settings) -> Stri
     let mut text = String::new();
     let mut run = 0;
     for case in cases {
-        match plans(case, Path::new("CASE"), binaries, settings) {
+        match plans(case, Path::new("CASE"), binaries, settings, &Map::new()) {
             Ok(plans) => {
                 run += 1;
                 text.push_str(&format!("run   {}\n", case.name));

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 use semver::Version;
+use serde_json::{Map, Value};
 
 use super::binaries::Binaries;
 use super::requirements::unmet;
@@ -15,18 +16,19 @@ use crate::scenario::{Late, resolve_vm};
 use crate::session::Plan;
 use crate::template::Versions;
 
-/// What each VM is to be started with, or why the case cannot be run.
+/// What each VM is to be started with, or why the case cannot be run. `names` is what templates find beside `run`.
 pub(super) fn plans(
     case: &Case,
     directory: &Path,
     binaries: &Binaries,
     settings: &Settings,
+    names: &Map<String, Value>,
 ) -> Result<IndexMap<String, Plan>, (Verdict, String)> {
     let mut found = IndexMap::new();
     for name in case.vms.keys() {
         let nothing = serde_json::json!({"captures": {}, "vm": {}, "process": {}, "role": case.roles});
         let versions = CaseVersions { case, binaries };
-        let late = Late { run: &nothing, dir: directory, versions: &versions };
+        let late = Late { run: &nothing, names, dir: directory, versions: &versions };
         // What only a later step can fill in is filled in when that step starts the VM.
         let spec = match resolve_vm(case, name, &late) {
             Ok(spec) => spec,

@@ -14,7 +14,7 @@ use super::model::{Case, DEFAULT_CASE_TIMEOUT, KnownIssue, MustFail, Requires};
 use super::params::{self, Given, Param, Setting, word};
 use super::source::{Kind, Node};
 use super::steps::{Place, Steps, bad_regex};
-use super::{typed, vms};
+use super::{net, typed, vms};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::qemu::spec::VmSpec;
 use crate::template::{self, Scope, Versions};
@@ -146,6 +146,8 @@ impl<'f> File<'f> {
         let disks = super::disks::read(section("disks"), &scope, diagnostics);
         let known: Map<String, Value> = disks.keys().map(|name| (name.clone(), Value::Null)).collect();
         let scope = scope.with([("disk".to_owned(), Value::Object(known))]);
+        let net = net::read(root, &scope, diagnostics);
+        let scope = scope.with(net.names());
         let before_vms = diagnostics.errors_added();
         let vms =
             root.get("vms").map(|node| vms::read(node, &scope, &mut loader.diagnostics)).unwrap_or_default();
@@ -174,7 +176,7 @@ impl<'f> File<'f> {
         let finally = root.get("finally").map(|list| expansion.list(list, &place)).unwrap_or_default();
         // A VM that could not be read would only be missed again by every step that names it.
         if sound_vms {
-            expansion.check(&vms.specs, &roles);
+            expansion.check(&vms.specs, &roles, &net.links);
         }
         let (placed, mut seen) = (expansion.placed, expansion.seen);
         vms.sources.values().for_each(|vm| seen.templates(&vm.options));
@@ -204,6 +206,7 @@ impl<'f> File<'f> {
             vm_sources: vms.sources,
             roles,
             disks,
+            net,
             steps,
             finally,
         };

@@ -9,6 +9,7 @@ use super::model::{Case, CaseStep, When};
 use super::typed::{self, Misfit};
 use crate::qemu::disk::Disk;
 use crate::qemu::spec::VmSpec;
+use crate::session::link::LinkSpec;
 use crate::step::{Complaints, Scene, Step};
 use crate::template::{self, Rendered, Scope, Versions};
 
@@ -16,6 +17,8 @@ use crate::template::{self, Rendered, Scope, Versions};
 pub struct Late<'l> {
     /// What templates see as `run`: `captures`, `vm` and the like.
     pub run: &'l Value,
+    /// What templates see beside it once the case has begun, such as `port` and `link`.
+    pub names: &'l Map<String, Value>,
     /// The case's private directory: `case.dir`.
     pub dir: &'l Path,
     /// The versions of the case's QEMUs.
@@ -32,6 +35,7 @@ impl<'l> Late<'l> {
     fn scope(&self, case: &Case, locals: &Map<String, Value>) -> Scope<'l> {
         let mut names = case.context.clone();
         names.extend(locals.clone());
+        names.extend(self.names.clone());
         names.insert("run".to_owned(), self.run.clone());
         names.insert("disk".to_owned(), paths(self.dir, None, &case.disks));
         let dir = Value::String(self.dir.display().to_string());
@@ -63,7 +67,14 @@ pub fn resolve_step(case: &Case, step: &CaseStep, late: &Late<'_>) -> Result<Ste
     // What a background process is called was checked before the run; here it is the VMs that may be new.
     let mut complaints = Complaints::default();
     let processes = super::steps::processes(case);
-    let scene = Scene { vms: &case.vms, roles: &case.roles, processes: &processes };
+    let clients = super::steps::clients(case);
+    let scene = Scene {
+        vms: &case.vms,
+        roles: &case.roles,
+        processes: &processes,
+        clients: &clients,
+        links: &case.net.links,
+    };
     resolved.action.check(&scene, &mut complaints);
     match complaints.0.into_iter().next() {
         Some(complaint) => Err(match complaint.help {
@@ -120,6 +131,18 @@ fn paths(dir: &Path, owner: Option<&str>, disks: &BTreeMap<String, Disk>) -> Val
         (name.clone(), json!(dir.join(disk.file_name(owner, name)).display().to_string()))
     };
     Value::Object(disks.iter().map(path).collect())
+}
+
+/// A link as it is to be opened now. `None`: the case has no such link.
+///
+/// # Errors
+/// As [`resolve_vm`].
+pub fn resolve_link(case: &Case, name: &str, late: &Late<'_>) -> Result<Option<LinkSpec>, String> {
+    let Some(raw) = case.net.late_links.get(name) else {
+        return Ok(case.net.links.get(name).cloned());
+    };
+    let value = filled(raw, &late.scope(case, &Map::new()))?;
+    typed::fit(&value).map(Some).map_err(|misfit| in_words(&misfit))
 }
 
 fn filled(value: &Value, scope: &Scope<'_>) -> Result<Value, String> {

@@ -28,16 +28,18 @@ pub(super) const TOP: &[&str] = &[
     "vms",
     "roles",
     "disks",
+    "ports",
+    "links",
     "hooks",
     "steps",
     "finally",
 ];
 
 /// The keys of a scenario file that belong to a later version.
-const LATER: &[&str] = &["links", "ports"];
+const LATER: &[&str] = &["networks"];
 
 /// The sections that merge by key, deeply, where a file extends another.
-const DEEP: &[&str] = &["vms", "roles", "disks", "params", "hooks", "with"];
+const DEEP: &[&str] = &["vms", "roles", "disks", "links", "params", "hooks", "with"];
 
 /// The files of a call, and what is wrong with them.
 #[derive(Default)]
@@ -184,9 +186,10 @@ impl Loader {
                 self.complain(unknown_key(key, TOP));
             }
             let right = match (name, &value.kind) {
-                ("vms" | "roles" | "disks" | "params" | "matrix" | "requires" | "hooks" | "with", kind) => {
-                    matches!(kind, Kind::Map(_)).then_some(()).ok_or("a map")
-                }
+                (
+                    "vms" | "roles" | "disks" | "links" | "params" | "matrix" | "requires" | "hooks" | "with",
+                    kind,
+                ) => matches!(kind, Kind::Map(_)).then_some(()).ok_or("a map"),
                 ("steps" | "finally", kind) => {
                     matches!(kind, Kind::Seq(_)).then_some(()).ok_or("a list of steps")
                 }
@@ -242,7 +245,7 @@ fn over(child: &Node, parent: &Node) -> Node {
                 *below = match name {
                     _ if DEEP.contains(&name) => deep(value, below),
                     "requires" => shallow(value, below),
-                    "tags" => both(value, below),
+                    "tags" | "ports" => both(value, below),
                     _ => value.clone(),
                 };
                 *known = key.clone();

@@ -12,6 +12,7 @@ pub mod lint;
 mod load;
 mod matrix;
 pub mod model;
+pub mod net;
 mod node;
 mod params;
 mod places;
@@ -31,7 +32,7 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, SourceFile, suggest};
 
-pub use late::{Late, resolve_step, resolve_text, resolve_vm, resolve_when};
+pub use late::{Late, resolve_link, resolve_step, resolve_text, resolve_vm, resolve_when};
 pub use yaml::to_yaml;
 
 use model::Case;

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::net::Net;
 use super::source::Node;
 use crate::diagnostic::Location;
 use crate::qemu::disk::Disk;
@@ -30,7 +31,7 @@ pub struct Case {
     /// Words to select by.
     pub tags: Vec<String>,
     /// Everything templates may name but `run` and `case.dir`: the params and matrix axes at the top level, and `case`
-    /// and `env`. Deferred templates are rendered with it when their step runs.
+    /// and `env`; under `port` and `link` null for what is only known in a run. Deferred templates are rendered with it when their step runs.
     pub context: Map<String, Value>,
     /// The values of the params and the matrix cell, for the reports.
     pub params: Map<String, Value>,
@@ -55,6 +56,8 @@ pub struct Case {
     pub roles: IndexMap<String, String>,
     /// The disks that belong to no VM, made before anything is started.
     pub disks: BTreeMap<String, Disk>,
+    /// Its ports, links and networks.
+    pub net: Net,
     /// What it does.
     pub steps: Vec<Block>,
     /// What it does at the end whatever happened.

@@ -11,6 +11,7 @@ use super::load::TOP;
 use super::model::{DEFAULT_CASE_TIMEOUT, KnownIssue, MustFail, Requires};
 use crate::qemu::disk::Disk;
 use crate::qemu::spec::VmSpec;
+use crate::session::link::LinkSpec;
 use crate::step::{Action, DEFAULT_TIMEOUT, Wait};
 use crate::units::{OneOrMany, Span};
 
@@ -98,6 +99,8 @@ const SNIPPETS: &[(&str, &str)] = &[
     ("migrate", r#"{"from": "$1", "to": "$2"}"#),
     ("wait", r#"{"vm": "$1"}"#),
     ("check", r#"{"vm": "$1"}"#),
+    ("client", r#"{"name": "$1", "connect": "127.0.0.1:{{port.$2}}"}"#),
+    ("link", r#"{"name": "$1", "state": "${2:cut}"}"#),
     ("failover", r#"{"survivor": "$1", "fence": "${2|true,after,false|}"}"#),
     ("exec", r#"{"run": ["$1"]}"#),
     ("use", r#"{"file": "$1"}"#),
@@ -173,6 +176,14 @@ fn top(key: &str, generator: &mut SchemaGenerator) -> Value {
                 json!({"type": "object", "additionalProperties": disk})
             },
         ),
+        "ports" => (
+            "Names of TCP ports of 127.0.0.1 that are free, and held for the case: `{{port.NAME}}` is the number.",
+            of(generator.subschema_for::<OneOrMany<String>>()),
+        ),
+        "links" => ("Relays of byte streams, by name, to be cut and slowed down by `link` steps.", {
+            let link = of(generator.subschema_for::<LinkSpec>());
+            json!({"type": "object", "additionalProperties": link})
+        }),
         "hooks" => (
             "Steps to be placed where the template says `hook: name`.",
             json!({"type": "object", "additionalProperties": admitted(steps)}),

@@ -15,11 +15,12 @@ use super::source::{Key, Kind, Node};
 use super::typed;
 use crate::diagnostic::{Code, Diagnostic, Location, suggest};
 use crate::qemu::spec::VmSpec;
+use crate::session::link::LinkSpec;
 use crate::step::{ACTIONS, Action, Complaint, Complaints, FLOW, MODIFIERS, Scene};
 use crate::template::{self, Scope};
 
 /// The actions that belong to a later version.
-const LATER: &[&str] = &["link", "fd"];
+const LATER: &[&str] = &["fd"];
 
 /// More steps than this, in a case and in a call, are taken for a mistake.
 pub(super) const MAX_STEPS: usize = 20_000;
@@ -52,6 +53,7 @@ pub(super) struct Steps<'l, 'p, 'v> {
     /// The actions to check once the whole case is known.
     pending: Vec<Pending>,
     processes: BTreeSet<String>,
+    clients: BTreeSet<String>,
     /// What the steps name.
     pub seen: Seen,
     count: usize,
@@ -75,6 +77,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
             placed: BTreeSet::new(),
             pending: Vec::new(),
             processes: BTreeSet::new(),
+            clients: BTreeSet::new(),
             seen: Seen::default(),
             count: 0,
             full: false,
@@ -264,6 +267,9 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         if let Action::Exec(exec) = &step.action {
             self.processes.extend(exec.background.clone());
         }
+        if let Action::Client(client) = &step.action {
+            self.clients.extend(client.starts().then(|| client.name.clone()));
+        }
         if !self.loader.hold(typed::weight(&piece.value), &key.at) {
             return None;
         }
@@ -298,8 +304,13 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
     }
 
     /// Checks every action, now that the VMs and the background processes of the case are known.
-    pub fn check(&mut self, vms: &IndexMap<String, VmSpec>, roles: &IndexMap<String, String>) {
-        let scene = Scene { vms, roles, processes: &self.processes };
+    pub fn check(
+        &mut self,
+        vms: &IndexMap<String, VmSpec>,
+        roles: &IndexMap<String, String>,
+        links: &IndexMap<String, LinkSpec>,
+    ) {
+        let scene = Scene { vms, roles, processes: &self.processes, clients: &self.clients, links };
         for pending in &self.pending {
             let mut complaints = Complaints::default();
             pending.action.check(&scene, &mut complaints);
@@ -334,30 +345,39 @@ fn at_its_place(complaint: Complaint, pending: &Pending) -> Option<Diagnostic> {
 }
 
 fn is_late(node: &Node) -> bool {
-    let late = |text: &str| {
-        template::is_template(text) && ["run.", "case.dir", "disk."].iter().any(|name| text.contains(name))
-    };
-    node.text().is_some_and(late)
+    node.text().is_some_and(template::is_late)
 }
 
-/// The names of the background processes of a case.
-pub(super) fn processes(case: &Case) -> BTreeSet<String> {
-    fn gather(blocks: &[Block], names: &mut BTreeSet<String>) {
+/// The names that the actions of a case give to what they start.
+fn started(case: &Case, name: fn(&Action) -> Option<&String>) -> BTreeSet<String> {
+    fn gather(blocks: &[Block], name: fn(&Action) -> Option<&String>, names: &mut BTreeSet<String>) {
         for block in blocks {
             match block {
-                Block::Step(step) => {
-                    if let Action::Exec(exec) = &step.step.action {
-                        names.extend(exec.background.clone());
-                    }
-                }
-                Block::RepeatUntil { steps, .. } => gather(steps, names),
+                Block::Step(step) => names.extend(name(&step.step.action).cloned()),
+                Block::RepeatUntil { steps, .. } => gather(steps, name, names),
             }
         }
     }
     let mut names = BTreeSet::new();
-    gather(&case.steps, &mut names);
-    gather(&case.finally, &mut names);
+    gather(&case.steps, name, &mut names);
+    gather(&case.finally, name, &mut names);
     names
+}
+
+/// The names of the background processes of a case.
+pub(super) fn processes(case: &Case) -> BTreeSet<String> {
+    started(case, |action| match action {
+        Action::Exec(exec) => exec.background.as_ref(),
+        _ => None,
+    })
+}
+
+/// The names of the clients that steps of a case start.
+pub(super) fn clients(case: &Case) -> BTreeSet<String> {
+    started(case, |action| match action {
+        Action::Client(client) => Some(&client.name).filter(|_| client.starts()),
+        _ => None,
+    })
 }
 
 /// What is wrong with a regular expression, in one line.

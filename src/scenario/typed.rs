@@ -16,7 +16,7 @@ pub(super) struct Piece {
     pub value: Value,
     /// Where some of it is only known at run time: the same as a template, to be rendered then.
     pub raw: Option<Value>,
-    /// Whether it has `run` or `case.dir` in it.
+    /// Whether it names what only the run knows: `run`, `case.dir`, `port`, `link`.
     pub late: bool,
 }
 
@@ -40,7 +40,7 @@ pub(super) fn render(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnosti
 pub(super) fn settle(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Option<Value> {
     let piece = render(node, scope, diagnostics)?;
     if piece.late {
-        let message = "`run` and `case.dir` are only known when a step runs";
+        let message = "`run`, `case.dir`, `port` and `link` are only known when a step runs";
         diagnostics.push(
             Diagnostic::error(Code::Late, &node.at, message)
                 .help("this must be known before anything is started"),
@@ -305,7 +305,7 @@ pub(super) fn explain(misfit: &Misfit, key: &Location, node: &Node, scope: &Scop
         && template::is_template(text)
         && template::render(text, scope) == Ok(Rendered::Late)
     {
-        let message = "`run` and `case.dir` are only known when the step runs, and this must be known before";
+        let message = "`run`, `case.dir`, `port` and `link` are only known when the step runs, and this must be known before";
         return Diagnostic::error(Code::Late, &at, message)
             .help("such a template stands where a text, or any value, is allowed");
     }

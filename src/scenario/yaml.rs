@@ -49,6 +49,9 @@ pub fn to_yaml(case: &Case) -> String {
         (name.clone(), value)
     });
     put("vms", Value::Object(vms.collect()));
+    for (key, value) in case.net.sections() {
+        put(key, value);
+    }
     put("steps", blocks(&case.steps));
     if !case.finally.is_empty() {
         put("finally", blocks(&case.finally));

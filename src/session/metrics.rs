@@ -13,7 +13,7 @@ pub struct Metric {
     pub value: f64,
     /// Its unit: `s` for seconds, empty for a number.
     pub unit: &'static str,
-    /// The VM it is about.
+    /// The VM or client it is about.
     pub vm: String,
 }
 
@@ -25,6 +25,7 @@ pub const METRICS: &[(&str, &str)] = &[
     ("checkpoint_pause", "seconds a VM stood still for a checkpoint, the median"),
     ("checkpoint_pause_max", "seconds a VM stood still for a checkpoint, the longest"),
     ("checkpoint_period", "seconds from the end of one checkpoint to the end of the next, the median"),
+    ("client_gap", "the longest time in seconds that a client waited from one acknowledgement to the next"),
     ("failover", "seconds from the `failover` step to the survivor's first new tick"),
 ];
 
@@ -69,6 +70,12 @@ pub fn measure(session: &Session) -> Vec<Metric> {
             && let Some(tick) = log.ticks_from(mark.serial).next()
         {
             add("failover", tick.seen.saturating_duration_since(mark.at).as_secs_f64(), "s");
+        }
+    }
+    for (name, client) in &session.clients {
+        if let Some(gap) = client.record().longest_gap() {
+            let value = gap.as_secs_f64();
+            metrics.push(Metric { name: "client_gap", value, unit: "s", vm: name.clone() });
         }
     }
     metrics

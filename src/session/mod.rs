@@ -3,12 +3,15 @@
 pub mod artifacts;
 pub mod board;
 pub mod checkpoints;
+pub mod client;
 pub mod directory;
 pub mod disks;
 pub mod failure;
+pub mod link;
 pub mod log;
 pub mod machine;
 pub mod metrics;
+pub mod ports;
 pub mod process;
 mod state;
 

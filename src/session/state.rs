@@ -9,10 +9,13 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::board::Board;
+use super::client::Client;
 use super::directory::Notes;
 use super::failure::Failure;
+use super::link::Links;
 use super::log::real_time;
 use super::machine::{Machine, Plan};
+use super::ports::Ports;
 use super::process::Background;
 use crate::event::{Sink, What};
 use crate::qemu::disk::Disk;
@@ -55,6 +58,12 @@ pub struct Session {
     pub machines: BTreeMap<String, Machine>,
     /// Background processes by name.
     pub background: BTreeMap<String, Background>,
+    /// The clients that were started, stopped ones included.
+    pub clients: BTreeMap<String, Client>,
+    /// The ports that are held for the case.
+    pub ports: Ports,
+    /// Its links.
+    pub links: Links,
     /// What steps have captured.
     pub captures: Map<String, Value>,
     /// The last migration.
@@ -80,6 +89,9 @@ impl Session {
             disks: BTreeMap::new(),
             machines: BTreeMap::new(),
             background: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            ports: Ports::default(),
+            links: Links::new(),
             captures: Map::new(),
             pair: None,
             failover: None,
@@ -161,6 +173,17 @@ impl Session {
         Ok(())
     }
 
+    /// What templates find beside `run` once the case has begun: the numbers of its ports under `port`, the addresses of
+    /// its links under `link`.
+    #[must_use]
+    pub fn names(&self) -> Map<String, Value> {
+        let links: Map<String, Value> =
+            self.links.iter().map(|(name, link)| (name.clone(), link.place())).collect();
+        let sections = [("port", self.ports.values()), ("link", links)];
+        let there = sections.into_iter().filter(|(_, values)| !values.is_empty());
+        there.map(|(name, values)| (name.to_owned(), Value::Object(values))).collect()
+    }
+
     /// What templates find under `run`.
     #[must_use]
     pub fn run_values(&self) -> Value {
@@ -189,7 +212,18 @@ impl Session {
                 vms.insert(role.clone(), values);
             }
         }
-        json!({"captures": self.captures, "vm": vms, "role": self.roles, "process": processes})
+        let links: Map<String, Value> =
+            self.links.iter().map(|(name, link)| (name.clone(), link.values())).collect();
+        let clients: Map<String, Value> =
+            self.clients.iter().map(|(name, client)| (name.clone(), client.values())).collect();
+        json!({
+            "captures": self.captures,
+            "vm": vms,
+            "role": self.roles,
+            "process": processes,
+            "link": links,
+            "client": clients,
+        })
     }
 
     /// What every VM did last, for the evidence of a failure.
@@ -201,11 +235,18 @@ impl Session {
         for (name, process) in &self.background {
             text.push_str(&format!("process `{name}`: {}\n", process.last_moments()));
         }
+        for (name, client) in &self.clients {
+            text.push_str(&format!("client `{name}`: {}\n", client.told()));
+        }
+        for (name, link) in &self.links {
+            text.push_str(&format!("link `{name}`: {}\n", link.told()));
+        }
         text
     }
 
     /// Ends everything, politely first, all at once.
     pub async fn tear_down(&mut self) {
+        self.clients.clear();
         self.background.clear();
         let mut leaving = tokio::task::JoinSet::new();
         for (name, machine) in std::mem::take(&mut self.machines) {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::running::Running;
-use super::{Complaints, Scene};
+use super::{Complaints, Scene, link};
 use crate::session::{Failure, Pair};
 
 /// Starts a migration and returns at once.
@@ -24,6 +24,10 @@ pub struct Migrate {
     /// Where the destination listens, as a migration URI. Default: `tcp:127.0.0.1:0`, a port of QEMU's choice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<String>,
+    /// A link that the stream takes, as `links` declares it, with `to`: the source is sent to the link's address, the
+    /// link to the one at which the destination listens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
     /// The target as a URI, instead of `to`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uri: Option<String>,
@@ -39,11 +43,18 @@ pub struct Migrate {
 impl Migrate {
     pub(super) fn title(&self) -> String {
         let target = self.to.as_deref().or(self.uri.as_deref()).unwrap_or("its channels");
-        format!("{} {} to {target}", if self.resume { "resume" } else { "migrate" }, self.from)
+        let link = self.link.as_ref().map(|link| format!(" through {link}")).unwrap_or_default();
+        format!("{} {} to {target}{link}", if self.resume { "resume" } else { "migrate" }, self.from)
     }
 
     pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
         complaints.vm(scene, &["from"], &self.from);
+        if let Some(link) = &self.link {
+            complaints.link(scene, &["link"], link);
+            if self.to.is_none() {
+                complaints.add(&["link"], "there is no VM for the link to lead to", "name it with `to`");
+            }
+        }
         if let Some(to) = &self.to {
             complaints.vm(scene, &["to"], to);
             if *to == self.from {
@@ -79,7 +90,16 @@ impl Migrate {
     pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         let mut arguments = json!({});
         if let Some(to) = &self.to {
-            let address = self.listen(run, to).await?;
+            let mut address = self.listen(run, to).await?;
+            if let Some(name) = &self.link {
+                let link = link::find(run.session, name)?;
+                let real = uri(&address).or(self.listen.clone()).unwrap_or_default();
+                let target = real.parse().map_err(|why| {
+                    Failure::failed(format!("link `{name}` cannot lead to where `{to}` listens: {why}"))
+                })?;
+                link.lead_to(target);
+                address = link.address().to_qapi();
+            }
             match &self.channels {
                 None => arguments["uri"] = json!(uri(&address).or(self.listen.clone()).unwrap_or_default()),
                 Some(channels) => arguments["channels"] = fill_ports(channels, &address),

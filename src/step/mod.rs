@@ -4,9 +4,11 @@
 
 mod capabilities;
 mod check;
+mod client;
 mod exec;
 mod failover;
 mod lifecycle;
+mod link;
 mod memory;
 mod migrate;
 mod parameters;
@@ -28,13 +30,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::qemu::spec::VmSpec;
 use crate::session::Failure;
+use crate::session::link::LinkSpec;
 use crate::units::Span;
 
 pub use capabilities::Capabilities;
-pub use check::{CHECK_BELONGS, CHECK_KINDS, Check, Holds, Kind as CheckKind};
+pub use check::{CHECK_BELONGS, CHECK_KINDS, CLIENT_KEYS, Check, Holds, Kind as CheckKind};
+pub use client::Client;
 pub use exec::Exec;
 pub use failover::{Failover, Fence};
 pub use lifecycle::{Quit, Start};
+pub use link::Link;
 pub use memory::Memory;
 pub use migrate::Migrate;
 pub use parameters::Parameters;
@@ -125,6 +130,10 @@ actions! {
     Yank(Yank) = "yank",
     /// Has roles stand for other VMs.
     Rebind(Rebind) = "rebind",
+    /// Changes the weather of a link.
+    Link(Link) = "link",
+    /// Starts or stops a client of a service in a guest.
+    Client(Client) = "client",
     /// Reads or writes guest RAM.
     Memory(Memory) = "memory",
     /// Runs a host process.
@@ -167,6 +176,10 @@ pub struct Scene<'a> {
     pub roles: &'a IndexMap<String, String>,
     /// The names of background processes (`exec: {background: NAME}`) of the whole case.
     pub processes: &'a BTreeSet<String>,
+    /// The names of the clients that some step of the case starts.
+    pub clients: &'a BTreeSet<String>,
+    /// The case's links.
+    pub links: &'a IndexMap<String, LinkSpec>,
 }
 
 /// Something wrong with an action, at a path inside it.
@@ -197,6 +210,28 @@ impl Complaints {
         if !scene.vms.contains_key(vm) && !scene.roles.contains_key(vm) {
             let names = scene.vms.keys().chain(scene.roles.keys());
             self.add(path, format!("there is no VM `{vm}` in this case"), known(vm, names));
+        }
+    }
+
+    /// Complains where a link of that name is not part of the case.
+    pub fn link(&mut self, scene: &Scene<'_>, path: &[&str], link: &str) {
+        if !scene.links.contains_key(link) {
+            let help = match scene.links.is_empty() {
+                true => format!("declare it with `links: {{{link}: …}}`"),
+                false => known(link, scene.links.keys()),
+            };
+            self.add(path, format!("there is no link `{link}` in this case"), help);
+        }
+    }
+
+    /// Complains where no step of the case starts a client of that name.
+    pub fn client(&mut self, scene: &Scene<'_>, path: &[&str], client: &str) {
+        if !scene.clients.contains(client) {
+            let help = match scene.clients.is_empty() {
+                true => format!("start it with `client: {{name: {client}, connect: HOST:PORT}}`"),
+                false => known(client, scene.clients),
+            };
+            self.add(path, format!("no step of this case starts a client `{client}`"), help);
         }
     }
 

@@ -38,6 +38,9 @@ pub struct Protect {
     /// Where the secondary listens, as in `migrate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<String>,
+    /// The link through which the migration goes, as in `migrate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
 }
 
 const fn one() -> u64 {
@@ -54,6 +57,7 @@ impl Protect {
             from: self.primary.clone(),
             to: Some(self.secondary.clone()),
             listen: self.listen.clone(),
+            link: self.link.clone(),
             uri: None,
             channels: None,
             resume: false,

@@ -87,7 +87,12 @@ impl Action {
             Self::Protect(protect) => vec![&mut protect.primary, &mut protect.secondary],
             Self::Yank(yank) => vec![&mut yank.vm],
             Self::Memory(memory) => vec![&mut memory.vm],
-            Self::Exec(_) | Self::Set(_) | Self::Sleep(_) | Self::Rebind(_) => Vec::new(),
+            Self::Link(_)
+            | Self::Client(_)
+            | Self::Exec(_)
+            | Self::Set(_)
+            | Self::Sleep(_)
+            | Self::Rebind(_) => Vec::new(),
         }
     }
 }

@@ -25,19 +25,26 @@ pub struct Running<'s> {
     pub began: Instant,
     /// When it must be done.
     pub deadline: Instant,
-    /// How much each VM had said when the step began.
+    /// How much each VM and client had said when the step began.
     pub marks: BTreeMap<String, Mark>,
     /// Whether to look once instead of waiting.
     once: bool,
 }
 
-/// How much a VM has said.
+/// The key of a client among the marks; no VM is called so.
+fn client_key(client: &str) -> String {
+    format!("client {client}")
+}
+
+/// How much a VM or a client has said.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Mark {
     /// The number of its QMP events.
     pub events: usize,
     /// The length of its serial output, in bytes.
     pub serial: usize,
+    /// How many lines of a client were acknowledged.
+    pub lines: u64,
 }
 
 impl<'s> Running<'s> {
@@ -46,9 +53,12 @@ impl<'s> Running<'s> {
         session.catch_up();
         let mark = |machine: &Machine| {
             let log = machine.log.lock();
-            Mark { events: log.events.len(), serial: log.serial_end() }
+            Mark { events: log.events.len(), serial: log.serial_end(), lines: 0 }
         };
-        let marks = session.machines.iter().map(|(name, machine)| (name.clone(), mark(machine))).collect();
+        let machines = session.machines.iter().map(|(name, machine)| (name.clone(), mark(machine)));
+        let lines = |lines: u64| Mark { lines, ..Mark::default() };
+        let clients = session.clients.iter().map(|(name, client)| (client_key(name), lines(client.lines())));
+        let marks = machines.chain(clients).collect();
         Self { session, began: Instant::now(), deadline, marks, once: false }
     }
 
@@ -67,6 +77,12 @@ impl<'s> Running<'s> {
     #[must_use]
     pub fn mark(&self, vm: &str) -> Mark {
         self.marks.get(vm).copied().unwrap_or_default()
+    }
+
+    /// How many lines of a client had been acknowledged when the step began.
+    #[must_use]
+    pub fn lines_before(&self, client: &str) -> u64 {
+        self.marks.get(&client_key(client)).map_or(0, |mark| mark.lines)
     }
 
     /// How long the step has been running, for a message.

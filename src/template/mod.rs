@@ -2,7 +2,7 @@
 //!
 //! A scalar that is one expression and nothing else keeps the JSON type of its value; any other becomes text. A name
 //! that stands for nothing is an error, also as the parameter of a helper and in a branch that is not taken. What is
-//! only known when a step runs (`run.…`, `case.dir`, the version of a binary that nobody has asked) defers the whole
+//! only known when a step runs (`run.…`, `case.dir`, `port.…`, `link.…`, the version of a binary that nobody has asked) defers the whole
 //! scalar: it stays text until then.
 
 mod names;
@@ -29,6 +29,7 @@ const HELPERS: &[(&str, std::ops::RangeInclusive<usize>)] = &[
     ("or", 2..=16),
     ("not", 1..=1),
     ("len", 1..=1),
+    ("text", 1..=1),
     ("version", 1..=1),
     ("if", 1..=1),
     ("unless", 1..=1),
@@ -55,8 +56,11 @@ const MAX_LOOKS: usize = 100_000;
 #[must_use]
 pub fn is_reserved(name: &str) -> bool {
     HELPERS.iter().any(|(helper, _)| *helper == name)
-        || ["run", "case", "env", "port", "disk", "self", "this", "as", "else", "true", "false", "null"]
-            .contains(&name)
+        || [
+            "run", "case", "env", "port", "link", "disk", "self", "this", "as", "else", "true", "false",
+            "null",
+        ]
+        .contains(&name)
 }
 
 /// Who knows the versions of a case's QEMUs.
@@ -148,7 +152,7 @@ impl TemplateError {
 pub enum Rendered {
     /// Its value.
     Value(Value),
-    /// It names `run` or `case.dir`, and stays as it is until the step runs.
+    /// It names `run`, `case.dir`, `port` or `link`, and stays as it is until the step runs.
     Late,
     /// It asks for a version that is not known. The value is what it would be were every range met.
     Unprobed(Value),
@@ -192,6 +196,17 @@ pub fn run_names(text: &str) -> Vec<Vec<String>> {
         Ok(compiled) => names::below(&compiled.template, "run"),
         Err(_) => Vec::new(),
     }
+}
+
+/// Whether a text is a template that may name what is only known when the case runs.
+#[must_use]
+pub fn is_late(text: &str) -> bool {
+    let roots = ["run", "port", "link", "disk", "self"];
+    is_template(text)
+        && (text.contains("run.")
+            || text.contains("case.dir")
+            || matches!(&*compile(text), Ok(compiled)
+                if roots.iter().any(|root| !names::below(&compiled.template, root).is_empty())))
 }
 
 /// Renders a scalar's text.
@@ -268,6 +283,7 @@ static REGISTRY: LazyLock<Handlebars<'static>> = LazyLock::new(|| {
     registry.register_escape_fn(handlebars::no_escape);
     registry.register_helper(JSON, Box::new(json_helper));
     registry.register_helper(TEXT, Box::new(TextHelper));
+    registry.register_helper("text", Box::new(AsText));
     registry
 });
 
@@ -343,6 +359,25 @@ impl HelperDef for TextHelper {
     ) -> Result<ScopedJson<'rc>, RenderError> {
         let value = helper.param(0).map_or(&Value::Null, |param| param.value());
         Ok(ScopedJson::from(value.clone()))
+    }
+}
+
+/// The text of a value: a port as QAPI's addresses have it, for example.
+struct AsText;
+
+impl HelperDef for AsText {
+    fn call_inner<'reg: 'rc, 'rc>(
+        &self,
+        helper: &Helper<'rc>,
+        _: &'reg Handlebars<'reg>,
+        _: &'rc Context,
+        _: &mut RenderContext<'reg, 'rc>,
+    ) -> Result<ScopedJson<'rc>, RenderError> {
+        let text = match helper.param(0).map_or(&Value::Null, |param| param.value()) {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        Ok(ScopedJson::from(Value::String(text)))
     }
 }
 

@@ -255,6 +255,7 @@ impl<'d> Walk<'d> {
         for (at, name) in names.iter().enumerate() {
             value = step(value, name).ok_or_else(|| {
                 let help = match (value, names.first()) {
+                    (_, Some(root @ (&"port" | &"link"))) if at == 0 => format!("declare it under `{root}s`"),
                     (Value::Object(_), Some(&"env")) if at == 1 => {
                         "there is no such variable in the environment".to_owned()
                     }
@@ -273,23 +274,26 @@ impl<'d> Walk<'d> {
         match names {
             ["run", ..] => absent("run", top),
             ["case", "dir", ..] => absent("dir", top.and_then(|top| top.get("case"))),
-            // Declared, and known once the case runs.
-            ["disk", name] => top.and_then(|top| top.get("disk")?.get(name)) == Some(&Value::Null),
-            ["self", "disk", name] => {
-                top.and_then(|top| top.get("self")?.get("disk")?.get(name)) == Some(&Value::Null)
-            }
+            // What is declared stands there as null until it is known.
+            ["port" | "link" | "disk", ..] | ["self", "disk", ..] => names
+                .iter()
+                .try_fold(top.unwrap_or(&Value::Null), |value, name| step(value, name))
+                .is_some_and(is_unknown_yet),
             _ => false,
         }
     }
 }
 
-fn unknown(path: &str, help: String) -> TemplateError {
-    let later = path.starts_with("port.");
-    TemplateError {
-        message: format!("nothing is called `{path}` here"),
-        help: if later { "declared ports are not in this version".to_owned() } else { help },
-        unknown_name: true,
+fn is_unknown_yet(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(map) => map.values().any(is_unknown_yet),
+        _ => false,
     }
+}
+
+fn unknown(path: &str, help: String) -> TemplateError {
+    TemplateError { message: format!("nothing is called `{path}` here"), help, unknown_name: true }
 }
 
 fn step<'d>(value: &'d Value, name: &str) -> Option<&'d Value> {

@@ -95,6 +95,26 @@ fn a_wrong_call_is_an_error() {
 }
 
 #[test]
+fn a_declared_port_is_known_when_the_step_runs_and_an_undeclared_one_is_a_mistake() {
+    let declared = json!({"port": {"service": null}, "link": {"up": {"address": null, "port": null}}});
+    let Value::Object(declared) = declared else { unreachable!() };
+    let early = scope().with(declared);
+    for text in
+        ["{{port.service}}", "x {{link.up.address}}", "{{text port.service}}", "{{port}}", "{{link.up}}"]
+    {
+        assert_eq!(render(text, &early), Ok(Rendered::Late), "{text}");
+        assert!(is_late(text), "{text}");
+    }
+    assert!(!is_late("{{transport.name}}") && !is_late("port.service"));
+    assert_eq!(render("{{port.servise}}", &early).unwrap_err().help, "did you mean `service`?");
+    assert!(render("{{link.up.path}}", &early).unwrap_err().help.contains("address"));
+    assert_eq!(error("{{port.x}}").help, "declare it under `ports`");
+    let late = early.with([("port".to_owned(), json!({"service": 7}))]);
+    assert_eq!(render("{{port.service}}", &late), Ok(Rendered::Value(json!(7))));
+    assert_eq!(render("{{text port.service}}", &late), Ok(Rendered::Value(json!("7"))));
+}
+
+#[test]
 fn what_the_run_alone_knows_defers_the_scalar() {
     for text in [
         "{{run.captures.x}}",

@@ -371,6 +371,13 @@ impl Case<'_> {
         }
     }
 
+    pub fn evidence(&self) -> Option<String> {
+        match self.end() {
+            What::CaseEnded { evidence, .. } => evidence.clone(),
+            _ => unreachable!(),
+        }
+    }
+
     pub fn artifacts(&self) -> Option<PathBuf> {
         match self.end() {
             What::CaseEnded { artifacts, .. } => artifacts.clone(),

@@ -8,11 +8,16 @@ use crate::scenario::model::When;
 use crate::scenario::source::Node;
 
 /// What there is under `run`.
-const ROOTS: &[&str] = &["captures", "vm", "role", "process"];
+const ROOTS: &[&str] = &["captures", "vm", "role", "process", "link", "client"];
 /// What is known of a VM that was started.
 const OF_VM: &[&str] = &["pid", "address", "version", "accel", "qemu", "disk"];
 /// What is known of a background process.
 const OF_PROCESS: &[&str] = &["pid"];
+/// What is known of a client.
+const OF_CLIENT: &[&str] =
+    &["lines", "reconnects", "longest_gap", "acknowledged", "wrong", "latency", "latency_max", "sent"];
+/// What is known of a link.
+const OF_LINK: &[&str] = &["state", "connections", "alive", "bytes", "bytes_there", "bytes_back"];
 
 impl Flow<'_, '_> {
     /// Checks what the templates of a part of a file name, where a step with these conditions fills them in.
@@ -36,6 +41,8 @@ impl Flow<'_, '_> {
                     let help = suggest(name, self.case.roles.keys().map(String::as_str));
                     self.unknown(at, format!("there is no role `{name}` in this case"), help);
                 }
+                ["link", name, rest @ ..] => self.link(name, rest, at),
+                ["client", name, rest @ ..] => self.client(name, rest, at),
                 [root, ..] if !ROOTS.contains(root) => {
                     self.unknown(
                         at,
@@ -107,6 +114,24 @@ impl Flow<'_, '_> {
             self.impossible(diagnostic.related(&first, "it is started here"));
         }
         self.field("process", name, rest, OF_PROCESS, at);
+    }
+
+    fn client(&mut self, name: &str, rest: &[&str], at: &Location) {
+        let clients = crate::scenario::steps::clients(self.case);
+        if !clients.contains(name) {
+            let help = suggest(name, clients.iter().map(String::as_str));
+            return self.unknown(at, format!("no step of this case starts a client `{name}`"), help);
+        }
+        self.field("client", name, rest, OF_CLIENT, at);
+    }
+
+    fn link(&mut self, name: &str, rest: &[&str], at: &Location) {
+        let links = &self.case.net.links;
+        if !links.contains_key(name) {
+            let help = suggest(name, links.keys().map(String::as_str));
+            return self.unknown(at, format!("there is no link `{name}` in this case"), help);
+        }
+        self.field("link", name, rest, OF_LINK, at);
     }
 
     fn field(&mut self, root: &str, name: &str, rest: &[&str], known: &[&str], at: &Location) {

@@ -43,7 +43,9 @@ pub(super) fn vms(action: &Action) -> Vec<Named<'_>> {
         Action::Yank(yank) => vec![one(&yank.vm, &["vm"])],
         Action::Memory(memory) => vec![one(&memory.vm, &["vm"])],
         Action::Rebind(roles) => roles.0.values().map(|vm| Named { vm, path: &[], alive: false }).collect(),
-        Action::Exec(_) | Action::Set(_) | Action::Sleep(_) => Vec::new(),
+        Action::Link(_) | Action::Client(_) | Action::Exec(_) | Action::Set(_) | Action::Sleep(_) => {
+            Vec::new()
+        }
     }
 }
 
@@ -64,6 +66,7 @@ fn wait_needs_life(wait: &Wait) -> bool {
         Err(_)
             | Ok(Condition::Exit(_)
                 | Condition::Process { .. }
+                | Condition::Client { .. }
                 | Condition::Event { fresh: false, .. }
                 | Condition::Serial { fresh: false, .. })
     )

@@ -3,7 +3,9 @@
 
 use serde_json::{Value, json};
 
-use crate::step::{ACTIONS, CHECK_BELONGS, CHECK_KINDS, FLOW, WAIT_BELONGS, WAIT_CONDITIONS, alternatives};
+use crate::step::{
+    ACTIONS, CHECK_BELONGS, CHECK_KINDS, CLIENT_KEYS, FLOW, WAIT_BELONGS, WAIT_CONDITIONS, alternatives,
+};
 
 /// The keys of the steps that stand for others, of which none has a time, a result or an error of its own.
 const NOT_WITH_FLOW: &[&str] = &["timeout", "capture", "expect_error"];
@@ -53,6 +55,33 @@ pub(super) fn put(definitions: &mut Value) {
             "The migration has no target: write `to: VM`, `uri: …` or `channels: […]`.",
         );
         goes_with(schema, "listen", &["to"]);
+        goes_with(schema, "link", &["to"]);
+    });
+    rules("Client", &|schema| {
+        exactly_one(
+            schema,
+            &["connect", "send", "stop"],
+            "Nothing is said of what the client does: add `connect: HOST:PORT`, `send: datagrams` or `stop: true`.",
+            |key| {
+                format!(
+                    "A step does one thing with a client, and here is `{key}` already: make it two steps."
+                )
+            },
+        );
+        for (key, owners) in
+            [("first", &["connect"][..]), ("wait", &["connect"]), ("to", &["send"]), ("size", &["send"])]
+        {
+            goes_with(schema, key, owners);
+        }
+        goes_with(schema, "every", &["connect", "send"]);
+        needs(schema, "send", "to", "The datagrams go nowhere: add `to: HOST:PORT`.");
+    });
+    rules("Link", &|schema| {
+        at_least_one(
+            schema,
+            &["state", "delay", "rate"],
+            "Nothing of the link is changed: add `state`, `delay` or `rate`.",
+        );
     });
     rules("Capabilities", &|schema| {
         at_least_one(
@@ -103,10 +132,11 @@ fn wait(schema: &mut Value) {
     }
     needs(schema, "query", "until", "`query` needs `until`: what the reply must contain.");
     not_with(schema, "process", &["vm"], "`vm` does not go with `process`: leave it out.");
+    not_with(schema, "client", &["vm"], "`vm` does not go with `client`: leave it out.");
     rule(
         schema,
         json!({
-            "if": {"required": ["process"]},
+            "if": {"anyOf": required(&["process", "client"])},
             "else": {"required": ["vm"], "errorMessage": "The wait names no VM: add `vm: NAME`."},
         }),
     );
@@ -120,30 +150,34 @@ fn check(schema: &mut Value) {
     for (key, owner) in CHECK_BELONGS {
         goes_with(schema, key, &[owner]);
     }
-    for kind in ["metric", "equal", "disk"] {
+    for kind in ["metric", "equal", "client", "disk"] {
         not_with(schema, kind, &["vm"], &format!("`vm` does not go with `{kind}`: leave it out."));
     }
     rule(
         schema,
         json!({
-            "if": {"anyOf": [{"required": ["metric"]}, {"required": ["equal"]}, {"required": ["stderr"]},
-                {"required": ["disk"]}]},
+            "if": {"anyOf": required(&["metric", "equal", "stderr", "client", "disk"])},
             "else": {"required": ["vm"], "errorMessage": "The check names no VM: add `vm: NAME`."},
         }),
     );
     needs(schema, "disk", "holds", "`disk` needs `holds`: which lines the image must hold.");
     for (kind, keys, message) in [
         (
+            "client",
+            CLIENT_KEYS,
+            "Nothing is asserted of the client: add `reconnects`, `longest_gap`, `lines` or `order`.",
+        ),
+        (
             "query",
-            ["is", "is_not"],
+            &["is", "is_not"][..],
             "`query` needs `is`, `is_not` or both: what the reply must, or must not, contain.",
         ),
-        ("metric", ["below", "above"], "The metric has no bound: add `below`, `above` or both."),
+        ("metric", &["below", "above"][..], "The metric has no bound: add `below`, `above` or both."),
     ] {
         rule(
             schema,
             json!({
-                "if": {"allOf": [{"required": [kind]}, {"not": {"anyOf": required(&keys)}}]},
+                "if": {"allOf": [{"required": [kind]}, {"not": {"anyOf": required(keys)}}]},
                 "then": {"required": [keys[0]], "errorMessage": message},
             }),
         );

@@ -73,7 +73,10 @@ impl Holds {
             return Ok((1..=last.max().unwrap_or(0)).collect());
         }
         if let Some(client) = &self.client {
-            return Err(Failure::error(format!("there is no client `{client}`")));
+            let known = session.clients.get(client);
+            let known =
+                known.ok_or_else(|| Failure::error(format!("client `{client}` was never started")))?;
+            return Ok(known.acknowledged());
         }
         Ok((1..=self.lines.unwrap_or_default()).collect())
     }

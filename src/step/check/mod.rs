@@ -1,5 +1,6 @@
 //! `check`.
 
+mod client;
 mod disk;
 mod oracles;
 
@@ -19,7 +20,7 @@ use crate::units::{OneOrMany, Span};
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Check {
-    /// The VM or VMs. Not for `metric` and `equal`.
+    /// The VM or VMs. Not for `metric`, `equal` and `client`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vm: Option<OneOrMany<String>>,
     /// `consistent`: the built-in guest's memory, read from outside in one go, is whole and not older than what the
@@ -71,6 +72,31 @@ pub struct Check {
     /// What QEMU wrote to its standard error must be nothing but lines that match `allow`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stderr: Option<StderrCheck>,
+    /// The name of a client (`client: {name: NAME, connect: …}`) that saw of its service what the other keys say; at
+    /// least one of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// With `client`: how often it may have had to connect again, at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconnects: Option<u64>,
+    /// With `client`: what the longest time from one acknowledgement to the next must be below, the one that is still
+    /// open included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longest_gap: Option<Span>,
+    /// With `client`: how many of its lines must have been acknowledged, at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lines: Option<u64>,
+    /// With `client`: `kept`, each answer was the one to the line that had been sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<OrderCheck>,
+}
+
+/// What `check: {client: …, order: …}` asserts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OrderCheck {
+    /// No answer was wrong, missing or one too many.
+    Kept,
 }
 
 /// What `check: {memory: …}` asserts.
@@ -130,11 +156,13 @@ pub enum Kind {
     Disk,
     /// See [`stderr`](field@Check::stderr).
     Stderr,
+    /// See [`client`](field@Check::client).
+    Client,
 }
 
 /// The keys of a check of which there must be one.
 pub const CHECK_KINDS: &[&str] =
-    &["memory", "query", "no_event", "metric", "equal", "progress", "disk", "stderr"];
+    &["memory", "query", "no_event", "metric", "equal", "progress", "disk", "stderr", "client"];
 
 /// The keys of a check that belong to one of those.
 pub const CHECK_BELONGS: &[(&str, &str)] = &[
@@ -145,7 +173,14 @@ pub const CHECK_BELONGS: &[(&str, &str)] = &[
     ("below", "metric"),
     ("above", "metric"),
     ("holds", "disk"),
+    ("reconnects", "client"),
+    ("longest_gap", "client"),
+    ("lines", "client"),
+    ("order", "client"),
 ];
+
+/// The keys of which a check of a client has one or more.
+pub const CLIENT_KEYS: &[&str] = &["reconnects", "longest_gap", "lines", "order"];
 
 impl Check {
     /// The one thing the step asserts.
@@ -162,6 +197,7 @@ impl Check {
             ("progress", Kind::Progress, self.progress.is_some()),
             ("disk", Kind::Disk, self.disk.is_some()),
             ("stderr", Kind::Stderr, self.stderr.is_some()),
+            ("client", Kind::Client, self.client.is_some()),
         ]
         .into_iter()
         .filter_map(|(key, kind, is_given)| is_given.then_some((key, kind)))
@@ -191,6 +227,10 @@ impl Check {
             ("below", self.below.is_some()),
             ("above", self.above.is_some()),
             ("holds", self.holds.is_some()),
+            ("reconnects", self.reconnects.is_some()),
+            ("longest_gap", self.longest_gap.is_some()),
+            ("lines", self.lines.is_some()),
+            ("order", self.order.is_some()),
         ];
         for &(other, owner) in CHECK_BELONGS {
             if given.contains(&(other, true)) && owner != key {
@@ -202,7 +242,7 @@ impl Check {
             }
         }
         match kind {
-            Kind::Metric | Kind::Equal | Kind::Disk if self.vm.is_some() => {
+            Kind::Metric | Kind::Equal | Kind::Disk | Kind::Client if self.vm.is_some() => {
                 Err(("vm", format!("`vm` does not go with `{key}`"), "leave it out".to_owned()))
             }
             Kind::Metric if self.below.is_none() && self.above.is_none() => Err((
@@ -225,7 +265,12 @@ impl Check {
                 "one value is always equal to itself".to_owned(),
                 "list two or more".to_owned(),
             )),
-            Kind::Metric | Kind::Equal => Ok(kind),
+            Kind::Client if !CLIENT_KEYS.iter().any(|key| given.contains(&(*key, true))) => Err((
+                "client",
+                "nothing is asserted of the client".to_owned(),
+                format!("add {}", alternatives(CLIENT_KEYS)),
+            )),
+            Kind::Metric | Kind::Equal | Kind::Client => Ok(kind),
             _ if self.vms().is_empty() => {
                 Err(("", "the check names no VM".to_owned(), "add `vm: NAME`".to_owned()))
             }
@@ -254,6 +299,7 @@ impl Check {
             Err(_) => return format!("check {who}"),
             Ok(Kind::Memory) => "memory consistent".to_owned(),
             Ok(Kind::Progress) => "progress kept".to_owned(),
+            Ok(Kind::Client) => self.told_of_client(),
             Ok(Kind::Stderr) => "stderr".to_owned(),
             Ok(Kind::Disk) => {
                 let path = self.disk.as_deref().unwrap_or_default();
@@ -285,6 +331,12 @@ impl Check {
         if let Some(vm) = self.holds.as_ref().and_then(|holds| holds.vm.as_ref()) {
             complaints.vm(scene, &["holds", "vm"], vm);
         }
+        if let Some(client) = self.holds.as_ref().and_then(|holds| holds.client.as_ref())
+            && !scene.clients.contains(client)
+        {
+            let help = super::known(client, scene.clients);
+            complaints.add(&["holds", "client"], format!("no step starts a client `{client}`"), help);
+        }
         for expression in self.stderr.iter().flat_map(|stderr| &stderr.allow) {
             complaints.regex(&["stderr", "allow"], expression);
         }
@@ -310,6 +362,9 @@ impl Check {
                     let help = suggest(name, METRICS.iter().map(|(known, _)| *known));
                     complaints.add(&["metric"], format!("there is no metric `{name}`"), help);
                 }
+            }
+            Ok(Kind::Client) => {
+                complaints.client(scene, &["client"], self.client.as_deref().unwrap_or_default());
             }
             Ok(_) => {}
         }

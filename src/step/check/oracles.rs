@@ -23,6 +23,7 @@ impl Check {
                 let disk = self.disk.as_deref().unwrap_or_default();
                 return super::disk::holds(run, disk, &self.holds.clone().unwrap_or_default()).await;
             }
+            Kind::Client => return self.of_client(run.session),
             _ => {}
         }
         let mut result = Value::Null;
@@ -33,7 +34,7 @@ impl Check {
                 Kind::NoEvent => self.no_event(run, vm).await?,
                 Kind::Progress => progress(run.session, vm)?,
                 Kind::Stderr => self.stderr(run.session, vm)?,
-                Kind::Metric | Kind::Equal | Kind::Disk => Value::Null,
+                Kind::Metric | Kind::Equal | Kind::Disk | Kind::Client => Value::Null,
             };
         }
         Ok(result)

@@ -7,6 +7,7 @@ use crate::qemu::qmp::contains;
 use crate::session::checkpoints::checkpoints;
 use crate::session::log::Log;
 use crate::session::{Failure, Session};
+use crate::step::client::{find_with_lines, told as told_of_client};
 use crate::step::running::Running;
 
 impl Wait {
@@ -14,6 +15,9 @@ impl Wait {
         let condition = self.condition().map_err(|(_, message, _)| Failure::error(message))?;
         if let Condition::Process { name, exit } = &condition {
             return process(run, name, *exit).await;
+        }
+        if let Condition::Client { name, lines } = &condition {
+            return client(run, name, *lines).await;
         }
         condition.expectations(run, self);
         let mut result = Value::Null;
@@ -161,6 +165,7 @@ impl Condition {
                 Err(Failure::failed(format!("VM `{vm}` ended with {how} instead of {exit}")))
             }
             Self::Process { name, exit } => process(run, name, *exit).await,
+            Self::Client { name, lines } => client(run, name, *lines).await,
         }
     }
 }
@@ -174,6 +179,27 @@ async fn process(run: &Running<'_>, name: &str, exit: Exit) -> Result<Value, Fai
         return Ok(process.result());
     }
     Err(Failure::failed(format!("process `{name}` was to end with {exit}: {}", process.last_moments())))
+}
+
+async fn client(run: &Running<'_>, name: &str, lines: u64) -> Result<Value, Failure> {
+    let before = run.lines_before(name);
+    let more = |session: &Session| -> Result<u64, Failure> {
+        Ok(find_with_lines(session, name)?.lines().saturating_sub(before))
+    };
+    let awaited = format!("{lines} more lines of client `{name}`");
+    let seen = |session: &Session| {
+        format!("{} of {lines}; in all {}", more(session).unwrap_or_default(), told_of_client(session, name))
+    };
+    let look = |session: &Session| {
+        let more = more(session)?;
+        if more < lines && find_with_lines(session, name)?.is_stopped() {
+            let message = format!("client `{name}` was stopped after {more} more lines, not {lines}");
+            return Err(Failure::failed(message));
+        }
+        Ok((more >= lines).then_some(()))
+    };
+    run.until(&awaited, look, seen).await?;
+    Ok(find_with_lines(run.session, name)?.values())
 }
 
 /// A migration's status, with QEMU's reason where it gives one.

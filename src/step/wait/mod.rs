@@ -14,14 +14,14 @@ use super::{Complaints, Scene, alternatives, brief, listed};
 use crate::qemu::spec::Guest;
 use crate::units::OneOrMany;
 
-/// Waits for one condition of a VM, or of several, all of which must get there.
+/// Waits for one condition of a VM, or of several, all of which must get there; or of a process or client.
 ///
 /// Ends at once when the condition can no longer be met: a VM died, the guest panicked or found its memory wrong, the
 /// migration failed. The failure says what was awaited, for how long, and what was seen instead.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Wait {
-    /// The VM or VMs. Not for `process`.
+    /// The VM or VMs. Not for `process` and `client`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vm: Option<OneOrMany<String>>,
     /// The name of a QMP event: the VM's next one from its cursor on. Each event wait moves the cursor past what it
@@ -69,6 +69,12 @@ pub struct Wait {
     /// otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<String>,
+    /// The name of a client of which `lines` more lines were acknowledged since the step began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// With `client`: how many lines. Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lines: Option<u64>,
 }
 
 /// What a `wait` waits for: the one condition of the step, with what belongs to it.
@@ -118,11 +124,18 @@ pub enum Condition {
         /// How it must have ended.
         exit: Exit,
     },
+    /// See [`Wait::client`].
+    Client {
+        /// The client.
+        name: String,
+        /// How many lines.
+        lines: u64,
+    },
 }
 
 /// The keys of a wait of which there must be one; only `exit` may stand beside `process`.
 pub const WAIT_CONDITIONS: &[&str] =
-    &["event", "checkpoints", "migration", "status", "ticks", "serial", "query", "exit", "process"];
+    &["event", "checkpoints", "migration", "status", "ticks", "serial", "query", "exit", "process", "client"];
 
 /// The keys of a wait that belong to one of several conditions.
 pub const WAIT_BELONGS: &[(&str, &[&str])] = &[
@@ -131,6 +144,7 @@ pub const WAIT_BELONGS: &[(&str, &[&str])] = &[
     ("fresh", &["event", "serial"]),
     ("arguments", &["query"]),
     ("until", &["query"]),
+    ("lines", &["client"]),
 ];
 
 impl Wait {
@@ -149,6 +163,7 @@ impl Wait {
             ("serial", self.serial.is_some()),
             ("query", self.query.is_some()),
             ("process", self.process.is_some()),
+            ("client", self.client.is_some()),
             ("exit", self.exit.is_some() && self.process.is_none()),
         ]
         .into_iter()
@@ -177,6 +192,7 @@ impl Wait {
             ("fresh", self.fresh.is_some()),
             ("arguments", self.arguments.is_some()),
             ("until", self.until.is_some()),
+            ("lines", self.lines.is_some()),
         ];
         for (key, owners) in WAIT_BELONGS {
             if given.contains(&(*key, true)) && !owners.contains(&kind) {
@@ -189,10 +205,10 @@ impl Wait {
             }
         }
         match (kind, &self.vm) {
-            ("process", Some(_)) => {
-                return Err(("vm", "`vm` does not go with `process`".to_owned(), "leave it out".to_owned()));
+            ("process" | "client", Some(_)) => {
+                return Err(("vm", format!("`vm` does not go with `{kind}`"), "leave it out".to_owned()));
             }
-            ("process", None) | (_, Some(_)) => {}
+            ("process" | "client", None) | (_, Some(_)) => {}
             (_, None) => return Err(("", "the wait names no VM".to_owned(), "add `vm: NAME`".to_owned())),
         }
         let missing =
@@ -222,6 +238,10 @@ impl Wait {
             "process" => Condition::Process {
                 name: self.process.clone().unwrap_or_default(),
                 exit: self.exit.unwrap_or(Exit::Status(0)),
+            },
+            "client" => Condition::Client {
+                name: self.client.clone().unwrap_or_default(),
+                lines: self.lines.unwrap_or(1),
             },
             _ => Condition::Exit(self.exit.unwrap_or(Exit::Any)),
         })
@@ -263,6 +283,7 @@ impl Wait {
                 let help = super::known(&name, scene.processes);
                 complaints.add(&["process"], format!("there is no background process `{name}`"), help);
             }
+            Condition::Client { name, .. } => complaints.client(scene, &["client"], &name),
             _ => {}
         }
     }
@@ -292,6 +313,7 @@ impl std::fmt::Display for Condition {
             Self::Serial { expression, .. } => write!(f, "serial output matching /{expression}/"),
             Self::Query { command, until, .. } => write!(f, "{command} to contain {}", brief(until)),
             Self::Exit(exit) => write!(f, "exit ({exit})"),
+            Self::Client { name, lines } => write!(f, "{lines} more line{} of client {name}", plural(*lines)),
             Self::Process { name, exit } => write!(f, "process {name} to exit ({exit})"),
         }
     }

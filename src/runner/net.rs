@@ -1,0 +1,35 @@
+//! What a case has of ports and links, there from its beginning.
+
+use serde_json::json;
+
+use super::binaries::Binaries;
+use super::plans::CaseVersions;
+use crate::scenario::model::Case;
+use crate::scenario::{Late, resolve_link};
+use crate::session::link::Link;
+use crate::session::ports::Ports;
+use crate::session::{Failure, Session};
+
+/// Takes the ports and opens the links of a case. Links may name ports.
+///
+/// # Errors
+/// When a port cannot be had, or a link cannot be opened.
+pub(super) fn open(case: &Case, session: &mut Session, binaries: &Binaries) -> Result<(), Failure> {
+    session.ports = Ports::hold(case.net.port_names())
+        .map_err(|error| Failure::error(format!("no free port of 127.0.0.1 can be had: {error}")))?;
+    let names = session.names();
+    let nothing = json!({"captures": {}, "vm": {}, "process": {}});
+    for name in case.net.links.keys() {
+        let versions = CaseVersions { case, binaries };
+        let directory = session.directory().to_owned();
+        let late = Late { run: &nothing, names: &names, dir: &directory, versions: &versions };
+        let broken = |why: String| Failure::error(format!("link `{name}` could not be opened: {why}"));
+        let Some(spec) = resolve_link(case, name, &late).map_err(broken)? else {
+            continue;
+        };
+        let link = Link::open(name, &spec, &directory, &session.board, &session.sink)
+            .map_err(|error| broken(error.to_string()))?;
+        session.links.insert(name.clone(), link);
+    }
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! The ports and links of a case.
+
+use indexmap::{IndexMap, IndexSet};
+use serde_json::{Map, Value, json};
+
+use super::source::{Key, Node};
+use super::typed::{self, escaped};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location};
+use crate::session::link::{Address, LinkSpec, Listen};
+use crate::template::{self, Scope};
+use crate::units::OneOrMany;
+
+/// The ports and links of a case.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Net {
+    /// The names of its ports.
+    pub ports: Vec<String>,
+    /// Its links. Where the target of one is only known at run time, its template stands there; see
+    /// [`resolve_link`](super::resolve_link).
+    pub links: IndexMap<String, LinkSpec>,
+    /// The links of which something is only known at run time, rendered but for that.
+    pub late_links: IndexMap<String, Value>,
+}
+
+impl Net {
+    /// The names of all ports that are to be held.
+    pub fn port_names(&self) -> impl Iterator<Item = &String> {
+        self.ports.iter()
+    }
+
+    /// What templates may name, null for each: the run knows it.
+    pub(super) fn names(&self) -> Map<String, Value> {
+        let ports: Map<String, Value> = self.port_names().map(|name| (name.clone(), Value::Null)).collect();
+        let links = self.links.iter().map(|(name, link)| {
+            let place = match link.listen {
+                Listen::Tcp => json!({"address": null, "port": null}),
+                Listen::Unix => json!({"address": null, "path": null}),
+            };
+            (name.clone(), place)
+        });
+        let sections = [("port", ports), ("link", links.collect())];
+        let declared = sections.into_iter().filter(|(_, names)| !names.is_empty());
+        declared.map(|(root, names)| (root.to_owned(), Value::Object(names))).collect()
+    }
+
+    /// Its sections as a scenario file has them.
+    pub(super) fn sections(&self) -> Vec<(&'static str, Value)> {
+        let mut sections = Vec::new();
+        if !self.ports.is_empty() {
+            sections.push(("ports", escaped(json!(self.ports))));
+        }
+        if !self.links.is_empty() {
+            let links = self.links.iter().map(|(name, link)| {
+                let value = self.late_links.get(name).cloned().unwrap_or_else(|| escaped(json!(link)));
+                (name.clone(), value)
+            });
+            sections.push(("links", Value::Object(links.collect())));
+        }
+        sections
+    }
+}
+
+/// Reads the `ports` and `links` of a file; what is wrong with them is told, and what is at fault is left out.
+pub(super) fn read(root: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Net {
+    let mut net = Net { ports: ports(root, scope, diagnostics), ..Net::default() };
+    let scope = scope.with(net.names());
+    let Some(section) = root.get("links") else {
+        return net;
+    };
+    for (key, node) in section.entries() {
+        if !check_name(key, "link", diagnostics) {
+            continue;
+        }
+        let node = if node.is_null() { Node::map(Vec::new(), key.at.clone()) } else { node.clone() };
+        let Some(piece) = typed::render(&node, &scope, diagnostics) else {
+            continue;
+        };
+        match typed::fit::<LinkSpec>(&piece.value) {
+            Ok(link) => {
+                let to = link.to.as_deref().filter(|to| !template::is_late(to));
+                if let Some(Err(message)) = to.map(str::parse::<Address>) {
+                    let at = node.get("to").map_or(&key.at, |to| &to.at);
+                    diagnostics.push(Diagnostic::error(Code::WrongValue, at, message));
+                }
+                net.links.insert(key.name.clone(), link);
+                net.late_links.extend(piece.raw.map(|raw| (key.name.clone(), raw)));
+            }
+            Err(misfit) => {
+                let again = |value: &Value| typed::fit::<LinkSpec>(value).err();
+                for misfit in typed::all_misfits(misfit, &piece.value, again) {
+                    diagnostics.push(typed::explain(&misfit, &key.at, &node, &scope));
+                }
+            }
+        }
+    }
+    net
+}
+
+fn ports(root: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Vec<String> {
+    let Some((key, node)) = root.entry("ports") else {
+        return Vec::new();
+    };
+    let names: Option<OneOrMany<String>> = typed::read(&key.at, node, scope, diagnostics);
+    let names: IndexSet<String> = names.into_iter().flat_map(|names| names.0).collect();
+    let place = |name: &String| node.items().iter().find(|item| item.text() == Some(name)).unwrap_or(node);
+    let mut usable = Vec::new();
+    for name in names {
+        if check(&name, &place(&name).at, "port", diagnostics) {
+            usable.push(name);
+        }
+    }
+    usable
+}
+
+pub(super) fn check_name(key: &Key, what: &str, diagnostics: &mut Diagnostics) -> bool {
+    check(&key.name, &key.at, what, diagnostics)
+}
+
+/// Such a name stands in templates, and may be part of the name of a socket.
+fn check(name: &str, at: &Location, what: &str, diagnostics: &mut Diagnostics) -> bool {
+    let usable = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && name.len() <= 32
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+    if !usable {
+        let message = format!("`{name}` cannot be the name of a {what}");
+        let help =
+            "a name begins with a letter and is made of letters, digits, `_` and `-`, at most 32 of them";
+        diagnostics.push(Diagnostic::error(Code::WrongValue, at, message).help(help));
+    }
+    usable
+}

@@ -1,0 +1,199 @@
+//! Clients: tasks of the runner that use a service in a guest and keep what they saw of it.
+
+mod record;
+mod talk;
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::net::UdpSocket;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+pub use record::Record;
+
+use super::board::Board;
+use crate::event::{Sink, What};
+
+/// What a client does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Work {
+    /// Sends numbered lines over TCP, each once the one before was acknowledged.
+    Lines {
+        /// The service, `HOST:PORT`.
+        connect: String,
+        /// The pause between an acknowledgement and the next line.
+        every: Duration,
+        /// The first number.
+        first: u64,
+    },
+    /// Sends datagrams and expects no answer.
+    Datagrams {
+        /// Where to, `HOST:PORT`.
+        to: String,
+        /// The pause between two.
+        every: Duration,
+        /// How long each is, in bytes.
+        size: usize,
+    },
+}
+
+/// What a client and its task share.
+#[derive(Debug)]
+struct Shared {
+    name: String,
+    record: Mutex<Record>,
+    board: Arc<Board>,
+    sink: Sink,
+}
+
+impl Shared {
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, happened: impl Into<String>) {
+        let (lines, reconnects) = {
+            let record = self.record();
+            (record.lines, record.reconnects)
+        };
+        let happened = happened.into();
+        self.sink.emit(What::Client { client: self.name.clone(), happened, lines, reconnects });
+    }
+}
+
+/// A client of a case, running or stopped. Dropping it ends its task.
+#[derive(Debug)]
+pub struct Client {
+    shared: Arc<Shared>,
+    work: Work,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Client {
+    /// Starts a client. Must be called within a tokio runtime. [`Self::is_up`] says when it has got through.
+    ///
+    /// # Errors
+    /// When no socket can be opened.
+    pub fn start(name: &str, work: Work, board: &Arc<Board>, sink: &Sink) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            name: name.to_owned(),
+            record: Mutex::new(Record::new(match work {
+                Work::Lines { first, .. } => first,
+                Work::Datagrams { .. } => 0,
+            })),
+            board: Arc::clone(board),
+            sink: sink.clone(),
+        });
+        let (stop, stopped) = watch::channel(false);
+        let task = match &work {
+            Work::Lines { connect, every, .. } => {
+                tokio::spawn(talk::lines(Arc::clone(&shared), connect.clone(), *every, stopped))
+            }
+            Work::Datagrams { to, every, size } => {
+                let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+                socket.connect(to.as_str())?;
+                socket.set_nonblocking(true)?;
+                let socket = UdpSocket::from_std(socket)?;
+                tokio::spawn(talk::datagrams(Arc::clone(&shared), socket, *every, *size, stopped))
+            }
+        };
+        Ok(Self { shared, work, stop, task })
+    }
+
+    /// Whether it sends numbered lines; else it sends datagrams.
+    #[must_use]
+    pub const fn has_lines(&self) -> bool {
+        matches!(self.work, Work::Lines { .. })
+    }
+
+    /// What it has seen so far.
+    #[must_use]
+    pub fn record(&self) -> Record {
+        self.shared.record().clone()
+    }
+
+    /// All numbers that were acknowledged, in order.
+    #[must_use]
+    pub fn acknowledged(&self) -> Vec<u64> {
+        self.shared.record().acknowledged.iter().flat_map(|[first, last]| *first..=*last).collect()
+    }
+
+    /// How many lines were acknowledged.
+    #[must_use]
+    pub fn lines(&self) -> u64 {
+        self.shared.record().lines
+    }
+
+    /// Whether the service has answered, or a datagram was sent.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        let record = self.shared.record();
+        record.lines > 0 || record.sent > 0
+    }
+
+    /// Whether it was stopped.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.shared.record().ended.is_some()
+    }
+
+    /// Asks it to stop once the answer under way has come; it stops at once where none is.
+    pub fn ask_to_stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Stops it now.
+    pub fn stop_now(&self) {
+        self.task.abort();
+        self.shared.record().end();
+        self.shared.tell(format!("stopped: {}", self.told()));
+        self.shared.board.changed();
+    }
+
+    /// What templates find under `run.client`.
+    #[must_use]
+    pub fn values(&self) -> Value {
+        let record = self.shared.record();
+        json!({
+            "lines": record.lines,
+            "reconnects": record.reconnects,
+            "longest_gap": record.longest_gap().map(|gap| gap.as_secs_f64()),
+            "acknowledged": record.acknowledged,
+            "wrong": record.wrong_answers,
+            "latency": record.latency(0.5),
+            "latency_max": record.latency(1.0),
+            "sent": record.sent,
+        })
+    }
+
+    /// What it has seen and what it does, in one line.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let record = self.shared.record();
+        if self.has_lines() { record.told() } else { format!("{} datagrams sent", record.sent) }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A moment in words.
+fn seconds(span: Duration) -> String {
+    format!("{:.3}s", span.as_secs_f64())
+}
+
+/// How long ago a moment is, in words.
+fn since(moment: Instant) -> String {
+    seconds(moment.elapsed())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! What a client has seen.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{seconds, since};
+
+/// How many latencies and wrong answers are kept.
+const KEPT: usize = 200_000;
+const WRONG_KEPT: usize = 20;
+
+/// What a client has seen.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// The numbers that were acknowledged, as ranges `[first, last]`.
+    pub acknowledged: Vec<[u64; 2]>,
+    /// How many they are.
+    pub lines: u64,
+    /// How often it had to connect again once the service had answered.
+    pub reconnects: u64,
+    /// How many answers were not the one to the line that was sent.
+    pub wrong_answers: u64,
+    /// The first of them: the number that was sent, and the answer.
+    pub wrong: Vec<(u64, String)>,
+    /// How many datagrams were sent.
+    pub sent: u64,
+    /// When it ended, where it has.
+    pub ended: Option<Instant>,
+    /// What it is doing, since when.
+    pub(super) doing: (String, Instant),
+    /// The number to send next.
+    pub(super) next: u64,
+    last: Option<Instant>,
+    longest: Duration,
+    latencies: Vec<f64>,
+}
+
+impl Record {
+    pub(crate) fn new(first: u64) -> Self {
+        Self {
+            acknowledged: Vec::new(),
+            lines: 0,
+            reconnects: 0,
+            wrong_answers: 0,
+            wrong: Vec::new(),
+            sent: 0,
+            ended: None,
+            doing: ("starting".to_owned(), Instant::now()),
+            next: first,
+            last: None,
+            longest: Duration::ZERO,
+            latencies: Vec::new(),
+        }
+    }
+
+    /// The line under way was acknowledged; gives the time since the acknowledgement before.
+    pub(crate) fn acknowledge(&mut self, asked: Instant) -> Option<Duration> {
+        let now = Instant::now();
+        let number = self.next;
+        match self.acknowledged.last_mut() {
+            Some([_, last]) if *last + 1 == number => *last = number,
+            _ => self.acknowledged.push([number, number]),
+        }
+        self.next += 1;
+        self.lines += 1;
+        if self.latencies.len() < KEPT {
+            self.latencies.push(now.duration_since(asked).as_secs_f64());
+        }
+        let gap = self.last.map(|last| now.duration_since(last));
+        self.longest = self.longest.max(gap.unwrap_or_default());
+        self.last = Some(now);
+        gap
+    }
+
+    pub(crate) fn wrong_answer(&mut self, answer: String) {
+        self.wrong_answers += 1;
+        if self.wrong.len() < WRONG_KEPT {
+            self.wrong.push((self.next, answer));
+        }
+    }
+
+    pub(super) fn does(&mut self, what: impl Into<String>) {
+        self.doing = (what.into(), Instant::now());
+    }
+
+    pub(super) fn end(&mut self) {
+        self.ended.get_or_insert_with(Instant::now);
+    }
+
+    /// The longest time between two acknowledgements, the one that is still open included; `None` before the first.
+    #[must_use]
+    pub fn longest_gap(&self) -> Option<Duration> {
+        let now = self.ended.unwrap_or_else(Instant::now);
+        self.last.map(|last| self.longest.max(now.saturating_duration_since(last)))
+    }
+
+    /// The time from a line to its acknowledgement, in seconds: the one that this share of them does not exceed.
+    #[must_use]
+    pub fn latency(&self, share: f64) -> Option<f64> {
+        let mut sorted = self.latencies.clone();
+        sorted.sort_by(f64::total_cmp);
+        let at = (sorted.len().saturating_sub(1) as f64 * share) as usize;
+        sorted.get(at).copied()
+    }
+
+    /// What it has seen and what it does, in one line.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let ranges: Vec<String> =
+            self.acknowledged.iter().rev().take(4).rev().map(|[a, b]| format!("{a} to {b}")).collect();
+        let ranges = if ranges.is_empty() { String::new() } else { format!(" ({})", ranges.join(", ")) };
+        let gap = self.longest_gap().map_or_else(|| "none".to_owned(), seconds);
+        let wrong = match self.wrong.last() {
+            Some((number, answer)) => {
+                format!(", {} wrong answers, the last to line {number}: {answer:?}", self.wrong_answers)
+            }
+            None => String::new(),
+        };
+        let doing = match self.ended {
+            Some(_) => "stopped".to_owned(),
+            None => format!("{} for {}", self.doing.0, since(self.doing.1)),
+        };
+        format!(
+            "{} lines acknowledged{ranges}, longest gap {gap}, {} reconnects{wrong}; {doing}",
+            self.lines, self.reconnects
+        )
+    }
+}

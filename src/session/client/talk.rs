@@ -1,0 +1,172 @@
+//! What the tasks of clients do.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, sleep, timeout};
+
+use super::{Shared, seconds};
+
+/// How long a client waits before it connects again to a service that refuses it or ends the connection without an
+/// answer.
+const BACK_OFF: Duration = Duration::from_millis(50);
+/// A gap that is told in the stream of events.
+const TOLD_GAP: Duration = Duration::from_millis(500);
+/// An answer that is longer is none.
+const LONGEST: usize = 4096;
+
+/// Waits until the client is to stop.
+async fn to_stop(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        // The client is gone, and this task with it.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Sends numbered lines until it is stopped, over as many connections as it takes.
+pub(super) async fn lines(
+    shared: Arc<Shared>,
+    address: String,
+    every: Duration,
+    mut stop: watch::Receiver<bool>,
+) {
+    while !*stop.borrow() {
+        shared.record().does(format!("connecting to {address}"));
+        let connected = tokio::select! {
+            biased;
+            () = to_stop(&mut stop) => break,
+            connected = TcpStream::connect(address.as_str()) => connected,
+        };
+        let before = shared.record().lines;
+        let why = match connected {
+            Ok(stream) => match talk(&shared, stream, every, &mut stop).await {
+                Ok(()) => break,
+                Err(error) => error,
+            },
+            Err(error) => error,
+        };
+        shared.board.changed();
+        shared.record().does(format!("connecting to {address} again ({why})"));
+        if shared.record().lines > before {
+            shared.record().reconnects += 1;
+            shared.tell(format!("lost its connection, connects again: {why}"));
+            shared.board.changed();
+            continue;
+        }
+        // Refused, or accepted by something that does not answer.
+        let _ = timeout(BACK_OFF, to_stop(&mut stop)).await;
+    }
+    end(&shared);
+}
+
+fn end(shared: &Shared) {
+    shared.record().end();
+    let told = shared.record().told();
+    shared.tell(format!("stopped: {told}"));
+    shared.board.changed();
+}
+
+/// Sends lines over one connection; ends well when it is to stop.
+async fn talk(
+    shared: &Shared,
+    mut stream: TcpStream,
+    every: Duration,
+    stop: &mut watch::Receiver<bool>,
+) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut said = Vec::new();
+    loop {
+        let number = {
+            let mut record = shared.record();
+            let number = record.next;
+            record.does(format!("waiting for the answer to line {number}"));
+            number
+        };
+        let asked = Instant::now();
+        stream.write_all(format!("{number}\n").as_bytes()).await?;
+        loop {
+            let answer = answer(&mut stream, &mut said).await?;
+            if answer == format!("ok {number}") {
+                break;
+            }
+            shared.record().wrong_answer(answer.clone());
+            shared.tell(format!("a wrong answer to line {number}: {answer:?}"));
+            shared.board.changed();
+        }
+        let (gap, is_first) = {
+            let mut record = shared.record();
+            let gap = record.acknowledge(asked);
+            record.does("pausing");
+            (gap, record.lines == 1)
+        };
+        if is_first {
+            shared.tell(format!("line {number} acknowledged, the first"));
+        }
+        if let Some(gap) = gap.filter(|gap| *gap > TOLD_GAP) {
+            shared.tell(format!("line {number} acknowledged after a gap of {}", seconds(gap)));
+        }
+        shared.board.changed();
+        tokio::select! {
+            biased;
+            () = to_stop(stop) => return Ok(()),
+            () = sleep(every) => {}
+        }
+    }
+}
+
+/// The next line from the service, without its end.
+async fn answer(stream: &mut TcpStream, said: &mut Vec<u8>) -> io::Result<String> {
+    loop {
+        if let Some(end) = said.iter().position(|&byte| byte == b'\n') {
+            let line: Vec<u8> = said.drain(..=end).collect();
+            return Ok(String::from_utf8_lossy(&line).trim_end().to_owned());
+        }
+        if said.len() > LONGEST {
+            return Err(io::Error::other(format!("an answer of more than {LONGEST} bytes")));
+        }
+        if stream.read_buf(said).await? == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the service closed the connection"));
+        }
+    }
+}
+
+/// Sends datagrams until it is stopped.
+pub(super) async fn datagrams(
+    shared: Arc<Shared>,
+    socket: UdpSocket,
+    every: Duration,
+    size: usize,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut bytes = vec![0; size];
+    loop {
+        tokio::select! {
+            biased;
+            () = to_stop(&mut stop) => break,
+            _ = ticks.tick() => {}
+        }
+        let number = shared.record().sent.to_be_bytes();
+        let length = size.min(number.len());
+        bytes[..length].copy_from_slice(&number[..length]);
+        // A datagram that nobody takes is a datagram all the same.
+        if tokio::select! {
+            () = to_stop(&mut stop) => break,
+            sent = socket.send(&bytes) => sent.is_ok(),
+        } {
+            shared.record().sent += 1;
+            if shared.record().sent == 1 {
+                shared.board.changed();
+            }
+        }
+    }
+    shared.record().end();
+    let sent = shared.record().sent;
+    shared.tell(format!("stopped: {sent} datagrams sent"));
+    shared.board.changed();
+}

@@ -1,0 +1,222 @@
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+use super::*;
+
+/// How long anything may take; nothing waits this long where all is well.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A service that a test plays.
+struct Service {
+    listener: TcpListener,
+    board: Arc<Board>,
+}
+
+/// A connection of the client, as the service sees it.
+struct Served {
+    stream: BufReader<TcpStream>,
+}
+
+impl Service {
+    async fn new() -> Self {
+        Self { listener: TcpListener::bind("127.0.0.1:0").await.unwrap(), board: Arc::new(Board::default()) }
+    }
+
+    fn client(&self, first: u64) -> Client {
+        let connect = self.listener.local_addr().unwrap().to_string();
+        let work = Work::Lines { connect, every: Duration::from_millis(1), first };
+        Client::start("c", work, &self.board, &Sink::silent()).unwrap()
+    }
+
+    async fn accept(&self) -> Served {
+        let (stream, _) = timeout(PATIENCE, self.listener.accept()).await.expect("nobody came").unwrap();
+        Served { stream: BufReader::new(stream) }
+    }
+
+    /// Waits for something of the client, woken by the board.
+    async fn until(&self, client: &Client, is_so: impl Fn(&Record) -> bool) {
+        let mut changes = self.board.changes();
+        let wait = async {
+            loop {
+                changes.borrow_and_update();
+                if is_so(&client.record()) {
+                    return;
+                }
+                changes.changed().await.unwrap();
+            }
+        };
+        timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("it did not get there: {}", client.told()));
+    }
+}
+
+impl Served {
+    async fn line(&mut self) -> String {
+        let mut line = String::new();
+        timeout(PATIENCE, self.stream.read_line(&mut line)).await.expect("no line came").unwrap();
+        line
+    }
+
+    async fn say(&mut self, text: &str) {
+        self.stream.get_mut().write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// Answers so many lines as it should.
+    async fn answer(&mut self, count: usize) {
+        for _ in 0..count {
+            let line = self.line().await;
+            self.say(&format!("ok {line}")).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn lines_are_sent_one_at_a_time_and_what_was_acknowledged_is_known() {
+    let service = Service::new().await;
+    let client = service.client(100);
+    let mut served = service.accept().await;
+    assert_eq!((served.line().await.as_str(), client.is_up()), ("100\n", false));
+    // The next line does not come before the answer, even where that comes in pieces.
+    served.say("ok 1").await;
+    assert!(timeout(Duration::from_millis(50), served.stream.fill_buf()).await.is_err());
+    served.say("00\n").await;
+    served.answer(9).await;
+    service.until(&client, |record| record.lines == 10).await;
+    assert_eq!(client.acknowledged(), (100..110).collect::<Vec<_>>());
+    let record = client.record();
+    assert_eq!((record.reconnects, record.wrong_answers, client.is_up()), (0, 0, true));
+    assert!(record.latency(1.0).unwrap() >= 0.05 && record.latency(0.0).unwrap() < 0.05);
+    assert_eq!(client.values()["acknowledged"], json!([[100, 109]]));
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_made_again_and_goes_on_with_the_first_line_not_acknowledged() {
+    let service = Service::new().await;
+    let client = service.client(1);
+    let mut served = service.accept().await;
+    served.answer(3).await;
+    assert_eq!(served.line().await, "4\n");
+    drop(served);
+    let mut served = service.accept().await;
+    assert_eq!(served.line().await, "4\n");
+    served.say("ok 4\n").await;
+    service.until(&client, |record| record.lines == 4).await;
+    assert_eq!((client.record().reconnects, client.acknowledged()), (1, vec![1, 2, 3, 4]));
+}
+
+#[tokio::test]
+async fn a_connection_that_nobody_answers_is_no_reconnect() {
+    let service = Service::new().await;
+    let client = service.client(1);
+    for _ in 0..3 {
+        drop(service.accept().await);
+    }
+    let mut served = service.accept().await;
+    served.answer(1).await;
+    service.until(&client, |record| record.lines == 1).await;
+    assert_eq!(client.record().reconnects, 0);
+}
+
+#[tokio::test]
+async fn a_service_that_refuses_is_tried_again() {
+    let service = Service::new().await;
+    let address = service.listener.local_addr().unwrap();
+    let board = Arc::clone(&service.board);
+    drop(service);
+    let work = Work::Lines { connect: address.to_string(), every: Duration::ZERO, first: 1 };
+    let client = Client::start("c", work, &board, &Sink::silent()).unwrap();
+    let mut changes = board.changes();
+    timeout(PATIENCE, changes.changed()).await.expect("it was not refused").unwrap();
+    assert!(client.told().contains("refused"), "{}", client.told());
+    let service = Service { listener: TcpListener::bind(address).await.unwrap(), board };
+    service.accept().await.answer(1).await;
+    service.until(&client, |record| record.lines == 1).await;
+}
+
+#[tokio::test]
+async fn a_gap_is_measured_while_it_is_open_and_when_it_was() {
+    let service = Service::new().await;
+    let client = service.client(1);
+    assert_eq!(client.record().longest_gap(), None);
+    let mut served = service.accept().await;
+    served.answer(2).await;
+    service.until(&client, |record| record.lines == 2).await;
+    let line = served.line().await;
+    tokio::time::sleep(Duration::from_millis(120)).await;
+    let open = client.record().longest_gap().unwrap();
+    assert!(open >= Duration::from_millis(120), "{open:?}");
+    served.say(&format!("ok {line}")).await;
+    served.answer(5).await;
+    service.until(&client, |record| record.lines == 8).await;
+    assert!(client.record().longest_gap().unwrap() >= open);
+}
+
+#[tokio::test]
+async fn a_wrong_answer_is_kept_and_the_right_one_still_awaited() {
+    let service = Service::new().await;
+    let client = service.client(1);
+    let mut served = service.accept().await;
+    served.line().await;
+    served.say("ok 2\nno\nok 1\n").await;
+    service.until(&client, |record| record.lines == 1).await;
+    let record = client.record();
+    assert_eq!(record.wrong, [(1, "ok 2".to_owned()), (1, "no".to_owned())]);
+    assert!(record.told().contains("2 wrong answers, the last to line 1: \"no\""), "{}", record.told());
+}
+
+#[tokio::test]
+async fn it_stops_after_the_answer_under_way_and_no_line_comes_any_more() {
+    let service = Service::new().await;
+    let client = service.client(1);
+    let mut served = service.accept().await;
+    let line = served.line().await;
+    client.ask_to_stop();
+    assert!(!client.is_stopped());
+    served.say(&format!("ok {line}")).await;
+    service.until(&client, |record| record.ended.is_some()).await;
+    assert_eq!((client.lines(), served.line().await.as_str()), (1, ""));
+    let gap = client.record().longest_gap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(client.record().longest_gap(), gap, "the gap goes on after the end");
+}
+
+#[tokio::test]
+async fn it_stops_at_once_where_nobody_answers_and_says_what_it_waits_for() {
+    let service = Service::new().await;
+    let client = service.client(7);
+    let mut served = service.accept().await;
+    served.line().await;
+    assert!(client.told().contains("waiting for the answer to line 7 for "), "{}", client.told());
+    client.stop_now();
+    assert!(client.is_stopped() && client.acknowledged().is_empty());
+    assert_eq!(served.line().await, "");
+}
+
+#[tokio::test]
+async fn datagrams_are_counted_and_nobody_need_take_them() {
+    let receiver = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let board = Arc::new(Board::default());
+    let start = |to: String| {
+        let work = Work::Datagrams { to, every: Duration::from_millis(1), size: 1400 };
+        Client::start("f", work, &board, &Sink::silent()).unwrap()
+    };
+    let client = start(receiver.local_addr().unwrap().to_string());
+    let mut bytes = [0; 2000];
+    for number in 0..5_u64 {
+        let count = timeout(PATIENCE, receiver.recv(&mut bytes)).await.unwrap().unwrap();
+        assert_eq!((count, &bytes[..8]), (1400, &number.to_be_bytes()[..]));
+    }
+    assert!(client.record().sent >= 5 && client.is_up() && !client.has_lines());
+    client.stop_now();
+    let nobody = receiver.local_addr().unwrap().to_string();
+    drop(receiver);
+    let client = start(nobody);
+    let mut changes = board.changes();
+    while !client.is_up() {
+        timeout(PATIENCE, changes.changed()).await.unwrap().unwrap();
+    }
+    client.ask_to_stop();
+    while !client.is_stopped() {
+        timeout(PATIENCE, changes.changed()).await.unwrap().unwrap();
+    }
+}

@@ -1,0 +1,156 @@
+//! One connection through a link.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::stream::Stream;
+use super::{Setting, Shared, State};
+
+/// How much is read at once.
+const CHUNK: usize = 64 << 10;
+/// How many chunks may be under way in each direction of a connection, all of them waiting for their delay; then the
+/// sender has to wait.
+const UNDER_WAY: usize = 256;
+/// As how many a chunk counts that nothing delays: what the rate or the other end holds up is held up at its sender, not
+/// heaped up here.
+const UNDELAYED: u32 = 64;
+
+/// The moment from which on the next bytes of a direction may go, where there is a rate.
+#[derive(Debug)]
+pub(super) struct Pace(Instant);
+
+impl Pace {
+    pub fn new() -> Self {
+        Self(Instant::now())
+    }
+
+    /// The moment at which so many bytes may go.
+    fn book(&mut self, bytes: usize, rate: u64) -> Instant {
+        let start = self.0.max(Instant::now());
+        self.0 = start + std::time::Duration::from_secs_f64(bytes as f64 / rate as f64);
+        start
+    }
+}
+
+/// Why a connection ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// Both sides had finished.
+    Finished,
+    /// One side was lost.
+    Lost(io::Error),
+    /// The link was cut.
+    Cut,
+}
+
+/// Relays a connection until it ends, in whichever way.
+pub(super) async fn relay(shared: &Shared, near: Stream, far: Stream) -> End {
+    let (there, back) = (pump(shared, 0, &near, &far), pump(shared, 1, &far, &near));
+    let end = tokio::select! {
+        biased;
+        () = cut(shared) => End::Cut,
+        both = async { tokio::try_join!(there, back) } => match both {
+            Ok(_) => End::Finished,
+            Err(error) => End::Lost(error),
+        },
+    };
+    if matches!(end, End::Finished) {
+        near.end_in_order();
+        far.end_in_order();
+    }
+    end
+}
+
+/// Carries one direction to its end.
+async fn pump(shared: &Shared, direction: usize, from: &Stream, to: &Stream) -> io::Result<()> {
+    let (sender, receiver) = mpsc::channel(UNDER_WAY);
+    let room = Arc::new(Semaphore::new(UNDER_WAY));
+    tokio::try_join!(take(shared, from, sender, &room), give(shared, direction, to, receiver))?;
+    Ok(())
+}
+
+/// Waits until bytes may flow.
+async fn flowing(setting: &mut watch::Receiver<Setting>) -> Setting {
+    let now = setting.wait_for(|setting| setting.state == State::Open).await.map(|now| now.clone());
+    match now {
+        Ok(now) => now,
+        // The link is gone, and this task with it.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Waits until the link is cut.
+pub(super) async fn cut(shared: &Shared) {
+    let mut setting = shared.setting.subscribe();
+    let _ = setting.wait_for(|setting| setting.state == State::Cut).await;
+}
+
+/// Bytes, when they may go, and the room that they take until they are gone.
+type Chunk = (Instant, Vec<u8>, Option<OwnedSemaphorePermit>);
+
+async fn take(
+    shared: &Shared,
+    from: &Stream,
+    sender: mpsc::Sender<Chunk>,
+    room: &Arc<Semaphore>,
+) -> io::Result<()> {
+    let mut setting = shared.setting.subscribe();
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        let now = flowing(&mut setting).await;
+        let size = if now.delay.0.is_zero() { UNDELAYED } else { 1 };
+        // Never closed, so there is always an end to it.
+        let place = Arc::clone(room).acquire_many_owned(size).await.ok();
+        let count = tokio::select! {
+            biased;
+            _ = setting.changed() => continue,
+            count = from.read(&mut buffer) => count?,
+        };
+        if count == 0 {
+            return Ok(());
+        }
+        if sender.send((Instant::now() + now.delay.0, buffer[..count].to_vec(), place)).await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+async fn give(
+    shared: &Shared,
+    direction: usize,
+    to: &Stream,
+    mut receiver: mpsc::Receiver<Chunk>,
+) -> io::Result<()> {
+    let mut setting = shared.setting.subscribe();
+    while let Some((due, chunk, _place)) = receiver.recv().await {
+        sleep_until(due).await;
+        let mut rest = chunk.as_slice();
+        while !rest.is_empty() {
+            let now = flowing(&mut setting).await;
+            let mut count = rest.len();
+            if now.rate.0 > 0 {
+                // Some ten milliseconds' worth at once, so that the flow is even.
+                count = count.min(usize::try_from(now.rate.0 / 100).unwrap_or(CHUNK).max(1));
+                let start = shared.pace(direction).book(count, now.rate.0);
+                tokio::select! {
+                    biased;
+                    _ = setting.changed() => continue,
+                    () = sleep_until(start) => {}
+                }
+            }
+            let written = tokio::select! {
+                biased;
+                _ = setting.changed() => continue,
+                written = to.write(&rest[..count]) => written?,
+            };
+            rest = &rest[written..];
+            shared.bytes[direction].fetch_add(written as u64, Ordering::Relaxed);
+        }
+    }
+    to.finish();
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! Free TCP ports that are held for a case, so that no other run is given them.
+//!
+//! A port is held by a socket that is bound to it and never listens. Whoever sets `SO_REUSEADDR`, as QEMU's listeners
+//! and forwarders do, can still bind and listen there; the kernel gives it to nobody who asks for any free port.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::os::fd::OwnedFd;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt};
+use serde_json::{Map, Value};
+
+/// How many ports are tried until one is free for datagrams as well.
+const ATTEMPTS: usize = 64;
+
+/// A port of 127.0.0.1 that is held.
+#[derive(Debug)]
+pub struct Port {
+    /// Its number.
+    pub number: u16,
+    _held: OwnedFd,
+}
+
+impl Port {
+    /// Takes a port that is free for streams, and at this moment for datagrams.
+    ///
+    /// # Errors
+    /// When there is none, or no socket can be opened.
+    pub fn hold() -> io::Result<Self> {
+        let mut last = io::Error::from(io::ErrorKind::AddrInUse);
+        for _ in 0..ATTEMPTS {
+            let port = Self::any()?;
+            match UdpSocket::bind((Ipv4Addr::LOCALHOST, port.number)) {
+                Ok(_) => return Ok(port),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn any() -> io::Result<Self> {
+        let held = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        sockopt::set_socket_reuseaddr(&held, true)?;
+        bind(&held, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
+        let address = SocketAddr::try_from(getsockname(&held)?)?;
+        Ok(Self { number: address.port(), _held: held })
+    }
+}
+
+/// The ports of a case by name.
+#[derive(Debug, Default)]
+pub struct Ports(BTreeMap<String, Port>);
+
+impl Ports {
+    /// Takes a port for each name.
+    ///
+    /// # Errors
+    /// As [`Port::hold`].
+    pub fn hold<'n>(names: impl IntoIterator<Item = &'n String>) -> io::Result<Self> {
+        let held = names.into_iter().map(|name| Ok((name.clone(), Port::hold()?)));
+        held.collect::<io::Result<_>>().map(Self)
+    }
+
+    /// The number of a port.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<u16> {
+        self.0.get(name).map(|port| port.number)
+    }
+
+    /// What templates find under `port`.
+    #[must_use]
+    pub fn values(&self) -> Map<String, Value> {
+        self.0.iter().map(|(name, port)| (name.clone(), port.number.into())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_held_port_can_be_listened_at_and_is_given_to_nobody_else() {
+        let names = ["a".to_owned(), "b".to_owned()];
+        let ports = Ports::hold(&names).unwrap();
+        let (a, b) = (ports.get("a").unwrap(), ports.get("b").unwrap());
+        assert_ne!(a, b);
+        assert_eq!(ports.values()["a"], a);
+        // The standard library sets SO_REUSEADDR, as QEMU does.
+        let others: Vec<TcpListener> =
+            (0..500).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
+        let taken = |port| others.iter().any(|other| other.local_addr().unwrap().port() == port);
+        assert!(!taken(a) && !taken(b));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, a)).unwrap();
+        std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, a)).unwrap();
+        drop(listener);
+        // Nobody listens at the other one.
+        let refused = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, b)).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn without_the_option_a_held_port_is_taken() {
+        let port = Port::hold().unwrap();
+        let strict =
+            socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port.number);
+        assert_eq!(bind(&strict, &address).unwrap_err(), rustix::io::Errno::ADDRINUSE);
+    }
+}

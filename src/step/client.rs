@@ -1,0 +1,206 @@
+//! `client`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::running::Running;
+use super::{Complaints, Scene};
+use crate::session::client::Work;
+use crate::session::{Failure, Session};
+use crate::template;
+use crate::units::Span;
+
+/// Starts or stops a client of a service in a guest: a task of the runner that runs beside the steps that follow.
+///
+/// With `connect` it sends numbered lines over TCP, `1`, `2`, `3`…, and expects `ok 1` before it sends the next: what it was
+/// told is done must never be undone. It waits for each answer as long as that takes; where the connection is closed
+/// or reset it connects again and goes on with the first line that was not acknowledged. What it saw is what
+/// `check: {client: …}` and `run.client.NAME` know. With `send: datagrams` it sends UDP and expects nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Client {
+    /// The client. A name is started once.
+    pub name: String,
+    /// The service, as `HOST:PORT`. The step ends once the first line is acknowledged, which shows that the service is
+    /// there; see `wait`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect: Option<String>,
+    /// The pause from an answer to the next line (default `20ms`), or between two datagrams (default `2ms`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every: Option<Span>,
+    /// The first number, so that several clients use numbers of their own. Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<u64>,
+    /// `false` ends the step at once, whether the service answers or not. Default: `true`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<bool>,
+    /// `datagrams`: sends UDP to `to`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub send: Option<Sent>,
+    /// Where the datagrams go, as `HOST:PORT`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// How long each datagram is, in bytes. Default: 1400.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u16>,
+    /// `true` stops it: after the answer under way, or at the step's deadline where none comes, which the result then
+    /// says (`answered: false`). What it has seen stays. Default: `false`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stop: bool,
+}
+
+/// What a client sends instead of lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Sent {
+    /// UDP datagrams, one after the other.
+    Datagrams,
+}
+
+impl Client {
+    /// Whether the step starts it.
+    #[must_use]
+    pub const fn starts(&self) -> bool {
+        !self.stop
+    }
+
+    pub(super) fn title(&self) -> String {
+        let name = &self.name;
+        match (&self.connect, &self.to) {
+            _ if self.stop => format!("client {name}: stop"),
+            (Some(address), _) => format!("client {name}: lines to {address}"),
+            (None, Some(address)) => format!("client {name}: datagrams to {address}"),
+            (None, None) => format!("client {name}"),
+        }
+    }
+
+    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
+        let given = [("connect", self.connect.is_some()), ("send", self.send.is_some()), ("stop", self.stop)];
+        let given: Vec<&str> =
+            given.into_iter().filter_map(|(key, is_given)| is_given.then_some(key)).collect();
+        let what = match given.as_slice() {
+            [one] => *one,
+            [] => {
+                let help = "add `connect: HOST:PORT`, `send: datagrams` with `to`, or `stop: true`";
+                return complaints.add(&[], "nothing is said of what the client does", help);
+            }
+            [first, second, ..] => {
+                let message = format!("a step does one thing with a client, not `{first}` and `{second}`");
+                return complaints.add(&[second], message, "make it two steps");
+            }
+        };
+        let belongs: [(&str, bool, &[&str]); 5] = [
+            ("every", self.every.is_some(), &["connect", "send"]),
+            ("first", self.first.is_some(), &["connect"]),
+            ("wait", self.wait.is_some(), &["connect"]),
+            ("to", self.to.is_some(), &["send"]),
+            ("size", self.size.is_some(), &["send"]),
+        ];
+        for (key, is_given, owners) in belongs {
+            if is_given && !owners.contains(&what) {
+                let help = format!("it goes with `{}`", owners.join("` and `"));
+                complaints.add(&[key], format!("`{key}` does not go with `{what}`"), help);
+            }
+        }
+        for (key, address) in [("connect", &self.connect), ("to", &self.to)] {
+            if let Some(address) = address.as_ref().filter(|address| !is_address(address)) {
+                complaints.add(&[key], format!("`{address}` is no `HOST:PORT`"), "write `127.0.0.1:7000`");
+            }
+        }
+        match what {
+            "send" if self.to.is_none() => {
+                complaints.add(&["send"], "the datagrams go nowhere", "add `to: HOST:PORT`");
+            }
+            "send" if self.every.is_some_and(|every| every.0.is_zero()) => {
+                complaints.add(&["every"], "without a pause nothing else would run", "write `1ms` or more");
+            }
+            "stop" => complaints.client(scene, &["name"], &self.name),
+            _ => {}
+        }
+    }
+
+    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+        if self.stop {
+            return self.end(run).await;
+        }
+        let name = &self.name;
+        if run.session.clients.contains_key(name) {
+            let message = format!("client `{name}` was started before; give this one another name");
+            return Err(Failure::failed(message));
+        }
+        let every = |default: Span| self.every.unwrap_or(default).0;
+        let work = match (&self.connect, &self.to) {
+            (Some(connect), _) => Work::Lines {
+                connect: connect.clone(),
+                every: every(Span(std::time::Duration::from_millis(20))),
+                first: self.first.unwrap_or(1),
+            },
+            (None, to) => Work::Datagrams {
+                to: to.clone().unwrap_or_default(),
+                every: every(Span(std::time::Duration::from_millis(2))),
+                size: self.size.unwrap_or(1400).into(),
+            },
+        };
+        let (board, sink) = (&run.session.board, &run.session.sink);
+        let client = crate::session::client::Client::start(name, work, board, sink)
+            .map_err(|error| Failure::error(format!("client `{name}` could not be started: {error}")))?;
+        run.session.clients.insert(name.clone(), client);
+        if self.wait != Some(false) {
+            let awaited = format!("client `{name}` to get its first answer");
+            let look = |session: &Session| Ok(find(session, name)?.is_up().then_some(()));
+            run.until(&awaited, look, |session| told(session, name)).await?;
+        }
+        Ok(find(run.session, name)?.values())
+    }
+
+    async fn end(&self, run: &Running<'_>) -> Result<Value, Failure> {
+        let client = find(run.session, &self.name)?;
+        client.ask_to_stop();
+        let stopped = |session: &Session| Ok(find(session, &self.name)?.is_stopped().then_some(()));
+        let answered = run.until("it to stop", stopped, |_| String::new()).await.is_ok();
+        if !answered {
+            client.stop_now();
+        }
+        let mut result = client.values();
+        result["answered"] = answered.into();
+        Ok(result)
+    }
+}
+
+fn is_address(text: &str) -> bool {
+    let port = |port: &str| port.parse::<u16>().is_ok() || template::is_template(port);
+    template::is_template(text)
+        || text.rsplit_once(':').is_some_and(|(host, number)| !host.is_empty() && port(number))
+}
+
+/// A client that was started.
+///
+/// # Errors
+/// When there is none of that name.
+pub(super) fn find<'s>(
+    session: &'s Session,
+    name: &str,
+) -> Result<&'s crate::session::client::Client, Failure> {
+    session.clients.get(name).ok_or_else(|| Failure::failed(format!("client `{name}` has not been started")))
+}
+
+/// As [`find`], where it sends lines.
+///
+/// # Errors
+/// As [`find`], or when it sends datagrams.
+pub(super) fn find_with_lines<'s>(
+    session: &'s Session,
+    name: &str,
+) -> Result<&'s crate::session::client::Client, Failure> {
+    let client = find(session, name)?;
+    if client.has_lines() {
+        return Ok(client);
+    }
+    Err(Failure::error(format!("client `{name}` sends datagrams, which nobody acknowledges")))
+}
+
+/// What a client has seen, for the message of a failure.
+pub(super) fn told(session: &Session, name: &str) -> String {
+    session.clients.get(name).map_or_else(|| "no such client".to_owned(), |client| client.told())
+}

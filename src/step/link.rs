@@ -1,0 +1,73 @@
+//! `link`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::running::Running;
+use super::{Complaints, Scene};
+use crate::session::link::{Setting, State};
+use crate::session::{Failure, Session};
+use crate::units::{Size, Span};
+
+/// Changes a link: cuts it, makes a black hole of it, opens it again, slows it down.
+///
+/// Returns once that is so: after `cut`, every connection has ended and none is accepted. The result is what the link
+/// has carried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// The link, as `links` declares it.
+    pub name: String,
+    /// What it is to be. Default: as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
+    /// How much later each byte is to arrive, in each direction; counts for what comes from now on. Default: as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay: Option<Span>,
+    /// How many bytes a second it is to carry in each direction; `0`: no limit. Default: as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Size>,
+}
+
+impl Link {
+    pub(super) fn title(&self) -> String {
+        let state = self.state.map(|state| format!(" {state}"));
+        let delay = self.delay.map(|delay| format!(" delay {delay}"));
+        let rate = self.rate.map(|rate| format!(" rate {rate}"));
+        let parts: String = [state, delay, rate].into_iter().flatten().collect();
+        format!("link {}:{parts}", self.name)
+    }
+
+    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
+        complaints.link(scene, &["name"], &self.name);
+        if self.state.is_none() && self.delay.is_none() && self.rate.is_none() {
+            complaints.add(&[], "nothing of the link is changed", "add `state`, `delay` or `rate`");
+        }
+    }
+
+    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+        let link = find(run.session, &self.name)?;
+        let now = link.setting();
+        link.set(Setting {
+            state: self.state.unwrap_or(now.state),
+            delay: self.delay.unwrap_or(now.delay),
+            rate: self.rate.unwrap_or(now.rate),
+        });
+        let awaited = format!("link `{}` to be {}", self.name, link.setting());
+        let look = |session: &Session| {
+            let settled = find(session, &self.name)?.is_settled();
+            Ok(settled.map_err(Failure::error)?.then_some(()))
+        };
+        run.until(&awaited, look, |_| link.told()).await?;
+        Ok(link.values())
+    }
+}
+
+/// A link of the case.
+///
+/// # Errors
+/// When there is none of that name.
+pub(super) fn find<'s>(session: &'s Session, name: &str) -> Result<&'s crate::session::link::Link, Failure> {
+    session.links.get(name).ok_or_else(|| Failure::error(format!("there is no link `{name}` in this case")))
+}

@@ -1,0 +1,255 @@
+//! Ports, links, networks and clients with real QEMUs.
+
+mod common;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+
+use common::{Home, Told, VM, qemu};
+use lockstep_vm::event::{Verdict, What};
+
+/// A service of numbered lines: the connection with this number is dropped after its third answer, one line is answered
+/// late, another wrongly.
+fn service(dropped: usize, late: &'static str, wrong: &'static str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serve = move |stream: TcpStream, most: usize| -> std::io::Result<()> {
+        let mut lines = BufReader::new(stream.try_clone()?).lines();
+        for _ in 0..most {
+            let Some(line) = lines.next().transpose()? else { break };
+            if line == late {
+                std::thread::sleep(std::time::Duration::from_millis(600));
+            }
+            if line == wrong {
+                writeln!(&stream, "no {line}")?;
+            }
+            writeln!(&stream, "ok {line}")?;
+        }
+        Ok(())
+    };
+    // Ends with the process of the test.
+    std::thread::spawn(move || {
+        for (number, stream) in listener.incoming().flatten().enumerate() {
+            let most = if number == dropped { 3 } else { usize::MAX };
+            std::thread::spawn(move || serve(stream, most));
+        }
+    });
+    port
+}
+
+/// Runs cases, each a file, and holds the verdict and the reason of each against what they must be.
+fn run(cases: &[(&str, &str, Verdict, &str)]) -> Option<(Home, Told)> {
+    let qemu = qemu(8)?;
+    let home = Home::new();
+    for (name, text, ..) in cases {
+        home.write(&format!("cases/{name}.yaml"), text);
+    }
+    let ran = home.run_on(qemu, &["cases", "-j", "2"]);
+    assert!(matches!(ran.code, Some(0 | 1)), "{ran:?}");
+    let told = home.told();
+    for (name, _, verdict, expected) in cases {
+        let case = told.case(name);
+        let reason = case.reason().unwrap_or_default();
+        let fits = regex::Regex::new(&format!("(?s){expected}")).unwrap().is_match(&reason);
+        assert!(
+            case.verdict() == *verdict && fits && (!expected.is_empty() || reason.is_empty()),
+            "{name} is to be {verdict}, with /{expected}/; it is {}: {reason}\n{:?}\n{ran:?}",
+            case.verdict(),
+            case.steps()
+        );
+    }
+    home.assert_nothing_is_left();
+    Some((home, told))
+}
+
+/// A live precopy migration through a link, with steps after it.
+fn through_a_link(link: &str, steps: &str) -> String {
+    let vm = "{memory: 64M, guest: {ticker: {dirty: 12M}}}";
+    format!(
+        "links: {{way: {link}}}\nvms: {{source: {vm}, destination: {{like: source, incoming: defer}}}}\nsteps:\n\
+         - wait: {{vm: source, ticks: 1}}\n- migrate: {{from: source, to: destination, link: way}}\n{steps}\n"
+    )
+}
+
+#[test]
+fn a_migration_takes_a_link_at_its_rate_and_fails_where_it_is_cut() {
+    let slow = "- wait: {vm: source, migration: active}\n";
+    let done = "- wait: {vm: [source, destination], migration: completed}\n- wait: {vm: destination, ticks: 3}\n\
+                - check: {equal: [\"{{run.link.way.connections}}\", 1]}\n\
+                - check: {equal: [\"{{gt run.link.way.bytes 12000000}}\", true]}\n";
+    let cases = [
+        ("rate", through_a_link("{rate: 60M}", done), Verdict::Pass, ""),
+        ("unix", through_a_link("{listen: unix}", done), Verdict::Pass, ""),
+        (
+            "cut",
+            through_a_link(
+                "{rate: 100K}",
+                &format!(
+                    "{slow}- link: {{name: way, state: cut}}\n- wait: {{vm: source, migration: completed}}"
+                ),
+            ),
+            Verdict::Fail,
+            "the migration failed, says VM `|VM `destination` died: exit status 1",
+        ),
+        (
+            "hole",
+            through_a_link(
+                "{rate: 100K}",
+                &format!(
+                    "{slow}- link: {{name: way, state: blackhole, rate: 0}}\n- set: {{before: \"{{{{run.link.way.bytes}}}}\"}}\n\
+                     - sleep: 300ms\n- check: {{equal: [\"{{{{run.captures.before}}}}\", \"{{{{run.link.way.bytes}}}}\"]}}\n\
+                     - link: {{name: way, state: open}}\n{done}"
+                ),
+            ),
+            Verdict::Pass,
+            "",
+        ),
+        (
+            "for-ever",
+            through_a_link(
+                "{state: blackhole}",
+                "- wait: {vm: source, migration: completed}\n  timeout: 500ms",
+            ),
+            Verdict::Fail,
+            "waited .* for migration status completed of `source`; saw (active|setup)",
+        ),
+    ];
+    let cases: Vec<_> =
+        cases.iter().map(|(name, text, verdict, why)| (*name, text.as_str(), *verdict, *why)).collect();
+    let Some((_, told)) = run(&cases) else { return };
+    let links: Vec<&str> = told
+        .events
+        .iter()
+        .filter_map(|event| match &event.what {
+            What::Link { happened, .. } => Some(happened.as_str()),
+            _ => None,
+        })
+        .collect();
+    for happened in ["connection 1 is up", "connection 1 finished", "connection 1 cut", "cut, rate 100K"] {
+        assert!(links.contains(&happened), "{happened}: {links:?}");
+    }
+    let evidence = told.case("for-ever").evidence().unwrap();
+    assert!(evidence.contains("link `way`: blackhole; tcp:127.0.0.1:"), "{evidence}");
+}
+
+#[test]
+fn a_qemu_listens_at_a_port_that_is_held_for_the_case() {
+    let service = r#"
+ports: [nbd, other]
+vms:
+  a: VM
+  b:
+    like: a
+    start: false
+    netdevs:
+      - type: user
+        id: u
+        hostfwd: [{str: "tcp:127.0.0.1:{{port.other}}-:7"}, {str: "udp:127.0.0.1:{{port.other}}-:9"}]
+steps:
+  - qmp:
+      vm: a
+      execute: nbd-server-start
+      arguments: {addr: {type: inet, data: {host: 127.0.0.1, port: "{{text port.nbd}}"}}}
+  - start: b
+  - exec: {run: [bash, -c, "exec 3<>/dev/tcp/127.0.0.1/{{port.nbd}} && head -c 8 <&3"]}
+    capture: nbd
+  - check: {equal: ["{{run.captures.nbd.stdout}}", NBDMAGIC]}
+  - exec: {run: [bash, -c, "exec 3<>/dev/tcp/127.0.0.1/{{port.other}}"]}
+"#;
+    run(&[("held", &service.replace(": VM", &format!(": {VM}")), Verdict::Pass, "")]);
+}
+
+#[test]
+fn a_client_waits_and_is_checked_and_every_check_can_fail() {
+    let well = service(usize::MAX, "", "");
+    let badly = service(0, "5", "7");
+    let client = |port: u16, steps: &str| {
+        format!(
+            "vms: {{a: {VM}}}\nsteps:\n- wait: {{vm: a, ticks: 1}}\n\
+             - client: {{name: c, connect: \"127.0.0.1:{port}\", every: 1ms}}\n{steps}\n"
+        )
+    };
+    let all = "- wait: {client: c, lines: 20}\n- client: {name: c, stop: true}\n  capture: end\n\
+               - check: {client: c, reconnects: 0, longest_gap: 20s, lines: 20, order: kept}\n\
+               - check: {metric: client_gap, below: 20s}\n\
+               - check: {equal: [\"{{run.captures.end.answered}}\", true]}\n\
+               - check: {equal: [\"{{run.client.c.lines}}\", \"{{run.client.c.acknowledged.0.1}}\"]}";
+    let some = |check: &str| format!("- wait: {{client: c, lines: 20}}\n- check: {{client: c, {check}}}");
+    let nobody = "vms: {a: VM}\nports: [none]\nsteps:\n- wait: {vm: a, ticks: 1}\n".replace("VM", VM);
+    let cases = [
+        ("all", client(well, all), Verdict::Pass, ""),
+        ("enough", client(badly, &some("reconnects: 1, longest_gap: 20s, lines: 20")), Verdict::Pass, ""),
+        (
+            "reconnects",
+            client(service(0, "", ""), &some("reconnects: 0")),
+            Verdict::Fail,
+            "client `c`: it connected again 1 times, not 0 at most",
+        ),
+        (
+            "gap",
+            client(badly, &some("longest_gap: 500ms")),
+            Verdict::Fail,
+            "its longest gap is 0.[6-9]..s, not below 0.5s",
+        ),
+        (
+            "order",
+            client(badly, &some("order: kept")),
+            Verdict::Fail,
+            "1 of its answers were wrong, the first to line 7: \"no 7\"",
+        ),
+        ("lines", client(well, &some("lines: 1000000")), Verdict::Fail, "acknowledged, not 1000000 at least"),
+        (
+            "waiting",
+            client(well, "- wait: {client: c, lines: 1000000}\n  timeout: 300ms"),
+            Verdict::Fail,
+            "waited .* for 1000000 more lines of client `c`; saw [0-9]+ of 1000000; in all .* longest gap 0",
+        ),
+        (
+            "stopped",
+            client(well, "- client: {name: c, stop: true}\n- wait: {client: c, lines: 1}"),
+            Verdict::Fail,
+            "client `c` was stopped after 0 more lines, not 1",
+        ),
+        (
+            "refused",
+            format!(
+                "{nobody}- client: {{name: c, connect: \"127.0.0.1:{{{{port.none}}}}\"}}\n  timeout: 300ms\n"
+            ),
+            Verdict::Fail,
+            "waited .* for client `c` to get its first answer; saw 0 lines .*Connection refused",
+        ),
+        (
+            "flood",
+            format!(
+                "{nobody}- client: {{name: f, send: datagrams, to: \"127.0.0.1:{{{{port.none}}}}\", every: 1ms}}\n\
+                 - wait: {{vm: a, ticks: 3}}\n- client: {{name: f, stop: true}}\n  capture: f\n\
+                 - check: {{equal: [\"{{{{gt run.captures.f.sent 1}}}}\", true]}}\n"
+            ),
+            Verdict::Pass,
+            "",
+        ),
+    ];
+    let cases: Vec<_> =
+        cases.iter().map(|(name, text, verdict, why)| (*name, text.as_str(), *verdict, *why)).collect();
+    let Some((_, told)) = run(&cases) else { return };
+    let evidence = told.case("gap").evidence().unwrap();
+    assert!(evidence.contains("client `c`: ") && evidence.contains("longest gap 0."), "{evidence}");
+    let words = |name: &str| {
+        let mut words = Vec::new();
+        for what in &told.case(name).events {
+            if let What::Client { happened, .. } = what {
+                words.push(happened.clone());
+            }
+        }
+        words
+    };
+    assert_eq!(words("all").len(), 2, "{:?}", words("all"));
+    let gap = words("gap").join("\n");
+    for happened in [
+        "line 1 acknowledged, the first",
+        "a wrong answer to line 7",
+        "line 5 acknowledged after a gap of 0.",
+    ] {
+        assert!(gap.contains(happened), "{happened}: {gap}");
+    }
+}
