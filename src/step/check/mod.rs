@@ -58,6 +58,10 @@ pub struct Check {
     /// migration did not step back behind the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<ProgressCheck>,
+    /// `none`: by the VM's QMP events it was in COLO and no checkpoint was under way when the `failover` was asked for,
+    /// or is now where there was none: each `STOP` had its `RESUME`. And the side that was lost has not stopped since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<CheckpointCheck>,
     /// What QEMU wrote to its standard error must be nothing but lines that match `allow`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stderr: Option<StderrCheck>,
@@ -77,6 +81,14 @@ pub enum MemoryCheck {
 pub enum ProgressCheck {
     /// Nothing done before the last completed checkpoint was undone.
     Kept,
+}
+
+/// What `check: {checkpoint: …}` asserts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckpointCheck {
+    /// Every stop for a checkpoint had its resume.
+    None,
 }
 
 /// What `check: {stderr: …}` asserts.
@@ -116,12 +128,15 @@ pub enum Kind {
     Equal,
     /// See [`progress`](field@Check::progress).
     Progress,
+    /// See [`checkpoint`](field@Check::checkpoint).
+    Checkpoint,
     /// See [`stderr`](field@Check::stderr).
     Stderr,
 }
 
 /// The keys of a check of which there must be one.
-pub const CHECK_KINDS: &[&str] = &["memory", "query", "no_event", "metric", "equal", "progress", "stderr"];
+pub const CHECK_KINDS: &[&str] =
+    &["memory", "query", "no_event", "metric", "equal", "progress", "checkpoint", "stderr"];
 
 /// The keys of a check that belong to one of those.
 pub const CHECK_BELONGS: &[(&str, &str)] = &[
@@ -146,6 +161,7 @@ impl Check {
             ("metric", Kind::Metric, self.metric.is_some()),
             ("equal", Kind::Equal, self.equal.is_some()),
             ("progress", Kind::Progress, self.progress.is_some()),
+            ("checkpoint", Kind::Checkpoint, self.checkpoint.is_some()),
             ("stderr", Kind::Stderr, self.stderr.is_some()),
         ]
         .into_iter()
@@ -223,6 +239,7 @@ impl Check {
             Err(_) => return format!("check {who}"),
             Ok(Kind::Memory) => "memory consistent".to_owned(),
             Ok(Kind::Progress) => "progress kept".to_owned(),
+            Ok(Kind::Checkpoint) => "no checkpoint under way".to_owned(),
             Ok(Kind::Stderr) => "stderr".to_owned(),
             Ok(Kind::Query) => {
                 let command = self.query.as_deref().unwrap_or_default();
