@@ -681,6 +681,7 @@ fn a_known_issue_and_a_negative_control_excuse_their_own_failure_only() {
     let fails = "- exec: {sh: exit 3}";
     let passes = "- exec: {sh: exit 0}";
     let known = "known_issue: {reason: gitlab 42, match: exit status 3}\nsteps:\n";
+    let race = "known_issue: {reason: gitlab 43, match: exit status 3, sometimes: true}\nsteps:\n";
     let control = "must_fail: {match: exit status 3}\nsteps:\n";
     let other = "- exec: {sh: exit 4}";
     let texts: Vec<(&str, String, Verdict, &str)> = vec![
@@ -693,6 +694,9 @@ fn a_known_issue_and_a_negative_control_excuse_their_own_failure_only() {
             Pass,
             "",
         ),
+        ("race_lost", format!("{race}{fails}"), Xfail, "^gitlab 43$"),
+        ("race_won", format!("{race}{passes}"), Pass, ""),
+        ("race_other", format!("{race}{other}"), Fail, "exit status 4"),
         ("control", format!("{control}{fails}"), Pass, "^failed as it must"),
         (
             "control_passes",

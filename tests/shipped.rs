@@ -51,8 +51,15 @@ fn every_shipped_scenario_does_on_every_qemu_what_it_is_to_do() {
             }
         }
         if qemu.version.major >= 11 {
-            let failovers: Vec<_> = FAILOVERS.map(|name| (name, told.case(name).verdict())).into();
-            assert_eq!(failovers, FAILOVERS.map(|name| (name, Verdict::Pass)));
+            for name in FAILOVERS {
+                // A secondary that takes over in a checkpoint may lose a race of QEMU's.
+                let may_lose = name.ends_with("/secondary_failover_checkpoint");
+                let verdict = told.case(name).verdict();
+                assert!(
+                    verdict == Verdict::Pass || may_lose && verdict == Verdict::Xfail,
+                    "{name}: {verdict}"
+                );
+            }
             let controls = verdicts.iter().filter(|(name, ..)| told.case(name).file().contains("/controls/"));
             let unproven: Vec<_> =
                 controls.clone().filter(|(_, verdict, _)| *verdict != Verdict::Pass).collect();

@@ -33,7 +33,8 @@ pub fn outlook(cases: &[Case], binaries: &Binaries, settings: &Settings) -> Stri
                     ));
                 }
                 for issue in &case.known_issues {
-                    text.push_str(&format!("        known to fail: {}\n", issue.reason));
+                    let how = if issue.sometimes { "known to fail now and then" } else { "known to fail" };
+                    text.push_str(&format!("        {how}: {}\n", issue.reason));
                 }
                 if let Some(must_fail) = &case.must_fail {
                     text.push_str(&format!("        must fail with /{}/\n", must_fail.pattern));

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use indexmap::IndexMap;
+use regex::Regex;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
@@ -293,6 +294,18 @@ struct Top<'t> {
     scope: &'t Scope<'t>,
 }
 
+/// A known issue that lets the case pass and fail as it likes: no outcome would count.
+fn excuses_all(pattern: &Node, issue: &KnownIssue) -> Option<Diagnostic> {
+    // No failure says nothing, and none says that.
+    let matches_all = |expression: Regex| ["", "\u{fffd}"].iter().any(|text| expression.is_match(text));
+    (issue.sometimes && Regex::new(&issue.pattern).is_ok_and(matches_all)).then(|| {
+        let message =
+            format!("with `sometimes`, /{}/ excuses every failure: the case could not fail", issue.pattern);
+        Diagnostic::error(Code::WrongValue, &pattern.at, message)
+            .help("match what the known failure says, and no more")
+    })
+}
+
 impl Top<'_> {
     fn read<T: DeserializeOwned>(&self, key: &str, diagnostics: &mut Diagnostics) -> Option<T> {
         let (key, node) = self.root.entry(key)?;
@@ -318,7 +331,8 @@ impl Top<'_> {
             };
             let issue: Option<KnownIssue> = typed::read(&key.at, &node, self.scope, diagnostics);
             if let (Some(issue), Some(pattern)) = (&issue, node.get("match")) {
-                diagnostics.extend(bad_regex(&pattern.at, &issue.pattern));
+                diagnostics
+                    .extend(bad_regex(&pattern.at, &issue.pattern).or_else(|| excuses_all(pattern, issue)));
             }
             issues.extend(issue.filter(|_| applies));
         }

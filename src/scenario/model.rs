@@ -237,7 +237,7 @@ impl JsonSchema for VersionRange {
 }
 
 /// A failure that is known: a case that fails as it says is reported as skipped (`xfail`) with the reason; a pass, or
-/// another failure, is a failure.
+/// another failure, is a failure. With `sometimes`, a pass is a pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KnownIssue {
@@ -249,6 +249,9 @@ pub struct KnownIssue {
     /// A regular expression that the failure's message must match.
     #[serde(rename = "match")]
     pub pattern: String,
+    /// Whether it is a race that QEMU may also win: `true` lets the case pass as well. Default: `false`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sometimes: bool,
 }
 
 /// A negative control: the case passes only if it fails with a message that matches.

@@ -40,6 +40,48 @@ pub fn checkpoints(events: &[QmpEvent]) -> Vec<Checkpoint> {
     found
 }
 
+/// That no checkpoint was under way on a VM when a failover was asked for, or is now where there was none; and that
+/// none has begun since on the side that was lost. (A survivor is stopped by the failover itself.)
+///
+/// # Errors
+/// What the VM's events say instead.
+pub fn none_under_way(session: &Session, vm: &str) -> Result<(), String> {
+    let machine = session.machines.get(vm).ok_or_else(|| format!("VM `{vm}` was never started"))?;
+    let log = machine.log.lock();
+    let Some(mark) = session.failover.as_ref() else {
+        return settled(&log.events, None).map_err(|seen| format!("`{vm}` {seen}"));
+    };
+    let is_survivor = mark.survivor == vm;
+    settled(&log.events, Some((mark.at_real, is_survivor))).map_err(|seen| format!("`{vm}` {seen}"))
+}
+
+/// The same of a VM's events: `failover` is its moment, and whether the VM is the survivor.
+fn settled(events: &[QmpEvent], failover: Option<(f64, bool)>) -> Result<(), String> {
+    let (moment, is_survivor) = failover.unwrap_or((f64::INFINITY, true));
+    let (before, since): (Vec<&QmpEvent>, Vec<&QmpEvent>) =
+        events.iter().partition(|event| event.emitted < moment);
+    let milliseconds = |span: f64| format!("{:.1} ms", span * 1e3);
+    let status = before.iter().rev().find_map(|event| event.migration_status());
+    if status != Some("colo") {
+        return Err(format!("was not in COLO: its migration status was {}", status.unwrap_or("none")));
+    }
+    match before.iter().rfind(|event| matches!(event.name.as_str(), "STOP" | "RESUME")) {
+        Some(stop) if stop.name == "STOP" && failover.is_none() => {
+            return Err("has stopped and not resumed".to_owned());
+        }
+        Some(stop) if stop.name == "STOP" => {
+            let span = milliseconds(moment - stop.emitted);
+            return Err(format!("had stopped {span} before the failover and not resumed"));
+        }
+        Some(_) => {}
+        None => return Err("had never been resumed".to_owned()),
+    }
+    match since.iter().find(|event| event.name == "STOP" && !is_survivor) {
+        Some(stop) => Err(format!("stopped {} after the failover", milliseconds(stop.emitted - moment))),
+        None => Ok(()),
+    }
+}
+
 /// What a VM that took over from another one must have kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Floor {
@@ -129,5 +171,37 @@ mod tests {
     fn the_stop_and_resume_of_a_failover_are_no_checkpoint() {
         let events = events(&["=colo", "RESUME", "STOP", "=completed", "RESUME", "COLO_EXIT"]);
         assert_eq!(checkpoints(&events), []);
+    }
+
+    #[test]
+    fn between_two_checkpoints_none_is_under_way() {
+        let pair = events(&["=colo", "RESUME", "STOP", "RESUME"]);
+        assert_eq!(settled(&pair, None), Ok(()));
+        assert_eq!(settled(&pair, Some((3.5, true))), Ok(()));
+        assert_eq!(settled(&pair, Some((3.5, false))), Ok(()));
+    }
+
+    #[test]
+    fn a_stop_without_its_resume_is_a_checkpoint_under_way() {
+        let pair = events(&["=colo", "RESUME", "STOP", "=completed", "RESUME"]);
+        let seen = settled(&pair, Some((2.25, true))).unwrap_err();
+        assert_eq!(seen, "had stopped 250.0 ms before the failover and not resumed");
+        let now = events(&["=colo", "RESUME", "STOP"]);
+        assert!(settled(&now, None).is_err());
+    }
+
+    #[test]
+    fn a_stop_after_the_failover_counts_on_the_lost_side_only() {
+        let pair = events(&["=colo", "RESUME", "STOP", "RESUME"]);
+        assert_eq!(settled(&pair, Some((1.5, true))), Ok(()));
+        let seen = settled(&pair, Some((1.5, false))).unwrap_err();
+        assert_eq!(seen, "stopped 500.0 ms after the failover");
+    }
+
+    #[test]
+    fn where_there_is_no_colo_nothing_is_idle() {
+        assert!(settled(&events(&["=active", "STOP", "RESUME"]), None).unwrap_err().contains("active"));
+        assert!(settled(&events(&[]), None).unwrap_err().contains("none"));
+        assert!(settled(&events(&["=colo"]), None).unwrap_err().contains("never been resumed"));
     }
 }

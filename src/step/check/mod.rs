@@ -69,6 +69,10 @@ pub struct Check {
     /// With `disk`: which lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holds: Option<Holds>,
+    /// `none`: by the VM's QMP events it was in COLO and no checkpoint was under way when the `failover` was asked for,
+    /// or is now where there was none: each `STOP` had its `RESUME`. And the side that was lost has not stopped since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<CheckpointCheck>,
     /// What QEMU wrote to its standard error must be nothing but lines that match `allow`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stderr: Option<StderrCheck>,
@@ -115,6 +119,14 @@ pub enum ProgressCheck {
     Kept,
 }
 
+/// What `check: {checkpoint: …}` asserts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckpointCheck {
+    /// Every stop for a checkpoint had its resume.
+    None,
+}
+
 /// What `check: {stderr: …}` asserts.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -154,6 +166,8 @@ pub enum Kind {
     Progress,
     /// See [`disk`](field@Check::disk).
     Disk,
+    /// See [`checkpoint`](field@Check::checkpoint).
+    Checkpoint,
     /// See [`stderr`](field@Check::stderr).
     Stderr,
     /// See [`client`](field@Check::client).
@@ -162,7 +176,7 @@ pub enum Kind {
 
 /// The keys of a check of which there must be one.
 pub const CHECK_KINDS: &[&str] =
-    &["memory", "query", "no_event", "metric", "equal", "progress", "disk", "stderr", "client"];
+    &["memory", "query", "no_event", "metric", "equal", "progress", "checkpoint", "disk", "stderr", "client"];
 
 /// The keys of a check that belong to one of those.
 pub const CHECK_BELONGS: &[(&str, &str)] = &[
@@ -196,6 +210,7 @@ impl Check {
             ("equal", Kind::Equal, self.equal.is_some()),
             ("progress", Kind::Progress, self.progress.is_some()),
             ("disk", Kind::Disk, self.disk.is_some()),
+            ("checkpoint", Kind::Checkpoint, self.checkpoint.is_some()),
             ("stderr", Kind::Stderr, self.stderr.is_some()),
             ("client", Kind::Client, self.client.is_some()),
         ]
@@ -300,6 +315,7 @@ impl Check {
             Ok(Kind::Memory) => "memory consistent".to_owned(),
             Ok(Kind::Progress) => "progress kept".to_owned(),
             Ok(Kind::Client) => self.told_of_client(),
+            Ok(Kind::Checkpoint) => "no checkpoint under way".to_owned(),
             Ok(Kind::Stderr) => "stderr".to_owned(),
             Ok(Kind::Disk) => {
                 let path = self.disk.as_deref().unwrap_or_default();

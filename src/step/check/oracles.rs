@@ -8,7 +8,7 @@ use super::{Bound, Check, Kind};
 use crate::guest::ticker::{self, AREA_START, PAGE};
 use crate::qemu::qmp::contains;
 use crate::qemu::spec::Guest;
-use crate::session::checkpoints::floor;
+use crate::session::checkpoints::{floor, none_under_way};
 use crate::session::metrics::{METRICS, measure};
 use crate::session::{Failure, Session};
 use crate::step::running::Running;
@@ -33,6 +33,9 @@ impl Check {
                 Kind::Query => self.query(run, vm).await?,
                 Kind::NoEvent => self.no_event(run, vm).await?,
                 Kind::Progress => progress(run.session, vm)?,
+                Kind::Checkpoint => {
+                    none_under_way(run.session, vm).map(|()| Value::Null).map_err(Failure::failed)?
+                }
                 Kind::Stderr => self.stderr(run.session, vm)?,
                 Kind::Metric | Kind::Equal | Kind::Disk | Kind::Client => Value::Null,
             };
