@@ -2,6 +2,7 @@
 
 pub mod argv;
 pub mod binary;
+pub mod network;
 pub mod process;
 pub mod qmp;
 pub mod qmp_input;

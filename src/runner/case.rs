@@ -17,6 +17,7 @@ use super::plans::{CaseVersions, plan, plans};
 use super::settings::{Interrupt, Keep, Settings};
 use super::spot::Spot;
 use crate::event::{Sink, StepOutcome, Verdict, What};
+use crate::qemu::network::wire_name;
 use crate::scenario::model::{Block, Case, CaseStep, When};
 use crate::scenario::{Late, resolve_step, resolve_vm, resolve_when, to_yaml};
 use crate::session::directory::Notes;
@@ -77,6 +78,11 @@ pub async fn run(
             sink.emit(ended(verdict, Some(reason)));
             return verdict;
         }
+    }
+    if let Err(failure) = net::plan_wires(case, &mut session) {
+        drop(session);
+        sink.emit(ended(Verdict::Error, Some(failure.message)));
+        return Verdict::Error;
     }
     let deadline = began + case.timeout.mul_f64(settings.slow);
     let mut actor = Actor {
@@ -148,6 +154,8 @@ struct Actor<'c> {
 
 impl Actor<'_> {
     async fn perform(&mut self) -> Result<(), Stop> {
+        // A wire must be there when VMs come to it.
+        let wires: Vec<String> = self.case.net.networks.keys().map(|name| wire_name(name)).collect();
         let first: Vec<String> = self
             .session
             .plans
@@ -159,7 +167,10 @@ impl Actor<'_> {
             self.deadline.min(Instant::now() + crate::step::DEFAULT_TIMEOUT.0.mul_f64(self.settings.slow));
         let interrupt = self.interrupt.clone();
         let started = tokio::select! {
-            started = self.session.start(&first, deadline) => started,
+            started = async {
+                self.session.start(&wires, deadline).await?;
+                self.session.start(&first, deadline).await
+            } => started,
             signal = interrupt.wait() => return Err(Stop::Interrupted(signal)),
         };
         started.map_err(|failure| Stop::Failed(failure, Box::new(Spot::plain(&self.case.at))))?;

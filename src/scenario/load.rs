@@ -28,6 +28,7 @@ pub(super) const TOP: &[&str] = &[
     "vms",
     "ports",
     "links",
+    "networks",
     "hooks",
     "steps",
     "finally",
@@ -37,7 +38,7 @@ pub(super) const TOP: &[&str] = &[
 const LATER: &[&str] = &["disks"];
 
 /// The sections that merge by key, deeply, where a file extends another.
-const DEEP: &[&str] = &["vms", "links", "params", "hooks", "with"];
+const DEEP: &[&str] = &["vms", "links", "networks", "params", "hooks", "with"];
 
 /// The files of a call, and what is wrong with them.
 #[derive(Default)]
@@ -184,9 +185,10 @@ impl Loader {
                 self.complain(unknown_key(key, TOP));
             }
             let right = match (name, &value.kind) {
-                ("vms" | "links" | "params" | "matrix" | "requires" | "hooks" | "with", kind) => {
-                    matches!(kind, Kind::Map(_)).then_some(()).ok_or("a map")
-                }
+                (
+                    "vms" | "links" | "networks" | "params" | "matrix" | "requires" | "hooks" | "with",
+                    kind,
+                ) => matches!(kind, Kind::Map(_)).then_some(()).ok_or("a map"),
                 ("steps" | "finally", kind) => {
                     matches!(kind, Kind::Seq(_)).then_some(()).ok_or("a list of steps")
                 }
