@@ -253,3 +253,60 @@ fn a_client_waits_and_is_checked_and_every_check_can_fail() {
         assert!(gap.contains(happened), "{happened}: {gap}");
     }
 }
+
+/// Two VMs with a netdev each on a network, and what is done with them.
+fn on_a_network(steps: &str) -> String {
+    format!(
+        r#"
+networks: {{lan: {{forward: {{service: "10.77.0.2:7000", flood: "udp:10.77.0.2:9"}}}}, other: {{subnet: 10.78.0.0/24}}}}
+vms:
+  a:
+    memory: 32M
+    guest: {{ticker: {{dirty: 1M}}}}
+    netdevs: [{{type: network, id: hn0, network: lan}}, {{type: network, id: hn1, network: other}}]
+    devices: [{{driver: virtio-net-pci, netdev: hn0, romfile: ""}}, {{driver: virtio-net-pci, netdev: hn1, romfile: ""}}]
+  b: {{like: a, start: false}}
+steps:
+- wait: {{vm: a, ticks: 1}}
+- wait: {{vm: a, event: NETDEV_STREAM_CONNECTED, data: {{netdev-id: hn0}}}}
+- start: b
+{steps}
+"#
+    )
+}
+
+#[test]
+fn vms_come_to_a_network_and_go_and_a_dead_wire_is_told() {
+    // A guest that does not answer: the forwarder takes the connection, and the client waits for an answer.
+    let comes_and_goes = on_a_network(
+        r#"
+- client: {name: nobody, connect: "127.0.0.1:{{port.service}}", wait: false}
+- client: {name: flood, send: datagrams, to: "127.0.0.1:{{port.flood}}"}
+- exec: {run: [bash, -c, "exec 3<>/dev/tcp/127.0.0.1/{{port.service}}"]}
+- signal: {vm: b, send: KILL}
+- wait: {vm: b, exit: {signal: KILL}}
+- wait: {vm: a, ticks: 3}
+- start: b
+- wait: {vm: b, ticks: 3}
+- wait: {vm: b, event: NETDEV_STREAM_CONNECTED, data: {netdev-id: hn0}}
+- check: {vm: a, no_event: NETDEV_STREAM_DISCONNECTED}
+- check: {vm: [a, b], stderr: {}}
+"#,
+    );
+    let dead = on_a_network(
+        "- exec: {sh: \"for p in /proc/[0-9]*; do tr '\\\\0' ' ' <$p/cmdline 2>/dev/null | grep -q \\\"^[^ ]*qemu[^ ]* -name lan@network,.*$PWD/\\\" && kill -9 ${p#/proc/}; done; true\"}\n\
+         - wait: {vm: a, event: POWERDOWN}\n",
+    );
+    let Some((home, told)) = run(&[
+        ("comes", &comes_and_goes, Verdict::Pass, ""),
+        ("dead", &dead, Verdict::Fail, "the QEMU that is the network `lan` died: signal KILL"),
+    ]) else {
+        return;
+    };
+    let files = common::names(&home.path("reports/dead"));
+    for file in ["lan@network.command.sh", "lan@network.stderr.log", "other@network.qmp.jsonl"] {
+        assert!(files.contains(file), "{file}: {files:?}");
+    }
+    let evidence = told.case("dead").evidence().unwrap();
+    assert!(evidence.contains("VM `lan@network` (pid"), "{evidence}");
+}

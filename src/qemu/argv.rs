@@ -51,7 +51,10 @@ pub fn command_line(spec: &VmSpec, around: &Surroundings<'_>) -> Vec<String> {
         add("-machine", machine.clone());
     }
     add("-accel", around.accel.name().to_owned());
-    add("-cpu", spec.cpu.clone());
+    // A QEMU without a machine has none.
+    if !spec.cpu.is_empty() {
+        add("-cpu", spec.cpu.clone());
+    }
     add("-m", format!("{}B", spec.memory.0));
     match around.channels {
         Channels::Inherited { qmp, serial, qtest } => {

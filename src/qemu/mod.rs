@@ -4,6 +4,7 @@ pub mod argv;
 pub mod binary;
 pub mod disk;
 pub mod linux;
+pub mod network;
 pub mod process;
 pub mod qmp;
 pub mod qmp_input;

@@ -59,7 +59,8 @@ pub struct VmSpec {
     /// Character devices, each as the arguments of QMP's `chardev-add` (`-chardev`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub chardevs: Vec<Map<String, Value>>,
-    /// Network backends, each as `Netdev` of QEMU's QAPI schema (`-netdev`).
+    /// Network backends, each as `Netdev` of QEMU's QAPI schema (`-netdev`), or on a network of the scenario:
+    /// `{type: network, id: ID, network: NAME}`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub netdevs: Vec<Map<String, Value>>,
     /// Objects, each as `ObjectOptions` of QEMU's QAPI schema (`-object`).

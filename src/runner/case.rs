@@ -17,6 +17,7 @@ use super::plans::{CaseVersions, plan, plans};
 use super::settings::{Interrupt, Keep, Settings};
 use super::spot::Spot;
 use crate::event::{Sink, StepOutcome, Verdict, What};
+use crate::qemu::network::wire_name;
 use crate::scenario::model::{Block, Case, CaseStep, When};
 use crate::scenario::{Late, resolve_step, resolve_vm, resolve_when, to_yaml};
 use crate::session::directory::Notes;
@@ -79,6 +80,11 @@ pub async fn run(
             sink.emit(ended(verdict, Some(reason)));
             return verdict;
         }
+    }
+    if let Err(failure) = net::plan_wires(case, &mut session) {
+        drop(session);
+        sink.emit(ended(Verdict::Error, Some(failure.message)));
+        return Verdict::Error;
     }
     let deadline = began + case.timeout.mul_f64(settings.slow);
     let mut actor = Actor {
@@ -150,6 +156,8 @@ struct Actor<'c> {
 
 impl Actor<'_> {
     async fn perform(&mut self) -> Result<(), Stop> {
+        // A wire must be there when VMs come to it.
+        let wires: Vec<String> = self.case.net.networks.keys().map(|name| wire_name(name)).collect();
         let first: Vec<String> = self
             .session
             .plans
@@ -163,6 +171,7 @@ impl Actor<'_> {
         let started = tokio::select! {
             started = async {
                 self.session.make_disks(deadline).await?;
+                self.session.start(&wires, deadline).await?;
                 self.session.start(&first, deadline).await
             } => started,
             signal = interrupt.wait() => return Err(Stop::Interrupted(signal)),

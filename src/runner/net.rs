@@ -1,14 +1,16 @@
-//! What a case has of ports and links, there from its beginning.
+//! What a case has of ports, links and networks, there from its beginning.
 
 use serde_json::json;
 
 use super::binaries::Binaries;
 use super::plans::CaseVersions;
+use crate::qemu::network::wire_name;
+use crate::qemu::spec::Accel;
 use crate::scenario::model::Case;
 use crate::scenario::{Late, resolve_link};
 use crate::session::link::Link;
 use crate::session::ports::Ports;
-use crate::session::{Failure, Session};
+use crate::session::{Failure, Plan, Session};
 
 /// Takes the ports and opens the links of a case. Links may name ports.
 ///
@@ -30,6 +32,29 @@ pub(super) fn open(case: &Case, session: &mut Session, binaries: &Binaries) -> R
         let link = Link::open(name, &spec, &directory, &session.board, &session.sink)
             .map_err(|error| broken(error.to_string()))?;
         session.links.insert(name.clone(), link);
+    }
+    Ok(())
+}
+
+/// Plans the QEMU of each network, for the VMs that the session has plans of. They run the first one's QEMU.
+///
+/// # Errors
+/// When there is no VM, whose QEMU it would be.
+pub(super) fn plan_wires(case: &Case, session: &mut Session) -> Result<(), Failure> {
+    for (network, spec) in &case.net.networks {
+        let name = wire_name(network);
+        let vms = session.plans.iter().map(|(name, plan)| (name.as_str(), &plan.spec));
+        let port = |name: &str| session.ports.get(name);
+        let spec = spec.wire(network, vms, port, session.directory());
+        let first = session.plans.values().next();
+        let (Some(spec), Some(first)) = (spec, first) else {
+            return Err(Failure::error(format!(
+                "network `{network}` has no VM whose QEMU could be its wire"
+            )));
+        };
+        let binary = std::sync::Arc::clone(&first.binary);
+        let plan = Plan { name: name.clone(), spec, binary, accel: Accel::Tcg, attachable: false };
+        session.plans.insert(name, plan);
     }
     Ok(())
 }

@@ -153,6 +153,7 @@ impl<'f> File<'f> {
         let vms =
             root.get("vms").map(|node| vms::read(node, &scope, &mut loader.diagnostics)).unwrap_or_default();
         let sound_vms = loader.diagnostics.errors_added() == before_vms;
+        net.check_netdevs(&vms, &mut loader.diagnostics);
         let versions = CaseVersions { oracle: self.oracle, vms: Some(&vms.specs) };
         let scope = Scope::new(scope.names().clone(), &versions);
         let top = Top { root, scope: &scope };

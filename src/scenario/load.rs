@@ -30,16 +30,14 @@ pub(super) const TOP: &[&str] = &[
     "disks",
     "ports",
     "links",
+    "networks",
     "hooks",
     "steps",
     "finally",
 ];
 
-/// The keys of a scenario file that belong to a later version.
-const LATER: &[&str] = &["networks"];
-
 /// The sections that merge by key, deeply, where a file extends another.
-const DEEP: &[&str] = &["vms", "roles", "disks", "links", "params", "hooks", "with"];
+const DEEP: &[&str] = &["vms", "roles", "disks", "links", "networks", "params", "hooks", "with"];
 
 /// The files of a call, and what is wrong with them.
 #[derive(Default)]
@@ -180,14 +178,13 @@ impl Loader {
         }
         for (key, value) in node.entries() {
             let name = key.name.as_str();
-            if LATER.contains(&name) {
-                self.complain(not_yet(key));
-            } else if !TOP.contains(&name) {
+            if !TOP.contains(&name) {
                 self.complain(unknown_key(key, TOP));
             }
             let right = match (name, &value.kind) {
                 (
-                    "vms" | "roles" | "disks" | "links" | "params" | "matrix" | "requires" | "hooks" | "with",
+                    "vms" | "roles" | "disks" | "links" | "networks" | "params" | "matrix" | "requires"
+                    | "hooks" | "with",
                     kind,
                 ) => matches!(kind, Kind::Map(_)).then_some(()).ok_or("a map"),
                 ("steps" | "finally", kind) => {

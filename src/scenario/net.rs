@@ -1,16 +1,18 @@
-//! The ports and links of a case.
+//! The ports, links and networks of a case.
 
 use indexmap::{IndexMap, IndexSet};
 use serde_json::{Map, Value, json};
 
 use super::source::{Key, Node};
 use super::typed::{self, escaped};
+use super::vms::Vms;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location};
+use crate::qemu::network::{NetworkSpec, wrong_netdev};
 use crate::session::link::{Address, LinkSpec, Listen};
 use crate::template::{self, Scope};
 use crate::units::OneOrMany;
 
-/// The ports and links of a case.
+/// The ports, links and networks of a case.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Net {
     /// The names of its ports.
@@ -20,12 +22,31 @@ pub struct Net {
     pub links: IndexMap<String, LinkSpec>,
     /// The links of which something is only known at run time, rendered but for that.
     pub late_links: IndexMap<String, Value>,
+    /// Its networks.
+    pub networks: IndexMap<String, NetworkSpec>,
 }
 
 impl Net {
     /// The names of all ports that are to be held.
     pub fn port_names(&self) -> impl Iterator<Item = &String> {
-        self.ports.iter()
+        self.ports.iter().chain(self.networks.values().flat_map(|network| network.forward.keys()))
+    }
+
+    /// Tells of netdevs of VMs that are on no network of the case.
+    pub(super) fn check_netdevs(&self, vms: &Vms, diagnostics: &mut Diagnostics) {
+        for (name, spec) in &vms.specs {
+            for (number, netdev) in spec.netdevs.iter().enumerate() {
+                let Some((key, message, help)) = wrong_netdev(netdev, &self.networks) else {
+                    continue;
+                };
+                let Some(source) = vms.sources.get(name) else {
+                    continue;
+                };
+                let path = ["netdevs".to_owned(), number.to_string(), key.to_owned()];
+                let at = typed::place(&source.at, &source.options, &path).0;
+                diagnostics.push(Diagnostic::error(Code::WrongValue, &at, message).help(help));
+            }
+        }
     }
 
     /// What templates may name, null for each: the run knows it.
@@ -56,13 +77,17 @@ impl Net {
             });
             sections.push(("links", Value::Object(links.collect())));
         }
+        if !self.networks.is_empty() {
+            sections.push(("networks", escaped(json!(self.networks))));
+        }
         sections
     }
 }
 
-/// Reads the `ports` and `links` of a file; what is wrong with them is told, and what is at fault is left out.
+/// Reads the `ports`, `links` and `networks` of a file; what is wrong with them is told, and what is at fault is left out.
 pub(super) fn read(root: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Net {
     let mut net = Net { ports: ports(root, scope, diagnostics), ..Net::default() };
+    networks(root, scope, &mut net, diagnostics);
     let scope = scope.with(net.names());
     let Some(section) = root.get("links") else {
         return net;
@@ -94,6 +119,36 @@ pub(super) fn read(root: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics
         }
     }
     net
+}
+
+fn networks(root: &Node, scope: &Scope<'_>, net: &mut Net, diagnostics: &mut Diagnostics) {
+    let Some(section) = root.get("networks") else {
+        return;
+    };
+    for (key, node) in section.entries() {
+        if !check_name(key, "network", diagnostics) {
+            continue;
+        }
+        let node = if node.is_null() { Node::map(Vec::new(), key.at.clone()) } else { node.clone() };
+        let Some(network) = typed::read::<NetworkSpec>(&key.at, &node, scope, diagnostics) else {
+            continue;
+        };
+        for (path, message) in network.wrong() {
+            let path: Vec<String> = path.into_iter().map(str::to_owned).collect();
+            let at = typed::place(&key.at, &node, &path).0;
+            diagnostics.push(Diagnostic::error(Code::WrongValue, &at, message));
+        }
+        for (port, _) in node.get("forward").map(Node::entries).unwrap_or_default() {
+            let twice = net.port_names().any(|known| *known == port.name);
+            if twice {
+                let message = format!("there is a port `{}` already", port.name);
+                let help = "forwarded ports and `ports` share their names; choose another one";
+                diagnostics.push(Diagnostic::error(Code::WrongValue, &port.at, message).help(help));
+            }
+            check_name(port, "port", diagnostics);
+        }
+        net.networks.insert(key.name.clone(), network);
+    }
 }
 
 fn ports(root: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Vec<String> {

@@ -10,6 +10,7 @@ mod choices;
 use super::load::TOP;
 use super::model::{DEFAULT_CASE_TIMEOUT, KnownIssue, MustFail, Requires};
 use crate::qemu::disk::Disk;
+use crate::qemu::network::NetworkSpec;
 use crate::qemu::spec::VmSpec;
 use crate::session::link::LinkSpec;
 use crate::step::{Action, DEFAULT_TIMEOUT, Wait};
@@ -183,6 +184,10 @@ fn top(key: &str, generator: &mut SchemaGenerator) -> Value {
         "links" => ("Relays of byte streams, by name, to be cut and slowed down by `link` steps.", {
             let link = of(generator.subschema_for::<LinkSpec>());
             json!({"type": "object", "additionalProperties": link})
+        }),
+        "networks" => ("Networks, by name, that join VMs and the host without root.", {
+            let network = of(generator.subschema_for::<NetworkSpec>());
+            json!({"type": "object", "additionalProperties": network})
         }),
         "hooks" => (
             "Steps to be placed where the template says `hook: name`.",

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::failure::{Failure, Kind};
 use crate::guest::ticker::Line;
+use crate::qemu::network::of_wire;
 use crate::qemu::process::Ended;
 
 /// Something that ends whatever is being done, at once.
@@ -43,7 +44,12 @@ impl Trouble {
     #[must_use]
     pub fn failure(&self) -> Failure {
         match self {
-            Self::Died { vm, how } => Failure::failed(format!("VM `{vm}` died: {how}")),
+            Self::Died { vm, how } => match of_wire(vm) {
+                Some(network) => {
+                    Failure::failed(format!("the QEMU that is the network `{network}` died: {how}"))
+                }
+                None => Failure::failed(format!("VM `{vm}` died: {how}")),
+            },
             Self::Mismatch { vm, line } => {
                 Failure { kind: Kind::Corrupt, message: format!("VM `{vm}`: {line}") }
             }

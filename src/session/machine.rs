@@ -20,6 +20,7 @@ use crate::event::{Sink, What};
 use crate::guest::ticker;
 use crate::qemu::argv::{Channels, Surroundings, command_line, for_shell};
 use crate::qemu::binary::Binary;
+use crate::qemu::network::attached;
 use crate::qemu::process::{Ended, Launch, Process, wait_at_most};
 use crate::qemu::qmp::{Qmp, QmpError, Traffic};
 use crate::qemu::qtest::Qtest;
@@ -70,8 +71,9 @@ impl Machine {
     ///
     /// # Errors
     /// When QEMU cannot be started or a file cannot be written.
-    pub fn spawn(plan: Plan, directory: &Path, board: &Arc<Board>, sink: &Sink) -> Result<Self, Failure> {
+    pub fn spawn(mut plan: Plan, directory: &Path, board: &Arc<Board>, sink: &Sink) -> Result<Self, Failure> {
         let name = plan.name.clone();
+        plan.spec = attached(&plan.spec, &name, directory);
         let trouble = |what: &str, error: std::io::Error| {
             Failure::error(format!("VM `{name}` could not be started: {what}: {error}"))
         };

@@ -1,6 +1,7 @@
 //! A case held against the QEMUs it would run on.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -10,6 +11,7 @@ use super::names;
 use super::places;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, Severity, suggest};
 use crate::qemu::binary::Binary;
+use crate::qemu::network::attached;
 use crate::qemu::schema::Complaint;
 use crate::scenario::model::{Case, CaseStep};
 use crate::scenario::source::Node;
@@ -85,6 +87,7 @@ impl Against<'_> {
             return;
         };
         let binary = self.binary;
+        let spec = &attached(spec, name, Path::new("."));
         let part = Part { key: &source.at, node: &source.options };
         let machine = spec.machine.as_deref().map(|machine| machine.split(',').next().unwrap_or_default());
         let machine = machine.map(|machine| machine.trim_start_matches("type="));

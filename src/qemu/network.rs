@@ -1,0 +1,316 @@
+//! Networks that join VMs and the host's side, without root: one QEMU without a machine is the wire.
+//!
+//! It has a hub with a port for QEMU's user network, which forwards ports of 127.0.0.1, and one for each netdev of a VM
+//! that is on the network: a `stream` netdev (QEMU 7.2) that listens at a unix socket in the case's folder. A VM may
+//! come and go; the others do not notice.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::spec::VmSpec;
+
+/// The type of a netdev that is on a network of the scenario.
+pub const TYPE: &str = "network";
+
+/// What stands behind a network's name in that of its QEMU. No VM is called so.
+const WIRE: &str = "@network";
+
+/// A network that joins the VMs that have a netdev on it, `{type: network, id: ID, network: NAME}`, and the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkSpec {
+    /// Its addresses, as `A.B.C.D/LENGTH` with a length from 8 to 28. The first is the host's side, the last but one that
+    /// of a name server; a guest that asks (DHCP) is given the second. Default: `10.77.0.0/24`.
+    #[serde(default = "default_subnet")]
+    pub subnet: String,
+    /// Ports of 127.0.0.1 that lead to a guest: `NAME: "ADDRESS:PORT"`, or `"udp:ADDRESS:PORT"`. `{{port.NAME}}` is the
+    /// number. Nothing else leaves the network.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub forward: BTreeMap<String, String>,
+}
+
+fn default_subnet() -> String {
+    "10.77.0.0/24".to_owned()
+}
+
+/// Where a forwarded port leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forward {
+    protocol: &'static str,
+    to: std::net::SocketAddrV4,
+}
+
+impl std::str::FromStr for Forward {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (protocol, address) = match text.split_once(':') {
+            Some(("tcp", address)) => ("tcp", address),
+            Some(("udp", address)) => ("udp", address),
+            _ => ("tcp", text),
+        };
+        let to = address.parse().map_err(|_| {
+            format!("`{text}` is no address in a guest; write `10.77.0.2:7000` or `udp:10.77.0.2:7000`")
+        })?;
+        Ok(Self { protocol, to })
+    }
+}
+
+/// The addresses of a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subnet {
+    first: u32,
+    length: u8,
+}
+
+impl std::str::FromStr for Subnet {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no subnet; write `10.77.0.0/24`, with a length from 8 to 28");
+        let (address, length) = text.split_once('/').ok_or_else(wrong)?;
+        let address: Ipv4Addr = address.parse().map_err(|_| wrong())?;
+        let length: u8 = length.parse().map_err(|_| wrong())?;
+        let first = u32::from(address);
+        let is_first = (8..=28).contains(&length) && first & (u32::MAX >> length) == 0;
+        is_first.then_some(Self { first, length }).ok_or_else(wrong)
+    }
+}
+
+impl Subnet {
+    /// The address with this number in it; counted from the end where that is negative.
+    fn address(self, number: i64) -> String {
+        let size = 1_i64 << (32 - self.length);
+        let offset = if number < 0 { size + number } else { number };
+        Ipv4Addr::from(self.first + u32::try_from(offset).unwrap_or_default()).to_string()
+    }
+
+    /// Whether an address is one of a guest's: not that of the network, of the host, of everyone.
+    #[must_use]
+    pub fn is_for_guests(self, address: Ipv4Addr) -> bool {
+        let offset = i64::from(u32::from(address)) - i64::from(self.first);
+        (2..(1_i64 << (32 - self.length)) - 2).contains(&offset)
+    }
+}
+
+impl NetworkSpec {
+    /// What is wrong with it, each with the keys that lead there.
+    #[must_use]
+    pub fn wrong(&self) -> Vec<(Vec<&str>, String)> {
+        let subnet: Result<Subnet, String> = self.subnet.parse();
+        let mut wrong = Vec::new();
+        for (name, to) in &self.forward {
+            match (to.parse::<Forward>(), &subnet) {
+                (Err(message), _) => wrong.push((vec!["forward", name], message)),
+                (Ok(forward), Ok(subnet)) if !subnet.is_for_guests(*forward.to.ip()) => {
+                    let message = format!("`{to}` is no address of a guest in {}", self.subnet);
+                    wrong.push((vec!["forward", name], message));
+                }
+                _ => {}
+            }
+        }
+        wrong.extend(subnet.err().map(|message| (vec!["subnet"], message)));
+        wrong
+    }
+
+    /// The QEMU that is its wire: what it is made of, for these VMs. `port` knows the ports.
+    #[must_use]
+    pub fn wire<'v>(
+        &self,
+        network: &str,
+        vms: impl IntoIterator<Item = (&'v str, &'v VmSpec)>,
+        port: impl Fn(&str) -> Option<u16>,
+        directory: &Path,
+    ) -> Option<VmSpec> {
+        let subnet: Subnet = self.subnet.parse().ok()?;
+        let forward = self.forward.iter().filter_map(|(name, to)| {
+            let Forward { protocol, to } = to.parse().ok()?;
+            Some(json!({"str": format!("{protocol}:127.0.0.1:{}-{to}", port(name)?)}))
+        });
+        let mut netdevs = vec![json!({
+            "type": "user",
+            "id": "host",
+            "net": self.subnet,
+            "host": subnet.address(1),
+            "dhcpstart": subnet.address(2),
+            "dns": subnet.address(-2),
+            "ipv6": false,
+            "restrict": true,
+            "hostfwd": forward.collect::<Vec<_>>(),
+        })];
+        for (vm, spec) in vms {
+            for id in spec.netdevs.iter().filter_map(|netdev| on(netdev, network)) {
+                netdevs.push(json!({
+                    "type": "stream",
+                    "id": format!("vm{}", netdevs.len()),
+                    "server": true,
+                    "addr": {"type": "unix", "path": directory.join(socket(vm, id))},
+                }));
+            }
+        }
+        let ports = netdevs.iter().enumerate().map(
+            |(number, netdev)| json!({"type": "hubport", "id": format!("port{number}"), "hubid": 0, "netdev": netdev["id"]}),
+        );
+        let netdevs: Vec<Value> = netdevs.iter().cloned().chain(ports).collect();
+        let spec = json!({
+            "machine": "none", "cpu": "", "memory": "1M", "guest": "none", "start": false, "netdevs": netdevs,
+        });
+        serde_json::from_value(spec).ok()
+    }
+}
+
+/// The name of a network's QEMU.
+#[must_use]
+pub fn wire_name(network: &str) -> String {
+    format!("{network}{WIRE}")
+}
+
+/// The network whose QEMU is called so.
+#[must_use]
+pub fn of_wire(name: &str) -> Option<&str> {
+    name.strip_suffix(WIRE)
+}
+
+/// The id of a netdev, where it is on this network.
+fn on<'n>(netdev: &'n Map<String, Value>, network: &str) -> Option<&'n str> {
+    let here = netdev.get("type")? == TYPE && netdev.get("network")? == network;
+    netdev.get("id").and_then(Value::as_str).filter(|_| here)
+}
+
+fn socket(vm: &str, id: &str) -> String {
+    format!("{vm}.{id}.net")
+}
+
+/// The VM with its netdevs on networks as QEMU takes them: they connect to the wire's sockets.
+#[must_use]
+pub fn attached(spec: &VmSpec, vm: &str, directory: &Path) -> VmSpec {
+    let mut spec = spec.clone();
+    for netdev in spec.netdevs.iter_mut().filter(|netdev| netdev.get("type").is_some_and(|kind| kind == TYPE))
+    {
+        let id = netdev.get("id").cloned().unwrap_or_default();
+        let path = directory.join(socket(vm, id.as_str().unwrap_or_default()));
+        let connected =
+            json!({"type": "stream", "id": id, "server": false, "addr": {"type": "unix", "path": path}});
+        if let Value::Object(connected) = connected {
+            *netdev = connected;
+        }
+    }
+    spec
+}
+
+/// What is wrong with a netdev that is on a network: the key, and what is wrong with it; `None`: nothing.
+#[must_use]
+pub fn wrong_netdev<'k>(
+    netdev: &'k Map<String, Value>,
+    networks: &IndexMap<String, NetworkSpec>,
+) -> Option<(&'k str, String, String)> {
+    if netdev.get("type").is_none_or(|kind| kind != TYPE) {
+        return None;
+    }
+    let known = ["type", "id", "network"];
+    if let Some(key) = netdev.keys().find(|key| !known.contains(&key.as_str())) {
+        let message = format!("a netdev of type `network` has no key `{key}`");
+        return Some((key, message, crate::diagnostic::suggest(key, known)));
+    }
+    let example = || "write `{type: network, id: hn0, network: NAME}`".to_owned();
+    if netdev.get("id").is_none_or(|id| !id.is_string()) {
+        return Some(("type", "the netdev has no `id`".to_owned(), example()));
+    }
+    match netdev.get("network").and_then(Value::as_str) {
+        None => Some(("type", "the netdev names no `network`".to_owned(), example())),
+        Some(name) if !networks.contains_key(name) => {
+            let help = match networks.is_empty() {
+                true => format!("declare it with `networks: {{{name}: }}`"),
+                false => crate::diagnostic::suggest(name, networks.keys().map(String::as_str)),
+            };
+            Some(("network", format!("there is no network `{name}` in this case"), help))
+        }
+        Some(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vm(netdevs: Value) -> VmSpec {
+        serde_json::from_value(json!({"guest": "none", "netdevs": netdevs})).unwrap()
+    }
+
+    fn lan() -> NetworkSpec {
+        let forward = json!({"service": "10.9.0.2:7000", "flood": "udp:10.9.0.2:9"});
+        serde_json::from_value(json!({"subnet": "10.9.0.0/24", "forward": forward})).unwrap()
+    }
+
+    #[test]
+    fn the_wire_has_a_socket_for_each_netdev_on_the_network_and_forwards_ports() {
+        let on = |network: &str| json!({"type": "network", "id": "hn0", "network": network});
+        let (a, b, c) = (
+            vm(json!([on("lan")])),
+            vm(json!([on("lan"), {"type": "user", "id": "u"}])),
+            vm(json!([on("x")])),
+        );
+        let vms = [("a", &a), ("b", &b), ("c", &c)];
+        let port = |name: &str| Some(if name == "service" { 4711 } else { 4712 });
+        let wire = lan().wire("lan", vms, port, Path::new("/d")).unwrap();
+        let netdevs = json!(wire.netdevs);
+        assert_eq!(
+            netdevs[0]["hostfwd"],
+            json!([{"str": "udp:127.0.0.1:4712-10.9.0.2:9"}, {"str": "tcp:127.0.0.1:4711-10.9.0.2:7000"}])
+        );
+        assert_eq!((&netdevs[0]["host"], &netdevs[0]["dns"]), (&json!("10.9.0.1"), &json!("10.9.0.254")));
+        let paths: Vec<_> = wire.netdevs.iter().filter_map(|netdev| netdev.get("addr")).collect();
+        assert_eq!(
+            json!(paths),
+            json!([
+                {"type": "unix", "path": "/d/a.hn0.net"}, {"type": "unix", "path": "/d/b.hn0.net"}
+            ])
+        );
+        let ports = wire.netdevs.iter().filter(|netdev| netdev["type"] == "hubport");
+        assert_eq!(ports.map(|port| &port["netdev"]).collect::<Vec<_>>(), ["host", "vm1", "vm2"]);
+        // The VMs come to just these sockets.
+        let attached = attached(&b, "b", Path::new("/d"));
+        assert_eq!(attached.netdevs[0]["addr"], *paths[1]);
+        assert_eq!(attached.netdevs[1], b.netdevs[1]);
+    }
+
+    #[test]
+    fn what_is_no_network_is_told() {
+        let wrong = |spec: Value| {
+            let spec: NetworkSpec = serde_json::from_value(spec).unwrap();
+            spec.wrong()
+                .iter()
+                .map(|(path, message)| format!("{}: {message}", path.join(".")))
+                .collect::<Vec<_>>()
+        };
+        assert!(wrong(json!({})).is_empty() && lan().wrong().is_empty());
+        for subnet in ["10.0.0.0", "10.0.0.1/24", "10.0.0.0/29", "10.0.0/24", "10.0.0.0/33", "::/64"] {
+            assert!(wrong(json!({"subnet": subnet}))[0].starts_with("subnet: "), "{subnet}");
+        }
+        for to in
+            ["10.77.0.2", "icmp:10.77.0.2:1", "10.77.0.1:1", "10.77.0.255:1", "10.78.0.2:1", "10.77.0.2:x"]
+        {
+            assert!(wrong(json!({"forward": {"x": to}}))[0].starts_with("forward.x: "), "{to}");
+        }
+    }
+
+    #[test]
+    fn a_netdev_on_a_network_names_one_that_is_there() {
+        let networks = IndexMap::from([("lan".to_owned(), lan())]);
+        let wrong = |netdev: Value| {
+            wrong_netdev(netdev.as_object().unwrap(), &networks).map(|(key, ..)| key.to_owned())
+        };
+        assert_eq!(wrong(json!({"type": "network", "id": "a", "network": "lan"})), None);
+        assert_eq!(wrong(json!({"type": "user", "id": "a", "x": 1})), None);
+        assert_eq!(wrong(json!({"type": "network", "id": "a", "network": "lna"})).unwrap(), "network");
+        assert_eq!(wrong(json!({"type": "network", "network": "lan"})).unwrap(), "type");
+        assert_eq!(wrong(json!({"type": "network", "id": "a"})).unwrap(), "type");
+        assert_eq!(wrong(json!({"type": "network", "id": "a", "network": "lan", "x": 1})).unwrap(), "x");
+    }
+}
