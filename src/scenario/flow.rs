@@ -139,7 +139,7 @@ impl Steps<'_, '_, '_> {
         value: &Node,
         place: Place<'_, '_>,
     ) -> Vec<Block> {
-        let known = ["times", "over", "as", "until", "steps"];
+        let known = ["times", "over", "as", "index", "until", "steps"];
         let example = "repeat: {times: 3, steps: […]}";
         let Some(value) = self.map_of(key, value, &known, example) else {
             return Vec::new();
@@ -176,6 +176,10 @@ impl Steps<'_, '_, '_> {
                 "it goes with `over`",
             );
         }
+        if let (Some((name, _)), "until") = (value.entry("index"), kind.name.as_str()) {
+            let help = "it goes with `times` and `over`";
+            self.complain(Code::WrongValue, &name.at, "`index` does not go with `until`", help);
+        }
         let mut inner = place.clone();
         inner.via.insert(0, key.at.clone());
         match kind.name.as_str() {
@@ -193,16 +197,19 @@ impl Steps<'_, '_, '_> {
                     self.complain(Code::TooMuch, &how.at, message, "repeat less often");
                     times = 1;
                 }
+                let Some(index) = self.index(&value, &inner) else {
+                    return Vec::new();
+                };
                 let mut blocks = Vec::new();
-                for _ in 0..times {
+                for number in 1..=times {
                     if !self.count(&key.at) {
                         break;
                     }
-                    blocks.extend(self.list(steps, &inner));
+                    blocks.extend(self.round(steps, &inner, numbered(&index, number)));
                 }
                 if times == 0 {
                     // Never run, and checked all the same.
-                    self.list(steps, &inner);
+                    self.round(steps, &inner, numbered(&index, 1));
                 }
                 blocks
             }
@@ -246,17 +253,38 @@ impl Steps<'_, '_, '_> {
                 return Vec::new();
             }
         };
+        let Some(index) = self.index(value, place) else {
+            return Vec::new();
+        };
         let mut blocks = Vec::new();
-        for item in values {
+        for (at, item) in values.into_iter().enumerate() {
             if !self.count(&kind.at) {
                 break;
             }
-            let scope = place.scope.with([(variable.clone(), item.clone())]);
-            let mut inner = Place { scope: &scope, ..place.clone() };
-            inner.locals.insert(variable.clone(), item);
-            blocks.extend(self.list(steps, &inner));
+            let mut names = numbered(&index, at + 1);
+            names.push((variable.clone(), item));
+            blocks.extend(self.round(steps, place, names));
         }
         blocks
+    }
+
+    /// The steps of one round of a loop, with the names that are its own.
+    fn round(&mut self, steps: &Node, place: &Place<'_, '_>, names: Vec<(String, Value)>) -> Vec<Block> {
+        let scope = place.scope.with(names.clone());
+        let mut inner = Place { scope: &scope, ..place.clone() };
+        inner.locals.extend(names);
+        self.list(steps, &inner)
+    }
+
+    /// The name under which a loop's steps know the number of their round, where it has one; `None` where it is wrong.
+    fn index(&mut self, value: &Node, place: &Place<'_, '_>) -> Option<Option<String>> {
+        let Some((key, node)) = value.entry("index") else {
+            return Some(None);
+        };
+        let diagnostics = &mut self.loader.diagnostics;
+        let name = typed::read::<String>(&key.at, node, place.scope, diagnostics)?;
+        params::check_name(&Key { name: name.clone(), at: node.at.clone() }, diagnostics)
+            .then_some(Some(name))
     }
 
     fn until(
@@ -317,4 +345,9 @@ impl Steps<'_, '_, '_> {
             }
         }
     }
+}
+
+/// The number of a round under the loop's name for it.
+fn numbered(index: &Option<String>, number: usize) -> Vec<(String, Value)> {
+    index.iter().map(|name| (name.clone(), Value::from(number))).collect()
 }

@@ -57,7 +57,8 @@ impl<'s> Running<'s> {
         };
         let machines = session.machines.iter().map(|(name, machine)| (name.clone(), mark(machine)));
         let lines = |lines: u64| Mark { lines, ..Mark::default() };
-        let clients = session.clients.iter().map(|(name, client)| (client_key(name), lines(client.lines())));
+        let clients =
+            session.clients.iter().map(|(name, client)| (client_key(name), lines(client.progress())));
         let marks = machines.chain(clients).collect();
         Self { session, began: Instant::now(), deadline, marks, once: false }
     }

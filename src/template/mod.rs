@@ -29,6 +29,7 @@ const HELPERS: &[(&str, std::ops::RangeInclusive<usize>)] = &[
     ("or", 2..=16),
     ("not", 1..=1),
     ("len", 1..=1),
+    ("pick", 3..=16),
     ("text", 1..=1),
     ("version", 1..=1),
     ("if", 1..=1),
@@ -284,6 +285,7 @@ static REGISTRY: LazyLock<Handlebars<'static>> = LazyLock::new(|| {
     registry.register_helper(JSON, Box::new(json_helper));
     registry.register_helper(TEXT, Box::new(TextHelper));
     registry.register_helper("text", Box::new(AsText));
+    registry.register_helper("pick", Box::new(Pick));
     registry
 });
 
@@ -379,6 +381,32 @@ impl HelperDef for AsText {
         };
         Ok(ScopedJson::from(Value::String(text)))
     }
+}
+
+/// One of several values, by a seed and a number: the same for the same seed and number, on every machine.
+struct Pick;
+
+impl HelperDef for Pick {
+    fn call_inner<'reg: 'rc, 'rc>(
+        &self,
+        helper: &Helper<'rc>,
+        _: &'reg Handlebars<'reg>,
+        _: &'rc Context,
+        _: &mut RenderContext<'reg, 'rc>,
+    ) -> Result<ScopedJson<'rc>, RenderError> {
+        let value = |at: usize| helper.param(at).map_or(&Value::Null, |param| param.value());
+        let choices = helper.params().len().saturating_sub(2).max(1) as u64;
+        let drawn = picked(&format!("{} {}", value(0), value(1))) % choices;
+        Ok(ScopedJson::from(value(2 + drawn as usize).clone()))
+    }
+}
+
+/// FNV-1a with a last mixing of the bits, of which the low ones decide.
+fn picked(text: &str) -> u64 {
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd) >> 32
 }
 
 struct VersionHelper<'a> {

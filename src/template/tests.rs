@@ -159,3 +159,16 @@ fn an_escaped_text_renders_to_itself() {
         assert_eq!(value(&escape(text)), json!(text), "{text}");
     }
 }
+
+#[test]
+fn a_pick_is_the_same_for_the_same_seed_and_number_and_takes_each_value_in_turn() {
+    let drawn = |seed: u64| -> Vec<Value> {
+        let pick = |number: u64| value(&format!("{{{{pick {seed} {number} 'a' 'b' 3}}}}"));
+        (1..=60).map(pick).collect()
+    };
+    assert_eq!(drawn(7), drawn(7));
+    assert_ne!(drawn(7), drawn(8));
+    for value in [json!("a"), json!("b"), json!(3)] {
+        assert!(drawn(7).iter().filter(|one| **one == value).count() > 8, "{value}: {:?}", drawn(7));
+    }
+}

@@ -105,6 +105,12 @@ impl Client {
         Ok(Self { shared, work, stop, task })
     }
 
+    /// How far it has come: the lines acknowledged, or the datagrams sent.
+    #[must_use]
+    pub fn progress(&self) -> u64 {
+        if self.has_lines() { self.lines() } else { self.record().sent }
+    }
+
     /// Whether it sends numbered lines; else it sends datagrams.
     #[must_use]
     pub const fn has_lines(&self) -> bool {

@@ -134,6 +134,9 @@ async fn answer(stream: &mut TcpStream, said: &mut Vec<u8>) -> io::Result<String
     }
 }
 
+/// Whoever waits is told of the first datagram and of every so many more.
+const SAID: u64 = 50;
+
 /// Sends datagrams until it is stopped.
 pub(super) async fn datagrams(
     shared: Arc<Shared>,
@@ -159,8 +162,12 @@ pub(super) async fn datagrams(
             () = to_stop(&mut stop) => break,
             sent = socket.send(&bytes) => sent.is_ok(),
         } {
-            shared.record().sent += 1;
-            if shared.record().sent == 1 {
+            let sent = {
+                let mut record = shared.record();
+                record.sent += 1;
+                record.sent
+            };
+            if sent % SAID == 1 {
                 shared.board.changed();
             }
         }

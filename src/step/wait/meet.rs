@@ -7,7 +7,7 @@ use crate::qemu::qmp::contains;
 use crate::session::checkpoints::checkpoints;
 use crate::session::log::Log;
 use crate::session::{Failure, Session};
-use crate::step::client::{find_with_lines, told as told_of_client};
+use crate::step::client::{find, told as told_of_client};
 use crate::step::running::Running;
 
 impl Wait {
@@ -184,7 +184,7 @@ async fn process(run: &Running<'_>, name: &str, exit: Exit) -> Result<Value, Fai
 async fn client(run: &Running<'_>, name: &str, lines: u64) -> Result<Value, Failure> {
     let before = run.lines_before(name);
     let more = |session: &Session| -> Result<u64, Failure> {
-        Ok(find_with_lines(session, name)?.lines().saturating_sub(before))
+        Ok(find(session, name)?.progress().saturating_sub(before))
     };
     let awaited = format!("{lines} more lines of client `{name}`");
     let seen = |session: &Session| {
@@ -192,14 +192,14 @@ async fn client(run: &Running<'_>, name: &str, lines: u64) -> Result<Value, Fail
     };
     let look = |session: &Session| {
         let more = more(session)?;
-        if more < lines && find_with_lines(session, name)?.is_stopped() {
+        if more < lines && find(session, name)?.is_stopped() {
             let message = format!("client `{name}` was stopped after {more} more lines, not {lines}");
             return Err(Failure::failed(message));
         }
         Ok((more >= lines).then_some(()))
     };
     run.until(&awaited, look, seen).await?;
-    Ok(find_with_lines(run.session, name)?.values())
+    Ok(find(run.session, name)?.values())
 }
 
 /// A migration's status, with QEMU's reason where it gives one.

@@ -69,7 +69,8 @@ pub struct Wait {
     /// otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<String>,
-    /// The name of a client of which `lines` more lines were acknowledged since the step began.
+    /// The name of a client of which `lines` more lines were acknowledged since the step began; of one that sends
+    /// datagrams, so many more were sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
     /// With `client`: how many lines. Default: 1.
