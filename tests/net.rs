@@ -39,7 +39,7 @@ fn service(dropped: usize, late: &'static str, wrong: &'static str) -> u16 {
 
 /// Runs cases, each a file, and holds the verdict and the reason of each against what they must be.
 fn run(cases: &[(&str, &str, Verdict, &str)]) -> Option<(Home, Told)> {
-    let qemu = qemu(8)?;
+    let qemu = qemu(7)?;
     let home = Home::new();
     for (name, text, ..) in cases {
         home.write(&format!("cases/{name}.yaml"), text);
@@ -309,4 +309,58 @@ fn vms_come_to_a_network_and_go_and_a_dead_wire_is_told() {
     }
     let evidence = told.case("dead").evidence().unwrap();
     assert!(evidence.contains("VM `lan@network` (pid"), "{evidence}");
+}
+
+#[test]
+fn a_background_process_is_waited_for_until_it_says_that_it_is_ready() {
+    let with = |exec: &str, steps: &str| {
+        format!(
+            "vms: {{a: {VM}}}\nsteps:\n- wait: {{vm: a, ticks: 1}}\n- exec: {{background: p, {exec}}}\n{steps}\n"
+        )
+    };
+    let late = "sh: \"mkfifo fifo; echo not yet; (sleep 0.3; echo ready at 7; echo more) & exec cat fifo\"";
+    let cases = [
+        (
+            "ready",
+            with(
+                &format!(
+                    "{late}, ready: \"^ready at [0-9]+$\"}}\n  capture: p\n- exec: {{sh: \"echo on >fifo\""
+                ),
+                "- check: {equal: [\"{{run.captures.p.line}}\", ready at 7]}\n- wait: {process: p}\n  capture: all\n\
+                 - check: {equal: [\"{{run.captures.all.stdout}}\", \"not yet\\nready at 7\\nmore\\non\\n\"]}",
+            ),
+            Verdict::Pass,
+            "",
+        ),
+        (
+            "stderr",
+            with("sh: \"echo up >&2; exec sleep 1000\", ready: up", "- wait: {vm: a, ticks: 1}"),
+            Verdict::Pass,
+            "",
+        ),
+        (
+            "last",
+            with("sh: \"echo up; exit 3\", ready: up", "- wait: {process: p, exit: 3}"),
+            Verdict::Pass,
+            "",
+        ),
+        (
+            "ended",
+            with("sh: \"echo down; exit 3\", ready: up", ""),
+            Verdict::Fail,
+            "process `p` ended before it wrote a line matching /up/: exit status 3, saying:.*down",
+        ),
+        (
+            "silent",
+            with(
+                "sh: \"echo down; printf up; exec sleep 1000\", ready: up}\n  timeout: 400ms\n- exec: {sh: \"true\"",
+                "",
+            ),
+            Verdict::Fail,
+            "waited 4.* for process `p` to write a line matching /up/; saw still running, saying:.*down",
+        ),
+    ];
+    let cases: Vec<_> =
+        cases.iter().map(|(name, text, verdict, why)| (*name, text.as_str(), *verdict, *why)).collect();
+    run(&cases);
 }
