@@ -5,8 +5,9 @@ mod common;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 
-use common::{Home, Told, VM, qemu};
+use common::{Home, Told, VM, qemu, signal, wait_until};
 use lockstep_vm::event::{Verdict, What};
+use rustix::process::Signal;
 
 /// A service of numbered lines: the connection with this number is dropped after its third answer, one line is answered
 /// late, another wrongly.
@@ -363,4 +364,48 @@ fn a_background_process_is_waited_for_until_it_says_that_it_is_ready() {
     let cases: Vec<_> =
         cases.iter().map(|(name, text, verdict, why)| (*name, text.as_str(), *verdict, *why)).collect();
     run(&cases);
+}
+
+#[test]
+fn nothing_is_left_of_networks_links_and_clients_whatever_ends_the_run() {
+    let Some(qemu) = qemu(7) else { return };
+    let answering = service(usize::MAX, "", "");
+    for (number, code) in [(Signal::INT, Some(130)), (Signal::KILL, None)] {
+        let home = Home::new();
+        home.write(
+            "case.yaml",
+            &format!(
+                r#"
+name: net/case
+timeout: 1h
+ports: [one]
+links: {{up: {{to: "tcp:127.0.0.1:{answering}"}}, unix: {{listen: unix, state: blackhole}}}}
+networks: {{lan: {{forward: {{service: "10.77.0.2:7000"}}}}}}
+vms:
+  a:
+    memory: 32M
+    guest: {{ticker: {{dirty: 1M}}}}
+    netdevs: [{{type: network, id: hn0, network: lan}}]
+    devices: [{{driver: virtio-net-pci, netdev: hn0, romfile: ""}}]
+steps:
+- client: {{name: user, connect: "127.0.0.1:{{{{link.up.port}}}}"}}
+- client: {{name: flood, send: datagrams, to: "127.0.0.1:{{{{port.one}}}}"}}
+- exec: {{background: server, sh: "echo up; exec sleep 1000", ready: up}}
+- exec: {{sh: "touch {{{{env.HERE}}}}/reached"}}
+- wait: {{vm: a, event: POWERDOWN}}
+  timeout: 1h
+"#
+            ),
+        );
+        let path = qemu.path.display().to_string();
+        let arguments = ["run", "case.yaml", "--accel", "tcg", "--qemu", &path];
+        let child = home.spawn(home.lockstep(&arguments));
+        let there = || home.path("reached").exists().then_some(());
+        wait_until("the last step", there, || format!("{:?}", home.alive()));
+        let wire = |line: &str| line.contains("lan@network");
+        assert!(home.alive().iter().any(|(_, line)| wire(line)), "{:?}", home.alive());
+        signal(&child, number);
+        assert_eq!(home.ended(child).code, code);
+        home.assert_nothing_is_left();
+    }
 }
