@@ -190,7 +190,7 @@ fn a_client_waits_and_is_checked_and_every_check_can_fail() {
             "gap",
             client(badly, &some("longest_gap: 500ms")),
             Verdict::Fail,
-            "its longest gap is 0.[6-9]..s, not below 0.5s",
+            "its longest gap is [0-9.]+s, not below 0.5s",
         ),
         (
             "order",
@@ -203,7 +203,7 @@ fn a_client_waits_and_is_checked_and_every_check_can_fail() {
             "waiting",
             client(well, "- wait: {client: c, lines: 1000000}\n  timeout: 300ms"),
             Verdict::Fail,
-            "waited .* for 1000000 more lines of client `c`; saw [0-9]+ of 1000000; in all .* longest gap 0",
+            "waited .* for 1000000 more lines of client `c`; saw [0-9]+ of 1000000; in all .* longest gap [0-9.]+s",
         ),
         (
             "stopped",
@@ -234,7 +234,7 @@ fn a_client_waits_and_is_checked_and_every_check_can_fail() {
         cases.iter().map(|(name, text, verdict, why)| (*name, text.as_str(), *verdict, *why)).collect();
     let Some((_, told)) = run(&cases) else { return };
     let evidence = told.case("gap").evidence().unwrap();
-    assert!(evidence.contains("client `c`: ") && evidence.contains("longest gap 0."), "{evidence}");
+    assert!(evidence.contains("client `c`: ") && evidence.contains("longest gap "), "{evidence}");
     let words = |name: &str| {
         let mut words = Vec::new();
         for what in &told.case(name).events {
@@ -246,11 +246,9 @@ fn a_client_waits_and_is_checked_and_every_check_can_fail() {
     };
     assert_eq!(words("all").len(), 2, "{:?}", words("all"));
     let gap = words("gap").join("\n");
-    for happened in [
-        "line 1 acknowledged, the first",
-        "a wrong answer to line 7",
-        "line 5 acknowledged after a gap of 0.",
-    ] {
+    for happened in
+        ["line 1 acknowledged, the first", "a wrong answer to line 7", "line 5 acknowledged after a gap of "]
+    {
         assert!(gap.contains(happened), "{happened}: {gap}");
     }
 }
@@ -358,7 +356,7 @@ fn a_background_process_is_waited_for_until_it_says_that_it_is_ready() {
                 "",
             ),
             Verdict::Fail,
-            "waited 4.* for process `p` to write a line matching /up/; saw still running, saying:.*down",
+            "waited .* for process `p` to write a line matching /up/; saw still running, saying:.*down",
         ),
     ];
     let cases: Vec<_> =
