@@ -3,10 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Arc;
 
+use regex::Regex;
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use serde_json::{Value, json};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::task::AbortHandle;
 
 use super::board::Board;
 use super::directory::Notes;
@@ -23,6 +29,8 @@ pub struct Background {
     stdout: File,
     stderr: File,
     notes: Arc<Notes>,
+    /// Looks at the output, where somebody waits for it.
+    watcher: Option<AbortHandle>,
 }
 
 impl Background {
@@ -70,7 +78,48 @@ impl Background {
             let _ = ended.wait_for(Option::is_some).await;
             board.changed();
         });
-        Ok(Self { process, stdout, stderr, notes: Arc::clone(notes) })
+        Ok(Self { process, stdout, stderr, notes: Arc::clone(notes), watcher: None })
+    }
+
+    /// From now on the board is told of each write to its standard output and error.
+    ///
+    /// # Errors
+    /// When the kernel does not let us watch them.
+    pub fn watch_output(&mut self, board: &Arc<Board>) -> std::io::Result<()> {
+        let watch = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+        for file in [&self.stdout, &self.stderr] {
+            // The files have no name but this one.
+            let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+            inotify::add_watch(&watch, path, WatchFlags::MODIFY)?;
+        }
+        // SAFETY: the descriptor is handed over, and stays open and the same as long as it is registered.
+        let watch = unsafe { AsyncFd::register_with_interest(watch, Interest::READABLE) }
+            .map_err(std::io::Error::from)?;
+        let board = Arc::clone(board);
+        let watcher = tokio::spawn(async move {
+            let mut seen = [0; 1024];
+            while let Ok(mut ready) = watch.readable().await {
+                // What was written where is of no interest: whoever is woken looks for himself.
+                match ready.try_io(|watch| Ok(rustix::io::read(watch.get_ref(), &mut seen)?)) {
+                    Ok(Ok(_)) => board.changed(),
+                    Ok(Err(_)) => return,
+                    Err(_) => {}
+                }
+            }
+        });
+        self.watcher = Some(watcher.abort_handle());
+        Ok(())
+    }
+
+    /// The first line of its standard output or error in which this is found.
+    #[must_use]
+    pub fn find_line(&self, expression: &Regex) -> Option<String> {
+        [&self.stdout, &self.stderr].into_iter().find_map(|file| {
+            let text = text(file);
+            // A line that is not complete yet may still become another one.
+            let mut lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            lines.find(|line| expression.is_match(line.trim_end())).map(|line| line.trim_end().to_owned())
+        })
     }
 
     /// Its number.
@@ -100,11 +149,12 @@ impl Background {
         json!({"stdout": text(&self.stdout), "stderr": text(&self.stderr), "exit": exit})
     }
 
-    /// How it ended or that it runs, and what it wrote to its standard error last.
+    /// How it ended or that it runs, and what it wrote last: to its standard error, else to its standard output.
     #[must_use]
     pub fn last_moments(&self) -> String {
         let state = self.ended().map_or_else(|| "still running".to_owned(), |ended| ended.to_string());
-        let said = text(&self.stderr);
+        let said = [&self.stderr, &self.stdout].map(text);
+        let said = said.into_iter().find(|said| !said.trim().is_empty()).unwrap_or_default();
         let last: Vec<&str> = said.trim_end().lines().rev().take(5).collect();
         let last: Vec<&str> = last.into_iter().rev().collect();
         if last.is_empty() { state } else { format!("{state}, saying:\n    {}", last.join("\n    ")) }
@@ -113,6 +163,9 @@ impl Background {
 
 impl Drop for Background {
     fn drop(&mut self) {
+        if let Some(watcher) = &self.watcher {
+            watcher.abort();
+        }
         self.process.kill();
         self.notes.forget(self.process.pid());
     }

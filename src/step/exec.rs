@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use regex::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -10,8 +11,8 @@ use super::running::Running;
 use super::{Complaints, Scene};
 use crate::qemu::process::Ended;
 use crate::qemu::spec::Scalar;
-use crate::session::Failure;
 use crate::session::process::Background;
+use crate::session::{Failure, Session};
 
 /// Runs a host process and waits for its end, unless it goes to the background. The result is
 /// `{stdout, stderr, exit}`.
@@ -29,6 +30,10 @@ pub struct Exec {
     /// Lets it run beside the steps that follow, under this name; `wait: {process: NAME}` waits for its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub background: Option<String>,
+    /// With `background`: a regular expression. The step ends once the process has written a line in which it is found
+    /// to its standard output or error, and fails where the process ends before. The result has the `line`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<String>,
     /// Environment variables, beside those of the runner.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, Scalar>,
@@ -58,7 +63,10 @@ impl Exec {
             .unwrap_or_else(|| self.run.iter().flatten().cloned().collect::<Vec<_>>().join(" "));
         let what = super::brief(&serde_json::Value::String(what));
         match &self.background {
-            Some(name) => format!("exec {name} in the background: {what}"),
+            Some(name) => {
+                let ready = self.ready.as_ref().map(|line| format!(" until it says /{line}/"));
+                format!("exec {name} in the background{}: {what}", ready.unwrap_or_default())
+            }
             None => format!("exec {what}"),
         }
     }
@@ -75,6 +83,14 @@ impl Exec {
                 complaints.add(&["run"], "the program has no name", "write `run: [program, argument…]`");
             }
             _ => {}
+        }
+        if let Some(expression) = &self.ready {
+            complaints.regex(&["ready"], expression);
+            if self.background.is_none() {
+                let help =
+                    "add `background: NAME`, or leave it out: the step ends when the process has ended";
+                complaints.add(&["ready"], "`ready` goes with `background`", help);
+            }
         }
         if self.background.is_some() && self.exit.is_some() {
             complaints.add(
@@ -95,11 +111,19 @@ impl Exec {
             return Err(Failure::failed(format!("process `{name}` is running already")));
         }
         let (board, notes) = (&session.board, &session.notes);
-        let process = Background::start(self.argv(), env, stdin, session.directory(), board, notes)?;
+        let mut process = Background::start(self.argv(), env, stdin, session.directory(), board, notes)?;
         if let Some(name) = &self.background {
-            let result = json!({"pid": process.pid()});
+            let pid = process.pid();
+            if self.ready.is_some() {
+                process.watch_output(board).map_err(|error| {
+                    Failure::error(format!("the output of `{name}` cannot be watched: {error}"))
+                })?;
+            }
             session.background.insert(name.clone(), process);
-            return Ok(result);
+            let Some(expression) = &self.ready else {
+                return Ok(json!({"pid": pid}));
+            };
+            return Ok(json!({"pid": pid, "line": ready(run, name, expression).await?}));
         }
         let wanted = i32::from(self.exit.unwrap_or(0));
         match tokio::time::timeout_at(run.deadline, process.wait()).await {
@@ -117,4 +141,26 @@ impl Exec {
             ))),
         }
     }
+}
+
+/// Waits until a background process has written a line in which the expression is found.
+async fn ready(run: &Running<'_>, name: &str, expression: &str) -> Result<String, Failure> {
+    let line = Regex::new(expression).map_err(|error| Failure::error(error.to_string()))?;
+    let process = |session: &Session| session.background.get(name).map(Background::last_moments);
+    let look = |session: &Session| {
+        let Some(process) = session.background.get(name) else {
+            return Ok(None);
+        };
+        // In this order: what it wrote last counts.
+        let ended = process.ended();
+        match (process.find_line(&line), ended) {
+            (None, Some(_)) => Err(Failure::failed(format!(
+                "process `{name}` ended before it wrote a line matching /{expression}/: {}",
+                process.last_moments()
+            ))),
+            (found, _) => Ok(found),
+        }
+    };
+    let awaited = format!("process `{name}` to write a line matching /{expression}/");
+    run.until(&awaited, look, |session| process(session).unwrap_or_default()).await
 }

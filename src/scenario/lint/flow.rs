@@ -193,8 +193,27 @@ impl<'c> Flow<'c, '_> {
         }
     }
 
-    /// What a step needs beside VMs: a process to wait for, a migration.
+    /// A client that the step is about must have been started.
+    fn client_is_there(&mut self, step: &'c CaseStep) {
+        let (name, key) = match &step.step.action {
+            Action::Client(client) if !client.starts() => (Some(&client.name), "name"),
+            Action::Wait(wait) => (wait.client.as_ref(), "client"),
+            Action::Check(check) => (check.client.as_ref(), "client"),
+            _ => return,
+        };
+        let wrong =
+            name.filter(|name| !self.state.clients.contains(name.as_str()) && !template::is_template(name));
+        if let Some(name) = wrong {
+            let at = places::of(step, &[key], None);
+            let message = format!("client `{name}` has not been started by then");
+            let help = "move the step that starts it up";
+            self.impossible(Diagnostic::error(Code::Order, &at, message).help(help));
+        }
+    }
+
+    /// What a step needs beside VMs: a process or a client, a migration.
     fn possible(&mut self, step: &'c CaseStep) {
+        self.client_is_there(step);
         let needs_migration = match &step.step.action {
             Action::Wait(wait) => match wait.condition() {
                 Ok(Condition::Process { name, .. }) => {
@@ -251,6 +270,9 @@ impl<'c> Flow<'c, '_> {
             Action::Wait(wait) if matches!(wait.condition(), Ok(Condition::Exit(_))) => {
                 let vms = wait.vm.iter().flatten();
                 vms.for_each(|vm| self.state.end(vm, &step.at, "its end is awaited here", sure));
+            }
+            Action::Client(client) if client.starts() => {
+                self.state.clients.insert(&client.name);
             }
             Action::Exec(exec) => {
                 // A program may do anything, to processes as well.

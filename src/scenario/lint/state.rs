@@ -1,6 +1,6 @@
 //! What is so at a moment of a case, as far as it can be known beforehand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostic::Location;
 use crate::scenario::model::{Case, When};
@@ -58,6 +58,8 @@ pub(super) struct State<'c> {
     pub vms: BTreeMap<&'c str, Life>,
     pub captures: BTreeMap<String, There>,
     pub processes: BTreeMap<String, There>,
+    /// The clients that some step before has started.
+    pub clients: BTreeSet<&'c str>,
     /// Whether some step has started a migration.
     pub migrated: bool,
     /// Whether a program of the scenario has run, which may have done anything.
@@ -72,6 +74,7 @@ impl<'c> State<'c> {
             vms: case.vms.iter().map(|(name, vm)| (name.as_str(), life(vm.start))).collect(),
             captures: BTreeMap::new(),
             processes: BTreeMap::new(),
+            clients: BTreeSet::new(),
             migrated: false,
             outside: false,
         }

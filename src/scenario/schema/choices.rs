@@ -38,6 +38,7 @@ pub(super) fn put(definitions: &mut Value) {
             "Nothing to run: add `run: [program, argument…]` or `sh: \"…\"`.",
             |key| format!("A step runs one program, and here is `{key}` already: keep one."),
         );
+        goes_with(schema, "ready", &["background"]);
         not_with(
             schema,
             "background",

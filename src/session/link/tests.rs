@@ -5,6 +5,7 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::time::{Instant, timeout};
 
 use super::*;
+use crate::units::{Size, Span};
 
 /// How long anything may take; nothing waits this long where all is well.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,8 +25,8 @@ async fn scene(listen: Listen) -> Scene {
     let spec = LinkSpec {
         to: Some(format!("tcp:{}", server.local_addr().unwrap())),
         listen,
-        delay: none(),
-        rate: unlimited(),
+        delay: Span::from_secs(0),
+        rate: Size(0),
         state: State::Open,
     };
     let board = Arc::new(Board::default());
