@@ -340,7 +340,15 @@ pub(super) fn explain(misfit: &Misfit, key: &Location, node: &Node, scope: &Scop
         .find_map(|kind| message.strip_prefix(kind))
         .and_then(|rest| rest.split_once(", expected "))
     {
-        return wrong_type(&at, owner, found, expected);
+        let mut diagnostic = wrong_type(&at, owner, found, expected);
+        // A number, say, that a template made a text of.
+        let is_text = value.text().is_some_and(|text| template::is_template(text) && text.contains("{{#"));
+        if is_text && found.starts_with("string") {
+            let help =
+                "a template with a block is a text; `\"{{choose x a b}}\"` keeps the type of `a` and `b`";
+            diagnostic = diagnostic.help(help);
+        }
+        return diagnostic;
     }
     let (message, help) = message.split_once("; ").unwrap_or((message, ""));
     Diagnostic::error(Code::WrongValue, &at, message).help(help)

@@ -30,6 +30,7 @@ const HELPERS: &[(&str, std::ops::RangeInclusive<usize>)] = &[
     ("not", 1..=1),
     ("len", 1..=1),
     ("pick", 3..=16),
+    ("choose", 3..=3),
     ("text", 1..=1),
     ("version", 1..=1),
     ("if", 1..=1),
@@ -286,6 +287,7 @@ static REGISTRY: LazyLock<Handlebars<'static>> = LazyLock::new(|| {
     registry.register_helper(TEXT, Box::new(TextHelper));
     registry.register_helper("text", Box::new(AsText));
     registry.register_helper("pick", Box::new(Pick));
+    registry.register_helper("choose", Box::new(Choose));
     registry
 });
 
@@ -380,6 +382,22 @@ impl HelperDef for AsText {
             other => other.to_string(),
         };
         Ok(ScopedJson::from(Value::String(text)))
+    }
+}
+
+/// The second of three values where the first one means yes, else the third.
+struct Choose;
+
+impl HelperDef for Choose {
+    fn call_inner<'reg: 'rc, 'rc>(
+        &self,
+        helper: &Helper<'rc>,
+        _: &'reg Handlebars<'reg>,
+        _: &'rc Context,
+        _: &mut RenderContext<'reg, 'rc>,
+    ) -> Result<ScopedJson<'rc>, RenderError> {
+        let value = |at: usize| helper.param(at).map_or(&Value::Null, |param| param.value());
+        Ok(ScopedJson::from(value(if is_true(value(0)) { 1 } else { 2 }).clone()))
     }
 }
 

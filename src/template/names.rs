@@ -111,6 +111,7 @@ fn check_call(call: &HelperTemplate) -> Result<(), TemplateError> {
             let number = match (takes.start(), takes.end()) {
                 (1, 1) => "one value".to_owned(),
                 (2, 2) => "two values".to_owned(),
+                (3, 3) => "three values".to_owned(),
                 (least, _) => format!("{least} values or more"),
             };
             return Err(TemplateError::new(

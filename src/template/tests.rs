@@ -172,3 +172,9 @@ fn a_pick_is_the_same_for_the_same_seed_and_number_and_takes_each_value_in_turn(
         assert!(drawn(7).iter().filter(|one| **one == value).count() > 8, "{value}: {:?}", drawn(7));
     }
 }
+
+#[test]
+fn a_choice_keeps_the_type_of_what_is_chosen() {
+    assert_eq!(value("{{choose (eq 1 1) 0 'x'}}"), json!(0));
+    assert_eq!(value("{{choose '' 0 'x'}}"), json!("x"));
+}
