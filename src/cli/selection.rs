@@ -118,7 +118,7 @@ impl Selection {
         for template in templates {
             if self.files.iter().any(|given| Path::new(given) == template.path) {
                 let needs = if template.missing.is_empty() {
-                    "it has only `params` and `steps`, for `use`".to_owned()
+                    "it is made to be used or extended by others".to_owned()
                 } else {
                     format!("it needs a value for {}", template.missing.join(", "))
                 };

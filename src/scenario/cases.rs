@@ -39,7 +39,9 @@ pub(super) fn template(
     let only_steps = own.entries().iter().all(|(key, _)| for_use.contains(&key.name.as_str()));
     let in_templates = path.iter().any(|part| part == "templates");
     let used = only_steps && own.get("steps").is_some() && (own.get("params").is_some() || in_templates);
-    (!missing.is_empty() || used).then_some(missing)
+    // One that leaves the steps to whoever extends it.
+    let base = own.get("params").is_some() && own.get("steps").is_none() && own.get("extends").is_none();
+    (!missing.is_empty() || used || base).then_some(missing)
 }
 
 /// A file with its params and its cells.
