@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Map, Value, json};
 use tokio::net::UnixStream;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::board::{Board, Trouble};
@@ -51,6 +52,8 @@ pub struct Machine {
     pub plan: Plan,
     /// The process.
     pub process: Process,
+    /// Whether its end has been told.
+    told: watch::Receiver<bool>,
     /// What it said.
     pub log: SharedLog,
     /// When it was started.
@@ -141,12 +144,13 @@ impl Machine {
             version: Some(plan.binary.version.to_string()),
             argv: argv.clone(),
         });
-        watch_end(&name, &process, board, sink);
+        let told = watch_end(&name, &process, board, sink);
         let log = SharedLog::default();
         let serial = listen(&plan, serial, log.clone(), open("serial.log")?, board, sink);
         Ok(Self {
             plan,
             process,
+            told,
             log,
             spawned: Instant::now(),
             address: None,
@@ -387,17 +391,25 @@ impl Machine {
         let patience = Duration::from_secs(3);
         let polite = async {
             let _ = self.query("quit", Instant::now() + patience).await;
-            self.process.wait().await
+            self.gone().await
         };
         if let Ok(ended) = tokio::time::timeout(patience, polite).await {
             return ended;
         }
         self.process.signal(Signal::TERM);
-        if let Some(ended) = wait_at_most(&self.process, Duration::from_secs(2)).await {
+        if let Ok(ended) = tokio::time::timeout(Duration::from_secs(2), self.gone()).await {
             return ended;
         }
         self.process.kill();
-        self.process.wait().await
+        self.gone().await
+    }
+
+    /// Waits until its process has ended, and the stream of events says so.
+    pub async fn gone(&self) -> Ended {
+        let ended = self.process.wait().await;
+        // Whoever tells is gone only with the whole run.
+        let _ = self.told.clone().wait_for(|told| *told).await;
+        ended
     }
 }
 
@@ -422,7 +434,9 @@ fn summary(command: &str, reply: &Value) -> String {
     }
 }
 
-fn watch_end(name: &str, process: &Process, board: &Arc<Board>, sink: &Sink) {
+/// Tells of the end of a process when it comes; the result becomes true when that is done.
+fn watch_end(name: &str, process: &Process, board: &Arc<Board>, sink: &Sink) -> watch::Receiver<bool> {
+    let (done, told) = watch::channel(false);
     let (vm, board, sink, mut ended) = (name.to_owned(), Arc::clone(board), sink.clone(), process.watch());
     tokio::spawn(async move {
         let how = match ended.wait_for(Option::is_some).await {
@@ -433,7 +447,9 @@ fn watch_end(name: &str, process: &Process, board: &Arc<Board>, sink: &Sink) {
             sink.emit(What::VmExited { vm: vm.clone(), how: how.to_string(), expected: board.may_exit(&vm) });
             board.report(Trouble::Died { vm, how });
         }
+        done.send_replace(true);
     });
+    told
 }
 
 fn listen(
