@@ -147,7 +147,8 @@ impl<'f> File<'f> {
         let diagnostics = &mut loader.diagnostics;
         let section = |name: &str| root.entry(name).map(|(key, node)| (key, node));
         let disks = super::disks::read(section("disks"), &scope, diagnostics);
-        let known: Map<String, Value> = disks.keys().map(|name| (name.clone(), Value::Null)).collect();
+        let known = super::disks::names(root.get("disks")).into_iter();
+        let known: Map<String, Value> = known.map(|name| (name, Value::Null)).collect();
         let scope = scope.with([("disk".to_owned(), Value::Object(known))]);
         let net = net::read(root, &scope, diagnostics);
         let scope = scope.with(net.names());

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::source::{Key, Node};
+use super::source::{Key, Kind, Node};
 use super::typed;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::qemu::disk::Disk;
-use crate::template::Scope;
+use crate::template::{self, Scope};
 
 /// Reads the `disks` of a scenario.
 pub(super) fn read(
@@ -17,16 +17,32 @@ pub(super) fn read(
     let Some((key, node)) = section else {
         return BTreeMap::new();
     };
-    let disks = typed::read(&key.at, node, scope, diagnostics).unwrap_or_default();
-    check(&key.at, Some(node), &disks, diagnostics);
+    if !matches!(node.kind, Kind::Map(_)) {
+        typed::read::<BTreeMap<String, Disk>>(&key.at, node, scope, diagnostics);
+        return BTreeMap::new();
+    }
+    let mut disks = BTreeMap::new();
+    for (key, node) in node.entries() {
+        // One that is wrong takes no other one with it.
+        disks.extend(
+            typed::read::<Disk>(&key.at, node, scope, diagnostics).map(|disk| (key.name.clone(), disk)),
+        );
+    }
+    check(&key.at, Some(node), &disks, &names(Some(node)), diagnostics);
     disks
 }
 
-/// Tells what is wrong with disks, as they stand in a file.
+/// The names of the disks that a section declares, also of those that are wrong.
+pub(super) fn names(section: Option<&Node>) -> Vec<String> {
+    section.map(Node::entries).unwrap_or_default().iter().map(|(key, _)| key.name.clone()).collect()
+}
+
+/// Tells what is wrong with disks, as they stand in a file; `known` are the names of all that one may lie over.
 pub(super) fn check(
     owner: &Location,
     section: Option<&Node>,
     disks: &BTreeMap<String, Disk>,
+    known: &[String],
     diagnostics: &mut Diagnostics,
 ) {
     for (key, node) in section.map(Node::entries).unwrap_or_default() {
@@ -36,6 +52,12 @@ pub(super) fn check(
             let help = "a name is made of letters, digits, `_` and `-`, at most 64 of them";
             diagnostics.push(Diagnostic::error(Code::WrongValue, &key.at, message).help(help));
         }
+        if matches!(node.kind, Kind::Seq(_)) {
+            let message = format!("`{}` takes a map, not a list", key.name);
+            diagnostics
+                .push(Diagnostic::error(Code::WrongValue, &key.at, message).help("write `{size: 64M}`"));
+            continue;
+        }
         let Some(disk) = disks.get(&key.name) else {
             continue;
         };
@@ -43,12 +65,37 @@ pub(super) fn check(
             let at = node.entry(at).map_or(&key.at, |(key, _)| &key.at);
             diagnostics.push(Diagnostic::error(Code::WrongValue, at, message).help(help));
         }
-        if disk.backing.as_ref() == Some(&key.name) {
-            let at = node.get("backing").map_or(owner, |node| &node.at);
-            let message = format!("disk `{}` lies over itself", key.name);
-            let others = disks.keys().map(String::as_str).filter(|name| *name != key.name);
-            let help = suggest("", others);
-            diagnostics.push(Diagnostic::error(Code::WrongValue, at, message).help(help));
-        }
+        let Some(backing) = disk.backing.as_ref().filter(|below| !template::is_template(below)) else {
+            continue;
+        };
+        let at = node.get("backing").map_or(owner, |node| &node.at);
+        let others = || known.iter().map(String::as_str).filter(|name| *name != key.name);
+        let (message, help) = match circle(&key.name, disks).as_slice() {
+            [] if known.contains(backing) => continue,
+            [] => (format!("there is no disk `{backing}` to lie over"), suggest(backing, others())),
+            [itself] => (format!("disk `{itself}` lies over itself"), suggest("", others())),
+            // Told once, at the first of them.
+            all if all.iter().any(|other| *other < key.name.as_str()) => continue,
+            all => {
+                let message = format!("the disks lie over each other: {} -> {}", all.join(" -> "), key.name);
+                (message, "the lowest one has a `size` and no `backing`".to_owned())
+            }
+        };
+        diagnostics.push(Diagnostic::error(Code::WrongValue, at, message).help(help));
     }
+}
+
+/// The disks over which a disk lies, from itself on, where that leads back to it; else none.
+fn circle<'d>(name: &'d str, disks: &'d BTreeMap<String, Disk>) -> Vec<&'d str> {
+    let mut chain = vec![name];
+    while let Some(below) = chain.last().and_then(|last| disks.get(*last)?.backing.as_deref()) {
+        if below == name {
+            return chain;
+        }
+        if chain.contains(&below) {
+            break;
+        }
+        chain.push(below);
+    }
+    Vec::new()
 }

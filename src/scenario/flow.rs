@@ -256,6 +256,11 @@ impl Steps<'_, '_, '_> {
         let Some(index) = self.index(value, place) else {
             return Vec::new();
         };
+        if index.as_ref() == Some(&variable) {
+            let message = format!("`{variable}` would be both the value and the number of the round");
+            self.complain(Code::WrongValue, &name.at, message, "give `as` and `index` names of their own");
+            return Vec::new();
+        }
         let mut blocks = Vec::new();
         for (at, item) in values.into_iter().enumerate() {
             if !self.count(&kind.at) {

@@ -239,6 +239,9 @@ fn take_out(value: &mut Value, misfit: &Misfit) -> bool {
     inner.as_object_mut().is_some_and(|map| map.shift_remove(*last).is_some())
 }
 
+/// The actions that take a list.
+const LISTS: &[&str] = &["start", "quit"];
+
 /// Reads a rendered step, a map of an action and modifiers.
 pub(super) fn step(map: &Map<String, Value>) -> Result<Step, Misfit> {
     fn modifier<T: DeserializeOwned>(map: &Map<String, Value>, key: &str) -> Result<Option<T>, Misfit> {
@@ -249,6 +252,13 @@ pub(super) fn step(map: &Map<String, Value>) -> Result<Step, Misfit> {
     }
     let action = map.iter().filter(|(key, _)| !MODIFIERS.contains(&key.as_str()));
     let action: Map<String, Value> = action.map(|(key, value)| (key.clone(), value.clone())).collect();
+    // serde would take a list for the keys of a map, in the order in which they happen to be declared.
+    if let Some((key, _)) =
+        action.iter().find(|(key, value)| value.is_array() && !LISTS.contains(&key.as_str()))
+    {
+        let message = "invalid type: sequence, expected a map".to_owned();
+        return Err(Misfit { path: vec![key.clone()], message });
+    }
     let action: Action = fit(&Value::Object(action))?;
     Ok(Step {
         name: modifier(map, "name")?,
@@ -332,7 +342,11 @@ pub(super) fn explain(misfit: &Misfit, key: &Location, node: &Node, scope: &Scop
     }
     if let (true, Some(missing)) = (message.starts_with("missing field"), names.first()) {
         let message = format!("`{owner}` needs the key `{missing}`");
-        return Diagnostic::error(Code::MissingKey, &at, message).help(format!("add `{missing}: …`"));
+        let help = match *missing {
+            "fence" => "add `fence: true`, `after` or `false`: what becomes of the other side".to_owned(),
+            missing => format!("add `{missing}: …`"),
+        };
+        return Diagnostic::error(Code::MissingKey, &at, message).help(help);
     }
     let kinds = ["invalid type: ", "invalid value: "];
     if let Some((found, expected)) = kinds
@@ -362,6 +376,16 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("wait", "{vm: NAME, ticks: 1}"),
     ("check", "{vm: NAME, memory: consistent}"),
     ("failover", "{survivor: NAME, fence: true}"),
+    ("commands", "[{execute: NAME}]"),
+    ("protect", "{primary: NAME, secondary: NAME}"),
+    ("yank", "{vm: NAME}"),
+    ("instances", "[{type: migration}]"),
+    ("rebind", "{ROLE: VM}"),
+    ("roles", "{ROLE: VM}"),
+    ("disks", "{NAME: {size: 64M}}"),
+    ("link", "{name: NAME, state: cut}"),
+    ("client", "{name: NAME, connect: \"HOST:PORT\"}"),
+    ("holds", "{client: NAME}"),
     ("migrate", "{from: NAME, to: NAME}"),
     ("qmp", "{vm: NAME, execute: query-status}"),
     ("capabilities", "{vm: NAME, on: [events]}"),
@@ -398,7 +422,9 @@ fn wrong_type(at: &Location, owner: &str, found: &str, expected: &str) -> Diagno
             .find(|(name, _)| *name == owner)
             .map(|(name, example)| format!("write `{name}: {example}`"))
             .unwrap_or_default(),
+        ("a list", "a map") => "put it into one: `[{…}]`".to_owned(),
         ("a list", value) if !matches!(value, "nothing" | "a map") => format!("write `[{value}]`"),
+        ("a text", "a map") if owner == "args" => "write `{when: …, args: […]}`, or a text".to_owned(),
         ("a text", "a list") => "name one of them".to_owned(),
         ("a text", number) if !matches!(number, "nothing" | "a list" | "a map") => {
             format!("write \"{number}\"")

@@ -42,13 +42,14 @@ pub(super) fn read(section: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnost
         };
         match own.entry("copies") {
             None => vms.one(key, &key.name, &node, scope, diagnostics),
-            Some((_, copies)) => {
-                let Some(count) = typed::read::<usize>(&key.at, copies, scope, diagnostics) else {
+            Some((copies_key, copies)) => {
+                let Some(count) = typed::read::<usize>(&copies_key.at, copies, scope, diagnostics) else {
                     continue;
                 };
                 if count > MAX_COPIES {
                     let message = format!("{count} copies of a VM are more than {MAX_COPIES}");
-                    diagnostics.push(Diagnostic::error(Code::TooMuch, &copies.at, message));
+                    let help = "make fewer; each is a QEMU of its own";
+                    diagnostics.push(Diagnostic::error(Code::TooMuch, &copies.at, message).help(help));
                     continue;
                 }
                 for number in 1..=count {
@@ -62,9 +63,17 @@ pub(super) fn read(section: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnost
 
 impl Vms {
     fn one(&mut self, key: &Key, name: &str, node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) {
-        let disks = node.get("disks").map(Node::entries).unwrap_or_default();
-        let disks: Map<String, Value> =
-            disks.iter().map(|(disk, _)| (disk.name.clone(), Value::Null)).collect();
+        let mut known = super::disks::names(node.get("disks"));
+        let disks: Map<String, Value> = known.iter().map(|disk| (disk.clone(), Value::Null)).collect();
+        known.extend(
+            scope
+                .names()
+                .get("disk")
+                .and_then(Value::as_object)
+                .into_iter()
+                .flatten()
+                .map(|(disk, _)| disk.clone()),
+        );
         let scope = scope.with([("self".to_owned(), json!({"name": name, "disk": disks}))]);
         let Some(node) = &wanted(node, &scope, diagnostics) else {
             return;
@@ -74,11 +83,12 @@ impl Vms {
         };
         match typed::fit::<VmSpec>(&piece.value) {
             Ok(spec) => {
-                super::disks::check(&key.at, node.get("disks"), &spec.disks, diagnostics);
+                super::disks::check(&key.at, node.get("disks"), &spec.disks, &known, diagnostics);
                 if let Some(first) = self.sources.get(name) {
                     let message = format!("two VMs are called `{name}`");
                     let diagnostic = Diagnostic::error(Code::DuplicateKey, &key.at, message);
-                    diagnostics.push(diagnostic.related(&first.at, "the other one"));
+                    let help = "copies have the VM's name with a number behind it: rename one of the two";
+                    diagnostics.push(diagnostic.related(&first.at, "the other one").help(help));
                     return;
                 }
                 self.specs.insert(name.to_owned(), spec);
@@ -128,11 +138,20 @@ fn wanted(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Opti
                 kept.push(item.clone());
                 continue;
             };
+            if !matches!(when.kind, Kind::Scalar(_)) {
+                let message = format!("`when` is a single value, not {}", when.what());
+                let help = "write `when: \"{{eq axis 'value'}}\"`";
+                diagnostics.push(Diagnostic::error(Code::WrongValue, &when.at, message).help(help));
+                sound = false;
+                continue;
+            }
             let Some(answer) = typed::settle(when, scope, diagnostics) else {
                 sound = false;
                 continue;
             };
             if !template::is_true(&answer) {
+                // It is there in another cell, or after the next edit: what it names is looked at all the same.
+                sound &= typed::render(item, scope, diagnostics).is_some();
                 continue;
             }
             match item.get("args").filter(|_| key.name == "args") {

@@ -73,6 +73,7 @@ impl Failover {
 
     pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
         complaints.vm(scene, &["survivor"], &self.survivor);
+        self.yank.check("yank", complaints);
     }
 
     pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {

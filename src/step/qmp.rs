@@ -67,6 +67,13 @@ impl Qmp {
 
     pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
         complaints.vms(scene, &["vm"], &self.vm);
+        if self.within.is_some_and(|within| within.0.is_zero()) {
+            let message = match self.expect {
+                Expect::Hang => "no monitor answers within no time: this would pass whatever QEMU does",
+                Expect::Reply => "no monitor answers within no time",
+            };
+            complaints.add(&["within"], message, "write `2s`, say");
+        }
         for vm in &self.vm {
             if self.oob && scene.vms.get(vm).is_some_and(|spec| spec.oob == Some(false)) {
                 complaints.add(&["oob"], format!("VM `{vm}` has `oob: false`"), "leave `oob` out of the VM");
@@ -90,6 +97,13 @@ impl Qmp {
             let machine = run.session.machine(vm)?;
             let answer = machine.qmp_raw(&self.execute, arguments, self.oob, deadline).await;
             reply = match (self.expect, answer) {
+                (Expect::Hang, Err(QmpError::Silent { .. })) if within.is_some_and(|end| end > deadline) => {
+                    let message = format!(
+                        "`{}` of `{vm}` was to be silent for longer than the step may take; give it a longer `timeout`",
+                        self.execute
+                    );
+                    return Err(Failure::failed(message));
+                }
                 (Expect::Hang, Err(QmpError::Silent { .. })) => Value::Null,
                 (Expect::Hang, Ok(_) | Err(QmpError::Refused { .. })) => {
                     let message = format!("`{}` of `{vm}` was to hang, and answered", self.execute);

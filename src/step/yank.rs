@@ -47,6 +47,14 @@ impl Yank {
 
     pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
         complaints.vm(scene, &["vm"], &self.vm);
+        let nothing = match &self.instances {
+            Instances::These(list) => list.is_empty(),
+            other => *other == Instances::Nothing,
+        };
+        if nothing {
+            complaints.add(&["instances"], "the step yanks nothing", "write `all`, or leave the step out");
+        }
+        self.instances.check("instances", complaints);
     }
 
     pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
@@ -63,6 +71,18 @@ impl Instances {
             Self::Migration => vec![json!({"type": "migration"})],
             Self::All | Self::Nothing => Vec::new(),
             Self::These(list) => list.iter().cloned().map(Value::Object).collect(),
+        }
+    }
+
+    /// Complains about what is no instance, where they stand under this key.
+    pub(super) fn check(&self, key: &str, complaints: &mut Complaints) {
+        let Self::These(list) = self else {
+            return;
+        };
+        for (number, _) in list.iter().enumerate().filter(|(_, instance)| !instance.contains_key("type")) {
+            let help =
+                "add `type: migration`, `type: chardev` with `id`, or `type: block-node` with `node-name`";
+            complaints.add(&[key, &number.to_string()], "an instance has a `type`", help);
         }
     }
 

@@ -8,7 +8,7 @@ use super::state::{Life, State, There};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, Severity};
 use crate::scenario::model::{Block, Case, CaseStep, When};
 use crate::scenario::source::Node;
-use crate::step::{Action, CheckKind, Condition, SignalName};
+use crate::step::{Action, Check, CheckKind, Condition, SignalName};
 use crate::template;
 
 /// Tells what can never hold where it stands in a case.
@@ -195,16 +195,18 @@ impl<'c> Flow<'c, '_> {
 
     /// A client that the step is about must have been started.
     fn client_is_there(&mut self, step: &'c CaseStep) {
-        let (name, key) = match &step.step.action {
-            Action::Client(client) if !client.starts() => (Some(&client.name), "name"),
-            Action::Wait(wait) => (wait.client.as_ref(), "client"),
-            Action::Check(check) => (check.client.as_ref(), "client"),
+        let held = |check: &'c Check| check.holds.as_ref().and_then(|holds| holds.client.as_ref());
+        let (name, path): (_, &[&str]) = match &step.step.action {
+            Action::Client(client) if !client.starts() => (Some(&client.name), &["name"]),
+            Action::Wait(wait) => (wait.client.as_ref(), &["client"]),
+            Action::Check(check) if check.disk.is_some() => (held(check), &["holds", "client"]),
+            Action::Check(check) => (check.client.as_ref(), &["client"]),
             _ => return,
         };
         let wrong =
             name.filter(|name| !self.state.clients.contains(name.as_str()) && !template::is_template(name));
         if let Some(name) = wrong {
-            let at = places::of(step, &[key], None);
+            let at = places::of(step, path, None);
             let message = format!("client `{name}` has not been started by then");
             let help = "move the step that starts it up";
             self.impossible(Diagnostic::error(Code::Order, &at, message).help(help));

@@ -1,5 +1,7 @@
 //! What templates name under `run`, held against what is there when they are filled in.
 
+use std::collections::BTreeSet;
+
 use super::flow::Flow;
 use super::names::{late_texts, run_names};
 use super::state::Life;
@@ -97,6 +99,20 @@ impl Flow<'_, '_> {
             self.impossible(Diagnostic::error(Code::Order, at, message).help(help));
         }
         self.field("vm", name, rest, OF_VM, at);
+        if let ["disk", disk, ..] = rest {
+            self.disk(name, disk, at);
+        }
+    }
+
+    /// A disk of a VM; a role may stand for any VM by then.
+    fn disk(&mut self, vm: &str, disk: &str, at: &Location) {
+        let is_role = self.case.roles.contains_key(vm);
+        let vms = self.case.vms.iter().filter(|(name, _)| is_role || *name == vm);
+        let known: BTreeSet<&str> = vms.flat_map(|(_, spec)| spec.disks.keys().map(String::as_str)).collect();
+        if !known.contains(disk) {
+            let help = suggest(disk, known);
+            self.unknown(at, format!("VM `{vm}` has no disk `{disk}`"), help);
+        }
     }
 
     fn process(&mut self, name: &str, rest: &[&str], at: &Location) {

@@ -34,7 +34,11 @@ pub(super) fn vms(action: &Action) -> Vec<Named<'_>> {
         }
         Action::Check(check) => {
             let path: Path = if check.vm.is_some() { &["vm"] } else { &["stderr", "vm"] };
-            all(check.vms(), path, check_needs_life(check))
+            let mut named = all(check.vms(), path, check_needs_life(check));
+            // What it said it wrote is in its log.
+            let held = check.holds.as_ref().and_then(|holds| holds.vm.as_ref());
+            named.extend(held.map(|vm| Named { vm, path: &["holds", "vm"], alive: false }));
+            named
         }
         Action::Failover(failover) => vec![one(&failover.survivor, &["survivor"])],
         Action::Protect(protect) => {

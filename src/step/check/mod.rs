@@ -217,24 +217,7 @@ impl Check {
         .into_iter()
         .filter_map(|(key, kind, is_given)| is_given.then_some((key, kind)))
         .collect();
-        let (key, kind) = match given.as_slice() {
-            [] => {
-                return Err((
-                    "",
-                    "the check asserts nothing".to_owned(),
-                    format!("add one of {}", alternatives(CHECK_KINDS)),
-                ));
-            }
-            [one] => *one,
-            [(first, _), (second, _), ..] => {
-                return Err((
-                    second,
-                    format!("a check asserts one thing, not `{first}` and `{second}`"),
-                    "write a `check` step for each".to_owned(),
-                ));
-            }
-        };
-        let given = [
+        let belonging = [
             ("arguments", self.arguments.is_some()),
             ("is", self.is.is_some()),
             ("is_not", self.is_not.is_some()),
@@ -247,8 +230,26 @@ impl Check {
             ("lines", self.lines.is_some()),
             ("order", self.order.is_some()),
         ];
+        let (key, kind) = match given.as_slice() {
+            [] => {
+                let belongs = CHECK_BELONGS.iter().find(|(key, _)| belonging.contains(&(*key, true)));
+                let help = match belongs {
+                    Some((key, owner)) => format!("`{key}` goes with `{owner}`"),
+                    None => format!("add one of {}", alternatives(CHECK_KINDS)),
+                };
+                return Err(("", "the check asserts nothing".to_owned(), help));
+            }
+            [one] => *one,
+            [(first, _), (second, _), ..] => {
+                return Err((
+                    second,
+                    format!("a check asserts one thing, not `{first}` and `{second}`"),
+                    "write a `check` step for each".to_owned(),
+                ));
+            }
+        };
         for &(other, owner) in CHECK_BELONGS {
-            if given.contains(&(other, true)) && owner != key {
+            if belonging.contains(&(other, true)) && owner != key {
                 return Err((
                     other,
                     format!("`{other}` does not go with `{key}`"),
@@ -268,8 +269,9 @@ impl Check {
             Kind::Disk => match &self.holds {
                 Some(holds) => holds.check().map(|()| kind),
                 None => {
-                    let help = "say what it must hold: `holds: {client: NAME}`, say".to_owned();
-                    Err(("disk", "`disk` without `holds`".to_owned(), help))
+                    // Not at `disk`, whose path is mostly known in the run alone.
+                    let help = "say what it must hold, as in `holds: {client: NAME}`".to_owned();
+                    Err(("", "`disk` without `holds`".to_owned(), help))
                 }
             },
             Kind::Query if self.is.is_none() && self.is_not.is_none() => {
@@ -280,7 +282,7 @@ impl Check {
                 "one value is always equal to itself".to_owned(),
                 "list two or more".to_owned(),
             )),
-            Kind::Client if !CLIENT_KEYS.iter().any(|key| given.contains(&(*key, true))) => Err((
+            Kind::Client if !CLIENT_KEYS.iter().any(|key| belonging.contains(&(*key, true))) => Err((
                 "client",
                 "nothing is asserted of the client".to_owned(),
                 format!("add {}", alternatives(CLIENT_KEYS)),
@@ -347,11 +349,8 @@ impl Check {
         if let Some(vm) = self.holds.as_ref().and_then(|holds| holds.vm.as_ref()) {
             complaints.vm(scene, &["holds", "vm"], vm);
         }
-        if let Some(client) = self.holds.as_ref().and_then(|holds| holds.client.as_ref())
-            && !scene.clients.contains(client)
-        {
-            let help = super::known(client, scene.clients);
-            complaints.add(&["holds", "client"], format!("no step starts a client `{client}`"), help);
+        if let Some(client) = self.holds.as_ref().and_then(|holds| holds.client.as_ref()) {
+            complaints.client(scene, &["holds", "client"], client);
         }
         for expression in self.stderr.iter().flat_map(|stderr| &stderr.allow) {
             complaints.regex(&["stderr", "allow"], expression);
