@@ -320,6 +320,9 @@ impl Actor<'_> {
             }
         };
         // Trouble is the cause where there is any, whatever the step itself noticed first.
+        if result.is_err() {
+            self.session.settle().await;
+        }
         if let Some(cause) = self.next_trouble() {
             result = Err(match result {
                 Err(own) if own.message != cause.message => {

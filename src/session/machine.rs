@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -63,6 +64,7 @@ pub struct Machine {
     qmp: Option<Qmp>,
     qtest: Qtest,
     serial: Arc<SerialPort>,
+    end_is_told: Arc<AtomicBool>,
     directory: PathBuf,
 }
 
@@ -141,7 +143,7 @@ impl Machine {
             version: Some(plan.binary.version.to_string()),
             argv: argv.clone(),
         });
-        watch_end(&name, &process, board, sink);
+        let end_is_told = watch_end(&name, &process, board, sink);
         let log = SharedLog::default();
         let serial = listen(&plan, serial, log.clone(), open("serial.log")?, board, sink);
         Ok(Self {
@@ -155,6 +157,7 @@ impl Machine {
             qmp: None,
             qtest: Qtest::new(qtest),
             serial,
+            end_is_told,
             directory: directory.to_owned(),
         })
     }
@@ -271,6 +274,12 @@ impl Machine {
     #[must_use]
     pub fn has_oob(&self) -> bool {
         self.qmp.as_ref().is_some_and(|qmp| qmp.oob)
+    }
+
+    /// Whether its process has ended and the board has not heard of it yet. It will at once.
+    #[must_use]
+    pub fn ends_just_now(&self) -> bool {
+        self.process.ended().is_some() && !self.end_is_told.load(Ordering::Acquire)
     }
 
     /// The qtest socket.
@@ -422,8 +431,11 @@ fn summary(command: &str, reply: &Value) -> String {
     }
 }
 
-fn watch_end(name: &str, process: &Process, board: &Arc<Board>, sink: &Sink) {
+/// Tells the board when the process has ended, and then the flag that is returned that it has told it.
+fn watch_end(name: &str, process: &Process, board: &Arc<Board>, sink: &Sink) -> Arc<AtomicBool> {
     let (vm, board, sink, mut ended) = (name.to_owned(), Arc::clone(board), sink.clone(), process.watch());
+    let is_told = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&is_told);
     tokio::spawn(async move {
         let how = match ended.wait_for(Option::is_some).await {
             Ok(how) => *how,
@@ -432,8 +444,11 @@ fn watch_end(name: &str, process: &Process, board: &Arc<Board>, sink: &Sink) {
         if let Some(how) = how {
             sink.emit(What::VmExited { vm: vm.clone(), how: how.to_string(), expected: board.may_exit(&vm) });
             board.report(Trouble::Died { vm, how });
+            told.store(true, Ordering::Release);
+            board.changed();
         }
     });
+    is_told
 }
 
 fn listen(
