@@ -842,8 +842,13 @@ fn a_guest_moves_to_a_vm_that_waits_for_it() {
     let failed = format!(
         "{begin}{{from: a, uri: \"exec:exit 1\"}}\n- wait: {{vm: a, migration: completed}}\n  timeout: 10m"
     );
+    // It may fail before the step that starts it has ended, and after.
+    let again = "\n- repeat: {times: 20, steps: [{migrate: {from: a, uri: \"exec:exit 1\"}}, {wait: {vm: a, migration: failed}}]}";
     let is_to_fail = format!(
-        "{begin}{{from: a, uri: \"exec:exit 1\"}}\n- wait: {{vm: a, migration: failed}}\n- wait: {{vm: a, ticks: 1}}"
+        "{begin}{{from: a, uri: \"exec:exit 1\"}}\n- wait: {{vm: a, migration: failed}}{again}\n- wait: {{vm: a, ticks: 1}}"
+    );
+    let killed = format!(
+        "{begin}{{from: a, to: b}}\n- signal: {{vm: b, send: KILL}}\n- wait: {{vm: a, migration: [failed, completed]}}\n- wait: {{vm: b, exit: {{signal: KILL}}}}"
     );
     run(
         &[
@@ -852,6 +857,7 @@ fn a_guest_moves_to_a_vm_that_waits_for_it() {
             ("uri", &uri, Pass, ""),
             ("failed", &failed, Fail, "^the migration (failed, says VM `a`|of `a` is failed)"),
             ("is_to_fail", &is_to_fail, Pass, ""),
+            ("killed", &killed, Pass, ""),
             (
                 "nobody",
                 &nobody.replace(

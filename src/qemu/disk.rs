@@ -73,6 +73,16 @@ pub fn qemu_img(binary: &Path) -> PathBuf {
     if beside.exists() { beside } else { PathBuf::from("qemu-img") }
 }
 
+/// Whether the `qemu-img` that belongs to a QEMU is there.
+#[must_use]
+pub fn has_qemu_img(binary: &Path) -> bool {
+    let path = qemu_img(binary);
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    path.is_absolute()
+        || path.exists()
+        || std::env::split_paths(&folders).any(|folder| folder.join(&path).exists())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,6 +20,7 @@ use crate::event::{Sink, StepOutcome, Verdict, What};
 use crate::qemu::network::wire_name;
 use crate::scenario::model::{Block, Case, CaseStep, When};
 use crate::scenario::{Late, resolve_step, resolve_vm, resolve_when, to_yaml};
+use crate::session::board::Trouble;
 use crate::session::directory::Notes;
 use crate::session::failure::Kind;
 use crate::session::{Failure, Session, artifacts, metrics};
@@ -180,7 +181,7 @@ impl Actor<'_> {
         self.blocks(&self.case.steps, false).await?;
         // What arrived with the last step's end counts as well.
         self.session.catch_up();
-        match self.next_trouble() {
+        match self.next_trouble(None) {
             Some(failure) => Err(Stop::Failed(failure, Box::new(Spot::plain(&self.case.at)))),
             None => Ok(()),
         }
@@ -215,7 +216,7 @@ impl Actor<'_> {
                         };
                         let Err(failure) = answer else { break };
                         // The steps of the loop may all be left out, and then nobody else looks at it.
-                        if let Some(cause) = self.next_trouble() {
+                        if let Some(cause) = self.next_trouble(None) {
                             return Err(Stop::Failed(cause, Box::new(Spot::of(until))));
                         }
                         if Instant::now() >= end {
@@ -309,7 +310,7 @@ impl Actor<'_> {
                     result = &mut acting => break result,
                     trouble = board.trouble(seen) => {
                         seen += 1;
-                        if !board.is_asked_for(&trouble) {
+                        if !board.is_asked_for(&trouble) && !is_left(&step.action, &trouble) {
                             break Err(trouble.failure());
                         }
                     }
@@ -323,7 +324,7 @@ impl Actor<'_> {
         if result.is_err() {
             self.session.settle().await;
         }
-        if let Some(cause) = self.next_trouble() {
+        if let Some(cause) = self.next_trouble(Some(&step.action)) {
             result = Err(match result {
                 Err(own) if own.message != cause.message => {
                     Failure { message: format!("{} (and then: {own})", cause.message), ..cause }
@@ -367,15 +368,19 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// Trouble that has not been dealt with, as a failure; with QEMU's last words where it died.
-    fn next_trouble(&mut self) -> Option<Failure> {
+    /// Trouble that has not been dealt with, as a failure; with QEMU's last words where it died. What a step has brought
+    /// about and is not to be ended by stays for the one after it.
+    fn next_trouble(&mut self, action: Option<&Action>) -> Option<Failure> {
         let board = Arc::clone(&self.session.board);
-        let mut found = None;
+        let (mut found, mut left) = (None, None);
         while let Some(trouble) = board.trouble_since(self.trouble) {
+            let number = self.trouble;
             self.trouble += 1;
-            if found.is_none() && !board.is_asked_for(&trouble) {
+            if action.is_some_and(|action| is_left(action, &trouble)) {
+                left.get_or_insert(number);
+            } else if found.is_none() && !board.is_asked_for(&trouble) {
                 let mut failure = trouble.failure();
-                if let crate::session::board::Trouble::Died { vm, .. } = &trouble {
+                if let Trouble::Died { vm, .. } = &trouble {
                     let said =
                         self.session.machine(vm).map(|machine| machine.stderr_tail(3)).unwrap_or_default();
                     if !said.is_empty() {
@@ -385,6 +390,7 @@ impl Actor<'_> {
                 found = Some(failure);
             }
         }
+        self.trouble = left.unwrap_or(self.trouble);
         found
     }
 
@@ -442,6 +448,13 @@ impl Actor<'_> {
     }
 }
 
+/// Whether trouble is left to the step that follows: one that only sets something going, or upsets it, is done before
+/// anyone can say whether the migration was to fail by that; the next one says it.
+const fn is_left(action: &Action, trouble: &Trouble) -> bool {
+    matches!(trouble, Trouble::MigrationFailed { .. })
+        && matches!(action, Action::Migrate(_) | Action::Link(_) | Action::Signal(_) | Action::Yank(_))
+}
+
 /// A step that must fail: a failure that matches is its success.
 fn expected(result: Result<Value, Failure>, expression: &str, title: &str) -> Result<Value, Failure> {
     let matcher = Regex::new(expression).map_err(|error| Failure::error(error.to_string()))?;
@@ -496,6 +509,16 @@ mod tests {
     fn no_expected_error_excuses_wrong_memory() {
         let corrupt = Failure { kind: Kind::Corrupt, message: "page 1".into() };
         assert_eq!(expected(Err(corrupt.clone()), "page", "x"), Err(corrupt));
+    }
+
+    #[test]
+    fn a_failed_migration_is_left_to_the_step_after_the_one_that_brought_it_about() {
+        let action = |value| serde_json::from_value::<Action>(value).unwrap();
+        let migrate = action(serde_json::json!({"migrate": {"from": "a", "uri": "exec:exit 1"}}));
+        let wait = action(serde_json::json!({"wait": {"vm": "a", "ticks": 1}}));
+        let failed = Trouble::MigrationFailed { vm: "a".into() };
+        assert!(is_left(&migrate, &failed) && !is_left(&wait, &failed));
+        assert!(!is_left(&migrate, &Trouble::Panicked { vm: "a".into() }));
     }
 
     #[test]

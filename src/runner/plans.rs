@@ -10,6 +10,7 @@ use super::binaries::Binaries;
 use super::requirements::unmet;
 use super::settings::Settings;
 use crate::event::Verdict;
+use crate::qemu::disk::has_qemu_img;
 use crate::qemu::spec::{Guest, VmSpec};
 use crate::scenario::model::Case;
 use crate::scenario::{Late, resolve_vm};
@@ -39,10 +40,21 @@ pub(super) fn plans(
         found.insert(name.clone(), plan(name, spec, binaries, settings)?);
     }
     let used: Vec<&crate::qemu::binary::Binary> = found.values().map(|plan: &Plan| &*plan.binary).collect();
-    match unmet(&case.requires, &used) {
+    match unmet(&case.requires, &used).or_else(|| no_qemu_img(case, &found)) {
         Some(reason) => Err((Verdict::Skip, reason)),
         None => Ok(found),
     }
+}
+
+/// The reason of a skip where the case has disks and there is nothing to make them with.
+fn no_qemu_img(case: &Case, plans: &IndexMap<String, Plan>) -> Option<String> {
+    // Those that belong to no VM are made with what belongs to the first one.
+    let first = plans.values().next().filter(|_| !case.disks.is_empty());
+    let mut makers = plans.values().filter(|plan| !plan.spec.disks.is_empty()).chain(first);
+    makers.any(|plan| !has_qemu_img(&plan.binary.path)).then(|| {
+        "needs `qemu-img` for its disks, and there is none, neither beside the QEMU nor on the PATH"
+            .to_owned()
+    })
 }
 
 /// What one VM is to be started with.
