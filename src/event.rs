@@ -144,6 +144,9 @@ pub enum What {
         /// The VM, or client, it is about.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         vm: Option<String>,
+        /// Where it was measured again and again: all of it; the value is then the median.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        spread: Option<Spread>,
     },
     /// Something happened to a link: its state was changed, a connection came or ended.
     Link {
@@ -202,6 +205,39 @@ pub enum What {
 
 fn number_or_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Option::deserialize(deserializer).map(|value| value.unwrap_or(f64::NAN))
+}
+
+/// What is known of a value that was measured again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// How often it was measured.
+    pub n: usize,
+    /// The smallest value.
+    pub min: f64,
+    /// The one in the middle.
+    pub median: f64,
+    /// The one that 95 % of them do not exceed.
+    pub p95: f64,
+    /// The largest value.
+    pub max: f64,
+}
+
+impl Spread {
+    /// The spread of some values, which are sorted by it; `None` where there are none. What is no number is left out.
+    #[must_use]
+    pub fn of(values: &mut Vec<f64>) -> Option<Self> {
+        values.retain(|value| value.is_finite());
+        values.sort_by(f64::total_cmp);
+        // The nearest rank: a value that was really measured, even where there are few.
+        let rank = |share: usize| values.get((values.len() * share).div_ceil(100).saturating_sub(1)).copied();
+        Some(Self {
+            n: values.len(),
+            min: *values.first()?,
+            median: rank(50)?,
+            p95: rank(95)?,
+            max: *values.last()?,
+        })
+    }
 }
 
 /// How a step ended.
@@ -323,6 +359,17 @@ pub trait Subscriber {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_spread_is_made_of_values_that_were_measured() {
+        let of = |values: &[f64]| Spread::of(&mut values.to_vec());
+        let spread = |n, min, median, p95, max| Some(Spread { n, min, median, p95, max });
+        assert_eq!(of(&[3.0, 1.0, 2.0]), spread(3, 1.0, 2.0, 3.0, 3.0));
+        assert_eq!(of(&[2.0, 1.0]), spread(2, 1.0, 1.0, 2.0, 2.0));
+        let hundred: Vec<f64> = (1..=100).map(f64::from).collect();
+        assert_eq!(of(&hundred), spread(100, 1.0, 50.0, 95.0, 100.0));
+        assert_eq!(of(&[f64::NAN]), None);
+    }
 
     #[test]
     fn an_event_reads_back_as_it_was_written() {

@@ -172,11 +172,12 @@ fn grow(case: &mut Case, what: &What, at: f64) {
                 known.seconds = finite(*seconds);
             }
         }
-        What::Metric { name, value, unit, vm } => case.metrics.push(Metric {
+        What::Metric { name, value, unit, vm, spread } => case.metrics.push(Metric {
             name: name.clone(),
             value: *value,
             unit: unit.clone(),
             vm: vm.clone(),
+            spread: *spread,
         }),
         What::Note { text } => case.notes.push(text::cut(text, text::LINE_LIMIT).into_owned()),
         _ => {}

@@ -74,7 +74,10 @@ fn a_failure_says_what_where_and_with_what_evidence() {
     let error = elements(&document, "error")[0];
     assert_eq!(error.attribute("message"), Some("qemu-system-x86_64: no such program caused by: os error 2"));
     let log = whole_text(elements(&document, "system-out")[1]);
-    assert!(log.contains("2/2 failed   30.00s") && log.contains("checkpoint = 0.3 s"), "{log}");
+    assert!(
+        log.contains("2/2 failed   30.00s") && log.contains("checkpoint_pause (secondary) = 300 ms (n 3, "),
+        "{log}"
+    );
 }
 
 #[test]

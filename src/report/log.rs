@@ -28,10 +28,7 @@ pub fn of(case: &Case) -> String {
         }
         lines
     });
-    list(&mut out, "metrics", &case.metrics, |metric| {
-        let of = metric.vm.as_ref().map(|vm| format!(" ({vm})")).unwrap_or_default();
-        format!("{} = {} {}{of}", metric.name, metric.value, metric.unit)
-    });
+    list(&mut out, "metrics", &case.metrics, ToString::to_string);
     list(&mut out, "notes", &case.notes, Clone::clone);
     if let Some(artifacts) = case.end.as_ref().and_then(|end| end.artifacts.as_ref()) {
         fact(&mut out, "artifacts", &artifacts.display().to_string());
@@ -114,7 +111,7 @@ steps:
     2/2 failed   30.00s  wait: secondary event STOP  scenarios/colo/failover.yaml:14:5
       secondary: no event STOP within 30s
 metrics:
-  checkpoint = 0.3 s
+  checkpoint_pause (secondary) = 300 ms (n 3, min 200 ms, median 300 ms, p95 400 ms, max 400 ms)
 notes:
   secondary's tick was slow
 artifacts: reports/artifacts/1

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::event::{StepOutcome, Verdict};
+use super::text;
+use crate::event::{Spread, StepOutcome, Verdict};
 
 /// How many steps, metrics or notes of a case are kept from its beginning, and as many from its end.
 const KEPT: usize = 500;
@@ -126,6 +127,21 @@ pub struct Metric {
     pub unit: String,
     /// The VM it is about.
     pub vm: Option<String>,
+    /// All of it, where it was measured again and again.
+    pub spread: Option<Spread>,
+}
+
+impl std::fmt::Display for Metric {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { name, value, unit, .. } = self;
+        let whose = self.vm.as_ref().map(|vm| format!(" ({vm})")).unwrap_or_default();
+        write!(f, "{name}{whose} = {}", text::value(*value, unit))?;
+        if let Some(Spread { n, min, median, p95, max }) = self.spread {
+            let [min, median, p95, max] = [min, median, p95, max].map(|value| text::value(value, unit));
+            write!(f, " (n {n}, min {min}, median {median}, p95 {p95}, max {max})")?;
+        }
+        Ok(())
+    }
 }
 
 /// How a case ended.

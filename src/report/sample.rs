@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::event::{Event, STREAM_VERSION, StepOutcome, Verdict, What};
+use crate::event::{Event, STREAM_VERSION, Spread, StepOutcome, Verdict, What};
 
 /// An event at a moment.
 pub fn at(at: f64, case: Option<usize>, what: What) -> Event {
@@ -114,6 +114,7 @@ pub fn run() -> Vec<Event> {
                 value: 0.125,
                 unit: "s".into(),
                 vm: Some("primary".into()),
+                spread: None,
             },
         ),
         ended(0, Verdict::Pass, None, 1.42),
@@ -130,7 +131,17 @@ pub fn run() -> Vec<Event> {
         ),
         step(1, 1, "wait: secondary checkpoints 3"),
         step_ended(1, 1, 0.9, None),
-        at(2.0, Some(1), What::Metric { name: "checkpoint".into(), value: 0.3, unit: "s".into(), vm: None }),
+        at(
+            2.0,
+            Some(1),
+            What::Metric {
+                name: "checkpoint_pause".into(),
+                value: 0.3,
+                unit: "s".into(),
+                vm: Some("secondary".into()),
+                spread: Some(Spread { n: 3, min: 0.2, median: 0.3, p95: 0.4, max: 0.4 }),
+            },
+        ),
         step(1, 2, "wait: secondary event STOP"),
         step_ended(1, 2, 30.0, Some(failure)),
         at(32.0, Some(1), What::Note { text: "secondary's tick was slow".into() }),
