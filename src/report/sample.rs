@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::event::{Event, STREAM_VERSION, Spread, StepOutcome, Verdict, What};
+use crate::event::{CaseEnd, Event, STREAM_VERSION, Spread, StepOutcome, Verdict, What};
 
 /// An event at a moment.
 pub fn at(at: f64, case: Option<usize>, what: What) -> Event {
@@ -20,6 +20,11 @@ pub fn run_started(cases: usize) -> Event {
             time: "2026-03-01T12:00:00Z".into(),
             cases,
             command: vec!["lockstep".into(), "run".into()],
+            options: Vec::new(),
+            seed: None,
+            host: None,
+            qemus: Vec::new(),
+            flaky_passes: false,
         },
     )
 }
@@ -40,6 +45,9 @@ pub fn started(case: usize, name: &str, file: &str) -> Event {
             description: None,
             tags: vec!["colo".into()],
             params: json!({"transport": "plain", "count": 3}),
+            axes: vec!["transport".into()],
+            qemu: None,
+            round: None,
             steps: 2,
         },
     )
@@ -75,18 +83,13 @@ pub fn step_ended(case: usize, step: usize, seconds: f64, failure: Option<&str>)
 
 /// A case ends.
 pub fn ended(case: usize, verdict: Verdict, reason: Option<&str>, seconds: f64) -> Event {
-    at(
-        0.0,
-        Some(case),
-        What::CaseEnded {
-            verdict,
-            reason: reason.map(str::to_owned),
-            evidence: None,
-            place: None,
-            artifacts: None,
-            seconds,
-        },
-    )
+    at(0.0, Some(case), What::CaseEnded(Box::new(CaseEnd::new(verdict, reason.map(str::to_owned), seconds))))
+}
+
+/// A value is measured, in seconds.
+pub fn metric(case: usize, name: &str, value: f64) -> Event {
+    let (name, unit) = (name.to_owned(), "s".to_owned());
+    at(0.0, Some(case), What::Metric { name, value, unit, vm: Some("primary".into()), spread: None })
 }
 
 /// A case is skipped.
@@ -148,16 +151,14 @@ pub fn run() -> Vec<Event> {
         at(
             32.7,
             Some(1),
-            What::CaseEnded {
-                verdict: Verdict::Fail,
-                reason: Some(failure.into()),
+            What::CaseEnded(Box::new(CaseEnd {
                 evidence: Some(
                     "last events:\n  RESUME\nserial tail:\n  \u{1b}[0mtick 41\r\n  ]]> & <tick> 42".into(),
                 ),
                 place: Some("scenarios/colo/failover.yaml:14:5".into()),
                 artifacts: Some("reports/artifacts/1".into()),
-                seconds: 31.2,
-            },
+                ..CaseEnd::new(Verdict::Fail, Some(failure.into()), 31.2)
+            })),
         ),
     ];
     for case in [2, 3] {
