@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::net::Net;
 use super::source::Node;
+pub use super::vms::VmSource;
 use crate::diagnostic::Location;
 use crate::qemu::disk::Disk;
 use crate::qemu::spec::VmSpec;
@@ -112,15 +113,6 @@ pub struct CaseStep {
     pub deferred: bool,
     /// The step as it stands in its file, for the places of what is in it.
     pub source: Node,
-}
-
-/// Where a VM stands.
-#[derive(Debug, Clone)]
-pub struct VmSource {
-    /// The place of its name.
-    pub at: Location,
-    /// Its options, those of the VM it is `like` included, each at its own place.
-    pub options: Node,
 }
 
 /// What must hold for a case to be run; otherwise it is skipped, and the reason says what was found.

@@ -4,12 +4,20 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
 use super::load::deep;
-use super::model::VmSource;
 use super::source::{Key, Kind, Node};
 use super::typed;
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::qemu::spec::VmSpec;
 use crate::template::{self, Scope};
+
+/// Where a VM stands.
+#[derive(Debug, Clone)]
+pub struct VmSource {
+    /// The place of its name.
+    pub at: Location,
+    /// Its options, those of the VM it is `like` included, each at its own place.
+    pub options: Node,
+}
 
 /// The VMs of a case, and the templates of those of which something is only known at run time.
 #[derive(Debug, Default)]

@@ -49,6 +49,12 @@ pub fn to_yaml(case: &Case) -> String {
         (name.clone(), value)
     });
     put("vms", Value::Object(vms.collect()));
+    if !case.roles.is_empty() {
+        put("roles", plain(&case.roles));
+    }
+    if !case.disks.is_empty() {
+        put("disks", plain(&case.disks));
+    }
     for (key, value) in case.net.sections() {
         put(key, value);
     }

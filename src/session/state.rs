@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
@@ -20,6 +21,9 @@ use super::process::Background;
 use crate::event::{Sink, What};
 use crate::qemu::disk::Disk;
 use crate::qemu::process::Ended;
+
+/// How long the board may take to hear of the end of a process, which it does at once.
+const SETTLING: Duration = Duration::from_secs(5);
 
 /// Who migrates to whom.
 #[derive(Debug, Clone)]
@@ -157,6 +161,22 @@ impl Session {
     /// Takes in everything that was said so far.
     pub fn catch_up(&self) {
         self.machines.values().for_each(Machine::catch_up);
+    }
+
+    /// Waits until the board has heard of each process that has ended: a step may notice the end of a VM before.
+    pub async fn settle(&self) {
+        let mut changes = self.board.changes();
+        let heard = async {
+            loop {
+                changes.borrow_and_update();
+                if !self.machines.values().any(Machine::ends_just_now) {
+                    return;
+                }
+                // The sender is part of the board, which we hold.
+                let _ = changes.changed().await;
+            }
+        };
+        let _ = tokio::time::timeout(SETTLING, heard).await;
     }
 
     /// Marks the moment of a failover.

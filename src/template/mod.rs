@@ -284,10 +284,13 @@ static REGISTRY: LazyLock<Handlebars<'static>> = LazyLock::new(|| {
     registry.set_strict_mode(true);
     registry.register_escape_fn(handlebars::no_escape);
     registry.register_helper(JSON, Box::new(json_helper));
-    registry.register_helper(TEXT, Box::new(TextHelper));
-    registry.register_helper("text", Box::new(AsText));
-    registry.register_helper("pick", Box::new(Pick));
-    registry.register_helper("choose", Box::new(Choose));
+    registry.register_helper(
+        TEXT,
+        Box::new(Of(|values| values.first().map_or(Value::Null, |&value| value.clone()))),
+    );
+    registry.register_helper("text", Box::new(Of(as_text)));
+    registry.register_helper("pick", Box::new(Of(pick)));
+    registry.register_helper("choose", Box::new(Of(choose)));
     registry
 });
 
@@ -351,9 +354,10 @@ fn json_helper(
     Ok(())
 }
 
-struct TextHelper;
+/// A helper whose value is a function of its parameters.
+struct Of(fn(&[&Value]) -> Value);
 
-impl HelperDef for TextHelper {
+impl HelperDef for Of {
     fn call_inner<'reg: 'rc, 'rc>(
         &self,
         helper: &Helper<'rc>,
@@ -361,61 +365,37 @@ impl HelperDef for TextHelper {
         _: &'rc Context,
         _: &mut RenderContext<'reg, 'rc>,
     ) -> Result<ScopedJson<'rc>, RenderError> {
-        let value = helper.param(0).map_or(&Value::Null, |param| param.value());
-        Ok(ScopedJson::from(value.clone()))
+        // How many there are was checked when the template was compiled.
+        let values: Vec<&Value> = helper.params().iter().map(|param| param.value()).collect();
+        Ok(ScopedJson::from((self.0)(&values)))
     }
 }
 
 /// The text of a value: a port as QAPI's addresses have it, for example.
-struct AsText;
-
-impl HelperDef for AsText {
-    fn call_inner<'reg: 'rc, 'rc>(
-        &self,
-        helper: &Helper<'rc>,
-        _: &'reg Handlebars<'reg>,
-        _: &'rc Context,
-        _: &mut RenderContext<'reg, 'rc>,
-    ) -> Result<ScopedJson<'rc>, RenderError> {
-        let text = match helper.param(0).map_or(&Value::Null, |param| param.value()) {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        Ok(ScopedJson::from(Value::String(text)))
+fn as_text(values: &[&Value]) -> Value {
+    match values {
+        [Value::String(text), ..] => Value::String(text.clone()),
+        [other, ..] => Value::String(other.to_string()),
+        [] => Value::Null,
     }
 }
 
 /// The second of three values where the first one means yes, else the third.
-struct Choose;
-
-impl HelperDef for Choose {
-    fn call_inner<'reg: 'rc, 'rc>(
-        &self,
-        helper: &Helper<'rc>,
-        _: &'reg Handlebars<'reg>,
-        _: &'rc Context,
-        _: &mut RenderContext<'reg, 'rc>,
-    ) -> Result<ScopedJson<'rc>, RenderError> {
-        let value = |at: usize| helper.param(at).map_or(&Value::Null, |param| param.value());
-        Ok(ScopedJson::from(value(if is_true(value(0)) { 1 } else { 2 }).clone()))
+fn choose(values: &[&Value]) -> Value {
+    match values {
+        [asked, yes, no] => (*if is_true(asked) { yes } else { no }).clone(),
+        _ => Value::Null,
     }
 }
 
-/// One of several values, by a seed and a number: the same for the same seed and number, on every machine.
-struct Pick;
-
-impl HelperDef for Pick {
-    fn call_inner<'reg: 'rc, 'rc>(
-        &self,
-        helper: &Helper<'rc>,
-        _: &'reg Handlebars<'reg>,
-        _: &'rc Context,
-        _: &mut RenderContext<'reg, 'rc>,
-    ) -> Result<ScopedJson<'rc>, RenderError> {
-        let value = |at: usize| helper.param(at).map_or(&Value::Null, |param| param.value());
-        let choices = helper.params().len().saturating_sub(2).max(1) as u64;
-        let drawn = picked(&format!("{} {}", value(0), value(1))) % choices;
-        Ok(ScopedJson::from(value(2 + drawn as usize).clone()))
+/// One of the values behind a seed and a number: the same for the same two, on every machine.
+fn pick(values: &[&Value]) -> Value {
+    match values {
+        [seed, number, choices @ ..] if !choices.is_empty() => {
+            let drawn = picked(&format!("{seed} {number}")) % choices.len() as u64;
+            choices[drawn as usize].clone()
+        }
+        _ => Value::Null,
     }
 }
 
