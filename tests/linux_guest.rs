@@ -47,7 +47,7 @@ vms:
 steps:
   - wait: {vm: vm, serial: "lockstep guest ready"}
     timeout: 2m
-  - wait: {vm: vm, serial: "(?m)^wrote 5$"}
+  - wait: {vm: vm, serial: "(?m)^wrote 5$", fresh: false}
   - quit: [vm]
 "#,
         );
