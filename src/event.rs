@@ -37,10 +37,32 @@ pub enum What {
         lockstep: String,
         /// When, in RFC 3339, UTC.
         time: String,
-        /// How many cases were selected.
+        /// How many cases were selected; where each is run a known number of times, so many times as many.
         cases: usize,
         /// The command line.
         command: Vec<String>,
+        /// What of the command line another run needs to be like this one, without files and `--case`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        options: Vec<String>,
+        /// What random axes are drawn by.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seed: Option<u64>,
+        /// Where it runs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<Host>,
+        /// The QEMUs that the cases name.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        qemus: Vec<Qemu>,
+        /// Whether a case that passes only when it is tried again counts as a success.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        flaky_passes: bool,
+    },
+    /// All cases are run once more, where it was not known beforehand how often.
+    RoundBegan {
+        /// The number of the round, counted from 1.
+        round: usize,
+        /// How many cases it has.
+        cases: usize,
     },
     /// A case is about to begin.
     CaseStarted {
@@ -56,6 +78,15 @@ pub enum What {
         tags: Vec<String>,
         /// The values of the matrix cell and the parameters.
         params: Value,
+        /// Which of them are the axes of its matrix.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        axes: Vec<String>,
+        /// The name of the QEMU, where each case is run on several.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        qemu: Option<String>,
+        /// The number of the round, counted from 1, where cases are run again and again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        round: Option<usize>,
         /// The number of steps, `finally` included.
         steps: usize,
     },
@@ -144,6 +175,9 @@ pub enum What {
         /// The VM, or client, it is about.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         vm: Option<String>,
+        /// Where it was measured again and again: all of it; the value is then the median.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        spread: Option<Spread>,
     },
     /// Something happened to a link: its state was changed, a connection came or ended.
     Link {
@@ -172,25 +206,16 @@ pub enum What {
         /// The text.
         text: String,
     },
-    /// A case ended.
-    CaseEnded {
-        /// The verdict.
-        verdict: Verdict,
-        /// Why: the failure's first line, the skip reason.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        reason: Option<String>,
-        /// The evidence: what was awaited, what was seen instead, the VMs' last moments. Many lines.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        evidence: Option<String>,
-        /// Where the failing step stands: `file:line:column`.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        place: Option<String>,
-        /// Where the artifacts were kept.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        artifacts: Option<PathBuf>,
-        /// Seconds from its start to its end, set-up and tear-down included.
-        seconds: f64,
+    /// A case failed or erred, and is tried once more.
+    AttemptEnded {
+        /// The number of the attempt, counted from 1.
+        attempt: usize,
+        /// How it ended.
+        #[serde(flatten)]
+        end: Box<CaseEnd>,
     },
+    /// A case ended.
+    CaseEnded(Box<CaseEnd>),
     /// The last event of a run.
     RunEnded {
         /// Whether an interrupt ended it.
@@ -200,8 +225,100 @@ pub enum What {
     },
 }
 
+/// Where a run runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// The machine's own name.
+    pub name: String,
+    /// The system: its kernel, its release, its architecture.
+    pub system: String,
+    /// How many processors the run may use.
+    pub cpus: usize,
+    /// Bytes of memory.
+    pub memory: u64,
+}
+
+/// A QEMU that cases name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Qemu {
+    /// What it is called by the scenarios, or on the command line.
+    pub name: String,
+    /// Where it is.
+    pub path: String,
+    /// Its version.
+    pub version: String,
+    /// Its packager's words on the version; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub package: String,
+}
+
+/// How a case, or one attempt at it, ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CaseEnd {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Why: the failure's first line, the skip reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The evidence: what was awaited, what was seen instead, the VMs' last moments. Many lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
+    /// Where the failing step stands: `file:line:column`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    /// The lines around it, each with its number, the failing one marked with `>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Where the artifacts were kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifacts: Option<PathBuf>,
+    /// Seconds from its start to its end, set-up and tear-down included.
+    pub seconds: f64,
+}
+
+impl CaseEnd {
+    /// An end of which nothing is known but the verdict, its reason and the time.
+    #[must_use]
+    pub const fn new(verdict: Verdict, reason: Option<String>, seconds: f64) -> Self {
+        Self { verdict, reason, evidence: None, place: None, source: None, artifacts: None, seconds }
+    }
+}
+
 fn number_or_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Option::deserialize(deserializer).map(|value| value.unwrap_or(f64::NAN))
+}
+
+/// What is known of a value that was measured again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// How often it was measured.
+    pub n: usize,
+    /// The smallest value.
+    pub min: f64,
+    /// The one in the middle.
+    pub median: f64,
+    /// The one that 95 % of them do not exceed.
+    pub p95: f64,
+    /// The largest value.
+    pub max: f64,
+}
+
+impl Spread {
+    /// The spread of some values, which are sorted by it; `None` where there are none. What is no number is left out.
+    #[must_use]
+    pub fn of(values: &mut Vec<f64>) -> Option<Self> {
+        values.retain(|value| value.is_finite());
+        values.sort_by(f64::total_cmp);
+        // The nearest rank: a value that was really measured, even where there are few.
+        let rank = |share: usize| values.get((values.len() * share).div_ceil(100).saturating_sub(1)).copied();
+        Some(Self {
+            n: values.len(),
+            min: *values.first()?,
+            median: rank(50)?,
+            p95: rank(95)?,
+            max: *values.last()?,
+        })
+    }
 }
 
 /// How a step ended.
@@ -230,10 +347,12 @@ pub enum Verdict {
     Skip,
     /// It failed as its `known_issue` says.
     Xfail,
+    /// It failed or erred at first, and passed when it was tried again.
+    Flaky,
 }
 
 impl Verdict {
-    /// Whether this verdict makes the run fail.
+    /// Whether this verdict makes the run fail. (Whether [`Verdict::Flaky`] does is for the user to say.)
     #[must_use]
     pub const fn is_bad(self) -> bool {
         matches!(self, Self::Fail | Self::Error)
@@ -248,6 +367,7 @@ impl std::fmt::Display for Verdict {
             Self::Error => "error",
             Self::Skip => "skip",
             Self::Xfail => "xfail",
+            Self::Flaky => "flaky",
         })
     }
 }
@@ -323,6 +443,17 @@ pub trait Subscriber {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_spread_is_made_of_values_that_were_measured() {
+        let of = |values: &[f64]| Spread::of(&mut values.to_vec());
+        let spread = |n, min, median, p95, max| Some(Spread { n, min, median, p95, max });
+        assert_eq!(of(&[3.0, 1.0, 2.0]), spread(3, 1.0, 2.0, 3.0, 3.0));
+        assert_eq!(of(&[2.0, 1.0]), spread(2, 1.0, 1.0, 2.0, 2.0));
+        let hundred: Vec<f64> = (1..=100).map(f64::from).collect();
+        assert_eq!(of(&hundred), spread(100, 1.0, 50.0, 95.0, 100.0));
+        assert_eq!(of(&[f64::NAN]), None);
+    }
 
     #[test]
     fn an_event_reads_back_as_it_was_written() {

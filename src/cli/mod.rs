@@ -8,6 +8,8 @@ mod list;
 mod new;
 mod probe;
 mod render;
+mod repeat;
+mod report;
 mod run;
 mod schema;
 mod selection;
@@ -31,6 +33,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Run),
+    Report(report::Report),
     Check(check::Check),
     List(list::List),
     Render(render::Render),
@@ -47,6 +50,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
         Command::Run(run) => run.run(),
+        Command::Report(report) => report.run(),
         Command::Check(check) => check.run(),
         Command::List(list) => list.run(),
         Command::Render(render) => render.run(),
@@ -77,6 +81,11 @@ const NOTHING_RUN: u8 = 2;
 /// Whether what is printed may have colours.
 fn colourful() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+/// The event stream of a run: the file itself, or the one in the folder of its reports.
+fn events_of(run: &std::path::Path) -> std::path::PathBuf {
+    if run.is_dir() { run.join("events.jsonl") } else { run.to_owned() }
 }
 
 fn bold(text: &str) -> String {

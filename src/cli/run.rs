@@ -1,7 +1,7 @@
 //! `lockstep run`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -12,11 +12,12 @@ use tokio::sync::watch;
 
 use super::NOTHING_RUN;
 use super::format::{Format, Kind};
+use super::repeat::Repeat;
 use super::selection::{Qemu, Selection};
 use crate::event::{Sink, Subscriber};
 use crate::qemu::spec::Accel;
-use crate::report::{Console, Github, JsonLines, Junit};
-use crate::runner::{Binaries, Interrupt, Keep, Settings};
+use crate::report::{Console, Github, Html, JsonLines, Junit};
+use crate::runner::{Binaries, Interrupt, Job, Keep, Settings};
 use crate::scenario::model::Case;
 
 /// Run scenarios on real QEMUs and write the reports.
@@ -31,6 +32,9 @@ pub(super) struct Run {
     #[command(flatten)]
     format: Format,
 
+    #[command(flatten)]
+    repeat: Repeat,
+
     /// The folder of the Linux guest, `vmlinuz` and `initrd.gz`; scripts/fetch-guest makes it.
     #[arg(long, value_name = "DIR", default_value = ".guests", env = "LOCKSTEP_GUESTS")]
     guests: PathBuf,
@@ -39,7 +43,7 @@ pub(super) struct Run {
     #[arg(long, env = "LOCKSTEP_ACCEL")]
     accel: Option<Accel>,
 
-    /// Where the reports go: junit.xml, events.jsonl, and a folder per case that failed.
+    /// Where the reports go: index.html, junit.xml, events.jsonl, and a folder per case that failed.
     #[arg(long, value_name = "DIR", default_value = "reports", env = "LOCKSTEP_REPORTS")]
     reports: PathBuf,
 
@@ -113,16 +117,20 @@ impl Run {
         let events = JsonLines::create(self.reports.join("events.jsonl"))?;
         let junit = Junit::new(self.reports.join("junit.xml"));
         let mut subscribers: Vec<Box<dyn Subscriber + Send>> = vec![Box::new(events), Box::new(junit)];
+        subscribers.push(Box::new(Html::new(self.reports.join("index.html"))));
         if self.format.kind() == Kind::Github {
             subscribers.push(Box::new(Github::new(std::io::stdout())));
         }
         subscribers.push(Box::new(self.console()));
+        let binaries = Arc::new(binaries);
+        let job = |case: Case| Job { case: Arc::new(case), binaries: Arc::clone(&binaries), qemu: None };
+        let jobs = cases.into_iter().map(job).collect();
         let (sink, stream) = Sink::new();
         let reports = crate::report::run(stream, subscribers);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let ran = runtime.block_on(async {
             let interrupt = interrupts()?;
-            crate::runner::run(cases, Arc::new(binaries), settings, sink, interrupt).await
+            crate::runner::run(jobs, settings, sink, interrupt).await
         });
         // Tasks hold clones of the sink: the stream ends when they are gone.
         drop(runtime);
@@ -143,7 +151,7 @@ impl Run {
             slow: self.slow,
             // A person looks at one case at a time.
             jobs: if self.pause_on_failure || self.step { 1 } else { usize::from(self.jobs) },
-            fail_fast: self.fail_fast,
+            fail_fast: self.fail_fast || self.repeat.until_failure,
             keep: match self.keep {
                 KeepWhen::Always => Keep::Always,
                 KeepWhen::OnFailure => Keep::OnFailure,
@@ -152,8 +160,31 @@ impl Run {
             reports: self.reports.clone(),
             pause_on_failure: self.pause_on_failure,
             step_by_step: self.step,
+            rounds: self.repeat.rounds(),
+            retries: self.repeat.retries(),
+            flaky_passes: self.repeat.flaky_passes(),
+            seed: self.selection.seed(),
             command: std::env::args().collect(),
+            options: self.options(),
         }
+    }
+
+    /// What another run needs to be like this one, beside its files.
+    fn options(&self) -> Vec<String> {
+        let mut options = Vec::new();
+        let mut add = |option: &str, value: String| options.extend([option.to_owned(), value]);
+        self.qemu.given().iter().for_each(|qemu| add("--qemu", qemu.clone()));
+        self.selection.defines().iter().for_each(|define| add("-D", define.clone()));
+        if let Some(accel) = self.accel {
+            add("--accel", accel.name().to_owned());
+        }
+        if self.guests != Path::new(".guests") {
+            add("--guests", self.guests.display().to_string());
+        }
+        if (self.slow - 1.0).abs() > f64::EPSILON {
+            add("--slow", self.slow.to_string());
+        }
+        options
     }
 
     /// Live lines do not go with questions to the user.

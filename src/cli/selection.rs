@@ -2,6 +2,8 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
@@ -33,6 +35,10 @@ pub(super) struct Selection {
     /// Sets a parameter, or narrows an axis of the matrix to one value; may be given more than once.
     #[arg(short = 'D', value_name = "NAME=VALUE", env = "LOCKSTEP_DEFINE", value_delimiter = ',')]
     define: Vec<String>,
+
+    /// What random axes draw their values by. Default: another one each time; the reports say which.
+    #[arg(long, value_name = "N", env = "LOCKSTEP_SEED")]
+    seed: Option<u64>,
 }
 
 /// What became of the files.
@@ -64,6 +70,11 @@ impl Qemu {
         Ok(binaries)
     }
 
+    /// What was given, as it was.
+    pub(super) fn given(&self) -> &[String] {
+        &self.qemu
+    }
+
     /// Whether one was given.
     pub(super) fn is_given(&self) -> bool {
         !self.qemu.is_empty()
@@ -71,6 +82,23 @@ impl Qemu {
 }
 
 impl Selection {
+    /// What random axes draw by: the same all over the process.
+    pub(super) fn seed(&self) -> u64 {
+        static DRAWN: OnceLock<u64> = OnceLock::new();
+        self.seed.unwrap_or_else(|| {
+            *DRAWN.get_or_init(|| {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                // Short enough to be typed again.
+                u64::from(now.subsec_nanos()) ^ (now.as_secs() % 1_000_000)
+            })
+        })
+    }
+
+    /// What `-D` gives.
+    pub(super) fn defines(&self) -> &[String] {
+        &self.define
+    }
+
     /// Reads the files and picks the cases. `None`: there are mistakes, which have been told.
     pub(super) fn cases(&self, versions: &dyn QemuVersions) -> anyhow::Result<Option<Vec<Case>>> {
         let Found { cases, diagnostics } = self.find(versions, None)?;

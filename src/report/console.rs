@@ -116,9 +116,13 @@ impl Console {
         let verdict = case.verdict();
         let reason = case.reason().map(text::one_line).unwrap_or_default();
         let mut told = self.line(case);
-        if verdict.is_bad() {
-            let bad =
-                Bad { verdict, name: text::one_line(&case.name), place: text::one_line(place(case)), reason };
+        if verdict.is_bad() || verdict == Verdict::Flaky {
+            let bad = Bad {
+                verdict,
+                name: text::one_line(&case.title()),
+                place: text::one_line(place(case)),
+                reason,
+            };
             told.push_str(&self.failure(case));
             self.bad.push(bad);
         } else if verdict != Verdict::Pass {
@@ -136,7 +140,7 @@ impl Console {
             Some(end) if verdict != Verdict::Skip => text::seconds(end.seconds),
             _ => String::new(),
         };
-        let name = text::one_line(&case.name);
+        let name = text::one_line(&case.title());
         // Long lines are hard to follow from a name to its time, so no more than 100 columns are used.
         let room = (self.settings.columns)().min(100).saturating_sub(INDENT.len() + 10);
         let gap = " ".repeat(room.saturating_sub(text::width(&name)));
@@ -170,6 +174,7 @@ impl Console {
             Verdict::Error => ("ERROR", AnsiColor::Red.on_default().bold()),
             Verdict::Skip => ("SKIP", AnsiColor::Yellow.on_default()),
             Verdict::Xfail => ("XFAIL", AnsiColor::Yellow.on_default()),
+            Verdict::Flaky => ("FLAKY", AnsiColor::Magenta.on_default().bold()),
         };
         let gap = &INDENT[word.len()..];
         format!("{}{gap}", self.paint(style, word))
@@ -186,7 +191,7 @@ impl Console {
         let case = self.fold.open().find(|case| case.number == number)?;
         let step = case.steps.iter().rev().find(|known| known.number == *step)?;
         let dim = Style::new().dimmed();
-        let name = self.paint(dim, &text::one_line(&case.name));
+        let name = self.paint(dim, &text::one_line(&case.title()));
         Some(format!("{}  {name}\n", log::step_line(step, case.planned)))
     }
 
@@ -195,7 +200,7 @@ impl Console {
             return None;
         };
         let case = event.case.and_then(|number| self.fold.open().find(|case| case.number == number));
-        let whose = case.map_or_else(String::new, |case| format!("{}: ", case.name));
+        let whose = case.map_or_else(String::new, |case| format!("{}: ", case.title()));
         Some(format!("NOTE   {}\n", text::one_line(&format!("{whose}{text}"))))
     }
 
@@ -280,6 +285,7 @@ const fn past(verdict: Verdict) -> &'static str {
         Verdict::Error => "erred",
         Verdict::Skip => "skipped",
         Verdict::Xfail => "xfailed",
+        Verdict::Flaky => "flaky",
     }
 }
 
@@ -291,6 +297,7 @@ fn counted(counts: Counts) -> String {
         (counts.error, Verdict::Error),
         (counts.skip, Verdict::Skip),
         (counts.xfail, Verdict::Xfail),
+        (counts.flaky, Verdict::Flaky),
     ]
     .into_iter()
     .filter(|(count, _)| *count > 0)

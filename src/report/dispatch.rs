@@ -19,6 +19,8 @@ const TICK: Duration = Duration::from_millis(200);
 pub struct Summary {
     /// How many cases there were of each verdict; a case that the stream left open is an error.
     pub counts: Counts,
+    /// Whether a case that passes only when it is tried again counts as a success.
+    pub flaky_passes: bool,
     /// Whether an interrupt ended the run.
     pub interrupted: bool,
     /// Whether the stream came to its end; if not, whatever emitted it broke down.
@@ -28,13 +30,18 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// The exit code of the process: 130 after an interrupt, 1 if a case failed or erred, a report could not be
+    /// The exit code of the process: 130 after an interrupt, 1 if a case failed, erred or was flaky where that
+    /// does not pass, a report could not be
     /// written or the run broke down, else 0.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         if self.interrupted {
             130
-        } else if self.counts.bad() > 0 || !self.errors.is_empty() || !self.complete {
+        } else if self.counts.bad() > 0
+            || (self.counts.flaky > 0 && !self.flaky_passes)
+            || !self.errors.is_empty()
+            || !self.complete
+        {
             1
         } else {
             0
@@ -147,6 +154,7 @@ impl Desk {
         self.fold.cut_off();
         Summary {
             counts: self.fold.counts(),
+            flaky_passes: self.fold.flaky_passes(),
             interrupted: self.fold.interrupted() == Some(true),
             complete: self.fold.interrupted().is_some(),
             errors: self.errors,
@@ -259,9 +267,13 @@ mod tests {
         let code = |events: Vec<Event>| feed(events, Vec::new()).exit_code();
         assert_eq!(code(passing()), 0);
         assert_eq!(code(vec![sample::run_started(0), sample::run_ended(0.0, true)]), 130);
-        for (verdict, expected) in
-            [(Verdict::Fail, 1), (Verdict::Error, 1), (Verdict::Skip, 0), (Verdict::Xfail, 0)]
-        {
+        for (verdict, expected) in [
+            (Verdict::Fail, 1),
+            (Verdict::Error, 1),
+            (Verdict::Skip, 0),
+            (Verdict::Xfail, 0),
+            (Verdict::Flaky, 1),
+        ] {
             let mut events = passing();
             events.insert(1, sample::ended(9, verdict, None, 0.0));
             assert_eq!(code(events), expected, "{verdict}");

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::{Event, What};
-use crate::report::record::{Case, Counts, End, Metric, Step};
+use crate::event::{CaseEnd, Event, What};
+use crate::report::record::{Case, Counts, Kept, Metric, Step};
 use crate::report::text;
 
 /// Folds a stream of events into the records of its cases.
@@ -18,6 +18,7 @@ pub struct Fold {
     time: Option<String>,
     last: f64,
     ended: Option<bool>,
+    flaky_passes: bool,
 }
 
 impl Fold {
@@ -25,14 +26,16 @@ impl Fold {
     pub fn take(&mut self, event: &Event) -> Option<Case> {
         self.last = self.last.max(finite(event.at));
         match (&event.what, event.case) {
-            (What::RunStarted { time, cases, .. }, _) => {
+            (What::RunStarted { time, cases, flaky_passes, .. }, _) => {
                 self.time = Some(time.clone());
                 self.selected = *cases;
+                self.flaky_passes = *flaky_passes;
             }
+            (What::RoundBegan { cases, .. }, _) => self.selected += cases,
             (What::RunEnded { interrupted, .. }, _) => self.ended = Some(*interrupted),
-            (What::CaseEnded { .. }, Some(number)) => {
+            (What::CaseEnded(ended), Some(number)) => {
                 let mut case = self.open.remove(&number).unwrap_or_else(|| Case::unknown(number, self.last));
-                case.end = end(&event.what);
+                case.end = Some(end(ended));
                 self.counts.add(case.verdict());
                 return Some(case);
             }
@@ -68,6 +71,12 @@ impl Fold {
     #[must_use]
     pub const fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// Whether a case that passes only when it is tried again counts as a success.
+    #[must_use]
+    pub const fn flaky_passes(&self) -> bool {
+        self.flaky_passes
     }
 
     /// How many cases were selected.
@@ -126,29 +135,29 @@ fn kept(text: Option<&String>, limit: usize) -> Option<String> {
 
 fn started(number: usize, event: &Event) -> Case {
     let mut case = Case::unknown(number, finite(event.at));
-    if let What::CaseStarted { name, file, description, tags, params, steps } = &event.what {
+    if let What::CaseStarted { name, file, description, tags, params, axes, qemu, round, steps } = &event.what
+    {
         case.name.clone_from(name);
         case.file.clone_from(file);
         case.description.clone_from(description);
         case.tags.clone_from(tags);
         case.params.clone_from(params);
+        case.axes.clone_from(axes);
+        case.qemu.clone_from(qemu);
+        case.round = *round;
         case.planned = *steps;
     }
     case
 }
 
-fn end(what: &What) -> Option<End> {
-    let What::CaseEnded { verdict, reason, evidence, place, artifacts, seconds } = what else {
-        return None;
-    };
-    Some(End {
-        verdict: *verdict,
-        reason: kept(reason.as_ref(), text::LIMIT),
-        evidence: kept(evidence.as_ref(), text::LIMIT),
-        place: place.clone(),
-        artifacts: artifacts.clone(),
-        seconds: finite(*seconds),
-    })
+fn end(end: &CaseEnd) -> CaseEnd {
+    CaseEnd {
+        reason: kept(end.reason.as_ref(), text::LIMIT),
+        evidence: kept(end.evidence.as_ref(), text::LIMIT),
+        source: kept(end.source.as_ref(), text::LIMIT),
+        seconds: finite(end.seconds),
+        ..end.clone()
+    }
 }
 
 fn grow(case: &mut Case, what: &What, at: f64) {
@@ -172,12 +181,20 @@ fn grow(case: &mut Case, what: &What, at: f64) {
                 known.seconds = finite(*seconds);
             }
         }
-        What::Metric { name, value, unit, vm } => case.metrics.push(Metric {
+        What::Metric { name, value, unit, vm, spread } => case.metrics.push(Metric {
             name: name.clone(),
             value: *value,
             unit: unit.clone(),
             vm: vm.clone(),
+            spread: *spread,
         }),
+        What::AttemptEnded { end: ended, .. } => {
+            case.attempts.push(end(ended));
+            // The next attempt takes the same steps anew.
+            case.vms = Kept::default();
+            case.steps = Kept::default();
+            case.metrics = Kept::default();
+        }
         What::Note { text } => case.notes.push(text::cut(text, text::LINE_LIMIT).into_owned()),
         _ => {}
     }

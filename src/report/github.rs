@@ -35,7 +35,7 @@ impl<W: Write> Github<W> {
         let known = case.end.as_ref().and_then(|end| end.place.as_deref());
         let (file, line, column) = known.and_then(parts).unwrap_or((case.file.as_str(), 1, 1));
         let place = Place { file: Path::new(file), line, column, end_column: None };
-        let title = format!("{verdict}: {}", text::one_line(&case.name));
+        let title = format!("{verdict}: {}", text::one_line(&case.title()));
         let reason = text::visible(case.reason().unwrap_or("no reason is known"));
         writeln!(self.out, "{}", annotation("error", &place, &title, &text::cut(&reason, text::LINE_LIMIT)))?;
         Ok(())
@@ -92,7 +92,7 @@ mod tests {
             .iter()
             .filter(|event| {
                 matches!(&event.what,
-            crate::event::What::CaseEnded { verdict, .. } if verdict.is_bad())
+            crate::event::What::CaseEnded(end) if end.verdict.is_bad())
             })
             .count();
         assert!(text.lines().count() >= bad && bad > 0, "{text}");

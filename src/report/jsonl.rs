@@ -279,7 +279,7 @@ mod tests {
         let metric = sample::at(
             1.0,
             Some(0),
-            What::Metric { name: "ratio".into(), value: f64::NAN, unit: "1".into(), vm: None },
+            What::Metric { name: "ratio".into(), value: f64::NAN, unit: "1".into(), vm: None, spread: None },
         );
         let text = lines(&[sample::run_started(1), metric]);
         let events: Vec<Event> = Reader::new("x", text.as_bytes()).map(Result::unwrap).collect();

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use roxmltree::{Document, Node};
 
 use super::*;
-use crate::event::What;
+use crate::event::{CaseEnd, What};
 use crate::report::sample;
 
 const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/junit.xsd");
@@ -74,7 +74,10 @@ fn a_failure_says_what_where_and_with_what_evidence() {
     let error = elements(&document, "error")[0];
     assert_eq!(error.attribute("message"), Some("qemu-system-x86_64: no such program caused by: os error 2"));
     let log = whole_text(elements(&document, "system-out")[1]);
-    assert!(log.contains("2/2 failed   30.00s") && log.contains("checkpoint = 0.3 s"), "{log}");
+    assert!(
+        log.contains("2/2 failed   30.00s") && log.contains("checkpoint_pause (secondary) = 300 ms (n 3, "),
+        "{log}"
+    );
 }
 
 #[test]
@@ -211,6 +214,7 @@ fn verdicts() -> impl Strategy<Value = Verdict> {
         Just(Verdict::Error),
         Just(Verdict::Skip),
         Just(Verdict::Xfail),
+        Just(Verdict::Flaky),
     ]
 }
 
@@ -227,14 +231,9 @@ proptest! {
             events.push(sample::started(number, name, &file));
             events.push(sample::step(number, 1, name));
             events.push(sample::step_ended(number, 1, *seconds, Some(reason)));
-            events.push(sample::at(*seconds, Some(number), What::CaseEnded {
-                verdict: *verdict,
-                reason: Some(reason.clone()),
-                evidence: Some(evidence.clone()),
-                place: None,
-                artifacts: None,
-                seconds: *seconds,
-            }));
+            let end = CaseEnd::new(*verdict, Some(reason.clone()), *seconds);
+            let end = CaseEnd { evidence: Some(evidence.clone()), ..end };
+            events.push(sample::at(*seconds, Some(number), What::CaseEnded(Box::new(end))));
         }
         events.push(sample::run_ended(1.0, false));
         let xml = written(&events);
@@ -245,7 +244,7 @@ proptest! {
             prop_assert_eq!(test.attribute("name").map(str::to_owned), Some(text::one_line(name)));
             let tag = match verdict {
                 Verdict::Pass => None,
-                Verdict::Fail => Some("failure"),
+                Verdict::Fail | Verdict::Flaky => Some("failure"),
                 Verdict::Error => Some("error"),
                 Verdict::Skip | Verdict::Xfail => Some("skipped"),
             };
@@ -259,7 +258,7 @@ proptest! {
         }
         let count = |key: &str| elements(&document, "testsuite").iter().map(|suite| suite.attribute(key).unwrap().parse::<usize>().unwrap()).sum::<usize>();
         prop_assert_eq!(count("tests"), cases.len());
-        prop_assert_eq!(count("failures"), cases.iter().filter(|case| case.0 == Verdict::Fail).count());
+        prop_assert_eq!(count("failures"), cases.iter().filter(|case| matches!(case.0, Verdict::Fail | Verdict::Flaky)).count());
         prop_assert_eq!(count("errors"), cases.iter().filter(|case| case.0 == Verdict::Error).count());
     }
 }

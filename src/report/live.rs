@@ -54,7 +54,7 @@ fn lines(fold: &Fold, now: f64) -> Vec<String> {
 }
 
 fn running(case: &Case, now: f64) -> String {
-    let mut line = format!("RUN    {}  {}", text::one_line(&case.name), text::seconds(now - case.began));
+    let mut line = format!("RUN    {}  {}", text::one_line(&case.title()), text::seconds(now - case.began));
     if let Some(step) = case.current() {
         let _ = write!(
             line,

@@ -21,6 +21,10 @@ pub fn of(case: &Case) -> String {
         let version = version.as_deref().unwrap_or("of unknown version");
         fact(&mut out, "vm", &format!("{vm}, QEMU {version}"));
     }
+    list(&mut out, "earlier attempts", &case.attempts, |end| {
+        let place = end.place.as_deref().map(|place| format!(" at {place}")).unwrap_or_default();
+        format!("{}{place}: {}", end.verdict, end.reason.as_deref().unwrap_or("no reason is known"))
+    });
     list(&mut out, "steps", &case.steps, |step| {
         let mut lines = step_line(step, case.planned);
         if let Some(message) = &step.message {
@@ -28,10 +32,7 @@ pub fn of(case: &Case) -> String {
         }
         lines
     });
-    list(&mut out, "metrics", &case.metrics, |metric| {
-        let of = metric.vm.as_ref().map(|vm| format!(" ({vm})")).unwrap_or_default();
-        format!("{} = {} {}{of}", metric.name, metric.value, metric.unit)
-    });
+    list(&mut out, "metrics", &case.metrics, ToString::to_string);
     list(&mut out, "notes", &case.notes, Clone::clone);
     if let Some(artifacts) = case.end.as_ref().and_then(|end| end.artifacts.as_ref()) {
         fact(&mut out, "artifacts", &artifacts.display().to_string());
@@ -97,6 +98,7 @@ fn list<T>(out: &mut String, name: &str, items: &Kept<T>, line: impl Fn(&T) -> S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{CaseEnd, Verdict, What};
     use crate::report::{Fold, sample};
 
     #[test]
@@ -114,12 +116,27 @@ steps:
     2/2 failed   30.00s  wait: secondary event STOP  scenarios/colo/failover.yaml:14:5
       secondary: no event STOP within 30s
 metrics:
-  checkpoint = 0.3 s
+  checkpoint_pause (secondary) = 300 ms (n 3, min 200 ms, median 300 ms, p95 400 ms, max 400 ms)
 notes:
   secondary's tick was slow
 artifacts: reports/artifacts/1
 "
         );
+    }
+
+    #[test]
+    fn earlier_attempts_are_told_and_their_steps_are_not_those_of_the_last() {
+        let mut fold = Fold::default();
+        let mut end = CaseEnd::new(Verdict::Fail, Some("no tick".into()), 1.0);
+        end.place = Some("a.yaml:3:5".into());
+        fold.take(&sample::started(0, "a", "a.yaml"));
+        fold.take(&sample::step(0, 1, "the first try"));
+        fold.take(&sample::at(1.0, Some(0), What::AttemptEnded { attempt: 1, end: Box::new(end) }));
+        fold.take(&sample::step(0, 1, "the second try"));
+        let told = of(&fold.take(&sample::ended(0, Verdict::Flaky, None, 2.0)).unwrap());
+        assert!(told.contains("earlier attempts:\n  fail at a.yaml:3:5: no tick\n"), "{told}");
+        assert!(told.contains("the second try") && !told.contains("the first try"), "{told}");
+        assert_eq!(fold.counts().flaky, 1);
     }
 
     #[test]

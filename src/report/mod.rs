@@ -4,6 +4,7 @@ mod console;
 mod dispatch;
 mod fold;
 mod github;
+pub mod html;
 mod jsonl;
 mod junit;
 mod live;
@@ -11,12 +12,16 @@ mod log;
 mod record;
 #[cfg(test)]
 mod sample;
+mod signature;
+pub mod stats;
 pub mod text;
 
 pub use console::{Console, Settings};
 pub use dispatch::{Reports, Summary, feed, run};
 pub use fold::Fold;
 pub use github::Github;
+pub use html::Html;
 pub use jsonl::{JsonLines, ReadError, Reader, read};
 pub use junit::Junit;
-pub use record::{Case, Counts, End, Kept, Metric, Step};
+pub use record::{Case, Counts, Kept, Metric, Step};
+pub use signature::signature;

@@ -1,11 +1,11 @@
 //! What the reports know of a case.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::event::{StepOutcome, Verdict};
+use super::text;
+use crate::event::{CaseEnd, Spread, StepOutcome, Verdict};
 
 /// How many steps, metrics or notes of a case are kept from its beginning, and as many from its end.
 const KEPT: usize = 500;
@@ -13,6 +13,7 @@ const KEPT: usize = 500;
 /// The first and the last items of a list, and how many were left out between them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kept<T> {
+    limit: usize,
     head: Vec<T>,
     tail: VecDeque<T>,
     left_out: usize,
@@ -20,17 +21,22 @@ pub struct Kept<T> {
 
 impl<T> Default for Kept<T> {
     fn default() -> Self {
-        Self { head: Vec::new(), tail: VecDeque::new(), left_out: 0 }
+        Self::of(KEPT)
     }
 }
 
 impl<T> Kept<T> {
+    /// A list that keeps so many items of its beginning, and of its end.
+    pub(super) const fn of(limit: usize) -> Self {
+        Self { limit, head: Vec::new(), tail: VecDeque::new(), left_out: 0 }
+    }
+
     pub(super) fn push(&mut self, item: T) {
-        if self.head.len() < KEPT {
+        if self.head.len() < self.limit {
             self.head.push(item);
             return;
         }
-        if self.tail.len() == KEPT {
+        if self.tail.len() == self.limit {
             self.tail.pop_front();
             self.left_out += 1;
         }
@@ -78,6 +84,12 @@ pub struct Case {
     pub tags: Vec<String>,
     /// The values of the matrix cell and the parameters.
     pub params: Value,
+    /// Which of them are the axes of its matrix.
+    pub axes: Vec<String>,
+    /// The name of the QEMU, where each case is run on several.
+    pub qemu: Option<String>,
+    /// The number of the round, where cases are run again and again.
+    pub round: Option<usize>,
     /// The number of steps it has.
     pub planned: usize,
     /// When it began, in seconds since the run did.
@@ -90,8 +102,10 @@ pub struct Case {
     pub metrics: Kept<Metric>,
     /// What a person should know.
     pub notes: Kept<String>,
-    /// How it ended, once it has.
-    pub end: Option<End>,
+    /// How earlier attempts at it ended.
+    pub attempts: Kept<CaseEnd>,
+    /// How it ended, once it has; of `seconds` it is certain that it is a length of time.
+    pub end: Option<CaseEnd>,
 }
 
 /// A step of a case.
@@ -126,23 +140,21 @@ pub struct Metric {
     pub unit: String,
     /// The VM it is about.
     pub vm: Option<String>,
+    /// All of it, where it was measured again and again.
+    pub spread: Option<Spread>,
 }
 
-/// How a case ended.
-#[derive(Debug, Clone, PartialEq)]
-pub struct End {
-    /// The verdict.
-    pub verdict: Verdict,
-    /// Why.
-    pub reason: Option<String>,
-    /// What was awaited, what was seen instead.
-    pub evidence: Option<String>,
-    /// Where the failing step stands: `file:line:column`.
-    pub place: Option<String>,
-    /// Where the artifacts were kept.
-    pub artifacts: Option<PathBuf>,
-    /// Seconds from its start to its end; never negative, always finite.
-    pub seconds: f64,
+impl std::fmt::Display for Metric {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { name, value, unit, .. } = self;
+        let whose = self.vm.as_ref().map(|vm| format!(" ({vm})")).unwrap_or_default();
+        write!(f, "{name}{whose} = {}", text::value(*value, unit))?;
+        if let Some(Spread { n, min, median, p95, max }) = self.spread {
+            let [min, median, p95, max] = [min, median, p95, max].map(|value| text::value(value, unit));
+            write!(f, " (n {n}, min {min}, median {median}, p95 {p95}, max {max})")?;
+        }
+        Ok(())
+    }
 }
 
 impl Case {
@@ -155,14 +167,26 @@ impl Case {
             description: None,
             tags: Vec::new(),
             params: Value::Null,
+            axes: Vec::new(),
+            qemu: None,
+            round: None,
             planned: 0,
             began,
             vms: Kept::default(),
             steps: Kept::default(),
             metrics: Kept::default(),
             notes: Kept::default(),
+            attempts: Kept::default(),
             end: None,
         }
+    }
+
+    /// Its name, with the QEMU and the round where there are several.
+    #[must_use]
+    pub fn title(&self) -> String {
+        let qemu = self.qemu.as_ref().map(|qemu| format!(" on {qemu}")).unwrap_or_default();
+        let round = self.round.map(|round| format!(" #{round}")).unwrap_or_default();
+        format!("{}{qemu}{round}", self.name)
     }
 
     /// The step that runs now: the latest that began and has not ended.
@@ -189,14 +213,9 @@ impl Case {
             .current()
             .map(|step| (format!("It was in step {}: {}", step.number, step.title), step.place.clone()));
         let (evidence, place) = during.unzip();
-        self.end = Some(End {
-            verdict: Verdict::Error,
-            reason: Some("the run ended before the case did".to_owned()),
-            evidence,
-            place,
-            artifacts: None,
-            seconds: (at - self.began).max(0.0),
-        });
+        let reason = "the run ended before the case did".to_owned();
+        let seconds = (at - self.began).max(0.0);
+        self.end = Some(CaseEnd { evidence, place, ..CaseEnd::new(Verdict::Error, Some(reason), seconds) });
         self
     }
 }
@@ -214,6 +233,8 @@ pub struct Counts {
     pub skip: usize,
     /// Cases that failed as their known issue says.
     pub xfail: usize,
+    /// Cases that passed when they were tried again.
+    pub flaky: usize,
 }
 
 impl Counts {
@@ -225,13 +246,14 @@ impl Counts {
             Verdict::Error => self.error += 1,
             Verdict::Skip => self.skip += 1,
             Verdict::Xfail => self.xfail += 1,
+            Verdict::Flaky => self.flaky += 1,
         }
     }
 
     /// How many there are.
     #[must_use]
     pub const fn total(&self) -> usize {
-        self.pass + self.fail + self.error + self.skip + self.xfail
+        self.pass + self.fail + self.error + self.skip + self.xfail + self.flaky
     }
 
     /// How many make the run fail.

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::event::{Event, STREAM_VERSION, StepOutcome, Verdict, What};
+use crate::event::{CaseEnd, Event, STREAM_VERSION, Spread, StepOutcome, Verdict, What};
 
 /// An event at a moment.
 pub fn at(at: f64, case: Option<usize>, what: What) -> Event {
@@ -20,6 +20,11 @@ pub fn run_started(cases: usize) -> Event {
             time: "2026-03-01T12:00:00Z".into(),
             cases,
             command: vec!["lockstep".into(), "run".into()],
+            options: Vec::new(),
+            seed: None,
+            host: None,
+            qemus: Vec::new(),
+            flaky_passes: false,
         },
     )
 }
@@ -40,6 +45,9 @@ pub fn started(case: usize, name: &str, file: &str) -> Event {
             description: None,
             tags: vec!["colo".into()],
             params: json!({"transport": "plain", "count": 3}),
+            axes: vec!["transport".into()],
+            qemu: None,
+            round: None,
             steps: 2,
         },
     )
@@ -75,18 +83,13 @@ pub fn step_ended(case: usize, step: usize, seconds: f64, failure: Option<&str>)
 
 /// A case ends.
 pub fn ended(case: usize, verdict: Verdict, reason: Option<&str>, seconds: f64) -> Event {
-    at(
-        0.0,
-        Some(case),
-        What::CaseEnded {
-            verdict,
-            reason: reason.map(str::to_owned),
-            evidence: None,
-            place: None,
-            artifacts: None,
-            seconds,
-        },
-    )
+    at(0.0, Some(case), What::CaseEnded(Box::new(CaseEnd::new(verdict, reason.map(str::to_owned), seconds))))
+}
+
+/// A value is measured, in seconds.
+pub fn metric(case: usize, name: &str, value: f64) -> Event {
+    let (name, unit) = (name.to_owned(), "s".to_owned());
+    at(0.0, Some(case), What::Metric { name, value, unit, vm: Some("primary".into()), spread: None })
 }
 
 /// A case is skipped.
@@ -114,6 +117,7 @@ pub fn run() -> Vec<Event> {
                 value: 0.125,
                 unit: "s".into(),
                 vm: Some("primary".into()),
+                spread: None,
             },
         ),
         ended(0, Verdict::Pass, None, 1.42),
@@ -130,23 +134,31 @@ pub fn run() -> Vec<Event> {
         ),
         step(1, 1, "wait: secondary checkpoints 3"),
         step_ended(1, 1, 0.9, None),
-        at(2.0, Some(1), What::Metric { name: "checkpoint".into(), value: 0.3, unit: "s".into(), vm: None }),
+        at(
+            2.0,
+            Some(1),
+            What::Metric {
+                name: "checkpoint_pause".into(),
+                value: 0.3,
+                unit: "s".into(),
+                vm: Some("secondary".into()),
+                spread: Some(Spread { n: 3, min: 0.2, median: 0.3, p95: 0.4, max: 0.4 }),
+            },
+        ),
         step(1, 2, "wait: secondary event STOP"),
         step_ended(1, 2, 30.0, Some(failure)),
         at(32.0, Some(1), What::Note { text: "secondary's tick was slow".into() }),
         at(
             32.7,
             Some(1),
-            What::CaseEnded {
-                verdict: Verdict::Fail,
-                reason: Some(failure.into()),
+            What::CaseEnded(Box::new(CaseEnd {
                 evidence: Some(
                     "last events:\n  RESUME\nserial tail:\n  \u{1b}[0mtick 41\r\n  ]]> & <tick> 42".into(),
                 ),
                 place: Some("scenarios/colo/failover.yaml:14:5".into()),
                 artifacts: Some("reports/artifacts/1".into()),
-                seconds: 31.2,
-            },
+                ..CaseEnd::new(Verdict::Fail, Some(failure.into()), 31.2)
+            })),
         ),
     ];
     for case in [2, 3] {

@@ -119,6 +119,22 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
+/// A measured value with its unit as a person reads it: three digits that count, and milliseconds for short times.
+#[must_use]
+pub fn value(value: f64, unit: &str) -> String {
+    let (value, unit) = match unit {
+        "s" if value.abs() < 1.0 => (value * 1e3, "ms"),
+        unit => (value, unit),
+    };
+    let decimals = match value.abs() {
+        _ if value.fract() == 0.0 => 0,
+        size if size >= 100.0 => 0,
+        size if size >= 10.0 => 1,
+        _ => 2,
+    };
+    format!("{value:.decimals$} {unit}").trim_end().to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,6 +180,14 @@ mod tests {
         let written = [0.0, 1.424, 59.99, 59.999, 92.4, 3723.0].map(seconds);
         assert_eq!(written, ["0.00s", "1.42s", "59.99s", "1m00s", "1m32s", "1h02m03s"]);
         assert_eq!(seconds(f64::NAN), "0m00s");
+    }
+
+    #[test]
+    fn a_value_is_written_with_as_many_digits_as_count() {
+        let written = [(0.0123, "s"), (0.5, "s"), (1.5, "s"), (123.4, "s"), (7.0, ""), (0.0, "s")]
+            .map(|(number, unit)| value(number, unit));
+        assert_eq!(written, ["12.3 ms", "500 ms", "1.50 s", "123 s", "7", "0 ms"]);
+        assert_eq!(value(f64::NAN, "s"), "NaN s");
     }
 
     proptest! {

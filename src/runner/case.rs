@@ -14,9 +14,10 @@ use super::binaries::Binaries;
 use super::net;
 use super::pause;
 use super::plans::{CaseVersions, plan, plans};
+use super::scheduler::Job;
 use super::settings::{Interrupt, Keep, Settings};
 use super::spot::Spot;
-use crate::event::{Sink, StepOutcome, Verdict, What};
+use crate::event::{CaseEnd, Sink, StepOutcome, Verdict, What};
 use crate::qemu::network::wire_name;
 use crate::scenario::model::{Block, Case, CaseStep, When};
 use crate::scenario::{Late, resolve_step, resolve_vm, resolve_when, to_yaml};
@@ -49,26 +50,69 @@ enum Stop {
     Interrupted(&'static str),
 }
 
-/// Runs a case and tells its sink everything.
-pub async fn run(
-    case: &Case,
-    place: Place,
-    binaries: &Binaries,
+/// A case of a run.
+#[derive(Debug)]
+pub struct Run {
+    /// The case, and on what it runs.
+    pub job: Job,
+    /// The number of the round, where there are several.
+    pub round: Option<usize>,
+}
+
+/// Runs a case, as often as the settings let it fail, and tells its sink everything.
+pub async fn run(run: &Run, place: &Place, settings: &Settings, interrupt: &Interrupt) -> Verdict {
+    let began = Instant::now();
+    let sink = &place.sink;
+    sink.emit(started(run));
+    let mut first_failure: Option<CaseEnd> = None;
+    let mut attempt = 1;
+    loop {
+        let mut end = one_attempt(run, attempt, place, settings, interrupt).await;
+        let again = end.verdict.is_bad() && attempt <= settings.retries && interrupt.now().is_none();
+        // The folder of an attempt goes with its session.
+        if again && let Err(error) = std::fs::create_dir(&place.directory) {
+            sink.emit(What::Note {
+                text: format!("it is not tried again, for it can have no folder: {error}"),
+            });
+        } else if again {
+            sink.emit(What::AttemptEnded { attempt, end: Box::new(end.clone()) });
+            first_failure.get_or_insert(end);
+            attempt += 1;
+            continue;
+        }
+        if let (Verdict::Pass, Some(failure)) = (end.verdict, first_failure) {
+            end = flaky(failure, attempt);
+        }
+        end.seconds = began.elapsed().as_secs_f64();
+        let verdict = end.verdict;
+        sink.emit(What::CaseEnded(Box::new(end)));
+        return verdict;
+    }
+}
+
+/// The end of a case that passed in a later attempt: with the evidence of the first failure.
+fn flaky(failure: CaseEnd, attempt: usize) -> CaseEnd {
+    let reason = failure.reason.unwrap_or_else(|| "no reason is known".to_owned());
+    CaseEnd {
+        verdict: Verdict::Flaky,
+        reason: Some(format!("passed in attempt {attempt}, failed in the first: {reason}")),
+        ..failure
+    }
+}
+
+async fn one_attempt(
+    run: &Run,
+    attempt: usize,
+    place: &Place,
     settings: &Settings,
     interrupt: &Interrupt,
-) -> Verdict {
+) -> CaseEnd {
     let began = Instant::now();
-    let sink = place.sink.clone();
-    sink.emit(started(case));
-    let ended = |verdict: Verdict, reason: Option<String>| What::CaseEnded {
-        verdict,
-        reason,
-        evidence: None,
-        place: None,
-        artifacts: None,
-        seconds: began.elapsed().as_secs_f64(),
-    };
-    let mut session = Session::new(IndexMap::new(), place.directory, place.notes, sink.clone());
+    let (case, binaries) = (&*run.job.case, &*run.job.binaries);
+    let ended =
+        |verdict: Verdict, reason: String| CaseEnd::new(verdict, Some(reason), began.elapsed().as_secs_f64());
+    let (directory, notes) = (place.directory.clone(), Arc::clone(&place.notes));
+    let mut session = Session::new(IndexMap::new(), directory, notes, place.sink.clone());
     session.roles.clone_from(&case.roles);
     session.disks.clone_from(&case.disks);
     let ready = net::open(case, &mut session, binaries)
@@ -76,16 +120,10 @@ pub async fn run(
         .and_then(|()| plans(case, session.directory(), binaries, settings, &session.names()));
     match ready {
         Ok(plans) => session.plans = plans,
-        Err((verdict, reason)) => {
-            drop(session);
-            sink.emit(ended(verdict, Some(reason)));
-            return verdict;
-        }
+        Err((verdict, reason)) => return ended(verdict, reason),
     }
     if let Err(failure) = net::plan_wires(case, &mut session) {
-        drop(session);
-        sink.emit(ended(Verdict::Error, Some(failure.message)));
-        return Verdict::Error;
+        return ended(Verdict::Error, failure.message);
     }
     let deadline = began + case.timeout.mul_f64(settings.slow);
     let mut actor = Actor {
@@ -98,6 +136,7 @@ pub async fn run(
         deadline,
         step: 0,
         trouble: 0,
+        folder: folder(run, attempt, settings.retries > 0),
     };
     let mut outcome = actor.perform().await;
     // The end runs whatever happened, and so has its own time and is not interrupted. (A second signal ends it all.)
@@ -107,35 +146,26 @@ pub async fn run(
     if outcome.is_ok() {
         outcome = finally;
     }
-    let event = actor.conclude(outcome, began).await;
-    let verdict = match &event {
-        What::CaseEnded { verdict, .. } => *verdict,
-        _ => Verdict::Error,
-    };
-    sink.emit(event);
-    verdict
+    actor.conclude(outcome, began).await
 }
 
 /// Tells the sink of a case that cannot even be begun.
-pub fn not_begun(case: &Case, sink: &Sink, reason: String) {
-    sink.emit(started(case));
-    sink.emit(What::CaseEnded {
-        verdict: Verdict::Error,
-        reason: Some(reason),
-        evidence: None,
-        place: None,
-        artifacts: None,
-        seconds: 0.0,
-    });
+pub fn not_begun(run: &Run, sink: &Sink, reason: String) {
+    sink.emit(started(run));
+    sink.emit(What::CaseEnded(Box::new(CaseEnd::new(Verdict::Error, Some(reason), 0.0))));
 }
 
-fn started(case: &Case) -> What {
+fn started(run: &Run) -> What {
+    let case = &run.job.case;
     What::CaseStarted {
         name: case.name.clone(),
         file: case.at.path().display().to_string(),
         description: case.description.clone(),
         tags: case.tags.clone(),
         params: Value::Object(case.params.clone()),
+        axes: case.axes.clone(),
+        qemu: run.job.qemu.clone(),
+        round: run.round,
         steps: count(&case.steps) + count(&case.finally),
     }
 }
@@ -153,6 +183,8 @@ struct Actor<'c> {
     step: usize,
     /// How much of the session's trouble has been dealt with.
     trouble: usize,
+    /// Where its artifacts are kept, below the reports.
+    folder: PathBuf,
 }
 
 impl Actor<'_> {
@@ -395,7 +427,7 @@ impl Actor<'_> {
     }
 
     /// Gathers the evidence, takes everything down, and makes the verdict.
-    async fn conclude(mut self, outcome: Result<(), Stop>, began: Instant) -> What {
+    async fn conclude(mut self, outcome: Result<(), Stop>, began: Instant) -> CaseEnd {
         metrics::emit(&self.session);
         let (outcome, spot, interrupted) = match outcome {
             Ok(()) => (Ok(()), None, false),
@@ -431,7 +463,7 @@ impl Actor<'_> {
         };
         let mut artifacts = None;
         if wanted {
-            let folder = self.settings.reports.join(folder_name(&self.case.name));
+            let folder = self.settings.reports.join(&self.folder);
             match artifacts::keep(&self.session, &to_yaml(self.case), &folder) {
                 Ok(()) => artifacts = Some(folder),
                 Err(error) => {
@@ -443,8 +475,10 @@ impl Actor<'_> {
         self.session.tear_down().await;
         drop(self.session);
         let seconds = began.elapsed().as_secs_f64();
+        // A negative control has failed at its place as well, but passes.
+        let source = spot.as_ref().map(|spot| spot.surroundings());
         let place = spot.filter(|_| verdict != Verdict::Pass).map(|spot| spot.at.to_string());
-        What::CaseEnded { verdict, reason, evidence, place, artifacts, seconds }
+        CaseEnd { verdict, reason, evidence, place, source, artifacts, seconds }
     }
 }
 
@@ -469,10 +503,20 @@ fn expected(result: Result<Value, Failure>, expression: &str, title: &str) -> Re
     }
 }
 
+/// Where the artifacts of one attempt are kept, below the reports: those of the QEMUs, rounds and attempts of a case
+/// each in a folder of their own.
+fn folder(run: &Run, attempt: usize, are_tried_again: bool) -> PathBuf {
+    let mut folder = folder_name(&run.job.case.name);
+    folder.extend(run.job.qemu.as_ref().map(|qemu| folder_name(&format!("on-{}", qemu.replace('/', "_")))));
+    folder.extend(run.round.map(|round| format!("round-{round}")));
+    folder.extend(are_tried_again.then(|| format!("attempt-{attempt}")));
+    folder
+}
+
 /// A case's name as a path below the reports.
 fn folder_name(name: &str) -> PathBuf {
     // The names of the reports that lie there.
-    let name = if matches!(name.split('/').next(), Some("junit.xml" | "events.jsonl")) {
+    let name = if matches!(name.split('/').next(), Some("junit.xml" | "events.jsonl" | "index.html")) {
         name.replacen('.', "_", 1)
     } else {
         name.to_owned()
@@ -519,6 +563,19 @@ mod tests {
         let failed = Trouble::MigrationFailed { vm: "a".into() };
         assert!(is_left(&migrate, &failed) && !is_left(&wait, &failed));
         assert!(!is_left(&migrate, &Trouble::Panicked { vm: "a".into() }));
+    }
+
+    #[test]
+    fn a_case_that_passes_later_is_flaky_and_keeps_the_evidence_of_its_first_failure() {
+        let failure = CaseEnd {
+            evidence: Some("tick 1".into()),
+            artifacts: Some("reports/a/attempt-1".into()),
+            ..CaseEnd::new(Verdict::Fail, Some("no tick".into()), 1.0)
+        };
+        let end = flaky(failure.clone(), 3);
+        assert_eq!(end.verdict, Verdict::Flaky);
+        assert_eq!(end.reason.as_deref(), Some("passed in attempt 3, failed in the first: no tick"));
+        assert_eq!((end.evidence, end.artifacts), (failure.evidence, failure.artifacts));
     }
 
     #[test]

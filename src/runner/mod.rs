@@ -3,6 +3,7 @@
 mod adjudge;
 mod binaries;
 mod case;
+mod host;
 mod net;
 mod outlook;
 mod pause;
@@ -15,5 +16,5 @@ mod spot;
 pub use binaries::Binaries;
 pub use outlook::outlook;
 pub use requirements::unmet;
-pub use scheduler::run;
-pub use settings::{Interrupt, Keep, Settings};
+pub use scheduler::{Job, run};
+pub use settings::{Interrupt, Keep, Rounds, Settings};

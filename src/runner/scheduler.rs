@@ -5,59 +5,65 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::binaries::Binaries;
-use super::case;
-use super::settings::{Interrupt, Settings};
+use super::settings::{Interrupt, Rounds, Settings};
+use super::{case, host};
 use crate::event::{Sink, Verdict, What};
 use crate::scenario::model::Case;
 use crate::session::directory::Workspace;
 
-/// Runs the cases, in order, and tells the sink everything.
+/// A case to be run, and on what.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The case.
+    pub case: Arc<Case>,
+    /// What its VMs' `qemu` stands for.
+    pub binaries: Arc<Binaries>,
+    /// What the reports call the QEMU, where each case is run on several.
+    pub qemu: Option<String>,
+}
+
+/// Runs the cases, in order, as often as the settings say, and tells the sink everything.
 ///
 /// # Errors
 /// When not even a private folder can be made.
 pub async fn run(
-    cases: Vec<Case>,
-    binaries: Arc<Binaries>,
+    jobs: Vec<Job>,
     settings: Settings,
     sink: Sink,
     interrupt: Interrupt,
 ) -> std::io::Result<()> {
     let workspace = Workspace::new()?;
-    sink.emit(What::RunStarted {
-        version: crate::event::STREAM_VERSION,
-        lockstep: env!("CARGO_PKG_VERSION").to_owned(),
-        time: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
-        cases: cases.len(),
-        command: settings.command.clone(),
-    });
+    sink.emit(started(&jobs, &settings));
     let settings = Arc::new(settings);
-    let mut running: JoinSet<Option<Verdict>> = JoinSet::new();
-    let mut waiting = cases.into_iter().enumerate();
+    let mut running: JoinSet<Verdict> = JoinSet::new();
+    let mut waiting = Waiting { rounds: settings.rounds, jobs, given: 0 };
     let mut stop = false;
+    let bad = |verdict: Verdict| verdict.is_bad() || (verdict == Verdict::Flaky && !settings.flaky_passes);
     loop {
         while !stop && interrupt.now().is_none() && running.len() < settings.jobs.max(1) {
-            let Some((number, case)) = waiting.next() else {
+            let Some((number, round, job)) = waiting.next(&sink) else {
                 break;
             };
+            let run = case::Run { job, round: settings.rounds.are_several().then_some(round) };
             let directory = match workspace.case_directory(number) {
                 Ok(directory) => directory,
                 Err(error) => {
                     let reason = format!("no folder can be made for it: {error}");
-                    case::not_begun(&case, &sink.for_case(number), reason);
+                    case::not_begun(&run, &sink.for_case(number), reason);
                     stop |= settings.fail_fast;
                     continue;
                 }
             };
             let place = case::Place { directory, notes: workspace.notes(), sink: sink.for_case(number) };
-            let surroundings = (Arc::clone(&binaries), Arc::clone(&settings), interrupt.clone());
+            let surroundings = (Arc::clone(&settings), interrupt.clone());
             running.spawn(async move {
-                let (binaries, settings, interrupt) = surroundings;
-                Some(case::run(&case, place, &binaries, &settings, &interrupt).await)
+                let (settings, interrupt) = surroundings;
+                case::run(&run, &place, &settings, &interrupt).await
             });
         }
         match running.join_next().await {
             None => break,
-            Some(Ok(verdict)) => stop |= settings.fail_fast && verdict.is_some_and(Verdict::is_bad),
+            Some(Ok(verdict)) => stop |= settings.fail_fast && bad(verdict),
             // A panic is a bug of ours; the reports call the case an error, and the other cases go on.
             Some(Err(error)) => sink.emit(What::Note { text: format!("a case broke the runner: {error}") }),
         }
@@ -66,4 +72,55 @@ pub async fn run(
     let (interrupted, seconds) = (interrupt.now().is_some(), sink.elapsed().as_secs_f64());
     sink.emit(What::RunEnded { interrupted, seconds });
     Ok(())
+}
+
+fn started(jobs: &[Job], settings: &Settings) -> What {
+    let times = match settings.rounds {
+        Rounds::Times(times) => times,
+        Rounds::For(_) | Rounds::Endless => 1,
+    };
+    What::RunStarted {
+        version: crate::event::STREAM_VERSION,
+        lockstep: env!("CARGO_PKG_VERSION").to_owned(),
+        time: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
+        cases: jobs.len().saturating_mul(times),
+        command: settings.command.clone(),
+        options: settings.options.clone(),
+        seed: Some(settings.seed),
+        host: Some(host::host()),
+        qemus: host::qemus(jobs),
+        flaky_passes: settings.flaky_passes,
+    }
+}
+
+/// The cases that have not begun, round by round.
+struct Waiting {
+    rounds: Rounds,
+    jobs: Vec<Job>,
+    given: usize,
+}
+
+impl Waiting {
+    /// The next case with its number in the run and the number of its round.
+    fn next(&mut self, sink: &Sink) -> Option<(usize, usize, Job)> {
+        let cases = self.jobs.len();
+        let round = self.given.checked_div(cases)?;
+        let begins = self.given.is_multiple_of(cases);
+        let over = match self.rounds {
+            Rounds::Times(times) => round >= times,
+            // Another round is begun only where there is time left for it to begin.
+            Rounds::For(time) => begins && round > 0 && sink.elapsed() >= time,
+            Rounds::Endless => false,
+        };
+        if over {
+            return None;
+        }
+        if begins && round > 0 && !matches!(self.rounds, Rounds::Times(_)) {
+            sink.emit(What::RoundBegan { round: round + 1, cases });
+        }
+        let job = self.jobs[self.given % cases].clone();
+        let number = self.given;
+        self.given += 1;
+        Some((number, round + 1, job))
+    }
 }

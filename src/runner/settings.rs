@@ -1,6 +1,7 @@
 //! How a run goes, and how it is interrupted.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -27,8 +28,37 @@ pub struct Settings {
     pub pause_on_failure: bool,
     /// Whether to stand still before each step.
     pub step_by_step: bool,
+    /// How often all cases are run.
+    pub rounds: Rounds,
+    /// How often a case that failed or erred is tried again.
+    pub retries: usize,
+    /// Whether a case that passes only when it is tried again counts as a success.
+    pub flaky_passes: bool,
+    /// What random axes were drawn by, for the reports.
+    pub seed: u64,
     /// The command line, for the reports.
     pub command: Vec<String>,
+    /// What of it another run needs to be like this one, for the reports.
+    pub options: Vec<String>,
+}
+
+/// How often all cases are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rounds {
+    /// So many times.
+    Times(usize),
+    /// Again and again until this time has passed, at least once; what has begun then is brought to its end.
+    For(Duration),
+    /// Until something else ends the run.
+    Endless,
+}
+
+impl Rounds {
+    /// Whether the reports tell the rounds apart.
+    #[must_use]
+    pub const fn are_several(self) -> bool {
+        !matches!(self, Self::Times(0 | 1))
+    }
 }
 
 impl Settings {

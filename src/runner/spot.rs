@@ -27,6 +27,22 @@ impl Spot {
         Self { at: step.at.clone(), via: step.via.clone(), locals: step.locals.clone() }
     }
 
+    /// The lines around the place, each with its number; the one of the place is marked.
+    #[must_use]
+    pub fn surroundings(&self) -> String {
+        const AROUND: usize = 4;
+        let line = self.at.line;
+        let lines = self.at.file.text.lines().enumerate().map(|(index, text)| (index + 1, text));
+        let near = lines.filter(|(number, _)| number.abs_diff(line) <= AROUND);
+        let told: Vec<String> = near
+            .map(|(number, text)| {
+                let mark = if number == line { '>' } else { ' ' };
+                format!("{mark}{number:>5} | {text}")
+            })
+            .collect();
+        told.join("\n")
+    }
+
     /// The line of the step, how it came there, and the values of the case: a few lines for a person.
     #[must_use]
     pub fn told(&self, case: &Case) -> String {
@@ -85,5 +101,7 @@ mod tests {
              \x20 in the cell side=left\n  with unit=s";
         assert_eq!(told, expected);
         assert_eq!(Spot::plain(&case.at).told(case), "  in the cell side=left");
+        let around = Spot::of(step).surroundings();
+        assert_eq!(around, "     1 | params: {unit: s}\n     2 | steps:\n>    3 | - sleep: '1{{unit}}'");
     }
 }

@@ -14,30 +14,49 @@ pub struct Checkpoint {
     pub resume_at: usize,
 }
 
-/// The completed checkpoints in a VM's events: each a `STOP` and the `RESUME` after it, while the migration status is
-/// `colo`. The stop that ends the migration proper belongs to none.
-#[must_use]
-pub fn checkpoints(events: &[QmpEvent]) -> Vec<Checkpoint> {
-    let mut found = Vec::new();
-    let mut in_colo = false;
-    let mut stopped = None;
-    for (resume_at, event) in events.iter().enumerate() {
+/// Tells checkpoints from a VM's events, one after the other: each is a `STOP` and the `RESUME` after it, while the
+/// migration status is `colo`. The stop that ends the migration proper belongs to none.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tracker {
+    in_colo: bool,
+    stopped: Option<f64>,
+}
+
+impl Tracker {
+    /// Takes an event; gives the moments of the stop and of the resumption where it completes a checkpoint.
+    pub fn take(&mut self, event: &QmpEvent) -> Option<(f64, f64)> {
+        let mut found = None;
         match (event.name.as_str(), event.migration_status()) {
-            (_, Some(status)) => in_colo = status == "colo",
-            ("COLO_EXIT", _) => in_colo = false,
-            ("STOP", _) => stopped = in_colo.then_some(event.emitted),
-            ("RESUME", _) => {
-                if let (true, Some(stopped)) = (in_colo, stopped.take()) {
-                    found.push(Checkpoint { stopped, resumed: event.emitted, resume_at });
-                }
+            (_, Some(status)) => self.in_colo = status == "colo",
+            ("COLO_EXIT", _) => self.in_colo = false,
+            ("STOP", _) => self.stopped = self.in_colo.then_some(event.emitted),
+            ("RESUME", _) if self.in_colo => {
+                found = self.stopped.take().map(|stopped| (stopped, event.emitted));
             }
             _ => {}
         }
-        if !in_colo {
-            stopped = None;
+        if !self.in_colo {
+            self.stopped = None;
         }
+        found
     }
-    found
+
+    /// When the checkpoint began that is under way.
+    #[must_use]
+    pub const fn under_way(&self) -> Option<f64> {
+        self.stopped
+    }
+}
+
+/// The completed checkpoints in a VM's events.
+#[must_use]
+pub fn checkpoints(events: &[QmpEvent]) -> Vec<Checkpoint> {
+    let mut tracker = Tracker::default();
+    let completed = events.iter().enumerate().filter_map(|(resume_at, event)| {
+        let (stopped, resumed) = tracker.take(event)?;
+        Some(Checkpoint { stopped, resumed, resume_at })
+    });
+    completed.collect()
 }
 
 /// That no checkpoint was under way on a VM when a failover was asked for, or is now where there was none; and that

@@ -2,31 +2,62 @@
 
 use super::checkpoints::checkpoints;
 use super::state::Session;
-use crate::event::What;
+use crate::event::{Spread, What};
 
 /// A measured value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metric {
-    /// Its name, as `check: {metric: …}` knows it.
+    /// Its name.
     pub name: &'static str,
-    /// Its value.
+    /// Its value; the median, where there is a spread.
     pub value: f64,
     /// Its unit: `s` for seconds, empty for a number.
     pub unit: &'static str,
     /// The VM or client it is about.
     pub vm: String,
+    /// All of it, where it was measured again and again.
+    pub spread: Option<Spread>,
 }
 
-/// The metrics there are, and what each means.
+impl Metric {
+    /// The value that one of the names of [`METRICS`] stands for, where it is this metric's.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<f64> {
+        let part = name.strip_prefix(self.name)?;
+        match (part, self.spread) {
+            ("", _) => Some(self.value),
+            ("_n", Some(spread)) => Some(spread.n as f64),
+            ("_min", Some(spread)) => Some(spread.min),
+            ("_median", Some(spread)) => Some(spread.median),
+            ("_p95", Some(spread)) => Some(spread.p95),
+            ("_max", Some(spread)) => Some(spread.max),
+            _ => None,
+        }
+    }
+}
+
+/// The names that `check: {metric: …}` knows, and what each means.
 pub const METRICS: &[(&str, &str)] = &[
     ("boot", "seconds from the start of a VM's process to the built-in guest's first line"),
     ("time_to_colo", "seconds from `migrate` to the secondary's first `RESUME`"),
     ("checkpoints", "the number of COLO checkpoints a VM completed"),
     ("checkpoint_pause", "seconds a VM stood still for a checkpoint, the median"),
-    ("checkpoint_pause_max", "seconds a VM stood still for a checkpoint, the longest"),
+    ("checkpoint_pause_n", "how many pauses that is the median of"),
+    ("checkpoint_pause_min", "the shortest of them, in seconds"),
+    ("checkpoint_pause_median", "the same as `checkpoint_pause`"),
+    ("checkpoint_pause_p95", "the pause in seconds that 95 % of them do not exceed"),
+    ("checkpoint_pause_max", "the longest of them, in seconds"),
     ("checkpoint_period", "seconds from the end of one checkpoint to the end of the next, the median"),
+    ("checkpoint_period_n", "how many periods that is the median of"),
+    ("checkpoint_period_min", "the shortest of them, in seconds"),
+    ("checkpoint_period_median", "the same as `checkpoint_period`"),
+    ("checkpoint_period_p95", "the period in seconds that 95 % of them do not exceed"),
+    ("checkpoint_period_max", "the longest of them, in seconds"),
     ("client_gap", "the longest time in seconds that a client waited from one acknowledgement to the next"),
-    ("failover", "seconds from the `failover` step to the survivor's first new tick"),
+    (
+        "failover",
+        "seconds from the `failover` step, whose first deed is the yank, to the survivor's first new tick",
+    ),
 ];
 
 /// Everything that is known by now.
@@ -36,7 +67,7 @@ pub fn measure(session: &Session) -> Vec<Metric> {
     for (name, machine) in &session.machines {
         let log = machine.log.lock();
         let mut add = |metric: &'static str, value: f64, unit: &'static str| {
-            metrics.push(Metric { name: metric, value, unit, vm: name.clone() });
+            metrics.push(Metric { name: metric, value, unit, vm: name.clone(), spread: None });
         };
         if let Some(first) = log.ticks.first()
             && machine.plan.spec.incoming.is_none()
@@ -56,26 +87,29 @@ pub fn measure(session: &Session) -> Vec<Metric> {
         if log.events.iter().any(|event| event.migration_status() == Some("colo")) {
             add("checkpoints", done.len() as f64, "");
         }
-        let mut pauses: Vec<f64> =
-            done.iter().map(|checkpoint| checkpoint.resumed - checkpoint.stopped).collect();
-        let mut periods: Vec<f64> = done.windows(2).map(|pair| pair[1].resumed - pair[0].resumed).collect();
-        if let Some(median) = median(&mut pauses) {
-            add("checkpoint_pause", median, "s");
-            add("checkpoint_pause_max", pauses.last().copied().unwrap_or(median), "s");
-        }
-        if let Some(median) = median(&mut periods) {
-            add("checkpoint_period", median, "s");
-        }
         if let Some(mark) = session.failover.as_ref().filter(|mark| mark.survivor == *name)
             && let Some(tick) = log.ticks_from(mark.serial).next()
         {
             add("failover", tick.seen.saturating_duration_since(mark.at).as_secs_f64(), "s");
         }
+        let pauses = done.iter().map(|checkpoint| checkpoint.resumed - checkpoint.stopped).collect();
+        let periods = done.windows(2).map(|pair| pair[1].resumed - pair[0].resumed).collect();
+        for (metric, values) in [("checkpoint_pause", pauses), ("checkpoint_period", periods)] {
+            let mut values: Vec<f64> = values;
+            metrics.extend(Spread::of(&mut values).map(|spread| Metric {
+                name: metric,
+                value: spread.median,
+                unit: "s",
+                vm: name.clone(),
+                spread: Some(spread),
+            }));
+        }
     }
     for (name, client) in &session.clients {
         if let Some(gap) = client.record().longest_gap() {
             let value = gap.as_secs_f64();
-            metrics.push(Metric { name: "client_gap", value, unit: "s", vm: name.clone() });
+            let vm = name.clone();
+            metrics.push(Metric { name: "client_gap", value, unit: "s", vm, spread: None });
         }
     }
     metrics
@@ -83,15 +117,10 @@ pub fn measure(session: &Session) -> Vec<Metric> {
 
 /// Puts everything that was measured into the stream of events.
 pub fn emit(session: &Session) {
-    for Metric { name, value, unit, vm } in measure(session) {
-        session.sink.emit(What::Metric { name: name.to_owned(), value, unit: unit.to_owned(), vm: Some(vm) });
+    for Metric { name, value, unit, vm, spread } in measure(session) {
+        let (name, unit, vm) = (name.to_owned(), unit.to_owned(), Some(vm));
+        session.sink.emit(What::Metric { name, value, unit, vm, spread });
     }
-}
-
-/// Sorts the values and gives the middle one.
-fn median(values: &mut [f64]) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
 }
 
 #[cfg(test)]
@@ -99,8 +128,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_is_the_middle_of_the_sorted_values() {
-        assert_eq!(median(&mut [3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(&mut []), None);
+    fn every_part_of_a_spread_has_a_name_that_a_check_knows() {
+        let spread = Spread { n: 4, min: 0.1, median: 0.2, p95: 0.3, max: 0.5 };
+        let pause = Metric {
+            name: "checkpoint_pause",
+            value: 0.2,
+            unit: "s",
+            vm: "primary".into(),
+            spread: Some(spread),
+        };
+        let names = METRICS.iter().map(|(name, _)| *name).filter(|name| name.starts_with(pause.name));
+        let values: Vec<f64> = names.map(|name| pause.named(name).unwrap()).collect();
+        assert_eq!(values, [0.2, 4.0, 0.1, 0.2, 0.3, 0.5]);
+        assert_eq!(pause.named("checkpoint_period"), None);
+        assert_eq!(pause.named("checkpoint"), None);
     }
 }

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use lockstep_vm::event::{Event, StepOutcome, Verdict, What};
+use lockstep_vm::event::{CaseEnd, Event, StepOutcome, Verdict, What};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use semver::Version;
@@ -352,37 +352,28 @@ pub struct Step {
 }
 
 impl Case<'_> {
-    fn end(&self) -> &What {
-        let ended = |what: &&&What| matches!(what, What::CaseEnded { .. });
-        self.events.iter().find(ended).unwrap_or_else(|| panic!("{} has not ended", self.name))
+    fn end(&self) -> &CaseEnd {
+        let ended = self.events.iter().find_map(|what| match what {
+            What::CaseEnded(end) => Some(&**end),
+            _ => None,
+        });
+        ended.unwrap_or_else(|| panic!("{} has not ended", self.name))
     }
 
     pub fn verdict(&self) -> Verdict {
-        match self.end() {
-            What::CaseEnded { verdict, .. } => *verdict,
-            _ => unreachable!(),
-        }
+        self.end().verdict
     }
 
     pub fn reason(&self) -> Option<String> {
-        match self.end() {
-            What::CaseEnded { reason, .. } => reason.clone(),
-            _ => unreachable!(),
-        }
+        self.end().reason.clone()
     }
 
     pub fn evidence(&self) -> Option<String> {
-        match self.end() {
-            What::CaseEnded { evidence, .. } => evidence.clone(),
-            _ => unreachable!(),
-        }
+        self.end().evidence.clone()
     }
 
     pub fn artifacts(&self) -> Option<PathBuf> {
-        match self.end() {
-            What::CaseEnded { artifacts, .. } => artifacts.clone(),
-            _ => unreachable!(),
-        }
+        self.end().artifacts.clone()
     }
 
     pub fn file(&self) -> String {
@@ -394,10 +385,7 @@ impl Case<'_> {
     }
 
     pub fn place(&self) -> Option<String> {
-        match self.end() {
-            What::CaseEnded { place, .. } => place.clone(),
-            _ => unreachable!(),
-        }
+        self.end().place.clone()
     }
 
     /// The steps that ended, in order.

@@ -87,11 +87,7 @@ impl Check {
             return Err(Failure::error(format!("there is no metric `{name}`; {help}")));
         }
         // Of several VMs the worst counts, whichever way the bound goes.
-        let values: Vec<f64> = measure(session)
-            .into_iter()
-            .filter(|metric| metric.name == name)
-            .map(|metric| metric.value)
-            .collect();
+        let values: Vec<f64> = measure(session).iter().filter_map(|metric| metric.named(name)).collect();
         let (Some(largest), Some(smallest)) =
             (values.iter().copied().reduce(f64::max), values.iter().copied().reduce(f64::min))
         else {

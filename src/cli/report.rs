@@ -1,0 +1,61 @@
+//! `lockstep report`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::Args;
+
+use crate::event::Subscriber;
+use crate::report::{Html, Junit, feed, read};
+
+/// Make a report of a run once more, of its events.jsonl.
+///
+/// What the report is follows from the name of the file: `.html`, the page; `.xml`, JUnit.
+#[derive(Debug, Args)]
+pub(super) struct Report {
+    /// The folder of the run's reports, or its events.jsonl.
+    #[arg(value_name = "DIR|events.jsonl", default_value = "reports")]
+    run: PathBuf,
+
+    /// The file to write. Default: index.html beside the events.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+impl Report {
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        let events = super::events_of(&self.run);
+        let output = self.output.clone().unwrap_or_else(|| events.with_file_name("index.html"));
+        let report: Box<dyn Subscriber + Send> = match output.extension().and_then(|end| end.to_str()) {
+            Some("html" | "htm") => Box::new(Html::new(&output)),
+            Some("xml") => Box::new(Junit::new(&output)),
+            _ => bail!("{}: the name of a report ends with .html or .xml", output.display()),
+        };
+        let mut events = read(&events)?;
+        // What is no stream at all is not to replace a report that is there.
+        let Some(first) = events.next().transpose()? else {
+            bail!("{} is empty, or was cut short in its first line", self.run.display());
+        };
+        let mut error = None;
+        let rest = events.by_ref().map_while(|event| event.map_err(|why| error = Some(why)).ok());
+        let summary = feed(std::iter::once(first).chain(rest), vec![report]);
+        let mut code = ExitCode::SUCCESS;
+        if let Some(error) = error {
+            let error = anyhow::Error::from(error);
+            anstream::eprintln!("{} {error:#}; the report ends before it", super::bold("error:"));
+            code = ExitCode::FAILURE;
+        }
+        if events.cut() {
+            anstream::eprintln!("note: the last line was cut short, and is left out");
+        }
+        for error in &summary.errors {
+            anstream::eprintln!("{} {error:#}", super::bold("error:"));
+            code = ExitCode::FAILURE;
+        }
+        if summary.errors.is_empty() {
+            anstream::println!("{}", output.display());
+        }
+        Ok(code)
+    }
+}

@@ -1,0 +1,278 @@
+//! `reports/index.html`: the run and each of its cases as pictures, in one file that needs nothing else.
+//!
+//! What a case looks like is worked out when it ends and put aside on the disk, so that a run of many cases needs
+//! little memory. The page has it as JSON text of its own for each case, which a browser reads when the case is opened.
+
+mod grid;
+mod story;
+
+use std::fs::{File, Permissions};
+use std::io::{BufWriter, Seek as _, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use handlebars::Handlebars;
+use serde_json::{Value, json};
+
+use crate::event::{CaseEnd, Event, Subscriber, Verdict, What};
+use crate::report::record::{Case, Counts};
+use crate::report::stats::{Kind, Measured, Repeated, Stats, rate};
+use crate::report::{Fold, text};
+
+/// Where the cases' own data stand in the page.
+const DATA: &str = "<!-- the cases -->";
+/// Once so many bytes are in the page, cases that passed are told in brief.
+const MUCH: u64 = 16 << 20;
+/// How many are listed of what there may be very many of.
+const LISTED: usize = 50;
+
+/// The page.
+#[derive(Debug)]
+pub struct Html {
+    path: PathBuf,
+    fold: Fold,
+    open: story::Open,
+    stats: Stats,
+    cells: grid::Cells,
+    run: Value,
+    options: Vec<String>,
+    rows: Vec<Value>,
+    skips: indexmap::IndexMap<String, usize>,
+    aside: Option<BufWriter<File>>,
+    written: u64,
+}
+
+impl Html {
+    /// A page that will be written to `path` when the stream ends; its folder is made if it is missing.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            fold: Fold::default(),
+            open: story::Open::new(),
+            stats: Stats::default(),
+            cells: grid::Cells::default(),
+            run: json!({}),
+            options: Vec::new(),
+            rows: Vec::new(),
+            skips: indexmap::IndexMap::new(),
+            aside: None,
+            written: 0,
+        }
+    }
+
+    fn ended(&mut self, case: &Case) -> anyhow::Result<()> {
+        let story = self.open.remove(&case.number).unwrap_or_else(|| story::Story::new(case.began));
+        let verdict = case.verdict();
+        self.stats.add(case);
+        self.cells.add(case);
+        let reason = case.reason().map(text::one_line).unwrap_or_default();
+        if matches!(verdict, Verdict::Skip | Verdict::Xfail) {
+            *self.skips.entry(format!("{verdict}: {reason}")).or_default() += 1;
+        }
+        let seconds = case.end.as_ref().map_or(0.0, |end| end.seconds);
+        let title = text::one_line(&case.title());
+        let brief = text::cut(&reason, 200);
+        self.rows.push(json!([
+            case.number,
+            title,
+            text::one_line(&case.file),
+            verdict,
+            brief,
+            rounded(seconds)
+        ]));
+        let briefly = self.written > MUCH && verdict == Verdict::Pass;
+        let detail = json!({
+            "description": case.description,
+            "tags": case.tags,
+            "params": case.params,
+            "seconds": rounded(seconds),
+            "end": case.end.as_ref().map(shown),
+            "attempts": case.attempts.iter().map(shown).collect::<Vec<_>>(),
+            "metrics": case.metrics.iter().map(|metric| text::one_line(&metric.to_string())).collect::<Vec<_>>(),
+            "notes": case.notes.iter().collect::<Vec<_>>(),
+            "again": self.again(case),
+            "briefly": briefly,
+            "story": story.told(briefly),
+        });
+        let mut element = format!("<script type=\"application/json\" id=\"d{}\">", case.number);
+        element.push_str(&harmless(&detail)?);
+        element.push_str("</script>\n");
+        self.written += element.len() as u64;
+        let aside = match &mut self.aside {
+            Some(aside) => aside,
+            none => none.insert(BufWriter::new(tempfile::tempfile()?)),
+        };
+        Ok(aside.write_all(element.as_bytes())?)
+    }
+
+    /// The command that runs this very case again.
+    fn again(&self, case: &Case) -> String {
+        let mut words = vec!["lockstep".to_owned(), "run".to_owned(), case.file.clone()];
+        words.extend(["--case".to_owned(), case.name.clone()]);
+        words.extend(self.options.iter().cloned());
+        // One line, and not one for each option as QEMU's are.
+        crate::qemu::argv::for_shell(&words).replace(" \\\n    ", " ")
+    }
+
+    fn page(&mut self) -> anyhow::Result<String> {
+        self.rows.sort_by_key(|row| row[0].as_u64());
+        let mut slowest = self.rows.clone();
+        slowest.sort_by(|one, other| {
+            other[5].as_f64().unwrap_or_default().total_cmp(&one[5].as_f64().unwrap_or_default())
+        });
+        let slow = |row: &Value| {
+            json!({"case": row[0], "title": row[1], "verdict": row[3],
+            "time": text::seconds(row[5].as_f64().unwrap_or_default())})
+        };
+        let ran = self.stats.ran;
+        let repeated: Vec<Value> = self.stats.repeated().take(LISTED).map(repeated).collect();
+        let data = json!({
+            "run": self.run,
+            "counts": counted(self.fold.counts()),
+            "total": self.fold.counts().total(),
+            "verdict": if self.fold.counts().bad() > 0 || self.fold.trouble().is_some() { "bad" } else { "good" },
+            "seconds": text::seconds(self.fold.last()),
+            "trouble": self.fold.trouble(),
+            "kinds": self.stats.kinds().iter().take(LISTED).map(|kind| kinds(kind, ran)).collect::<Vec<_>>(),
+            "repeated": repeated,
+            "grids": self.cells.grids(),
+            "slowest": slowest.iter().take(8).map(slow).collect::<Vec<_>>(),
+            "skips": self.skips.iter().map(|(reason, count)| json!({"reason": reason, "count": count}))
+                .collect::<Vec<_>>(),
+            "style": include_str!("page.css"),
+            "script": concat!(include_str!("timeline.js"), include_str!("page.js")),
+            "index": harmless(&Value::Array(std::mem::take(&mut self.rows)))?,
+        });
+        Ok(Handlebars::new().render_template(include_str!("page.hbs"), &data)?)
+    }
+
+    fn write(&mut self) -> anyhow::Result<()> {
+        let folder = match self.path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        let page = self.page()?;
+        let (head, tail) = page.split_once(DATA).context("the page has no place for the cases")?;
+        std::fs::create_dir_all(&folder)?;
+        let file = tempfile::Builder::new()
+            .prefix(".index.")
+            .suffix(".html")
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(&folder)?;
+        let mut out = BufWriter::new(file);
+        out.write_all(head.as_bytes())?;
+        if let Some(aside) = self.aside.take() {
+            let mut aside = aside.into_inner()?;
+            aside.seek(SeekFrom::Start(0))?;
+            std::io::copy(&mut aside, &mut out)?;
+        }
+        out.write_all(tail.as_bytes())?;
+        out.into_inner()?.persist(&self.path).map_err(|failed| failed.error)?;
+        Ok(())
+    }
+}
+
+impl Subscriber for Html {
+    fn take(&mut self, event: &Event) -> anyhow::Result<()> {
+        match (&event.what, event.case) {
+            (What::RunStarted { command, options, .. }, _) => {
+                self.options.clone_from(options);
+                self.run = serde_json::to_value(&event.what)?;
+                self.run["command"] = command.join(" ").into();
+                if let Some(memory) = self.run["host"]["memory"].as_u64() {
+                    self.run["host"]["memory"] = format!("{:.1}", memory as f64 / (1u64 << 30) as f64).into();
+                }
+            }
+            (What::CaseStarted { .. }, Some(number)) => {
+                self.open.insert(number, story::Story::new(event.at));
+            }
+            (_, Some(number)) => {
+                if let Some(story) = self.open.get_mut(&number) {
+                    story.take(event);
+                }
+            }
+            (_, None) => {}
+        }
+        match self.fold.take(event) {
+            Some(case) => self.ended(&case),
+            None => Ok(()),
+        }
+    }
+
+    fn finish(&mut self) -> anyhow::Result<()> {
+        for case in self.fold.cut_off() {
+            self.ended(&case)?;
+        }
+        self.write().with_context(|| format!("cannot write {}", self.path.display()))
+    }
+}
+
+/// The end of a case as the page shows it.
+fn shown(end: &CaseEnd) -> Value {
+    let visible = |text: &Option<String>| text.as_deref().map(|text| text::visible(text).into_owned());
+    let folder = end.artifacts.as_deref().and_then(Path::to_str);
+    json!({
+        "verdict": end.verdict,
+        "reason": visible(&end.reason),
+        "evidence": visible(&end.evidence),
+        "place": visible(&end.place),
+        "source": visible(&end.source),
+        "artifacts": folder,
+    })
+}
+
+fn kinds((signature, kind): &(&str, &Kind), ran: usize) -> Value {
+    let reason = text::cut(&kind.example.reason, text::LINE_LIMIT);
+    let cases: Vec<String> =
+        kind.cases.iter().take(8).map(|(name, count)| format!("{name} ×{count}")).collect();
+    json!({
+        "signature": signature,
+        "count": kind.count,
+        "rate": rate(kind.count, ran),
+        "case": kind.example.number,
+        "title": text::one_line(&kind.example.title),
+        "verdict": kind.example.verdict,
+        "place": kind.example.place.as_deref().map(text::one_line),
+        "reason": text::visible(&reason),
+        "cases": text::one_line(&cases.join(", ")),
+        "more": kind.cases.len().saturating_sub(8),
+    })
+}
+
+fn repeated((name, case): (String, &Repeated)) -> Value {
+    let metrics = case.metrics.iter().map(|((metric, vm), measured): (_, &Measured)| {
+        let whose = vm.as_ref().map(|vm| format!(" ({vm})")).unwrap_or_default();
+        json!({"name": format!("{metric}{whose}"), "told": measured.told()})
+    });
+    let bad = case.counts.bad() + case.counts.flaky > 0;
+    json!({"name": text::one_line(&name), "rate": case.rate(), "verdict": if bad { "fail" } else { "pass" },
+        "metrics": metrics.collect::<Vec<_>>()})
+}
+
+fn counted(counts: Counts) -> Vec<Value> {
+    let all = [
+        (counts.pass, Verdict::Pass, "passed"),
+        (counts.fail, Verdict::Fail, "failed"),
+        (counts.error, Verdict::Error, "erred"),
+        (counts.flaky, Verdict::Flaky, "flaky"),
+        (counts.xfail, Verdict::Xfail, "known issues"),
+        (counts.skip, Verdict::Skip, "skipped"),
+    ];
+    let told = all.iter().filter(|(count, ..)| *count > 0);
+    told.map(|(count, verdict, word)| json!({"count": count, "verdict": verdict, "word": word})).collect()
+}
+
+fn rounded(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
+}
+
+/// JSON that no browser takes for the end of its element, whatever texts are in it.
+fn harmless(value: &Value) -> anyhow::Result<String> {
+    Ok(serde_json::to_string(value)?.replace('<', "\\u003c"))
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,79 @@
+//! Tests of the page: what is in the file. What a browser makes of it is tried in `tests/browser.rs`.
+
+use super::*;
+use crate::report::sample;
+
+fn written(events: &[Event]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("not/yet/there/index.html");
+    let mut page = Html::new(&path);
+    events.iter().for_each(|event| page.take(event).unwrap());
+    page.finish().unwrap();
+    std::fs::read_to_string(path).unwrap()
+}
+
+/// The data of a case, as the browser would read it.
+fn detail(page: &str, number: usize) -> Value {
+    let lead = format!("<script type=\"application/json\" id=\"d{number}\">");
+    let (_, rest) = page.split_once(&lead).unwrap_or_else(|| panic!("no case {number}"));
+    serde_json::from_str(rest.split_once("</script>").unwrap().0).unwrap()
+}
+
+#[test]
+fn the_page_is_one_file_that_asks_for_nothing() {
+    let page = written(&sample::run());
+    for word in ["http://", "https://", "src=", "@import", "url("] {
+        let at = page.find(word).filter(|&at| !page[at..].starts_with("http://www.w3.org/2000/svg"));
+        assert_eq!(at.map(|at| &page[at.saturating_sub(40)..at + 40]), None, "{word}");
+    }
+    assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"));
+}
+
+#[test]
+fn every_case_is_in_the_index_and_has_its_data() {
+    let page = written(&sample::run());
+    for number in 0..6 {
+        assert!(detail(&page, number)["again"].as_str().unwrap().starts_with("lockstep run "), "{number}");
+    }
+    let failed = detail(&page, 1);
+    assert_eq!(failed["end"]["reason"], "secondary: no event STOP within 30s");
+    assert_eq!(failed["story"]["lines"].as_array().unwrap().len(), 6);
+    assert_eq!(
+        failed["metrics"][0].as_str().unwrap().split(" = ").next(),
+        Some("checkpoint_pause (secondary)")
+    );
+}
+
+#[test]
+fn no_text_of_a_guest_gets_out_of_its_place() {
+    let nasty = "</script><img onerror=alert(1)>\u{1b}[31m\0]]><!--{{run}}";
+    let line = What::SerialLine { vm: nasty.into(), line: nasty.into() };
+    let page = written(&[
+        sample::run_started(1),
+        sample::started(0, nasty, nasty),
+        sample::at(0.5, Some(0), line),
+        sample::ended(0, Verdict::Fail, Some(nasty), 1.0),
+        sample::run_ended(1.0, false),
+    ]);
+    assert!(!page.contains("<img") && !page.contains('\0') && !page.contains('\u{1b}'));
+    assert_eq!(detail(&page, 0)["story"]["lines"][0][4].as_str(), Some(&*text::visible(nasty)));
+}
+
+#[test]
+fn a_run_that_was_cut_off_has_a_page_that_says_so() {
+    let page = written(&sample::run()[..10]);
+    assert!(page.contains("the run was cut off: 4 of 6 cases did not run"));
+    assert_eq!(detail(&page, 1)["end"]["verdict"], "error");
+}
+
+#[test]
+fn cases_that_passed_are_told_in_brief_once_the_page_is_large() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut page = Html::new(folder.path().join("index.html"));
+    page.written = MUCH + 1;
+    sample::run().iter().for_each(|event| page.take(event).unwrap());
+    page.finish().unwrap();
+    let page = std::fs::read_to_string(folder.path().join("index.html")).unwrap();
+    assert_eq!(detail(&page, 0)["briefly"], true);
+    assert_eq!(detail(&page, 1)["briefly"], false);
+}

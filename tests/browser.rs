@@ -1,0 +1,265 @@
+//! `index.html` in a real browser: it opens, zooms, filters, follows a failure, and says nothing on the console.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+use common::{Home, qemu, skipped};
+use lockstep_vm::event::{CaseEnd, Event, STREAM_VERSION, StepOutcome, Subscriber, Verdict, What};
+use lockstep_vm::report::Html;
+use serde_json::{Value, json};
+
+/// One browser at a time: it takes much memory.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// The browser, where there is one.
+fn chromium() -> Option<PathBuf> {
+    let given = std::env::var_os("LOCKSTEP_TEST_CHROMIUM").map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = || {
+        let names = ["chromium", "chromium-browser", "google-chrome"];
+        std::env::split_paths(&path)
+            .flat_map(|folder| names.map(|name| folder.join(name)))
+            .find(|path| path.exists())
+    };
+    given.or_else(found).or_else(|| skipped("there is no Chromium on the PATH"))
+}
+
+/// Opens the page in the browser, lets it run a script of the test, and gives what that returns.
+///
+/// A script that waits does so by a clock of its own, which the browser moves on as soon as nothing is left to do; one
+/// that measures must not wait. The script is put into a copy of the page; it may `await`. What it returns, or the error that it, or the page, throws,
+/// stands in the page's text in the end, which the browser prints.
+fn look(browser: &Path, home: &Home, page: &Path, size: &str, script: &str) -> Value {
+    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let text = std::fs::read_to_string(page).unwrap();
+    let early = "<script>window.wrong = []; addEventListener('error', e => wrong.push(e.message)); \
+                 console.error = (...all) => wrong.push(all.join(' '));</script>";
+    let late = format!(
+        "<script>(async () => {{ let said; try {{ said = await (async () => {{ {script} }})(); }} catch (e) {{ wrong.push(String(e)); }}\n\
+         const end = document.createElement('pre'); end.id = 'said'; \
+         end.textContent = JSON.stringify({{said, wrong}}); document.documentElement.replaceChildren(end); }})();</script>"
+    );
+    let text = text.replacen("<head>", &format!("<head>{early}"), 1).replacen(
+        "</body>",
+        &format!("{late}</body>"),
+        1,
+    );
+    let copy = home.write("looked-at.html", &text);
+    let profile = home.path(&format!("profile-{}", copy.as_os_str().len()));
+    let output = Command::new(browser)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .arg(format!("--user-data-dir={}", profile.display()))
+        .arg(format!("--window-size={size}"))
+        .args(script.contains("await").then_some("--virtual-time-budget=60000"))
+        .arg("--dump-dom")
+        .arg(format!("file://{}", copy.display()))
+        .output()
+        .unwrap();
+    let _ = std::fs::remove_dir_all(&profile);
+    let dom = String::from_utf8_lossy(&output.stdout);
+    let said = dom.split_once("<pre id=\"said\">").and_then(|(_, rest)| rest.split_once("</pre>"));
+    let (said, _) = said.unwrap_or_else(|| panic!("the script did not end: {}", &dom[..dom.len().min(2000)]));
+    let said = said.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+    let said: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{said}: {error}"));
+    assert_eq!(said["wrong"], json!([]), "errors in the page");
+    said["said"].clone()
+}
+
+fn event(at: f64, case: Option<usize>, what: What) -> Event {
+    Event { at, case, what }
+}
+
+fn started(cases: usize) -> Event {
+    let started = json!({"event": "run_started", "version": STREAM_VERSION, "lockstep": "0.1.0",
+        "time": "2026-03-01T12:00:00Z", "cases": cases, "command": ["lockstep", "run"], "seed": 7});
+    event(0.0, None, serde_json::from_value(started).unwrap())
+}
+
+/// A COLO case of four checkpoints and a failover; every tenth fails.
+fn case(number: usize) -> Vec<Event> {
+    let t = number as f64;
+    let fails = number % 10 == 3;
+    let mut events = Vec::new();
+    let mut add = |at: f64, what: What| events.push(event(t + at, Some(number), what));
+    let began = json!({"event": "case_started", "name": format!("made/{number}"), "file": "made.yaml",
+        "axes": ["tens", "ones"], "params": {"tens": number / 10 % 10, "ones": number % 10}, "steps": 2});
+    add(0.0, serde_json::from_value(began).unwrap());
+    for vm in ["primary", "secondary"] {
+        let argv = vec!["qemu-system-x86_64".into(), "-name".into(), vm.into()];
+        add(0.01, What::VmSpawned { vm: vm.into(), pid: 1, version: Some("11.1.0".into()), argv });
+    }
+    let step = |step: usize, title: &str| What::StepBegan {
+        step,
+        title: title.into(),
+        place: format!("made.yaml:{}:5", 3 + step),
+        finally: false,
+    };
+    let done = |step: usize, failed: Option<&str>| What::StepEnded {
+        step,
+        outcome: if failed.is_some() { StepOutcome::Failed } else { StepOutcome::Done },
+        message: failed.map(str::to_owned),
+        seconds: 0.1,
+    };
+    add(0.02, step(1, "wait secondary: checkpoints"));
+    let qmp = |at: f64, name: &str, status: Option<&str>| What::QmpEvent {
+        vm: "primary".into(),
+        message: json!({"event": name, "data": {"status": status},
+            "timestamp": {"seconds": 1000 + (t + at) as u64, "microseconds": (((t + at).fract()) * 1e6) as u64}}),
+    };
+    add(0.1, qmp(0.1, "MIGRATION", Some("colo")));
+    for round in 0..4 {
+        let at = 0.2 + 0.1 * f64::from(round);
+        add(at, qmp(at, "STOP", None));
+        add(at + 0.02, qmp(at + 0.02, "RESUME", None));
+        let line = format!("tick {:010} {:010}", 128 * round, 128 * round);
+        add(at + 0.05, What::SerialLine { vm: "primary".into(), line });
+    }
+    add(0.65, done(1, None));
+    add(0.66, step(2, "failover to primary"));
+    for (id, name) in ["yank", "x-colo-lost-heartbeat"].into_iter().enumerate() {
+        let at = 0.67 + 0.01 * id as f64;
+        add(at, What::QmpCommand { vm: "primary".into(), message: json!({"execute": name, "id": id}) });
+        add(at + 0.001, What::QmpReply { vm: "primary".into(), message: json!({"return": {}, "id": id}) });
+    }
+    add(0.72, What::SerialLine { vm: "primary".into(), line: "tick 0000000999 0000000999".into() });
+    let why = format!("waited {number}s for 3 ticks of `primary`; saw 1 & <b>no</b> more");
+    add(0.8, done(2, fails.then_some(why.as_str())));
+    let mut end = CaseEnd::new(if fails { Verdict::Fail } else { Verdict::Pass }, fails.then_some(why), 0.9);
+    if fails {
+        end.place = Some("made.yaml:5:5".into());
+        end.source = Some("     4 | steps:\n>    5 | - failover: primary".into());
+        end.evidence = Some("VM `primary`: running".into());
+    }
+    add(0.9, What::CaseEnded(Box::new(end)));
+    events
+}
+
+fn page(home: &Home, cases: usize) -> PathBuf {
+    let path = home.path("index.html");
+    let mut html = Html::new(&path);
+    html.take(&started(cases)).unwrap();
+    (0..cases).flat_map(case).for_each(|event| html.take(&event).unwrap());
+    html.take(&event(cases as f64, None, What::RunEnded { interrupted: false, seconds: cases as f64 }))
+        .unwrap();
+    html.finish().unwrap();
+    path
+}
+
+const KIT: &str = "const $ = q => document.querySelector(q), all = q => [...document.querySelectorAll(q)]; \
+    const pause = ms => new Promise(r => setTimeout(r, ms)); \
+    const key = k => document.body.dispatchEvent(new KeyboardEvent('keydown', {key: k, bubbles: true}));";
+
+#[test]
+fn the_page_opens_filters_follows_a_failure_and_zooms() {
+    let Some(browser) = chromium() else { return };
+    let home = Home::new();
+    let page = page(&home, 40);
+    let script = format!(
+        "{KIT} const out = {{}};
+        out.rows = all('.row').length; out.grid = all('.grid td').length; out.kinds = all('.kind').length;
+        $('#filter').value = 'fail'; $('#filter').oninput(); out.filtered = all('.row').length;
+        $('.chip.pass').click(); out.both = all('.row').length; $('.chip.pass').click();
+        key('f'); await pause(200);
+        out.hash = location.hash; out.wrong = $('.failure').innerText; out.line = $('.source b').textContent;
+        out.markup = all('.failure b').length;
+        out.checkpoints = all('.checkpoint').length; out.yank = all('line.yank').length;
+        out.failover = all('line.failover').length; out.ticks = all('line.tick').length;
+        out.failed = all('.step.failed').length;
+        const marks = all('svg .mark').length; for (let n = 0; n < 6; n++) key('+'); await pause(50);
+        out.zoomed = all('svg .mark').length < marks; key('0'); await pause(50);
+        out.again = all('svg .mark').length === marks;
+        const mark = $('svg .mark'), box = mark.getBoundingClientRect();
+        mark.dispatchEvent(new PointerEvent('pointermove', {{bubbles: true, clientX: box.x, clientY: box.y}}));
+        out.tip = $('#tip').textContent;
+        key(']'); out.next = $('#tip').textContent.length > 0;
+        $('#timeline').onclick({{clientX: box.x + .6, clientY: box.y + 4}}); out.at = $('.t.at').textContent;
+        key('Escape'); await pause(200); out.back = !$('#overview').hidden; return out;"
+    );
+    let said = look(&browser, &home, &page, "1280,900", &script);
+    let of = |key: &str| said[key].clone();
+    assert_eq!([of("rows"), of("grid"), of("kinds")], [json!(40), json!(40), json!(1)], "{said}");
+    assert_eq!([of("filtered"), of("both")], [json!(4), json!(0)], "{said}");
+    assert_eq!(of("hash"), "#case-3", "{said}");
+    let wrong = said["wrong"].as_str().unwrap();
+    assert!(wrong.contains("3 ticks of `primary`") && wrong.contains("1 & <b>no</b> more"), "{wrong}");
+    assert!(said["line"].as_str().unwrap().contains("- failover: primary"), "{said}");
+    assert_eq!(of("markup"), 1, "texts of others are no markup");
+    assert_eq!(
+        [of("checkpoints"), of("yank"), of("failover"), of("ticks")],
+        [json!(4), json!(1), json!(1), json!(1)]
+    );
+    assert_eq!(
+        [of("failed"), of("zoomed"), of("again"), of("next")],
+        [json!(1), json!(true), json!(true), json!(true)]
+    );
+    assert!(said["tip"].as_str().unwrap().contains("tick 0"), "{said}");
+    assert!(said["at"].as_str().unwrap().contains("tick"), "{said}");
+    assert_eq!(of("back"), true);
+}
+
+#[test]
+fn the_page_is_readable_on_a_phone_and_in_the_dark() {
+    let Some(browser) = chromium() else { return };
+    let home = Home::new();
+    let page = page(&home, 14);
+    let script = format!(
+        "{KIT} const wide = () => document.documentElement.scrollWidth > innerWidth + 1; const out = {{}};
+        const back = () => getComputedStyle(document.body).backgroundColor; const light = back();
+        out.list = wide(); location.hash = '#case-3'; await pause(200); out.case = wide();
+        out.svg = $('#timeline svg').getBoundingClientRect().width <= innerWidth; out.marks = all('svg .mark').length;
+        key('t'); out.dark = back() !== light; return out;"
+    );
+    let said = look(&browser, &home, &page, "500,800", &script);
+    assert_eq!(
+        [&said["list"], &said["case"], &said["svg"], &said["dark"]],
+        [&json!(false), &json!(false), &json!(true), &json!(true)],
+        "{said}"
+    );
+    assert!(said["marks"].as_u64().unwrap() > 3, "{said}");
+}
+
+#[test]
+fn a_thousand_cases_open_in_less_than_two_seconds() {
+    let Some(browser) = chromium() else { return };
+    let home = Home::new();
+    let page = page(&home, 1000);
+    let script = format!(
+        "{KIT} const ready = performance.now(); history.replaceState(null, '', '#case-993');
+        dispatchEvent(new HashChangeEvent('hashchange')); $('#timeline svg').getBoundingClientRect();
+        return {{ready, opened: performance.now() - ready, rows: all('.row').length}};"
+    );
+    let said = look(&browser, &home, &page, "1280,900", &script);
+    eprintln!("1,000 cases, {} bytes: {said}", std::fs::metadata(&page).unwrap().len());
+    assert_eq!(said["rows"], 1000);
+    assert!(said["ready"].as_f64().unwrap() < 2000.0 && said["opened"].as_f64().unwrap() < 2000.0, "{said}");
+}
+
+#[test]
+fn each_colo_failover_shows_its_checkpoints_its_yank_its_failover_and_the_next_ticks() {
+    let (Some(browser), Some(qemu)) = (chromium(), qemu(11)) else { return };
+    let home = Home::new();
+    let scenario = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/colo/failover.yaml");
+    home.run_on(qemu, &[scenario, "--slow", "3"]).expect(0);
+    let script = format!(
+        "{KIT} const out = []; for (let n = 0; n < 8; n++) {{ location.hash = '#case-' + n; await pause(150);
+        const text = q => all(q).map(e => e.textContent).join(' ');
+        out.push({{lanes: text('svg .l'), checkpoints: all('.checkpoint').length, yank: all('line.yank').length,
+        failover: all('line.failover').length, ticks: all('line.tick').length}}); }} return out;"
+    );
+    let said = look(&browser, &home, &home.path("reports/index.html"), "1280,900", &script);
+    for (number, case) in said.as_array().unwrap().iter().enumerate() {
+        let lanes = case["lanes"].as_str().unwrap();
+        assert!(lanes.contains("primary") && lanes.contains("secondary"), "{number}: {case}");
+        // Three that were completed, on each side.
+        assert!(case["checkpoints"].as_u64().unwrap() >= 6, "{number}: {case}");
+        assert_eq!(
+            [&case["yank"], &case["failover"], &case["ticks"]],
+            [&json!(1), &json!(1), &json!(1)],
+            "{number}: {case}"
+        );
+    }
+}
