@@ -5,13 +5,13 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Map, Value, json};
 use tokio::net::UnixStream;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::board::{Board, Trouble};
@@ -52,6 +52,8 @@ pub struct Machine {
     pub plan: Plan,
     /// The process.
     pub process: Process,
+    /// Whether its end has been told.
+    told: watch::Receiver<bool>,
     /// What it said.
     pub log: SharedLog,
     /// When it was started.
@@ -64,7 +66,6 @@ pub struct Machine {
     qmp: Option<Qmp>,
     qtest: Qtest,
     serial: Arc<SerialPort>,
-    end_is_told: Arc<AtomicBool>,
     directory: PathBuf,
 }
 
@@ -143,12 +144,13 @@ impl Machine {
             version: Some(plan.binary.version.to_string()),
             argv: argv.clone(),
         });
-        let end_is_told = watch_end(&name, &process, board, sink);
+        let told = watch_end(&name, &process, board, sink);
         let log = SharedLog::default();
         let serial = listen(&plan, serial, log.clone(), open("serial.log")?, board, sink);
         Ok(Self {
             plan,
             process,
+            told,
             log,
             spawned: Instant::now(),
             address: None,
@@ -157,7 +159,6 @@ impl Machine {
             qmp: None,
             qtest: Qtest::new(qtest),
             serial,
-            end_is_told,
             directory: directory.to_owned(),
         })
     }
@@ -279,7 +280,7 @@ impl Machine {
     /// Whether its process has ended and the board has not heard of it yet. It will at once.
     #[must_use]
     pub fn ends_just_now(&self) -> bool {
-        self.process.ended().is_some() && !self.end_is_told.load(Ordering::Acquire)
+        self.process.ended().is_some() && !*self.told.borrow()
     }
 
     /// The qtest socket.
@@ -396,17 +397,25 @@ impl Machine {
         let patience = Duration::from_secs(3);
         let polite = async {
             let _ = self.query("quit", Instant::now() + patience).await;
-            self.process.wait().await
+            self.gone().await
         };
         if let Ok(ended) = tokio::time::timeout(patience, polite).await {
             return ended;
         }
         self.process.signal(Signal::TERM);
-        if let Some(ended) = wait_at_most(&self.process, Duration::from_secs(2)).await {
+        if let Ok(ended) = tokio::time::timeout(Duration::from_secs(2), self.gone()).await {
             return ended;
         }
         self.process.kill();
-        self.process.wait().await
+        self.gone().await
+    }
+
+    /// Waits until its process has ended, and the stream of events says so.
+    pub async fn gone(&self) -> Ended {
+        let ended = self.process.wait().await;
+        // Whoever tells is gone only with the whole run.
+        let _ = self.told.clone().wait_for(|told| *told).await;
+        ended
     }
 }
 
@@ -431,11 +440,10 @@ fn summary(command: &str, reply: &Value) -> String {
     }
 }
 
-/// Tells the board when the process has ended, and then the flag that is returned that it has told it.
-fn watch_end(name: &str, process: &Process, board: &Arc<Board>, sink: &Sink) -> Arc<AtomicBool> {
+/// Tells of the end of a process when it comes; the result becomes true when that is done.
+fn watch_end(name: &str, process: &Process, board: &Arc<Board>, sink: &Sink) -> watch::Receiver<bool> {
+    let (done, told) = watch::channel(false);
     let (vm, board, sink, mut ended) = (name.to_owned(), Arc::clone(board), sink.clone(), process.watch());
-    let is_told = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&is_told);
     tokio::spawn(async move {
         let how = match ended.wait_for(Option::is_some).await {
             Ok(how) => *how,
@@ -444,11 +452,11 @@ fn watch_end(name: &str, process: &Process, board: &Arc<Board>, sink: &Sink) -> 
         if let Some(how) = how {
             sink.emit(What::VmExited { vm: vm.clone(), how: how.to_string(), expected: board.may_exit(&vm) });
             board.report(Trouble::Died { vm, how });
-            told.store(true, Ordering::Release);
-            board.changed();
         }
+        done.send_replace(true);
+        board.changed();
     });
-    is_told
+    told
 }
 
 fn listen(
