@@ -52,8 +52,6 @@ pub struct Machine {
     pub plan: Plan,
     /// The process.
     pub process: Process,
-    /// Whether its end has been told.
-    told: watch::Receiver<bool>,
     /// What it said.
     pub log: SharedLog,
     /// When it was started.
@@ -66,6 +64,7 @@ pub struct Machine {
     qmp: Option<Qmp>,
     qtest: Qtest,
     serial: Arc<SerialPort>,
+    end_is_told: watch::Receiver<bool>,
     directory: PathBuf,
 }
 
@@ -144,13 +143,12 @@ impl Machine {
             version: Some(plan.binary.version.to_string()),
             argv: argv.clone(),
         });
-        let told = watch_end(&name, &process, board, sink);
+        let end_is_told = watch_end(&name, &process, board, sink);
         let log = SharedLog::default();
         let serial = listen(&plan, serial, log.clone(), open("serial.log")?, board, sink);
         Ok(Self {
             plan,
             process,
-            told,
             log,
             spawned: Instant::now(),
             address: None,
@@ -159,6 +157,7 @@ impl Machine {
             qmp: None,
             qtest: Qtest::new(qtest),
             serial,
+            end_is_told,
             directory: directory.to_owned(),
         })
     }
@@ -280,7 +279,7 @@ impl Machine {
     /// Whether its process has ended and the board has not heard of it yet. It will at once.
     #[must_use]
     pub fn ends_just_now(&self) -> bool {
-        self.process.ended().is_some() && !*self.told.borrow()
+        self.process.ended().is_some() && !*self.end_is_told.borrow()
     }
 
     /// The qtest socket.
@@ -414,7 +413,7 @@ impl Machine {
     pub async fn gone(&self) -> Ended {
         let ended = self.process.wait().await;
         // Whoever tells is gone only with the whole run.
-        let _ = self.told.clone().wait_for(|told| *told).await;
+        let _ = self.end_is_told.clone().wait_for(|told| *told).await;
         ended
     }
 }
@@ -440,9 +439,9 @@ fn summary(command: &str, reply: &Value) -> String {
     }
 }
 
-/// Tells of the end of a process when it comes; the result becomes true when that is done.
+/// Tells the stream and the board when the process has ended, and then the flag that is returned that this is done.
 fn watch_end(name: &str, process: &Process, board: &Arc<Board>, sink: &Sink) -> watch::Receiver<bool> {
-    let (done, told) = watch::channel(false);
+    let (told, is_told) = watch::channel(false);
     let (vm, board, sink, mut ended) = (name.to_owned(), Arc::clone(board), sink.clone(), process.watch());
     tokio::spawn(async move {
         let how = match ended.wait_for(Option::is_some).await {
@@ -452,11 +451,11 @@ fn watch_end(name: &str, process: &Process, board: &Arc<Board>, sink: &Sink) -> 
         if let Some(how) = how {
             sink.emit(What::VmExited { vm: vm.clone(), how: how.to_string(), expected: board.may_exit(&vm) });
             board.report(Trouble::Died { vm, how });
+            told.send_replace(true);
+            board.changed();
         }
-        done.send_replace(true);
-        board.changed();
     });
-    told
+    is_told
 }
 
 fn listen(
