@@ -5,13 +5,13 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Map, Value, json};
 use tokio::net::UnixStream;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::board::{Board, Trouble};
@@ -64,7 +64,7 @@ pub struct Machine {
     qmp: Option<Qmp>,
     qtest: Qtest,
     serial: Arc<SerialPort>,
-    end_is_told: Arc<AtomicBool>,
+    end_is_told: watch::Receiver<bool>,
     directory: PathBuf,
 }
 
@@ -279,7 +279,7 @@ impl Machine {
     /// Whether its process has ended and the board has not heard of it yet. It will at once.
     #[must_use]
     pub fn ends_just_now(&self) -> bool {
-        self.process.ended().is_some() && !self.end_is_told.load(Ordering::Acquire)
+        self.process.ended().is_some() && !*self.end_is_told.borrow()
     }
 
     /// The qtest socket.
@@ -396,17 +396,25 @@ impl Machine {
         let patience = Duration::from_secs(3);
         let polite = async {
             let _ = self.query("quit", Instant::now() + patience).await;
-            self.process.wait().await
+            self.gone().await
         };
         if let Ok(ended) = tokio::time::timeout(patience, polite).await {
             return ended;
         }
         self.process.signal(Signal::TERM);
-        if let Some(ended) = wait_at_most(&self.process, Duration::from_secs(2)).await {
+        if let Ok(ended) = tokio::time::timeout(Duration::from_secs(2), self.gone()).await {
             return ended;
         }
         self.process.kill();
-        self.process.wait().await
+        self.gone().await
+    }
+
+    /// Waits until its process has ended, and the stream of events says so.
+    pub async fn gone(&self) -> Ended {
+        let ended = self.process.wait().await;
+        // Whoever tells is gone only with the whole run.
+        let _ = self.end_is_told.clone().wait_for(|told| *told).await;
+        ended
     }
 }
 
@@ -431,11 +439,10 @@ fn summary(command: &str, reply: &Value) -> String {
     }
 }
 
-/// Tells the board when the process has ended, and then the flag that is returned that it has told it.
-fn watch_end(name: &str, process: &Process, board: &Arc<Board>, sink: &Sink) -> Arc<AtomicBool> {
+/// Tells the stream and the board when the process has ended, and then the flag that is returned that this is done.
+fn watch_end(name: &str, process: &Process, board: &Arc<Board>, sink: &Sink) -> watch::Receiver<bool> {
+    let (told, is_told) = watch::channel(false);
     let (vm, board, sink, mut ended) = (name.to_owned(), Arc::clone(board), sink.clone(), process.watch());
-    let is_told = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&is_told);
     tokio::spawn(async move {
         let how = match ended.wait_for(Option::is_some).await {
             Ok(how) => *how,
@@ -444,7 +451,7 @@ fn watch_end(name: &str, process: &Process, board: &Arc<Board>, sink: &Sink) -> 
         if let Some(how) = how {
             sink.emit(What::VmExited { vm: vm.clone(), how: how.to_string(), expected: board.may_exit(&vm) });
             board.report(Trouble::Died { vm, how });
-            told.store(true, Ordering::Release);
+            told.send_replace(true);
             board.changed();
         }
     });

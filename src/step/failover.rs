@@ -111,7 +111,7 @@ impl Failover {
         let machine = run.session.machine(other)?;
         run.session.board.expect_exit(other);
         machine.process.kill();
-        match tokio::time::timeout_at(run.deadline, machine.process.wait()).await {
+        match tokio::time::timeout_at(run.deadline, machine.gone()).await {
             Ok(_) => Ok(()),
             Err(_) => Err(Failure::failed(format!("VM `{other}` was killed and is still there"))),
         }

@@ -53,7 +53,7 @@ impl Quit {
             let machine = run.session.machine(vm)?;
             run.session.board.expect_exit(vm);
             machine.query("quit", run.deadline).await?;
-            let ended = tokio::time::timeout_at(run.deadline, machine.process.wait()).await;
+            let ended = tokio::time::timeout_at(run.deadline, machine.gone()).await;
             match ended {
                 Ok(Ended::Status(0)) => {}
                 Ok(ended) => return Err(Failure::failed(format!("VM `{vm}` quit with {ended}"))),

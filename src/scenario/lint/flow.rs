@@ -94,6 +94,7 @@ impl<'c> Flow<'c, '_> {
                 Block::RepeatUntil { at, until, when, steps, .. } => {
                     self.conditions(when, None, at);
                     let before = (!when.is_empty()).then(|| self.state.clone());
+                    self.roles_of_a_round(steps);
                     self.blocks(steps);
                     self.step(until);
                     if let Some(before) = before {
@@ -102,6 +103,17 @@ impl<'c> Flow<'c, '_> {
                 }
             }
         }
+    }
+
+    /// Which VM a role stands for that the steps of a loop rebind hangs on the number of its rounds.
+    fn roles_of_a_round(&mut self, steps: &'c [Block]) {
+        each_step(steps, &mut |step| {
+            if let Action::Rebind(rebind) = &step.step.action {
+                for role in rebind.0.keys() {
+                    self.state.roles.entry(role).and_modify(|vm| *vm = None);
+                }
+            }
+        });
     }
 
     fn step(&mut self, step: &'c CaseStep) {
@@ -120,6 +132,7 @@ impl<'c> Flow<'c, '_> {
         }
         if let Action::Start(start) = &step.step.action {
             for name in &start.0 {
+                let name = self.state.actual(name).unwrap_or(name);
                 if let Some(vm) =
                     self.case.vm_sources.get(name).filter(|_| self.case.late_vms.contains_key(name))
                 {
@@ -157,11 +170,11 @@ impl<'c> Flow<'c, '_> {
                 Action::Rebind(_) => continue,
                 _ => {}
             }
-            let wrong = match self.state.vms.get(vm) {
+            let wrong = match self.state.life(vm) {
                 Some(Life::Unborn) => {
                     let message = format!("VM `{vm}` has not been started by then");
                     let help = format!("put `start: {vm}` before this step, or take out `start: false`");
-                    let source = self.case.vm_sources.get(vm);
+                    let source = self.state.actual(vm).and_then(|vm| self.case.vm_sources.get(vm));
                     let said = source.and_then(|vm| vm.options.entry("start")).map(|(key, _)| key.at.clone());
                     Some((message, help, said.map(|at| (at, "this keeps it from being started"))))
                 }
@@ -185,7 +198,7 @@ impl<'c> Flow<'c, '_> {
     }
 
     fn not_alive_yet(&mut self, step: &'c CaseStep, vm: &str) {
-        if matches!(self.state.vms.get(vm), Some(Life::Up)) {
+        if matches!(self.state.life(vm), Some(Life::Up)) {
             let at = places::of(step, &[], Some(vm));
             let message = format!("VM `{vm}` is running already");
             let help = format!("give it `start: false`, or end it first with `quit: {vm}`");
@@ -268,6 +281,9 @@ impl<'c> Flow<'c, '_> {
                 "migrate" | "migrate-incoming" => self.state.migrated = true,
                 _ => {}
             },
+            Action::Rebind(rebind) => {
+                self.state.rebind(rebind.0.iter().map(|(role, vm)| (role.as_str(), vm.as_str())), sure);
+            }
             Action::Migrate(_) | Action::Protect(_) => self.state.migrated = true,
             Action::Wait(wait) if matches!(wait.condition(), Ok(Condition::Exit(_))) => {
                 let vms = wait.vm.iter().flatten();

@@ -93,7 +93,7 @@ impl Flow<'_, '_> {
             let help = suggest(name, self.case.vms.keys().map(String::as_str));
             return self.unknown(at, format!("there is no VM `{name}` in this case"), help);
         }
-        if let Some(Life::Unborn) = self.state.vms.get(name) {
+        if let Some(Life::Unborn) = self.state.life(name) {
             let message = format!("VM `{name}` has not been started when this is read");
             let help = format!("put `start: {name}` before it");
             self.impossible(Diagnostic::error(Code::Order, at, message).help(help));

@@ -56,6 +56,8 @@ fn texts(when: &[When]) -> Vec<String> {
 #[derive(Debug, Clone)]
 pub(super) struct State<'c> {
     pub vms: BTreeMap<&'c str, Life>,
+    /// The VM that each role stands for; `None` where that is only known when the case runs.
+    pub roles: BTreeMap<&'c str, Option<&'c str>>,
     pub captures: BTreeMap<String, There>,
     pub processes: BTreeMap<String, There>,
     /// The clients that some step before has started.
@@ -72,6 +74,7 @@ impl<'c> State<'c> {
         let life = |start: bool| if start { Life::Up } else { Life::Unborn };
         Self {
             vms: case.vms.iter().map(|(name, vm)| (name.as_str(), life(vm.start))).collect(),
+            roles: case.roles.iter().map(|(role, vm)| (role.as_str(), Some(vm.as_str()))).collect(),
             captures: BTreeMap::new(),
             processes: BTreeMap::new(),
             clients: BTreeSet::new(),
@@ -80,15 +83,46 @@ impl<'c> State<'c> {
         }
     }
 
+    /// The VM that a name stands for: that of a role, else itself. `None`: any may be meant.
+    pub fn actual<'n>(&self, name: &'n str) -> Option<&'n str>
+    where
+        'c: 'n,
+    {
+        self.roles.get(name).copied().unwrap_or(Some(name))
+    }
+
+    /// Whether a VM is alive, by its name or role, where that is known.
+    pub fn life(&self, name: &str) -> Option<&Life> {
+        self.vms.get(self.actual(name)?)
+    }
+
+    /// Roles stand for other VMs from now on, or may.
+    pub fn rebind<'n>(&mut self, bound: impl Iterator<Item = (&'n str, &'c str)>, sure: bool) {
+        let bound: Vec<_> = bound.map(|(role, vm)| (role, self.actual(vm))).collect();
+        for (role, vm) in bound {
+            if let Some(own) = self.roles.get_mut(role) {
+                *own = vm.filter(|vm| sure || *own == Some(*vm));
+            }
+        }
+    }
+
     /// A VM is started, or may be.
-    pub fn start(&mut self, vm: &str, sure: bool) {
+    pub fn start(&mut self, name: &str, sure: bool) {
+        let Some(vm) = self.actual(name) else {
+            self.vms.values_mut().filter(|life| **life != Life::Up).for_each(|life| *life = Life::Unknown);
+            return;
+        };
         if let Some(life) = self.vms.get_mut(vm) {
             *life = if sure { Life::Up } else { Life::Unknown };
         }
     }
 
     /// A VM is ended, or may be.
-    pub fn end(&mut self, vm: &str, at: &Location, how: &'static str, sure: bool) {
+    pub fn end(&mut self, name: &str, at: &Location, how: &'static str, sure: bool) {
+        let Some(vm) = self.actual(name) else {
+            self.vms.values_mut().filter(|life| **life == Life::Up).for_each(|life| *life = Life::Unknown);
+            return;
+        };
         match self.vms.get_mut(vm) {
             // The first end is the one to tell of.
             Some(Life::Over(..)) | None => {}
@@ -110,6 +144,11 @@ impl<'c> State<'c> {
         for (vm, life) in other.vms {
             if let Some(own) = self.vms.get_mut(vm).filter(|own| **own != life) {
                 *own = Life::Unknown;
+            }
+        }
+        for (role, vm) in other.roles {
+            if let Some(own) = self.roles.get_mut(role).filter(|own| **own != vm) {
+                *own = None;
             }
         }
     }

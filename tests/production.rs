@@ -1,0 +1,514 @@
+//! The words for COLO as it is used, with real QEMUs: what steps are done to, and what is left in the end, by what the
+//! processes and the stream of events say.
+
+mod common;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use common::{Case, Home, Qemu, Told, VM, qemu, signal, skipped, wait_until};
+use lockstep_vm::event::{Verdict, What};
+use rustix::process::Signal;
+
+/// Runs one case to its end, after which nothing of it is left.
+fn run(qemu: &Qemu, text: &str) -> (Home, Told) {
+    let home = Home::new();
+    home.write("case.yaml", text);
+    let ran = home.run_on(qemu, &["case.yaml"]);
+    assert!(matches!(ran.code, Some(0 | 1)), "{ran:?}");
+    home.assert_nothing_is_left();
+    let told = home.told();
+    (home, told)
+}
+
+/// Runs one case, which must pass.
+#[track_caller]
+fn passes(qemu: &Qemu, text: &str) -> Told {
+    let (_, told) = run(qemu, text);
+    let case = told.case("case");
+    assert_eq!(case.verdict(), Verdict::Pass, "{:?}\n{:?}", case.reason(), case.steps());
+    told
+}
+
+/// Runs one case, which must fail, and gives the reason.
+#[track_caller]
+fn fails(qemu: &Qemu, text: &str) -> String {
+    let (_, told) = run(qemu, text);
+    let case = told.case("case");
+    assert_eq!(case.verdict(), Verdict::Fail, "{:?}\n{:?}", case.reason(), case.steps());
+    case.reason().unwrap()
+}
+
+/// The `qemu-img` that belongs to a QEMU, where there is one.
+fn qemu_img(qemu: &Qemu) -> Option<PathBuf> {
+    let beside = qemu.path.with_file_name("qemu-img");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut all =
+        std::iter::once(beside).chain(std::env::split_paths(&path).map(|folder| folder.join("qemu-img")));
+    let found = all.find(|path| path.exists());
+    found.or_else(|| skipped("there is no qemu-img, neither beside the QEMU nor on the PATH"))
+}
+
+/// The Linux guest, where `scripts/fetch-guest` has made it.
+fn guests() -> Option<String> {
+    let given = std::env::var_os("LOCKSTEP_GUESTS").map(PathBuf::from);
+    let folder = given.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/.guests").into());
+    let folder = std::path::absolute(folder).unwrap();
+    if folder.join("vmlinuz").exists() {
+        return Some(folder.display().to_string());
+    }
+    skipped(&format!("there is no Linux guest in {}; scripts/fetch-guest makes it", folder.display()))
+}
+
+/// Where in the events of a case the first is that is looked for.
+#[track_caller]
+fn position(case: &Case<'_>, what: &str, is_it: impl Fn(&What) -> bool) -> usize {
+    let found = case.events.iter().position(|event| is_it(event));
+    found.unwrap_or_else(|| panic!("no {what} in {:?}", case.steps()))
+}
+
+fn exit_of(name: &str) -> impl Fn(&What) -> bool + '_ {
+    move |what| matches!(what, What::VmExited { vm, .. } if vm == name)
+}
+
+fn command<'n>(name: &'n str, execute: &'n str) -> impl Fn(&What) -> bool + 'n {
+    move |what| matches!(what, What::QmpCommand { vm, message } if vm == name && message.to_string().contains(execute))
+}
+
+#[test]
+fn a_role_stands_for_the_vm_it_was_bound_to_last_in_steps_and_in_templates() {
+    let Some(qemu) = qemu(5) else { return };
+    let told = passes(
+        qemu,
+        &r#"
+roles: {primary: a, secondary: b}
+vms: {a: VM, b: {like: a}, c: {like: a, start: false}}
+steps:
+- wait: {vm: [primary, secondary], ticks: 1}
+- check: {equal: ["{{run.role.primary}}", a]}
+- check: {equal: ["{{run.vm.primary.pid}}", "{{run.vm.a.pid}}"]}
+- check: {equal: ["{{run.vm.secondary.pid}}", "{{run.vm.b.pid}}"]}
+- rebind: {primary: secondary, secondary: c}
+  capture: bound
+- check: {equal: ["{{run.captures.bound.primary}}", "{{run.role.primary}}", b]}
+- check: {equal: ["{{run.vm.primary.pid}}", "{{run.vm.b.pid}}"]}
+- start: secondary
+- wait: {vm: [primary, secondary], ticks: 1}
+- check: {equal: ["{{run.vm.secondary.pid}}", "{{run.vm.c.pid}}"]}
+- rebind: {primary: secondary, secondary: primary}
+- check: {equal: ["{{run.role.primary}} {{run.role.secondary}}", c b]}
+- quit: primary
+- exec: {sh: "! test -e /proc/{{run.vm.c.pid}} && test -e /proc/{{run.vm.a.pid}} && test -e /proc/{{run.vm.b.pid}}"}
+- wait: {vm: [a, secondary], ticks: 1}
+"#
+        .replace("VM", VM),
+    );
+    let case = told.case("case");
+    let quit = position(&case, "quit", command("c", "\"quit\""));
+    let gone = position(&case, "exit of c", exit_of("c"));
+    let last = position(
+        &case,
+        "last step",
+        |what| matches!(what, What::StepBegan { title, .. } if title.starts_with("exec")),
+    );
+    assert!(quit < gone && gone < last, "{quit} {gone} {last}");
+    for other in ["a", "b"] {
+        assert!(position(&case, "exit", exit_of(other)) > last, "{other} ended before its time");
+    }
+}
+
+#[test]
+fn copies_have_disks_of_their_own_which_they_keep_when_they_are_started_again() {
+    let Some(qemu) = qemu(7) else { return };
+    if qemu_img(qemu).is_none() {
+        return;
+    }
+    passes(
+        qemu,
+        &r#"
+vms:
+  a: VM
+  spare:
+    like: a
+    start: false
+    copies: 2
+    disks: {image: {size: 1M, format: raw}}
+    blockdevs: [{driver: file, node-name: d, filename: "{{self.disk.image}}"}]
+    args: [-name, "copy-{{self.name}}"]
+steps:
+- wait: {vm: a, ticks: 1}
+- start: [spare1, spare2]
+- check: {vm: spare1, query: query-named-block-nodes, is: [{node-name: d, file: "{{run.vm.spare1.disk.image}}"}]}
+- check: {vm: spare2, query: query-named-block-nodes, is: [{node-name: d, file: "{{run.vm.spare2.disk.image}}"}]}
+- check: {vm: spare2, query: query-name, is: {name: copy-spare2}}
+- exec: {sh: "test {{run.vm.spare1.disk.image}} != {{run.vm.spare2.disk.image}}"}
+- quit: spare1
+- exec: {sh: "printf mine | dd of={{run.vm.spare1.disk.image}} conv=notrunc"}
+- start: spare1
+- exec: {sh: "test $(head -c 4 {{run.vm.spare1.disk.image}}) = mine && ! grep -q mine {{run.vm.spare2.disk.image}}"}
+"#
+        .replace("a: VM", &format!("a: {VM}")),
+    );
+}
+
+#[test]
+fn disks_are_made_by_the_qemu_img_beside_the_qemu_each_over_the_one_it_names() {
+    let Some(qemu) = qemu(7) else { return };
+    let Some(real) = qemu_img(qemu) else { return };
+    let home = Home::new();
+    // A QEMU with a `qemu-img` beside it that writes down what it is asked for.
+    let folder = home.path("bin");
+    std::fs::create_dir(&folder).unwrap();
+    let binary = folder.join(qemu.path.file_name().unwrap());
+    std::os::unix::fs::symlink(&qemu.path, &binary).unwrap();
+    let script = format!("#!/bin/sh\necho \"$@\" >>\"$HERE/asked\"\nexec {} \"$@\"\n", real.display());
+    let wrapper = home.write("bin/qemu-img", &script);
+    std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    home.write(
+        "case.yaml",
+        &r#"
+disks: {base: {size: 1M, format: raw}, unused: {size: 1M}}
+vms:
+  a:
+    memory: 32M
+    guest: {ticker: {dirty: 1M}}
+    disks: {top: {backing: middle}, middle: {backing: base, size: 2M}}
+    blockdevs: [{driver: qcow2, node-name: d, file: {driver: file, filename: "{{self.disk.top}}"}}]
+steps:
+- wait: {vm: a, ticks: 1}
+- qmp: {vm: a, execute: query-named-block-nodes}
+  capture: nodes
+- check:
+    vm: a
+    query: query-named-block-nodes
+    is: [{node-name: d, image: {virtual-size: 2097152, backing-image: {backing-image: {filename: "{{disk.base}}", format: raw}}}}]
+- exec: {sh: "test -s {{disk.unused}}"}
+"#
+        .replace("unused", "other"),
+    );
+    let here = Qemu { path: binary, version: qemu.version.clone() };
+    home.run_on(&here, &["case.yaml"]).expect(0);
+    let asked: Vec<String> = home.read("asked").lines().map(str::to_owned).collect();
+    let at = |what: &str| {
+        let found = asked.iter().position(|line| line.contains(what));
+        found.unwrap_or_else(|| panic!("{what} was not asked for: {asked:?}"))
+    };
+    assert_eq!(asked.len(), 4, "{asked:?}");
+    assert!(asked[at("/base.raw 1048576")].starts_with("create -q -f raw "), "{asked:?}");
+    assert!(at("/base.raw 1048576") < at("/base.raw -F raw"), "{asked:?}");
+    assert!(asked[at("/base.raw -F raw")].ends_with("/a.middle.qcow2 2097152"), "{asked:?}");
+    assert!(at("/base.raw -F raw") < at("/a.middle.qcow2 -F qcow2"), "{asked:?}");
+    home.assert_nothing_is_left();
+}
+
+#[test]
+fn a_disk_that_cannot_be_made_is_an_error_with_what_qemu_img_said() {
+    let Some(qemu) = qemu(7) else { return };
+    if qemu_img(qemu).is_none() {
+        return;
+    }
+    let text = format!(
+        "disks: {{d: {{size: 1M, format: nosuch}}}}\nvms: {{a: {VM}}}\nsteps: [{{exec: {{sh: \"ls {{{{disk.d}}}}\"}}}}]\n"
+    );
+    let (_, told) = run(qemu, &text);
+    let case = told.case("case");
+    assert_eq!(case.verdict(), Verdict::Error);
+    let reason = case.reason().unwrap();
+    assert!(reason.contains("nosuch") && reason.contains("exit status 1"), "{reason}");
+}
+
+/// A pair in COLO, and what is done with it: between two checkpoints, for in one a failover may lose a race of QEMU's.
+fn in_colo(steps: &str) -> String {
+    let steps = steps.trim_start_matches('\n');
+    format!(
+        r#"
+vms:
+  a: {{memory: 32M, guest: {{ticker: {{dirty: 64K}}}}}}
+  b: {{like: a, incoming: defer}}
+steps:
+- wait: {{vm: a, ticks: 1}}
+- capabilities: {{vm: [a, b], on: [return-path, x-colo]}}
+- parameters: {{vm: a, set: {{x-checkpoint-delay: 3600000}}}}
+- protect: {{primary: a, secondary: b, checkpoints: 0}}
+{steps}
+"#
+    )
+}
+
+#[test]
+fn a_failover_kills_the_other_side_before_or_after_or_not_at_all_as_fence_says() {
+    let Some(qemu) = qemu(11) else { return };
+    for survivor in ["a", "b"] {
+        let lost = if survivor == "a" { "b" } else { "a" };
+        for fence in ["true", "after", "false"] {
+            let alive = if fence == "false" { "" } else { "! " };
+            let told = passes(
+                qemu,
+                &in_colo(&format!(
+                    "- failover: {{survivor: {survivor}, fence: {fence}}}\n\
+                     - exec: {{sh: \"{alive}test -e /proc/{{{{run.vm.{lost}.pid}}}}\"}}\n\
+                     - wait: {{vm: {survivor}, status: running}}\n- wait: {{vm: {survivor}, ticks: 3}}\n"
+                )),
+            );
+            let case = told.case("case");
+            let asked = position(&case, "heartbeat", command(survivor, "x-colo-lost-heartbeat"));
+            let gone = position(&case, "exit", exit_of(lost));
+            let looked = position(
+                &case,
+                "look",
+                |what| matches!(what, What::StepBegan { title, .. } if title.starts_with("exec")),
+            );
+            let as_said = match fence {
+                "true" => gone < asked,
+                "after" => asked < gone && gone < looked,
+                _ => looked < gone,
+            };
+            assert!(as_said, "{survivor}, fence {fence}: asked {asked}, gone {gone}, looked {looked}");
+            let how = case.events.iter().find_map(|what| match what {
+                What::VmExited { vm, how, .. } if vm == lost => Some(how.clone()),
+                _ => None,
+            });
+            assert_eq!(how.unwrap() == "signal KILL", fence != "false");
+        }
+    }
+}
+
+#[test]
+fn the_commands_of_a_failover_run_after_its_yank_and_before_the_survivor_takes_over() {
+    let Some(qemu) = qemu(11) else { return };
+    let told = passes(
+        qemu,
+        &in_colo(
+            r#"
+- qmp: {vm: b, execute: object-add, arguments: {qom-type: iothread, id: t0}}
+- failover:
+    survivor: b
+    fence: true
+    commands:
+    - {execute: object-del, arguments: {id: t0}}
+    - {when: "{{eq 1 2}}", execute: object-del, arguments: {id: nothing}}
+- check: {vm: b, query: query-iothreads, is_not: [{id: t0}]}
+- wait: {vm: b, ticks: 3}
+"#,
+        ),
+    );
+    let case = told.case("case");
+    let places = ["\"yank\"", "object-del", "x-colo-lost-heartbeat"]
+        .map(|execute| position(&case, execute, command("b", execute)));
+    assert!(places.is_sorted(), "{places:?}");
+}
+
+#[test]
+fn yank_all_leaves_the_channels_of_the_runner_alone() {
+    let Some(qemu) = qemu(7) else { return };
+    let told = passes(
+        qemu,
+        &r#"
+vms: {a: VM}
+steps:
+- wait: {vm: a, ticks: 1}
+- qmp:
+    vm: a
+    execute: chardev-add
+    arguments:
+      id: other
+      backend:
+        type: socket
+        data: {addr: {type: unix, data: {path: "{{case.dir}}/other"}}, server: true, wait: false}
+- check: {vm: a, query: query-yank, is: [{type: chardev, id: lockstep-qmp}, {type: chardev, id: other}]}
+- yank: {vm: a}
+  capture: yanked
+- check: {equal: ["{{len run.captures.yanked}}", 1]}
+- check: {equal: ["{{run.captures.yanked.0.id}}", other]}
+- qmp: {vm: a, execute: query-status, within: 10s}
+- wait: {vm: a, ticks: 1}
+- check: {vm: a, memory: consistent}
+"#
+        .replace("a: VM", &format!("a: {VM}")),
+    );
+    assert!(exit_of("a")(told.case("case").events.iter().find(|what| exit_of("a")(what)).unwrap()));
+}
+
+#[test]
+fn a_frozen_monitor_hangs_and_one_that_answers_does_not() {
+    let Some(qemu) = qemu(5) else { return };
+    let with = |steps: &str| format!("vms: {{a: {VM}}}\nsteps:\n- wait: {{vm: a, ticks: 1}}\n{steps}\n");
+    passes(
+        qemu,
+        &with(
+            "- signal: {vm: a, send: STOP}\n- qmp: {vm: a, execute: query-status, expect: hang, within: 500ms}\n\
+             - signal: {vm: a, send: CONT}\n- qmp: {vm: a, execute: query-status, within: 20s}\n  capture: status\n\
+             - check: {equal: [\"{{run.captures.status.status}}\", running]}\n- wait: {vm: a, ticks: 1}",
+        ),
+    );
+    let answers = fails(qemu, &with("- qmp: {vm: a, execute: query-status, expect: hang}"));
+    assert_eq!(answers, "`query-status` of `a` was to hang, and answered");
+    // A hang that was not looked at for long enough is none.
+    let short = fails(
+        qemu,
+        &with(
+            "- signal: {vm: a, send: STOP}\n- qmp: {vm: a, execute: query-status, expect: hang, within: 10s}\n  timeout: 500ms",
+        ),
+    );
+    assert!(short.contains("was to be silent for longer than the step may take"), "{short}");
+}
+
+#[test]
+fn protect_names_every_piece_that_is_missing_before_it_starts_anything() {
+    let Some(qemu) = qemu(11) else { return };
+    let vm = "{memory: 32M, guest: {ticker: {dirty: 64K}}, netdevs: [{type: user, id: hn0}], \
+              blockdevs: [{driver: null-co, node-name: n0, size: 1048576}, \
+              {driver: quorum, node-name: q0, vote-threshold: 1, children: [n0]}]}";
+    let text = format!(
+        "vms:\n  a: {vm}\n  b: {{like: a, incoming: defer}}\nsteps:\n- wait: {{vm: a, ticks: 1}}\n\
+         - protect: {{primary: a, secondary: b, disks: [n0, q0], networks: hn0}}\n"
+    );
+    let (_, told) = run(qemu, &text);
+    let case = told.case("case");
+    let reason = case.reason().unwrap();
+    for missing in [
+        "`a` lacks the migration capability `x-colo`",
+        "`a` lacks the migration capability `return-path`",
+        "`b` lacks the migration capability `x-colo`",
+        "`b` lacks the migration capability `return-path`",
+        "`n0` of `a` is no quorum",
+        "the quorum `q0` of `a` has no child that leads to `b`",
+        "`b` exports no block device",
+        "`b` has no node of the driver `replication`",
+        "`a` has 0 of 1 filter-mirror on the network `hn0`",
+        "`a` has 0 of 2 filter-redirector on the network `hn0`",
+        "`a` has no colo-compare",
+        "`b` has 0 of 2 filter-redirector on the network `hn0`",
+        "`b` has 0 of 1 filter-rewriter on the network `hn0`",
+    ] {
+        assert!(reason.contains(missing), "{missing}: {reason}");
+    }
+    assert_eq!(reason.matches("; ").count(), 12, "{reason}");
+    assert!(!case.events.iter().any(|what| command("a", "\"migrate\"")(what)), "it migrates all the same");
+}
+
+/// A service that answers each line as a guest would; ends with the process of the test.
+fn service() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || -> std::io::Result<()> {
+                for line in BufReader::new(stream.try_clone()?).lines() {
+                    writeln!(&stream, "ok {}", line?)?;
+                }
+                Ok(())
+            });
+        }
+    });
+    port
+}
+
+/// A case with all that a production scenario has alive, and what it does in the end.
+fn everything(service: u16, last: &str) -> String {
+    format!(
+        r#"
+name: production/case
+timeout: 1h
+roles: {{primary: a}}
+disks: {{base: {{size: 1M}}}}
+ports: [one]
+links: {{way: {{to: "tcp:127.0.0.1:{service}"}}, hole: {{listen: unix, state: blackhole}}}}
+networks: {{lan: {{forward: {{service: "10.77.0.2:7000"}}}}}}
+vms:
+  a:
+    memory: 32M
+    guest: {{ticker: {{dirty: 1M}}}}
+    disks: {{top: {{backing: base}}}}
+    blockdevs: [{{driver: qcow2, node-name: d, file: {{driver: file, filename: "{{{{self.disk.top}}}}"}}}}]
+    netdevs: [{{type: network, id: hn0, network: lan}}]
+    devices: [{{driver: virtio-net-pci, netdev: hn0, romfile: ""}}]
+  spare: {{like: a, start: false, copies: 2}}
+steps:
+- client: {{name: user, connect: "127.0.0.1:{{{{link.way.port}}}}"}}
+- client: {{name: flood, send: datagrams, to: "127.0.0.1:{{{{port.one}}}}"}}
+- client: {{name: nobody, connect: "127.0.0.1:{{{{port.service}}}}", wait: false}}
+- exec: {{background: held, sh: "sleep 1000 & exec sleep 1000"}}
+- start: spare1
+- signal: {{vm: spare1, send: STOP}}
+- rebind: {{primary: spare1}}
+- exec: {{sh: "touch {{{{env.HERE}}}}/reached"}}
+- {last}
+"#
+    )
+}
+
+#[test]
+fn nothing_is_left_of_disks_networks_and_clients_whatever_ends_the_case() {
+    let Some(qemu) = qemu(7) else { return };
+    if qemu_img(qemu).is_none() {
+        return;
+    }
+    let port = service();
+    let failing = Home::new();
+    failing.write("case.yaml", &everything(port, "check: {equal: [1, 2]}"));
+    failing.run_on(qemu, &["case.yaml"]).expect(1);
+    failing.assert_nothing_is_left();
+    assert_eq!(failing.told().case("production/case").reason().unwrap(), "1 is not equal to 2");
+
+    for (number, code) in [(Signal::INT, Some(130)), (Signal::KILL, None)] {
+        let home = Home::new();
+        home.write("case.yaml", &everything(port, "wait: {vm: a, event: POWERDOWN}\n  timeout: 1h"));
+        let path = qemu.path.display().to_string();
+        let arguments = ["run", "case.yaml", "--accel", "tcg", "--qemu", &path];
+        let child = home.spawn(home.lockstep(&arguments));
+        let there = || home.path("reached").exists().then_some(());
+        wait_until("the last step", there, || format!("{:?} {}", home.alive(), home.read("tmp.stdout")));
+        let alive = home.alive();
+        let qemus = alive.iter().filter(|(_, line)| line.contains(" -chardev "));
+        assert_eq!(qemus.count(), 3, "two VMs and a wire: {alive:?}");
+        signal(&child, number);
+        assert_eq!(home.ended(child).code, code);
+        home.assert_nothing_is_left();
+    }
+}
+
+#[test]
+fn nothing_is_left_of_a_protected_pair_with_disk_and_network_whatever_ends_the_case() {
+    let Some(qemu) = qemu(11) else { return };
+    let (Some(guests), Some(_)) = (guests(), qemu_img(qemu)) else { return };
+    let templates = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/templates");
+    let text = |last: &str| {
+        format!(
+            r#"
+name: production/pair
+extends: {templates}/production.yaml
+timeout: 1h
+steps:
+- wait: {{vm: primary, serial: "lockstep guest ready"}}
+  timeout: 5m
+- use: {{file: {templates}/production-protect.yaml, with: {{checkpoint_delay: 500}}}}
+- client: {{name: user, connect: "127.0.0.1:{{{{port.service}}}}"}}
+- wait: {{client: user, lines: 3}}
+- exec: {{sh: "touch {{{{env.HERE}}}}/reached"}}
+- {last}
+"#,
+            templates = templates.display()
+        )
+    };
+    let failing = Home::new();
+    failing.write("case.yaml", &text("check: {client: user, lines: 1000000}"));
+    failing.run_on(qemu, &["case.yaml", "--guests", &guests, "--slow", "4"]).expect(1);
+    failing.assert_nothing_is_left();
+    let reason = failing.told().case("production/pair").reason().unwrap();
+    assert!(reason.contains("not 1000000 at least"), "{reason}");
+
+    let home = Home::new();
+    home.write("case.yaml", &text("wait: {vm: primary, event: POWERDOWN}\n  timeout: 1h"));
+    let path = qemu.path.display().to_string();
+    let arguments =
+        ["run", "case.yaml", "--accel", "tcg", "--qemu", &path, "--guests", &guests, "--slow", "4"];
+    let child = home.spawn(home.lockstep(&arguments));
+    let there = || home.path("reached").exists().then_some(());
+    wait_until("the last step", there, || format!("{:?} {}", home.alive(), home.read("tmp.stdout")));
+    signal(&child, Signal::KILL);
+    assert_eq!(home.ended(child).signal, Some(Signal::KILL.as_raw()));
+    home.assert_nothing_is_left();
+}
