@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::QemuVersions;
-use super::lint;
+use super::lint::{self, Section};
 use super::load::Loader;
 use super::matrix::{self, Cell};
 use super::model::{Case, DEFAULT_CASE_TIMEOUT, KnownIssue, MustFail, Requires};
@@ -188,7 +188,15 @@ impl<'f> File<'f> {
         check_hooks(root.get("hooks"), &placed.into_iter().collect::<Vec<_>>(), &mut loader.diagnostics);
         let sound = loader.diagnostics.errors_added() == before;
         roles.values().for_each(|vm| seen.vm(vm));
-        loader.unused.case(vms.sources.iter().map(|(name, vm)| (name.as_str(), &vm.at)), &seen, sound);
+        let declared = declared(root, &vms);
+        if !declared.is_empty() {
+            seen.all_below(root);
+        }
+        let netdevs = vms.specs.values().flat_map(|spec| &spec.netdevs);
+        let networks = netdevs.filter_map(|netdev| netdev.get("network").and_then(Value::as_str));
+        networks.for_each(|network| seen.thing(Section::Networks, network));
+        let of_vms = vms.sources.iter().map(|(name, vm)| (name.as_str(), &vm.at));
+        loader.unused.case(of_vms, declared.into_iter(), &seen, sound);
         if !sound {
             return None;
         }
@@ -256,6 +264,29 @@ impl<'f> File<'f> {
         let clean = |part: &String| part.replace(|c: char| c == '/' || c.is_control(), "_");
         parts.iter().map(clean).collect::<Vec<_>>().join("/")
     }
+}
+
+/// What a file itself declares beside its VMs; its template may offer what a file leaves alone.
+fn declared<'d>(root: &'d Node, vms: &'d vms::Vms) -> Vec<(Section, &'d str, &'d Location)> {
+    let sections = [
+        (Section::Links, "links"),
+        (Section::Networks, "networks"),
+        (Section::Disks, "disks"),
+        (Section::Roles, "roles"),
+    ];
+    let mut declared = Vec::new();
+    for (section, key) in sections {
+        let entries = root.get(key).map(Node::entries).unwrap_or_default();
+        declared.extend(entries.iter().map(|(key, _)| (section, key.name.as_str(), &key.at)));
+    }
+    let ports = root.get("ports").into_iter().flat_map(|ports| ports.items().iter().chain([ports]));
+    declared.extend(ports.filter_map(|port| Some((Section::Ports, port.text()?, &port.at))));
+    for vm in vms.sources.values() {
+        let disks = vm.options.get("disks").map(Node::entries).unwrap_or_default();
+        declared.extend(disks.iter().map(|(key, _)| (Section::DisksOfVms, key.name.as_str(), &key.at)));
+    }
+    declared.retain(|(_, _, at)| at.file == root.at.file);
+    declared
 }
 
 /// Where a file says what its template is given: its `with`, else its `extends`.

@@ -191,11 +191,17 @@ pub fn escape(text: &str) -> String {
 /// read.
 #[must_use]
 pub fn run_names(text: &str) -> Vec<Vec<String>> {
-    if !is_template(text) || !text.contains("run") {
+    names_below(text, "run")
+}
+
+/// The same for what is under another root.
+#[must_use]
+pub fn names_below(text: &str, root: &str) -> Vec<Vec<String>> {
+    if !is_template(text) || !text.contains(root) {
         return Vec::new();
     }
     match &*compile(text) {
-        Ok(compiled) => names::below(&compiled.template, "run"),
+        Ok(compiled) => names::below(&compiled.template, root),
         Err(_) => Vec::new(),
     }
 }

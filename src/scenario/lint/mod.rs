@@ -11,7 +11,7 @@ mod unused;
 
 pub use binary::against_binaries;
 pub(super) use flow::check;
-pub(super) use unused::{Seen, Unused};
+pub(super) use unused::{Section, Seen, Unused};
 
 #[cfg(test)]
 mod tests;

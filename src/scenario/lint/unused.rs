@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::names::{self, late_texts, run_names};
+use serde_json::Value;
+
 use crate::diagnostic::{Code, Diagnostic, Location};
-use crate::scenario::source::Node;
+use crate::scenario::source::{Kind, Node};
 use crate::step::{Action, Step};
 use crate::template;
 
@@ -18,6 +20,48 @@ pub(in crate::scenario) struct Seen {
     /// Whether `run`, `run.captures` or `run.vm` is handed on as a whole.
     everything: bool,
     captures: Vec<(String, Location)>,
+    /// The ports, links, networks, disks and roles that are named.
+    things: BTreeSet<(Section, String)>,
+}
+
+/// A section of a scenario, beside its VMs, whose entries are there to be named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::scenario) enum Section {
+    Ports,
+    Links,
+    Networks,
+    Disks,
+    DisksOfVms,
+    Roles,
+}
+
+impl Section {
+    /// What is said of an entry that nothing names, and what would be right.
+    fn words(self, name: &str) -> (String, String) {
+        let (message, way) = match self {
+            Self::Ports => {
+                (format!("nothing names the port `{name}`"), format!("name it as `{{{{port.{name}}}}}`"))
+            }
+            Self::Links => (
+                format!("nothing takes the link `{name}`"),
+                format!(
+                    "lead something through it, with `migrate: {{link: {name}}}` or `{{{{link.{name}.address}}}}`"
+                ),
+            ),
+            Self::Networks => (
+                format!("no VM is on the network `{name}`"),
+                format!("put a netdev on it: `{{type: network, id: ID, network: {name}}}`"),
+            ),
+            Self::Disks => {
+                (format!("nothing names the disk `{name}`"), format!("name it as `{{{{disk.{name}}}}}`"))
+            }
+            Self::DisksOfVms => {
+                (format!("nothing names the disk `{name}`"), format!("name it as `{{{{self.disk.{name}}}}}`"))
+            }
+            Self::Roles => (format!("no step names the role `{name}`"), "name it in a step".to_owned()),
+        };
+        (message, format!("take it out, or {way}"))
+    }
 }
 
 impl Seen {
@@ -38,8 +82,76 @@ impl Seen {
             let places = node.entries().iter().map(|(key, _)| (key.name.clone(), key.at.clone()));
             self.captures.extend(places.filter(|(name, _)| set.0.contains_key(name)));
         }
+        let link = match &step.action {
+            Action::Migrate(migrate) => migrate.link.as_ref(),
+            Action::Protect(protect) => protect.link.as_ref(),
+            Action::Link(link) => Some(&link.name),
+            _ => None,
+        };
+        if let Some(link) = link {
+            self.everything |= template::is_template(link);
+            self.thing(Section::Links, link);
+        }
         if is_late {
             self.templates(source);
+            self.all_below(source);
+        }
+    }
+
+    /// Takes in a port, link, network, disk or role that something names.
+    pub fn thing(&mut self, section: Section, name: &str) {
+        self.things.insert((section, name.to_owned()));
+    }
+
+    /// Takes in what the templates of a part of a file, and of all below it, name beside VMs and captures; also where a
+    /// `when` leaves it out.
+    pub fn all_below(&mut self, node: &Node) {
+        match &node.kind {
+            Kind::Scalar(Value::String(text)) if template::is_template(text) => self.things_in(text),
+            Kind::Scalar(_) => {}
+            Kind::Seq(items) => items.iter().for_each(|item| self.all_below(item)),
+            Kind::Map(entries) => {
+                for (key, value) in entries.iter() {
+                    match (key.name.as_str(), value.text()) {
+                        ("network", Some(name)) => self.thing(Section::Networks, name),
+                        ("backing", Some(name)) => {
+                            self.thing(Section::Disks, name);
+                            self.thing(Section::DisksOfVms, name);
+                        }
+                        _ => {}
+                    }
+                    self.all_below(value);
+                }
+            }
+        }
+    }
+
+    fn things_in(&mut self, text: &str) {
+        for (root, section) in [("port", Section::Ports), ("link", Section::Links), ("disk", Section::Disks)]
+        {
+            for path in template::names_below(text, root) {
+                // The whole of it, to be looked into somewhere else.
+                self.everything |= path.len() == 1;
+                if let Some(name) = path.get(1) {
+                    self.thing(section, name);
+                }
+            }
+        }
+        for path in template::names_below(text, "self") {
+            if let [_, disk, name, ..] = path.as_slice()
+                && disk == "disk"
+            {
+                self.thing(Section::DisksOfVms, name);
+            }
+        }
+        for path in run_names(text) {
+            match path.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+                ["link", name, ..] => self.thing(Section::Links, name),
+                ["role", name, ..] => self.thing(Section::Roles, name),
+                ["vm", _, "disk", name, ..] => self.thing(Section::DisksOfVms, name),
+                ["vm", _, "disk"] | ["role" | "link"] => self.everything = true,
+                _ => {}
+            }
         }
     }
 
@@ -84,15 +196,27 @@ struct Thing {
 }
 
 impl Unused {
-    /// Takes in a case: the names and places of its VMs, and what its steps name. Of one with mistakes it is not known
+    /// Takes in a case: the names and places of its VMs and of what else it declares, and what its steps name. Of one with mistakes it is not known
     /// what it would name: `sound` is false then, and all of it counts as used.
-    pub fn case<'v>(&mut self, vms: impl Iterator<Item = (&'v str, &'v Location)>, seen: &Seen, sound: bool) {
+    pub fn case<'v>(
+        &mut self,
+        vms: impl Iterator<Item = (&'v str, &'v Location)>,
+        declared: impl Iterator<Item = (Section, &'v str, &'v Location)>,
+        seen: &Seen,
+        sound: bool,
+    ) {
         for (vm, at) in vms {
             let used = !sound || seen.everything || seen.vms.contains(vm);
             self.note(at, used, || {
                 let help = "take it out, or name it in a step: as it is, it is started for nothing";
                 (format!("no step names the VM `{vm}`"), help.to_owned())
             });
+        }
+        for (section, name, at) in declared {
+            let named = seen.things.contains(&(section, name.to_owned()));
+            let used =
+                !sound || seen.everything || named || section == Section::Roles && seen.vms.contains(name);
+            self.note(at, used, || section.words(name));
         }
         for (name, at) in &seen.captures {
             self.note(at, !sound || seen.reads(name), || {
