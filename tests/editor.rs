@@ -175,8 +175,11 @@ fn templates_are_welcome_where_values_are() {
         steps:\n- wait: {vm: \"{{n}}\", ticks: \"{{n}}\"}\n- wait: \"{{n}}\"\n- \"{{n}}\"\n\
         - repeat: {times: \"{{n}}\", steps: \"{{n}}\"}\n- sleep: \"{{n}}s\"\n  timeout: \"{{n}}\"\n\
         - wait: {vm: a, exit: \"{{n}}\"}\n- wait: {process: x, exit: 0}\n- wait: {vm: a, exit: {signal: KILL}}\n\
-        - failover: {survivor: \"{{n}}\", yank: \"{{n}}\", fence: \"{{n}}\"}\n- signal: {vm: a, send: \"{{n}}\"}\n\
-        - memory: {vm: a, read: {address: 1M, size: \"{{n}}\"}}\n- check: {stderr: {vm: a}}\n";
+        - failover: {survivor: \"{{n}}\", fence: \"{{n}}\", yank: \"{{n}}\"}\n- signal: {vm: a, send: \"{{n}}\"}\n\
+        - memory: {vm: a, read: {address: 1M, size: \"{{n}}\"}}\n- check: {stderr: {vm: a}}\n\
+        - yank: {vm: a, instances: \"{{n}}\"}\n- protect: {primary: a, secondary: b, checkpoints: \"{{n}}\", disks: \"{{n}}\"}\n\
+        - qmp: {vm: a, execute: stop, expect: \"{{n}}\", within: \"{{n}}\"}\n- rebind: \"{{n}}\"\n\
+        - check: {disk: \"{{n}}\", holds: {lines: \"{{n}}\"}}\n- repeat: {times: 1, index: \"{{n}}\", steps: []}\n";
     assert_eq!(editor.wrong(text), []);
 }
 
