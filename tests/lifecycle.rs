@@ -78,7 +78,10 @@ fn nothing_is_left_of_a_case_that_passed() {
     let home = home("wait: {vm: a, ticks: 1}");
     home.run_on(qemu, &["case.yaml"]).expect(0);
     assert_nothing_is_left(&home, &[]);
-    assert_eq!(names(&home.path("reports")).into_iter().collect::<Vec<_>>(), ["events.jsonl", "junit.xml"]);
+    assert_eq!(
+        names(&home.path("reports")).into_iter().collect::<Vec<_>>(),
+        ["events.jsonl", "index.html", "junit.xml"]
+    );
 }
 
 #[test]
@@ -89,7 +92,7 @@ fn nothing_is_left_of_a_case_that_failed_but_its_artifacts() {
     assert_nothing_is_left(&home, &[]);
     assert_eq!(
         names(&home.path("reports")).into_iter().collect::<Vec<_>>(),
-        ["events.jsonl", "junit.xml", "life"]
+        ["events.jsonl", "index.html", "junit.xml", "life"]
     );
 }
 

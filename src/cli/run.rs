@@ -184,6 +184,7 @@ impl Run {
         if (self.slow - 1.0).abs() > f64::EPSILON {
             add("--slow", self.slow.to_string());
         }
+        add("--seed", self.selection.seed().to_string());
         options
     }
 

@@ -125,7 +125,7 @@ impl Selection {
             Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
             None => Err(anyhow!("-D {define}: write NAME=VALUE")),
         });
-        let options = Options { defines: defines.collect::<Result<_, _>>()? };
+        let options = Options { defines: defines.collect::<Result<_, _>>()?, seed: self.seed() };
         let Loaded { cases, mut diagnostics, templates } = load(&files, &options, versions);
         let cases = self.no_templates(&templates).and_then(|()| self.pick(cases));
         if let (Ok(cases), Some(binaries), false) = (&cases, binaries, diagnostics.has_errors()) {

@@ -96,7 +96,8 @@ impl<'f> File<'f> {
         params::check_with(root.get("with"), &params, &mut loader.diagnostics);
         let versions = CaseVersions { oracle, vms: None };
         let scope = Scope::new(environment(loader), &versions);
-        let cells = matrix::cells(root.get("matrix"), &params, defines, &scope, &mut loader.diagnostics);
+        let cells =
+            matrix::cells(root.get("matrix"), &params, defines, &scope, loader.seed, &mut loader.diagnostics);
         let examples = [("vms", "write `vms: {NAME: {}}`"), ("steps", "write `steps:`, and a list of steps")];
         for (section, help) in examples {
             if root.get(section).is_none() {

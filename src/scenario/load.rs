@@ -47,6 +47,8 @@ pub(super) struct Loader {
     pub diagnostics: Diagnostics,
     /// The environment variables that some file names.
     pub env: Map<String, Value>,
+    /// What random axes draw by.
+    pub seed: u64,
     /// How many steps the cases have so far.
     pub steps: usize,
     /// What the files declare, and whether something names it.

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::params::{Param, Setting, check_name, word};
 use super::source::{Key, Kind, Node};
-use super::typed;
+use super::{sweep, typed};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
 use crate::template::Scope;
 
@@ -26,6 +26,7 @@ pub(super) fn cells(
     params: &[Param],
     defines: &[Setting],
     scope: &Scope<'_>,
+    seed: u64,
     diagnostics: &mut Diagnostics,
 ) -> Option<Vec<Cell>> {
     let Some(matrix) = matrix else {
@@ -35,7 +36,7 @@ pub(super) fn cells(
     let mut axes: Vec<Axis<'_>> = Vec::new();
     for (key, node) in matrix.entries() {
         if !["include", "exclude"].contains(&key.name.as_str()) {
-            axes.extend(axis(key, node, scope, diagnostics));
+            axes.extend(axis(key, node, scope, seed, diagnostics));
         }
     }
     let exclude = partial("exclude", matrix, &axes, &[], scope, diagnostics);
@@ -86,11 +87,30 @@ pub(super) fn cells(
     Some(cells)
 }
 
-fn axis<'m>(key: &'m Key, node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Option<Axis<'m>> {
+fn axis<'m>(
+    key: &'m Key,
+    node: &Node,
+    scope: &Scope<'_>,
+    seed: u64,
+    diagnostics: &mut Diagnostics,
+) -> Option<Axis<'m>> {
     if !check_name(key, diagnostics) {
         return None;
     }
     let list = typed::settle(node, scope, diagnostics)?;
+    if sweep::is_range(&list) {
+        return match sweep::values(&key.name, &list, seed) {
+            Ok(values) => {
+                let setting = |value| Setting { name: key.name.clone(), value, at: node.at.clone() };
+                Some(Axis { key, values: values.into_iter().map(setting).collect() })
+            }
+            Err((message, help)) => {
+                let message = format!("the axis `{}`: {message}", key.name);
+                diagnostics.push(Diagnostic::error(Code::Matrix, &node.at, message).help(help));
+                None
+            }
+        };
+    }
     let (message, help) = match list {
         Value::Array(values) if !values.is_empty() => {
             let at = |index: usize| node.items().get(index).map_or(&node.at, |item| &item.at).clone();
@@ -107,7 +127,7 @@ fn axis<'m>(key: &'m Key, node: &Node, scope: &Scope<'_>, diagnostics: &mut Diag
         Value::Array(_) => (format!("the axis `{}` is empty", key.name), "list at least one value"),
         _ => (
             format!("the axis `{}` is a list of values, not {}", key.name, node.what()),
-            "write `[…]` around it",
+            "write `[…]` around it; a range is `{from, to, step}`",
         ),
     };
     diagnostics.push(Diagnostic::error(Code::Matrix, &node.at, message).help(help));
@@ -245,7 +265,7 @@ mod tests {
             })
             .collect();
         let scope = Scope::new(Map::new(), &NoVersions);
-        let cells = cells(Some(&node), &[], &defines, &scope, &mut diagnostics);
+        let cells = cells(Some(&node), &[], &defines, &scope, 7, &mut diagnostics);
         let name = |cell: &Cell| cell.iter().map(|s| word(&s.value)).collect::<Vec<_>>().join("-");
         match cells {
             Some(cells) => Ok(cells.iter().map(name).collect()),
@@ -256,6 +276,15 @@ mod tests {
     #[test]
     fn the_product_runs_in_file_order_with_the_last_axis_fastest() {
         assert_eq!(all("{a: [1, 2], b: [x, y]}", &[]).unwrap(), ["1-x", "1-y", "2-x", "2-y"]);
+    }
+
+    #[test]
+    fn an_axis_may_be_a_range() {
+        let text = "{a: {from: 0ms, to: 40ms, step: 20ms}, b: [x], exclude: [{a: 20ms}]}";
+        assert_eq!(all(text, &[]).unwrap(), ["0ms-x", "40ms-x"]);
+        assert_eq!(all("{a: {from: 1, to: 3, step: 1}}", &[("a", json!(2))]).unwrap(), ["2"]);
+        let wrong = all("{a: {from: 1, step: 1}}", &[]).unwrap_err();
+        assert_eq!(wrong, ["the axis `a`: the range lacks `to`"]);
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub mod scalar;
 pub mod schema;
 pub mod source;
 mod steps;
+mod sweep;
 mod typed;
 mod vms;
 mod yaml;
@@ -43,6 +44,8 @@ use params::Setting;
 pub struct Options {
     /// Params and axes set by `-D name=value`, the later winning. A value is read as a plain YAML scalar.
     pub defines: Vec<(String, String)>,
+    /// What random axes draw their values by.
+    pub seed: u64,
 }
 
 /// Who knows the versions of the QEMU binaries.
@@ -104,6 +107,7 @@ fn expand(
     options: &Options,
     versions: &dyn QemuVersions,
 ) -> Loaded {
+    loader.seed = options.seed;
     let defines: Vec<Setting> = options.defines.iter().map(|(name, value)| define(name, value)).collect();
     let mut loaded = Loaded::default();
     let mut names: HashMap<String, Location> = HashMap::new();

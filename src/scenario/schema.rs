@@ -128,7 +128,7 @@ fn top(key: &str, generator: &mut SchemaGenerator) -> Value {
             json!({"type": "object", "additionalProperties": {"$ref": "#/$defs/Param"}}),
         ),
         "matrix" => (
-            "Axes, each a list of values; there is a case for each combination.",
+            "Axes, each a list of values or a range; there is a case for each combination.",
             json!({
                 "type": "object",
                 "properties": {
@@ -138,9 +138,17 @@ fn top(key: &str, generator: &mut SchemaGenerator) -> Value {
                         "description": "Whole combinations to add."},
                 },
                 "additionalProperties": admitted(json!({
-                    "type": "array",
-                    "minItems": 1,
-                    "description": "An axis: a list of single values, or of maps (`{{axis.field}}`).",
+                    "description": "An axis: a list of single values, or of maps (`{{axis.field}}`); or a range, in steps \
+                                    or drawn by `--seed`.",
+                    "anyOf": [
+                        {"type": "array", "minItems": 1},
+                        {"type": "object", "required": ["from", "to", "step"], "additionalProperties": false,
+                            "properties": {"from": true, "to": true, "step": true}},
+                        {"type": "object", "required": ["random"], "additionalProperties": false,
+                            "properties": {"random": {"type": "object", "required": ["count", "from", "to"],
+                                "additionalProperties": false,
+                                "properties": {"count": true, "from": true, "to": true}}}},
+                    ],
                 })),
             }),
         ),

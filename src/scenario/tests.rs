@@ -38,7 +38,7 @@ impl Folder {
     fn load_with(&self, names: &[&str], defines: &[(&str, &str)], versions: &dyn QemuVersions) -> Loaded {
         let paths: Vec<PathBuf> = names.iter().map(|name| self.0.path().join(name)).collect();
         let defines = defines.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        load(&paths, &Options { defines }, versions)
+        load(&paths, &Options { defines, seed: 0 }, versions)
     }
 }
 

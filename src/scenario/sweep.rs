@@ -1,0 +1,270 @@
+//! An axis that is a range: its values in steps, or some of them drawn by a seed.
+
+use serde_json::{Map, Number, Value};
+
+use crate::units::{Size, Span};
+
+/// More values than this are taken for a mistake.
+const MAX: i128 = 10_000;
+
+/// What is wrong with a range, and what would be right.
+pub(super) type Wrong = (String, &'static str);
+
+const HELP: &str =
+    "write `{from: 0ms, to: 300ms, step: 20ms}`, or `{random: {count: 5, from: 0ms, to: 300ms}}`";
+
+/// What the numbers of a range count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    /// Plain numbers, with so many decimals.
+    Plain(u32),
+    /// Times, in a unit of so many nanoseconds.
+    Time(i128, &'static str),
+    /// Bytes.
+    Bytes,
+}
+
+const TIMES: [(&str, i128); 7] = [
+    ("ns", 1),
+    ("us", 1_000),
+    ("µs", 1_000),
+    ("ms", 1_000_000),
+    ("s", 1_000_000_000),
+    ("m", 60_000_000_000),
+    ("h", 3_600_000_000_000),
+];
+
+/// Whether an axis is a range, and no list.
+pub(super) fn is_range(value: &Value) -> bool {
+    value
+        .as_object()
+        .is_some_and(|map| ["from", "to", "step", "random"].iter().any(|key| map.contains_key(*key)))
+}
+
+/// The values that a range stands for. `name` is the axis, so that two of them do not draw the same.
+pub(super) fn values(name: &str, range: &Value, seed: u64) -> Result<Vec<Value>, Wrong> {
+    let Some(map) = range.as_object() else { return Err(("it is no range".to_owned(), HELP)) };
+    match map.get("random") {
+        Some(Value::Object(random)) if map.len() == 1 => drawn(name, random, seed),
+        Some(_) => Err(("`random` stands alone, and is a map".to_owned(), HELP)),
+        None => stepped(map),
+    }
+}
+
+fn stepped(map: &Map<String, Value>) -> Result<Vec<Value>, Wrong> {
+    only(map, &["from", "to", "step"])?;
+    let ([from, to, step], unit) = numbers(map, ["from", "to", "step"])?;
+    if step <= 0 {
+        return Err(("the step of a range must be more than nothing".to_owned(), HELP));
+    }
+    if to < from {
+        return Err(("the range ends before it begins".to_owned(), HELP));
+    }
+    if (to - from) / step >= MAX {
+        return Err((format!("the range has more than {MAX} values"), "take longer steps"));
+    }
+    let count = (to - from) / step;
+    (0..=count).map(|number| unit.value(from + number * step)).collect()
+}
+
+fn drawn(name: &str, map: &Map<String, Value>, seed: u64) -> Result<Vec<Value>, Wrong> {
+    only(map, &["count", "from", "to"])?;
+    let count = map.get("count").and_then(Value::as_u64).filter(|count| *count > 0);
+    let count = count.ok_or_else(|| ("`count` is a whole number from 1 on".to_owned(), HELP))?;
+    let ([from, to], unit) = numbers(map, ["from", "to"])?;
+    if to < from {
+        return Err(("the range ends before it begins".to_owned(), HELP));
+    }
+    let there = to - from + 1;
+    if i128::from(count) > MAX || i128::from(count) > there {
+        let message = format!("{count} different values cannot be drawn: the range has {there}");
+        return Err((message, "draw fewer, or write its ends in a finer unit (`1000ms` for `1s`)"));
+    }
+    let mut random = Random::new(name, seed);
+    let mut values: Vec<i128> = Vec::new();
+    while (values.len() as u64) < count {
+        let value = from + i128::from(random.next()) % there;
+        // A case needs a name of its own, so no value comes twice.
+        if !values.contains(&value) {
+            values.push(value);
+        }
+    }
+    values.sort_unstable();
+    values.into_iter().map(|value| unit.value(value)).collect()
+}
+
+fn only(map: &Map<String, Value>, keys: &[&str]) -> Result<(), Wrong> {
+    for key in keys {
+        if !map.contains_key(*key) {
+            return Err((format!("the range lacks `{key}`"), HELP));
+        }
+    }
+    match map.keys().find(|key| !keys.contains(&key.as_str())) {
+        Some(key) => Err((format!("a range has no `{key}`"), HELP)),
+        None => Ok(()),
+    }
+}
+
+/// The numbers under these keys, in one unit: the finest of those they are written in.
+fn numbers<const N: usize>(map: &Map<String, Value>, keys: [&str; N]) -> Result<([i128; N], Unit), Wrong> {
+    let mut units = Vec::new();
+    for key in keys {
+        units.push(unit_of(&map[key]).ok_or_else(|| {
+            let help = "its ends are numbers, durations (`20ms`) or sizes (`4M`), all three of one kind";
+            (format!("`{key}` is {}, which cannot be counted", map[key]), help)
+        })?);
+    }
+    let mixed = || ("the range mixes numbers, durations and sizes".to_owned(), HELP);
+    let unit = units.iter().copied().try_fold(units[0], |known, unit| match (known, unit) {
+        (Unit::Plain(some), Unit::Plain(more)) => Ok(Unit::Plain(some.max(more))),
+        (Unit::Time(some, _), Unit::Time(other, _)) => Ok(if other < some { unit } else { known }),
+        (Unit::Bytes, Unit::Bytes) => Ok(Unit::Bytes),
+        _ => Err(mixed()),
+    })?;
+    let mut found = [0; N];
+    for (number, key) in found.iter_mut().zip(keys) {
+        let wrong = || (format!("`{key}` is {}, which is too much or too fine", map[key]), HELP);
+        *number = unit.number(&map[key]).ok_or_else(wrong)?;
+    }
+    Ok((found, unit))
+}
+
+fn unit_of(value: &Value) -> Option<Unit> {
+    match value {
+        Value::Number(number) => {
+            let text = number.to_string();
+            let decimals = text.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+            (!text.contains('e') && decimals <= 9).then(|| u32::try_from(decimals).ok().map(Unit::Plain))?
+        }
+        Value::String(text) => {
+            let suffix = text.trim().rsplit(|c: char| c.is_ascii_digit() || c.is_whitespace()).next()?;
+            if text.parse::<Span>().is_ok()
+                && let Some((name, nanoseconds)) = TIMES.iter().find(|(name, _)| *name == suffix)
+            {
+                return Some(Unit::Time(*nanoseconds, name));
+            }
+            text.parse::<Size>().is_ok().then_some(Unit::Bytes)
+        }
+        _ => None,
+    }
+}
+
+impl Unit {
+    /// The value as a number of this unit; `None` where it is no whole number of it.
+    fn number(self, value: &Value) -> Option<i128> {
+        match (self, value) {
+            (Self::Plain(decimals), Value::Number(number)) => {
+                let text = number.to_string();
+                let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+                let missing = decimals as usize - fraction.len();
+                format!("{whole}{fraction}{}", "0".repeat(missing)).parse().ok()
+            }
+            (Self::Time(unit, _), Value::String(text)) => {
+                let Span(span) = text.parse().ok()?;
+                let nanoseconds = i128::try_from(span.as_nanos()).ok()?;
+                (nanoseconds % unit == 0).then_some(nanoseconds / unit)
+            }
+            (Self::Bytes, Value::String(text)) => text.parse::<Size>().ok().map(|size| i128::from(size.0)),
+            _ => None,
+        }
+    }
+
+    fn value(self, number: i128) -> Result<Value, Wrong> {
+        let too_much = || ("a value of the range is too large".to_owned(), HELP);
+        match self {
+            Self::Plain(0) => i64::try_from(number).map(Value::from).map_err(|_| too_much()),
+            Self::Plain(decimals) => {
+                let value = number as f64 / 10f64.powi(i32::try_from(decimals).unwrap_or_default());
+                Number::from_f64(value).map(Value::Number).ok_or_else(too_much)
+            }
+            Self::Time(_, suffix) => Ok(Value::String(format!("{number}{suffix}"))),
+            Self::Bytes => {
+                let size = u64::try_from(number).map(Size).map_err(|_| too_much())?;
+                Ok(Value::String(size.to_string()))
+            }
+        }
+    }
+}
+
+/// SplitMix64: the same numbers for the same seed and name, on every machine.
+struct Random(u64);
+
+impl Random {
+    fn new(name: &str, seed: u64) -> Self {
+        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        Self(hash ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    const fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn of(range: Value) -> Result<Value, String> {
+        values("delay", &range, 7).map(Value::Array).map_err(|(message, _)| message)
+    }
+
+    #[test]
+    fn a_range_is_swept_in_steps_with_both_its_ends() {
+        assert_eq!(
+            of(json!({"from": "0ms", "to": "60ms", "step": "20ms"})).unwrap(),
+            json!(["0ms", "20ms", "40ms", "60ms"])
+        );
+        assert_eq!(
+            of(json!({"from": "1s", "to": "2s", "step": "400ms"})).unwrap(),
+            json!(["1000ms", "1400ms", "1800ms"])
+        );
+        assert_eq!(of(json!({"from": 1, "to": 7, "step": 3})).unwrap(), json!([1, 4, 7]));
+        assert_eq!(of(json!({"from": 0, "to": 0.3, "step": 0.1})).unwrap(), json!([0.0, 0.1, 0.2, 0.3]));
+        assert_eq!(
+            of(json!({"from": "64M", "to": "1G", "step": "480M"})).unwrap(),
+            json!(["64M", "544M", "1G"])
+        );
+        assert_eq!(of(json!({"from": -1, "to": 1, "step": 2})).unwrap(), json!([-1, 1]));
+    }
+
+    #[test]
+    fn what_is_drawn_depends_on_the_seed_and_the_axis_and_nothing_else() {
+        let random = json!({"random": {"count": 5, "from": "0ms", "to": "300ms"}});
+        let drawn = |name: &str, seed: u64| values(name, &random, seed).unwrap();
+        assert_eq!(drawn("delay", 7), drawn("delay", 7));
+        assert_ne!(drawn("delay", 7), drawn("delay", 8));
+        assert_ne!(drawn("delay", 7), drawn("other", 7));
+        let mut values = drawn("delay", 7);
+        values.dedup();
+        assert_eq!(values.len(), 5);
+        let whole = json!({"random": {"count": 3, "from": 1, "to": 3}});
+        assert_eq!(of(whole).unwrap(), json!([1, 2, 3]), "every value comes, and none twice");
+    }
+
+    #[test]
+    fn a_wrong_range_is_told() {
+        for (range, said) in [
+            (json!({"from": 0, "to": 1}), "lacks `step`"),
+            (json!({"from": 0, "to": 1, "step": 0}), "more than nothing"),
+            (json!({"from": 2, "to": 1, "step": 1}), "ends before it begins"),
+            (json!({"from": 0, "to": "1s", "step": 1}), "mixes"),
+            (json!({"from": 0, "to": 1e300, "step": 1}), "cannot be counted"),
+            (json!({"from": 0, "to": 1_000_000, "step": 1}), "more than 10000 values"),
+            (json!({"from": 0, "to": 1, "step": 1, "by": 1}), "has no `by`"),
+            (json!({"from": "soon", "to": "1s", "step": "1s"}), "cannot be counted"),
+            (json!({"random": {"count": 5, "from": 1, "to": 3}}), "the range has 3"),
+            (json!({"random": {"count": 0, "from": 1, "to": 3}}), "from 1 on"),
+            (json!({"random": 3}), "stands alone"),
+        ] {
+            let message = of(range.clone()).unwrap_err();
+            assert!(message.contains(said), "{range}: {message}");
+        }
+    }
+}
