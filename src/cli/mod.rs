@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand.
 
 mod check;
+mod compare;
 mod docs;
 mod explain;
 mod format;
@@ -34,6 +35,7 @@ struct Cli {
 enum Command {
     Run(run::Run),
     Report(report::Report),
+    Compare(compare::Compare),
     Check(check::Check),
     List(list::List),
     Render(render::Render),
@@ -51,6 +53,7 @@ pub fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Run(run) => run.run(),
         Command::Report(report) => report.run(),
+        Command::Compare(compare) => compare.run(),
         Command::Check(check) => check.run(),
         Command::List(list) => list.run(),
         Command::Render(render) => render.run(),

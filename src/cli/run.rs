@@ -13,10 +13,10 @@ use tokio::sync::watch;
 use super::NOTHING_RUN;
 use super::format::{Format, Kind};
 use super::repeat::Repeat;
-use super::selection::{Qemu, Selection};
+use super::selection::{Qemu, QemuMatrix, Selection};
 use crate::event::{Sink, Subscriber};
 use crate::qemu::spec::Accel;
-use crate::report::{Console, Github, Html, JsonLines, Junit};
+use crate::report::{Console, Github, Html, JsonLines, Junit, Markdown};
 use crate::runner::{Binaries, Interrupt, Job, Keep, Settings};
 use crate::scenario::model::Case;
 
@@ -28,6 +28,9 @@ pub(super) struct Run {
 
     #[command(flatten)]
     qemu: Qemu,
+
+    #[command(flatten)]
+    qemu_matrix: QemuMatrix,
 
     #[command(flatten)]
     format: Format,
@@ -99,17 +102,30 @@ fn factor(text: &str) -> Result<f64, String> {
 
 impl Run {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let binaries = self.qemu.binaries()?;
-        let checked =
-            self.selection.checked(&binaries, Some(&binaries), &self.format, &mut std::io::stderr())?;
-        let Some(cases) = checked else {
-            return Ok(ExitCode::from(NOTHING_RUN));
-        };
-        answering(&binaries, &cases)?;
         let settings = self.settings();
+        let mut jobs = Vec::new();
+        for (qemu, binaries) in self.qemu_matrix.binaries(&self.qemu)? {
+            let checked =
+                self.selection.checked(&binaries, Some(&binaries), &self.format, &mut std::io::stderr())?;
+            let Some(cases) = checked else {
+                return Ok(ExitCode::from(NOTHING_RUN));
+            };
+            answering(&binaries, &cases)?;
+            if self.dry_run {
+                let on = qemu.as_ref().map(|qemu| format!("on {qemu}:\n")).unwrap_or_default();
+                let outlook = on + &crate::runner::outlook(&cases, &binaries, &settings);
+                std::io::stdout().write_all(outlook.as_bytes())?;
+                continue;
+            }
+            let binaries = Arc::new(binaries);
+            let job = |case: Case| Job {
+                case: Arc::new(case),
+                binaries: Arc::clone(&binaries),
+                qemu: qemu.clone(),
+            };
+            jobs.extend(cases.into_iter().map(job));
+        }
         if self.dry_run {
-            let outlook = crate::runner::outlook(&cases, &binaries, &settings);
-            std::io::stdout().write_all(outlook.as_bytes())?;
             return Ok(ExitCode::SUCCESS);
         }
         std::fs::create_dir_all(&self.reports)
@@ -121,10 +137,10 @@ impl Run {
         if self.format.kind() == Kind::Github {
             subscribers.push(Box::new(Github::new(std::io::stdout())));
         }
+        if let Some(summary) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) {
+            subscribers.push(Box::new(Markdown::new(summary)));
+        }
         subscribers.push(Box::new(self.console()));
-        let binaries = Arc::new(binaries);
-        let job = |case: Case| Job { case: Arc::new(case), binaries: Arc::clone(&binaries), qemu: None };
-        let jobs = cases.into_iter().map(job).collect();
         let (sink, stream) = Sink::new();
         let reports = crate::report::run(stream, subscribers);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

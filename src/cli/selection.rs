@@ -56,18 +56,51 @@ pub(super) struct Qemu {
     qemu: Vec<String>,
 }
 
+/// Several QEMUs, one after the other.
+#[derive(Debug, Args)]
+pub(super) struct QemuMatrix {
+    /// Runs all cases on each of these QEMUs, and shows them side by side.
+    #[arg(long, value_name = "NAME=PATH,…", env = "LOCKSTEP_QEMU_MATRIX", value_delimiter = ',')]
+    qemu_matrix: Vec<String>,
+}
+
+impl QemuMatrix {
+    /// The QEMUs with their names, each in place of the one that `--qemu` gives for `default`; else that one alone.
+    pub(super) fn binaries(&self, qemu: &Qemu) -> anyhow::Result<Vec<(Option<String>, Binaries)>> {
+        if self.qemu_matrix.is_empty() {
+            return Ok(vec![(None, qemu.binaries()?)]);
+        }
+        let mut all: Vec<(Option<String>, Binaries)> = Vec::new();
+        for given in &self.qemu_matrix {
+            let parts = given.split_once('=').filter(|(name, path)| !name.is_empty() && !path.is_empty());
+            let (name, path) = parts.ok_or_else(|| anyhow!("--qemu-matrix {given}: write NAME=PATH"))?;
+            if all.iter().any(|(known, _)| known.as_deref() == Some(name)) {
+                bail!("--qemu-matrix names `{name}` twice");
+            }
+            let others = qemu.named().filter(|(name, _)| name != "default");
+            let binaries = Binaries::new(others.chain([("default".to_owned(), path.to_owned())]));
+            binaries.path("default", "x86_64").with_context(|| format!("--qemu-matrix {name}"))?;
+            all.push((Some(name.to_owned()), binaries));
+        }
+        Ok(all)
+    }
+}
+
 impl Qemu {
     /// The binaries; each that was given must be there.
     pub(super) fn binaries(&self) -> anyhow::Result<Binaries> {
-        let named = self.qemu.iter().map(|given| match given.split_once('=') {
-            Some((name, path)) => (name.to_owned(), path.to_owned()),
-            None => ("default".to_owned(), given.clone()),
-        });
-        let binaries = Binaries::new(named);
+        let binaries = Binaries::new(self.named());
         for name in binaries.names() {
             binaries.path(name, "x86_64").with_context(|| format!("--qemu {name}"))?;
         }
         Ok(binaries)
+    }
+
+    fn named(&self) -> impl Iterator<Item = (String, String)> {
+        self.qemu.iter().map(|given| match given.split_once('=') {
+            Some((name, path)) => (name.to_owned(), path.to_owned()),
+            None => ("default".to_owned(), given.clone()),
+        })
     }
 
     /// What was given, as it was.

@@ -12,7 +12,8 @@ use indexmap::IndexMap;
 use crate::event::{Event, Subscriber, Verdict, What};
 use crate::report::live::Live;
 use crate::report::record::{Case, Counts};
-use crate::report::{Fold, log, text};
+use crate::report::stats::Stats;
+use crate::report::{Fold, log, overview, text};
 
 /// How far what belongs to a case stands to the right.
 const INDENT: &str = "       ";
@@ -62,6 +63,7 @@ pub struct Console {
     seen: Instant,
     bad: Vec<Bad>,
     reasons: IndexMap<(Verdict, String), usize>,
+    stats: Stats,
 }
 
 /// A case that failed or erred, as the summary names it again.
@@ -84,6 +86,7 @@ impl Console {
             seen: Instant::now(),
             bad: Vec::new(),
             reasons: IndexMap::new(),
+            stats: Stats::default(),
         }
     }
 
@@ -116,6 +119,7 @@ impl Console {
         let verdict = case.verdict();
         let reason = case.reason().map(text::one_line).unwrap_or_default();
         let mut told = self.line(case);
+        self.stats.add(case);
         if verdict.is_bad() || verdict == Verdict::Flaky {
             let bad = Bad {
                 verdict,
@@ -205,9 +209,11 @@ impl Console {
     }
 
     fn summary(&self) -> String {
-        let mut told = String::new();
-        for bad in &self.bad {
-            let lead = if told.is_empty() { "\n" } else { "" };
+        let mut told = overview::of(&self.stats);
+        // Where a case failed in many rounds, one example of each kind stands above.
+        let each = if self.stats.repeated().next().is_some() { &[] } else { self.bad.as_slice() };
+        for bad in each {
+            let lead = if std::ptr::eq(bad, &raw const each[0]) { "\n" } else { "" };
             let _ = writeln!(told, "{lead}{}{}", self.label(bad.verdict), bad.name);
             let why = [bad.place.as_str(), bad.reason.as_str()].map(str::trim);
             let why: Vec<&str> = why.into_iter().filter(|part| !part.is_empty()).collect();
@@ -290,7 +296,7 @@ const fn past(verdict: Verdict) -> &'static str {
 }
 
 /// `3 passed, 1 failed`, without the verdicts that no case has.
-fn counted(counts: Counts) -> String {
+pub(super) fn counted(counts: Counts) -> String {
     let parts: Vec<String> = [
         (counts.pass, Verdict::Pass),
         (counts.fail, Verdict::Fail),

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -51,7 +52,15 @@ impl Subscriber for JsonLines {
     }
 
     fn finish(&mut self) -> anyhow::Result<()> {
-        self.out.flush().with_context(|| format!("cannot write {}", self.path.display()))
+        self.out.flush().with_context(|| format!("cannot write {}", self.path.display()))?;
+        // What is written to a file that was removed meanwhile is lost, and no write says so.
+        let own = self.out.get_ref().metadata()?;
+        match std::fs::metadata(&self.path) {
+            Ok(there) if (there.dev(), there.ino()) == (own.dev(), own.ino()) => Ok(()),
+            // A pipe or a device has no place of its own.
+            _ if !own.is_file() => Ok(()),
+            _ => anyhow::bail!("{} was taken away while the run went on", self.path.display()),
+        }
     }
 }
 
@@ -236,6 +245,17 @@ mod tests {
         report.take(&sample::step(0, 2, "two")).unwrap();
         drop(report);
         assert_eq!(count(), 4);
+    }
+
+    #[test]
+    fn a_file_that_is_taken_away_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        let mut report = JsonLines::create(&path).unwrap();
+        report.take(&sample::run_started(1)).unwrap();
+        assert!(report.finish().is_ok());
+        std::fs::remove_file(&path).unwrap();
+        assert!(report.finish().unwrap_err().to_string().contains("was taken away"));
     }
 
     #[test]

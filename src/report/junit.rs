@@ -22,7 +22,14 @@ pub struct Junit {
     path: PathBuf,
     fold: Fold,
     done: Vec<Done>,
+    /// How many bytes of texts there are so far.
+    held: usize,
 }
+
+/// Once so many bytes of texts are in the file, the texts of further cases are cut to [`LITTLE`]: CI servers refuse
+/// files of some 30 MB. The artifacts have them whole.
+const MUCH: usize = 12 << 20;
+const LITTLE: usize = 2 << 10;
 
 /// A case that has ended, as it will be written.
 #[derive(Debug)]
@@ -37,16 +44,14 @@ impl Junit {
     /// A report that will be written to `path` when the stream ends; its folder is made if it is missing.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), fold: Fold::default(), done: Vec::new() }
+        Self { path: path.into(), fold: Fold::default(), done: Vec::new(), held: 0 }
     }
 
     fn add(&mut self, case: &Case) {
-        self.done.push(Done {
-            number: case.number,
-            file: case.file.clone(),
-            began: case.began,
-            test: test_case(case, self.fold.flaky_passes()),
-        });
+        let limit = if self.held > MUCH { LITTLE } else { text::LIMIT };
+        let test = test_case(case, self.fold.flaky_passes(), limit);
+        self.held += weight(&test);
+        self.done.push(Done { number: case.number, file: case.file.clone(), began: case.began, test });
     }
 
     fn report(&mut self) -> Report {
@@ -103,12 +108,13 @@ impl Subscriber for Junit {
     }
 }
 
-fn test_case(case: &Case, flaky_passes: bool) -> TestCase {
+fn test_case(case: &Case, flaky_passes: bool, limit: usize) -> TestCase {
     let name = text::one_line(&case.title());
     let verdict = case.verdict();
     let type_ = verdict.to_string();
     let message = case.reason().map(text::one_line).unwrap_or_default();
-    let cause = case.end.as_ref().map(|end| text::cdata(&cause(end))).filter(|cause| !cause.is_empty());
+    let cause =
+        case.end.as_ref().map(|end| text::cdata_of(&cause(end), limit)).filter(|cause| !cause.is_empty());
     let seconds = case.end.as_ref().map_or(0.0, |end| end.seconds);
     let mut test = TestCase::success(&name, duration(seconds));
     test.result = match verdict {
@@ -125,9 +131,20 @@ fn test_case(case: &Case, flaky_passes: bool) -> TestCase {
     }
     let log = log::of(case);
     if !log.is_empty() {
-        test.set_system_out(&text::cdata(&log));
+        test.set_system_out(&text::cdata_of(&log, limit));
     }
     test
+}
+
+/// How many bytes of texts a test case holds.
+fn weight(test: &TestCase) -> usize {
+    let cause = match &test.result {
+        TestResult::Success | TestResult::Skipped => 0,
+        TestResult::SkippedWithCause { cause, message, .. }
+        | TestResult::Error { cause, message, .. }
+        | TestResult::Failure { cause, message, .. } => message.len() + cause.as_ref().map_or(0, String::len),
+    };
+    cause + test.system_out.as_ref().map_or(0, String::len) + test.name.len()
 }
 
 /// What stands inside of a `failure`, `error` or `skipped`: the place, the whole reason, the evidence.

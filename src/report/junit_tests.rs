@@ -192,6 +192,24 @@ fn the_report_is_valid_by_its_schema() {
     }
 }
 
+#[test]
+fn a_run_of_many_long_failures_stays_a_file_that_a_server_takes() {
+    let mut events = vec![sample::run_started(400)];
+    let long = "x".repeat(100 << 10);
+    for number in 0..400 {
+        events.push(sample::started(number, &format!("case {number}"), "many.yaml"));
+        let end =
+            CaseEnd { evidence: Some(long.clone()), ..CaseEnd::new(Verdict::Fail, Some("no".into()), 1.0) };
+        events.push(sample::at(1.0, Some(number), What::CaseEnded(Box::new(end))));
+    }
+    let xml = written(&events);
+    assert!(xml.len() < 20 << 20, "{} bytes", xml.len());
+    let document = Document::parse(&xml).unwrap();
+    let failures = elements(&document, "failure");
+    assert_eq!(failures.len(), 400);
+    assert!(failures.iter().all(|failure| whole_text(*failure).contains(" bytes left out …]")));
+}
+
 /// Texts as guests print them, and worse.
 fn nasty() -> impl Strategy<Value = String> {
     let piece = prop_oneof![

@@ -1,5 +1,6 @@
 //! The reports of a run, each a subscriber of the one stream of events.
 
+pub mod compare;
 mod console;
 mod dispatch;
 mod fold;
@@ -9,11 +10,13 @@ mod jsonl;
 mod junit;
 mod live;
 mod log;
+mod overview;
 mod record;
 #[cfg(test)]
 mod sample;
 mod signature;
 pub mod stats;
+mod summary;
 pub mod text;
 
 pub use console::{Console, Settings};
@@ -25,3 +28,4 @@ pub use jsonl::{JsonLines, ReadError, Reader, read};
 pub use junit::Junit;
 pub use record::{Case, Counts, Kept, Metric, Step};
 pub use signature::signature;
+pub use summary::Markdown;

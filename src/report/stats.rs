@@ -27,6 +27,8 @@ pub struct Stats {
 pub struct Repeated {
     /// How its rounds ended.
     pub counts: Counts,
+    /// Why the first of them that did not pass did not.
+    pub reason: Option<String>,
     /// The values of each metric, by its name and its VM.
     pub metrics: IndexMap<(String, Option<String>), Measured>,
 }
@@ -74,6 +76,9 @@ impl Stats {
         let verdict = case.verdict();
         let known = self.cases.entry((case.name.clone(), case.qemu.clone())).or_default();
         known.counts.add(verdict);
+        if verdict != Verdict::Pass && known.reason.is_none() {
+            known.reason = case.reason().map(|reason| text::cut(reason, text::LINE_LIMIT).into_owned());
+        }
         if verdict != Verdict::Skip {
             self.ran += 1;
         }
@@ -126,11 +131,36 @@ impl Repeated {
         }
     }
 
+    /// How many rounds did not pass of those that ran.
+    #[must_use]
+    pub const fn failed(&self) -> usize {
+        let Counts { fail, error, xfail, flaky, .. } = self.counts;
+        fail + error + xfail + flaky
+    }
+
+    /// How many rounds ran.
+    #[must_use]
+    pub const fn ran(&self) -> usize {
+        self.counts.total() - self.counts.skip
+    }
+
     /// How many rounds failed of those that ran, in words, with the interval that the true rate lies in.
     #[must_use]
     pub fn rate(&self) -> String {
-        let Counts { skip, fail, error, xfail, flaky, .. } = self.counts;
-        rate(fail + error + xfail + flaky, self.counts.total() - skip)
+        rate(self.failed(), self.ran())
+    }
+
+    /// The worst of its verdicts.
+    #[must_use]
+    pub const fn worst(&self) -> Verdict {
+        match self.counts {
+            Counts { fail: 1.., .. } => Verdict::Fail,
+            Counts { error: 1.., .. } => Verdict::Error,
+            Counts { flaky: 1.., .. } => Verdict::Flaky,
+            Counts { xfail: 1.., .. } => Verdict::Xfail,
+            Counts { pass: 1.., .. } => Verdict::Pass,
+            _ => Verdict::Skip,
+        }
     }
 }
 

@@ -72,7 +72,13 @@ pub fn cut(text: &str, limit: usize) -> Cow<'_, str> {
 /// The section is closed and opened anew in the middle of a `]]>`, so that a parser gives back the very text.
 #[must_use]
 pub fn cdata(text: &str) -> String {
-    visible(&cut(text, LIMIT)).replace("]]>", "]]]]><![CDATA[>")
+    cdata_of(text, LIMIT)
+}
+
+/// The same with another limit.
+#[must_use]
+pub fn cdata_of(text: &str, limit: usize) -> String {
+    visible(&cut(text, limit)).replace("]]>", "]]]]><![CDATA[>")
 }
 
 /// The text cut to so many columns of a terminal, with `…` where something is missing.

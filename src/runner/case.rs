@@ -464,7 +464,12 @@ impl Actor<'_> {
         let mut artifacts = None;
         if wanted {
             let folder = self.settings.reports.join(&self.folder);
-            match artifacts::keep(&self.session, &to_yaml(self.case), &folder) {
+            // The reports cut it where it is long.
+            let told = |()| match &evidence {
+                Some(evidence) => std::fs::write(folder.join("evidence.txt"), evidence),
+                None => Ok(()),
+            };
+            match artifacts::keep(&self.session, &to_yaml(self.case), &folder).and_then(told) {
                 Ok(()) => artifacts = Some(folder),
                 Err(error) => {
                     let text = format!("the artifacts could not be kept in {}: {error}", folder.display());

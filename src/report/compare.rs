@@ -1,0 +1,338 @@
+//! What changed from one run to another: verdicts, cases that came and went, metrics that moved further than they spread.
+
+use std::fmt::Write as _;
+
+use indexmap::IndexMap;
+use serde::Serialize;
+
+use crate::event::{Event, Qemu, Spread, Verdict, What};
+use crate::report::stats::{Measured, Repeated, Stats, wilson};
+use crate::report::{Fold, text};
+
+/// A metric must have moved by this factor to be named, and where nothing is known of its spread, by the second one.
+const FACTORS: [f64; 2] = [1.1, 2.0];
+/// Differences of less than this are noise on any machine.
+const LEAST_SECONDS: f64 = 0.010;
+/// In so many cases at least a metric must have moved the same way to be named for the run as a whole.
+const ALIKE: usize = 5;
+
+/// What is known of a run.
+#[derive(Debug, Clone, Default)]
+pub struct Run {
+    name: String,
+    time: String,
+    qemus: Vec<Qemu>,
+    stats: Stats,
+}
+
+/// What changed.
+#[derive(Debug, Serialize)]
+pub struct Comparison {
+    runs: [About; 2],
+    changed: Vec<Changed>,
+    gone: Vec<String>,
+    new: Vec<String>,
+    /// How many cases have the same verdict in both.
+    same: usize,
+    moved: Vec<Moved>,
+    overall: Vec<Overall>,
+}
+
+#[derive(Debug, Serialize)]
+struct About {
+    name: String,
+    time: String,
+    qemus: Vec<String>,
+    cases: usize,
+}
+
+/// A case whose verdict changed, or how often it fails.
+#[derive(Debug, Serialize)]
+struct Changed {
+    case: String,
+    from: Side,
+    to: Side,
+}
+
+#[derive(Debug, Serialize)]
+struct Side {
+    verdict: Verdict,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate: Option<String>,
+}
+
+/// A metric of one case that moved.
+#[derive(Debug, Serialize)]
+struct Moved {
+    case: String,
+    metric: String,
+    unit: String,
+    from: Spread,
+    to: Spread,
+    factor: f64,
+}
+
+/// A metric that moved the same way in most cases.
+#[derive(Debug, Serialize)]
+struct Overall {
+    metric: String,
+    /// In how many cases it grew, and in how many there is one.
+    grew: usize,
+    of: usize,
+    /// The median of the cases' factors.
+    factor: f64,
+}
+
+impl Run {
+    /// Takes a run together; `name` is what the comparison calls it.
+    pub fn new(name: impl Into<String>, events: impl IntoIterator<Item = Event>) -> Self {
+        let mut run = Self { name: name.into(), ..Self::default() };
+        let mut fold = Fold::default();
+        for event in events {
+            if let What::RunStarted { time, qemus, .. } = &event.what {
+                run.time.clone_from(time);
+                run.qemus.clone_from(qemus);
+            }
+            if let Some(case) = fold.take(&event) {
+                run.stats.add(&case);
+            }
+        }
+        fold.cut_off().iter().for_each(|case| run.stats.add(case));
+        run
+    }
+
+    fn about(&self) -> About {
+        let qemus = self.qemus.iter().map(|qemu| format!("QEMU {}", qemu.version)).collect();
+        let cases = self.stats.cases.len();
+        About { name: self.name.clone(), time: self.time.clone(), qemus, cases }
+    }
+
+    fn cases(&self) -> IndexMap<String, &Repeated> {
+        let named = self.stats.cases.iter().map(|((name, qemu), case)| {
+            (qemu.as_ref().map_or_else(|| name.clone(), |qemu| format!("{name} on {qemu}")), case)
+        });
+        named.collect()
+    }
+}
+
+/// Compares two runs.
+#[must_use]
+pub fn compare(old: &Run, new: &Run) -> Comparison {
+    let (before, after) = (old.cases(), new.cases());
+    let mut comparison = Comparison {
+        runs: [old.about(), new.about()],
+        changed: Vec::new(),
+        gone: before.keys().filter(|name| !after.contains_key(*name)).cloned().collect(),
+        new: after.keys().filter(|name| !before.contains_key(*name)).cloned().collect(),
+        same: 0,
+        moved: Vec::new(),
+        overall: Vec::new(),
+    };
+    let mut factors: IndexMap<&str, Vec<f64>> = IndexMap::new();
+    for (name, one) in &before {
+        let Some(other) = after.get(name) else { continue };
+        if has_changed(one, other) {
+            comparison.changed.push(Changed { case: name.clone(), from: side(one), to: side(other) });
+        } else {
+            comparison.same += 1;
+        }
+        for ((metric, vm), measured) in &one.metrics {
+            let Some(again) = other.metrics.get(&(metric.clone(), vm.clone())) else { continue };
+            let whose = vm.as_ref().map(|vm| format!("{metric} ({vm})")).unwrap_or_else(|| metric.clone());
+            let (Some(from), Some(to)) = (measured.spread(), again.spread()) else { continue };
+            if from.median > 0.0 && to.median > 0.0 && measured.unit == "s" {
+                factors.entry(metric).or_default().push(to.median / from.median);
+            }
+            if has_moved((measured, from), (again, to)) {
+                let factor = to.median / from.median;
+                let unit = measured.unit.clone();
+                comparison.moved.push(Moved { case: name.clone(), metric: whose, unit, from, to, factor });
+            }
+        }
+    }
+    comparison.overall =
+        factors.into_iter().filter_map(|(metric, factors)| overall(metric, factors)).collect();
+    comparison
+}
+
+/// Whether the verdict is another one; of a case that ran often, whether it fails more or less often than chance has it.
+fn has_changed(one: &Repeated, other: &Repeated) -> bool {
+    if one.counts.total() == 1 || other.counts.total() == 1 {
+        return one.worst() != other.worst();
+    }
+    let interval = |case: &Repeated| wilson(case.failed(), case.ran());
+    let ((low, high), (other_low, other_high)) = (interval(one), interval(other));
+    (one.ran() == 0) != (other.ran() == 0) || low > other_high || other_low > high
+}
+
+fn side(case: &Repeated) -> Side {
+    let rate = (case.counts.total() > 1).then(|| case.rate());
+    Side { verdict: case.worst(), reason: case.reason.clone(), rate }
+}
+
+/// Whether either median lies outside of all that the other run has seen.
+fn has_moved((one, from): (&Measured, Spread), (other, to): (&Measured, Spread)) -> bool {
+    let known = from.n > 1 && to.n > 1 || one.within.is_some() && other.within.is_some();
+    let factor = FACTORS[usize::from(!known)];
+    let far = (to.median - from.median).abs();
+    let ratio = to.median.max(from.median) / to.median.min(from.median).max(f64::MIN_POSITIVE);
+    if ratio < factor || (one.unit == "s" && far < LEAST_SECONDS) || far == 0.0 {
+        return false;
+    }
+    let reach = |measured: &Measured, spread: Spread| {
+        let (low, high) = measured.within.unwrap_or((spread.min, spread.max));
+        (low.min(spread.min), high.max(spread.max))
+    };
+    let outside = |value: f64, (low, high): (f64, f64)| value < low || value > high;
+    outside(to.median, reach(one, from)) && outside(from.median, reach(other, to))
+}
+
+fn overall(metric: &str, mut factors: Vec<f64>) -> Option<Overall> {
+    let of = factors.len();
+    let grew = factors.iter().filter(|factor| **factor > 1.0).count();
+    let factor = Spread::of(&mut factors)?.median;
+    let one_way = grew.max(of - grew) * 10 >= of * 9;
+    let much = factor.max(1.0 / factor) >= FACTORS[0];
+    (of >= ALIKE && one_way && much).then(|| Overall { metric: metric.to_owned(), grew, of, factor })
+}
+
+impl Comparison {
+    /// Whether a case that was well is no longer.
+    #[must_use]
+    pub fn is_worse(&self) -> bool {
+        let well = |verdict: Verdict| !verdict.is_bad() && verdict != Verdict::Flaky;
+        self.changed.iter().any(|changed| well(changed.from.verdict) && !well(changed.to.verdict))
+    }
+
+    /// The comparison for a person; with `markdown`, for a page.
+    #[must_use]
+    pub fn told(&self, markdown: bool) -> String {
+        let mut out = String::new();
+        let (head, item, mark) = if markdown { ("## ", "- ", "`") } else { ("", "  ", "") };
+        for (letter, run) in ["A", "B"].iter().zip(&self.runs) {
+            let qemus = run.qemus.join(", ");
+            let _ = writeln!(
+                out,
+                "{}{letter}: {mark}{}{mark}, {}, {} cases, {qemus}",
+                if markdown { "- " } else { "" },
+                run.name,
+                run.time,
+                run.cases
+            );
+        }
+        let mut groups: IndexMap<(Verdict, Verdict), Vec<&Changed>> = IndexMap::new();
+        for changed in &self.changed {
+            groups.entry((changed.from.verdict, changed.to.verdict)).or_default().push(changed);
+        }
+        let mut groups: Vec<_> = groups.into_iter().collect();
+        groups.sort_by_key(|((_, to), _)| !to.is_bad());
+        for ((from, to), changed) in groups {
+            let reasons: Vec<String> =
+                changed.iter().map(|changed| why(&changed.from, &changed.to)).collect();
+            // A reason that all of them share is told once.
+            let shared = reasons.len() > 1 && reasons.iter().all(|reason| *reason == reasons[0]);
+            let lead = if shared { reasons[0].as_str() } else { "" };
+            let _ = writeln!(out, "\n{head}{}{lead}", turn(from, to, changed.len()));
+            for (Changed { case, .. }, reason) in changed.iter().zip(&reasons) {
+                let reason = if shared { "" } else { reason };
+                let _ = writeln!(out, "{item}{mark}{case}{mark}{reason}");
+            }
+        }
+        for (names, what) in [(&self.gone, "only in A"), (&self.new, "only in B")] {
+            if !names.is_empty() {
+                let _ = writeln!(out, "\n{head}{} {what}", cases(names.len()));
+                names.iter().for_each(|name| {
+                    let _ = writeln!(out, "{item}{mark}{name}{mark}");
+                });
+            }
+        }
+        if !self.overall.is_empty() {
+            let _ = writeln!(out, "\n{head}Taken together");
+        }
+        for Overall { metric, grew, of, factor } in &self.overall {
+            let (count, word) = if *factor > 1.0 { (*grew, "longer") } else { (of - grew, "shorter") };
+            let _ = writeln!(
+                out,
+                "{item}{mark}{metric}{mark} is {word} in {count} of {of}, ×{factor:.2} in the middle"
+            );
+        }
+        if !self.moved.is_empty() {
+            let _ = writeln!(out, "\n{head}Metrics that moved further than they spread");
+        }
+        for Moved { case, metric, unit, from, to, factor } in &self.moved {
+            let shown = |spread: &Spread| {
+                let value = text::value(spread.median, unit);
+                if spread.n > 1 { format!("{value} (n {})", spread.n) } else { value }
+            };
+            let _ = writeln!(
+                out,
+                "{item}{mark}{case}{mark}: {metric} {} → {} (×{factor:.2})",
+                shown(from),
+                shown(to)
+            );
+        }
+        let same = if self.same == 0 {
+            "no case is".to_owned()
+        } else {
+            format!("{} {}", cases(self.same), if self.same == 1 { "is" } else { "are" })
+        };
+        let _ = writeln!(out, "\n{same} as before");
+        out
+    }
+}
+
+fn cases(count: usize) -> String {
+    format!("{count} {}", if count == 1 { "case" } else { "cases" })
+}
+
+/// `3 cases passed and now fail`.
+fn turn(from: Verdict, to: Verdict, count: usize) -> String {
+    let was = match from {
+        Verdict::Pass => "passed",
+        Verdict::Fail => "failed",
+        Verdict::Error => "could not be carried out",
+        Verdict::Skip if count == 1 => "was skipped",
+        Verdict::Skip => "were skipped",
+        Verdict::Xfail => "failed as a known issue says",
+        Verdict::Flaky if count == 1 => "was flaky",
+        Verdict::Flaky => "were flaky",
+    };
+    let one = count == 1;
+    let is = match to {
+        Verdict::Pass if one => "passes",
+        Verdict::Pass => "pass",
+        Verdict::Fail if one => "fails",
+        Verdict::Fail => "fail",
+        Verdict::Error => "cannot be carried out",
+        Verdict::Skip if one => "is skipped",
+        Verdict::Skip => "are skipped",
+        Verdict::Xfail if one => "fails as a known issue says",
+        Verdict::Xfail => "fail as a known issue says",
+        Verdict::Flaky if one => "is flaky",
+        Verdict::Flaky => "are flaky",
+    };
+    if from == to {
+        format!("{} of which another share {is} now", cases(count))
+    } else {
+        format!("{} {was} and now {is}", cases(count))
+    }
+}
+
+/// What the old and the new run said of it.
+fn why(from: &Side, to: &Side) -> String {
+    let line = |reason: &String| text::fit(&text::one_line(reason), 160).into_owned();
+    if let (Some(was), Some(is)) = (&from.rate, &to.rate) {
+        let reason = to.reason.as_ref().map(|reason| format!("; {}", line(reason))).unwrap_or_default();
+        return format!(": {was}; now {is}{reason}");
+    }
+    // A failure that is there now says more than one that is gone.
+    let told = if to.verdict == Verdict::Pass { &from.reason } else { &to.reason };
+    let lead = if to.verdict == Verdict::Pass && told.is_some() { "it was: " } else { "" };
+    told.as_ref().map(|reason| format!(": {lead}{}", line(reason))).unwrap_or_default()
+}
+
+#[cfg(test)]
+#[path = "compare_tests.rs"]
+mod tests;

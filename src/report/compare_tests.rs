@@ -1,0 +1,113 @@
+//! Tests of the comparison of two runs.
+
+use super::*;
+use crate::report::sample;
+
+/// A run of cases, each with its verdict, its reason and one value of `failover`.
+fn run(name: &str, cases: &[(&str, Verdict, &str, f64)]) -> Run {
+    let mut events = vec![sample::run_started(cases.len())];
+    for (number, (case, verdict, reason, value)) in cases.iter().enumerate() {
+        events.push(sample::started(number, case, "a.yaml"));
+        events.push(sample::metric(number, "failover", *value));
+        events.push(sample::ended(
+            number,
+            *verdict,
+            Some(reason).filter(|reason| !reason.is_empty()).copied(),
+            1.0,
+        ));
+    }
+    events.push(sample::run_ended(1.0, false));
+    Run::new(name, events)
+}
+
+#[test]
+fn what_changed_is_told_in_words() {
+    let old = run(
+        "old",
+        &[
+            ("a", Verdict::Skip, "needs QEMU >=11.0, this is 10.0.2", 0.02),
+            ("b", Verdict::Pass, "", 0.02),
+            ("c", Verdict::Pass, "", 0.02),
+            ("gone", Verdict::Pass, "", 0.02),
+        ],
+    );
+    let new = run(
+        "new",
+        &[
+            ("a", Verdict::Pass, "", 0.02),
+            ("b", Verdict::Fail, "no tick", 0.02),
+            ("c", Verdict::Pass, "", 0.08),
+            ("came", Verdict::Pass, "", 0.02),
+        ],
+    );
+    let comparison = compare(&old, &new);
+    let told = comparison.told(false);
+    let (_, told) = told.split_once("\n\n").unwrap();
+    assert_eq!(
+        told,
+        "1 case passed and now fails\n  b: no tick\n\n\
+         1 case was skipped and now passes\n  a: it was: needs QEMU >=11.0, this is 10.0.2\n\n\
+         1 case only in A\n  gone\n\n1 case only in B\n  came\n\n\
+         Metrics that moved further than they spread\n  c: failover (primary) 20 ms → 80 ms (×4.00)\n\n\
+         1 case is as before\n"
+    );
+    assert!(comparison.is_worse());
+    assert!(comparison.told(true).contains("\n## 1 case passed and now fails\n- `b`: no tick\n"));
+    let json = serde_json::to_value(&comparison).unwrap();
+    assert_eq!(
+        (json["changed"][1]["to"]["verdict"].as_str(), json["same"].as_u64()),
+        (Some("fail"), Some(1))
+    );
+}
+
+#[test]
+fn cases_that_changed_for_one_reason_are_told_with_it_once() {
+    let all = |verdict, reason: &'static str| ["a", "b"].map(|name| (name, verdict, reason, 0.1));
+    let told =
+        compare(&run("old", &all(Verdict::Skip, "no KVM")), &run("new", &all(Verdict::Pass, ""))).told(false);
+    assert!(told.contains("\n2 cases were skipped and now pass: it was: no KVM\n  a\n  b\n"), "{told}");
+}
+
+#[test]
+fn the_same_run_twice_has_not_changed() {
+    let one = run("one", &[("a", Verdict::Pass, "", 0.1), ("b", Verdict::Fail, "no", 0.1)]);
+    let comparison = compare(&one, &one.clone());
+    assert!(!comparison.is_worse() && comparison.changed.is_empty() && comparison.moved.is_empty());
+    assert!(comparison.told(false).ends_with("\n2 cases are as before\n"));
+}
+
+#[test]
+fn a_metric_that_spreads_has_moved_only_where_it_leaves_its_spread() {
+    let rounds = |values: &[f64]| -> Vec<(&str, Verdict, &str, f64)> {
+        values.iter().map(|value| ("a", Verdict::Pass, "", *value)).collect()
+    };
+    let old = run("old", &rounds(&[0.1, 0.2, 0.4]));
+    let moved = |values: &[f64]| compare(&old, &run("new", &rounds(values))).moved.len();
+    assert_eq!(moved(&[0.3, 0.35, 0.5]), 0, "its median was seen before");
+    assert_eq!(moved(&[0.5, 0.6, 0.7]), 1);
+    assert_eq!(moved(&[0.15, 0.6, 0.7]), 0, "the old median is seen still");
+}
+
+#[test]
+fn a_case_that_failed_sometimes_has_changed_only_beyond_chance() {
+    let rounds = |failed: usize| -> Vec<(&str, Verdict, &str, f64)> {
+        (0..20).map(|n| ("a", if n < failed { Verdict::Fail } else { Verdict::Pass }, "no", 0.1)).collect()
+    };
+    let changed =
+        |from: usize, to: usize| compare(&run("a", &rounds(from)), &run("b", &rounds(to))).changed.len();
+    assert_eq!(changed(1, 3), 0);
+    assert_eq!(changed(0, 12), 1);
+}
+
+#[test]
+fn what_moves_the_same_way_in_most_cases_is_told_once() {
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let all = |value: f64| names.map(|name| (name, Verdict::Pass, "", value));
+    let comparison = compare(&run("old", &all(0.1)), &run("new", &all(0.13)));
+    assert!(comparison.moved.is_empty(), "one value each says nothing of a spread");
+    assert!(
+        comparison
+            .told(false)
+            .contains("\nTaken together\n  failover is longer in 6 of 6, ×1.30 in the middle\n")
+    );
+}
