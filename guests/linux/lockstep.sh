@@ -33,3 +33,32 @@ disk_load() {
     done
     complain "cannot write line $n to $disk"
 }
+
+# How many connections visit() keeps, and where each of them notes its last
+# answer.
+visitors=4
+visits=/tmp/visits
+
+# visit ADDRESS:PORT: keep connections to the echo service of another guest,
+# and say how many numbers each of them has had answered at least.
+visit() {
+    local k heard=0 least n
+    mkdir -p $visits
+    for k in $(seq $visitors); do
+        (VISITOR=$k nc "${1%:*}" "${1##*:}" -e /bin/visitor; complain "connection $k to $1 ended") &
+    done
+    until [ "$(ls $visits | wc -l)" = $visitors ]; do usleep 10000; done
+    echo "visiting $1 on $visitors connections"
+    while :; do
+        least=
+        for k in $(seq $visitors); do
+            read -r n <$visits/$k
+            if [ -z "$least" ] || [ "$n" -lt "$least" ]; then least=$n; fi
+        done
+        if [ "$least" -gt $heard ]; then
+            heard=$least
+            echo "heard $heard"
+        fi
+        usleep 100000
+    done
+}

@@ -30,11 +30,16 @@ pub struct Linux {
     /// What the guest does by itself. Default: `none`.
     #[serde(default)]
     pub load: Load,
+    /// Another guest that it visits, as `ADDRESS:PORT` of its echo service (port 7001 of the Linux guest). It keeps four
+    /// connections, says a number on each about every 100 ms, prints `visiting …` on the serial port when they are open,
+    /// and `heard n` when each of them has had n answers. Default: nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "address")]
+    pub visit: Option<String>,
     /// Words for the kernel's command line, after those that Lockstep makes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub append: Option<String>,
-    /// The whole command line (`-append`), in the place of Lockstep's words: `ip`, `timestamps`, `load` and `append`
-    /// then have no effect.
+    /// The whole command line (`-append`), in the place of Lockstep's words: `ip`, `timestamps`, `load`,
+    /// `visit` and `append` then have no effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cmdline: Option<String>,
 }
@@ -47,6 +52,7 @@ impl Default for Linux {
             ip: default_ip(),
             timestamps: false,
             load: Load::None,
+            visit: None,
             append: None,
             cmdline: None,
         }
@@ -79,6 +85,10 @@ impl Linux {
         let (ip, timestamps) = (&self.ip, u8::from(self.timestamps));
         let mut words =
             format!("{COMMON} lockstep.ip={ip} lockstep.timestamps={timestamps} lockstep.load={load}");
+        if let Some(visit) = &self.visit {
+            words.push_str(" lockstep.visit=");
+            words.push_str(visit);
+        }
         if let Some(append) = self.append.as_deref().map(str::trim).filter(|append| !append.is_empty()) {
             words.push(' ');
             words.push_str(append);
@@ -154,6 +164,14 @@ fn ip<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     )))
 }
 
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+    if text.parse::<std::net::SocketAddrV4>().is_ok() || text.contains("{{") {
+        return Ok(Some(text));
+    }
+    Err(de::Error::custom(format!("`{text}` is no IPv4 address with a port; write it like `10.77.0.2:7001`")))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -175,6 +193,8 @@ mod tests {
             linux(other).command_line(),
             format!("{COMMON} lockstep.ip=10.0.0.9/8 lockstep.timestamps=1 lockstep.load=disk a b")
         );
+        let visitor = linux(json!({"visit": "10.77.0.2:7001"})).command_line();
+        assert!(visitor.ends_with(" lockstep.load=none lockstep.visit=10.77.0.2:7001"), "{visitor}");
         assert_eq!(linux(json!({"kernel": "k", "cmdline": "console=hvc0"})).command_line(), "console=hvc0");
     }
 
@@ -183,6 +203,14 @@ mod tests {
         for ip in ["10.77.0.2", "10.77.0/24", "10.77.0.2/33", "10.77.0.256/24", "fe80::1/64", "/"] {
             let error = serde_json::from_value::<Linux>(json!({ "ip": ip })).unwrap_err().to_string();
             assert!(error.contains(&format!("`{ip}` is no IPv4 address")), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_address_without_a_port_cannot_be_visited() {
+        for visit in ["10.77.0.2", "lan:7001", "10.77.0.2:", "[::1]:7001"] {
+            let error = serde_json::from_value::<Linux>(json!({ "visit": visit })).unwrap_err().to_string();
+            assert!(error.contains(&format!("`{visit}` is no IPv4 address with a port")), "{error}");
         }
     }
 

@@ -29,6 +29,10 @@ pub struct NetworkSpec {
     /// of a name server; a guest that asks (DHCP) is given the second. Default: `10.77.0.0/24`.
     #[serde(default = "default_subnet")]
     pub subnet: String,
+    /// Whether the host is on it. The host answers in the place of a guest that another guest speaks to by TCP, so guests
+    /// that speak to each other want `false`; then nothing can be forwarded, and nobody answers DHCP.
+    #[serde(default = "yes", skip_serializing_if = "std::clone::Clone::clone")]
+    pub host: bool,
     /// Ports of 127.0.0.1 that lead to a guest: `NAME: "ADDRESS:PORT"`, or `"udp:ADDRESS:PORT"`. `{{port.NAME}}` is the
     /// number. Nothing else leaves the network.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -37,6 +41,10 @@ pub struct NetworkSpec {
 
 fn default_subnet() -> String {
     "10.77.0.0/24".to_owned()
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Where a forwarded port leads.
@@ -115,6 +123,10 @@ impl NetworkSpec {
                 _ => {}
             }
         }
+        if !self.host && !self.forward.is_empty() {
+            let message = "a network without the host cannot forward its ports".to_owned();
+            wrong.push((vec!["forward"], message));
+        }
         wrong.extend(subnet.err().map(|message| (vec!["subnet"], message)));
         wrong
     }
@@ -133,7 +145,7 @@ impl NetworkSpec {
             let Forward { protocol, to } = to.parse().ok()?;
             Some(json!({"str": format!("{protocol}:127.0.0.1:{}-{to}", port(name)?)}))
         });
-        let mut netdevs = vec![json!({
+        let host = json!({
             "type": "user",
             "id": "host",
             "net": self.subnet,
@@ -143,7 +155,8 @@ impl NetworkSpec {
             "ipv6": false,
             "restrict": true,
             "hostfwd": forward.collect::<Vec<_>>(),
-        })];
+        });
+        let mut netdevs: Vec<Value> = self.host.then_some(host).into_iter().collect();
         for (vm, spec) in vms {
             for id in spec.netdevs.iter().filter_map(|netdev| on(netdev, network)) {
                 netdevs.push(json!({
@@ -274,6 +287,11 @@ mod tests {
         );
         let ports = wire.netdevs.iter().filter(|netdev| netdev["type"] == "hubport");
         assert_eq!(ports.map(|port| &port["netdev"]).collect::<Vec<_>>(), ["host", "vm1", "vm2"]);
+        // Without the host, the guests are among themselves.
+        let alone: NetworkSpec = serde_json::from_value(json!({"host": false})).unwrap();
+        let wire = alone.wire("lan", vms, |_| None, Path::new("/d")).unwrap();
+        let kinds: Vec<_> = wire.netdevs.iter().map(|netdev| netdev["type"].clone()).collect();
+        assert_eq!(json!(kinds), json!(["stream", "stream", "hubport", "hubport"]));
         // The VMs come to just these sockets.
         let attached = attached(&b, "b", Path::new("/d"));
         assert_eq!(attached.netdevs[0]["addr"], *paths[1]);
@@ -298,6 +316,9 @@ mod tests {
         {
             assert!(wrong(json!({"forward": {"x": to}}))[0].starts_with("forward.x: "), "{to}");
         }
+        assert!(wrong(json!({"host": false})).is_empty());
+        let forward = json!({"host": false, "forward": {"x": "10.77.0.2:1"}});
+        assert_eq!(wrong(forward), ["forward: a network without the host cannot forward its ports"]);
     }
 
     #[test]
