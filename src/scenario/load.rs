@@ -225,12 +225,6 @@ pub(super) fn unknown_key(key: &Key, known: &[&str]) -> Diagnostic {
         .help(suggest(&key.name, known.iter().copied()))
 }
 
-/// Something that the language has, but this version has not.
-pub(super) fn not_yet(key: &Key) -> Diagnostic {
-    Diagnostic::error(Code::NotYet, &key.at, format!("`{}` is not in this version", key.name))
-        .help("it belongs to a later version of the language")
-}
-
 /// A file over the template it extends.
 fn over(child: &Node, parent: &Node) -> Node {
     let mut merged: Vec<(Key, Node)> = parent.entries().to_vec();
