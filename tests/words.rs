@@ -33,3 +33,9 @@ fn a_migration_goes_through_a_descriptor_that_was_passed_on() {
 fn migrate_knows_a_destination_that_listens_already() {
     holds("migrate");
 }
+
+#[test]
+fn tls_takes_the_credentials_of_the_case_and_refuses_others() {
+    holds("tls");
+    holds("tls-control");
+}

@@ -28,6 +28,7 @@ pub(super) const TOP: &[&str] = &[
     "vms",
     "roles",
     "disks",
+    "credentials",
     "ports",
     "links",
     "networks",
@@ -37,7 +38,8 @@ pub(super) const TOP: &[&str] = &[
 ];
 
 /// The sections that merge by key, deeply, where a file extends another.
-const DEEP: &[&str] = &["vms", "roles", "disks", "links", "networks", "params", "hooks", "with"];
+const DEEP: &[&str] =
+    &["vms", "roles", "disks", "credentials", "links", "networks", "params", "hooks", "with"];
 
 /// The files of a call, and what is wrong with them.
 #[derive(Default)]
@@ -185,8 +187,8 @@ impl Loader {
             }
             let right = match (name, &value.kind) {
                 (
-                    "vms" | "roles" | "disks" | "links" | "networks" | "params" | "matrix" | "requires"
-                    | "hooks" | "with",
+                    "vms" | "roles" | "disks" | "credentials" | "links" | "networks" | "params" | "matrix"
+                    | "requires" | "hooks" | "with",
                     kind,
                 ) => matches!(kind, Kind::Map(_)).then_some(()).ok_or("a map"),
                 ("steps" | "finally", kind) => {
