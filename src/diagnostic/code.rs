@@ -80,8 +80,6 @@ codes! {
     Order = "LS032",
     /// Something that is there and that nothing names.
     Unused = "LS033",
-    /// Something of the language that this version does not have yet.
-    NotYet = "LS040",
     /// Something that the QEMU at hand does not have: a command, an event, a capability, a machine type.
     Missing = "LS050",
     /// Arguments that do not fit the description QEMU gives of them.

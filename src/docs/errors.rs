@@ -36,7 +36,6 @@ explanations! {
     Action = "LS031",
     Order = "LS032",
     Unused = "LS033",
-    NotYet = "LS040",
     Missing = "LS050",
     Arguments = "LS051",
 }

@@ -2,6 +2,7 @@
 
 pub mod argv;
 pub mod binary;
+pub mod credential;
 pub mod disk;
 pub mod linux;
 pub mod network;

@@ -2,11 +2,15 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
+use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -196,6 +200,22 @@ impl Qmp {
         oob: bool,
         deadline: Instant,
     ) -> Result<Value, QmpError> {
+        self.execute_with(command, arguments, None, oob, deadline).await
+    }
+
+    /// Runs a command as [`Self::execute`] does, with a descriptor beside it (`SCM_RIGHTS`), as `getfd` and `add-fd`
+    /// take one.
+    ///
+    /// # Errors
+    /// See [`QmpError`].
+    pub async fn execute_with(
+        &self,
+        command: &str,
+        arguments: Map<String, Value>,
+        descriptor: Option<BorrowedFd<'_>>,
+        oob: bool,
+        deadline: Instant,
+    ) -> Result<Value, QmpError> {
         let began = Instant::now();
         let closed = || QmpError::Closed { command: command.to_owned() };
         let (id, reply) = {
@@ -215,7 +235,7 @@ impl Qmp {
         }
         (self.wire.tap)(Traffic::Sent(&message));
         let outcome = tokio::time::timeout_at(deadline, async {
-            self.send(&message).await.map_err(|_| closed())?;
+            self.send(&message, descriptor).await.map_err(|_| closed())?;
             reply.await.map_err(|_| closed())
         })
         .await;
@@ -232,15 +252,21 @@ impl Qmp {
         }
     }
 
-    async fn send(&self, message: &Value) -> io::Result<()> {
+    async fn send(&self, message: &Value, mut descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
         let mut text = message.to_string();
         text.push('\n');
         let _whole_message_at_a_time = self.writing.lock().await;
         let mut rest = text.as_bytes();
         while !rest.is_empty() {
             self.wire.stream.writable().await?;
-            match self.wire.stream.try_write(rest) {
-                Ok(count) => rest = &rest[count..],
+            let sent = match descriptor {
+                None => self.wire.stream.try_write(rest),
+                Some(fd) => {
+                    self.wire.stream.try_io(Interest::WRITABLE, || send_beside(&self.wire.stream, rest, fd))
+                }
+            };
+            match sent {
+                Ok(count) => (rest, descriptor) = (&rest[count..], None),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
@@ -252,6 +278,15 @@ impl Qmp {
     pub fn catch_up(&self) {
         self.wire.pump();
     }
+}
+
+/// Writes bytes with a descriptor beside the first of them.
+fn send_beside(stream: &UnixStream, bytes: &[u8], descriptor: BorrowedFd<'_>) -> io::Result<usize> {
+    let descriptors = [descriptor];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut beside = SendAncillaryBuffer::new(&mut space);
+    beside.push(SendAncillaryMessage::ScmRights(&descriptors));
+    Ok(sendmsg(stream, &[io::IoSlice::new(bytes)], &mut beside, SendFlags::NOSIGNAL)?)
 }
 
 impl std::fmt::Debug for Qmp {

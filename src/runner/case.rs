@@ -18,6 +18,7 @@ use super::scheduler::Job;
 use super::settings::{Interrupt, Keep, Settings};
 use super::spot::Spot;
 use crate::event::{CaseEnd, Sink, StepOutcome, Verdict, What};
+use crate::qemu::credential::make;
 use crate::qemu::network::wire_name;
 use crate::scenario::model::{Block, Case, CaseStep, When};
 use crate::scenario::{Late, resolve_step, resolve_vm, resolve_when, to_yaml};
@@ -203,6 +204,8 @@ impl Actor<'_> {
         let interrupt = self.interrupt.clone();
         let started = tokio::select! {
             started = async {
+                make(&self.case.credentials, self.session.directory())
+                    .map_err(|error| Failure::error(format!("the credentials could not be made: {error}")))?;
                 self.session.make_disks(deadline).await?;
                 self.session.start(&wires, deadline).await?;
                 self.session.start(&first, deadline).await

@@ -150,7 +150,12 @@ impl<'f> File<'f> {
         let disks = super::disks::read(section("disks"), &scope, diagnostics);
         let known = super::disks::names(root.get("disks")).into_iter();
         let known: Map<String, Value> = known.map(|name| (name, Value::Null)).collect();
-        let scope = scope.with([("disk".to_owned(), Value::Object(known))]);
+        let credentials = super::credentials::read(section("credentials"), &scope, diagnostics);
+        let made = credentials.keys().map(|name| (name.clone(), Value::Null)).collect();
+        let scope = scope.with([
+            ("disk".to_owned(), Value::Object(known)),
+            ("credential".to_owned(), Value::Object(made)),
+        ]);
         let net = net::read(root, &scope, diagnostics);
         let scope = scope.with(net.names());
         let before_vms = diagnostics.errors_added();
@@ -220,6 +225,7 @@ impl<'f> File<'f> {
             vm_sources: vms.sources,
             roles,
             disks,
+            credentials,
             net,
             steps,
             finally,
@@ -273,6 +279,7 @@ fn declared<'d>(root: &'d Node, vms: &'d vms::Vms) -> Vec<(Section, &'d str, &'d
         (Section::Links, "links"),
         (Section::Networks, "networks"),
         (Section::Disks, "disks"),
+        (Section::Credentials, "credentials"),
         (Section::Roles, "roles"),
     ];
     let mut declared = Vec::new();

@@ -100,7 +100,7 @@ impl Steps<'_, '_, '_> {
         let declared = params::declared(root.get("params"), &mut self.loader.diagnostics);
         params::check_with(Some(&with), &declared, &mut self.loader.diagnostics);
         let mut names = place.scope.names().clone();
-        names.retain(|name, _| ["case", "disk", "port", "link"].contains(&name.as_str()));
+        names.retain(|name, _| ["case", "disk", "credential", "port", "link"].contains(&name.as_str()));
         names.insert("env".to_owned(), Value::Object(self.loader.env.clone()));
         let scope = place.scope.renamed(names);
         let given = Given { with: Some(&with), cell: &[], defines: &[], user: &key.at };

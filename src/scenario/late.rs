@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::model::{Case, CaseStep, When};
 use super::typed::{self, Misfit};
+use crate::qemu::credential::folder;
 use crate::qemu::disk::Disk;
 use crate::qemu::spec::VmSpec;
 use crate::session::link::LinkSpec;
@@ -38,6 +39,9 @@ impl<'l> Late<'l> {
         names.extend(self.names.clone());
         names.insert("run".to_owned(), self.run.clone());
         names.insert("disk".to_owned(), paths(self.dir, None, &case.disks));
+        let credentials = case.credentials.keys();
+        let credentials = credentials.map(|name| (name.clone(), json!(folder(self.dir, name))));
+        names.insert("credential".to_owned(), Value::Object(credentials.collect()));
         let dir = Value::String(self.dir.display().to_string());
         match names.get_mut("case") {
             Some(Value::Object(case)) => {

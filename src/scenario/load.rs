@@ -28,6 +28,7 @@ pub(super) const TOP: &[&str] = &[
     "vms",
     "roles",
     "disks",
+    "credentials",
     "ports",
     "links",
     "networks",
@@ -37,7 +38,8 @@ pub(super) const TOP: &[&str] = &[
 ];
 
 /// The sections that merge by key, deeply, where a file extends another.
-const DEEP: &[&str] = &["vms", "roles", "disks", "links", "networks", "params", "hooks", "with"];
+const DEEP: &[&str] =
+    &["vms", "roles", "disks", "credentials", "links", "networks", "params", "hooks", "with"];
 
 /// The files of a call, and what is wrong with them.
 #[derive(Default)]
@@ -185,8 +187,8 @@ impl Loader {
             }
             let right = match (name, &value.kind) {
                 (
-                    "vms" | "roles" | "disks" | "links" | "networks" | "params" | "matrix" | "requires"
-                    | "hooks" | "with",
+                    "vms" | "roles" | "disks" | "credentials" | "links" | "networks" | "params" | "matrix"
+                    | "requires" | "hooks" | "with",
                     kind,
                 ) => matches!(kind, Kind::Map(_)).then_some(()).ok_or("a map"),
                 ("steps" | "finally", kind) => {
@@ -223,12 +225,6 @@ impl Loader {
 pub(super) fn unknown_key(key: &Key, known: &[&str]) -> Diagnostic {
     Diagnostic::error(Code::UnknownKey, &key.at, format!("unknown key `{}`", key.name))
         .help(suggest(&key.name, known.iter().copied()))
-}
-
-/// Something that the language has, but this version has not.
-pub(super) fn not_yet(key: &Key) -> Diagnostic {
-    Diagnostic::error(Code::NotYet, &key.at, format!("`{}` is not in this version", key.name))
-        .help("it belongs to a later version of the language")
 }
 
 /// A file over the template it extends.

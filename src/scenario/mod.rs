@@ -5,6 +5,7 @@
 //! steps, as [`Diagnostics`].
 
 mod cases;
+mod credentials;
 mod disks;
 mod flow;
 mod late;

@@ -12,6 +12,7 @@ use super::net::Net;
 use super::source::Node;
 pub use super::vms::VmSource;
 use crate::diagnostic::Location;
+use crate::qemu::credential::Credential;
 use crate::qemu::disk::Disk;
 use crate::qemu::spec::VmSpec;
 use crate::step::Step;
@@ -57,6 +58,8 @@ pub struct Case {
     pub roles: IndexMap<String, String>,
     /// The disks that belong to no VM, made before anything is started.
     pub disks: BTreeMap<String, Disk>,
+    /// Its TLS credentials, made before anything is started.
+    pub credentials: BTreeMap<String, Credential>,
     /// Its ports, links and networks.
     pub net: Net,
     /// What it does.

@@ -9,6 +9,7 @@ mod choices;
 
 use super::load::TOP;
 use super::model::{DEFAULT_CASE_TIMEOUT, KnownIssue, MustFail, Requires};
+use crate::qemu::credential::Credential;
 use crate::qemu::disk::Disk;
 use crate::qemu::network::NetworkSpec;
 use crate::qemu::spec::VmSpec;
@@ -183,6 +184,14 @@ fn top(key: &str, generator: &mut SchemaGenerator) -> Value {
             {
                 let disk = of(generator.subschema_for::<Disk>());
                 json!({"type": "object", "additionalProperties": disk})
+            },
+        ),
+        "credentials" => (
+            "TLS credentials, by name, made anew for each case before anything is started; `{{credential.NAME}}` is the \
+             folder, as `dir` of `tls-creds-x509` and `tls-creds-psk`.",
+            {
+                let credential = of(generator.subschema_for::<Credential>());
+                json!({"type": "object", "additionalProperties": credential})
             },
         ),
         "ports" => (

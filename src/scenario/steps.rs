@@ -9,7 +9,7 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::lint::Seen;
-use super::load::{Loader, not_yet};
+use super::load::Loader;
 use super::model::{Block, Case, CaseStep, When};
 use super::source::{Key, Kind, Node};
 use super::typed;
@@ -18,9 +18,6 @@ use crate::qemu::spec::VmSpec;
 use crate::session::link::LinkSpec;
 use crate::step::{ACTIONS, Action, Complaint, Complaints, FLOW, MODIFIERS, Scene};
 use crate::template::{self, Scope};
-
-/// The actions that belong to a later version.
-const LATER: &[&str] = &["fd"];
 
 /// More steps than this, in a case and in a call, are taken for a mistake.
 pub(super) const MAX_STEPS: usize = 20_000;
@@ -174,9 +171,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         let unknown: Vec<&Key> = others.iter().map(|(key, _)| key).filter(|key| !is_known(key)).collect();
         let actions: Vec<&&(Key, Node)> = others.iter().filter(|(key, _)| is_known(key)).collect();
         for key in &unknown {
-            if LATER.contains(&key.name.as_str()) {
-                self.loader.complain(not_yet(key));
-            } else if let [(action, _)] = actions.as_slice() {
+            if let [(action, _)] = actions.as_slice() {
                 let of = format!("unknown key `{}` beside `{}`", key.name, action.name);
                 self.complain(Code::UnknownKey, &key.at, of, suggest(&key.name, MODIFIERS.iter().copied()));
             } else {

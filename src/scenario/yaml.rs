@@ -55,6 +55,9 @@ pub fn to_yaml(case: &Case) -> String {
     if !case.disks.is_empty() {
         put("disks", plain(&case.disks));
     }
+    if !case.credentials.is_empty() {
+        put("credentials", plain(&case.credentials));
+    }
     for (key, value) in case.net.sections() {
         put(key, value);
     }

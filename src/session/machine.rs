@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -235,12 +235,27 @@ impl Machine {
         oob: bool,
         deadline: Instant,
     ) -> Result<Value, QmpError> {
+        self.qmp_with(command, arguments, None, oob, deadline).await
+    }
+
+    /// Runs a QMP command as [`Self::qmp_raw`] does, with a descriptor beside it.
+    ///
+    /// # Errors
+    /// See [`QmpError`].
+    pub async fn qmp_with(
+        &self,
+        command: &str,
+        arguments: Value,
+        descriptor: Option<BorrowedFd<'_>>,
+        oob: bool,
+        deadline: Instant,
+    ) -> Result<Value, QmpError> {
         let arguments = match arguments {
             Value::Object(map) => map,
             _ => Map::new(),
         };
         match &self.qmp {
-            Some(qmp) => qmp.execute(command, arguments, oob, deadline).await,
+            Some(qmp) => qmp.execute_with(command, arguments, descriptor, oob, deadline).await,
             None => Err(QmpError::Closed { command: command.to_owned() }),
         }
     }

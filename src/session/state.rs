@@ -1,6 +1,7 @@
 //! The session itself.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,6 +69,8 @@ pub struct Session {
     pub ports: Ports,
     /// Its links.
     pub links: Links,
+    /// The socket pairs of which an end is still ours, by name.
+    pub sockets: BTreeMap<String, Vec<OwnedFd>>,
     /// What steps have captured.
     pub captures: Map<String, Value>,
     /// The last migration.
@@ -96,6 +99,7 @@ impl Session {
             clients: BTreeMap::new(),
             ports: Ports::default(),
             links: Links::new(),
+            sockets: BTreeMap::new(),
             captures: Map::new(),
             pair: None,
             failover: None,

@@ -11,8 +11,9 @@ use crate::session::{Failure, Pair};
 
 /// Starts a migration and returns at once.
 ///
-/// With `to`: has the destination listen where it is `incoming: defer`, finds out the address it really got, and
-/// starts the migration from `from`. With `uri`: starts it towards that URI (`exec:`, `file:`, `fd:` and the like).
+/// With `to`: has the destination listen where it is `incoming: defer` and does not listen yet, finds out the address it
+/// really got, and starts the migration from `from`. With `uri`: starts it towards that URI (`exec:`, `file:` and the
+/// like).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Migrate {
@@ -21,7 +22,8 @@ pub struct Migrate {
     /// The destination.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
-    /// Where the destination listens, as a migration URI. Default: `tcp:127.0.0.1:0`, a port of QEMU's choice.
+    /// Where the destination listens, as a migration URI. Default: `tcp:127.0.0.1:0`, a port of QEMU's choice. For a
+    /// URI of which QEMU names no address (`fd:NAME`, `rdma:HOST:PORT`) the source is given the same one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<String>,
     /// A link that the stream takes, as `links` declares it, with `to`: the source is sent to the link's address, the
@@ -35,7 +37,12 @@ pub struct Migrate {
     /// is replaced by the destination's real one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<Vec<Value>>,
-    /// Resumes a paused postcopy migration. Default: `false`.
+    /// With `to`: whether the destination's QEMU is to end where the migration fails (`exit-on-error` of
+    /// `migrate-incoming`, QEMU 9.1 and later). Default: QEMU's own, which is yes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_on_error: Option<bool>,
+    /// Resumes a paused postcopy migration; with `to`, the destination is told to listen again, out of band
+    /// (`migrate-recover`). Default: `false`.
     #[serde(default)]
     pub resume: bool,
 }
@@ -84,16 +91,19 @@ impl Migrate {
             if self.listen.is_some() {
                 complaints.add(&["listen"], "there is no VM to listen", "name it with `to`");
             }
+            if self.exit_on_error.is_some() {
+                complaints.add(&["exit_on_error"], "there is no VM to listen", "name it with `to`");
+            }
         }
     }
 
     pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         let mut arguments = json!({});
         if let Some(to) = &self.to {
-            let mut address = self.listen(run, to).await?;
+            let (mut address, listening) = self.listen(run, to).await?;
             if let Some(name) = &self.link {
                 let link = link::find(run.session, name)?;
-                let real = uri(&address).or(self.listen.clone()).unwrap_or_default();
+                let real = uri(&address).unwrap_or(listening.clone());
                 let target = real.parse().map_err(|why| {
                     Failure::failed(format!("link `{name}` cannot lead to where `{to}` listens: {why}"))
                 })?;
@@ -101,7 +111,7 @@ impl Migrate {
                 address = link.address().to_qapi();
             }
             match &self.channels {
-                None => arguments["uri"] = json!(uri(&address).or(self.listen.clone()).unwrap_or_default()),
+                None => arguments["uri"] = json!(uri(&address).unwrap_or(listening)),
                 Some(channels) => arguments["channels"] = fill_ports(channels, &address),
             }
         } else {
@@ -122,27 +132,43 @@ impl Migrate {
         Ok(Value::Null)
     }
 
-    /// Has the destination listen, unless it does already, and gives the address it really got (QAPI `SocketAddress`);
-    /// null where QEMU names none, as for a file.
-    async fn listen(&self, run: &mut Running<'_>, to: &str) -> Result<Value, Failure> {
+    /// Has the destination listen, unless it does already, and gives the address it really got (QAPI `SocketAddress`;
+    /// null where QEMU names none, as for a descriptor) and the URI it was told.
+    async fn listen(&self, run: &mut Running<'_>, to: &str) -> Result<(Value, String), Failure> {
         let machine = run.session.machine(to)?;
-        let deferred = machine.plan.spec.incoming.as_deref() == Some("defer");
-        let default = "tcp:127.0.0.1:0".to_owned();
-        let uri = self.listen.clone().unwrap_or(default);
-        if deferred && (machine.address.is_none() || self.listen.is_some()) {
-            machine.qmp("migrate-incoming", json!({"uri": uri}), false, run.deadline).await?;
+        let fixed = machine.plan.spec.incoming.clone().filter(|incoming| incoming != "defer");
+        let deferred = fixed.is_none();
+        let given = self.listen.clone().or(fixed);
+        let uri = given.clone().unwrap_or_else(|| "tcp:127.0.0.1:0".to_owned());
+        // A destination that was told to listen by a step of its own has a status; one that waits has none.
+        let is_told = async || {
+            let reply = machine.query("query-migrate", run.deadline).await?;
+            Ok::<_, Failure>(reply.get("status").is_some_and(|status| *status != "none"))
+        };
+        let mut named = uri.starts_with("tcp:") || uri.starts_with("unix:") || uri.starts_with("vsock:");
+        if self.resume {
+            machine.qmp("migrate-recover", json!({"uri": uri}), true, run.deadline).await?;
+        } else if deferred && (self.listen.is_some() || machine.address.is_none()) && !is_told().await? {
+            let mut arguments = json!({"uri": uri});
+            if let Some(exit) = self.exit_on_error {
+                arguments["exit-on-error"] = json!(exit);
+            }
+            machine.qmp("migrate-incoming", arguments, false, run.deadline).await?;
+        } else if given.is_none() {
+            // Only QEMU knows where it was told to listen.
+            named = true;
         }
         let mut address = Value::Null;
-        if uri.starts_with("tcp:") || uri.starts_with("unix:") || uri.starts_with("vsock:") || !deferred {
+        if named {
             let awaited = format!("`{to}` to name the address it listens at");
             let judge = |reply: &Value| Ok(reply["socket-address"].get(0).cloned());
             let seen = |reply: &Value| format!("no address in {reply}");
             address = run.poll(to, ("query-migrate", &Value::Null), &awaited, judge, seen).await?;
         }
         if let Some(machine) = run.session.machines.get_mut(to) {
-            machine.address = Some(self::uri(&address).unwrap_or(uri));
+            machine.address = Some(self::uri(&address).unwrap_or_else(|| uri.clone()));
         }
-        Ok(address)
+        Ok((address, uri))
     }
 }
 

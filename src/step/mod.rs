@@ -2,11 +2,13 @@
 //!
 //! A new action is a new file and one line in the list below.
 
+mod bytes;
 mod capabilities;
 mod check;
 mod client;
 mod exec;
 mod failover;
+mod fd;
 mod lifecycle;
 mod link;
 mod memory;
@@ -33,11 +35,13 @@ use crate::session::Failure;
 use crate::session::link::LinkSpec;
 use crate::units::Span;
 
+pub use bytes::Bytes;
 pub use capabilities::Capabilities;
 pub use check::{CHECK_BELONGS, CHECK_KINDS, CLIENT_KEYS, Check, Holds, Kind as CheckKind};
 pub use client::Client;
 pub use exec::Exec;
 pub use failover::{Failover, Fence};
+pub use fd::Fd;
 pub use lifecycle::{Quit, Start};
 pub use link::Link;
 pub use memory::Memory;
@@ -136,6 +140,8 @@ actions! {
     Client(Client) = "client",
     /// Reads or writes guest RAM.
     Memory(Memory) = "memory",
+    /// Passes a descriptor to a VM, or uses the test's end of a socket pair.
+    Fd(Fd) = "fd",
     /// Runs a host process.
     Exec(Exec) = "exec",
     /// Sets captures.

@@ -60,6 +60,7 @@ impl Protect {
             link: self.link.clone(),
             uri: None,
             channels: None,
+            exit_on_error: None,
             resume: false,
         }
     }

@@ -111,6 +111,12 @@ impl Qmp {
                 }
                 (_, answer) => machine.told(answer).await?,
             };
+            if self.execute == "migrate-incoming"
+                && let Some(pair) = run.session.pair.as_mut().filter(|pair| pair.source != *vm)
+            {
+                // Where the stream went to a file first, only now is it known who takes it.
+                pair.destination = Some(vm.clone());
+            }
         }
         Ok(reply)
     }

@@ -87,6 +87,7 @@ impl Action {
             Self::Protect(protect) => vec![&mut protect.primary, &mut protect.secondary],
             Self::Yank(yank) => vec![&mut yank.vm],
             Self::Memory(memory) => vec![&mut memory.vm],
+            Self::Fd(fd) => fd.vm.iter_mut().collect(),
             Self::Link(_)
             | Self::Client(_)
             | Self::Exec(_)

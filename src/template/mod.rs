@@ -59,7 +59,19 @@ const MAX_LOOKS: usize = 100_000;
 pub fn is_reserved(name: &str) -> bool {
     HELPERS.iter().any(|(helper, _)| *helper == name)
         || [
-            "run", "case", "env", "port", "link", "disk", "self", "this", "as", "else", "true", "false",
+            "run",
+            "case",
+            "env",
+            "port",
+            "link",
+            "disk",
+            "credential",
+            "self",
+            "this",
+            "as",
+            "else",
+            "true",
+            "false",
             "null",
         ]
         .contains(&name)
@@ -209,7 +221,7 @@ pub fn names_below(text: &str, root: &str) -> Vec<Vec<String>> {
 /// Whether a text is a template that may name what is only known when the case runs.
 #[must_use]
 pub fn is_late(text: &str) -> bool {
-    let roots = ["run", "port", "link", "disk", "self"];
+    let roots = ["run", "port", "link", "disk", "credential", "self"];
     is_template(text)
         && (text.contains("run.")
             || text.contains("case.dir")

@@ -256,7 +256,9 @@ impl<'d> Walk<'d> {
         for (at, name) in names.iter().enumerate() {
             value = step(value, name).ok_or_else(|| {
                 let help = match (value, names.first()) {
-                    (_, Some(root @ (&"port" | &"link"))) if at == 0 => format!("declare it under `{root}s`"),
+                    (_, Some(root @ (&"port" | &"link" | &"credential"))) if at == 0 => {
+                        format!("declare it under `{root}s`")
+                    }
                     (Value::Object(_), Some(&"env")) if at == 1 => {
                         "there is no such variable in the environment".to_owned()
                     }
@@ -276,7 +278,7 @@ impl<'d> Walk<'d> {
             ["run", ..] => absent("run", top),
             ["case", "dir", ..] => absent("dir", top.and_then(|top| top.get("case"))),
             // What is declared stands there as null until it is known.
-            ["port" | "link" | "disk", ..] | ["self", "disk", ..] => names
+            ["port" | "link" | "disk" | "credential", ..] | ["self", "disk", ..] => names
                 .iter()
                 .try_fold(top.unwrap_or(&Value::Null), |value, name| step(value, name))
                 .is_some_and(is_unknown_yet),

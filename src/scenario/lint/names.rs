@@ -46,6 +46,7 @@ pub(super) fn vms(action: &Action) -> Vec<Named<'_>> {
         }
         Action::Yank(yank) => vec![one(&yank.vm, &["vm"])],
         Action::Memory(memory) => vec![one(&memory.vm, &["vm"])],
+        Action::Fd(fd) => fd.vm.iter().map(|vm| one(vm, &["vm"])).collect(),
         Action::Rebind(roles) => roles.0.values().map(|vm| Named { vm, path: &[], alive: false }).collect(),
         Action::Link(_) | Action::Client(_) | Action::Exec(_) | Action::Set(_) | Action::Sleep(_) => {
             Vec::new()

@@ -31,6 +31,7 @@ pub(in crate::scenario) enum Section {
     Links,
     Networks,
     Disks,
+    Credentials,
     DisksOfVms,
     Roles,
 }
@@ -55,6 +56,10 @@ impl Section {
             Self::Disks => {
                 (format!("nothing names the disk `{name}`"), format!("name it as `{{{{disk.{name}}}}}`"))
             }
+            Self::Credentials => (
+                format!("nothing names the credential `{name}`"),
+                format!("name it as `{{{{credential.{name}}}}}`"),
+            ),
             Self::DisksOfVms => {
                 (format!("nothing names the disk `{name}`"), format!("name it as `{{{{self.disk.{name}}}}}`"))
             }
@@ -127,8 +132,12 @@ impl Seen {
     }
 
     fn things_in(&mut self, text: &str) {
-        for (root, section) in [("port", Section::Ports), ("link", Section::Links), ("disk", Section::Disks)]
-        {
+        for (root, section) in [
+            ("port", Section::Ports),
+            ("link", Section::Links),
+            ("disk", Section::Disks),
+            ("credential", Section::Credentials),
+        ] {
             for path in template::names_below(text, root) {
                 // The whole of it, to be looked into somewhere else.
                 self.everything |= path.len() == 1;

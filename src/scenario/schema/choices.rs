@@ -57,6 +57,7 @@ pub(super) fn put(definitions: &mut Value) {
         );
         goes_with(schema, "listen", &["to"]);
         goes_with(schema, "link", &["to"]);
+        goes_with(schema, "exit_on_error", &["to"]);
     });
     rules("Client", &|schema| {
         exactly_one(
@@ -76,6 +77,40 @@ pub(super) fn put(definitions: &mut Value) {
         }
         goes_with(schema, "every", &["connect", "send"]);
         needs(schema, "send", "to", "The datagrams go nowhere: add `to: HOST:PORT`.");
+    });
+    rules("Fd", &|schema| {
+        at_least_one(
+            schema,
+            &["vm", "socket"],
+            "Nothing is done with a descriptor: write `vm: VM` to pass one, or `socket: NAME` to use the test's end of it.",
+        );
+        at_most_one(schema, &["name", "fdset"], |key| {
+            format!("A descriptor has a name or is in a set, and here is `{key}` already: keep one.")
+        });
+        at_most_one(schema, &["open", "socket"], |key| {
+            format!("A step passes a file or a socket, and here is `{key}` already: keep one.")
+        });
+        for key in ["name", "fdset", "open"] {
+            goes_with(schema, key, &["vm"]);
+        }
+        for key in ["write", "close"] {
+            goes_with(schema, key, &["socket"]);
+        }
+        goes_with(schema, "count", &["fdset"]);
+        not_with(
+            schema,
+            "vm",
+            &["write", "close"],
+            "This is for the end that the test has kept: leave `vm` out.",
+        );
+    });
+    rules("Bytes", &|schema| {
+        exactly_one(
+            schema,
+            &["text", "hex", "u32"],
+            "There are no bytes: add `text`, `hex` or `u32`.",
+            |key| format!("Bytes are written in one way, and here is `{key}` already: keep one."),
+        );
     });
     rules("Link", &|schema| {
         at_least_one(

@@ -1,0 +1,291 @@
+//! `fd`.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::net::SendFlags;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::running::Running;
+use super::{Bytes, Complaints, Scene};
+use crate::session::Failure;
+use crate::units::OneOrMany;
+
+/// Passes an open file or one end of a socket pair to a VM (QMP `getfd`, `add-fd`), or uses the end of a socket pair
+/// that the test has kept.
+///
+/// A file is opened anew for each descriptor, and the runner's own copy is closed once QEMU has its. A socket pair comes
+/// into being with the first step that names it; of its two ends (`AF_UNIX`, stream) each step that passes one takes one,
+/// and what is left is the test's, to write to or to close. The result is QEMU's reply, with `count` the list of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Fd {
+    /// The VM that gets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vm: Option<String>,
+    /// The name by which QEMU is to know it (`getfd`), as in the URI `fd:NAME`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The number of the set to which QEMU is to add it (`add-fd`), as in the path `/dev/fdset/NUMBER`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fdset: Option<u64>,
+    /// The file to open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open: Option<Open>,
+    /// With `fdset` and `open`: how many descriptors, each opened anew. Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+    /// The name of a socket pair: with `vm`, one end of it is passed; else the test's end is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket: Option<String>,
+    /// With `socket`: writes to the test's end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write: Option<Bytes>,
+    /// With `socket`: `true` closes what the test has of the pair. Default: `false`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub close: bool,
+}
+
+/// How a file is opened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Open {
+    /// Its path; a relative one is relative to the case's private directory.
+    pub path: String,
+    /// How, as `open(2)` names it. Default: `rdonly`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flags: Option<OneOrMany<Flag>>,
+    /// The permissions of a file that is made, in octal, as in `"0660"`. Default: `"0600"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+}
+
+/// A flag of `open(2)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Flag {
+    /// For reading (`O_RDONLY`).
+    Rdonly,
+    /// For writing (`O_WRONLY`).
+    Wronly,
+    /// For both (`O_RDWR`).
+    Rdwr,
+    /// The file is made where there is none (`O_CREAT`).
+    Creat,
+    /// It is emptied (`O_TRUNC`).
+    Trunc,
+    /// Past the host's page cache (`O_DIRECT`).
+    Direct,
+}
+
+impl Flag {
+    const fn is_access(self) -> bool {
+        matches!(self, Self::Rdonly | Self::Wronly | Self::Rdwr)
+    }
+
+    const fn bits(self) -> OFlags {
+        match self {
+            Self::Rdonly => OFlags::RDONLY,
+            Self::Wronly => OFlags::WRONLY,
+            Self::Rdwr => OFlags::RDWR,
+            Self::Creat => OFlags::CREATE,
+            Self::Trunc => OFlags::TRUNC,
+            Self::Direct => OFlags::DIRECT,
+        }
+    }
+}
+
+impl Open {
+    fn check(&self, complaints: &mut Complaints) {
+        let flags = self.flags.as_ref().map_or(&[][..], |flags| &flags.0);
+        if flags.iter().filter(|flag| flag.is_access()).count() > 1 {
+            let help = "keep one of `rdonly`, `wronly` and `rdwr`";
+            complaints.add(&["open", "flags"], "a file is opened in one way", help);
+        }
+        if let Err(message) = self.mode() {
+            complaints.add(&["open", "mode"], message, "write it in octal, as in `\"0660\"`");
+        }
+    }
+
+    fn mode(&self) -> Result<Mode, String> {
+        let text = self.mode.as_deref().unwrap_or("0600");
+        let bits = u32::from_str_radix(text, 8).ok().filter(|bits| *bits <= 0o7777);
+        bits.map(Mode::from_raw_mode).ok_or_else(|| format!("`{text}` is no mode of a file"))
+    }
+
+    fn open(&self, directory: &std::path::Path) -> Result<OwnedFd, Failure> {
+        let mode = self.mode().map_err(Failure::error)?;
+        let flags = self.flags.iter().flatten().fold(OFlags::CLOEXEC, |flags, flag| flags | flag.bits());
+        let path = directory.join(&self.path);
+        rustix::fs::open(&path, flags, mode)
+            .map_err(|error| Failure::error(format!("`{}` cannot be opened: {error}", path.display())))
+    }
+}
+
+impl Fd {
+    pub(super) fn title(&self) -> String {
+        let socket = self.socket.as_deref().unwrap_or_default();
+        let Some(vm) = &self.vm else {
+            return match &self.write {
+                Some(_) => format!("write into socket {socket}"),
+                None => format!("close socket {socket}"),
+            };
+        };
+        let what = match &self.open {
+            Some(open) => open.path.rsplit('/').next().unwrap_or_default().to_owned(),
+            None => format!("an end of socket {socket}"),
+        };
+        let times = self.count.map(|count| format!(" {count} times")).unwrap_or_default();
+        match (&self.name, self.fdset) {
+            (Some(name), _) => format!("pass {what} to {vm} as {name}"),
+            (None, set) => format!("pass {what}{times} to {vm} for fdset {}", set.unwrap_or_default()),
+        }
+    }
+
+    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
+        if let Some(vm) = &self.vm {
+            complaints.vm(scene, &["vm"], vm);
+            match (&self.name, self.fdset) {
+                (None, None) => complaints.add(
+                    &[],
+                    "QEMU is not told what to call the descriptor",
+                    "add `name: NAME` or `fdset: NUMBER`",
+                ),
+                (Some(_), Some(_)) => {
+                    complaints.add(&["fdset"], "a descriptor has a `name` or is in an `fdset`", "keep one");
+                }
+                _ => {}
+            }
+            match (&self.open, &self.socket) {
+                (None, None) => {
+                    complaints.add(&[], "nothing is passed", "add `open: {path: …}` or `socket: NAME`")
+                }
+                (Some(_), Some(_)) => {
+                    complaints.add(&["socket"], "a step passes a file or a socket, not both", "keep one");
+                }
+                _ => {}
+            }
+            for (key, given) in [("write", self.write.is_some()), ("close", self.close)] {
+                if given {
+                    complaints.add(
+                        &[key],
+                        format!("`{key}` is for the end that the test has kept"),
+                        "leave `vm` out",
+                    );
+                }
+            }
+        } else {
+            let of_vm = [
+                ("name", self.name.is_some()),
+                ("fdset", self.fdset.is_some()),
+                ("open", self.open.is_some()),
+            ];
+            if let Some((key, _)) = of_vm.into_iter().find(|(_, given)| *given) {
+                complaints.add(&[key], "there is no VM to pass it to", "name it with `vm`");
+            } else if self.socket.is_none() {
+                let help = "write `vm: VM` to pass one, or `socket: NAME` to use the test's end of it";
+                complaints.add(&[], "nothing is done with a descriptor", help);
+            } else if self.write.is_none() && !self.close {
+                complaints.add(&[], "nothing is done with the socket", "add `write: …` or `close: true`");
+            }
+        }
+        if let Some(bytes) = &self.write {
+            bytes.check(&["write"], complaints);
+        }
+        if let Some(open) = &self.open {
+            open.check(complaints);
+        }
+        if let Some(count) = self.count {
+            if self.fdset.is_none() || self.open.is_none() {
+                complaints.add(&["count"], "`count` goes with `fdset` and `open`", "leave it out");
+            } else if count == 0 || count > 100 {
+                complaints.add(
+                    &["count"],
+                    format!("{count} descriptors are none or too many"),
+                    "from 1 to 100",
+                );
+            }
+        }
+    }
+
+    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+        let Some(vm) = &self.vm else {
+            return self.use_own_end(run);
+        };
+        let (command, arguments) = match (&self.name, self.fdset) {
+            (Some(name), _) => ("getfd", json!({"fdname": name})),
+            (None, set) => ("add-fd", json!({"fdset-id": set})),
+        };
+        let mut replies = Vec::new();
+        for _ in 0..self.count.unwrap_or(1) {
+            let descriptor = match &self.open {
+                Some(open) => open.open(run.session.directory())?,
+                None => self.take_end(run)?,
+            };
+            let machine = run.session.machine(vm)?;
+            let fd = Some(descriptor.as_fd());
+            let answer = machine.qmp_with(command, arguments.clone(), fd, false, run.deadline).await;
+            replies.push(machine.told(answer).await?);
+        }
+        match self.count {
+            Some(_) => Ok(Value::Array(replies)),
+            None => Ok(replies.pop().unwrap_or_default()),
+        }
+    }
+
+    fn take_end(&self, run: &mut Running<'_>) -> Result<OwnedFd, Failure> {
+        let name = self.socket.as_deref().unwrap_or_default();
+        if !run.session.sockets.contains_key(name) {
+            let (one, other) = std::os::unix::net::UnixStream::pair()
+                .map_err(|error| Failure::error(format!("a socket pair cannot be had: {error}")))?;
+            run.session.sockets.insert(name.to_owned(), vec![other.into(), one.into()]);
+        }
+        let end = run.session.sockets.get_mut(name).and_then(Vec::pop);
+        end.ok_or_else(|| gone(name))
+    }
+
+    fn use_own_end(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+        let name = self.socket.as_deref().unwrap_or_default();
+        let ends = run.session.sockets.get_mut(name);
+        let ends = ends.ok_or_else(|| Failure::failed(format!("there is no socket pair `{name}` yet")))?;
+        let end = ends.last().ok_or_else(|| gone(name))?;
+        if let Some(bytes) = &self.write {
+            let bytes = bytes.bytes().map_err(|(_, why)| Failure::error(why))?;
+            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+            let wrong = |why: String| Failure::failed(format!("socket `{name}` cannot be written to: {why}"));
+            let count = rustix::net::send(end, &bytes, flags).map_err(|error| wrong(error.to_string()))?;
+            if count < bytes.len() {
+                return Err(wrong(format!("it took only {count} bytes, as its buffer is full")));
+            }
+        }
+        if self.close {
+            ends.clear();
+        }
+        Ok(Value::Null)
+    }
+}
+
+fn gone(name: &str) -> Failure {
+    Failure::failed(format!("the test has no end of socket `{name}` any more: both are passed on or closed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_become_those_of_open() {
+        let open: Open =
+            serde_json::from_value(json!({"path": "f", "flags": ["wronly", "creat"], "mode": "0640"}))
+                .unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        drop(open.open(directory.path()).unwrap());
+        use std::os::unix::fs::PermissionsExt;
+        let made = std::fs::metadata(directory.path().join("f")).unwrap();
+        assert_eq!(made.permissions().mode() & 0o777 & !0o640, 0);
+        let missing: Open = serde_json::from_value(json!({"path": "nothing"})).unwrap();
+        assert!(missing.open(directory.path()).unwrap_err().message.contains("cannot be opened"));
+    }
+}

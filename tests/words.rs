@@ -1,0 +1,41 @@
+//! Words of the language for migrations, each in scenarios of its own below `tests/words`: with a QEMU that does what
+//! they say, and with controls that pass only where what they break is noticed.
+
+mod common;
+
+use common::{Home, qemus, skipped};
+
+/// Runs the cases of a file on every QEMU there is. Returns how many passed on the newest one.
+fn holds(file: &str) {
+    if qemus().is_empty() {
+        return skipped::<()>("there is no qemu-system-x86_64 on the PATH or below .qemu")
+            .unwrap_or_default();
+    }
+    let path = format!("{}/tests/words/{file}.yaml", env!("CARGO_MANIFEST_DIR"));
+    for (number, qemu) in qemus().iter().enumerate() {
+        let home = Home::new();
+        let ran = home.run_on(qemu, &[&path, "-j", "2", "--slow", "2"]);
+        assert_eq!(ran.code, Some(0), "QEMU {}:\n{}{}", qemu.version, ran.stdout, ran.stderr);
+        let told = home.told();
+        let passed =
+            told.verdicts().iter().filter(|case| case.1 == lockstep_vm::event::Verdict::Pass).count();
+        assert!(number > 0 || passed > 0, "nothing was run on QEMU {}: {}", qemu.version, ran.stdout);
+    }
+}
+
+#[test]
+fn a_migration_goes_through_a_descriptor_that_was_passed_on() {
+    holds("fd");
+    holds("fd-control");
+}
+
+#[test]
+fn migrate_knows_a_destination_that_listens_already() {
+    holds("migrate");
+}
+
+#[test]
+fn tls_takes_the_credentials_of_the_case_and_refuses_others() {
+    holds("tls");
+    holds("tls-control");
+}
