@@ -95,13 +95,14 @@ impl Board {
         self.changes.subscribe()
     }
 
-    /// Puts up trouble. A VM's death that was asked for, a failed migration that is not watched, and a second report of
-    /// the same kind by the same VM are none.
+    /// Puts up trouble. A VM's death that was asked for, a failed migration that is not watched or of which a VM speaks that
+    /// may end (its last words may come after the news of its end), and a second report of the same kind by the same VM
+    /// are none.
     pub fn report(&self, trouble: Trouble) {
         let mut state = self.state();
         let is_news = match &trouble {
             Trouble::Died { vm, .. } => !state.may_exit.contains(vm),
-            Trouble::MigrationFailed { .. } => state.migration_watched,
+            Trouble::MigrationFailed { vm } => state.migration_watched && !state.may_exit.contains(vm),
             Trouble::Mismatch { vm, .. } => !state
                 .troubles
                 .iter()
@@ -137,7 +138,7 @@ impl Board {
         let state = self.state();
         match trouble {
             Trouble::Died { vm, .. } => state.may_exit.contains(vm),
-            Trouble::MigrationFailed { .. } => !state.migration_watched,
+            Trouble::MigrationFailed { vm } => !state.migration_watched || state.may_exit.contains(vm),
             Trouble::Mismatch { .. } | Trouble::Panicked { .. } => false,
         }
     }
@@ -206,6 +207,17 @@ mod tests {
         board.report(failed());
         assert_eq!(board.trouble_since(0), Some(failed()));
         assert_eq!(board.trouble_since(board.mark()), None);
+    }
+
+    #[test]
+    fn the_last_words_of_a_vm_that_may_end_are_no_trouble() {
+        let board = Board::default();
+        board.watch_migration(true);
+        board.expect_exit("a");
+        board.report(Trouble::MigrationFailed { vm: "a".into() });
+        assert_eq!(board.trouble_since(0), None);
+        board.report(Trouble::MigrationFailed { vm: "b".into() });
+        assert_eq!(board.trouble_since(0), Some(Trouble::MigrationFailed { vm: "b".into() }));
     }
 
     #[test]
