@@ -64,8 +64,8 @@ pub const DEFAULT_TIMEOUT: Span = Span::from_secs(30);
 pub const MODIFIERS: &[&str] = &["name", "when", "timeout", "capture", "expect_error"];
 
 /// The keys of the actions that the expansion of a scenario resolves, so that they never run as such: a hook point,
-/// the steps of a template, a loop.
-pub const FLOW: &[&str] = &["hook", "use", "repeat"];
+/// the steps of a template, a loop, steps that belong together.
+pub const FLOW: &[&str] = &["hook", "use", "repeat", "block"];
 
 macro_rules! actions {
     ($($(#[$doc:meta])* $variant:ident($data:ty) = $key:literal,)*) => {
