@@ -39,3 +39,9 @@ fn tls_takes_the_credentials_of_the_case_and_refuses_others() {
     holds("tls");
     holds("tls-control");
 }
+
+#[test]
+fn a_file_is_checked_for_its_size_and_its_bytes() {
+    holds("file");
+    holds("file-control");
+}
