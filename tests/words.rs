@@ -68,3 +68,9 @@ fn what_a_case_requires_is_tried_out_and_what_is_missing_is_its_skip() {
         reason("properties").contains("needs `-accel kvm,dirty-ring-size=4096`, and `--accel tcg` was given")
     );
 }
+
+#[test]
+fn guest_memory_is_waited_for_and_a_forbidden_status_fails_at_once() {
+    holds("wait");
+    holds("wait-control");
+}

@@ -32,6 +32,16 @@ pub(super) fn put(definitions: &mut Value) {
             },
         );
     });
+    rules("Watched", &|schema| {
+        exactly_one(
+            schema,
+            &["equals", "changes"],
+            "Nothing is awaited of the memory: add `equals: NUMBER` or `changes: true`.",
+            |key| {
+                format!("The memory is to be a number or to change, and here is `{key}` already: keep one.")
+            },
+        );
+    });
     rules("Exec", &|schema| {
         exactly_one(
             schema,
