@@ -74,3 +74,9 @@ fn guest_memory_is_waited_for_and_a_forbidden_status_fails_at_once() {
     holds("wait");
     holds("wait-control");
 }
+
+#[test]
+fn a_guest_that_sleeps_is_migrated_and_goes_on_with_its_count_when_it_wakes_up() {
+    holds("suspend");
+    holds("suspend-control");
+}

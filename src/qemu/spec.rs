@@ -145,11 +145,30 @@ pub struct Ticker {
     /// `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub self_patching: bool,
+    /// Whether it puts the machine to sleep once (ACPI S3), after its first tick; `system_wakeup` wakes it, and it goes on
+    /// with its count. Needs `boot: firmware`. Default: `false`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspend: bool,
 }
 
 impl Default for Ticker {
     fn default() -> Self {
-        Self { dirty: default_dirty(), boot: Boot::default(), passes: None, self_patching: false }
+        Self {
+            dirty: default_dirty(),
+            boot: Boot::default(),
+            passes: None,
+            self_patching: false,
+            suspend: false,
+        }
+    }
+}
+
+impl Ticker {
+    fn checked(self) -> Result<Self, &'static str> {
+        if self.suspend && self.boot == Boot::Disk {
+            return Err("`suspend` has no room in a boot sector; leave `boot: disk` out");
+        }
+        Ok(self)
     }
 }
 
@@ -219,7 +238,7 @@ fn guest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Guest, D::Error> 
                 ));
             };
             let guest = match kind.as_str() {
-                "ticker" => Guest::Ticker(map.next_value()?),
+                "ticker" => Guest::Ticker(map.next_value::<Ticker>()?.checked().map_err(de::Error::custom)?),
                 "linux" => Guest::Linux(map.next_value()?),
                 other => return Err(de::Error::unknown_field(other, &["ticker", "linux"])),
             };
@@ -259,7 +278,8 @@ mod tests {
                 dirty: Size::mib(4),
                 boot: Boot::Firmware,
                 passes: None,
-                self_patching: false
+                self_patching: false,
+                suspend: false
             })
         );
         assert_eq!((vm.memory, vm.cpu.as_str(), vm.start), (Size::mib(128), "max", true));
