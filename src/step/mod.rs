@@ -37,7 +37,7 @@ use crate::units::Span;
 
 pub use bytes::Bytes;
 pub use capabilities::Capabilities;
-pub use check::{CHECK_BELONGS, CHECK_KINDS, CLIENT_KEYS, Check, Holds, Kind as CheckKind};
+pub use check::{CHECK_BELONGS, CHECK_KINDS, CLIENT_KEYS, Check, FILE_KEYS, Holds, Kind as CheckKind};
 pub use client::Client;
 pub use exec::Exec;
 pub use failover::{Failover, Fence};
