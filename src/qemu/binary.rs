@@ -156,7 +156,7 @@ pub async fn probe(path: &Path) -> Result<Binary, ProbeError> {
         argv: argv.map(str::to_owned).collect(),
         env: Default::default(),
         directory: PathBuf::from("/"),
-        inherit: vec![theirs],
+        inherit: vec![Arc::new(theirs)],
         stdin: None,
         stdout: stderr.try_clone().map_err(missing)?,
         stderr: stderr.try_clone().map_err(missing)?,

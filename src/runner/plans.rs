@@ -34,7 +34,8 @@ pub(super) fn plans(
         // What only a later step can fill in is filled in when that step starts the VM.
         let spec = match resolve_vm(case, name, &late) {
             Ok(spec) => spec,
-            Err(_) if !case.vms[name].start => None,
+            // Nor is there a port or a descriptor before the case has its folder.
+            Err(_) if !case.vms[name].start || !directory.is_dir() => None,
             Err(why) => return Err((Verdict::Error, format!("VM `{name}`: {why}"))),
         };
         let spec = spec.unwrap_or_else(|| case.vms[name].clone());
@@ -108,7 +109,14 @@ pub(super) fn plan(
         let located = linux.clone().located(&settings.guests);
         *linux = located.map_err(|why| (Verdict::Skip, format!("VM `{name}` {why}")))?;
     }
-    Ok(Plan { name: name.to_owned(), spec, binary, accel, attachable: settings.is_watched() })
+    Ok(Plan {
+        name: name.to_owned(),
+        spec,
+        binary,
+        accel,
+        attachable: settings.is_watched(),
+        inherit: Vec::new(),
+    })
 }
 
 /// The versions that a case's templates ask for.
