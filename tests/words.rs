@@ -121,3 +121,9 @@ fn an_alias_is_the_newest_machine_type_that_two_qemus_have_in_common() {
         ran.stdout
     );
 }
+
+#[test]
+fn a_vm_that_has_ended_is_started_again_beside_a_live_one() {
+    holds("restart");
+    holds("restart-control");
+}
