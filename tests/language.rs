@@ -512,7 +512,10 @@ fn a_guest_whose_memory_is_overwritten_ends_the_case_by_its_own_report() {
     let case = told.case("overwritten");
     // The guest may report it before the step that writes has ended; no other step is to blame, and none is waited out.
     let place = case.place().unwrap();
-    assert!(["cases/overwritten.yaml:5:3", "cases/overwritten.yaml:6:3"].contains(&place.as_str()), "{place}");
+    assert!(
+        ["cases/overwritten.yaml:5:3", "cases/overwritten.yaml:6:3"].contains(&place.as_str()),
+        "{place}"
+    );
     let junit = home.read("reports/junit.xml");
     let document = roxmltree::Document::parse(&junit).unwrap();
     let failure = document.descendants().find(|node| node.has_tag_name("failure")).unwrap();

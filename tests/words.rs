@@ -127,3 +127,8 @@ fn a_vm_that_has_ended_is_started_again_beside_a_live_one() {
     holds("restart");
     holds("restart-control");
 }
+
+#[test]
+fn what_cannot_be_had_is_told_where_it_is_asked_for() {
+    holds("refused");
+}
