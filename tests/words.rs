@@ -39,3 +39,50 @@ fn tls_takes_the_credentials_of_the_case_and_refuses_others() {
     holds("tls");
     holds("tls-control");
 }
+
+#[test]
+fn a_file_is_checked_for_its_size_and_its_bytes() {
+    holds("file");
+    holds("file-control");
+}
+
+#[test]
+fn what_a_case_requires_is_tried_out_and_what_is_missing_is_its_skip() {
+    holds("requires");
+    let Some(qemu) = common::qemu(7) else { return };
+    let home = Home::new();
+    let path = format!("{}/tests/words/requires-control.yaml", env!("CARGO_MANIFEST_DIR"));
+    let ran = home.run_on(qemu, &[&path, "-j", "2"]);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+    let reason = |case: &str| {
+        let told = home.told();
+        let (_, verdict, reason) =
+            told.verdicts().into_iter().find(|(name, ..)| name.ends_with(case)).unwrap();
+        assert_eq!(verdict, lockstep_vm::event::Verdict::Skip, "{case}");
+        reason.unwrap_or_default()
+    };
+    assert!(reason("parameter").contains("needs the migration parameter `no-such-parameter`"));
+    assert!(reason("word").contains("needs `middle-out` for the migration parameter `multifd-compression`"));
+    assert!(reason("accel").contains("needs the accelerator kvm; VM `vm` would have tcg"));
+    assert!(
+        reason("properties").contains("needs `-accel kvm,dirty-ring-size=4096`, and `--accel tcg` was given")
+    );
+}
+
+#[test]
+fn guest_memory_is_waited_for_and_a_forbidden_status_fails_at_once() {
+    holds("wait");
+    holds("wait-control");
+}
+
+#[test]
+fn a_guest_that_sleeps_is_migrated_and_goes_on_with_its_count_when_it_wakes_up() {
+    holds("suspend");
+    holds("suspend-control");
+}
+
+#[test]
+fn a_qemu_in_the_place_of_another_is_connected_to_again_and_one_that_waits_for_descriptors_later() {
+    holds("connect");
+    holds("connect-control");
+}

@@ -166,7 +166,7 @@ impl Selection {
                 let own = binaries.of(case);
                 let used: Vec<&Binary> = own.values().map(|binary| &**binary).collect();
                 // A case that is skipped does not meet this QEMU.
-                if unmet(&case.requires, &used).is_none() {
+                if unmet(&case.requires, &used, &std::env::temp_dir()).is_none() {
                     against_binaries(case, &own, &mut diagnostics);
                 }
             }

@@ -23,6 +23,9 @@ pub const AREA_START: u64 = 0x10_0000;
 /// Where the routine is that the program patches, as a guest-physical address; its number is one byte further.
 pub const ROUTINE: u64 = 0x8000;
 
+/// Where the program keeps its count while the machine sleeps, as a guest-physical address.
+const SUSPEND: u64 = 0x9000;
+
 /// How many pages the area has.
 #[must_use]
 pub const fn pages(ticker: &Ticker) -> u64 {
@@ -49,8 +52,10 @@ pub fn image(ticker: &Ticker) -> Vec<u8> {
     let block =
         image.windows(MAGIC.len()).position(|window| window == MAGIC).map_or(0, |at| at + MAGIC.len());
     let routine = if ticker.self_patching { ROUTINE } else { 0 };
+    let suspend = ticker.suspend.then_some(SUSPEND);
     let parameters = [AREA_START, pages(ticker), u64::from(passes(ticker)), routine];
-    for (number, value) in parameters.into_iter().enumerate() {
+    // The boot sector has no room for the last one.
+    for (number, value) in parameters.into_iter().chain(suspend).enumerate() {
         // The program knows 32-bit numbers only; a larger area is refused where the scenario is checked.
         let value = u32::try_from(value).unwrap_or(u32::MAX);
         image[block + number * 4..][..4].copy_from_slice(&value.to_le_bytes());
@@ -260,7 +265,8 @@ mod tests {
     #[test]
     fn both_images_carry_the_parameters_of_the_scenario() {
         for boot in [Boot::Firmware, Boot::Disk] {
-            let ticker = Ticker { dirty: Size::mib(100), boot, passes: Some(7), self_patching: true };
+            let ticker =
+                Ticker { dirty: Size::mib(100), boot, passes: Some(7), self_patching: true, suspend: false };
             let image = image(&ticker);
             let at = image.windows(8).position(|window| window == MAGIC).unwrap();
             assert_eq!(
@@ -270,6 +276,16 @@ mod tests {
             );
             assert_eq!(image.windows(8).filter(|window| window == MAGIC).count(), 1);
         }
+    }
+
+    #[test]
+    fn the_firmware_is_told_where_to_keep_its_count_in_sleep() {
+        let at = |suspend| {
+            let image = image(&Ticker { suspend, ..Ticker::default() });
+            let block = image.windows(8).position(|window| window == MAGIC).unwrap() + 8;
+            image[block + 16..][..4].to_vec()
+        };
+        assert_eq!((at(true), at(false)), (vec![0, 0x90, 0, 0], vec![0; 4]));
     }
 
     #[test]

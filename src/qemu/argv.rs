@@ -50,7 +50,7 @@ pub fn command_line(spec: &VmSpec, around: &Surroundings<'_>) -> Vec<String> {
     if let Some(machine) = &spec.machine {
         add("-machine", machine.clone());
     }
-    add("-accel", around.accel.name().to_owned());
+    add("-accel", spec.accel.option(around.accel));
     // A QEMU without a machine has none.
     if !spec.cpu.is_empty() {
         add("-cpu", spec.cpu.clone());

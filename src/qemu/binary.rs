@@ -14,6 +14,7 @@ use thiserror::Error;
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 
+use super::kvm;
 use super::process::{Launch, Process, wait_at_most};
 use super::qmp::{Qmp, QmpError};
 use super::schema::Schema;
@@ -35,7 +36,7 @@ pub struct Binary {
     pub arch: String,
     /// The accelerators built into it.
     pub accelerators: BTreeSet<String>,
-    /// Whether KVM is built into it and `/dev/kvm` can be opened here.
+    /// Whether KVM is built into it and works here.
     pub kvm_works: bool,
     /// Its machine types, aliases included (QMP `query-machines`).
     pub machines: BTreeSet<String>,
@@ -155,7 +156,7 @@ pub async fn probe(path: &Path) -> Result<Binary, ProbeError> {
         argv: argv.map(str::to_owned).collect(),
         env: Default::default(),
         directory: PathBuf::from("/"),
-        inherit: vec![theirs],
+        inherit: vec![Arc::new(theirs)],
         stdin: None,
         stdout: stderr.try_clone().map_err(missing)?,
         stderr: stderr.try_clone().map_err(missing)?,
@@ -211,7 +212,7 @@ async fn ask(path: &Path, stream: UnixStream, deadline: Instant) -> Result<Binar
         version: Version::new(part("major"), part("minor"), part("micro")),
         package: qmp.version["package"].as_str().unwrap_or_default().to_owned(),
         arch: plain("query-target").await?["arch"].as_str().unwrap_or_default().to_owned(),
-        kvm_works: accelerators.contains("kvm") && kvm_is_usable(),
+        kvm_works: accelerators.contains("kvm") && kvm::trouble().is_none(),
         accelerators,
         default_machine: default_machine.map(str::to_owned),
         machines: names(&machines, "name").into_iter().chain(names(&machines, "alias")).collect(),
@@ -235,12 +236,6 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
 
 fn names(value: &Value, key: &str) -> BTreeSet<String> {
     list(value).filter_map(|entry| entry[key].as_str()).map(str::to_owned).collect()
-}
-
-/// Whether `/dev/kvm` can be opened for reading and writing.
-#[must_use]
-pub fn kvm_is_usable() -> bool {
-    std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok()
 }
 
 #[cfg(test)]

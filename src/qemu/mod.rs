@@ -1,9 +1,11 @@
 //! QEMU itself: what a VM is made of, its command line, its process, its monitor.
 
+mod accel;
 pub mod argv;
 pub mod binary;
 pub mod credential;
 pub mod disk;
+pub mod kvm;
 pub mod linux;
 pub mod network;
 pub mod process;

@@ -147,6 +147,20 @@ impl Schema {
         }
     }
 
+    /// The words that an argument of a command may be, where it is one of several.
+    #[must_use]
+    pub fn words(&self, command: &str, argument: &str) -> Option<&[String]> {
+        let command = self.commands.get(command)?;
+        let Type::Object(object) = self.types.get(&command.argument)? else {
+            return None;
+        };
+        let member = object.members.iter().find(|member| member.name == argument)?;
+        match self.types.get(&member.kind)? {
+            Type::Enum(words) => Some(words),
+            _ => None,
+        }
+    }
+
     /// That there is no such command, with the one that is meant.
     #[must_use]
     pub fn unknown_command(&self, command: &str) -> Complaint {
@@ -231,8 +245,9 @@ pub(crate) mod tests {
             command("migrate-set-parameters", "12", "0"),
             object("12", json!([
                 option("max-bandwidth", "int"), option("tls-creds", "13"), option("throttle", "number"),
-                option("x-checkpoint-delay", "int"),
+                option("x-checkpoint-delay", "int"), option("multifd-compression", "21"),
             ])),
+            words("21", &["none", "zlib"]),
             json!({"name": "13", "meta-type": "alternate", "members": [{"type": "str"}, {"type": "null"}]}),
             command("query-yank", "0", "4"),
             command("blockdev-add", "14", "0"),

@@ -7,9 +7,10 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use super::accel::{Accel, Accelerators};
 use super::disk::Disk;
 use super::linux::Linux;
-use crate::units::{OneOrMany, Size};
+use crate::units::Size;
 
 /// A VM of the scenario.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -26,9 +27,10 @@ pub struct VmSpec {
     /// Default: the binary's own default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
-    /// The accelerators to try in order; the first that works is used. Default: `[kvm, tcg]`.
+    /// The accelerators to try in order; the first that works is used. Default: `[kvm, tcg]`. One with properties, as
+    /// `-accel` takes them, is a map: `{kvm: {dirty-ring-size: 4096}}`.
     #[serde(default = "default_accel")]
-    pub accel: OneOrMany<Accel>,
+    pub accel: Accelerators,
     /// The CPU model, as `-cpu` takes it. Default: `max`.
     #[serde(default = "default_cpu")]
     pub cpu: String,
@@ -45,6 +47,14 @@ pub struct VmSpec {
     /// Whether it is spawned before the first step (the default) or by a `start` step.
     #[serde(default = "yes")]
     pub start: bool,
+    /// Whether the runner connects to it when it is started (the default) or in a `connect` step. A QEMU that waits for what
+    /// another one sends before it has a monitor, as with `-incoming cpr`, can only be connected to later.
+    #[serde(default = "yes")]
+    pub connect: bool,
+    /// Descriptors that the process inherits, by name, made before anything is started. `{{self.fd.NAME}}` is the number of
+    /// one in the VM's own options.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fds: BTreeMap<String, Inherited>,
     /// Whether to negotiate QMP's out-of-band execution. Default: where the binary offers it; `true` makes it an
     /// error where it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,37 +116,12 @@ impl JsonSchema for Scalar {
     }
 }
 
-/// An accelerator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Accel {
-    /// The host's virtualisation, `/dev/kvm`.
-    Kvm,
-    /// Emulation; works everywhere.
-    Tcg,
-}
-
-impl Accel {
-    /// The name as `-accel` takes it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Kvm => "kvm",
-            Self::Tcg => "tcg",
-        }
-    }
-}
-
-impl std::str::FromStr for Accel {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "kvm" => Ok(Self::Kvm),
-            "tcg" => Ok(Self::Tcg),
-            other => Err(format!("`{other}` is no accelerator; `kvm` and `tcg` are")),
-        }
-    }
+/// A descriptor that a VM's process inherits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Inherited {
+    /// A Unix-domain socket that listens at this path; a relative one is relative to the case's private directory.
+    pub listen: String,
 }
 
 /// What runs in a VM.
@@ -176,11 +161,30 @@ pub struct Ticker {
     /// `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub self_patching: bool,
+    /// Whether it puts the machine to sleep once (ACPI S3), after its first tick; `system_wakeup` wakes it, and it goes on
+    /// with its count. Needs `boot: firmware`. Default: `false`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspend: bool,
 }
 
 impl Default for Ticker {
     fn default() -> Self {
-        Self { dirty: default_dirty(), boot: Boot::default(), passes: None, self_patching: false }
+        Self {
+            dirty: default_dirty(),
+            boot: Boot::default(),
+            passes: None,
+            self_patching: false,
+            suspend: false,
+        }
+    }
+}
+
+impl Ticker {
+    fn checked(self) -> Result<Self, &'static str> {
+        if self.suspend && self.boot == Boot::Disk {
+            return Err("`suspend` has no room in a boot sector; leave `boot: disk` out");
+        }
+        Ok(self)
     }
 }
 
@@ -203,8 +207,8 @@ fn default_arch() -> String {
     "x86_64".to_owned()
 }
 
-fn default_accel() -> OneOrMany<Accel> {
-    OneOrMany(vec![Accel::Kvm, Accel::Tcg])
+fn default_accel() -> Accelerators {
+    Accelerators::default()
 }
 
 fn default_cpu() -> String {
@@ -250,7 +254,7 @@ fn guest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Guest, D::Error> 
                 ));
             };
             let guest = match kind.as_str() {
-                "ticker" => Guest::Ticker(map.next_value()?),
+                "ticker" => Guest::Ticker(map.next_value::<Ticker>()?.checked().map_err(de::Error::custom)?),
                 "linux" => Guest::Linux(map.next_value()?),
                 other => return Err(de::Error::unknown_field(other, &["ticker", "linux"])),
             };
@@ -290,11 +294,12 @@ mod tests {
                 dirty: Size::mib(4),
                 boot: Boot::Firmware,
                 passes: None,
-                self_patching: false
+                self_patching: false,
+                suspend: false
             })
         );
         assert_eq!((vm.memory, vm.cpu.as_str(), vm.start), (Size::mib(128), "max", true));
-        assert_eq!(vm.accel.0, [Accel::Kvm, Accel::Tcg]);
+        assert_eq!(vm.accel.names(), [Accel::Kvm, Accel::Tcg]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod adjudge;
 mod binaries;
 mod case;
+mod features;
 mod host;
 mod net;
 mod outlook;

@@ -11,7 +11,8 @@ use super::requirements::unmet;
 use super::settings::Settings;
 use crate::event::Verdict;
 use crate::qemu::disk::has_qemu_img;
-use crate::qemu::spec::{Guest, VmSpec};
+use crate::qemu::kvm;
+use crate::qemu::spec::{Accel, Guest, VmSpec};
 use crate::scenario::model::Case;
 use crate::scenario::{Late, resolve_vm};
 use crate::session::Plan;
@@ -33,17 +34,34 @@ pub(super) fn plans(
         // What only a later step can fill in is filled in when that step starts the VM.
         let spec = match resolve_vm(case, name, &late) {
             Ok(spec) => spec,
-            Err(_) if !case.vms[name].start => None,
+            // Nor is there a port or a descriptor before the case has its folder.
+            Err(_) if !case.vms[name].start || !directory.is_dir() => None,
             Err(why) => return Err((Verdict::Error, format!("VM `{name}`: {why}"))),
         };
         let spec = spec.unwrap_or_else(|| case.vms[name].clone());
         found.insert(name.clone(), plan(name, spec, binaries, settings)?);
     }
     let used: Vec<&crate::qemu::binary::Binary> = found.values().map(|plan: &Plan| &*plan.binary).collect();
-    match unmet(&case.requires, &used).or_else(|| no_qemu_img(case, &found)) {
+    // Before the case is run it has no folder.
+    let here = if directory.is_dir() { directory.to_owned() } else { std::env::temp_dir() };
+    let unmet = unmet(&case.requires, &used, &here);
+    match unmet.or_else(|| other_accelerator(case, &found)).or_else(|| no_qemu_img(case, &found)) {
         Some(reason) => Err((Verdict::Skip, reason)),
         None => Ok(found),
     }
+}
+
+/// The reason of a skip where a VM does not have the accelerator that the case needs.
+fn other_accelerator(case: &Case, plans: &IndexMap<String, Plan>) -> Option<String> {
+    let wanted = case.requires.accel?;
+    let (name, plan) = plans.iter().find(|(_, plan)| plan.accel != wanted)?;
+    let why =
+        kvm::trouble().filter(|_| wanted == Accel::Kvm).map(|why| format!(": {why}")).unwrap_or_default();
+    Some(format!(
+        "needs the accelerator {}; VM `{name}` would have {}{why}",
+        wanted.name(),
+        plan.accel.name()
+    ))
 }
 
 /// The reason of a skip where the case has disks and there is nothing to make them with.
@@ -65,10 +83,21 @@ pub(super) fn plan(
     settings: &Settings,
 ) -> Result<Plan, (Verdict, String)> {
     let binary = binaries.get(&spec.qemu, &spec.arch).map_err(|error| (Verdict::Error, error.to_string()))?;
-    let wanted = settings.accel.map_or_else(|| spec.accel.0.clone(), |accel| vec![accel]);
+    if let Some(accel) = settings.accel.filter(|accel| spec.accel.excludes(*accel)) {
+        let wanted: Vec<String> = spec.accel.names().iter().map(|own| spec.accel.option(*own)).collect();
+        let reason = format!(
+            "VM `{name}` needs `-accel {}`, and `--accel {}` was given",
+            wanted.join(" or "),
+            accel.name()
+        );
+        return Err((Verdict::Skip, reason));
+    }
+    let wanted = settings.accel.map_or_else(|| spec.accel.names(), |accel| vec![accel]);
     let Some(accel) = binary.choose(&wanted) else {
         let wanted: Vec<&str> = wanted.iter().map(|accel| accel.name()).collect();
-        let reason = format!("needs the accelerator {}, which does not work here", wanted.join(" or "));
+        let why = kvm::trouble().filter(|_| wanted == ["kvm"]).map(|why| format!(": {why}"));
+        let why = why.unwrap_or_default();
+        let reason = format!("needs the accelerator {}, which does not work here{why}", wanted.join(" or "));
         return Err((Verdict::Skip, reason));
     };
     if matches!(spec.guest, Guest::Ticker(_)) && !matches!(binary.arch.as_str(), "x86_64" | "i386") {
@@ -80,7 +109,14 @@ pub(super) fn plan(
         let located = linux.clone().located(&settings.guests);
         *linux = located.map_err(|why| (Verdict::Skip, format!("VM `{name}` {why}")))?;
     }
-    Ok(Plan { name: name.to_owned(), spec, binary, accel, attachable: settings.is_watched() })
+    Ok(Plan {
+        name: name.to_owned(),
+        spec,
+        binary,
+        accel,
+        attachable: settings.is_watched(),
+        inherit: Vec::new(),
+    })
 }
 
 /// The versions that a case's templates ask for.

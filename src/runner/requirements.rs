@@ -1,13 +1,16 @@
 //! Whether a case can be run here, and if not, why.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
-use crate::qemu::binary::{Binary, kvm_is_usable};
-use crate::scenario::model::{HostFeature, Requires};
+use super::features::missing;
+use crate::qemu::binary::Binary;
+use crate::scenario::model::Requires;
 
-/// The first requirement that is not met, as the reason of a skip: what is needed and what was found.
+/// The first requirement that is not met, as the reason of a skip: what is needed and what was found. What the host
+/// does with files is tried out in `directory`.
 #[must_use]
-pub fn unmet(requires: &Requires, binaries: &[&Binary]) -> Option<String> {
+pub fn unmet(requires: &Requires, binaries: &[&Binary], directory: &Path) -> Option<String> {
     for binary in binaries {
         if let Some(range) = requires.qemu.as_ref().filter(|range| !range.contains(&binary.version)) {
             return Some(format!("needs QEMU {range}, this is {}", binary.version));
@@ -31,39 +34,29 @@ pub fn unmet(requires: &Requires, binaries: &[&Binary]) -> Option<String> {
             }
         }
     }
-    requires.host.iter().find_map(|feature| missing(*feature)).map(str::to_owned)
-}
-
-fn missing(feature: HostFeature) -> Option<&'static str> {
-    let (is_there, reason) = match feature {
-        HostFeature::Kvm => {
-            (kvm_is_usable(), "needs KVM, and /dev/kvm cannot be opened for reading and writing")
+    for binary in binaries {
+        if let Some(reason) =
+            requires.parameters.0.iter().find_map(|(name, words)| parameter(binary, name, words))
+        {
+            return Some(reason);
         }
-        HostFeature::Userfaultfd => (
-            userfaultfd_is_usable(),
-            "needs userfaultfd, and neither /dev/userfaultfd nor vm.unprivileged_userfaultfd lets this user have it",
-        ),
-        HostFeature::NetAdmin => (has_net_admin(), "needs CAP_NET_ADMIN, which this user does not have"),
-        HostFeature::Root => (rustix::process::geteuid().is_root(), "needs root"),
-    };
-    (!is_there).then_some(reason)
+    }
+    requires.host.iter().find_map(|feature| missing(*feature, directory))
 }
 
-/// `/dev/userfaultfd` can be opened, or the system call is open to this user (`admin-guide/sysctl/vm.rst` of Linux).
-fn userfaultfd_is_usable() -> bool {
-    let device = std::fs::OpenOptions::new().read(true).write(true).open("/dev/userfaultfd");
-    let setting = std::fs::read_to_string("/proc/sys/vm/unprivileged_userfaultfd");
-    device.is_ok()
-        || setting.is_ok_and(|setting| setting.trim() == "1" || rustix::process::geteuid().is_root())
-}
-
-/// Bit 12 of the effective capabilities (`capabilities(7)`).
-fn has_net_admin() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    effective
-        .and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())
-        .is_some_and(|bits| bits & (1 << 12) != 0)
+/// What of a migration parameter a binary does not know.
+fn parameter(binary: &Binary, name: &str, words: &[String]) -> Option<String> {
+    let version = &binary.version;
+    let known = binary.schema.arguments("migrate-set-parameters");
+    if !binary.parameters.contains(name) && !known.contains(&name) {
+        return Some(format!("needs the migration parameter `{name}`, which QEMU {version} does not have"));
+    }
+    let there = binary.schema.words("migrate-set-parameters", name)?;
+    let missing = words.iter().find(|word| !there.contains(word))?;
+    Some(format!(
+        "needs `{missing}` for the migration parameter `{name}`; QEMU {version} knows {}",
+        there.join(", ")
+    ))
 }
 
 #[cfg(test)]
@@ -77,18 +70,33 @@ mod tests {
         Binary {
             capabilities: set(&["x-colo"]),
             block_drivers: set(&["quorum"]),
+            schema: std::sync::Arc::new(crate::qemu::schema::tests::sample()),
             ..Binary::made_up("7.2.22")
         }
     }
 
     fn reason(requires: serde_json::Value) -> Option<String> {
-        unmet(&serde_json::from_value(requires).unwrap(), &[&binary()])
+        unmet(&serde_json::from_value(requires).unwrap(), &[&binary()], Path::new("/"))
     }
 
     #[test]
     fn what_is_there_is_no_reason() {
         let requires = json!({"qemu": ">=7.2", "capabilities": ["x-colo"], "machines": "pc", "block_drivers": ["quorum"]});
         assert_eq!(reason(requires), None);
+    }
+
+    #[test]
+    fn a_parameter_is_known_by_its_name_and_by_its_words() {
+        assert_eq!(reason(json!({"parameters": ["max-bandwidth", "throttle"]})), None);
+        assert_eq!(reason(json!({"parameters": {"multifd-compression": "zlib", "max-bandwidth": 3}})), None);
+        assert_eq!(
+            reason(json!({"parameters": "direct-io"})).unwrap(),
+            "needs the migration parameter `direct-io`, which QEMU 7.2.22 does not have"
+        );
+        assert_eq!(
+            reason(json!({"parameters": {"multifd-compression": ["zlib", "zstd"]}})).unwrap(),
+            "needs `zstd` for the migration parameter `multifd-compression`; QEMU 7.2.22 knows none, zlib"
+        );
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod steps;
 mod sweep;
 mod typed;
 mod vms;
+mod wanted;
 mod yaml;
 
 use std::collections::HashMap;

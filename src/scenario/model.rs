@@ -11,10 +11,11 @@ use serde_json::{Map, Value};
 use super::net::Net;
 use super::source::Node;
 pub use super::vms::VmSource;
+pub use super::wanted::WantedParameters;
 use crate::diagnostic::Location;
 use crate::qemu::credential::Credential;
 use crate::qemu::disk::Disk;
-use crate::qemu::spec::VmSpec;
+use crate::qemu::spec::{Accel, VmSpec};
 use crate::step::Step;
 use crate::units::{OneOrMany, Span};
 
@@ -129,6 +130,11 @@ pub struct Requires {
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
     #[schemars(with = "OneOrMany<String>")]
     pub capabilities: Vec<String>,
+    /// Migration parameters (QAPI `MigrationParameters`) that every VM's binary must know: a name, a list of names, or a
+    /// map from names to values. Where a parameter is one of several words, such as `multifd-compression: zstd`, the
+    /// binary must know the word; of a list of words, each.
+    #[serde(skip_serializing_if = "WantedParameters::is_empty")]
+    pub parameters: WantedParameters,
     /// QMP commands that every VM's binary must have.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
     #[schemars(with = "OneOrMany<String>")]
@@ -149,7 +155,10 @@ pub struct Requires {
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
     #[schemars(with = "OneOrMany<String>")]
     pub block_drivers: Vec<String>,
-    /// What the host must offer.
+    /// The accelerator that every VM must be run with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accel: Option<Accel>,
+    /// What the host must offer; each is tried out.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
     #[schemars(with = "OneOrMany<HostFeature>")]
     pub host: Vec<HostFeature>,
@@ -159,14 +168,26 @@ pub struct Requires {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HostFeature {
-    /// `/dev/kvm` can be opened for reading and writing.
+    /// `/dev/kvm` makes a virtual machine.
     Kvm,
-    /// `userfaultfd` can be opened by this user.
+    /// KVM has a dirty ring of 4096 bytes or more (`KVM_CAP_DIRTY_LOG_RING`).
+    KvmDirtyRing,
+    /// `userfaultfd` can be opened by this user and registers memory, as postcopy needs it.
     Userfaultfd,
+    /// `userfaultfd` tells the thread of a fault as well (`UFFD_FEATURE_THREAD_ID`), as `postcopy-blocktime` needs it.
+    UserfaultfdThreadId,
     /// Network interfaces can be made (`CAP_NET_ADMIN`).
     NetAdmin,
     /// The runner is root.
     Root,
+    /// Files in the case's private directory can be written past the page cache (`O_DIRECT`).
+    DirectIo,
+    /// Files can be made in `/dev/shm`.
+    Shm,
+    /// `/dev/full` is there, and full.
+    DevFull,
+    /// `python3` is on the `PATH` and runs.
+    Python3,
 }
 
 /// A range of versions, such as `>=11.0` or `>=7.2, <10`.

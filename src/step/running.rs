@@ -134,10 +134,24 @@ impl<'s> Running<'s> {
         seen: impl Fn(&Value) -> String,
     ) -> Result<T, Failure> {
         let machine = self.session.machine(vm)?;
+        let ask = || machine.qmp(command, arguments.clone(), false, self.patience());
+        self.repeat(ask, awaited, |reply: &Value| judge(reply), seen).await
+    }
+
+    /// Asks again and again until `judge` finds something in the answer.
+    ///
+    /// # Errors
+    /// As [`Self::poll`].
+    pub async fn repeat<A, T, F: Future<Output = Result<A, Failure>>>(
+        &self,
+        ask: impl Fn() -> F,
+        awaited: &str,
+        mut judge: impl FnMut(&A) -> Result<Option<T>, Failure>,
+        seen: impl Fn(&A) -> String,
+    ) -> Result<T, Failure> {
         let mut last = String::new();
         loop {
-            let patience = self.deadline.max(Instant::now() + LAST_REPLY);
-            let reply = match machine.qmp(command, arguments.clone(), false, patience).await {
+            let answer = match ask().await {
                 Err(failure) if Instant::now() >= self.deadline => {
                     let seen = if last.is_empty() {
                         failure.message
@@ -146,17 +160,23 @@ impl<'s> Running<'s> {
                     };
                     return Err(self.given_up(awaited, &seen));
                 }
-                reply => reply?,
+                answer => answer?,
             };
-            if let Some(found) = judge(&reply)? {
+            if let Some(found) = judge(&answer)? {
                 return Ok(found);
             }
-            last = seen(&reply);
+            last = seen(&answer);
             if self.once || Instant::now() + POLL >= self.deadline {
                 return Err(self.given_up(awaited, &last));
             }
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    /// Until when an answer may take that is asked for now.
+    #[must_use]
+    pub fn patience(&self) -> Instant {
+        self.deadline.max(Instant::now() + LAST_REPLY)
     }
 
     fn given_up(&self, awaited: &str, seen: &str) -> Failure {

@@ -172,7 +172,10 @@ impl Against<'_> {
                         self.in_step(step, &["data"], complaints);
                     }
                 }
-                Ok(Condition::Migration(states)) => self.states(step, "migration", "query-migrate", &states),
+                Ok(Condition::Migration { states, never }) => {
+                    self.states(step, "migration", "query-migrate", &states);
+                    self.states(step, "never", "query-migrate", &never);
+                }
                 Ok(Condition::Status(states)) => self.states(step, "status", "query-status", &states),
                 Ok(Condition::Query { command, arguments, until }) => {
                     self.command(step, "query", &command, &Value::Object(arguments));

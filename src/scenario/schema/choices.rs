@@ -4,7 +4,8 @@
 use serde_json::{Value, json};
 
 use crate::step::{
-    ACTIONS, CHECK_BELONGS, CHECK_KINDS, CLIENT_KEYS, FLOW, WAIT_BELONGS, WAIT_CONDITIONS, alternatives,
+    ACTIONS, CHECK_BELONGS, CHECK_KINDS, CLIENT_KEYS, FILE_KEYS, FLOW, WAIT_BELONGS, WAIT_CONDITIONS,
+    alternatives,
 };
 
 /// The keys of the steps that stand for others, of which none has a time, a result or an error of its own.
@@ -28,6 +29,16 @@ pub(super) fn put(definitions: &mut Value) {
             "Nothing is read or written: add `read` or `write`.",
             |key| {
                 format!("A step reads or writes, not both, and here is `{key}` already: make it two steps.")
+            },
+        );
+    });
+    rules("Watched", &|schema| {
+        exactly_one(
+            schema,
+            &["equals", "changes"],
+            "Nothing is awaited of the memory: add `equals: NUMBER` or `changes: true`.",
+            |key| {
+                format!("The memory is to be a number or to change, and here is `{key}` already: keep one.")
             },
         );
     });
@@ -186,13 +197,13 @@ fn check(schema: &mut Value) {
     for (key, owner) in CHECK_BELONGS {
         goes_with(schema, key, &[owner]);
     }
-    for kind in ["metric", "equal", "client", "disk"] {
+    for kind in ["metric", "equal", "client", "disk", "file"] {
         not_with(schema, kind, &["vm"], &format!("`vm` does not go with `{kind}`: leave it out."));
     }
     rule(
         schema,
         json!({
-            "if": {"anyOf": required(&["metric", "equal", "stderr", "client", "disk"])},
+            "if": {"anyOf": required(&["metric", "equal", "stderr", "client", "disk", "file"])},
             "else": {"required": ["vm"], "errorMessage": "The check names no VM: add `vm: NAME`."},
         }),
     );
@@ -208,6 +219,7 @@ fn check(schema: &mut Value) {
             &["is", "is_not"][..],
             "`query` needs `is`, `is_not` or both: what the reply must, or must not, contain.",
         ),
+        ("file", FILE_KEYS, "Nothing is asserted of the file: add `size`, `at_least` or `bytes_at`."),
         ("metric", &["below", "above"][..], "The metric has no bound: add `below`, `above` or both."),
     ] {
         rule(

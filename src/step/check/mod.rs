@@ -2,6 +2,7 @@
 
 mod client;
 mod disk;
+mod file;
 mod oracles;
 
 use schemars::JsonSchema;
@@ -9,18 +10,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use disk::Holds;
+pub use file::BytesAt;
 
 use super::{Complaints, Scene, alternatives, brief, listed};
 use crate::diagnostic::suggest;
 use crate::qemu::spec::Guest;
 use crate::session::metrics::METRICS;
-use crate::units::{OneOrMany, Span};
+use crate::units::{OneOrMany, Size, Span};
 
 /// Asserts one thing about now.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Check {
-    /// The VM or VMs. Not for `metric`, `equal` and `client`.
+    /// The VM or VMs. Not for `metric`, `equal`, `client`, `disk` and `file`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vm: Option<OneOrMany<String>>,
     /// `consistent`: the built-in guest's memory, read from outside in one go, is whole and not older than what the
@@ -69,6 +71,19 @@ pub struct Check {
     /// With `disk`: which lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holds: Option<Holds>,
+    /// The path of a file that must be what the other keys say, at least one of them; a relative one is relative to the
+    /// case's private directory. The result is its size in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// With `file`: how long it must be, holes included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Size>,
+    /// With `file`: how long it must be at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<Size>,
+    /// With `file`: bytes that must stand in it, each at its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_at: Option<Vec<BytesAt>>,
     /// `none`: by the VM's QMP events it was in COLO and no checkpoint was under way when the `failover` was asked for,
     /// or is now where there was none: each `STOP` had its `RESUME`. And the side that was lost has not stopped since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -169,6 +184,8 @@ pub enum Kind {
     Progress,
     /// See [`disk`](field@Check::disk).
     Disk,
+    /// See [`file`](field@Check::file).
+    File,
     /// See [`checkpoint`](field@Check::checkpoint).
     Checkpoint,
     /// See [`stderr`](field@Check::stderr).
@@ -178,8 +195,19 @@ pub enum Kind {
 }
 
 /// The keys of a check of which there must be one.
-pub const CHECK_KINDS: &[&str] =
-    &["memory", "query", "no_event", "metric", "equal", "progress", "checkpoint", "disk", "stderr", "client"];
+pub const CHECK_KINDS: &[&str] = &[
+    "memory",
+    "query",
+    "no_event",
+    "metric",
+    "equal",
+    "progress",
+    "checkpoint",
+    "disk",
+    "file",
+    "stderr",
+    "client",
+];
 
 /// The keys of a check that belong to one of those.
 pub const CHECK_BELONGS: &[(&str, &str)] = &[
@@ -190,6 +218,9 @@ pub const CHECK_BELONGS: &[(&str, &str)] = &[
     ("below", "metric"),
     ("above", "metric"),
     ("holds", "disk"),
+    ("size", "file"),
+    ("at_least", "file"),
+    ("bytes_at", "file"),
     ("reconnects", "client"),
     ("longest_gap", "client"),
     ("lines", "client"),
@@ -198,6 +229,9 @@ pub const CHECK_BELONGS: &[(&str, &str)] = &[
 
 /// The keys of which a check of a client has one or more.
 pub const CLIENT_KEYS: &[&str] = &["reconnects", "longest_gap", "lines", "order"];
+
+/// The keys of which a check of a file has one or more.
+pub const FILE_KEYS: &[&str] = &["size", "at_least", "bytes_at"];
 
 impl Check {
     /// The one thing the step asserts.
@@ -213,6 +247,7 @@ impl Check {
             ("equal", Kind::Equal, self.equal.is_some()),
             ("progress", Kind::Progress, self.progress.is_some()),
             ("disk", Kind::Disk, self.disk.is_some()),
+            ("file", Kind::File, self.file.is_some()),
             ("checkpoint", Kind::Checkpoint, self.checkpoint.is_some()),
             ("stderr", Kind::Stderr, self.stderr.is_some()),
             ("client", Kind::Client, self.client.is_some()),
@@ -228,6 +263,9 @@ impl Check {
             ("below", self.below.is_some()),
             ("above", self.above.is_some()),
             ("holds", self.holds.is_some()),
+            ("size", self.size.is_some()),
+            ("at_least", self.at_least.is_some()),
+            ("bytes_at", self.bytes_at.is_some()),
             ("reconnects", self.reconnects.is_some()),
             ("longest_gap", self.longest_gap.is_some()),
             ("lines", self.lines.is_some()),
@@ -261,7 +299,7 @@ impl Check {
             }
         }
         match kind {
-            Kind::Metric | Kind::Equal | Kind::Disk | Kind::Client if self.vm.is_some() => {
+            Kind::Metric | Kind::Equal | Kind::Disk | Kind::File | Kind::Client if self.vm.is_some() => {
                 Err(("vm", format!("`vm` does not go with `{key}`"), "leave it out".to_owned()))
             }
             Kind::Metric if self.below.is_none() && self.above.is_none() => Err((
@@ -290,7 +328,12 @@ impl Check {
                 "nothing is asserted of the client".to_owned(),
                 format!("add {}", alternatives(CLIENT_KEYS)),
             )),
-            Kind::Metric | Kind::Equal | Kind::Client => Ok(kind),
+            Kind::File if !FILE_KEYS.iter().any(|key| belonging.contains(&(*key, true))) => Err((
+                "",
+                "nothing is asserted of the file".to_owned(),
+                format!("add {}", alternatives(FILE_KEYS)),
+            )),
+            Kind::Metric | Kind::Equal | Kind::Client | Kind::File => Ok(kind),
             _ if self.vms().is_empty() => {
                 Err(("", "the check names no VM".to_owned(), "add `vm: NAME`".to_owned()))
             }
@@ -320,6 +363,7 @@ impl Check {
             Ok(Kind::Memory) => "memory consistent".to_owned(),
             Ok(Kind::Progress) => "progress kept".to_owned(),
             Ok(Kind::Client) => self.told_of_client(),
+            Ok(Kind::File) => self.told_of_file(),
             Ok(Kind::Checkpoint) => "no checkpoint under way".to_owned(),
             Ok(Kind::Stderr) => "stderr".to_owned(),
             Ok(Kind::Disk) => {
@@ -387,6 +431,7 @@ impl Check {
             Ok(Kind::Client) => {
                 complaints.client(scene, &["client"], self.client.as_deref().unwrap_or_default());
             }
+            Ok(Kind::File) => self.check_file(complaints),
             Ok(_) => {}
         }
         if self.vm.is_some() && self.stderr.as_ref().is_some_and(|stderr| stderr.vm.is_some()) {

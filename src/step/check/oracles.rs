@@ -24,6 +24,7 @@ impl Check {
                 return super::disk::holds(run, disk, &self.holds.clone().unwrap_or_default()).await;
             }
             Kind::Client => return self.of_client(run.session),
+            Kind::File => return self.of_file(run.session.directory()),
             _ => {}
         }
         let mut result = Value::Null;
@@ -37,7 +38,7 @@ impl Check {
                     none_under_way(run.session, vm).map(|()| Value::Null).map_err(Failure::failed)?
                 }
                 Kind::Stderr => self.stderr(run.session, vm)?,
-                Kind::Metric | Kind::Equal | Kind::Disk | Kind::Client => Value::Null,
+                Kind::Metric | Kind::Equal | Kind::Disk | Kind::File | Kind::Client => Value::Null,
             };
         }
         Ok(result)

@@ -44,7 +44,7 @@ impl Condition {
                 // A VM that ends takes its migration with it, and the other side may be the first to tell.
                 board.watch_migration(false);
             }
-            Self::Migration(states) if states.iter().any(|state| state == "failed") => {
+            Self::Migration { states, .. } if states.iter().any(|state| state == "failed") => {
                 board.watch_migration(false)
             }
             Self::Event { name, data, .. }
@@ -132,9 +132,21 @@ impl Condition {
                 let tell = |log: &Log| format!("as its last lines: {}", log.serial_tail(5));
                 run.until(&awaited, |session| log(session, &look), |session| said(session, &tell)).await
             }
-            Self::Migration(states) => {
+            Self::Migration { states, never } => {
+                // A query misses what passes quickly; events do not.
+                let passed = || -> Result<Option<String>, Failure> {
+                    let log = run.session.machine(vm)?.log.lock();
+                    let since = log.events.iter().skip(mark.events);
+                    let mut states = since.filter_map(crate::session::log::QmpEvent::migration_status);
+                    Ok(states.find(|state| never.iter().any(|never| never == state)).map(str::to_owned))
+                };
                 let judge = |reply: &Value| {
                     let status = reply["status"].as_str().unwrap_or("none");
+                    let now = never.iter().find(|never| *never == status).cloned();
+                    if let Some(state) = now.map_or_else(passed, |now| Ok(Some(now)))? {
+                        let message = format!("the migration of `{vm}` was {state}, which it must never be");
+                        return Err(Failure::failed(message));
+                    }
                     if states.iter().any(|state| state == status) {
                         return Ok(Some(reply.clone()));
                     }
@@ -155,6 +167,7 @@ impl Condition {
                 let judge = |reply: &Value| Ok(states.contains(&status(reply)).then(|| reply.clone()));
                 run.poll(vm, ("query-status", &Value::Null), &awaited, judge, status).await
             }
+            Self::Memory(watched) => watched.meet(run, vm, &awaited).await,
             Self::Query { command, arguments, until } => {
                 let judge = |reply: &Value| Ok(contains(reply, until).then(|| reply.clone()));
                 let arguments = Value::Object(arguments.clone());

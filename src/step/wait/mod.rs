@@ -2,12 +2,14 @@
 
 mod exit;
 mod meet;
+mod memory;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use exit::Exit;
+pub use memory::Watched;
 
 use super::running::Running;
 use super::{Complaints, Scene, alternatives, brief, listed};
@@ -44,6 +46,10 @@ pub struct Wait {
     /// A migration status, or a list (QAPI `MigrationStatus`): `query-migrate` has it. Another final status fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migration: Option<OneOrMany<String>>,
+    /// With `migration`: statuses that it must not pass through on the way. One that `query-migrate` or a `MIGRATION` event
+    /// has after the step began fails the step at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub never: Option<OneOrMany<String>>,
     /// The run state, as `query-status` has it (QAPI `RunState`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<OneOrMany<String>>,
@@ -53,6 +59,10 @@ pub struct Wait {
     /// A regular expression that matches in the serial output after the step began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<String>,
+    /// A number in guest RAM, at a guest-physical address, that is, or becomes another than, what it says. It is read
+    /// through QEMU's qtest protocol while the guest runs. The step's result is the number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Watched>,
     /// A QMP query whose reply contains `until`. The step's result is the reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
@@ -95,7 +105,14 @@ pub enum Condition {
     /// See [`Wait::checkpoints`].
     Checkpoints(u64),
     /// See [`Wait::migration`].
-    Migration(Vec<String>),
+    Migration {
+        /// The statuses, one of which it must have.
+        states: Vec<String>,
+        /// Those it must not have on the way.
+        never: Vec<String>,
+    },
+    /// See [`Wait::memory`](field@Wait::memory).
+    Memory(Watched),
     /// See [`Wait::status`].
     Status(Vec<String>),
     /// See [`Wait::ticks`].
@@ -135,14 +152,26 @@ pub enum Condition {
 }
 
 /// The keys of a wait of which there must be one; only `exit` may stand beside `process`.
-pub const WAIT_CONDITIONS: &[&str] =
-    &["event", "checkpoints", "migration", "status", "ticks", "serial", "query", "exit", "process", "client"];
+pub const WAIT_CONDITIONS: &[&str] = &[
+    "event",
+    "checkpoints",
+    "migration",
+    "status",
+    "ticks",
+    "serial",
+    "memory",
+    "query",
+    "exit",
+    "process",
+    "client",
+];
 
 /// The keys of a wait that belong to one of several conditions.
 pub const WAIT_BELONGS: &[(&str, &[&str])] = &[
     ("count", &["event"]),
     ("data", &["event"]),
     ("fresh", &["event", "serial"]),
+    ("never", &["migration"]),
     ("arguments", &["query"]),
     ("until", &["query"]),
     ("lines", &["client"]),
@@ -162,6 +191,7 @@ impl Wait {
             ("status", self.status.is_some()),
             ("ticks", self.ticks.is_some()),
             ("serial", self.serial.is_some()),
+            ("memory", self.memory.is_some()),
             ("query", self.query.is_some()),
             ("process", self.process.is_some()),
             ("client", self.client.is_some()),
@@ -191,6 +221,7 @@ impl Wait {
             ("count", self.count.is_some()),
             ("data", self.data.is_some()),
             ("fresh", self.fresh.is_some()),
+            ("never", self.never.is_some()),
             ("arguments", self.arguments.is_some()),
             ("until", self.until.is_some()),
             ("lines", self.lines.is_some()),
@@ -223,8 +254,11 @@ impl Wait {
             },
             "checkpoints" => Condition::Checkpoints(self.checkpoints.unwrap_or(1)),
             "migration" => {
-                Condition::Migration(self.migration.clone().map(|list| list.0).unwrap_or_default())
+                let list =
+                    |list: &Option<OneOrMany<String>>| list.clone().map(|list| list.0).unwrap_or_default();
+                Condition::Migration { states: list(&self.migration), never: list(&self.never) }
             }
+            "memory" => Condition::Memory(self.memory.clone().unwrap_or_default()),
             "status" => Condition::Status(self.status.clone().map(|list| list.0).unwrap_or_default()),
             "ticks" => Condition::Ticks(self.ticks.unwrap_or(1)),
             "serial" => Condition::Serial {
@@ -285,6 +319,13 @@ impl Wait {
                 complaints.add(&["process"], format!("there is no background process `{name}`"), help);
             }
             Condition::Client { name, .. } => complaints.client(scene, &["client"], &name),
+            Condition::Memory(watched) => watched.check(complaints),
+            Condition::Migration { states, never } => {
+                if let Some(both) = never.iter().find(|state| states.contains(state)) {
+                    let message = format!("`{both}` is waited for and must never come");
+                    complaints.add(&["never"], message, "take it out of one of the two");
+                }
+            }
             _ => {}
         }
     }
@@ -308,7 +349,11 @@ impl std::fmt::Display for Condition {
                 data.as_ref().map_or(Ok(()), |data| write!(f, " with {}", brief(data)))
             }
             Self::Checkpoints(count) => write!(f, "{count} completed checkpoint{}", plural(*count)),
-            Self::Migration(states) => write!(f, "migration status {}", states.join(" or ")),
+            Self::Migration { states, never } => {
+                write!(f, "migration status {}", states.join(" or "))?;
+                if never.is_empty() { Ok(()) } else { write!(f, ", never {}", never.join(" or ")) }
+            }
+            Self::Memory(watched) => watched.fmt(f),
             Self::Status(states) => write!(f, "run state {}", states.join(" or ")),
             Self::Ticks(count) => write!(f, "{count} new tick{}", plural(*count)),
             Self::Serial { expression, .. } => write!(f, "serial output matching /{expression}/"),

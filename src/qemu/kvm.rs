@@ -1,0 +1,104 @@
+//! What the host's KVM offers, asked of `/dev/kvm` itself (`Documentation/virt/kvm/api.rst` of Linux).
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::sync::LazyLock;
+
+use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl, opcode};
+
+const GET_API_VERSION: Opcode = opcode::none(0xae, 0x00);
+const CREATE_VM: Opcode = opcode::none(0xae, 0x01);
+const CHECK_EXTENSION: Opcode = opcode::none(0xae, 0x03);
+
+/// The only version of the interface that there is.
+const API_VERSION: i32 = 12;
+/// `KVM_CAP_DIRTY_LOG_RING`: how many bytes the ring of a virtual CPU may have.
+const DIRTY_LOG_RING: usize = 192;
+
+/// A request of a number, which is answered by a number.
+struct Ask {
+    request: Opcode,
+    argument: usize,
+}
+
+// SAFETY: none of the requests above takes a pointer, so nothing is written to.
+unsafe impl Ioctl for Ask {
+    type Output = i32;
+
+    const IS_MUTATING: bool = false;
+
+    fn opcode(&self) -> Opcode {
+        self.request
+    }
+
+    fn as_ptr(&mut self) -> *mut std::ffi::c_void {
+        std::ptr::without_provenance_mut(self.argument)
+    }
+
+    unsafe fn output_from_ptr(
+        out: IoctlOutput,
+        _: *mut std::ffi::c_void,
+    ) -> rustix::io::Result<Self::Output> {
+        Ok(out)
+    }
+}
+
+fn ask(file: &File, request: Opcode, argument: usize) -> io::Result<i32> {
+    // SAFETY: see `Ask`.
+    Ok(unsafe { ioctl(file.as_fd(), Ask { request, argument }) }?)
+}
+
+fn open() -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open("/dev/kvm")
+}
+
+/// Why KVM cannot be used here, by making a virtual machine with it; `None`: it can. Asked once.
+pub fn trouble() -> Option<&'static str> {
+    static ANSWER: LazyLock<Option<String>> = LazyLock::new(|| {
+        let kvm = match open() {
+            Ok(kvm) => kvm,
+            Err(error) => return Some(format!("/dev/kvm cannot be opened for reading and writing: {error}")),
+        };
+        match ask(&kvm, GET_API_VERSION, 0) {
+            Ok(API_VERSION) => {}
+            Ok(other) => return Some(format!("/dev/kvm speaks version {other} of its interface")),
+            Err(error) => return Some(format!("/dev/kvm does not answer: {error}")),
+        }
+        match ask(&kvm, CREATE_VM, 0) {
+            Ok(made) => {
+                // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+                drop(unsafe { OwnedFd::from_raw_fd(made) });
+                None
+            }
+            Err(error) => Some(format!("/dev/kvm does not make a virtual machine: {error}")),
+        }
+    });
+    ANSWER.as_deref()
+}
+
+/// How many bytes the dirty ring of a virtual CPU may have; 0 where there is none.
+#[must_use]
+pub fn dirty_ring() -> u64 {
+    let size = open().and_then(|kvm| ask(&kvm, CHECK_EXTENSION, DIRTY_LOG_RING));
+    size.map_or(0, |size| u64::try_from(size).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_there_is_no_kvm_the_reason_names_it() {
+        match trouble() {
+            Some(reason) => assert!(reason.starts_with("/dev/kvm "), "{reason}"),
+            None => assert!(open().is_ok()),
+        }
+    }
+
+    #[test]
+    fn a_device_that_is_not_kvm_does_not_answer() {
+        let null = File::open("/dev/null").unwrap();
+        assert!(ask(&null, GET_API_VERSION, 0).is_err());
+    }
+}

@@ -1,0 +1,123 @@
+//! `wait: {memory: …}`: a number in guest RAM.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::session::Failure;
+use crate::step::Complaints;
+use crate::step::running::Running;
+use crate::units::Size;
+
+/// A number in guest RAM, little endian, and what it must become.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Watched {
+    /// The guest-physical address, as a size (`1M`) or in bytes.
+    pub address: Size,
+    /// The width in bytes: 1, 2, 4 or 8. Default: 8.
+    #[serde(default = "eight")]
+    pub size: u8,
+    /// The number that must stand there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub equals: Option<u64>,
+    /// `true`: another number than the one that stood there when the step began. Default: `false`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub changes: bool,
+}
+
+const fn eight() -> u8 {
+    8
+}
+
+impl Default for Watched {
+    fn default() -> Self {
+        Self { address: Size(0), size: 8, equals: None, changes: true }
+    }
+}
+
+impl std::fmt::Display for Watched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the memory at {:#x} ", self.address.0)?;
+        match self.equals {
+            Some(number) => write!(f, "to be {number:#x}"),
+            None => f.write_str("to change"),
+        }
+    }
+}
+
+impl Watched {
+    pub(super) fn check(&self, complaints: &mut Complaints) {
+        match (self.equals, self.changes) {
+            (None, false) => {
+                complaints.add(
+                    &["memory"],
+                    "nothing is awaited of the memory",
+                    "add `equals: NUMBER` or `changes: true`",
+                );
+            }
+            (Some(_), true) => complaints.add(
+                &["memory", "changes"],
+                "the memory is to be a number or to change, not both",
+                "keep one",
+            ),
+            _ => {}
+        }
+        if !matches!(self.size, 1 | 2 | 4 | 8) {
+            complaints.add(&["memory", "size"], "a width is 1, 2, 4 or 8 bytes", "");
+        } else if let Some(number) = self.equals
+            && self.size < 8
+            && number >> (u32::from(self.size) * 8) != 0
+        {
+            let plural = if self.size == 1 { "" } else { "s" };
+            let message = format!("{number} does not fit into {} byte{plural}", self.size);
+            complaints.add(&["memory", "equals"], message, "");
+        }
+    }
+
+    pub(super) async fn meet(&self, run: &Running<'_>, vm: &str, awaited: &str) -> Result<Value, Failure> {
+        let qtest = run.session.machine(vm)?.qtest();
+        let read = || async move { Ok(qtest.read(self.address.0, self.size, run.patience()).await?) };
+        let mut first = None;
+        let judge = |number: &u64| {
+            let before = *first.get_or_insert(*number);
+            let is_met = self.equals.map_or(*number != before, |wanted| *number == wanted);
+            Ok(is_met.then(|| Value::from(*number)))
+        };
+        let seen = |number: &u64| format!("{number:#x}{}", if self.changes { " all the time" } else { "" });
+        run.repeat(read, awaited, judge, seen).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn told(value: Value) -> Vec<String> {
+        let mut complaints = Complaints::default();
+        serde_json::from_value::<Watched>(value).unwrap().check(&mut complaints);
+        complaints
+            .0
+            .into_iter()
+            .map(|complaint| format!("{}: {}", complaint.path.join("."), complaint.message))
+            .collect()
+    }
+
+    #[test]
+    fn memory_is_to_be_a_number_or_to_change() {
+        assert_eq!(told(json!({"address": "1M", "changes": true})), [""; 0]);
+        assert_eq!(told(json!({"address": "1M", "size": 1, "equals": 255})), [""; 0]);
+        assert_eq!(told(json!({"address": "1M"})), ["memory: nothing is awaited of the memory"]);
+        assert!(told(json!({"address": 0, "equals": 1, "changes": true}))[0].contains("not both"));
+        assert_eq!(
+            told(json!({"address": 0, "size": 1, "equals": 256})),
+            ["memory.equals: 256 does not fit into 1 byte"]
+        );
+        assert_eq!(
+            told(json!({"address": 0, "size": 3, "changes": true}))[0],
+            "memory.size: a width is 1, 2, 4 or 8 bytes"
+        );
+    }
+}
