@@ -24,7 +24,8 @@ pub struct VmSpec {
     #[serde(default = "default_arch")]
     pub arch: String,
     /// The machine type, an alias or the full name with its version, and its properties as `-machine` takes them.
-    /// Default: the binary's own default.
+    /// Default: the binary's own default. Where the VMs of a case have different QEMUs, an alias stands for the newest
+    /// versioned type that all of them know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
     /// The accelerators to try in order; the first that works is used. Default: `[kvm, tcg]`. One with properties, as

@@ -209,11 +209,14 @@ impl Machine {
         let Some(qmp) = &mut self.qmp else {
             return Err(Failure::error(format!("VM `{name}` cannot be connected to any more")));
         };
-        qmp.greet_again(oob, deadline).await.map_err(|error| {
-            Failure::failed(format!(
-                "VM `{name}` was to greet again, with another QEMU in its place: {error}"
-            ))
-        })?;
+        if let Err(error) = qmp.greet_again(oob, deadline).await {
+            let why = match wait_at_most(&self.process, EVIDENCE_PATIENCE).await {
+                Some(ended) => format!("it has ended: {ended}"),
+                None => error.to_string(),
+            };
+            let message = format!("VM `{name}` was to greet again, with another QEMU in its place: {why}");
+            return Err(Failure::failed(message));
+        }
         self.ask_for_events(deadline).await
     }
 
