@@ -88,7 +88,7 @@ pub struct Check {
     /// or is now where there was none: each `STOP` had its `RESUME`. And the side that was lost has not stopped since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<CheckpointCheck>,
-    /// What QEMU wrote to its standard error must be nothing but lines that match `allow`.
+    /// What QEMU wrote to its standard error must be nothing but lines that match `allow` or `has`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stderr: Option<StderrCheck>,
     /// The name of a client (`client: {name: NAME, connect: …}`) that saw of its service what the other keys say; at
@@ -152,6 +152,9 @@ pub struct StderrCheck {
     /// Regular expressions; a line that matches one of them is allowed. Default: none.
     #[serde(default)]
     pub allow: Vec<String>,
+    /// Regular expressions; for each of them there must be a line that matches it. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub has: Vec<String>,
 }
 
 /// A bound of a metric.
@@ -401,6 +404,9 @@ impl Check {
         }
         complaints.conditions("is", self.is.as_ref());
         complaints.conditions("is_not", self.is_not.as_ref());
+        for expression in self.stderr.iter().flat_map(|stderr| &stderr.has) {
+            complaints.regex(&["stderr", "has"], expression);
+        }
         match self.kind() {
             Err((key, message, help)) => {
                 let path: &[&str] = if key.is_empty() { &[] } else { &[key] };

@@ -4,7 +4,7 @@ use regex::Regex;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Bound, Check, Kind};
+use super::{Bound, Check, Kind, StderrCheck};
 use crate::guest::ticker::{self, AREA_START, PAGE};
 use crate::qemu::contains::contains;
 use crate::qemu::spec::Guest;
@@ -113,22 +113,30 @@ impl Check {
     }
 
     fn stderr(&self, session: &Session, vm: &str) -> Result<Value, Failure> {
-        let allowed = self.stderr.iter().flat_map(|stderr| &stderr.allow);
-        let allowed: Vec<Regex> = allowed
-            .map(|expression| Regex::new(expression))
-            .collect::<Result<_, _>>()
-            .map_err(|error| Failure::error(error.to_string()))?;
+        let wanted = self.stderr.clone().unwrap_or_default();
         let text = session.machine(vm)?.stderr();
-        let unexpected: Vec<&str> = text
-            .lines()
-            .filter(|line| !line.trim().is_empty() && !allowed.iter().any(|allow| allow.is_match(line)))
-            .collect();
-        if unexpected.is_empty() {
-            return Ok(Value::Null);
-        }
-        let lines = unexpected.iter().take(10).copied().collect::<Vec<_>>().join("\n");
-        Err(Failure::failed(format!("`{vm}` wrote to its standard error what is not allowed:\n{lines}")))
+        let why = match only(&text, &wanted).map_err(|error| Failure::error(error.to_string()))? {
+            None => return Ok(Value::Null),
+            Some(why) => why,
+        };
+        Err(Failure::failed(format!("`{vm}` wrote to its standard error {why}")))
     }
+}
+
+/// What is wrong with a standard error: lines that are not allowed, or a line that is not there.
+fn only(text: &str, wanted: &StderrCheck) -> Result<Option<String>, regex::Error> {
+    let compiled = |expressions: &[String]| {
+        expressions.iter().map(|expression| Regex::new(expression)).collect::<Result<Vec<_>, _>>()
+    };
+    let (allow, has) = (compiled(&wanted.allow)?, compiled(&wanted.has)?);
+    let lines = || text.lines().filter(|line| !line.trim().is_empty());
+    let known = |line: &&str| allow.iter().chain(&has).any(|expression| expression.is_match(line));
+    let unexpected: Vec<&str> = lines().filter(|line| !known(line)).take(10).collect();
+    if !unexpected.is_empty() {
+        return Ok(Some(format!("what is not allowed:\n{}", unexpected.join("\n"))));
+    }
+    let missing = has.iter().find(|expression| !lines().any(|line| expression.is_match(line)));
+    Ok(missing.map(|expression| format!("no line that matches /{expression}/")))
 }
 
 impl Bound {
@@ -220,6 +228,18 @@ fn kept(vm: &str, floor: u64, counts: &[u64]) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_standard_error_has_what_it_must_and_nothing_else() {
+        let says = |text: &str, allow: &[&str], has: &[&str]| {
+            let texts = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
+            only(text, &StderrCheck { vm: None, allow: texts(allow), has: texts(has) }).unwrap()
+        };
+        assert_eq!(says("warning: a\n\nfailed: b\n", &["^warning:"], &["^failed: b$"]), None);
+        assert_eq!(says("", &["x"], &[]), None);
+        assert_eq!(says("", &["x"], &["x"]).unwrap(), "no line that matches /x/");
+        assert_eq!(says("a\nb", &[], &["a"]).unwrap(), "what is not allowed:\nb");
+    }
 
     #[test]
     fn progress_is_kept_by_going_forward_from_beyond_the_floor() {
