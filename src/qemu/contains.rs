@@ -30,7 +30,9 @@ pub fn contains(reply: &Value, expected: &Value) -> bool {
     }
 }
 
-fn is_condition(map: &Map<String, Value>) -> bool {
+/// Whether a map stands for a single value that is not known beforehand.
+#[must_use]
+pub fn is_condition(map: &Map<String, Value>) -> bool {
     !map.is_empty() && map.keys().all(|key| CONDITIONS.contains(&key.as_str()))
 }
 

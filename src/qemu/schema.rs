@@ -358,6 +358,23 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_condition_stands_for_a_value_of_which_it_can_hold() {
+        let schema = sample();
+        assert_eq!(schema.check_reply("query-status", &json!({"status": {"matches": "^pa"}})), []);
+        assert_eq!(schema.check_reply("query-yank", &json!([{"node-name": {"matches": "disk"}}])), []);
+        let never = schema.check_reply("query-status", &json!({"status": {"above": 1}}));
+        assert_eq!(never[0].path, ["status"]);
+        assert_eq!(
+            never[0].message,
+            "`status` takes one of running, paused, postmigrate, of which `above` never holds"
+        );
+        let never = schema.check_reply("query-status", &json!({"running": {"matches": "true"}}));
+        assert_eq!(never[0].message, "`running` takes `true` or `false`, of which `matches` never holds");
+        // What is sent to QEMU is no pattern.
+        assert_eq!(schema.check("migrate-set-parameters", &json!({"max-bandwidth": {"above": 1}})).len(), 1);
+    }
+
+    #[test]
     fn it_knows_what_may_be_run_out_of_band() {
         assert_eq!(sample().allows_oob("yank"), Some(true));
         assert_eq!(sample().allows_oob("stop"), Some(false));

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::contains::is_condition;
 use super::schema::{Complaint, Object, Schema, Type};
 use crate::diagnostic::suggest;
 use crate::units::Size;
@@ -108,11 +109,31 @@ impl<'s> Checker<'s> {
                 }
             }
             (Type::Object(object), Value::Object(map)) => self.members(owner, object, map, false),
+            (kind, Value::Object(map)) if self.extent == Extent::Part && is_condition(map) => {
+                self.condition(owner, kind, map);
+            }
             (Type::Alternate(kinds), value) => self.alternate(owner, kinds, value),
             (Type::Plain(json), value) if fits(json, value) => {}
             (kind, value) => {
                 let expected = self.what(kind);
                 self.wrong_type(owner, &expected, value);
+            }
+        }
+    }
+
+    /// A condition in the place of a single value, which must be of a type that it can be asked of.
+    fn condition(&mut self, owner: &str, kind: &Type, condition: &Map<String, Value>) {
+        for key in condition.keys() {
+            let possible = match kind {
+                Type::Plain(json) if key == "matches" => json == "string",
+                Type::Plain(json) => json == "int" || json == "number",
+                Type::Enum(_) => key == "matches",
+                Type::Array(_) | Type::Object(_) => false,
+                Type::Alternate(_) => true,
+            };
+            if !possible {
+                let message = format!("`{owner}` takes {}, of which `{key}` never holds", self.what(kind));
+                self.complain(message, String::new());
             }
         }
     }
