@@ -39,7 +39,11 @@ impl Condition {
     pub(super) fn expectations(&self, run: &Running<'_>, wait: &Wait) {
         let board = &run.session.board;
         match self {
-            Self::Exit(_) => wait.vm.iter().flatten().for_each(|vm| board.expect_exit(vm)),
+            Self::Exit(_) => {
+                wait.vm.iter().flatten().for_each(|vm| board.expect_exit(vm));
+                // A VM that ends takes its migration with it, and the other side may be the first to tell.
+                board.watch_migration(false);
+            }
             Self::Migration { states, .. } if states.iter().any(|state| state == "failed") => {
                 board.watch_migration(false)
             }
