@@ -496,7 +496,7 @@ fn checks_hold_or_say_what_is_there_instead() {
 }
 
 #[test]
-fn a_guest_whose_memory_is_overwritten_ends_a_wait_by_its_own_report() {
+fn a_guest_whose_memory_is_overwritten_ends_the_case_by_its_own_report() {
     let Some((home, told)) = run(
         &[(
             "overwritten",
@@ -510,7 +510,12 @@ fn a_guest_whose_memory_is_overwritten_ends_a_wait_by_its_own_report() {
         return;
     };
     let case = told.case("overwritten");
-    assert_eq!(case.place().unwrap(), "cases/overwritten.yaml:6:3");
+    // The guest may report it before the step that writes has ended; no other step is to blame, and none is waited out.
+    let place = case.place().unwrap();
+    assert!(
+        ["cases/overwritten.yaml:5:3", "cases/overwritten.yaml:6:3"].contains(&place.as_str()),
+        "{place}"
+    );
     let junit = home.read("reports/junit.xml");
     let document = roxmltree::Document::parse(&junit).unwrap();
     let failure = document.descendants().find(|node| node.has_tag_name("failure")).unwrap();

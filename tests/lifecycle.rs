@@ -220,3 +220,57 @@ fn a_run_leaves_the_folder_of_another_living_one_alone() {
     home.ended(child).expect(130);
     home.assert_nothing_is_left();
 }
+
+#[test]
+fn a_signal_ends_a_case_in_each_of_its_phases() {
+    let Some(qemu) = qemu(11) else { return };
+    let path = qemu.path.display().to_string();
+    // What is awaited last, and what of the case's processes shows that it has got there.
+    let phases = [
+        ("a VM does not answer at its start", "- start: c\n  timeout: 1h", "addr.type=fd"),
+        ("memory does not change", "- wait: {vm: a, memory: {address: 16M, equals: 1}}\n  timeout: 1h", ""),
+        (
+            "a migration is under way",
+            "- parameters: {vm: a, set: {max-bandwidth: 100000}}\n- migrate: {from: a, to: b}\n\
+             - wait: {vm: a, migration: completed}\n  timeout: 1h",
+            "",
+        ),
+        ("another QEMU does not greet", "- connect: a\n  timeout: 1h", ""),
+        ("a program runs", "- exec: {sh: \"sleep 1001\"}\n  timeout: 1h", "sleep 1001"),
+        ("a socket gets no more", "- fd: {vm: b, name: s, socket: s}\n- sleep: 1h\n  timeout: 2h", ""),
+    ];
+    for (phase, last, shows) in phases {
+        let home = Home::new();
+        home.write(
+            "case.yaml",
+            &format!(
+                r#"
+name: life/case
+timeout: 3h
+vms:
+  a: {VM}
+  b: {{like: a, incoming: defer}}
+  c:
+    like: b
+    start: false
+    fds: {{cpr: {{listen: cpr.sock}}}}
+    args: [-incoming, "cpr,addr.transport=socket,addr.type=fd,addr.str={{{{self.fd.cpr}}}}"]
+credentials: {{shared: {{psk: {{}}}}}}
+steps:
+- wait: {{vm: a, ticks: 1}}
+- exec: {{sh: "test -d {{{{credential.shared}}}} && touch {{{{env.HERE}}}}/reached"}}
+{last}
+"#
+            ),
+        );
+        let child = home.spawn(home.lockstep(&["run", "case.yaml", "--accel", "tcg", "--qemu", &path]));
+        reached(&home, "reached");
+        let there = || home.alive().iter().any(|(_, line)| line.contains(shows)).then_some(());
+        wait_until(phase, there, || format!("{:?} and {}", home.alive(), home.read("tmp.stdout")));
+        signal(&child, Signal::INT);
+        let ran = home.ended(child);
+        assert_ne!(ran.code, Some(0), "{phase}: {}{}", ran.stdout, ran.stderr);
+        assert_interrupted(&home, "SIGINT");
+        home.assert_nothing_is_left();
+    }
+}

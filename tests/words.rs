@@ -80,3 +80,55 @@ fn a_guest_that_sleeps_is_migrated_and_goes_on_with_its_count_when_it_wakes_up()
     holds("suspend");
     holds("suspend-control");
 }
+
+#[test]
+fn a_qemu_in_the_place_of_another_is_connected_to_again_and_one_that_waits_for_descriptors_later() {
+    holds("connect");
+    holds("connect-control");
+}
+
+#[test]
+fn an_alias_is_the_newest_machine_type_that_two_qemus_have_in_common() {
+    let (Some(new), Some(old)) = (qemus().first(), qemus().last()) else { return };
+    if new.path == old.path {
+        return skipped::<()>("there is only one QEMU").unwrap_or_default();
+    }
+    let root = env!("CARGO_MANIFEST_DIR");
+    let named = |name: &str, qemu: &common::Qemu| format!("{name}={}", qemu.path.display());
+    let both = ["--accel", "tcg", "--slow", "2", "--qemu", &named("old", old), "--qemu", &named("new", new)];
+    let passes = |file: &str, options: &[&str]| {
+        let home = Home::new();
+        let ran = home.run(&[&["run", &format!("{root}/{file}")], &both[..], options].concat());
+        assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+        let told = home.told();
+        let verdicts = told.verdicts();
+        let passed = |case: &(String, lockstep_vm::event::Verdict, Option<String>)| {
+            case.1 == lockstep_vm::event::Verdict::Pass
+        };
+        assert!(verdicts.iter().all(passed), "{verdicts:?}");
+    };
+    passes("scenarios/migration/cross-version.yaml", &["--case", "*precopy"]);
+    // Debian's oldest one here knows types up to 7.2.
+    if old.version.major == 7 {
+        passes("tests/words/cross-control.yaml", &[]);
+    }
+    let home = Home::new();
+    let file = format!("{root}/scenarios/migration/cross-version.yaml");
+    let ran = home.run(&["run", "--accel", "tcg", "--qemu", &named("new", new), &file]).expect(0);
+    assert!(
+        ran.stdout.contains("needs the QEMU `old`, and no `--qemu old=PATH` was given"),
+        "{}",
+        ran.stdout
+    );
+}
+
+#[test]
+fn a_vm_that_has_ended_is_started_again_beside_a_live_one() {
+    holds("restart");
+    holds("restart-control");
+}
+
+#[test]
+fn what_cannot_be_had_is_told_where_it_is_asked_for() {
+    holds("refused");
+}

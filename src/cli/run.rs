@@ -17,7 +17,7 @@ use super::selection::{Qemu, QemuMatrix, Selection};
 use crate::event::{Sink, Subscriber};
 use crate::qemu::spec::Accel;
 use crate::report::{Console, Github, Html, JsonLines, Junit, Markdown};
-use crate::runner::{Binaries, Interrupt, Job, Keep, Settings};
+use crate::runner::{Binaries, Interrupt, Job, Keep, Settings, not_given};
 use crate::scenario::model::Case;
 
 /// Run scenarios on real QEMUs and write the reports.
@@ -215,7 +215,8 @@ impl Run {
 /// Every QEMU that a case names must answer, before the first case is run.
 fn answering(binaries: &Binaries, cases: &[Case]) -> anyhow::Result<()> {
     for case in cases {
-        for (name, vm) in &case.vms {
+        // One that needs a QEMU which was not given is skipped.
+        for (name, vm) in case.vms.iter().filter(|_| not_given(&case.requires, binaries).is_none()) {
             // One that only a step can name is looked for when that step runs.
             if !vm.qemu.contains("{{") {
                 binaries.get(&vm.qemu, &vm.arch).map_err(|error| {

@@ -1,6 +1,6 @@
 //! What a QEMU binary can do, asked of the binary itself over QMP.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -40,6 +40,8 @@ pub struct Binary {
     pub kvm_works: bool,
     /// Its machine types, aliases included (QMP `query-machines`).
     pub machines: BTreeSet<String>,
+    /// The machine types that its aliases stand for, such as `pc-q35-11.1` for `q35`.
+    pub aliases: BTreeMap<String, String>,
     /// The machine type it takes where none is named.
     pub default_machine: Option<String>,
     /// The migration capabilities it knows (QMP `query-migrate-capabilities`).
@@ -156,7 +158,7 @@ pub async fn probe(path: &Path) -> Result<Binary, ProbeError> {
         argv: argv.map(str::to_owned).collect(),
         env: Default::default(),
         directory: PathBuf::from("/"),
-        inherit: vec![theirs],
+        inherit: vec![Arc::new(theirs)],
         stdin: None,
         stdout: stderr.try_clone().map_err(missing)?,
         stderr: stderr.try_clone().map_err(missing)?,
@@ -215,6 +217,11 @@ async fn ask(path: &Path, stream: UnixStream, deadline: Instant) -> Result<Binar
         kvm_works: accelerators.contains("kvm") && kvm::trouble().is_none(),
         accelerators,
         default_machine: default_machine.map(str::to_owned),
+        aliases: list(&machines)
+            .filter_map(|machine| {
+                Some((machine["alias"].as_str()?.to_owned(), machine["name"].as_str()?.to_owned()))
+            })
+            .collect(),
         machines: names(&machines, "name").into_iter().chain(names(&machines, "alias")).collect(),
         capabilities: names(&plain("query-migrate-capabilities").await?, "capability"),
         parameters: match plain("query-migrate-parameters").await? {
@@ -251,6 +258,7 @@ impl Binary {
             kvm_works: false,
             machines: ["q35", "pc"].map(str::to_owned).into(),
             default_machine: None,
+            aliases: BTreeMap::new(),
             capabilities: BTreeSet::new(),
             parameters: BTreeSet::new(),
             commands: ["yank".to_owned()].into(),

@@ -30,7 +30,7 @@ pub struct Launch {
     /// The working directory.
     pub directory: PathBuf,
     /// Descriptors the child inherits under the same numbers.
-    pub inherit: Vec<OwnedFd>,
+    pub inherit: Vec<Arc<OwnedFd>>,
     /// Standard input; absent: empty.
     pub stdin: Option<File>,
     /// Standard output.
@@ -195,7 +195,7 @@ fn spawn_here(launch: Launch) -> io::Result<(Pid, OwnedFd)> {
     command.args(arguments).envs(env).current_dir(directory).process_group(0);
     command.stdin(stdin.map_or_else(Stdio::null, Stdio::from)).stdout(stdout).stderr(stderr);
     let runner = rustix::process::getpid();
-    let numbers: Vec<i32> = inherit.iter().map(AsRawFd::as_raw_fd).collect();
+    let numbers: Vec<i32> = inherit.iter().map(|fd| fd.as_raw_fd()).collect();
     let prepare = move || {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         if rustix::process::getppid() != Some(runner) {

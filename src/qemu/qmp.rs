@@ -88,6 +88,8 @@ struct State {
     next_id: u64,
     pending: HashMap<u64, oneshot::Sender<Value>>,
     greeting: Option<oneshot::Sender<Result<Value, String>>>,
+    /// A greeting that nobody has waited for yet: another QEMU is at the other end.
+    greeted_again: Option<Value>,
     closed: bool,
 }
 
@@ -120,8 +122,11 @@ impl Wire {
         loop {
             match state.input.next_message() {
                 Ok(Some(Message::Greeting(message))) => {
-                    if let Some(greeting) = state.greeting.take() {
-                        let _ = greeting.send(Ok(message));
+                    // What was asked of the one before is not answered any more.
+                    state.pending.clear();
+                    match state.greeting.take() {
+                        Some(greeting) => drop(greeting.send(Ok(message))),
+                        None => state.greeted_again = Some(message),
                     }
                 }
                 Ok(Some(Message::Event(message))) => (self.tap)(Traffic::Event(&message)),
@@ -165,27 +170,53 @@ impl Qmp {
         let wire = Arc::new(Wire { stream, tap: Box::new(tap), state });
         let reader = Arc::clone(&wire);
         tokio::spawn(async move { while reader.stream.readable().await.is_ok() && reader.pump() {} });
-        let greeting = match tokio::time::timeout_at(deadline, greeting).await {
-            Ok(Ok(Ok(greeting))) => greeting,
-            Ok(Ok(Err(why))) => return Err(QmpError::Protocol(why)),
-            Ok(Err(_)) | Err(_) => return Err(QmpError::Protocol("no greeting came in time".to_owned())),
+        let greeting = greeted(greeting, deadline).await?;
+        let mut qmp = Self { wire, writing: tokio::sync::Mutex::new(()), oob: false, version: Value::Null };
+        qmp.negotiate(&greeting, oob, deadline).await?;
+        Ok(qmp)
+    }
+
+    /// Waits for a further greeting on the same connection, as another QEMU sends one that has taken the place of the one
+    /// before (`execve`), and negotiates. One that has come already counts.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn greet_again(&mut self, oob: Option<bool>, deadline: Instant) -> Result<(), QmpError> {
+        self.catch_up();
+        let (greet, greeting) = oneshot::channel();
+        let there = {
+            let mut state = self.wire.state();
+            if state.closed {
+                return Err(QmpError::Protocol("it is closed".to_owned()));
+            }
+            let there = state.greeted_again.take();
+            state.greeting = there.is_none().then_some(greet);
+            there
         };
+        let greeting = match there {
+            Some(greeting) => greeting,
+            None => greeted(greeting, deadline).await?,
+        };
+        self.negotiate(&greeting, oob, deadline).await
+    }
+
+    async fn negotiate(
+        &mut self,
+        greeting: &Value,
+        oob: Option<bool>,
+        deadline: Instant,
+    ) -> Result<(), QmpError> {
         let offered =
             greeting["QMP"]["capabilities"].as_array().is_some_and(|list| list.contains(&json!("oob")));
         if oob == Some(true) && !offered {
             return Err(QmpError::Protocol("it offers no out-of-band execution".to_owned()));
         }
-        let oob = offered && oob.unwrap_or(true);
-        let qmp = Self {
-            wire,
-            writing: tokio::sync::Mutex::new(()),
-            oob,
-            version: greeting["QMP"]["version"].clone(),
-        };
-        let enable = if oob { json!({"enable": ["oob"]}) } else { json!({}) };
-        qmp.execute("qmp_capabilities", enable.as_object().cloned().unwrap_or_default(), false, deadline)
+        self.oob = offered && oob.unwrap_or(true);
+        self.version = greeting["QMP"]["version"].clone();
+        let enable = if self.oob { json!({"enable": ["oob"]}) } else { json!({}) };
+        self.execute("qmp_capabilities", enable.as_object().cloned().unwrap_or_default(), false, deadline)
             .await?;
-        Ok(qmp)
+        Ok(())
     }
 
     /// Runs a command and waits for its reply, no longer than the deadline. A command that was given up may still be
@@ -280,6 +311,17 @@ impl Qmp {
     }
 }
 
+async fn greeted(
+    greeting: oneshot::Receiver<Result<Value, String>>,
+    deadline: Instant,
+) -> Result<Value, QmpError> {
+    match tokio::time::timeout_at(deadline, greeting).await {
+        Ok(Ok(Ok(greeting))) => Ok(greeting),
+        Ok(Ok(Err(why))) => Err(QmpError::Protocol(why)),
+        Ok(Err(_)) | Err(_) => Err(QmpError::Protocol("no greeting came in time".to_owned())),
+    }
+}
+
 /// Writes bytes with a descriptor beside the first of them.
 fn send_beside(stream: &UnixStream, bytes: &[u8], descriptor: BorrowedFd<'_>) -> io::Result<usize> {
     let descriptors = [descriptor];
@@ -358,6 +400,18 @@ mod tests {
         let error = qmp.execute("query-status", Map::new(), false, deadline).await.unwrap_err();
         assert!(matches!(&error, QmpError::Silent { oob: false, .. }), "{error}");
         assert!(qmp.execute("yank", Map::new(), true, soon()).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn another_qemu_in_its_place_greets_again_and_what_was_asked_before_is_closed() {
+        let greeting = "{\"QMP\": {\"version\": {\"qemu\": {\"major\": 12}}, \"capabilities\": []}}\n";
+        let (mut qmp, _) = connected(&[greeting, "{\"return\": {}, \"id\": ID}\n"]).await;
+        let lost = qmp.execute("stop", Map::new(), false, soon()).await;
+        assert_eq!(lost, Err(QmpError::Closed { command: "stop".to_owned() }));
+        qmp.greet_again(None, soon()).await.unwrap();
+        assert_eq!((qmp.version["qemu"]["major"].as_u64(), qmp.oob), (Some(12), false));
+        let soon = Instant::now() + Duration::from_millis(50);
+        assert!(qmp.greet_again(None, soon).await.unwrap_err().to_string().contains("no greeting"));
     }
 
     #[tokio::test]

@@ -24,7 +24,8 @@ pub struct VmSpec {
     #[serde(default = "default_arch")]
     pub arch: String,
     /// The machine type, an alias or the full name with its version, and its properties as `-machine` takes them.
-    /// Default: the binary's own default.
+    /// Default: the binary's own default. Where the VMs of a case have different QEMUs, an alias stands for the newest
+    /// versioned type that all of them know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
     /// The accelerators to try in order; the first that works is used. Default: `[kvm, tcg]`. One with properties, as
@@ -47,6 +48,14 @@ pub struct VmSpec {
     /// Whether it is spawned before the first step (the default) or by a `start` step.
     #[serde(default = "yes")]
     pub start: bool,
+    /// Whether the runner connects to it when it is started (the default) or in a `connect` step. A QEMU that waits for what
+    /// another one sends before it has a monitor, as with `-incoming cpr`, can only be connected to later.
+    #[serde(default = "yes")]
+    pub connect: bool,
+    /// Descriptors that the process inherits, by name, made before anything is started. `{{self.fd.NAME}}` is the number of
+    /// one in the VM's own options.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fds: BTreeMap<String, Inherited>,
     /// Whether to negotiate QMP's out-of-band execution. Default: where the binary offers it; `true` makes it an
     /// error where it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,6 +115,14 @@ impl JsonSchema for Scalar {
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({"type": ["string", "number", "boolean"]})
     }
+}
+
+/// A descriptor that a VM's process inherits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Inherited {
+    /// A Unix-domain socket that listens at this path; a relative one is relative to the case's private directory.
+    pub listen: String,
 }
 
 /// What runs in a VM.

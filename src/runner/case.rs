@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::adjudge::verdict;
 use super::binaries::Binaries;
+use super::machines::settle;
 use super::net;
 use super::pause;
 use super::plans::{CaseVersions, plan, plans};
@@ -399,6 +400,7 @@ impl Actor<'_> {
             };
             let plan = plan(name, spec, self.binaries, self.settings).map_err(|(_, reason)| stop(reason))?;
             self.session.plans.insert(name.clone(), plan);
+            settle(&mut self.session.plans).map_err(stop)?;
         }
         Ok(())
     }

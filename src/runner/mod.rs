@@ -5,6 +5,7 @@ mod binaries;
 mod case;
 mod features;
 mod host;
+mod machines;
 mod net;
 mod outlook;
 mod pause;
@@ -16,6 +17,6 @@ mod spot;
 
 pub use binaries::Binaries;
 pub use outlook::outlook;
-pub use requirements::unmet;
+pub use requirements::{not_given, unmet};
 pub use scheduler::{Job, run};
 pub use settings::{Interrupt, Keep, Rounds, Settings};

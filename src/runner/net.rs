@@ -1,21 +1,25 @@
 //! What a case has of ports, links and networks, there from its beginning.
 
-use serde_json::json;
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+
+use serde_json::{Map, json};
 
 use super::binaries::Binaries;
 use super::plans::CaseVersions;
 use crate::qemu::network::wire_name;
 use crate::qemu::spec::Accel;
 use crate::scenario::model::Case;
-use crate::scenario::{Late, resolve_link};
+use crate::scenario::{Late, resolve_link, resolve_text};
 use crate::session::link::Link;
 use crate::session::ports::Ports;
 use crate::session::{Failure, Plan, Session};
 
-/// Takes the ports and opens the links of a case. Links may name ports.
+/// Takes the ports, opens the links and makes the descriptors of a case that its VMs inherit. Links and descriptors may
+/// name ports.
 ///
 /// # Errors
-/// When a port cannot be had, or a link cannot be opened.
+/// When a port cannot be had, a link cannot be opened, or a descriptor cannot be made.
 pub(super) fn open(case: &Case, session: &mut Session, binaries: &Binaries) -> Result<(), Failure> {
     session.ports = Ports::hold(case.net.port_names())
         .map_err(|error| Failure::error(format!("no free port of 127.0.0.1 can be had: {error}")))?;
@@ -32,6 +36,22 @@ pub(super) fn open(case: &Case, session: &mut Session, binaries: &Binaries) -> R
         let link = Link::open(name, &spec, &directory, &session.board, &session.sink)
             .map_err(|error| broken(error.to_string()))?;
         session.links.insert(name.clone(), link);
+    }
+    let names = session.names();
+    for (vm, spec) in &case.vms {
+        for (name, fd) in &spec.fds {
+            let versions = CaseVersions { case, binaries };
+            let directory = session.directory().to_owned();
+            let late = Late { run: &nothing, names: &names, dir: &directory, versions: &versions };
+            let broken = |why: String| {
+                Failure::error(format!("the descriptor `{name}` of VM `{vm}` could not be made: {why}"))
+            };
+            let path = resolve_text(case, &fd.listen, &Map::new(), &late).map_err(broken)?;
+            let path = directory.join(path.as_str().unwrap_or_default());
+            let listener =
+                UnixListener::bind(&path).map_err(|error| broken(format!("{}: {error}", path.display())))?;
+            session.inherited.entry(vm.clone()).or_default().insert(name.clone(), Arc::new(listener.into()));
+        }
     }
     Ok(())
 }
@@ -53,7 +73,14 @@ pub(super) fn plan_wires(case: &Case, session: &mut Session) -> Result<(), Failu
             )));
         };
         let binary = std::sync::Arc::clone(&first.binary);
-        let plan = Plan { name: name.clone(), spec, binary, accel: Accel::Tcg, attachable: false };
+        let plan = Plan {
+            name: name.clone(),
+            spec,
+            binary,
+            accel: Accel::Tcg,
+            attachable: false,
+            inherit: Vec::new(),
+        };
         session.plans.insert(name, plan);
     }
     Ok(())

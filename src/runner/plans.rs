@@ -7,7 +7,8 @@ use semver::Version;
 use serde_json::{Map, Value};
 
 use super::binaries::Binaries;
-use super::requirements::unmet;
+use super::machines::settle;
+use super::requirements::{not_given, unmet};
 use super::settings::Settings;
 use crate::event::Verdict;
 use crate::qemu::disk::has_qemu_img;
@@ -26,6 +27,9 @@ pub(super) fn plans(
     settings: &Settings,
     names: &Map<String, Value>,
 ) -> Result<IndexMap<String, Plan>, (Verdict, String)> {
+    if let Some(reason) = not_given(&case.requires, binaries) {
+        return Err((Verdict::Skip, reason));
+    }
     let mut found = IndexMap::new();
     for name in case.vms.keys() {
         let nothing = serde_json::json!({"captures": {}, "vm": {}, "process": {}, "role": case.roles});
@@ -34,12 +38,14 @@ pub(super) fn plans(
         // What only a later step can fill in is filled in when that step starts the VM.
         let spec = match resolve_vm(case, name, &late) {
             Ok(spec) => spec,
-            Err(_) if !case.vms[name].start => None,
+            // Nor is there a port or a descriptor before the case has its folder.
+            Err(_) if !case.vms[name].start || !directory.is_dir() => None,
             Err(why) => return Err((Verdict::Error, format!("VM `{name}`: {why}"))),
         };
         let spec = spec.unwrap_or_else(|| case.vms[name].clone());
         found.insert(name.clone(), plan(name, spec, binaries, settings)?);
     }
+    settle(&mut found).map_err(|reason| (Verdict::Skip, reason))?;
     let used: Vec<&crate::qemu::binary::Binary> = found.values().map(|plan: &Plan| &*plan.binary).collect();
     // Before the case is run it has no folder.
     let here = if directory.is_dir() { directory.to_owned() } else { std::env::temp_dir() };
@@ -108,7 +114,14 @@ pub(super) fn plan(
         let located = linux.clone().located(&settings.guests);
         *linux = located.map_err(|why| (Verdict::Skip, format!("VM `{name}` {why}")))?;
     }
-    Ok(Plan { name: name.to_owned(), spec, binary, accel, attachable: settings.is_watched() })
+    Ok(Plan {
+        name: name.to_owned(),
+        spec,
+        binary,
+        accel,
+        attachable: settings.is_watched(),
+        inherit: Vec::new(),
+    })
 }
 
 /// The versions that a case's templates ask for.

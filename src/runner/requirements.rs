@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::binaries::Binaries;
 use super::features::missing;
 use crate::qemu::binary::Binary;
 use crate::scenario::model::Requires;
@@ -42,6 +43,14 @@ pub fn unmet(requires: &Requires, binaries: &[&Binary], directory: &Path) -> Opt
         }
     }
     requires.host.iter().find_map(|feature| missing(*feature, directory))
+}
+
+/// The reason of a skip where a QEMU that must be named on the command line is not.
+#[must_use]
+pub fn not_given(requires: &Requires, binaries: &Binaries) -> Option<String> {
+    let named: Vec<&str> = binaries.names().collect();
+    let missing = requires.qemus.iter().find(|name| !named.contains(&name.as_str()))?;
+    Some(format!("needs the QEMU `{missing}`, and no `--qemu {missing}=PATH` was given"))
 }
 
 /// What of a migration parameter a binary does not know.
@@ -96,6 +105,19 @@ mod tests {
         assert_eq!(
             reason(json!({"parameters": {"multifd-compression": ["zlib", "zstd"]}})).unwrap(),
             "needs `zstd` for the migration parameter `multifd-compression`; QEMU 7.2.22 knows none, zlib"
+        );
+    }
+
+    #[test]
+    fn a_qemu_that_must_be_given_by_its_name_is_missed() {
+        let binaries = Binaries::new([("old".to_owned(), "/bin/true".to_owned())]);
+        let missed = |qemus: serde_json::Value| {
+            not_given(&serde_json::from_value(json!({ "qemus": qemus })).unwrap(), &binaries)
+        };
+        assert_eq!(missed(json!("old")), None);
+        assert_eq!(
+            missed(json!(["old", "new"])).unwrap(),
+            "needs the QEMU `new`, and no `--qemu new=PATH` was given"
         );
     }
 

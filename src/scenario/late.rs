@@ -36,7 +36,13 @@ impl<'l> Late<'l> {
     fn scope(&self, case: &Case, locals: &Map<String, Value>) -> Scope<'l> {
         let mut names = case.context.clone();
         names.extend(locals.clone());
-        names.extend(self.names.clone());
+        // Only a VM's own options know its descriptors.
+        names.extend(
+            self.names
+                .iter()
+                .filter(|(name, _)| *name != "fd")
+                .map(|(name, value)| (name.clone(), value.clone())),
+        );
         names.insert("run".to_owned(), self.run.clone());
         names.insert("disk".to_owned(), paths(self.dir, None, &case.disks));
         let credentials = case.credentials.keys();
@@ -124,7 +130,7 @@ pub fn resolve_vm(case: &Case, name: &str, late: &Late<'_>) -> Result<Option<VmS
         return Ok(case.vms.get(name).cloned());
     };
     let disks = case.vms.get(name).map(|vm| paths(late.dir, Some(name), &vm.disks));
-    let own = json!({"name": name, "disk": disks});
+    let own = json!({"name": name, "disk": disks, "fd": late.names.get("fd").and_then(|fds| fds.get(name))});
     let value = filled(raw, &late.scope(case, &Map::new()).with([("self".to_owned(), own)]))?;
     typed::fit(&value).map(Some).map_err(|misfit| in_words(&misfit))
 }

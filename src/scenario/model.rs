@@ -126,6 +126,10 @@ pub struct Requires {
     /// A range of QEMU versions that every VM's binary must be in, such as `>=11.0`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qemu: Option<VersionRange>,
+    /// Names of QEMUs that must be given on the command line (`--qemu NAME=PATH`), for VMs with `qemu: NAME`.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
+    #[schemars(with = "OneOrMany<String>")]
+    pub qemus: Vec<String>,
     /// Migration capabilities (QAPI `MigrationCapability`) that every VM's binary must know.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
     #[schemars(with = "OneOrMany<String>")]

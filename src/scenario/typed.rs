@@ -240,7 +240,7 @@ fn take_out(value: &mut Value, misfit: &Misfit) -> bool {
 }
 
 /// The actions that take a list.
-const LISTS: &[&str] = &["start", "quit"];
+const LISTS: &[&str] = &["start", "quit", "connect"];
 
 /// Reads a rendered step, a map of an action and modifiers.
 pub(super) fn step(map: &Map<String, Value>) -> Result<Step, Misfit> {

@@ -74,7 +74,9 @@ impl Vms {
                 .flatten()
                 .map(|(disk, _)| disk.clone()),
         );
-        let scope = scope.with([("self".to_owned(), json!({"name": name, "disk": disks}))]);
+        let fds = node.get("fds").map(Node::entries).unwrap_or_default();
+        let fds: Map<String, Value> = fds.iter().map(|(key, _)| (key.name.clone(), Value::Null)).collect();
+        let scope = scope.with([("self".to_owned(), json!({"name": name, "disk": disks, "fd": fds}))]);
         let Some(node) = &wanted(node, &scope, diagnostics) else {
             return;
         };

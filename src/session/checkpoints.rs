@@ -1,6 +1,6 @@
 //! What the event logs say about COLO checkpoints.
 
-use super::log::QmpEvent;
+use super::log::{Log, QmpEvent};
 use super::state::Session;
 
 /// A completed checkpoint as one VM saw it.
@@ -132,6 +132,7 @@ pub fn floor(session: &Session, vm: &str) -> Result<Floor, String> {
             let before = before.ok_or("it had not ticked before the failover")?;
             return Ok(Floor { passes: before.count, serial });
         }
+        None if pair.destination.is_none() && pair.source == vm => return in_place(&machine(vm)?.log.lock()),
         None if pair.destination.as_deref() != Some(vm) => {
             return Err(
                 "it has neither survived a failover nor is it the destination of a migration".to_owned()
@@ -152,6 +153,17 @@ pub fn floor(session: &Session, vm: &str) -> Result<Floor, String> {
     let before = log.ticks.iter().rfind(|tick| tick.seen_real < stopped);
     let before = before.ok_or("the other side had not ticked before it handed its state over")?;
     Ok(Floor { passes: before.count, serial })
+}
+
+/// The same for a VM that was stopped and went on in its own place, as after `cpr-exec`.
+fn in_place(log: &Log) -> Result<Floor, String> {
+    let last = |name: &str| log.events.iter().rfind(|event| event.name == name).map(|event| event.emitted);
+    let (stopped, resumed) = (last("STOP"), last("RESUME"));
+    let stopped = stopped.filter(|stopped| resumed.is_some_and(|resumed| *stopped < resumed));
+    let stopped = stopped.ok_or("it has not been stopped by its migration and gone on since")?;
+    let before = log.ticks.iter().rfind(|tick| tick.seen_real < stopped);
+    let before = before.ok_or("it had not ticked before it was stopped")?;
+    Ok(Floor { passes: before.count, serial: before.offset + 1 })
 }
 
 #[cfg(test)]

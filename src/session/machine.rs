@@ -43,6 +43,8 @@ pub struct Plan {
     pub accel: Accel,
     /// Whether it gets a second monitor, for a person, as a socket in the case's folder.
     pub attachable: bool,
+    /// The descriptors that it inherits beside its channels.
+    pub inherit: Vec<Arc<OwnedFd>>,
 }
 
 /// A VM that was started.
@@ -125,11 +127,13 @@ impl Machine {
             plan.spec.env.iter().map(|(key, value)| (key.clone(), value.0.clone())).collect();
         // Where `snapshot=on` keeps what the guest writes.
         env.entry("TMPDIR".to_owned()).or_insert_with(|| directory.display().to_string());
+        let channels = [qmp_end, serial_end, qtest_end].map(Arc::new);
+        let inherit = channels.into_iter().chain(plan.inherit.iter().cloned()).collect();
         let launch = Launch {
             argv: argv.clone(),
             env,
             directory: directory.to_owned(),
-            inherit: vec![qmp_end, serial_end, qtest_end],
+            inherit,
             stdin: None,
             stdout: errors.try_clone().map_err(|error| trouble("its log", error))?,
             stderr: errors,
@@ -173,7 +177,7 @@ impl Machine {
         sink: &Sink,
     ) -> Result<(), Failure> {
         let Some(monitor) = self.monitor.take() else {
-            return Ok(());
+            return self.connect_again(deadline).await;
         };
         let path = self.file("qmp.jsonl");
         let transcript = OpenOptions::new().create(true).append(true).open(&path);
@@ -196,11 +200,44 @@ impl Machine {
                 )));
             }
         }
+        self.ask_for_events(deadline).await
+    }
+
+    /// Negotiates once more with a QEMU that has put another one in its place (`execve`) and kept the monitor's socket.
+    async fn connect_again(&mut self, deadline: Instant) -> Result<(), Failure> {
+        let (name, oob) = (self.plan.name.clone(), self.plan.spec.oob);
+        let Some(qmp) = &mut self.qmp else {
+            return Err(Failure::error(format!("VM `{name}` cannot be connected to any more")));
+        };
+        if let Err(error) = qmp.greet_again(oob, deadline).await {
+            let why = match wait_at_most(&self.process, EVIDENCE_PATIENCE).await {
+                Some(ended) => format!("it has ended: {ended}"),
+                None => error.to_string(),
+            };
+            let message = format!("VM `{name}` was to greet again, with another QEMU in its place: {why}");
+            return Err(Failure::failed(message));
+        }
+        self.ask_for_events(deadline).await
+    }
+
+    async fn ask_for_events(&self, deadline: Instant) -> Result<(), Failure> {
         if self.plan.binary.capabilities.contains("events") {
             let events = json!({"capabilities": [{"capability": "events", "state": true}]});
             self.qmp("migrate-set-capabilities", events, false, deadline).await?;
         }
         Ok(())
+    }
+
+    /// The command line that the process runs with, as the kernel has it: also where it has put another program in its
+    /// place. The one it was started with, where it has ended.
+    #[must_use]
+    pub fn command_line(&self) -> Vec<String> {
+        let words = std::fs::read(format!("/proc/{}/cmdline", self.process.pid())).unwrap_or_default();
+        if words.is_empty() {
+            return self.argv.clone();
+        }
+        let words = words.strip_suffix(&[0]).unwrap_or(&words);
+        words.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
     }
 
     /// Its name.
@@ -267,6 +304,12 @@ impl Machine {
     pub async fn told(&self, answer: Result<Value, QmpError>) -> Result<Value, Failure> {
         match answer {
             Ok(reply) => Ok(reply),
+            Err(QmpError::Closed { command }) if self.monitor.is_some() && self.process.ended().is_none() => {
+                let name = self.name();
+                Err(Failure::failed(format!(
+                    "`{command}`: VM `{name}` is not connected yet; a step `connect: {name}` does that"
+                )))
+            }
             Err(error @ QmpError::Closed { .. }) => {
                 match wait_at_most(&self.process, EVIDENCE_PATIENCE).await {
                     Some(ended) => Err(Failure::failed(format!("VM `{}` has ended: {ended}", self.name()))),
@@ -283,6 +326,12 @@ impl Machine {
     /// As [`Self::qmp`].
     pub async fn query(&self, command: &str, deadline: Instant) -> Result<Value, Failure> {
         self.qmp(command, Value::Null, false, deadline).await
+    }
+
+    /// Whether its monitor was negotiated with.
+    #[must_use]
+    pub const fn is_connected(&self) -> bool {
+        self.qmp.is_some()
     }
 
     /// Whether its monitor runs commands out of band.
@@ -410,7 +459,11 @@ impl Machine {
         board.expect_exit(self.name());
         let patience = Duration::from_secs(3);
         let polite = async {
-            let _ = self.query("quit", Instant::now() + patience).await;
+            if self.qmp.is_some() {
+                let _ = self.query("quit", Instant::now() + patience).await;
+            } else {
+                self.process.signal(Signal::TERM);
+            }
             self.gone().await
         };
         if let Ok(ended) = tokio::time::timeout(patience, polite).await {

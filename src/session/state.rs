@@ -1,7 +1,7 @@
 //! The session itself.
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,6 +71,8 @@ pub struct Session {
     pub links: Links,
     /// The socket pairs of which an end is still ours, by name.
     pub sockets: BTreeMap<String, Vec<OwnedFd>>,
+    /// The descriptors that VMs inherit, by VM and name.
+    pub inherited: BTreeMap<String, BTreeMap<String, Arc<OwnedFd>>>,
     /// What steps have captured.
     pub captures: Map<String, Value>,
     /// The last migration.
@@ -100,6 +102,7 @@ impl Session {
             ports: Ports::default(),
             links: Links::new(),
             sockets: BTreeMap::new(),
+            inherited: BTreeMap::new(),
             captures: Map::new(),
             pair: None,
             failover: None,
@@ -127,6 +130,8 @@ impl Session {
             }
             let plan = self.plans.get(name).cloned().ok_or_else(|| no_such_vm(name))?;
             self.make_disks_of(&plan, deadline).await?;
+            let inherit = self.inherited.get(name).map(|fds| fds.values().cloned().collect());
+            let plan = Plan { inherit: inherit.unwrap_or_default(), ..plan };
             let machine = Machine::spawn(plan, &self.directory, &self.board, &self.sink)?;
             self.notes.remember(machine.process.pid());
             if let Some(old) = self.machines.insert(name.clone(), machine) {
@@ -135,7 +140,7 @@ impl Session {
         }
         // They boot side by side while we talk to one after the other.
         for name in names {
-            if let Some(machine) = self.machines.get_mut(name) {
+            if let Some(machine) = self.machines.get_mut(name).filter(|machine| machine.plan.spec.connect) {
                 // Until it is connected, its end is told by `connect`, with what it wrote to its standard error.
                 self.board.expect_exit(name);
                 machine.connect(deadline, &self.board, &self.sink).await?;
@@ -146,6 +151,18 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Connects to a VM that was started without that, or to the QEMU that one has put in its own place.
+    ///
+    /// # Errors
+    /// As [`Self::machine`], and when it does not answer.
+    pub async fn connect(&mut self, name: &str, deadline: Instant) -> Result<(), Failure> {
+        self.machine(name)?;
+        match self.machines.get_mut(name) {
+            Some(machine) => machine.connect(deadline, &self.board, &self.sink).await,
+            None => Ok(()),
+        }
     }
 
     /// A VM that was started.
@@ -198,12 +215,17 @@ impl Session {
     }
 
     /// What templates find beside `run` once the case has begun: the numbers of its ports under `port`, the addresses of
-    /// its links under `link`.
+    /// its links under `link`, and under `fd` the numbers of what VMs inherit, which their own options find as `self.fd`.
     #[must_use]
     pub fn names(&self) -> Map<String, Value> {
         let links: Map<String, Value> =
             self.links.iter().map(|(name, link)| (name.clone(), link.place())).collect();
-        let sections = [("port", self.ports.values()), ("link", links)];
+        let number = |(name, fd): (&String, &Arc<OwnedFd>)| (name.clone(), json!(fd.as_raw_fd()));
+        let fds = self
+            .inherited
+            .iter()
+            .map(|(vm, fds)| (vm.clone(), Value::Object(fds.iter().map(number).collect())));
+        let sections = [("port", self.ports.values()), ("link", links), ("fd", fds.collect())];
         let there = sections.into_iter().filter(|(_, values)| !values.is_empty());
         there.map(|(name, values)| (name.to_owned(), Value::Object(values))).collect()
     }
@@ -221,6 +243,7 @@ impl Session {
                     "version": machine.plan.binary.version.to_string(),
                     "accel": machine.plan.accel.name(),
                     "qemu": machine.plan.binary.path,
+                    "argv": machine.command_line(),
                     "disk": self.disk_paths(&machine.plan),
                 });
                 (name.clone(), values)
@@ -276,7 +299,8 @@ impl Session {
         for (name, machine) in std::mem::take(&mut self.machines) {
             let (board, notes) = (Arc::clone(&self.board), Arc::clone(&self.notes));
             leaving.spawn(async move {
-                let was_alive = machine.process.ended().is_none();
+                // One without a monitor cannot be asked to quit.
+                let was_alive = machine.process.ended().is_none() && machine.is_connected();
                 let ended = machine.tear_down(&board).await;
                 notes.forget(machine.process.pid());
                 (name, was_alive, ended)

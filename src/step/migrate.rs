@@ -19,7 +19,8 @@ use crate::session::{Failure, Pair};
 pub struct Migrate {
     /// The source.
     pub from: String,
-    /// The destination.
+    /// The destination. One with `connect: false` that is not connected yet is told nothing: `listen` or `channels` say
+    /// where it waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
     /// Where the destination listens, as a migration URI. Default: `tcp:127.0.0.1:0`, a port of QEMU's choice. For a
@@ -140,6 +141,14 @@ impl Migrate {
         let deferred = fixed.is_none();
         let given = self.listen.clone().or(fixed);
         let uri = given.clone().unwrap_or_else(|| "tcp:127.0.0.1:0".to_owned());
+        if !machine.is_connected() {
+            // It has no monitor yet, and waits for what it was told on its command line.
+            if given.is_none() && self.channels.is_none() {
+                let message = format!("VM `{to}` is not connected yet, so it cannot say where it listens");
+                return Err(Failure::failed(format!("{message}; give the migration `listen` or `channels`")));
+            }
+            return Ok((Value::Null, uri));
+        }
         // A destination that was told to listen by a step of its own has a status; one that waits has none.
         let is_told = async || {
             let reply = machine.query("query-migrate", run.deadline).await?;

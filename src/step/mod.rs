@@ -6,6 +6,7 @@ mod bytes;
 mod capabilities;
 mod check;
 mod client;
+mod connect;
 mod exec;
 mod failover;
 mod fd;
@@ -41,6 +42,7 @@ pub use bytes::Bytes;
 pub use capabilities::Capabilities;
 pub use check::{CHECK_BELONGS, CHECK_KINDS, CLIENT_KEYS, Check, FILE_KEYS, Holds, Kind as CheckKind};
 pub use client::Client;
+pub use connect::Connect;
 pub use exec::Exec;
 pub use failover::{Failover, Fence};
 pub use fd::Fd;
@@ -112,6 +114,8 @@ macro_rules! actions {
 actions! {
     /// Starts VMs that have `start: false`.
     Start(Start) = "start",
+    /// Connects to the monitor of VMs later than at their start.
+    Connect(Connect) = "connect",
     /// Quits VMs and waits for their clean exit.
     Quit(Quit) = "quit",
     /// Sends a signal to a VM's process.

@@ -31,6 +31,7 @@ const HELPERS: &[(&str, std::ops::RangeInclusive<usize>)] = &[
     ("len", 1..=1),
     ("pick", 3..=16),
     ("choose", 3..=3),
+    ("append", 2..=16),
     ("text", 1..=1),
     ("version", 1..=1),
     ("if", 1..=1),
@@ -309,6 +310,7 @@ static REGISTRY: LazyLock<Handlebars<'static>> = LazyLock::new(|| {
     registry.register_helper("text", Box::new(Of(as_text)));
     registry.register_helper("pick", Box::new(Of(pick)));
     registry.register_helper("choose", Box::new(Of(choose)));
+    registry.register_helper("append", Box::new(Of(append)));
     registry
 });
 
@@ -402,6 +404,14 @@ fn as_text(values: &[&Value]) -> Value {
 fn choose(values: &[&Value]) -> Value {
     match values {
         [asked, yes, no] => (*if is_true(asked) { yes } else { no }).clone(),
+        _ => Value::Null,
+    }
+}
+
+/// A list with more values behind it.
+fn append(values: &[&Value]) -> Value {
+    match values {
+        [Value::Array(list), more @ ..] => list.iter().chain(more.iter().copied()).cloned().collect(),
         _ => Value::Null,
     }
 }

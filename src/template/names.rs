@@ -278,7 +278,7 @@ impl<'d> Walk<'d> {
             ["run", ..] => absent("run", top),
             ["case", "dir", ..] => absent("dir", top.and_then(|top| top.get("case"))),
             // What is declared stands there as null until it is known.
-            ["port" | "link" | "disk" | "credential", ..] | ["self", "disk", ..] => names
+            ["port" | "link" | "disk" | "credential", ..] | ["self", "disk" | "fd", ..] => names
                 .iter()
                 .try_fold(top.unwrap_or(&Value::Null), |value, name| step(value, name))
                 .is_some_and(is_unknown_yet),

@@ -12,7 +12,7 @@ use crate::scenario::source::Node;
 /// What there is under `run`.
 const ROOTS: &[&str] = &["captures", "vm", "role", "process", "link", "client"];
 /// What is known of a VM that was started.
-const OF_VM: &[&str] = &["pid", "address", "version", "accel", "qemu", "disk"];
+const OF_VM: &[&str] = &["pid", "address", "version", "accel", "qemu", "argv", "disk"];
 /// What is known of a background process.
 const OF_PROCESS: &[&str] = &["pid"];
 /// What is known of a client.

@@ -20,6 +20,7 @@ pub(super) fn vms(action: &Action) -> Vec<Named<'_>> {
     match action {
         Action::Start(start) => all(&start.0.0, &[], false),
         Action::Quit(quit) => all(&quit.0.0, &[], true),
+        Action::Connect(connect) => all(&connect.0.0, &[], true),
         Action::Signal(signal) => all(&signal.vm.0, &["vm"], true),
         Action::Qmp(qmp) => all(&qmp.vm.0, &["vm"], true),
         Action::Capabilities(capabilities) => all(&capabilities.vm.0, &["vm"], true),
