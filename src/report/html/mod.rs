@@ -229,6 +229,8 @@ fn kinds((signature, kind): &(&str, &Kind), ran: usize) -> Value {
         kind.cases.iter().take(8).map(|(name, count)| format!("{name} ×{count}")).collect();
     json!({
         "signature": signature,
+        // What happened once is told by its example alone.
+        "often": kind.count > 1,
         "count": kind.count,
         "rate": rate(kind.count, ran),
         "case": kind.example.number,
