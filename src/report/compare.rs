@@ -23,6 +23,7 @@ pub struct Run {
     time: String,
     qemus: Vec<Qemu>,
     stats: Stats,
+    trouble: Option<String>,
 }
 
 /// What changed.
@@ -44,6 +45,9 @@ struct About {
     time: String,
     qemus: Vec<String>,
     cases: usize,
+    /// Why it is no whole run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<String>,
 }
 
 /// A case whose verdict changed, or how often it fails.
@@ -99,6 +103,7 @@ impl Run {
                 run.stats.add(&case);
             }
         }
+        run.trouble = fold.trouble();
         fold.cut_off().iter().for_each(|case| run.stats.add(case));
         run
     }
@@ -106,7 +111,8 @@ impl Run {
     fn about(&self) -> About {
         let qemus = self.qemus.iter().map(|qemu| format!("QEMU {}", qemu.version)).collect();
         let cases = self.stats.cases.len();
-        About { name: self.name.clone(), time: self.time.clone(), qemus, cases }
+        let trouble = self.trouble.clone();
+        About { name: self.name.clone(), time: self.time.clone(), qemus, cases, trouble }
     }
 
     fn cases(&self) -> IndexMap<String, &Repeated> {
@@ -212,15 +218,11 @@ impl Comparison {
         let mut out = String::new();
         let (head, item, mark) = if markdown { ("## ", "- ", "`") } else { ("", "  ", "") };
         for (letter, run) in ["A", "B"].iter().zip(&self.runs) {
-            let qemus = run.qemus.join(", ");
-            let _ = writeln!(
-                out,
-                "{}{letter}: {mark}{}{mark}, {}, {} cases, {qemus}",
-                if markdown { "- " } else { "" },
-                run.name,
-                run.time,
-                run.cases
-            );
+            let bullet = if markdown { "- " } else { "" };
+            let qemus: String = run.qemus.iter().map(|qemu| format!(", {qemu}")).collect();
+            let trouble = run.trouble.as_ref().map(|what| format!("; {what}")).unwrap_or_default();
+            let (name, time, count) = (&run.name, &run.time, cases(run.cases));
+            let _ = writeln!(out, "{bullet}{letter}: {mark}{name}{mark}, {time}, {count}{qemus}{trouble}");
         }
         let mut groups: IndexMap<(Verdict, Verdict), Vec<&Changed>> = IndexMap::new();
         for changed in &self.changed {
@@ -329,7 +331,7 @@ fn why(from: &Side, to: &Side) -> String {
     }
     // A failure that is there now says more than one that is gone.
     let told = if to.verdict == Verdict::Pass { &from.reason } else { &to.reason };
-    let lead = if to.verdict == Verdict::Pass && told.is_some() { "it was: " } else { "" };
+    let lead = if to.verdict == Verdict::Pass && told.is_some() { "before: " } else { "" };
     told.as_ref().map(|reason| format!(": {lead}{}", line(reason))).unwrap_or_default()
 }
 

@@ -46,7 +46,7 @@ fn what_changed_is_told_in_words() {
     assert_eq!(
         told,
         "1 case passed and now fails\n  b: no tick\n\n\
-         1 case was skipped and now passes\n  a: it was: needs QEMU >=11.0, this is 10.0.2\n\n\
+         1 case was skipped and now passes\n  a: before: needs QEMU >=11.0, this is 10.0.2\n\n\
          1 case only in A\n  gone\n\n1 case only in B\n  came\n\n\
          Metrics that moved further than they spread\n  c: failover (primary) 20 ms → 80 ms (×4.00)\n\n\
          1 case is as before\n"
@@ -65,7 +65,7 @@ fn cases_that_changed_for_one_reason_are_told_with_it_once() {
     let all = |verdict, reason: &'static str| ["a", "b"].map(|name| (name, verdict, reason, 0.1));
     let told =
         compare(&run("old", &all(Verdict::Skip, "no KVM")), &run("new", &all(Verdict::Pass, ""))).told(false);
-    assert!(told.contains("\n2 cases were skipped and now pass: it was: no KVM\n  a\n  b\n"), "{told}");
+    assert!(told.contains("\n2 cases were skipped and now pass: before: no KVM\n  a\n  b\n"), "{told}");
 }
 
 #[test]

@@ -229,6 +229,8 @@ fn kinds((signature, kind): &(&str, &Kind), ran: usize) -> Value {
         kind.cases.iter().take(8).map(|(name, count)| format!("{name} ×{count}")).collect();
     json!({
         "signature": signature,
+        // What happened once is told by its example alone.
+        "often": kind.count > 1,
         "count": kind.count,
         "rate": rate(kind.count, ran),
         "case": kind.example.number,
@@ -244,7 +246,12 @@ fn kinds((signature, kind): &(&str, &Kind), ran: usize) -> Value {
 fn repeated((name, case): (String, &Repeated)) -> Value {
     let metrics = case.metrics.iter().map(|((metric, vm), measured): (_, &Measured)| {
         let whose = vm.as_ref().map(|vm| format!(" ({vm})")).unwrap_or_default();
-        json!({"name": format!("{metric}{whose}"), "told": measured.told()})
+        let spread = measured.spread().map_or_else(Vec::new, |spread| {
+            let values = [spread.min, spread.median, spread.p95, spread.max];
+            let values = values.iter().map(|value| text::value(*value, &measured.unit));
+            std::iter::once(spread.n.to_string()).chain(values).collect()
+        });
+        json!({"name": format!("{metric}{whose}"), "spread": spread})
     });
     let bad = case.counts.bad() + case.counts.flaky > 0;
     json!({"name": text::one_line(&name), "rate": case.rate(), "verdict": if bad { "fail" } else { "pass" },

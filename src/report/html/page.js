@@ -45,7 +45,7 @@
   // The excerpt at its beginning stands above already.
   const moments = end => end && end.evidence && (end.source ? end.evidence.split('\n').filter((l, i, all) => !(/^\s*(-->|\d*\s*\|)/.test(l) && i < all.findIndex(m => m.startsWith('VM `')))).join('\n') : end.evidence);
   // The artifacts lie beside this file, whatever the folder was called when it was written.
-  const link = folder => { const name = cases[place.get(open)][TITLE].split(' ')[0].split('/')[0], at = folder.indexOf('/' + name); return encodeURI(at < 0 ? folder : folder.slice(at + 1)) + '/'; };
+  const link = folder => { const at = folder.lastIndexOf('/' + cases[place.get(open)][TITLE].split(' ')[0]); return encodeURI(at < 0 ? folder : folder.slice(at + 1)) + '/'; };
 
   const KINDS = { '>': '→', '<': '←', e: '●', t: '·', s: '|', x: '■', '(': '▶', ')': '◀', l: '⇄', c: '◇', n: '!', a: '✗' };
   const GROUP = { '>': 'qmp', '<': 'qmp', e: 'event', t: 'serial', s: 'serial', '(': 'step', ')': 'step' };

@@ -77,3 +77,24 @@ fn cases_that_passed_are_told_in_brief_once_the_page_is_large() {
     assert_eq!(detail(&page, 0)["briefly"], true);
     assert_eq!(detail(&page, 1)["briefly"], false);
 }
+
+#[test]
+fn what_was_repeated_has_its_rate_and_a_row_for_each_metric() {
+    let round = |case: usize, value: f64| {
+        [
+            sample::started(case, "a", "a.yaml"),
+            sample::metric(case, "boot", value),
+            sample::ended(case, Verdict::Pass, None, 1.0),
+        ]
+    };
+    let mut events = vec![sample::run_started(3)];
+    events.extend([0.2, 0.4, 1.5].into_iter().enumerate().flat_map(|(case, value)| round(case, value)));
+    events.push(sample::run_ended(3.0, false));
+    let page = written(&events);
+    assert!(page.contains("a — 0 of 3 failed: 0 % (95 %: 0 to 56 %)"));
+    let row: String = ["3", "200 ms", "400 ms", "1.50 s", "1.50 s"]
+        .iter()
+        .map(|value| format!("<td class=\"number\">{value}</td>"))
+        .collect();
+    assert!(page.contains(&format!("<tr><th>boot (primary)</th>{row}</tr>")));
+}

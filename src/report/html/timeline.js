@@ -117,7 +117,8 @@ function Timeline(host, story, seconds, picked, tip) {
       if (yank) say(yank[0][0], (near ? 'yank, failover → ' : 'yank → ') + vms[n].name, yank[1], 'yank');
       if (!asked) return;
       say(asked[0][0], near ? '' : 'failover → ' + vms[n].name, asked[1], 'failover');
-      const since = (yank || asked)[0][0], tick = own.find(([l]) => l[2] === 't' && l[0] > since);
+      // A secondary may tick on between the yank and the failover, which says nothing yet.
+      const since = (yank || asked)[0][0], tick = own.find(([l]) => l[2] === 't' && l[0] > asked[0][0]);
       if (tick) say(tick[0][0], 'ticks again +' + span(tick[0][0] - since), tick[1], 'tick');
     });
   }
