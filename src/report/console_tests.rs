@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::event::CaseEnd;
 use crate::report::sample;
 
 /// What is written, for the test to look at; breaks as a pipe does after so many writes.
@@ -131,6 +132,42 @@ fn an_interrupted_run_says_so_at_its_very_end() {
     let shown = shown_of(&events, PLAIN);
     assert!(shown.ends_with("the run was interrupted: 4 of 6 cases did not run\n"), "{shown}");
     assert!(shown.contains("ERROR  colo/plain/secondary_failover"), "{shown}");
+}
+
+#[test]
+fn the_summary_names_each_failure_with_its_place_and_its_reason_in_two_lines() {
+    let mut events = vec![sample::run_started(3)];
+    let failures = [
+        (Verdict::Fail, "no tick\nin 30s\n", "a.yaml:3:5"),
+        (Verdict::Error, "QEMU exited with 1", "b.yaml:14:7"),
+        (Verdict::Flaky, "late", "c.yaml:9:5"),
+    ];
+    for (number, (verdict, reason, place)) in failures.into_iter().enumerate() {
+        let mut end = CaseEnd::new(verdict, Some(reason.into()), 1.0);
+        end.place = Some(place.into());
+        end.evidence = Some("serial tail:\n  tick 41".into());
+        events.push(sample::started(number, &format!("case/{number}"), "case.yaml"));
+        events.push(sample::at(1.0, Some(number), What::CaseEnded(Box::new(end))));
+    }
+    events.push(sample::run_ended(3.0, false));
+    let shown = shown_of(&events, PLAIN);
+    // Each was told in full as it ended; what is below the last of that is the summary.
+    let (_, summary) = shown.rsplit_once("tick 41\n").unwrap();
+    let lines: Vec<&str> = summary.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "",
+            "FAIL   case/0",
+            "       a.yaml:3:5: no tick in 30s",
+            "ERROR  case/1",
+            "       b.yaml:14:7: QEMU exited with 1",
+            "FLAKY  case/2",
+            "       c.yaml:9:5: late",
+            "",
+            "3 cases in 3.00s: 1 failed, 1 erred, 1 flaky",
+        ]
+    );
 }
 
 #[test]
