@@ -14,7 +14,7 @@ QEMU      ?= .qemu/$(SUITE)/bin/qemu-system-x86_64
 ACCEL     ?= tcg
 CARGO     ?= cargo
 
-.PHONY: help demo test qemu old-qemu guest lint repeat clean
+.PHONY: help demo test qemu old-qemu guest readers lint repeat clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -34,9 +34,13 @@ guest:
 demo: qemu
 	$(CARGO) build --release
 	target/release/lockstep run 'scenarios/colo/failover.yaml' --qemu $(QEMU) --accel $(ACCEL)
-	@echo "reports: reports/junit.xml reports/events.jsonl"
+	@echo "reports: reports/index.html reports/junit.xml reports/events.jsonl"
 
-test: qemu old-qemu guest
+# Other people's readers of JUnit XML; without them the test with them is left out, and says so.
+readers:
+	-scripts/fetch-readers
+
+test: qemu old-qemu guest readers
 	$(CARGO) test --no-fail-fast
 
 lint:
@@ -52,4 +56,4 @@ repeat: qemu
 
 clean:
 	$(CARGO) clean
-	rm -rf .qemu .guests
+	rm -rf .qemu .guests .tools

@@ -3,6 +3,7 @@
 mod accel;
 pub mod argv;
 pub mod binary;
+pub mod contains;
 pub mod credential;
 pub mod disk;
 pub mod kvm;

@@ -30,9 +30,8 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// The exit code of the process: 130 after an interrupt, 1 if a case failed, erred or was flaky where that
-    /// does not pass, a report could not be
-    /// written or the run broke down, else 0.
+    /// The exit code of the process: 130 after an interrupt, 1 if a case failed, erred or was flaky where that does not
+    /// pass, a report could not be written or the run broke down, else 0.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         if self.interrupted {

@@ -1,4 +1,4 @@
-//! The steps that the expansion resolves: `hook`, `use` and `repeat`.
+//! The steps that the expansion resolves: `hook`, `use` and `repeat` (and `block`, which is nothing but its list).
 
 use serde_json::Value;
 
@@ -339,7 +339,7 @@ impl Steps<'_, '_, '_> {
     }
 
     /// A step that is resolved before the run has no result, no error and no time of its own.
-    fn refuse_modifiers(&mut self, node: &Node, but: &[&str]) {
+    pub(super) fn refuse_modifiers(&mut self, node: &Node, but: &[&str]) {
         let refused = ["timeout", "capture", "expect_error"];
         for (key, _) in node.entries() {
             let name = key.name.as_str();

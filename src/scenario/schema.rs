@@ -271,7 +271,9 @@ fn step(generator: &mut SchemaGenerator) -> Value {
         }
     }
     let steps = json!({"type": "array", "items": {"$ref": "#/$defs/Step"}});
+    let doc = "Steps that belong together: under one `when`, or one `name` for the reader.";
     let flow = json!({
+        "block": with_doc(doc, steps.clone()),
         "hook": {"type": "string", "description": "A point at which the extending file may place steps."},
         "use": {
             "description": "The steps of another file, which has `params` and `steps` only.",

@@ -147,6 +147,10 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
             "hook" => self.hook(&node, &key, &value, place),
             "use" => self.used(&node, &key, &value, place),
             "repeat" => self.repeat(&node, &key, &value, place),
+            "block" => {
+                self.refuse_modifiers(&node, &[]);
+                self.list(&value, &place)
+            }
             _ => self.step(&node, &key, &value, place).map(Box::new).map(Block::Step).into_iter().collect(),
         };
         // What is not run here was checked all the same: it runs in another cell, or after the next edit.

@@ -176,6 +176,20 @@ fn loops_hooks_and_used_files_are_unrolled() {
 }
 
 #[test]
+fn a_block_is_its_steps_under_one_when() {
+    let text = "vms: {a: }\nparams: {yes: true}\nsteps:\n- {when: '{{yes}}', block: [{sleep: 1s}, {block: [{sleep: 2s}]}]}\n\
+                - {when: '{{not yes}}', block: [{sleep: 3s}]}\n- {when: '{{run.vm.a.pid}}', block: [{sleep: 4s}, {sleep: 5s}]}\n";
+    let case = cases(text).remove(0);
+    assert_eq!(titles(&case.steps), ["sleep 1s", "sleep 2s", "sleep 4s", "sleep 5s"]);
+    let late = |block: &Block| matches!(block, Block::Step(step) if step.when.len() == 1);
+    assert_eq!(case.steps.iter().map(late).collect::<Vec<_>>(), [false, false, true, true]);
+    let wrong = error("vms: {a: }\nsteps: [{block: [{sleep: 1s}], timeout: 3s}]");
+    assert!(wrong.contains("`timeout` does not go with a step that only stands for others"), "{wrong}");
+    let wrong = error("vms: {a: }\nsteps: [{block: {sleep: 1s}}]");
+    assert!(wrong.contains("expected a list of steps, not a map"), "{wrong}");
+}
+
+#[test]
 fn what_the_run_knows_is_filled_in_when_the_step_runs() {
     let text = "vms: {a: {args: ['-D', '{{case.dir}}/x']}}\nparams: {p: 5}\nsteps:\n- set: {n: 1, vm: a}\n\
       - repeat: {over: ['it{{\"em\"}}', b], as: i, steps: [{qmp: {vm: a, execute: x, arguments: {n: '{{run.captures.n}}', i: '{{i}}', p: '{{p}}'}}}]}\n\

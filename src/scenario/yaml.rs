@@ -107,7 +107,7 @@ fn under(when: &[When], locals: &Map<String, Value>, mut step: Value) -> Value {
         }
         [outer, inner @ ..] => {
             let step = under(inner, locals, step);
-            within(&outer.locals, json!({"when": outer.template, "repeat": {"times": 1, "steps": [step]}}))
+            within(&outer.locals, json!({"when": outer.template, "block": [step]}))
         }
     }
 }

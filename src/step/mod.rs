@@ -30,7 +30,9 @@ use std::collections::BTreeSet;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use crate::qemu::contains::{self, Fault};
 use crate::qemu::spec::VmSpec;
 use crate::session::Failure;
 use crate::session::link::LinkSpec;
@@ -66,8 +68,8 @@ pub const DEFAULT_TIMEOUT: Span = Span::from_secs(30);
 pub const MODIFIERS: &[&str] = &["name", "when", "timeout", "capture", "expect_error"];
 
 /// The keys of the actions that the expansion of a scenario resolves, so that they never run as such: a hook point,
-/// the steps of a template, a loop.
-pub const FLOW: &[&str] = &["hook", "use", "repeat"];
+/// the steps of a template, a loop, steps that belong together.
+pub const FLOW: &[&str] = &["hook", "use", "repeat", "block"];
 
 macro_rules! actions {
     ($($(#[$doc:meta])* $variant:ident($data:ty) = $key:literal,)*) => {
@@ -249,6 +251,17 @@ impl Complaints {
     pub fn vms<'n>(&mut self, scene: &Scene<'_>, path: &[&str], vms: impl IntoIterator<Item = &'n String>) {
         for vm in vms {
             self.vm(scene, path, vm);
+        }
+    }
+
+    /// Complains of each condition in an expected value that can never be met.
+    pub fn conditions(&mut self, key: &str, expected: Option<&Value>) {
+        for (keys, fault) in expected.iter().flat_map(|expected| contains::faults(expected)) {
+            let path: Vec<&str> = std::iter::once(key).chain(keys.iter().map(String::as_str)).collect();
+            match fault {
+                Fault::Expression(expression) => self.regex(&path, &expression),
+                Fault::Value(message) => self.add(&path, message, ""),
+            }
         }
     }
 

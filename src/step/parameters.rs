@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::running::Running;
 use super::{Complaints, Scene, brief, listed};
-use crate::qemu::qmp::contains;
+use crate::qemu::contains::contains;
 use crate::session::Failure;
 use crate::units::OneOrMany;
 

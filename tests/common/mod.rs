@@ -368,6 +368,10 @@ impl Case<'_> {
         self.end().reason.clone()
     }
 
+    pub fn seconds(&self) -> f64 {
+        self.end().seconds
+    }
+
     pub fn evidence(&self) -> Option<String> {
         self.end().evidence.clone()
     }

@@ -146,7 +146,7 @@ fn step(schema: &mut Value) {
         format!("A step has one action, and this one has `{key}` already: make it two steps.")
     });
     let message = "This does not go with a step that only stands for others: give it to those steps.";
-    for flow in ["hook", "use"] {
+    for flow in ["hook", "use", "block"] {
         not_with(schema, flow, NOT_WITH_FLOW, message);
     }
 }

@@ -399,6 +399,8 @@ impl Check {
         for expression in self.stderr.iter().flat_map(|stderr| &stderr.allow) {
             complaints.regex(&["stderr", "allow"], expression);
         }
+        complaints.conditions("is", self.is.as_ref());
+        complaints.conditions("is_not", self.is_not.as_ref());
         match self.kind() {
             Err((key, message, help)) => {
                 let path: &[&str] = if key.is_empty() { &[] } else { &[key] };

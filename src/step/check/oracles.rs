@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{Bound, Check, Kind};
 use crate::guest::ticker::{self, AREA_START, PAGE};
-use crate::qemu::qmp::contains;
+use crate::qemu::contains::contains;
 use crate::qemu::spec::Guest;
 use crate::session::checkpoints::{floor, none_under_way};
 use crate::session::metrics::{METRICS, measure};

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Condition, Exit, Wait};
-use crate::qemu::qmp::contains;
+use crate::qemu::contains::contains;
 use crate::session::checkpoints::checkpoints;
 use crate::session::log::Log;
 use crate::session::{Failure, Session};

@@ -294,6 +294,8 @@ impl Wait {
         for vm in self.vm.iter().flatten() {
             complaints.vm(scene, &["vm"], vm);
         }
+        complaints.conditions("data", self.data.as_ref());
+        complaints.conditions("until", self.until.as_ref());
         let condition = match self.condition() {
             Ok(condition) => condition,
             Err((key, message, help)) => {

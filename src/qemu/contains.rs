@@ -1,0 +1,145 @@
+//! What "contains" means: whether a reply or an event holds what a scenario expects of it.
+
+use regex::Regex;
+use serde_json::{Map, Value};
+
+/// The keys of a condition, which stands for a value that is not known beforehand.
+const CONDITIONS: [&str; 3] = ["matches", "above", "below"];
+
+/// Whether a reply contains what is expected of it: every key of a map, for every entry of a list some entry; anything
+/// else must be equal, whole numbers and fractions alike.
+///
+/// A map of nothing but `matches`, `above` and `below` is a condition for a single value: a text that matches a regular
+/// expression, a number within bounds, which it must not reach.
+#[must_use]
+pub fn contains(reply: &Value, expected: &Value) -> bool {
+    match (reply, expected) {
+        (Value::Object(reply), Value::Object(expected)) => {
+            expected.iter().all(|(key, value)| reply.get(key).is_some_and(|found| contains(found, value)))
+        }
+        (Value::Array(reply), Value::Array(expected)) => {
+            expected.iter().all(|value| reply.iter().any(|found| contains(found, value)))
+        }
+        (Value::Number(reply), Value::Number(expected)) => {
+            reply == expected || reply.as_f64() == expected.as_f64()
+        }
+        (reply, Value::Object(condition)) if is_condition(condition) => {
+            condition.iter().all(|(key, value)| holds(reply, key, value))
+        }
+        (reply, expected) => reply == expected,
+    }
+}
+
+fn is_condition(map: &Map<String, Value>) -> bool {
+    !map.is_empty() && map.keys().all(|key| CONDITIONS.contains(&key.as_str()))
+}
+
+fn holds(reply: &Value, key: &str, value: &Value) -> bool {
+    match (key, reply, value) {
+        ("matches", Value::String(text), Value::String(expression)) => {
+            Regex::new(expression).is_ok_and(|regex| regex.is_match(text))
+        }
+        ("above", Value::Number(number), Value::Number(bound)) => number.as_f64() > bound.as_f64(),
+        ("below", Value::Number(number), Value::Number(bound)) => number.as_f64() < bound.as_f64(),
+        _ => false,
+    }
+}
+
+/// What is wrong with the conditions in an expected value, each with the keys that lead to it.
+#[must_use]
+pub fn faults(expected: &Value) -> Vec<(Vec<String>, Fault)> {
+    fn look(value: &Value, path: &mut Vec<String>, faults: &mut Vec<(Vec<String>, Fault)>) {
+        match value {
+            Value::Object(map) => {
+                for (key, inner) in map {
+                    path.push(key.clone());
+                    match (key.as_str(), inner) {
+                        _ if !is_condition(map) => look(inner, path, faults),
+                        ("matches", Value::String(expression)) => {
+                            if Regex::new(expression).is_err() {
+                                faults.push((path.clone(), Fault::Expression(expression.clone())));
+                            }
+                        }
+                        ("matches", _) => {
+                            let message = "`matches` takes a regular expression, a text".to_owned();
+                            faults.push((path.clone(), Fault::Value(message)));
+                        }
+                        // A template is a text until the run.
+                        (_, Value::Number(_)) => {}
+                        (_, Value::String(text)) if text.contains("{{") => {}
+                        (key, _) => {
+                            let message = format!("`{key}` takes a number");
+                            faults.push((path.clone(), Fault::Value(message)));
+                        }
+                    }
+                    path.pop();
+                }
+            }
+            Value::Array(list) => list.iter().for_each(|inner| look(inner, path, faults)),
+            _ => {}
+        }
+    }
+    let mut faults = Vec::new();
+    look(expected, &mut Vec::new(), &mut faults);
+    faults
+}
+
+/// What can be wrong with a condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// This is no regular expression.
+    Expression(String),
+    /// The value is of the wrong kind; this says which it should be.
+    Value(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_reply_contains_what_is_named_and_may_hold_more() {
+        let reply =
+            json!({"status": "colo", "ram": {"mapped": 1, "x": 2}, "list": [{"a": 1, "b": 2}, {"a": 3}]});
+        assert!(contains(&reply, &json!({"status": "colo", "ram": {"mapped": 1.0}})));
+        assert!(contains(&reply, &json!({"list": [{"a": 3}, {"b": 2}]})));
+        assert!(!contains(&reply, &json!({"list": [{"a": 4}]})));
+        assert!(!contains(&reply, &json!({"missing": null})));
+        assert!(!contains(&json!([]), &json!([{"type": "migration"}])));
+    }
+
+    #[test]
+    fn a_condition_is_met_by_what_is_within_its_bounds() {
+        let reply =
+            json!({"status": "failed", "error-desc": "TLS handshake failed: -5", "ram": {"bytes": 7}});
+        for (expected, met) in [
+            (json!({"error-desc": {"matches": "^TLS .* failed"}}), true),
+            (json!({"error-desc": {"matches": "authz"}}), false),
+            (json!({"ram": {"bytes": {"above": 6}}}), true),
+            (json!({"ram": {"bytes": {"above": 7}}}), false),
+            (json!({"ram": {"bytes": {"above": 6, "below": 7.5}}}), true),
+            (json!({"ram": {"bytes": {"above": 6, "below": 7}}}), false),
+            (json!({"ram": {"bytes": {"matches": "7"}}}), false),
+            (json!({"missing": {"below": 7}}), false),
+        ] {
+            assert_eq!(contains(&reply, &expected), met, "{expected}");
+        }
+        // A reply that has such a key itself is looked into.
+        assert!(contains(&json!({"above": 3}), &json!({"above": 3})));
+        assert!(!contains(&json!({"above": 3}), &json!({"above": 2})));
+    }
+
+    #[test]
+    fn a_condition_that_can_never_be_met_is_a_fault() {
+        assert!(faults(&json!({"a": [{"b": {"matches": "x+", "above": 3}}]})).is_empty());
+        let found = faults(&json!({"a": {"matches": "(", "below": "much"}, "b": {"above": "{{x}}"}}));
+        let path = |key: &str| vec!["a".to_owned(), key.to_owned()];
+        let wrong = "`below` takes a number".to_owned();
+        assert_eq!(
+            found,
+            [(path("matches"), Fault::Expression("(".to_owned())), (path("below"), Fault::Value(wrong))]
+        );
+    }
+}

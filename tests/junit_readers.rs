@@ -1,0 +1,103 @@
+//! What other people's programs read in our JUnit file: counts, verdicts, times, messages, reasons.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{Home, qemu, skipped};
+use serde_json::Value;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Every verdict there is, and a message with what XML cannot hold.
+const CASES: &str = r#"
+name: "verdict/{{what}}"
+matrix: {what: [pass, fail, error, skip, xfail, xpass, flaky]}
+requires: {qemu: "{{choose (eq what 'skip') '>=99' '>=1'}}"}
+known_issue:
+  - {when: "{{eq what 'xfail'}}", reason: "a known one: <5> & more", match: "exit status 3"}
+  - {when: "{{eq what 'xpass'}}", reason: "one that is gone", match: "never seen"}
+vms: {vm: {memory: 32M, guest: none}}
+steps:
+  - qmp: {vm: vm, execute: query-status}
+  - {when: "{{eq what 'fail'}}", exec: {sh: "printf 'red \\033[31m, nul \\0, bad \\377, end ]]> <&>\"'; exit 4"}}
+  - {when: "{{eq what 'error'}}", exec: {run: [/there/is/none]}}
+  - {when: "{{eq what 'xfail'}}", exec: {sh: "exit 3"}}
+  - {when: "{{eq what 'flaky'}}", exec: {sh: "test -e $HERE/again || { touch $HERE/again; exit 5; }"}}
+"#;
+
+/// A run of them, of which the file of JUnit is read.
+fn ran() -> Option<(Home, PathBuf)> {
+    let qemu = qemu(7)?;
+    let home = Home::new();
+    home.write("verdicts.yaml", CASES);
+    home.run_on(qemu, &["verdicts.yaml", "--retries", "1"]).expect(1);
+    let file = home.path("reports/junit.xml");
+    Some((home, file))
+}
+
+/// What a reader prints; none, with the reason, where it is not installed.
+fn read(there: &Path, mut reader: Command) -> Option<Value> {
+    if !there.exists() {
+        return skipped(&format!("{} is missing; scripts/fetch-readers makes it", there.display()));
+    }
+    let output = reader.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(serde_json::from_slice(&output.stdout).unwrap())
+}
+
+#[track_caller]
+fn assert_cases(home: &Home, told: &Value) {
+    let cases = told["cases"].as_array().unwrap();
+    let expected = [
+        ("pass", "passed", None),
+        ("fail", "failure", Some("exit status 4")),
+        ("error", "error", Some("/there/is/none")),
+        ("skip", "skipped", Some("needs QEMU >=99")),
+        ("xfail", "skipped", Some("a known one: <5> & more")),
+        ("xpass", "failure", Some("one that is gone")),
+        ("flaky", "failure", Some("exit status 5")),
+    ];
+    let mut names: Vec<&str> = cases.iter().map(|case| case["name"].as_str().unwrap()).collect();
+    names.sort_unstable();
+    let mut wanted = expected.map(|(what, ..)| format!("verdict/{what}"));
+    wanted.sort_unstable();
+    assert_eq!(names, wanted);
+    for (what, status, said) in expected {
+        let case = cases.iter().find(|case| case["name"] == format!("verdict/{what}").as_str()).unwrap();
+        assert_eq!(case["status"], status, "{case:#}");
+        let texts: Vec<&str> = case["texts"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        if let Some(said) = said {
+            assert!(texts.iter().any(|text| text.contains(said)), "`{said}` is not in {texts:?}");
+        }
+        let took = home.told().case(&format!("verdict/{what}")).seconds();
+        assert!((case["seconds"].as_f64().unwrap() - took).abs() < 0.01, "{what} took {took} s: {case:#}");
+    }
+    // What XML cannot hold is shown, not lost, and the rest is as it was.
+    let text = told.to_string();
+    assert!(text.contains("end ]]> <&>"), "{text}");
+}
+
+#[test]
+fn junitparser_reads_what_we_meant() {
+    let Some((home, file)) = ran() else { return };
+    let python = Path::new(ROOT).join(".tools/python/bin/python");
+    let mut reader = Command::new(&python);
+    reader.arg(format!("{ROOT}/tests/readers/junitparser_reads.py")).arg(file);
+    let Some(told) = read(&python, reader) else { return };
+    assert_cases(&home, &told);
+    assert_eq!(told["counts"], serde_json::json!({"tests": 7, "failures": 3, "errors": 1, "skipped": 2}));
+    let pass = told["cases"].as_array().unwrap().iter().find(|case| case["name"] == "verdict/pass").unwrap();
+    assert!(pass["output"].as_str().unwrap().contains("vm: query-status"), "{pass:#}");
+}
+
+#[test]
+fn xunit_viewer_reads_what_we_meant() {
+    let Some((home, file)) = ran() else { return };
+    let node = Path::new(ROOT).join(".tools/node");
+    let mut reader = Command::new("node");
+    reader.arg(format!("{ROOT}/tests/readers/xunit_viewer_reads.mjs")).arg(&node).arg(file);
+    let Some(told) = read(&node, reader) else { return };
+    assert_cases(&home, &told);
+}
