@@ -118,7 +118,7 @@ fn what_is_wrong_is_told_at_its_line_in_a_sentence() {
     let Some(mut editor) = Editor::start() else { return };
     for (steps, expected) in [
         ("- wait: {vm: a, ticks: 1}\n- slep: 1s", [(4, "Property slep is not allowed")]),
-        ("- sleep: 1s\n- name: x", [(4, "The step has no action: add one of start, quit,")]),
+        ("- sleep: 1s\n- name: x", [(4, "The step has no action: add one of start, connect, quit,")]),
         (
             "- wait: {vm: a, ticks: 1}\n  quit: a",
             [(4, "A step has one action, and this one has `wait` already")],
