@@ -14,7 +14,7 @@ QEMU      ?= .qemu/$(SUITE)/bin/qemu-system-x86_64
 ACCEL     ?= tcg
 CARGO     ?= cargo
 
-.PHONY: help demo test qemu old-qemu guest readers lint repeat clean
+.PHONY: help demo test qemu old-qemu guest readers lint repeat suite clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -53,6 +53,16 @@ N ?= 20
 repeat: qemu
 	$(CARGO) build --release
 	benches/repeat $(N) target/release/lockstep run scenarios/colo/failover.yaml --qemu $(QEMU) --accel $(ACCEL)
+
+# QEMU's migration test suite on each QEMU there is, and docs/migration-suite.md of that.
+SUITE_CASES = scenarios/colo/failover.yaml 'scenarios/migration/**/*.yaml'
+SUITE_QEMUS = sid=$(QEMU),$(OLD_SUITE)=.qemu/$(OLD_SUITE)/bin/qemu-system-x86_64,system=/usr/bin/qemu-system-x86_64
+suite: qemu old-qemu
+	$(CARGO) build --release
+	target/release/lockstep run $(SUITE_CASES) --qemu-matrix $(SUITE_QEMUS) --accel $(ACCEL) -j 2 --reports reports/suite
+	-target/release/lockstep run $(SUITE_CASES) --tag kvm --qemu $(QEMU) --accel kvm --reports reports/suite-kvm
+	LOCKSTEP_SUITE_EVENTS=reports/suite/events.jsonl:reports/suite-kvm/events.jsonl \
+		$(CARGO) test --test suite -- --ignored
 
 clean:
 	$(CARGO) clean
