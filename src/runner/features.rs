@@ -19,6 +19,9 @@ const DIRTY_RING: u64 = 4096;
 /// What is written past the page cache: enough for every size of block.
 const BLOCK: usize = 1 << 20;
 
+/// What must be lockable for a migration of a small guest through RDMA, in bytes.
+const LOCKED: u64 = 128 << 20;
+
 /// Why the host does not offer a feature; `None`: it does. Files are tried out in `directory`.
 #[must_use]
 pub fn missing(feature: HostFeature, directory: &Path) -> Option<String> {
@@ -58,6 +61,7 @@ pub fn missing(feature: HostFeature, directory: &Path) -> Option<String> {
                 Err(error) => tell("/dev/full", error.to_string()),
             }
         }
+        HostFeature::Rdma => rdma().err().and_then(|why| tell("RDMA", why)),
         HostFeature::Python3 => {
             let quiet = |command: &mut Command| {
                 command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()
@@ -68,6 +72,26 @@ pub fn missing(feature: HostFeature, directory: &Path) -> Option<String> {
                 Err(error) => tell("python3", error.to_string()),
             }
         }
+    }
+}
+
+/// An RDMA device with an active port, and leave to lock a guest's RAM in memory.
+fn rdma() -> Result<(), String> {
+    let states = glob::glob("/sys/class/infiniband/*/ports/*/state").into_iter().flatten().flatten();
+    let states: Vec<String> = states.filter_map(|state| std::fs::read_to_string(state).ok()).collect();
+    if states.is_empty() {
+        return Err("there is no device in /sys/class/infiniband".to_owned());
+    }
+    // As in `4: ACTIVE`.
+    if !states.iter().any(|state| state.contains("ACTIVE")) {
+        return Err("no port of the devices in /sys/class/infiniband is active".to_owned());
+    }
+    let lockable = rustix::process::getrlimit(rustix::process::Resource::Memlock).current;
+    match lockable {
+        Some(bytes) if bytes < LOCKED && !rustix::process::geteuid().is_root() => {
+            Err(format!("only {bytes} bytes of memory may be locked (RLIMIT_MEMLOCK)"))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -192,6 +192,8 @@ pub enum HostFeature {
     DevFull,
     /// `python3` is on the `PATH` and runs.
     Python3,
+    /// An RDMA device has a port that is active (`/sys/class/infiniband`), and this user may lock 128 MiB of memory.
+    Rdma,
 }
 
 /// A range of versions, such as `>=11.0` or `>=7.2, <10`.
