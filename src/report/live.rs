@@ -8,6 +8,9 @@ use crate::report::{Fold, text};
 /// How many running cases are shown.
 const SHOWN: usize = 4;
 
+/// How wide the bar of the whole run is.
+const BAR: usize = 16;
+
 /// What of it stands on the terminal now.
 #[derive(Debug, Default)]
 pub struct Live {
@@ -39,9 +42,21 @@ fn lines(fold: &Fold, now: f64) -> Vec<String> {
         return Vec::new();
     }
     let mut lines: Vec<String> = fold.open().take(SHOWN).map(|case| running(case, now)).collect();
+    lines.push(progress(fold, now));
+    lines
+}
+
+/// How far the run is, and how much longer it will take if it goes on like this.
+fn progress(fold: &Fold, now: f64) -> String {
     let counts = fold.counts();
+    let (done, selected) = (counts.total(), fold.selected());
+    let full = (BAR * done.min(selected)).checked_div(selected).unwrap_or(0);
     let mut progress =
-        format!("       {} of {} done, {}", counts.total(), fold.selected(), text::seconds(now));
+        format!("       {:·<BAR$} {done} of {selected} done, {}", "━".repeat(full), text::seconds(now));
+    let left = selected.saturating_sub(done);
+    if done > 0 && left > 0 {
+        let _ = write!(progress, ", about {} left", text::seconds(now / done as f64 * left as f64));
+    }
     if counts.bad() > 0 {
         let _ = write!(progress, ", {} failed", counts.bad());
     }
@@ -49,8 +64,7 @@ fn lines(fold: &Fold, now: f64) -> Vec<String> {
     if more > 0 {
         let _ = write!(progress, ", {more} more running");
     }
-    lines.push(progress);
-    lines
+    progress
 }
 
 fn running(case: &Case, now: f64) -> String {
@@ -71,6 +85,7 @@ fn running(case: &Case, now: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{CaseEnd, Verdict, What};
     use crate::report::sample;
 
     #[test]
@@ -83,8 +98,21 @@ mod tests {
             lines(&fold, 1.5),
             [
                 "RUN    colo/plain/primary_failover  1.50s  2/2 failover: primary (1.50s)",
-                "       0 of 6 done, 1.50s",
+                "       ················ 0 of 6 done, 1.50s",
             ]
+        );
+    }
+
+    #[test]
+    fn what_is_left_is_judged_by_what_is_done() {
+        let mut fold = Fold::default();
+        fold.take(&sample::run_started(4));
+        fold.take(&sample::started(0, "a", "a.yaml"));
+        let end = CaseEnd::new(Verdict::Fail, None, 2.0);
+        fold.take(&sample::at(2.0, Some(0), What::CaseEnded(Box::new(end))));
+        assert_eq!(
+            progress(&fold, 2.0),
+            "       ━━━━············ 1 of 4 done, 2.00s, about 6.00s left, 1 failed"
         );
     }
 
@@ -109,7 +137,7 @@ mod tests {
         let drawn = live.draw(&fold, 0.0, 20);
         assert_eq!(
             drawn,
-            "RUN    日本語日本語\n       0 of 0 done…".replace("日本語日本語\n", "日本語日本…\n")
+            "RUN    日本語日本語\n       ···········…".replace("日本語日本語\n", "日本語日本…\n")
         );
         assert_eq!(live.clear(), "\r\u{1b}[1A\u{1b}[J");
         assert_eq!(live.clear(), "");
