@@ -1,0 +1,179 @@
+//! QEMU's migration test suite: that every case of it is a scenario, and the table of them.
+//!
+//! `tests/data/migration_suite.txt` has the names of QEMU's cases (`tests/qtest/migration*`), without `/migration/` before
+//! them.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use common::Home;
+use lockstep_vm::event::{Event, Verdict, What};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+const NAMES: &str = include_str!("data/migration_suite.txt");
+const PAGE: &str = "docs/migration-suite.md";
+/// The files of events that the table is made of, as paths are listed in `PATH`.
+const EVENTS: &str = "LOCKSTEP_SUITE_EVENTS";
+
+/// A case as `lockstep list --long` has it.
+struct Listed {
+    file: String,
+    description: String,
+}
+
+fn listed() -> BTreeMap<String, Listed> {
+    let home = Home::new();
+    let ran = home.run(&["list", "--long", &format!("{ROOT}/scenarios")]).expect(0);
+    let case = |line: &str| {
+        let [name, file, _, description] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let file = Path::new(file).strip_prefix(ROOT).unwrap().display().to_string();
+        (name.to_owned(), Listed { file, description: description.to_owned() })
+    };
+    ran.stdout.lines().map(case).collect()
+}
+
+/// The line of a scenario file that names its cases.
+fn line(file: &str) -> usize {
+    let text = std::fs::read_to_string(Path::new(ROOT).join(file)).unwrap();
+    text.lines().position(|line| line.starts_with("name:")).map_or(1, |at| at + 1)
+}
+
+fn row_begins(name: &str, file: &str) -> String {
+    let stem = file.trim_start_matches("scenarios/");
+    format!("| `{name}` | [{stem}:{line}](../{file}#L{line}) |", line = line(file))
+}
+
+#[test]
+fn every_case_of_qemus_migration_test_is_a_scenario_of_the_same_name() {
+    let listed = listed();
+    let missing: Vec<&str> = NAMES.lines().filter(|name| !listed.contains_key(*name)).collect();
+    assert!(missing.is_empty(), "{} of {}: {missing:?}", missing.len(), NAMES.lines().count());
+    assert_eq!(NAMES.lines().collect::<BTreeSet<_>>().len(), 105);
+    let undescribed = |name: &&str| listed[*name].description.is_empty();
+    assert_eq!(NAMES.lines().filter(undescribed).collect::<Vec<_>>(), Vec::<&str>::new());
+}
+
+#[test]
+fn the_table_has_every_case_at_its_place() {
+    let page = std::fs::read_to_string(Path::new(ROOT).join(PAGE)).unwrap();
+    let listed = listed();
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
+    for name in NAMES.lines() {
+        let begin = row_begins(name, &listed[name].file);
+        assert_eq!(
+            rows.iter().filter(|row| row.starts_with(&begin)).count(),
+            1,
+            "`make suite` writes {PAGE} anew; it has no row `{begin}`"
+        );
+    }
+    assert_eq!(rows.len(), NAMES.lines().count());
+}
+
+/// How a case went on one QEMU.
+struct Went {
+    verdict: Verdict,
+    reason: String,
+    seconds: f64,
+}
+
+/// What the runs say of each case, by QEMU: `kvm` stands beside the version where the case had that to itself.
+fn told(paths: &str) -> (Vec<String>, BTreeMap<(String, String), Went>) {
+    let mut versions: Vec<semver::Version> = Vec::new();
+    let mut went = BTreeMap::new();
+    for path in std::env::split_paths(paths) {
+        let path = Path::new(ROOT).join(path);
+        let text =
+            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let events: Vec<Event> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let mut names = BTreeMap::new();
+        let mut running = BTreeMap::new();
+        for event in events {
+            match event.what {
+                What::RunStarted { qemus, .. } => {
+                    for qemu in qemus {
+                        let version: semver::Version = qemu.version.parse().unwrap();
+                        names.insert(qemu.name, version.to_string());
+                        if !versions.contains(&version) {
+                            versions.push(version);
+                        }
+                    }
+                }
+                What::CaseStarted { name, qemu, .. } => {
+                    let version = qemu.as_ref().map_or_else(|| names.values().next(), |qemu| names.get(qemu));
+                    running.insert(event.case, (name, version.cloned().unwrap()));
+                }
+                What::CaseEnded(end) => {
+                    let key = running.remove(&event.case).unwrap();
+                    let this = Went {
+                        verdict: end.verdict,
+                        reason: end.reason.unwrap_or_default(),
+                        seconds: end.seconds,
+                    };
+                    // A case that one run skips, for want of an accelerator, another one may have run.
+                    let better = went.get(&key).is_none_or(|known: &Went| known.verdict == Verdict::Skip);
+                    if better && (this.verdict != Verdict::Skip || !went.contains_key(&key)) {
+                        went.insert(key, this);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    versions.sort_by(|one, other| other.cmp(one));
+    (versions.iter().map(ToString::to_string).collect(), went)
+}
+
+#[test]
+#[ignore = "writes docs/migration-suite.md of the runs that `make suite` makes"]
+fn the_table_is_made_of_runs() {
+    let paths = std::env::var(EVENTS).unwrap_or_else(|_| panic!("`make suite` sets {EVENTS}"));
+    let (versions, went) = told(&paths);
+    let listed = listed();
+    let mut page = "<!-- `make suite` writes this page. -->\n\n# QEMU's migration test suite\n\n\
+        Every case of QEMU's own migration test (`tests/qtest/migration*` of QEMU, 105 cases) by its name there, without\n\
+        `/migration/`; the scenario it is here; how it went on each QEMU at hand, under emulation where the case does not\n\
+        ask for KVM; and what the scenario asserts, which is where it goes beyond QEMU's.\n\n\
+        All of them wait with deadlines, count the guest's output from the step on that waits for it, want both sides to be\n\
+        done, have the guest compare every page of its memory on every pass, and allow no line on the standard error that\n\
+        they do not name.\n\n"
+        .to_owned();
+    let _ = write!(page, "| case | scenario |");
+    for version in &versions {
+        let _ = write!(page, " {version} |");
+    }
+    page += " seconds | what it shows, and checks beyond QEMU's own case |\n|---|---|";
+    page += &"---|".repeat(versions.len() + 2);
+    page.push('\n');
+    let mut reasons: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for name in NAMES.lines() {
+        let case = &listed[name];
+        page += &row_begins(name, &case.file);
+        for version in &versions {
+            let went = went.get(&(name.to_owned(), version.clone()));
+            let _ = write!(
+                page,
+                " {} |",
+                went.map_or_else(|| "not run".to_owned(), |went| went.verdict.to_string())
+            );
+            if let Some(went) = went.filter(|went| went.verdict != Verdict::Pass) {
+                *reasons.entry((version.clone(), went.reason.clone())).or_default() += 1;
+            }
+        }
+        let newest = went.get(&(name.to_owned(), versions[0].clone()));
+        let seconds =
+            newest.filter(|went| went.verdict != Verdict::Skip).map(|went| format!("{:.1}", went.seconds));
+        let _ =
+            writeln!(page, " {} | {} |", seconds.unwrap_or_default(), case.description.replace('|', "\\|"));
+    }
+    page += "\n## What did not pass, and why\n\n| QEMU | cases | why |\n|---|---|---|\n";
+    for version in &versions {
+        for ((_, reason), count) in reasons.iter().filter(|((of, _), _)| of == version) {
+            let reason = reason.lines().next().unwrap_or_default().replace('|', "\\|");
+            let _ = writeln!(page, "| {version} | {count} | {reason} |");
+        }
+    }
+    std::fs::write(PathBuf::from(ROOT).join(PAGE), page).unwrap();
+}
