@@ -1,11 +1,13 @@
 //! One VM while it is alive.
 
+mod evidence;
+mod hear;
+
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::fs::OpenOptions;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -14,21 +16,20 @@ use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::board::{Board, Trouble};
+use self::evidence::EVIDENCE_PATIENCE;
+use self::hear::{listen, tap, watch_end};
+use super::board::Board;
 use super::failure::Failure;
-use super::log::{QmpEvent, SerialPort, SharedLog};
+use super::log::{SerialPort, SharedLog};
 use crate::event::{Sink, What};
 use crate::guest::ticker;
-use crate::qemu::argv::{Channels, Surroundings, command_line, for_shell};
+use crate::qemu::argv::{Channels, Surroundings, command_line};
 use crate::qemu::binary::Binary;
 use crate::qemu::network::attached;
 use crate::qemu::process::{Ended, Launch, Process, wait_at_most};
-use crate::qemu::qmp::{Qmp, QmpError, Traffic};
+use crate::qemu::qmp::{Qmp, QmpError};
 use crate::qemu::qtest::Qtest;
 use crate::qemu::spec::{Accel, Guest, VmSpec};
-
-/// How long a query for the evidence of a failure may take; a VM that hangs says nothing in that time either.
-const EVIDENCE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a VM is started with.
 #[derive(Debug, Clone)]
@@ -360,23 +361,6 @@ impl Machine {
         self.serial.pump();
     }
 
-    /// The last lines of QEMU's standard error.
-    #[must_use]
-    pub fn stderr_tail(&self, lines: usize) -> String {
-        let text = self.stderr();
-        let all: Vec<&str> = text.trim_end().lines().collect();
-        all[all.len().saturating_sub(lines)..].join("\n")
-    }
-
-    /// All that QEMU wrote to its standard error (and output).
-    #[must_use]
-    pub fn stderr(&self) -> String {
-        std::fs::read(self.file("stderr.log")).map_or_else(
-            |error| format!("(its log cannot be read: {error})"),
-            |bytes| String::from_utf8_lossy(&bytes).into_owned(),
-        )
-    }
-
     /// The name of the socket, in the case's folder, of its monitor for a person.
     #[must_use]
     pub fn attach_socket(&self) -> String {
@@ -385,73 +369,6 @@ impl Machine {
 
     fn file(&self, kind: &str) -> PathBuf {
         self.directory.join(format!("{}.{kind}", self.plan.name))
-    }
-
-    /// The command lines: as it was run, and as it can be pasted into a shell.
-    #[must_use]
-    pub fn command_lines(&self) -> String {
-        let image = matches!(self.plan.spec.guest, Guest::Ticker(_)).then(|| self.file("ticker.img"));
-        let image = image.as_deref().and_then(Path::file_name).map(PathBuf::from);
-        let pasted = command_line(
-            &self.plan.spec,
-            &Surroundings {
-                binary: &self.plan.binary.path,
-                name: self.name(),
-                accel: self.plan.accel,
-                image: image.as_deref(),
-                channels: Channels::Shell(Path::new(".")),
-            },
-        );
-        format!(
-            "# {name}, from this folder; its monitor is then the socket ./{name}.qmp\n{}\n\n\
-             # as it was run, with inherited sockets for monitor, serial port and qtest\n# {}\n",
-            for_shell(&pasted),
-            self.argv.join(" "),
-            name = self.name(),
-        )
-    }
-
-    /// What it did last, in words: how it ended or its run state and migration status, its last events, the tails of
-    /// its serial output and standard error.
-    pub async fn last_moments(&self) -> String {
-        self.catch_up();
-        let mut text =
-            format!("VM `{}` (pid {}, QEMU {})", self.name(), self.process.pid(), self.plan.binary.version);
-        match self.process.ended() {
-            Some(ended) => text.push_str(&format!(": ended with {ended}\n")),
-            None => {
-                text.push('\n');
-                let deadline = Instant::now() + EVIDENCE_PATIENCE;
-                for (what, command) in [
-                    ("run state", "query-status"),
-                    ("migration", "query-migrate"),
-                    ("colo", "query-colo-status"),
-                ] {
-                    if what == "colo" && !self.plan.binary.has_colo() {
-                        continue;
-                    }
-                    let line = match self.query(command, deadline).await {
-                        Ok(reply) => summary(command, &reply),
-                        Err(failure) => failure.message,
-                    };
-                    text.push_str(&format!("  {what}: {line}\n"));
-                }
-            }
-        }
-        let log = self.log.lock();
-        let events = &log.events[log.events.len().saturating_sub(8)..];
-        let events: Vec<String> = events.iter().map(ToString::to_string).collect();
-        let events = if events.is_empty() { "none".to_owned() } else { events.join(", ") };
-        text.push_str(&format!("  last events: {events}\n"));
-        let tails = [("serial", log.serial_tail(5)), ("stderr", self.stderr_tail(10))];
-        for (what, tail) in tails {
-            if tail.is_empty() {
-                text.push_str(&format!("  {what}: nothing\n"));
-            } else {
-                text.push_str(&format!("  {what}:\n    {}\n", tail.replace('\n', "\n    ")));
-            }
-        }
-        text
     }
 
     /// Ends it: by `quit`, and where that does not do it, by signals.
@@ -488,103 +405,4 @@ impl Machine {
 
 fn attach_socket(name: &str) -> String {
     format!("{name}.attach.qmp")
-}
-
-/// The part of a query's reply that a person wants in one line.
-fn summary(command: &str, reply: &Value) -> String {
-    let word = |key: &str| reply[key].as_str();
-    match command {
-        "query-status" => word("status").unwrap_or("unknown").to_owned(),
-        "query-migrate" => {
-            let status = word("status").unwrap_or("none");
-            word("error-desc").map_or_else(|| status.to_owned(), |error| format!("{status}: {error}"))
-        }
-        _ => {
-            let parts = ["mode", "last-mode", "reason"]
-                .map(|key| format!("{key} {}", word(key).unwrap_or("unknown")));
-            parts.join(", ")
-        }
-    }
-}
-
-/// Tells the stream and the board when the process has ended, and then the flag that is returned that this is done.
-fn watch_end(name: &str, process: &Process, board: &Arc<Board>, sink: &Sink) -> watch::Receiver<bool> {
-    let (told, is_told) = watch::channel(false);
-    let (vm, board, sink, mut ended) = (name.to_owned(), Arc::clone(board), sink.clone(), process.watch());
-    tokio::spawn(async move {
-        let how = match ended.wait_for(Option::is_some).await {
-            Ok(how) => *how,
-            Err(_) => None,
-        };
-        if let Some(how) = how {
-            sink.emit(What::VmExited { vm: vm.clone(), how: how.to_string(), expected: board.may_exit(&vm) });
-            board.report(Trouble::Died { vm, how });
-            told.send_replace(true);
-            board.changed();
-        }
-    });
-    is_told
-}
-
-fn listen(
-    plan: &Plan,
-    stream: UnixStream,
-    log: SharedLog,
-    copy: File,
-    board: &Arc<Board>,
-    sink: &Sink,
-) -> Arc<SerialPort> {
-    let (vm, board, sink) = (plan.name.clone(), Arc::clone(board), sink.clone());
-    let copy = Mutex::new(copy);
-    let heard = move |line: &[u8], read: Option<ticker::Line>| {
-        sink.emit(What::SerialLine { vm: vm.clone(), line: String::from_utf8_lossy(line).into_owned() });
-        match read {
-            Some(line) if line.is_mismatch() => board.report(Trouble::Mismatch { vm: vm.clone(), line }),
-            _ => board.changed(),
-        }
-    };
-    let copied = move |bytes: &[u8]| {
-        // A full disk must not take the run down; the report says what is missing.
-        let _ = copy.lock().unwrap_or_else(PoisonError::into_inner).write_all(bytes);
-    };
-    SerialPort::open(stream, log, matches!(plan.spec.guest, Guest::Ticker(_)), heard, copied)
-}
-
-fn tap(
-    vm: String,
-    log: SharedLog,
-    transcript: File,
-    board: Arc<Board>,
-    sink: Sink,
-) -> impl Fn(Traffic<'_>) + Send + Sync + 'static {
-    let transcript = Mutex::new(transcript);
-    move |traffic| {
-        let (direction, message) = match &traffic {
-            Traffic::Sent(message) => ("sent", *message),
-            Traffic::Reply(message) => ("reply", *message),
-            Traffic::Event(message) => ("event", *message),
-            Traffic::Closed => return board.changed(),
-        };
-        let line = json!({"at": sink.elapsed().as_secs_f64(), direction: message});
-        let _ = writeln!(transcript.lock().unwrap_or_else(PoisonError::into_inner), "{line}");
-        let (vm, message) = (vm.clone(), message.clone());
-        match traffic {
-            Traffic::Sent(_) => sink.emit(What::QmpCommand { vm, message }),
-            Traffic::Reply(_) => sink.emit(What::QmpReply { vm, message }),
-            Traffic::Event(_) | Traffic::Closed => {
-                let event = QmpEvent::new(&message);
-                sink.emit(What::QmpEvent { vm: vm.clone(), message });
-                let trouble = match (event.name.as_str(), event.migration_status()) {
-                    ("GUEST_PANICKED", _) => Some(Trouble::Panicked { vm }),
-                    (_, Some("failed")) => Some(Trouble::MigrationFailed { vm }),
-                    _ => None,
-                };
-                log.lock().events.push(event);
-                match trouble {
-                    Some(trouble) => board.report(trouble),
-                    None => board.changed(),
-                }
-            }
-        }
-    }
 }

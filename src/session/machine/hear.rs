@@ -1,0 +1,107 @@
+//! What a VM says, passed on to its log, to the board and to the stream of events.
+
+use std::fs::File;
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::json;
+use tokio::net::UnixStream;
+use tokio::sync::watch;
+
+use super::Plan;
+use crate::event::{Sink, What};
+use crate::guest::ticker;
+use crate::qemu::process::Process;
+use crate::qemu::qmp::Traffic;
+use crate::qemu::spec::Guest;
+use crate::session::board::{Board, Trouble};
+use crate::session::log::{QmpEvent, SerialPort, SharedLog};
+
+/// Tells the stream and the board when the process has ended, and then the flag that is returned that this is done.
+pub(super) fn watch_end(
+    name: &str,
+    process: &Process,
+    board: &Arc<Board>,
+    sink: &Sink,
+) -> watch::Receiver<bool> {
+    let (told, is_told) = watch::channel(false);
+    let (vm, board, sink, mut ended) = (name.to_owned(), Arc::clone(board), sink.clone(), process.watch());
+    tokio::spawn(async move {
+        let how = match ended.wait_for(Option::is_some).await {
+            Ok(how) => *how,
+            Err(_) => None,
+        };
+        if let Some(how) = how {
+            sink.emit(What::VmExited { vm: vm.clone(), how: how.to_string(), expected: board.may_exit(&vm) });
+            board.report(Trouble::Died { vm, how });
+            told.send_replace(true);
+            board.changed();
+        }
+    });
+    is_told
+}
+
+/// Hears the serial port, with a copy in a file.
+pub(super) fn listen(
+    plan: &Plan,
+    stream: UnixStream,
+    log: SharedLog,
+    copy: File,
+    board: &Arc<Board>,
+    sink: &Sink,
+) -> Arc<SerialPort> {
+    let (vm, board, sink) = (plan.name.clone(), Arc::clone(board), sink.clone());
+    let copy = Mutex::new(copy);
+    let heard = move |line: &[u8], read: Option<ticker::Line>| {
+        sink.emit(What::SerialLine { vm: vm.clone(), line: String::from_utf8_lossy(line).into_owned() });
+        match read {
+            Some(line) if line.is_mismatch() => board.report(Trouble::Mismatch { vm: vm.clone(), line }),
+            _ => board.changed(),
+        }
+    };
+    let copied = move |bytes: &[u8]| {
+        // A full disk must not take the run down; the report says what is missing.
+        let _ = copy.lock().unwrap_or_else(PoisonError::into_inner).write_all(bytes);
+    };
+    SerialPort::open(stream, log, matches!(plan.spec.guest, Guest::Ticker(_)), heard, copied)
+}
+
+/// Hears the monitor, with a transcript in a file.
+pub(super) fn tap(
+    vm: String,
+    log: SharedLog,
+    transcript: File,
+    board: Arc<Board>,
+    sink: Sink,
+) -> impl Fn(Traffic<'_>) + Send + Sync + 'static {
+    let transcript = Mutex::new(transcript);
+    move |traffic| {
+        let (direction, message) = match &traffic {
+            Traffic::Sent(message) => ("sent", *message),
+            Traffic::Reply(message) => ("reply", *message),
+            Traffic::Event(message) => ("event", *message),
+            Traffic::Closed => return board.changed(),
+        };
+        let line = json!({"at": sink.elapsed().as_secs_f64(), direction: message});
+        let _ = writeln!(transcript.lock().unwrap_or_else(PoisonError::into_inner), "{line}");
+        let (vm, message) = (vm.clone(), message.clone());
+        match traffic {
+            Traffic::Sent(_) => sink.emit(What::QmpCommand { vm, message }),
+            Traffic::Reply(_) => sink.emit(What::QmpReply { vm, message }),
+            Traffic::Event(_) | Traffic::Closed => {
+                let event = QmpEvent::new(&message);
+                sink.emit(What::QmpEvent { vm: vm.clone(), message });
+                let trouble = match (event.name.as_str(), event.migration_status()) {
+                    ("GUEST_PANICKED", _) => Some(Trouble::Panicked { vm }),
+                    (_, Some("failed")) => Some(Trouble::MigrationFailed { vm }),
+                    _ => None,
+                };
+                log.lock().events.push(event);
+                match trouble {
+                    Some(trouble) => board.report(trouble),
+                    None => board.changed(),
+                }
+            }
+        }
+    }
+}
