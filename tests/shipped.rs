@@ -136,3 +136,24 @@ fn every_shipped_scenario_does_on_every_qemu_what_it_is_to_do() {
         home.assert_nothing_is_left();
     }
 }
+
+#[test]
+fn a_guest_moves_from_each_qemu_to_the_next_one_and_back() {
+    let all = qemus();
+    if all.len() < 2 {
+        return skipped::<()>("there is one QEMU at most").unwrap_or_default();
+    }
+    let home = Home::new();
+    for pair in all.windows(2) {
+        let [new, old] = pair else { unreachable!("windows of two") };
+        let name = |name: &str, qemu: &common::Qemu| format!("{name}={}", qemu.path.display());
+        let (old, new) = (name("old", old), name("new", new));
+        let file = format!("{SCENARIOS}/migration/cross-version.yaml");
+        let ran = home
+            .run(&["run", &file, "--accel", "tcg", "--qemu", &old, "--qemu", &new, "-j", "2", "--slow", "2"]);
+        let ran = ran.expect(0);
+        for (case, verdict, reason) in home.told().verdicts() {
+            assert_eq!(verdict, Verdict::Pass, "{case}: {reason:?}\n{}", ran.stdout);
+        }
+    }
+}
