@@ -17,7 +17,7 @@ use crate::qemu::credential::Credential;
 use crate::qemu::disk::Disk;
 use crate::qemu::spec::{Accel, VmSpec};
 use crate::step::Step;
-use crate::units::{OneOrMany, Span};
+use crate::units::{AnyNumber, Span};
 
 /// How long a case may take where the scenario does not say so.
 pub const DEFAULT_CASE_TIMEOUT: Span = Span::from_secs(120);
@@ -128,11 +128,11 @@ pub struct Requires {
     pub qemu: Option<VersionRange>,
     /// Names of QEMUs that must be given on the command line (`--qemu NAME=PATH`), for VMs with `qemu: NAME`.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
-    #[schemars(with = "OneOrMany<String>")]
+    #[schemars(with = "AnyNumber<String>")]
     pub qemus: Vec<String>,
     /// Migration capabilities (QAPI `MigrationCapability`) that every VM's binary must know.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
-    #[schemars(with = "OneOrMany<String>")]
+    #[schemars(with = "AnyNumber<String>")]
     pub capabilities: Vec<String>,
     /// Migration parameters (QAPI `MigrationParameters`) that every VM's binary must know: a name, a list of names, or a
     /// map from names to values. Where a parameter is one of several words, such as `multifd-compression: zstd`, the
@@ -141,30 +141,30 @@ pub struct Requires {
     pub parameters: WantedParameters,
     /// QMP commands that every VM's binary must have.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
-    #[schemars(with = "OneOrMany<String>")]
+    #[schemars(with = "AnyNumber<String>")]
     pub commands: Vec<String>,
     /// Machine types that every VM's binary must have.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
-    #[schemars(with = "OneOrMany<String>")]
+    #[schemars(with = "AnyNumber<String>")]
     pub machines: Vec<String>,
     /// Devices that every VM's binary must have.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
-    #[schemars(with = "OneOrMany<String>")]
+    #[schemars(with = "AnyNumber<String>")]
     pub devices: Vec<String>,
     /// Object types that every VM's binary must have.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
-    #[schemars(with = "OneOrMany<String>")]
+    #[schemars(with = "AnyNumber<String>")]
     pub objects: Vec<String>,
     /// Block drivers that every VM's binary must have.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
-    #[schemars(with = "OneOrMany<String>")]
+    #[schemars(with = "AnyNumber<String>")]
     pub block_drivers: Vec<String>,
     /// The accelerator that every VM must be run with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accel: Option<Accel>,
     /// What the host must offer; each is tried out.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
-    #[schemars(with = "OneOrMany<HostFeature>")]
+    #[schemars(with = "AnyNumber<HostFeature>")]
     pub host: Vec<HostFeature>,
 }
 
@@ -290,5 +290,5 @@ where
     D: serde::Deserializer<'de>,
     T: Deserialize<'de>,
 {
-    OneOrMany::deserialize(deserializer).map(|list| list.0)
+    AnyNumber::deserialize(deserializer).map(|list| list.0)
 }

@@ -176,6 +176,15 @@ fn loops_hooks_and_used_files_are_unrolled() {
 }
 
 #[test]
+fn a_requirement_of_a_template_can_be_taken_away() {
+    let base = "requires: {qemu: '>=7.2', capabilities: [x-colo]}\nvms: {a: }\nsteps: [{sleep: 1s}]\n";
+    let text = "extends: base.yaml\nrequires: {capabilities: []}\n";
+    let folder = Folder::new(&[("base.yaml", base), ("a.yaml", text)]);
+    let cases = sound(folder.load_with(&["a.yaml"], &[], &NoVersions));
+    assert!(cases[0].requires.capabilities.is_empty() && cases[0].requires.qemu.is_some());
+}
+
+#[test]
 fn a_block_is_its_steps_under_one_when() {
     let text = "vms: {a: }\nparams: {yes: true}\nsteps:\n- {when: '{{yes}}', block: [{sleep: 1s}, {block: [{sleep: 2s}]}]}\n\
                 - {when: '{{not yes}}', block: [{sleep: 3s}]}\n- {when: '{{run.vm.a.pid}}', block: [{sleep: 4s}, {sleep: 5s}]}\n";
