@@ -26,7 +26,7 @@ use crate::scenario::{Late, resolve_step, resolve_vm, resolve_when, to_yaml};
 use crate::session::board::Trouble;
 use crate::session::directory::Notes;
 use crate::session::failure::Kind;
-use crate::session::{Failure, Session, artifacts, metrics};
+use crate::session::{Failure, Session, artifacts, metrics, ports};
 use crate::step::{Action, Running, Start};
 
 /// How much longer than its deadline a step may take before it is cut off. Steps watch their deadline themselves, and
@@ -61,16 +61,23 @@ pub struct Run {
     pub round: Option<usize>,
 }
 
-/// Runs a case, as often as the settings let it fail, and tells its sink everything.
+/// How often a case is begun anew because a port that was held for it was taken by another program.
+const NEW_PORTS: usize = 3;
+
+/// Runs a case, as often as the settings let it fail, and tells its sink everything. A failure while another program had
+/// one of its ports does not count.
 pub async fn run(run: &Run, place: &Place, settings: &Settings, interrupt: &Interrupt) -> Verdict {
     let began = Instant::now();
     let sink = &place.sink;
     sink.emit(started(run));
     let mut first_failure: Option<CaseEnd> = None;
-    let mut attempt = 1;
+    let (mut attempt, mut spoilt) = (1, 0);
     loop {
-        let mut end = one_attempt(run, attempt, place, settings, interrupt).await;
-        let again = end.verdict.is_bad() && attempt <= settings.retries && interrupt.now().is_none();
+        let mut held = Vec::new();
+        let mut end = one_attempt(run, attempt, &mut held, place, settings, interrupt).await;
+        let failed = end.verdict.is_bad() && interrupt.now().is_none();
+        let stolen = if failed && spoilt < NEW_PORTS { ports::taken(&held).await } else { None };
+        let again = failed && (stolen.is_some() || attempt - spoilt <= settings.retries);
         // The folder of an attempt goes with its session.
         if again && let Err(error) = std::fs::create_dir(&place.directory) {
             sink.emit(What::Note {
@@ -78,8 +85,19 @@ pub async fn run(run: &Run, place: &Place, settings: &Settings, interrupt: &Inte
             });
         } else if again {
             sink.emit(What::AttemptEnded { attempt, end: Box::new(end.clone()) });
-            first_failure.get_or_insert(end);
             attempt += 1;
+            match stolen {
+                Some((name, port)) => {
+                    spoilt += 1;
+                    let text = format!(
+                        "another program took port {port}, which was held as `{name}`; the case is begun anew with other ports"
+                    );
+                    sink.emit(What::Note { text });
+                }
+                None => {
+                    first_failure.get_or_insert(end);
+                }
+            }
             continue;
         }
         if let (Verdict::Pass, Some(failure)) = (end.verdict, first_failure) {
@@ -105,6 +123,7 @@ fn flaky(failure: CaseEnd, attempt: usize) -> CaseEnd {
 async fn one_attempt(
     run: &Run,
     attempt: usize,
+    held: &mut Vec<(String, u16)>,
     place: &Place,
     settings: &Settings,
     interrupt: &Interrupt,
@@ -117,7 +136,9 @@ async fn one_attempt(
     let mut session = Session::new(IndexMap::new(), directory, notes, place.sink.clone());
     session.roles.clone_from(&case.roles);
     session.disks.clone_from(&case.disks);
-    let ready = net::open(case, &mut session, binaries)
+    let opened = net::open(case, &mut session, binaries);
+    held.extend(session.ports.numbers());
+    let ready = opened
         .map_err(|failure| (Verdict::Error, failure.message))
         .and_then(|()| plans(case, session.directory(), binaries, settings, &session.names()));
     match ready {
@@ -138,7 +159,7 @@ async fn one_attempt(
         deadline,
         step: 0,
         trouble: 0,
-        folder: folder(run, attempt, settings.retries > 0),
+        folder: folder(run, attempt, settings.retries > 0 || attempt > 1),
     };
     let mut outcome = actor.perform().await;
     // The end runs whatever happened, and so has its own time and is not interrupted. (A second signal ends it all.)

@@ -7,12 +7,17 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt};
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 /// How many ports are tried until one is free for datagrams as well.
 const ATTEMPTS: usize = 64;
+
+/// How long a port may be in use after the end of a case, and be that case's nevertheless.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A port of 127.0.0.1 that is held.
 #[derive(Debug)]
@@ -68,11 +73,58 @@ impl Ports {
         self.0.get(name).map(|port| port.number)
     }
 
+    /// The ports by name.
+    pub fn numbers(&self) -> impl Iterator<Item = (String, u16)> {
+        self.0.iter().map(|(name, port)| (name.clone(), port.number))
+    }
+
     /// What templates find under `port`.
     #[must_use]
     pub fn values(&self) -> Map<String, Value> {
         self.0.iter().map(|(name, port)| (name.clone(), port.number.into())).collect()
     }
+}
+
+/// The first of these ports that another program has, when nothing of their case is left.
+///
+/// The kernel may give a port free only a while after the end of the process that listened there: a QEMU whose event
+/// loop is an `io_uring` leaves its sockets to that.
+pub async fn taken(held: &[(String, u16)]) -> Option<(String, u16)> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let taken = in_use(held)?;
+        if Instant::now() >= deadline {
+            return Some(taken);
+        }
+        // Nobody tells of this.
+        tokio::time::sleep(PATIENCE / 40).await;
+    }
+}
+
+/// The first of these ports at which a socket of this network namespace listens, or receives datagrams.
+fn in_use(held: &[(String, u16)]) -> Option<(String, u16)> {
+    if held.is_empty() {
+        return None;
+    }
+    // `TCP_LISTEN` of the kernel is 10; a datagram socket that is bound is in the state `TCP_CLOSE`, 7 (proc_net_tcp.rst).
+    let tables = [("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")];
+    let used: Vec<u16> = tables
+        .iter()
+        .filter_map(|(table, state)| {
+            Some((std::fs::read_to_string(format!("/proc/net/{table}")).ok()?, state))
+        })
+        .flat_map(|(table, state)| {
+            table.lines().filter_map(|line| local_port(line, state)).collect::<Vec<_>>()
+        })
+        .collect();
+    held.iter().find(|(_, port)| used.contains(port)).cloned()
+}
+
+/// The local port of a line of `/proc/net/tcp` or its like, if its socket is in this state.
+fn local_port(line: &str, state: &str) -> Option<u16> {
+    let mut fields = line.split_ascii_whitespace().skip(1);
+    let (local, _remote, found) = (fields.next()?, fields.next()?, fields.next()?);
+    (found == state).then(|| u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok())?
 }
 
 #[cfg(test)]
@@ -99,6 +151,20 @@ mod tests {
         // Nobody listens at the other one.
         let refused = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, b)).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn who_listens_or_receives_at_a_held_port_is_found() {
+        let held = |name: &str, port: u16| (name.to_owned(), port);
+        let (a, b) = (Port::hold().unwrap(), Port::hold().unwrap());
+        let ports = [held("a", a.number), held("b", b.number)];
+        assert_eq!(in_use(&ports), None, "to hold a port is not to use it");
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, b.number)).unwrap();
+        assert_eq!(in_use(&ports), Some(held("b", b.number)));
+        drop(listener);
+        assert_eq!(in_use(&ports), None);
+        let _receiver = UdpSocket::bind((Ipv4Addr::LOCALHOST, a.number)).unwrap();
+        assert_eq!(in_use(&ports), Some(held("a", a.number)));
     }
 
     #[test]
