@@ -82,6 +82,11 @@ fn a_guest_that_sleeps_is_migrated_and_goes_on_with_its_count_when_it_wakes_up()
 }
 
 #[test]
+fn a_guest_leaves_its_vcpu_after_each_page_where_it_is_to() {
+    holds("exits");
+}
+
+#[test]
 fn a_qemu_in_the_place_of_another_is_connected_to_again_and_one_that_waits_for_descriptors_later() {
     holds("connect");
     holds("connect-control");

@@ -9,7 +9,7 @@
 image_start:
         # After reset CS has the base 0xffff0000, the first byte of the image.
         .set    SEG_OFFSET, 0
-        .set    WITH_SUSPEND, 1
+        .set    FIRMWARE, 1
 
         # The last 4 KiB, so that the jump at the end is a short way back.
         .org    0xf000, 0

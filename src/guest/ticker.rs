@@ -52,10 +52,12 @@ pub fn image(ticker: &Ticker) -> Vec<u8> {
     let block =
         image.windows(MAGIC.len()).position(|window| window == MAGIC).map_or(0, |at| at + MAGIC.len());
     let routine = if ticker.self_patching { ROUTINE } else { 0 };
-    let suspend = ticker.suspend.then_some(SUSPEND);
-    let parameters = [AREA_START, pages(ticker), u64::from(passes(ticker)), routine];
-    // The boot sector has no room for the last one.
-    for (number, value) in parameters.into_iter().chain(suspend).enumerate() {
+    let mut parameters = vec![AREA_START, pages(ticker), u64::from(passes(ticker)), routine];
+    // The boot sector has no room for the rest.
+    if ticker.boot == Boot::Firmware {
+        parameters.extend([if ticker.suspend { SUSPEND } else { 0 }, u64::from(ticker.exits)]);
+    }
+    for (number, value) in parameters.into_iter().enumerate() {
         // The program knows 32-bit numbers only; a larger area is refused where the scenario is checked.
         let value = u32::try_from(value).unwrap_or(u32::MAX);
         image[block + number * 4..][..4].copy_from_slice(&value.to_le_bytes());
@@ -265,8 +267,13 @@ mod tests {
     #[test]
     fn both_images_carry_the_parameters_of_the_scenario() {
         for boot in [Boot::Firmware, Boot::Disk] {
-            let ticker =
-                Ticker { dirty: Size::mib(100), boot, passes: Some(7), self_patching: true, suspend: false };
+            let ticker = Ticker {
+                dirty: Size::mib(100),
+                boot,
+                passes: Some(7),
+                self_patching: true,
+                ..Ticker::default()
+            };
             let image = image(&ticker);
             let at = image.windows(8).position(|window| window == MAGIC).unwrap();
             assert_eq!(
@@ -286,6 +293,16 @@ mod tests {
             image[block + 16..][..4].to_vec()
         };
         assert_eq!((at(true), at(false)), (vec![0, 0x90, 0, 0], vec![0; 4]));
+    }
+
+    #[test]
+    fn the_firmware_is_told_whether_to_leave_the_guest_after_each_page() {
+        let at = |exits| {
+            let image = image(&Ticker { exits, ..Ticker::default() });
+            let block = image.windows(8).position(|window| window == MAGIC).unwrap() + 8;
+            image[block + 20..][..4].to_vec()
+        };
+        assert_eq!((at(true), at(false)), (vec![1, 0, 0, 0], vec![0; 4]));
     }
 
     #[test]

@@ -166,6 +166,11 @@ pub struct Ticker {
     /// with its count. Needs `boot: firmware`. Default: `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
+    /// Whether it writes to I/O port 0x80 after each page, so that its vCPU leaves the guest there (a VM exit to QEMU). A KVM
+    /// without hardware virtualization needs it where there is a dirty ring, at which it looks only then. Needs
+    /// `boot: firmware`. Default: `false`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exits: bool,
 }
 
 impl Default for Ticker {
@@ -176,6 +181,7 @@ impl Default for Ticker {
             passes: None,
             self_patching: false,
             suspend: false,
+            exits: false,
         }
     }
 }
@@ -184,6 +190,9 @@ impl Ticker {
     fn checked(self) -> Result<Self, &'static str> {
         if self.suspend && self.boot == Boot::Disk {
             return Err("`suspend` has no room in a boot sector; leave `boot: disk` out");
+        }
+        if self.exits && self.boot == Boot::Disk {
+            return Err("`exits` has no room in a boot sector; leave `boot: disk` out");
         }
         Ok(self)
     }
@@ -296,7 +305,8 @@ mod tests {
                 boot: Boot::Firmware,
                 passes: None,
                 self_patching: false,
-                suspend: false
+                suspend: false,
+                exits: false
             })
         );
         assert_eq!((vm.memory, vm.cpu.as_str(), vm.start), (Size::mib(128), "max", true));
