@@ -120,10 +120,13 @@ fn every_shipped_scenario_does_on_every_qemu_what_it_is_to_do() {
                 lost < 3 && verdicts_of_eight.iter().all(|(_, verdict)| sound(*verdict)),
                 "{verdicts_of_eight:?}"
             );
-            // None of them may be left out, but for want of the guest or of `qemu-img`.
+            // None of them may be left out, but for want of the guest, of `qemu-img`, or of KVM (which has a test below).
             let lacks = |reason: &Option<String>| {
                 let reason = reason.as_deref().unwrap_or_default();
-                !has_guest && reason.contains("needs the Linux guest") || reason.contains("needs `qemu-img`")
+                !has_guest && reason.contains("needs the Linux guest")
+                    || reason.contains("needs `qemu-img`")
+                    || reason.contains("and `--accel tcg` was given")
+                    || reason.contains("needs the accelerator kvm")
             };
             let controls = || verdicts.iter().filter(|(.., is_control)| *is_control);
             let unproven: Vec<_> = controls()
@@ -135,6 +138,27 @@ fn every_shipped_scenario_does_on_every_qemu_what_it_is_to_do() {
         }
         home.assert_nothing_is_left();
     }
+}
+
+#[test]
+fn what_needs_kvm_does_what_it_is_to_do_where_there_is_kvm() {
+    let Some(qemu) = qemus().first() else { return skipped::<()>("there is no QEMU").unwrap_or_default() };
+    let home = Home::new();
+    let path = qemu.path.display().to_string();
+    let options = ["--tag", "kvm", "--accel", "kvm", "--qemu", &path, "--slow", "2"];
+    let ran = home.run(&[&["run", SCENARIOS], &options[..]].concat());
+    assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+    let verdicts = home.told().verdicts();
+    assert!(verdicts.len() >= 5, "{verdicts:?}");
+    for (name, verdict, reason) in &verdicts {
+        match verdict {
+            Verdict::Pass => {}
+            // Without KVM, without a dirty ring, or with a QEMU that has not the feature.
+            Verdict::Skip => eprintln!("  {verdict} {name}: {}", reason.as_deref().unwrap_or_default()),
+            _ => panic!("{name}: {verdict}, {reason:?}"),
+        }
+    }
+    home.assert_nothing_is_left();
 }
 
 #[test]
