@@ -51,8 +51,9 @@ pub fn command_line(spec: &VmSpec, around: &Surroundings<'_>) -> Vec<String> {
         add("-machine", machine.clone());
     }
     add("-accel", spec.accel.option(around.accel));
-    // A QEMU without a machine has none.
-    if !spec.cpu.is_empty() {
+    // The wire of a network has none, and the machine `none` takes none.
+    let none = |machine: &str| machine.trim_start_matches("type=").split(',').next() == Some("none");
+    if !spec.cpu.is_empty() && !spec.machine.as_deref().is_some_and(none) {
         add("-cpu", spec.cpu.clone());
     }
     add("-m", format!("{}B", spec.memory.0));
@@ -218,6 +219,12 @@ mod tests {
         ] {
             assert!(line.contains(part), "{part} is missing in {line}");
         }
+    }
+
+    #[test]
+    fn the_machine_none_has_no_cpu() {
+        let has_cpu = |machine| line(json!({"machine": machine, "guest": "none"})).contains(" -cpu ");
+        assert_eq!(["none", "type=none,usb=off", "nonesuch"].map(has_cpu), [false, false, true]);
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub struct VmSpec {
     /// `-accel` takes them, is a map: `{kvm: {dirty-ring-size: 4096}}`.
     #[serde(default = "default_accel")]
     pub accel: Accelerators,
-    /// The CPU model, as `-cpu` takes it. Default: `max`.
+    /// The CPU model, as `-cpu` takes it; the machine `none` has no CPU. Default: `max`.
     #[serde(default = "default_cpu")]
     pub cpu: String,
     /// The guest's RAM. Default: `128M`.
