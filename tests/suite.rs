@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use common::Home;
 use lockstep_vm::event::{Event, Verdict, What};
+use serde_json::{Value, json};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const NAMES: &str = include_str!("data/migration_suite.txt");
@@ -80,13 +81,10 @@ struct Went {
 }
 
 /// What the runs say of each case, by QEMU: `kvm` stands beside the version where the case had that to itself.
-fn told(paths: &str) -> (Vec<String>, BTreeMap<(String, String), Went>) {
+fn told(runs: &[String]) -> (Vec<String>, BTreeMap<(String, String), Went>) {
     let mut versions: Vec<semver::Version> = Vec::new();
     let mut went = BTreeMap::new();
-    for path in std::env::split_paths(paths) {
-        let path = Path::new(ROOT).join(path);
-        let text =
-            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    for text in runs {
         let events: Vec<Event> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let mut names = BTreeMap::new();
         let mut running = BTreeMap::new();
@@ -126,12 +124,9 @@ fn told(paths: &str) -> (Vec<String>, BTreeMap<(String, String), Went>) {
     (versions.iter().map(ToString::to_string).collect(), went)
 }
 
-#[test]
-#[ignore = "writes docs/migration-suite.md of the runs that `make suite` makes"]
-fn the_table_is_made_of_runs() {
-    let paths = std::env::var(EVENTS).unwrap_or_else(|_| panic!("`make suite` sets {EVENTS}"));
-    let (versions, went) = told(&paths);
-    let listed = listed();
+/// The page, of the events of runs.
+fn page(names: &[&str], listed: &BTreeMap<String, Listed>, runs: &[String]) -> String {
+    let (versions, went) = told(runs);
     let mut page = "<!-- `make suite` writes this page. -->\n\n# QEMU's migration test suite\n\n\
         Every case of QEMU's own migration test (`tests/qtest/migration*` of QEMU, 105 cases) by its name there, without\n\
         `/migration/`; the scenario it is here; how it went on each QEMU at hand, under emulation where the case does not\n\
@@ -148,11 +143,11 @@ fn the_table_is_made_of_runs() {
     page += &"---|".repeat(versions.len() + 2);
     page.push('\n');
     let mut reasons: BTreeMap<(String, String), usize> = BTreeMap::new();
-    for name in NAMES.lines() {
-        let case = &listed[name];
+    for name in names {
+        let case = &listed[*name];
         page += &row_begins(name, &case.file);
         for version in &versions {
-            let went = went.get(&(name.to_owned(), version.clone()));
+            let went = went.get(&((*name).to_owned(), version.clone()));
             let _ = write!(
                 page,
                 " {} |",
@@ -162,7 +157,7 @@ fn the_table_is_made_of_runs() {
                 *reasons.entry((version.clone(), went.reason.clone())).or_default() += 1;
             }
         }
-        let newest = went.get(&(name.to_owned(), versions[0].clone()));
+        let newest = went.get(&((*name).to_owned(), versions[0].clone()));
         let seconds =
             newest.filter(|went| went.verdict != Verdict::Skip).map(|went| format!("{:.1}", went.seconds));
         let _ =
@@ -175,5 +170,65 @@ fn the_table_is_made_of_runs() {
             let _ = writeln!(page, "| {version} | {count} | {reason} |");
         }
     }
-    std::fs::write(PathBuf::from(ROOT).join(PAGE), page).unwrap();
+    page
+}
+
+/// `make suite` names the events of its runs, and the page is written of them.
+#[test]
+fn the_table_says_what_the_runs_say() {
+    let listed = listed();
+    if let Some(paths) = std::env::var_os(EVENTS) {
+        let read = |path: PathBuf| {
+            let path = Path::new(ROOT).join(path);
+            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        };
+        let runs: Vec<String> = std::env::split_paths(&paths).map(read).collect();
+        let names: Vec<&str> = NAMES.lines().collect();
+        std::fs::write(Path::new(ROOT).join(PAGE), page(&names, &listed, &runs)).unwrap();
+    }
+    let run = |qemus: &[(&str, &str)], cases: &[(&str, &str, &str, &str, f64)]| {
+        let qemus: Vec<Value> = qemus
+            .iter()
+            .map(|(name, version)| json!({"name": name, "path": "/q", "version": version, "package": ""}))
+            .collect();
+        let host = json!({"name": "", "system": "", "cpus": 1, "memory": 1});
+        let mut lines = vec![
+            json!({"at": 0.0, "what": {"event": "run_started", "version": 1, "lockstep": "0",
+            "time": "2026-01-01T00:00:00Z", "cases": cases.len(), "command": [], "options": [], "seed": 1, "host": host,
+            "qemus": qemus}}),
+        ];
+        for (number, (name, qemu, verdict, reason, seconds)) in cases.iter().enumerate() {
+            lines.push(
+                json!({"at": 0.0, "case": number, "what": {"event": "case_started", "name": name, "file": "",
+                "tags": [], "params": {}, "axes": [], "qemu": qemu, "steps": 1}}),
+            );
+            lines.push(json!({"at": 0.0, "case": number, "what": {"event": "case_ended", "verdict": verdict,
+                "reason": reason, "seconds": seconds}}));
+        }
+        lines.iter().map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let (plain, ring, nowhere) = ("precopy/unix/plain", "dirty_ring", "precopy/tcp/plain");
+    let both = run(
+        &[("new", "11.1.3"), ("old", "7.2.22")],
+        &[
+            (plain, "new", "pass", "", 1.25),
+            (plain, "old", "fail", "it | broke", 2.0),
+            (ring, "new", "skip", "needs kvm", 0.0),
+            (ring, "old", "skip", "needs kvm", 0.0),
+        ],
+    );
+    let kvm = run(&[("new", "11.1.3")], &[(ring, "new", "pass", "", 14.0), (plain, "new", "skip", "x", 0.0)]);
+    let page = page(&[plain, ring, nowhere], &listed, &[both, kvm]);
+    let row = |name: &str| {
+        let of = |line: &&str| line.starts_with(&format!("| `{name}` |"));
+        page.lines().find(of).unwrap().split(" | ").skip(2).take(3).collect::<Vec<_>>().join(", ")
+    };
+    // A case that one run skipped has run where another one ran it, and one that ran is not made a skip.
+    assert_eq!((row(plain), row(ring)), ("pass, fail, 1.2".into(), "pass, skip, 14.0".into()));
+    assert_eq!(row(nowhere), "not run, not run, ");
+    assert!(
+        page.contains("| 7.2.22 | 1 | it \\| broke |") && page.contains("| 7.2.22 | 1 | needs kvm |"),
+        "{page}"
+    );
+    assert!(!page.contains("| 11.1.3 | 1 |"), "{page}");
 }

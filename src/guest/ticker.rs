@@ -286,23 +286,15 @@ mod tests {
     }
 
     #[test]
-    fn the_firmware_is_told_where_to_keep_its_count_in_sleep() {
-        let at = |suspend| {
-            let image = image(&Ticker { suspend, ..Ticker::default() });
+    fn the_firmware_is_told_where_to_keep_its_count_in_sleep_and_whether_to_leave_the_guest() {
+        let told = |suspend, exits| {
+            let image = image(&Ticker { suspend, exits, ..Ticker::default() });
             let block = image.windows(8).position(|window| window == MAGIC).unwrap() + 8;
-            image[block + 16..][..4].to_vec()
+            <[u8; 8]>::try_from(&image[block + 16..][..8]).unwrap()
         };
-        assert_eq!((at(true), at(false)), (vec![0, 0x90, 0, 0], vec![0; 4]));
-    }
-
-    #[test]
-    fn the_firmware_is_told_whether_to_leave_the_guest_after_each_page() {
-        let at = |exits| {
-            let image = image(&Ticker { exits, ..Ticker::default() });
-            let block = image.windows(8).position(|window| window == MAGIC).unwrap() + 8;
-            image[block + 20..][..4].to_vec()
-        };
-        assert_eq!((at(true), at(false)), (vec![1, 0, 0, 0], vec![0; 4]));
+        assert_eq!(told(false, false), [0; 8]);
+        assert_eq!(told(true, false), [0, 0x90, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(told(false, true), [0, 0, 0, 0, 1, 0, 0, 0]);
     }
 
     #[test]

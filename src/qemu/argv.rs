@@ -52,8 +52,7 @@ pub fn command_line(spec: &VmSpec, around: &Surroundings<'_>) -> Vec<String> {
     }
     add("-accel", spec.accel.option(around.accel));
     // The wire of a network has none, and the machine `none` takes none.
-    let none = |machine: &str| machine.trim_start_matches("type=").split(',').next() == Some("none");
-    if !spec.cpu.is_empty() && !spec.machine.as_deref().is_some_and(none) {
+    if !spec.cpu.is_empty() && spec.machine_type() != Some("none") {
         add("-cpu", spec.cpu.clone());
     }
     add("-m", format!("{}B", spec.memory.0));

@@ -91,6 +91,15 @@ pub struct VmSpec {
     pub env: BTreeMap<String, Scalar>,
 }
 
+impl VmSpec {
+    /// The machine type, without the properties that may follow it.
+    #[must_use]
+    pub fn machine_type(&self) -> Option<&str> {
+        let machine = self.machine.as_deref()?;
+        Some(machine.split(',').next().unwrap_or_default().trim_start_matches("type="))
+    }
+}
+
 /// A string, a number or a truth value where the text of it is what counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]

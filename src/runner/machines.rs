@@ -25,15 +25,14 @@ pub fn settle(plans: &mut IndexMap<String, Plan>) -> Result<(), String> {
     let mut settled = Vec::new();
     for (name, plan) in plans.iter() {
         let binary = &plan.binary;
-        let (machine, properties) = match &plan.spec.machine {
-            Some(machine) => {
-                let (machine, properties) = machine.split_once(',').unwrap_or((machine, ""));
-                (machine.trim_start_matches("type=").to_owned(), properties)
-            }
+        let properties = plan.spec.machine.as_deref().and_then(|machine| machine.split_once(','));
+        let properties = properties.map_or("", |(_, properties)| properties);
+        let machine = match plan.spec.machine_type() {
+            Some(machine) => machine.to_owned(),
             None => match binary.default_machine.clone() {
                 // A QEMU without a default needs one to be named, and says so itself.
                 None => continue,
-                Some(machine) => (machine, ""),
+                Some(machine) => machine,
             },
         };
         let target = match binary.aliases.get(&machine) {

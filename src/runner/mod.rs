@@ -1,5 +1,6 @@
 //! From cases to verdicts.
 
+mod actor;
 mod adjudge;
 mod binaries;
 mod case;

@@ -89,9 +89,7 @@ impl Against<'_> {
         let binary = self.binary;
         let spec = &attached(spec, name, Path::new("."));
         let part = Part { key: &source.at, node: &source.options };
-        let machine = spec.machine.as_deref().map(|machine| machine.split(',').next().unwrap_or_default());
-        let machine = machine.map(|machine| machine.trim_start_matches("type="));
-        if let Some(machine) = machine.filter(|machine| !template::is_template(machine))
+        if let Some(machine) = spec.machine_type().filter(|machine| !template::is_template(machine))
             && !binary.machines.contains(machine)
         {
             let at = places::inside(part.key, part.node, &["machine".to_owned()], None);

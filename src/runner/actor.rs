@@ -1,0 +1,446 @@
+//! The steps of a case, one after the other, and what is made of how they end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use regex::Regex;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::adjudge::verdict;
+use super::binaries::Binaries;
+use super::machines::settle;
+use super::pause;
+use super::plans::{CaseVersions, plan};
+use super::settings::{Interrupt, Keep, Settings};
+use super::spot::Spot;
+use crate::event::{CaseEnd, StepOutcome, Verdict, What};
+use crate::qemu::credential::make;
+use crate::qemu::network::wire_name;
+use crate::scenario::model::{Block, Case, CaseStep, When};
+use crate::scenario::{Late, resolve_step, resolve_vm, resolve_when, to_yaml};
+use crate::session::board::Trouble;
+use crate::session::failure::Kind;
+use crate::session::{Failure, Session, artifacts, metrics};
+use crate::step::{Action, Running, Start};
+
+/// How much longer than its deadline a step may take before it is cut off. Steps watch their deadline themselves, and
+/// tell more when they give up.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Why a case ended before its last step.
+enum Stop {
+    /// A step failed, at this place.
+    Failed(Failure, Box<Spot>),
+    /// The user ended the run.
+    Interrupted(&'static str),
+}
+
+/// Whoever performs the steps of a case.
+pub(super) struct Actor<'c> {
+    case: &'c Case,
+    session: Session,
+    binaries: &'c Binaries,
+    settings: &'c Settings,
+    interrupt: Interrupt,
+    /// What the user wants, also while `interrupt` is not listened to.
+    wishes: Interrupt,
+    deadline: Instant,
+    /// How many steps have begun.
+    step: usize,
+    /// How much of the session's trouble has been dealt with.
+    trouble: usize,
+    /// Where its artifacts are kept, below the reports.
+    folder: PathBuf,
+}
+
+impl<'c> Actor<'c> {
+    pub(super) fn new(
+        case: &'c Case,
+        session: Session,
+        binaries: &'c Binaries,
+        settings: &'c Settings,
+        interrupt: &Interrupt,
+        folder: PathBuf,
+    ) -> Self {
+        Self {
+            case,
+            session,
+            binaries,
+            settings,
+            interrupt: interrupt.clone(),
+            wishes: interrupt.clone(),
+            deadline: Instant::now(),
+            step: 0,
+            trouble: 0,
+            folder,
+        }
+    }
+
+    /// Performs the case, which began then, and concludes.
+    pub(super) async fn act(mut self, began: Instant) -> CaseEnd {
+        let case = self.case;
+        self.deadline = began + case.timeout.mul_f64(self.settings.slow);
+        let mut outcome = self.perform().await;
+        // The end runs whatever happened, and so has its own time and is not interrupted. (A second signal ends it all.)
+        self.deadline = Instant::now() + case.timeout.mul_f64(self.settings.slow);
+        self.interrupt = Interrupt::never();
+        let finally = self.blocks(&case.finally, true).await;
+        if outcome.is_ok() {
+            outcome = finally;
+        }
+        self.conclude(outcome, began).await
+    }
+
+    async fn perform(&mut self) -> Result<(), Stop> {
+        // A wire must be there when VMs come to it.
+        let wires: Vec<String> = self.case.net.networks.keys().map(|name| wire_name(name)).collect();
+        let first: Vec<String> = self
+            .session
+            .plans
+            .values()
+            .filter(|plan| plan.spec.start)
+            .map(|plan| plan.name.clone())
+            .collect();
+        let deadline =
+            self.deadline.min(Instant::now() + crate::step::DEFAULT_TIMEOUT.0.mul_f64(self.settings.slow));
+        let interrupt = self.interrupt.clone();
+        let started = tokio::select! {
+            started = async {
+                make(&self.case.credentials, self.session.directory())
+                    .map_err(|error| Failure::error(format!("the credentials could not be made: {error}")))?;
+                self.session.make_disks(deadline).await?;
+                self.session.start(&wires, deadline).await?;
+                self.session.start(&first, deadline).await
+            } => started,
+            signal = interrupt.wait() => return Err(Stop::Interrupted(signal)),
+        };
+        started.map_err(|failure| Stop::Failed(failure, Box::new(Spot::plain(&self.case.at))))?;
+        self.blocks(&self.case.steps, false).await?;
+        // What arrived with the last step's end counts as well.
+        self.session.catch_up();
+        match self.next_trouble(None) {
+            Some(failure) => Err(Stop::Failed(failure, Box::new(Spot::plain(&self.case.at)))),
+            None => Ok(()),
+        }
+    }
+
+    async fn blocks(&mut self, blocks: &[Block], finally: bool) -> Result<(), Stop> {
+        for block in blocks {
+            match block {
+                Block::Step(step) => self.one(step, finally).await?,
+                Block::RepeatUntil { at, until, timeout, when, steps } => {
+                    if !self.wanted(when, &Spot::plain(at))? {
+                        continue;
+                    }
+                    let began = Instant::now();
+                    let end = self.deadline.min(began + timeout.0.mul_f64(self.settings.slow));
+                    let running = Running::begin(&mut self.session, end);
+                    if let Action::Wait(wait) = &until.step.action {
+                        wait.expect(&running);
+                    }
+                    let marks = running.marks;
+                    loop {
+                        Box::pin(self.blocks(steps, finally)).await?;
+                        let step = self.resolved(until)?;
+                        // Asked in the last moment, QEMU must still have the time to answer.
+                        let mut running =
+                            Running::asking_once(&mut self.session, began, end + GRACE, marks.clone());
+                        let interrupt = self.interrupt.clone();
+                        let answer = tokio::select! {
+                            biased;
+                            signal = interrupt.wait() => return Err(Stop::Interrupted(signal)),
+                            answer = step.action.run(&mut running) => answer,
+                        };
+                        let Err(failure) = answer else { break };
+                        // The steps of the loop may all be left out, and then nobody else looks at it.
+                        if let Some(cause) = self.next_trouble(None) {
+                            return Err(Stop::Failed(cause, Box::new(Spot::of(until))));
+                        }
+                        if Instant::now() >= end {
+                            return Err(Stop::Failed(failure, Box::new(Spot::of(until))));
+                        }
+                        tokio::time::sleep(crate::step::POLL).await;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Resolves something with all that is known by now.
+    fn late<T>(&self, resolve: impl FnOnce(&Late<'_>) -> T) -> T {
+        let run = self.session.run_values();
+        let names = self.session.names();
+        let versions = CaseVersions { case: self.case, binaries: self.binaries };
+        resolve(&Late { run: &run, names: &names, dir: self.session.directory(), versions: &versions })
+    }
+
+    fn wanted(&self, when: &[When], spot: &Spot) -> Result<bool, Stop> {
+        self.late(|late| resolve_when(self.case, when, late))
+            .map_err(|message| Stop::Failed(Failure::error(message), Box::new(spot.clone())))
+    }
+
+    fn resolved(&self, step: &CaseStep) -> Result<crate::step::Step, Stop> {
+        let mut resolved = self
+            .late(|late| resolve_step(self.case, step, late))
+            .map_err(|message| Stop::Failed(Failure::error(message), Box::new(Spot::of(step))))?;
+        resolved.action = resolved.action.bound(&self.session.roles);
+        Ok(resolved)
+    }
+
+    async fn one(&mut self, step: &CaseStep, finally: bool) -> Result<(), Stop> {
+        self.step += 1;
+        let number = self.step;
+        let place = step.at.to_string();
+        let began = Instant::now();
+        let sink = self.session.sink.clone();
+        let ended = |outcome: StepOutcome, message: Option<String>| What::StepEnded {
+            step: number,
+            outcome,
+            message,
+            seconds: began.elapsed().as_secs_f64(),
+        };
+        let title = step.step.title();
+        sink.emit(What::StepBegan { step: number, title, place: place.clone(), finally });
+        let result = match self.wanted(&step.when, &Spot::of(step)) {
+            Ok(false) => {
+                sink.emit(ended(StepOutcome::Skipped, None));
+                return Ok(());
+            }
+            Ok(true) => {
+                if self.settings.step_by_step {
+                    let text = format!("next: {} ({place}); Enter goes on ", step.step.title());
+                    self.deadline += pause::for_enter(&text, &self.interrupt).await;
+                }
+                self.attempt(step, Instant::now()).await
+            }
+            Err(stop) => Err(stop),
+        };
+        match &result {
+            Ok(()) => sink.emit(ended(StepOutcome::Done, None)),
+            Err(Stop::Failed(failure, _)) => {
+                sink.emit(ended(StepOutcome::Failed, Some(failure.message.clone())))
+            }
+            Err(Stop::Interrupted(signal)) => {
+                sink.emit(ended(StepOutcome::Failed, Some(format!("interrupted by {signal}"))));
+            }
+        }
+        result
+    }
+
+    async fn attempt(&mut self, case_step: &CaseStep, began: Instant) -> Result<(), Stop> {
+        let step = self.resolved(case_step)?;
+        if let Action::Start(Start(names)) = &step.action {
+            self.fill_in(&names.0, &Spot::of(case_step))?;
+        }
+        let deadline = self.deadline.min(began + step.timeout.0.mul_f64(self.settings.slow));
+        let board = Arc::clone(&self.session.board);
+        let (mut seen, interrupt) = (self.trouble, self.interrupt.clone());
+        let mut running = Running::begin(&mut self.session, deadline);
+        let mut result = {
+            let acting = step.action.run(&mut running);
+            tokio::pin!(acting);
+            loop {
+                tokio::select! {
+                    biased;
+                    signal = interrupt.wait() => return Err(Stop::Interrupted(signal)),
+                    result = &mut acting => break result,
+                    trouble = board.trouble(seen) => {
+                        seen += 1;
+                        if !board.is_asked_for(&trouble) && !is_left(&step.action, &trouble) {
+                            break Err(trouble.failure());
+                        }
+                    }
+                    () = tokio::time::sleep_until(deadline + GRACE) => {
+                        break Err(Failure::failed(format!("the step did not end by its deadline: {}", step.title())));
+                    }
+                }
+            }
+        };
+        // Trouble is the cause where there is any, whatever the step itself noticed first.
+        if result.is_err() {
+            self.session.settle().await;
+        }
+        if let Some(cause) = self.next_trouble(Some(&step.action)) {
+            result = Err(match result {
+                Err(own) if own.message != cause.message => {
+                    Failure { message: format!("{} (and then: {own})", cause.message), ..cause }
+                }
+                _ => cause,
+            });
+        }
+        if deadline == self.deadline && Instant::now() >= deadline {
+            result = result.map_err(|failure| Failure {
+                message: format!(
+                    "{failure} (the case's timeout of {} is used up)",
+                    humantime::format_duration(self.case.timeout)
+                ),
+                ..failure
+            });
+        }
+        if let Some(expression) = &step.expect_error {
+            result = expected(result, expression, &step.title());
+        }
+        match result {
+            Ok(value) => {
+                if let Some(name) = &step.capture {
+                    self.session.captures.insert(name.clone(), value);
+                }
+                Ok(())
+            }
+            Err(failure) => Err(Stop::Failed(failure, Box::new(Spot::of(case_step)))),
+        }
+    }
+
+    /// Makes the plans of VMs that take something from the run, now that it is known.
+    fn fill_in(&mut self, names: &[String], spot: &Spot) -> Result<(), Stop> {
+        let stop = |message: String| Stop::Failed(Failure::error(message), Box::new(spot.clone()));
+        for name in names.iter().filter(|name| self.case.late_vms.contains_key(*name)) {
+            let Some(spec) = self.late(|late| resolve_vm(self.case, name, late)).map_err(stop)? else {
+                continue;
+            };
+            let plan = plan(name, spec, self.binaries, self.settings).map_err(|(_, reason)| stop(reason))?;
+            self.session.plans.insert(name.clone(), plan);
+            settle(&mut self.session.plans).map_err(stop)?;
+        }
+        Ok(())
+    }
+
+    /// Trouble that has not been dealt with, as a failure; with QEMU's last words where it died. What a step has brought
+    /// about and is not to be ended by stays for the one after it.
+    fn next_trouble(&mut self, action: Option<&Action>) -> Option<Failure> {
+        let board = Arc::clone(&self.session.board);
+        let (mut found, mut left) = (None, None);
+        while let Some(trouble) = board.trouble_since(self.trouble) {
+            let number = self.trouble;
+            self.trouble += 1;
+            if action.is_some_and(|action| is_left(action, &trouble)) {
+                left.get_or_insert(number);
+            } else if found.is_none() && !board.is_asked_for(&trouble) {
+                let mut failure = trouble.failure();
+                if let Trouble::Died { vm, .. } = &trouble {
+                    let said =
+                        self.session.machine(vm).map(|machine| machine.stderr_tail(3)).unwrap_or_default();
+                    if !said.is_empty() {
+                        failure.message.push_str(&format!(", saying: {said}"));
+                    }
+                }
+                found = Some(failure);
+            }
+        }
+        self.trouble = left.unwrap_or(self.trouble);
+        found
+    }
+
+    /// Gathers the evidence, takes everything down, and makes the verdict.
+    async fn conclude(mut self, outcome: Result<(), Stop>, began: Instant) -> CaseEnd {
+        metrics::emit(&self.session);
+        let (outcome, spot, interrupted) = match outcome {
+            Ok(()) => (Ok(()), None, false),
+            Err(Stop::Failed(failure, spot)) => (Err(failure), Some(spot), false),
+            Err(Stop::Interrupted(signal)) => {
+                (Err(Failure::error(format!("interrupted by {signal}"))), None, true)
+            }
+        };
+        let (verdict, reason) = if interrupted {
+            (Verdict::Error, outcome.as_ref().err().map(|failure| failure.message.clone()))
+        } else {
+            verdict(&outcome, self.case.must_fail.as_ref(), &self.case.known_issues)
+        };
+        let mut evidence = None;
+        if verdict.is_bad() && !interrupted {
+            let shown = spot.as_ref().map(|spot| spot.told(self.case) + "\n").unwrap_or_default();
+            evidence = Some(shown + &self.session.last_moments().await);
+        }
+        if self.settings.pause_on_failure && verdict.is_bad() && !interrupted {
+            let text = format!(
+                "{verdict}: {}\n{}\n{}\n{}Enter takes it down ",
+                self.case.name,
+                reason.as_deref().unwrap_or_default(),
+                spot.as_ref().map(|spot| spot.at.to_string()).unwrap_or_default(),
+                pause::how_to_attach(&self.session),
+            );
+            pause::for_enter(&text, &self.wishes).await;
+        }
+        let wanted = match self.settings.keep {
+            Keep::Always => true,
+            Keep::OnFailure => verdict.is_bad(),
+            Keep::Never => false,
+        };
+        let mut artifacts = None;
+        if wanted {
+            let folder = self.settings.reports.join(&self.folder);
+            // The reports cut it where it is long.
+            let told = |()| match &evidence {
+                Some(evidence) => std::fs::write(folder.join("evidence.txt"), evidence),
+                None => Ok(()),
+            };
+            match artifacts::keep(&self.session, &to_yaml(self.case), &folder).and_then(told) {
+                Ok(()) => artifacts = Some(folder),
+                Err(error) => {
+                    let text = format!("the artifacts could not be kept in {}: {error}", folder.display());
+                    self.session.sink.emit(What::Note { text });
+                }
+            }
+        }
+        self.session.tear_down().await;
+        drop(self.session);
+        let seconds = began.elapsed().as_secs_f64();
+        // A negative control has failed at its place as well, but passes.
+        let source = spot.as_ref().map(|spot| spot.surroundings());
+        let place = spot.filter(|_| verdict != Verdict::Pass).map(|spot| spot.at.to_string());
+        CaseEnd { verdict, reason, evidence, place, source, artifacts, seconds }
+    }
+}
+
+/// Whether trouble is left to the step that follows: one that only sets something going, or upsets it, is done before
+/// anyone can say whether the migration was to fail by that; the next one says it.
+const fn is_left(action: &Action, trouble: &Trouble) -> bool {
+    matches!(trouble, Trouble::MigrationFailed { .. })
+        && matches!(action, Action::Migrate(_) | Action::Link(_) | Action::Signal(_) | Action::Yank(_))
+}
+
+/// A step that must fail: a failure that matches is its success.
+fn expected(result: Result<Value, Failure>, expression: &str, title: &str) -> Result<Value, Failure> {
+    let matcher = Regex::new(expression).map_err(|error| Failure::error(error.to_string()))?;
+    match result {
+        Err(failure) if failure.kind == Kind::Corrupt => Err(failure),
+        Err(failure) if matcher.is_match(&failure.message) => Ok(Value::String(failure.message)),
+        Err(failure) => Err(Failure {
+            message: format!("the error was to match /{expression}/, and is: {failure}"),
+            ..failure
+        }),
+        Ok(_) => Err(Failure::failed(format!("`{title}` was to fail with /{expression}/, and succeeded"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_that_must_fail_succeeds_by_failing_as_it_must() {
+        let refused = || Err(Failure::failed("`x` was refused: VM is not in COLO mode"));
+        assert!(expected(refused(), "not in COLO", "x").is_ok());
+        assert!(expected(refused(), "out of memory", "x").unwrap_err().message.contains("was to match"));
+        assert!(expected(Ok(Value::Null), "x", "quit a").unwrap_err().message.contains("succeeded"));
+    }
+
+    #[test]
+    fn no_expected_error_excuses_wrong_memory() {
+        let corrupt = Failure { kind: Kind::Corrupt, message: "page 1".into() };
+        assert_eq!(expected(Err(corrupt.clone()), "page", "x"), Err(corrupt));
+    }
+
+    #[test]
+    fn a_failed_migration_is_left_to_the_step_after_the_one_that_brought_it_about() {
+        let action = |value| serde_json::from_value::<Action>(value).unwrap();
+        let migrate = action(serde_json::json!({"migrate": {"from": "a", "uri": "exec:exit 1"}}));
+        let wait = action(serde_json::json!({"wait": {"vm": "a", "ticks": 1}}));
+        let failed = Trouble::MigrationFailed { vm: "a".into() };
+        assert!(is_left(&migrate, &failed) && !is_left(&wait, &failed));
+        assert!(!is_left(&migrate, &Trouble::Panicked { vm: "a".into() }));
+    }
+}
