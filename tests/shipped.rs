@@ -3,6 +3,7 @@
 mod common;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use common::{Home, qemus, skipped};
 use lockstep_vm::event::Verdict;
@@ -22,27 +23,14 @@ const FAILOVERS: [&str; 8] = [
 const SCENARIOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
 /// Cases that are drawn by chance, over and over, are for whoever has the time.
 const NOT_FOR_LONG: [&str; 2] = ["--tag", "!soak"];
+/// How long the others may take on one QEMU; ten minutes where nothing else runs.
+const ALL_OF_THEM: Duration = Duration::from_secs(50 * 60);
 
 /// The folder of the Linux guest; cases that need it are skipped where it has not been made.
 fn guests() -> PathBuf {
     let given = std::env::var_os("LOCKSTEP_GUESTS").map(PathBuf::from);
     let folder = given.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".guests"));
     std::path::absolute(folder).unwrap()
-}
-
-/// The files that make cases, each on its own: a run of all of them takes very long.
-fn files(home: &Home) -> Vec<String> {
-    let all = glob::glob(&format!("{SCENARIOS}/**/*.yaml"))
-        .unwrap()
-        .map(|path| path.unwrap().display().to_string());
-    all.filter(|file| {
-        let listed = home.run(&[&["list", file.as_str()], &NOT_FOR_LONG[..]].concat());
-        // A template makes no case, and one whose cases are all soak has none of them selected.
-        let none = listed.stderr.contains("makes no cases") || listed.stderr.contains("is selected by");
-        assert!(listed.code == Some(0) || none, "{file}: {listed:?}");
-        listed.code == Some(0)
-    })
-    .collect()
 }
 
 #[test]
@@ -58,24 +46,17 @@ fn every_shipped_scenario_does_on_every_qemu_what_it_is_to_do() {
         eprintln!("there is no Linux guest in {guests}; scripts/fetch-guest makes it");
     }
     for qemu in qemus() {
-        let home = Home::new();
-        let (mut verdicts, mut wrong) = (Vec::new(), Vec::new());
-        for file in files(&home) {
-            // Known issues show by a deadline that passes, so patience has its price.
-            let options = ["-j", "2", "--slow", "2", "--guests", &guests];
-            let ran = home.run_on(qemu, &[&[file.as_str()], &NOT_FOR_LONG[..], &options].concat());
-            let told = home.told();
-            let all = told.verdicts();
-            if ran.code != Some(0) {
-                wrong.push(format!("{file}:\n{}{}", ran.stdout, ran.stderr));
-            }
-            let of_file = |(name, verdict, reason): (String, Verdict, Option<String>)| {
-                let is_control = told.case(&name).file().contains("/controls/");
-                (name, verdict, reason, is_control)
-            };
-            verdicts.extend(all.into_iter().map(of_file));
-        }
-        assert!(wrong.is_empty(), "QEMU {}:\n{}", qemu.version, wrong.join("\n"));
+        let home = Home::patient(ALL_OF_THEM);
+        // Known issues show by a deadline that passes, so patience has its price.
+        let options = ["-j", "2", "--slow", "2", "--guests", &guests];
+        let ran = home.run_on(qemu, &[&[SCENARIOS], &NOT_FOR_LONG[..], &options].concat());
+        assert_eq!(ran.code, Some(0), "QEMU {}:\n{}{}", qemu.version, ran.stdout, ran.stderr);
+        let told = home.told();
+        let with_kind = |(name, verdict, reason): (String, Verdict, Option<String>)| {
+            let is_control = told.case(&name).file().contains("/controls/");
+            (name, verdict, reason, is_control)
+        };
+        let verdicts: Vec<_> = told.verdicts().into_iter().map(with_kind).collect();
         let count = |wanted: Verdict| verdicts.iter().filter(|(_, verdict, ..)| *verdict == wanted).count();
         eprintln!(
             "QEMU {}: {} cases, {} passed, {} skipped",

@@ -82,15 +82,21 @@ pub fn skipped<T>(reason: &str) -> Option<T> {
 pub struct Home {
     folder: TempDir,
     mark: String,
+    patience: Duration,
 }
 
 impl Home {
     pub fn new() -> Self {
+        Self::patient(PATIENCE)
+    }
+
+    /// One for runs that may take so long.
+    pub fn patient(patience: Duration) -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let folder = tempfile::Builder::new().prefix("lst").tempdir_in("/tmp").unwrap();
         std::fs::create_dir(folder.path().join("tmp")).unwrap();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        Self { folder, mark: format!("{}-{number}", std::process::id()) }
+        Self { folder, mark: format!("{}-{number}", std::process::id()), patience }
     }
 
     /// A path in the home.
@@ -163,7 +169,7 @@ impl Home {
     /// Waits for the end of a command that was spawned here.
     pub fn ended(&self, mut child: Child) -> Ran {
         let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
-        let deadline = Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
+        let deadline = Timespec { tv_sec: self.patience.as_secs().cast_signed(), tv_nsec: 0 };
         let ready = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&deadline)).unwrap();
         if ready == 0 {
             let _ = child.kill();
