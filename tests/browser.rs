@@ -216,7 +216,7 @@ fn the_page_is_readable_on_a_phone_and_in_the_dark() {
     let page = home.write("phone.html", &frame);
     let script = "const phone = document.querySelector('iframe'), win = phone.contentWindow, out = {};
         const pause = ms => new Promise(r => setTimeout(r, ms));
-        while (!win.document.documentElement.dataset.ready) await pause(50);
+        while (!win.document.documentElement?.dataset.ready) await pause(50);
         const page = win.document, $ = q => page.querySelector(q);
         const wide = () => page.documentElement.scrollWidth > win.innerWidth;
         const back = () => win.getComputedStyle(page.body).backgroundColor; const light = back();

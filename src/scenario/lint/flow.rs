@@ -39,6 +39,9 @@ pub(super) fn each_step<'c>(blocks: &'c [Block], visit: &mut dyn FnMut(&'c CaseS
 
 type Places = BTreeMap<String, Location>;
 
+/// What is wrong, what would be right, and the place that it comes from, with what is there.
+type Wrong = (String, String, Option<(Location, &'static str)>);
+
 /// Takes in what a step captures and starts, each at the first place that does.
 fn declared(step: &CaseStep, captures: &mut Places, processes: &mut Places) {
     for (name, at) in captured(step) {
@@ -160,7 +163,8 @@ impl<'c> Flow<'c, '_> {
 
     /// Each VM that the step needs must be there.
     fn alive(&mut self, step: &'c CaseStep) {
-        for Named { vm, path, alive } in names::vms(&step.step.action) {
+        for named in names::vms(&step.step.action) {
+            let Named { vm, path, alive } = named;
             match step.step.action {
                 Action::Start(_) => {
                     self.not_alive_yet(step, vm);
@@ -183,6 +187,7 @@ impl<'c> Flow<'c, '_> {
                     let help = format!("move this step up, or start the VM again with `start: {vm}`");
                     Some((message, help, Some((at.clone(), *how))))
                 }
+                _ if named.by_monitor(&step.step.action) => self.unconnected(vm),
                 _ => None,
             };
             let Some((message, help, related)) = wrong else {
@@ -195,6 +200,18 @@ impl<'c> Flow<'c, '_> {
                 None => diagnostic,
             });
         }
+    }
+
+    /// A VM with `connect: false` can be asked only after a `connect` step.
+    fn unconnected(&self, vm: &str) -> Option<Wrong> {
+        let actual = self.state.actual(vm).filter(|vm| self.state.unconnected.contains(vm))?;
+        let source = self.case.vm_sources.get(actual);
+        let said = source.and_then(|vm| vm.options.entry("connect")).map(|(key, _)| key.at.clone());
+        Some((
+            format!("VM `{vm}` is not connected by then"),
+            format!("put `connect: {vm}` before this step, or take out `connect: false`"),
+            said.map(|at| (at, "this leaves its monitor alone")),
+        ))
     }
 
     fn not_alive_yet(&mut self, step: &'c CaseStep, vm: &str) {
@@ -263,7 +280,14 @@ impl<'c> Flow<'c, '_> {
     fn go_on(&mut self, step: &'c CaseStep) {
         let sure = step.when.is_empty();
         match &step.step.action {
-            Action::Start(start) => start.0.iter().for_each(|vm| self.state.start(vm, sure)),
+            Action::Start(start) => start.0.iter().for_each(|vm| {
+                self.state.start(vm, sure);
+                let actual = self.state.actual(vm).and_then(|vm| self.case.vms.get_key_value(vm));
+                self.state
+                    .unconnected
+                    .extend(actual.filter(|(_, spec)| sure && !spec.connect).map(|(name, _)| name.as_str()));
+            }),
+            Action::Connect(connect) => connect.0.iter().for_each(|vm| self.state.connect(vm)),
             Action::Quit(quit) => {
                 quit.0.iter().for_each(|vm| self.state.end(vm, &step.at, "it is quit here", sure));
             }

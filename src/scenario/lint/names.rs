@@ -15,6 +15,29 @@ pub(super) struct Named<'a> {
     pub alive: bool,
 }
 
+impl Named<'_> {
+    /// Whether the action speaks QMP with it.
+    pub fn by_monitor(&self, action: &Action) -> bool {
+        match action {
+            Action::Quit(_)
+            | Action::Qmp(_)
+            | Action::Capabilities(_)
+            | Action::Parameters(_)
+            | Action::Failover(_)
+            | Action::Protect(_)
+            | Action::Yank(_) => true,
+            // The other side may be told where to connect to without being asked.
+            Action::Migrate(_) => self.path == ["from"],
+            Action::Wait(wait) => matches!(
+                wait.condition(),
+                Ok(Condition::Status(_) | Condition::Migration { .. } | Condition::Query { .. })
+            ),
+            Action::Check(check) => check.kind() == Ok(CheckKind::Query),
+            _ => false,
+        }
+    }
+}
+
 /// The VMs that an action names.
 pub(super) fn vms(action: &Action) -> Vec<Named<'_>> {
     match action {

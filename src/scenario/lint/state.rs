@@ -56,6 +56,8 @@ fn texts(when: &[When]) -> Vec<String> {
 #[derive(Debug, Clone)]
 pub(super) struct State<'c> {
     pub vms: BTreeMap<&'c str, Life>,
+    /// The VMs with `connect: false` that no step has connected to since they were started.
+    pub unconnected: BTreeSet<&'c str>,
     /// The VM that each role stands for; `None` where that is only known when the case runs.
     pub roles: BTreeMap<&'c str, Option<&'c str>>,
     pub captures: BTreeMap<String, There>,
@@ -74,6 +76,11 @@ impl<'c> State<'c> {
         let life = |start: bool| if start { Life::Up } else { Life::Unborn };
         Self {
             vms: case.vms.iter().map(|(name, vm)| (name.as_str(), life(vm.start))).collect(),
+            unconnected: case
+                .vms
+                .iter()
+                .filter_map(|(name, vm)| (!vm.connect).then_some(name.as_str()))
+                .collect(),
             roles: case.roles.iter().map(|(role, vm)| (role.as_str(), Some(vm.as_str()))).collect(),
             captures: BTreeMap::new(),
             processes: BTreeMap::new(),
@@ -117,6 +124,14 @@ impl<'c> State<'c> {
         }
     }
 
+    /// A VM is connected to, or may be.
+    pub fn connect(&mut self, name: &str) {
+        match self.actual(name) {
+            Some(vm) => self.unconnected.retain(|unconnected| *unconnected != vm),
+            None => self.unconnected.clear(),
+        }
+    }
+
     /// A VM is ended, or may be.
     pub fn end(&mut self, name: &str, at: &Location, how: &'static str, sure: bool) {
         let Some(vm) = self.actual(name) else {
@@ -146,6 +161,7 @@ impl<'c> State<'c> {
                 *own = Life::Unknown;
             }
         }
+        self.unconnected.retain(|vm| other.unconnected.contains(vm));
         for (role, vm) in other.roles {
             if let Some(own) = self.roles.get_mut(role).filter(|own| **own != vm) {
                 *own = None;

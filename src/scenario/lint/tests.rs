@@ -71,6 +71,33 @@ fn a_vm_that_was_not_started_can_only_be_started() {
 }
 
 #[test]
+fn a_vm_that_was_not_connected_to_cannot_be_asked() {
+    let told = |steps: &str| {
+        let vms = "vms: {a: {}, b: {connect: false, start: false}, c: {connect: false, incoming: defer}, d: {incoming: defer}}";
+        let all = "finally:\n- set: {x: '{{run.vm}}'}";
+        lines(&loaded(&format!("{vms}\nsteps:\n{steps}\n{all}\n")).1)
+    };
+    let clean = |steps: &str| assert_eq!(told(steps), [] as [&str; 0], "{steps}");
+    clean(
+        "- wait: {vm: c, ticks: 1}\n- migrate: {from: a, to: c, listen: 'unix:x'}\n- connect: c\n- quit: [a, c]",
+    );
+    clean("- start: b\n- connect: [b, c]\n- wait: {vm: [b, c], status: running}");
+    clean("- {qmp: {vm: c, execute: stop}, expect_error: not connected}\n- wait: {vm: c, exit: any}");
+    clean("- {capture: n, qmp: {vm: a, execute: x}}\n- {when: '{{run.captures.n}}', connect: c}\n- quit: c");
+    let early = told("- start: b\n- connect: c\n- wait: {vm: [c, b], status: running}");
+    assert_eq!(
+        early,
+        [
+            "LS032 5:18: VM `b` is not connected by then; put `connect: b` before this step, or take out `connect: false`"
+        ]
+    );
+    // A new process has a monitor of its own.
+    let again = told("- connect: c\n- quit: c\n- start: c\n- check: {vm: c, query: query-status, is: {}}");
+    assert!(again[0].contains("`c` is not connected by then"), "{again:?}");
+    assert!(told("- migrate: {from: c, to: d}")[0].contains("`c` is not connected by then"));
+}
+
+#[test]
 fn what_only_the_run_decides_is_not_told() {
     let maybe = "- {capture: n, qmp: {vm: a, execute: x}}\n- {when: '{{run.captures.n}}', quit: a}\n";
     clean(&format!("{maybe}- wait: {{vm: a, ticks: 1}}"));
