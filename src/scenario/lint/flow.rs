@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::names::{self, Named};
+use super::names::{self, Named, Needs};
 use super::places;
 use super::state::{Life, State, There};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, Severity};
@@ -163,8 +163,7 @@ impl<'c> Flow<'c, '_> {
 
     /// Each VM that the step needs must be there.
     fn alive(&mut self, step: &'c CaseStep) {
-        for named in names::vms(&step.step.action) {
-            let Named { vm, path, alive } = named;
+        for Named { vm, path, needs } in names::vms(&step.step.action) {
             match step.step.action {
                 Action::Start(_) => {
                     self.not_alive_yet(step, vm);
@@ -182,12 +181,12 @@ impl<'c> Flow<'c, '_> {
                     let said = source.and_then(|vm| vm.options.entry("start")).map(|(key, _)| key.at.clone());
                     Some((message, help, said.map(|at| (at, "this keeps it from being started"))))
                 }
-                Some(Life::Over(at, how)) if alive => {
+                Some(Life::Over(at, how)) if needs > Needs::Logs => {
                     let message = format!("VM `{vm}` has ended by then");
                     let help = format!("move this step up, or start the VM again with `start: {vm}`");
                     Some((message, help, Some((at.clone(), *how))))
                 }
-                _ if named.by_monitor(&step.step.action) => self.unconnected(vm),
+                _ if needs == Needs::Monitor => self.unconnected(vm),
                 _ => None,
             };
             let Some((message, help, related)) = wrong else {
@@ -204,7 +203,8 @@ impl<'c> Flow<'c, '_> {
 
     /// A VM with `connect: false` can be asked only after a `connect` step.
     fn unconnected(&self, vm: &str) -> Option<Wrong> {
-        let actual = self.state.actual(vm).filter(|vm| self.state.unconnected.contains(vm))?;
+        let actual = self.state.actual(vm).filter(|vm| !self.state.connected.contains(vm))?;
+        self.case.vms.get(actual).filter(|spec| !spec.connect)?;
         let source = self.case.vm_sources.get(actual);
         let said = source.and_then(|vm| vm.options.entry("connect")).map(|(key, _)| key.at.clone());
         Some((
@@ -280,13 +280,7 @@ impl<'c> Flow<'c, '_> {
     fn go_on(&mut self, step: &'c CaseStep) {
         let sure = step.when.is_empty();
         match &step.step.action {
-            Action::Start(start) => start.0.iter().for_each(|vm| {
-                self.state.start(vm, sure);
-                let actual = self.state.actual(vm).and_then(|vm| self.case.vms.get_key_value(vm));
-                self.state
-                    .unconnected
-                    .extend(actual.filter(|(_, spec)| sure && !spec.connect).map(|(name, _)| name.as_str()));
-            }),
+            Action::Start(start) => start.0.iter().for_each(|vm| self.state.start(vm, sure)),
             Action::Connect(connect) => connect.0.iter().for_each(|vm| self.state.connect(vm)),
             Action::Quit(quit) => {
                 quit.0.iter().for_each(|vm| self.state.end(vm, &step.at, "it is quit here", sure));

@@ -11,67 +11,60 @@ pub(super) struct Named<'a> {
     pub vm: &'a str,
     /// The keys that lead to its name, from the action's value on.
     pub path: Path,
-    /// Whether the action needs it alive; else its logs are enough.
-    pub alive: bool,
+    /// What of it the action needs.
+    pub needs: Needs,
 }
 
-impl Named<'_> {
-    /// Whether the action speaks QMP with it.
-    pub fn by_monitor(&self, action: &Action) -> bool {
-        match action {
-            Action::Quit(_)
-            | Action::Qmp(_)
-            | Action::Capabilities(_)
-            | Action::Parameters(_)
-            | Action::Failover(_)
-            | Action::Protect(_)
-            | Action::Yank(_) => true,
-            // The other side may be told where to connect to without being asked.
-            Action::Migrate(_) => self.path == ["from"],
-            Action::Wait(wait) => matches!(
-                wait.condition(),
-                Ok(Condition::Status(_) | Condition::Migration { .. } | Condition::Query { .. })
-            ),
-            Action::Check(check) => check.kind() == Ok(CheckKind::Query),
-            _ => false,
-        }
-    }
+/// What an action needs of a VM; each has what stands before it, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Needs {
+    /// What it has logged, which outlives it.
+    Logs,
+    /// That it is alive.
+    Process,
+    /// That it can be asked, and tells its events: the runner is connected to its monitor.
+    Monitor,
 }
 
 /// The VMs that an action names.
 pub(super) fn vms(action: &Action) -> Vec<Named<'_>> {
     match action {
-        Action::Start(start) => all(&start.0.0, &[], false),
-        Action::Quit(quit) => all(&quit.0.0, &[], true),
-        Action::Connect(connect) => all(&connect.0.0, &[], true),
-        Action::Signal(signal) => all(&signal.vm.0, &["vm"], true),
-        Action::Qmp(qmp) => all(&qmp.vm.0, &["vm"], true),
-        Action::Capabilities(capabilities) => all(&capabilities.vm.0, &["vm"], true),
-        Action::Parameters(parameters) => all(&parameters.vm.0, &["vm"], true),
+        Action::Start(start) => all(&start.0.0, &[], Needs::Logs),
+        Action::Quit(quit) => all(&quit.0.0, &[], Needs::Monitor),
+        Action::Connect(connect) => all(&connect.0.0, &[], Needs::Process),
+        Action::Signal(signal) => all(&signal.vm.0, &["vm"], Needs::Process),
+        Action::Qmp(qmp) => all(&qmp.vm.0, &["vm"], Needs::Monitor),
+        Action::Capabilities(capabilities) => all(&capabilities.vm.0, &["vm"], Needs::Monitor),
+        Action::Parameters(parameters) => all(&parameters.vm.0, &["vm"], Needs::Monitor),
         Action::Migrate(migrate) => {
-            let from = one(&migrate.from, &["from"]);
-            std::iter::once(from).chain(migrate.to.as_ref().map(|to| one(to, &["to"]))).collect()
+            let from = one(&migrate.from, &["from"], Needs::Monitor);
+            // It may be told where to connect to without being asked.
+            let to = migrate.to.as_ref().map(|to| one(to, &["to"], Needs::Process));
+            std::iter::once(from).chain(to).collect()
         }
         Action::Wait(wait) => {
             let vms = wait.vm.as_ref().map_or(&[][..], |vms| &vms.0);
-            all(vms, &["vm"], wait_needs_life(wait))
+            all(vms, &["vm"], of_wait(wait))
         }
         Action::Check(check) => {
             let path: Path = if check.vm.is_some() { &["vm"] } else { &["stderr", "vm"] };
-            let mut named = all(check.vms(), path, check_needs_life(check));
+            let mut named = all(check.vms(), path, of_check(check));
             // What it said it wrote is in its log.
             let held = check.holds.as_ref().and_then(|holds| holds.vm.as_ref());
-            named.extend(held.map(|vm| Named { vm, path: &["holds", "vm"], alive: false }));
+            named.extend(held.map(|vm| Named { vm, path: &["holds", "vm"], needs: Needs::Logs }));
             named
         }
-        Action::Failover(failover) => vec![one(&failover.survivor, &["survivor"])],
+        Action::Failover(failover) => vec![one(&failover.survivor, &["survivor"], Needs::Monitor)],
         Action::Protect(protect) => {
-            vec![one(&protect.primary, &["primary"]), one(&protect.secondary, &["secondary"])]
+            let side = |vm, path| one(vm, path, Needs::Monitor);
+            vec![side(&protect.primary, &["primary"]), side(&protect.secondary, &["secondary"])]
         }
-        Action::Yank(yank) => vec![one(&yank.vm, &["vm"])],
-        Action::Memory(memory) => vec![one(&memory.vm, &["vm"])],
-        Action::Fd(fd) => fd.vm.iter().map(|vm| one(vm, &["vm"])).collect(),
-        Action::Rebind(roles) => roles.0.values().map(|vm| Named { vm, path: &[], alive: false }).collect(),
+        Action::Yank(yank) => vec![one(&yank.vm, &["vm"], Needs::Monitor)],
+        Action::Memory(memory) => vec![one(&memory.vm, &["vm"], Needs::Process)],
+        Action::Fd(fd) => fd.vm.iter().map(|vm| one(vm, &["vm"], Needs::Monitor)).collect(),
+        Action::Rebind(roles) => {
+            roles.0.values().map(|vm| Named { vm, path: &[], needs: Needs::Logs }).collect()
+        }
         Action::Link(_) | Action::Client(_) | Action::Exec(_) | Action::Set(_) | Action::Sleep(_) => {
             Vec::new()
         }
@@ -80,29 +73,41 @@ pub(super) fn vms(action: &Action) -> Vec<Named<'_>> {
 
 type Path = &'static [&'static str];
 
-fn all<'a>(vms: &'a [String], path: Path, alive: bool) -> Vec<Named<'a>> {
-    vms.iter().map(|vm| Named { vm, path, alive }).collect()
+fn all<'a>(vms: &'a [String], path: Path, needs: Needs) -> Vec<Named<'a>> {
+    vms.iter().map(|vm| Named { vm, path, needs }).collect()
 }
 
-fn one<'a>(vm: &'a str, path: Path) -> Named<'a> {
-    Named { vm, path, alive: true }
+fn one<'a>(vm: &'a str, path: Path, needs: Needs) -> Named<'a> {
+    Named { vm, path, needs }
 }
 
 /// What was logged before a VM ended can still be waited for, from the cursor on.
-fn wait_needs_life(wait: &Wait) -> bool {
-    !matches!(
-        wait.condition(),
+fn of_wait(wait: &Wait) -> Needs {
+    match wait.condition() {
         Err(_)
-            | Ok(Condition::Exit(_)
-                | Condition::Process { .. }
-                | Condition::Client { .. }
-                | Condition::Event { fresh: false, .. }
-                | Condition::Serial { fresh: false, .. })
-    )
+        | Ok(
+            Condition::Exit(_)
+            | Condition::Process { .. }
+            | Condition::Client { .. }
+            | Condition::Event { fresh: false, .. }
+            | Condition::Serial { fresh: false, .. },
+        ) => Needs::Logs,
+        Ok(Condition::Serial { .. } | Condition::Ticks(_) | Condition::Memory(_)) => Needs::Process,
+        Ok(
+            Condition::Event { .. }
+            | Condition::Checkpoints(_)
+            | Condition::Migration { .. }
+            | Condition::Status(_)
+            | Condition::Query { .. },
+        ) => Needs::Monitor,
+    }
 }
 
-fn check_needs_life(check: &Check) -> bool {
-    matches!(check.kind(), Ok(CheckKind::Memory | CheckKind::Query))
+fn of_check(check: &Check) -> Needs {
+    match check.kind() {
+        Ok(CheckKind::Memory | CheckKind::Query) => Needs::Monitor,
+        _ => Needs::Logs,
+    }
 }
 
 /// What a template finds under `run`: the names that lead there, `run` left out.

@@ -56,8 +56,8 @@ fn texts(when: &[When]) -> Vec<String> {
 #[derive(Debug, Clone)]
 pub(super) struct State<'c> {
     pub vms: BTreeMap<&'c str, Life>,
-    /// The VMs with `connect: false` that no step has connected to since they were started.
-    pub unconnected: BTreeSet<&'c str>,
+    /// The VMs that some step has connected to since they were started.
+    pub connected: BTreeSet<&'c str>,
     /// The VM that each role stands for; `None` where that is only known when the case runs.
     pub roles: BTreeMap<&'c str, Option<&'c str>>,
     pub captures: BTreeMap<String, There>,
@@ -76,11 +76,7 @@ impl<'c> State<'c> {
         let life = |start: bool| if start { Life::Up } else { Life::Unborn };
         Self {
             vms: case.vms.iter().map(|(name, vm)| (name.as_str(), life(vm.start))).collect(),
-            unconnected: case
-                .vms
-                .iter()
-                .filter_map(|(name, vm)| (!vm.connect).then_some(name.as_str()))
-                .collect(),
+            connected: BTreeSet::new(),
             roles: case.roles.iter().map(|(role, vm)| (role.as_str(), Some(vm.as_str()))).collect(),
             captures: BTreeMap::new(),
             processes: BTreeMap::new(),
@@ -119,16 +115,21 @@ impl<'c> State<'c> {
             self.vms.values_mut().filter(|life| **life != Life::Up).for_each(|life| *life = Life::Unknown);
             return;
         };
+        if sure {
+            self.connected.remove(vm);
+        }
         if let Some(life) = self.vms.get_mut(vm) {
             *life = if sure { Life::Up } else { Life::Unknown };
         }
     }
 
     /// A VM is connected to, or may be.
-    pub fn connect(&mut self, name: &str) {
+    pub fn connect(&mut self, name: &'c str) {
         match self.actual(name) {
-            Some(vm) => self.unconnected.retain(|unconnected| *unconnected != vm),
-            None => self.unconnected.clear(),
+            Some(vm) => {
+                self.connected.insert(vm);
+            }
+            None => self.connected.extend(self.vms.keys()),
         }
     }
 
@@ -161,7 +162,7 @@ impl<'c> State<'c> {
                 *own = Life::Unknown;
             }
         }
-        self.unconnected.retain(|vm| other.unconnected.contains(vm));
+        self.connected.extend(other.connected);
         for (role, vm) in other.roles {
             if let Some(own) = self.roles.get_mut(role).filter(|own| **own != vm) {
                 *own = None;
