@@ -11,6 +11,7 @@ pub mod docs;
 pub mod event;
 pub mod guest;
 pub mod qemu;
+pub mod random;
 pub mod report;
 pub mod runner;
 pub mod scenario;

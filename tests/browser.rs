@@ -126,7 +126,13 @@ fn case(number: usize) -> Vec<Event> {
         add(at, What::QmpCommand { vm: "primary".into(), message: json!({"execute": name, "id": id}) });
         add(at + 0.001, What::QmpReply { vm: "primary".into(), message: json!({"return": {}, "id": id}) });
     }
-    add(0.72, What::SerialLine { vm: "primary".into(), line: "tick 0000000999 0000000999".into() });
+    add(
+        0.72,
+        What::SerialLine {
+            vm: "primary".into(),
+            line: "tick 0000000999 0000000000 0000000040 0000000999 0000000000 0000000040".into(),
+        },
+    );
     let why = format!("waited {number}s for 3 ticks of `primary`; saw 1 & <b>no</b> more");
     add(0.8, done(2, fails.then_some(why.as_str())));
     let mut end = CaseEnd::new(if fails { Verdict::Fail } else { Verdict::Pass }, fails.then_some(why), 0.9);

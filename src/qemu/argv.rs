@@ -102,7 +102,7 @@ fn guest(argv: &mut Vec<String>, guest: &Guest, image: Option<&Path>) {
                 Boot::Disk => {
                     let file = escape(&image);
                     add("-drive", format!("if=none,id=ticker,format=raw,snapshot=on,file={file}"));
-                    add("-device", "ide-hd,drive=ticker,secs=1,cyls=1,heads=1".to_owned());
+                    add("-device", "ide-hd,drive=ticker,secs=32,cyls=1,heads=1".to_owned());
                 }
             }
         }

@@ -156,9 +156,16 @@ impl Default for Guest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ticker {
-    /// How much memory it writes to on each pass, in whole 4 KiB pages. Default: `4M`.
+    /// How much memory it writes to on each pass, in whole 4 KiB pages, spread over all of the VM's RAM. Default: `4M`.
     #[serde(default = "default_dirty")]
     pub dirty: Size,
+    /// How much memory it writes once, when it starts, and compares on each pass. Its content can be compressed to about a
+    /// quarter, more with more effort. Default: `256K`.
+    #[serde(default = "default_still")]
+    pub still: Size,
+    /// Further blocks of RAM that it works in, such as a memory device (`pc-dimm`): two at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocks: Vec<RamBlock>,
     /// How it is booted. Default: `firmware`.
     #[serde(default)]
     pub boot: Boot,
@@ -176,8 +183,7 @@ pub struct Ticker {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
     /// Whether it writes to I/O port 0x80 after each page, so that its vCPU leaves the guest there (a VM exit to QEMU). A KVM
-    /// without hardware virtualization needs it where there is a dirty ring, at which it looks only then. Needs
-    /// `boot: firmware`. Default: `false`.
+    /// without hardware virtualization needs it where there is a dirty ring, at which it looks only then. Default: `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub exits: bool,
 }
@@ -186,6 +192,8 @@ impl Default for Ticker {
     fn default() -> Self {
         Self {
             dirty: default_dirty(),
+            still: default_still(),
+            blocks: Vec::new(),
             boot: Boot::default(),
             passes: None,
             self_patching: false,
@@ -198,13 +206,28 @@ impl Default for Ticker {
 impl Ticker {
     fn checked(self) -> Result<Self, &'static str> {
         if self.suspend && self.boot == Boot::Disk {
-            return Err("`suspend` has no room in a boot sector; leave `boot: disk` out");
+            return Err(
+                "after a sleep a machine starts in its firmware, so `suspend` needs `boot: firmware`",
+            );
         }
-        if self.exits && self.boot == Boot::Disk {
-            return Err("`exits` has no room in a boot sector; leave `boot: disk` out");
+        if self.blocks.len() > 2 {
+            return Err("the built-in guest works in two further `blocks` at most");
+        }
+        if self.blocks.iter().any(|block| block.size.0 < Size::mib(1).0 || block.address.0 % 4096 != 0) {
+            return Err("a block of RAM has `1M` or more, and begins at a multiple of `4K`");
         }
         Ok(self)
     }
+}
+
+/// A block of guest RAM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RamBlock {
+    /// Its guest-physical address, as a size (`4G`) or in bytes.
+    pub address: Size,
+    /// Its size; `1M` or more.
+    pub size: Size,
 }
 
 /// How the ticker is booted.
@@ -240,6 +263,10 @@ const fn default_memory() -> Size {
 
 const fn default_dirty() -> Size {
     Size::mib(4)
+}
+
+const fn default_still() -> Size {
+    Size(256 << 10)
 }
 
 const fn yes() -> bool {
@@ -311,6 +338,8 @@ mod tests {
             vm.guest,
             Guest::Ticker(Ticker {
                 dirty: Size::mib(4),
+                still: Size(256 << 10),
+                blocks: vec![],
                 boot: Boot::Firmware,
                 passes: None,
                 self_patching: false,

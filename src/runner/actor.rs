@@ -16,6 +16,7 @@ use super::plans::{CaseVersions, plan};
 use super::settings::{Interrupt, Keep, Settings};
 use super::spot::Spot;
 use crate::event::{CaseEnd, StepOutcome, Verdict, What};
+use crate::guest::ticker::Line;
 use crate::qemu::credential::make;
 use crate::qemu::network::wire_name;
 use crate::scenario::model::{Block, Case, CaseStep, When};
@@ -120,6 +121,7 @@ impl<'c> Actor<'c> {
         self.blocks(&self.case.steps, false).await?;
         // What arrived with the last step's end counts as well.
         self.session.catch_up();
+        self.session.settle().await;
         match self.next_trouble(None) {
             Some(failure) => Err(Stop::Failed(failure, Box::new(Spot::plain(&self.case.at)))),
             None => Ok(()),
@@ -320,6 +322,11 @@ impl<'c> Actor<'c> {
                 left.get_or_insert(number);
             } else if found.is_none() && !board.is_asked_for(&trouble) {
                 let mut failure = trouble.failure();
+                if let Trouble::Mismatch { vm, line: Line::Bad(_) } = &trouble
+                    && let Some(pages) = self.session.machines.get(vm).and_then(|vm| vm.log.lock().bad_pages)
+                {
+                    failure.message.push_str(&format!("; {pages}"));
+                }
                 if let Trouble::Died { vm, .. } = &trouble {
                     let said =
                         self.session.machine(vm).map(|machine| machine.stderr_tail(3)).unwrap_or_default();

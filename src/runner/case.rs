@@ -13,6 +13,7 @@ use super::plans::plans;
 use super::scheduler::Job;
 use super::settings::{Interrupt, Settings};
 use crate::event::{CaseEnd, Sink, Verdict, What};
+use crate::random::Random;
 use crate::scenario::model::Block;
 use crate::session::directory::Notes;
 use crate::session::{Session, ports};
@@ -110,6 +111,7 @@ async fn one_attempt(
         |verdict: Verdict, reason: String| CaseEnd::new(verdict, Some(reason), began.elapsed().as_secs_f64());
     let (directory, notes) = (place.directory.clone(), Arc::clone(&place.notes));
     let mut session = Session::new(IndexMap::new(), directory, notes, place.sink.clone());
+    session.draw = draw(run, attempt, settings.seed);
     session.roles.clone_from(&case.roles);
     session.disks.clone_from(&case.disks);
     let opened = net::open(case, &mut session, binaries);
@@ -126,6 +128,12 @@ async fn one_attempt(
     }
     let folder = folder(run, attempt, settings.retries > 0 || attempt > 1);
     Actor::new(case, session, binaries, settings, interrupt, folder).act(began).await
+}
+
+/// What decides where the built-in guests of one attempt work: the same each time for the same seed.
+fn draw(run: &Run, attempt: usize, seed: u64) -> u32 {
+    let name = format!("{} {} {attempt}", run.job.case.name, run.round.unwrap_or(0));
+    (Random::new(&name, seed).next() >> 32) as u32
 }
 
 /// Tells the sink of a case that cannot even be begun.

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Number, Value};
 
+use crate::random::Random;
 use crate::units::{Size, Span};
 
 /// More values than this are taken for a mistake.
@@ -183,25 +184,6 @@ impl Unit {
                 Ok(Value::String(size.to_string()))
             }
         }
-    }
-}
-
-/// SplitMix64: the same numbers for the same seed and name, on every machine.
-struct Random(u64);
-
-impl Random {
-    fn new(name: &str, seed: u64) -> Self {
-        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
-        Self(hash ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
-    }
-
-    const fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
     }
 }
 

@@ -223,11 +223,8 @@ mod tests {
     #[test]
     fn wrong_memory_is_reported_once_a_vm() {
         let board = Board::default();
-        for page in 0..3 {
-            board.report(Trouble::Mismatch {
-                vm: "a".into(),
-                line: Line::Bad { page, expected: 9, found: 8 },
-            });
+        for found in 0..3 {
+            board.report(Trouble::Mismatch { vm: "a".into(), line: Line::Stale { expected: 9, found } });
         }
         assert_eq!(board.mark(), 1);
     }

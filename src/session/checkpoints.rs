@@ -102,12 +102,19 @@ fn settled(events: &[QmpEvent], failover: Option<(f64, bool)>) -> Result<(), Str
 }
 
 /// What a VM that took over from another one must have kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Floor {
     /// The passes that the guest had completed, for all to see, before the state that the VM went on from.
     pub passes: u64,
     /// From here on the VM's serial output is that of the guest that took over.
     pub serial: usize,
+    /// The VM whose state it went on from; itself, where it never changed places.
+    pub source: String,
+    /// When that VM was stopped to hand its state over, or the other side was lost, in seconds of the host's real-time
+    /// clock.
+    pub stopped: f64,
+    /// When the state was whole: what the source learned later is not part of it.
+    pub whole: f64,
 }
 
 /// How far a VM must at least be that has survived a failover, or is the destination of a migration.
@@ -130,9 +137,12 @@ pub fn floor(session: &Session, vm: &str) -> Result<Floor, String> {
             let log = machine(vm)?.log.lock();
             let before = log.ticks.iter().rfind(|tick| tick.offset < serial);
             let before = before.ok_or("it had not ticked before the failover")?;
-            return Ok(Floor { passes: before.count, serial });
+            let at = mark.map_or(0.0, |mark| mark.at_real);
+            return Ok(Floor { passes: before.count, serial, source: vm.to_owned(), stopped: at, whole: at });
         }
-        None if pair.destination.is_none() && pair.source == vm => return in_place(&machine(vm)?.log.lock()),
+        None if pair.destination.is_none() && pair.source == vm => {
+            return in_place(vm, &machine(vm)?.log.lock());
+        }
         None if pair.destination.as_deref() != Some(vm) => {
             return Err(
                 "it has neither survived a failover nor is it the destination of a migration".to_owned()
@@ -152,18 +162,21 @@ pub fn floor(session: &Session, vm: &str) -> Result<Floor, String> {
     let stopped = stopped.ok_or("the other side was never stopped to hand its state over")?;
     let before = log.ticks.iter().rfind(|tick| tick.seen_real < stopped);
     let before = before.ok_or("the other side had not ticked before it handed its state over")?;
-    Ok(Floor { passes: before.count, serial })
+    let resumed_too = log.events.iter().find(|event| event.name == "RESUME" && event.emitted > stopped);
+    let whole = resumed_too.map_or(resumed, |event| event.emitted);
+    Ok(Floor { passes: before.count, serial, source: pair.source.clone(), stopped, whole })
 }
 
 /// The same for a VM that was stopped and went on in its own place, as after `cpr-exec`.
-fn in_place(log: &Log) -> Result<Floor, String> {
+fn in_place(vm: &str, log: &Log) -> Result<Floor, String> {
     let last = |name: &str| log.events.iter().rfind(|event| event.name == name).map(|event| event.emitted);
     let (stopped, resumed) = (last("STOP"), last("RESUME"));
-    let stopped = stopped.filter(|stopped| resumed.is_some_and(|resumed| *stopped < resumed));
+    let whole = resumed.unwrap_or(f64::INFINITY);
+    let stopped = stopped.filter(|stopped| *stopped < whole);
     let stopped = stopped.ok_or("it has not been stopped by its migration and gone on since")?;
     let before = log.ticks.iter().rfind(|tick| tick.seen_real < stopped);
     let before = before.ok_or("it had not ticked before it was stopped")?;
-    Ok(Floor { passes: before.count, serial: before.offset + 1 })
+    Ok(Floor { passes: before.count, serial: before.offset + 1, source: vm.to_owned(), stopped, whole })
 }
 
 #[cfg(test)]

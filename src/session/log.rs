@@ -68,6 +68,10 @@ impl std::fmt::Display for QmpEvent {
 pub struct Tick {
     /// The passes completed.
     pub count: u64,
+    /// The number that the guest was given last; 0 for none.
+    pub witness: u64,
+    /// How long the guest has run, in milliseconds of its own clock; 0 where it has none.
+    pub clock: u64,
     /// Where the line begins in the serial output.
     pub offset: usize,
     /// When the runner saw it.
@@ -89,12 +93,21 @@ pub struct Log {
     pub ticks: Vec<Tick>,
     /// The built-in guest's first line, once it has come.
     pub ready: Option<Line>,
+    /// How many pages were wrong in the first pass in which the built-in guest found one.
+    pub bad_pages: Option<Line>,
+    is_bad: bool,
     serial: Vec<u8>,
     dropped: usize,
     line_start: usize,
 }
 
 impl Log {
+    /// Whether the built-in guest has reported a wrong page and not yet said how many they are.
+    #[must_use]
+    pub const fn counts_bad_pages(&self) -> bool {
+        self.is_bad && self.bad_pages.is_none()
+    }
+
     /// How many bytes the serial port has put out so far.
     #[must_use]
     pub fn serial_end(&self) -> usize {
@@ -144,13 +157,17 @@ impl Log {
             let line = rest[..=end].strip_suffix(b"\n").unwrap_or(&rest[..=end]).to_vec();
             let read = if ticker { Line::parse(&line) } else { None };
             match read {
-                Some(Line::Tick(count)) => self.ticks.push(Tick {
+                Some(Line::Tick { count, witness, clock }) => self.ticks.push(Tick {
                     count,
+                    witness,
+                    clock,
                     offset: self.dropped + self.line_start,
                     seen: Instant::now(),
                     seen_real: real_time(),
                 }),
                 Some(ready @ Line::Ready { .. }) => self.ready = Some(ready),
+                Some(Line::Bad(_)) => self.is_bad = true,
+                Some(pages @ Line::BadPages { .. }) => _ = self.bad_pages.get_or_insert(pages),
                 _ => {}
             }
             self.line_start += end + 1;
@@ -216,6 +233,22 @@ impl SerialPort {
         port
     }
 
+    /// Sends bytes to the guest.
+    ///
+    /// # Errors
+    /// When the port is closed.
+    pub async fn send(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            self.stream.writable().await?;
+            match self.stream.try_write(bytes) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Takes in everything that the guest has printed so far, so that "from now on" means now. Returns false once the
     /// port is closed.
     pub fn pump(&self) -> bool {
@@ -250,15 +283,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::guest::ticker::line::text;
 
     #[test]
     fn a_tick_counts_once_its_line_is_complete() {
         let mut log = Log::default();
-        assert!(log.push(b"tick 0000000128 00000", true).is_empty() && log.ticks.is_empty());
-        log.push(b"00128\ntick 00000", true);
-        assert_eq!(log.ticks.iter().map(|tick| (tick.count, tick.offset)).collect::<Vec<_>>(), [(128, 0)]);
+        let tick = |count| format!("{}\n", text("tick", &[count, 7, 40]));
+        let (first, second) = (tick(128), tick(256));
+        assert!(log.push(&first.as_bytes()[..40], true).is_empty() && log.ticks.is_empty());
+        log.push(format!("{}{}", &first[40..], &second[..20]).as_bytes(), true);
+        let seen: Vec<_> =
+            log.ticks.iter().map(|tick| (tick.count, tick.witness, tick.clock, tick.offset)).collect();
+        assert_eq!(seen, [(128, 7, 40, 0)]);
         let end = log.serial_end();
-        log.push(b"00256 0000000256\ntick 0000000384 0000000384\n", true);
+        log.push(format!("{}{}", &second[20..], tick(384)).as_bytes(), true);
         // The line that had begun before is not new; the one after it is.
         assert_eq!(log.ticks_from(end).map(|tick| tick.count).collect::<Vec<_>>(), [384]);
     }
@@ -266,7 +304,8 @@ mod tests {
     #[test]
     fn a_torn_line_is_neither_a_tick_nor_a_mismatch() {
         let mut log = Log::default();
-        let lines = log.push(b"tick 0000000128 00tick 0000000064 0000000064\nbad 00000\n", true);
+        let tick = text("tick", &[128, 7, 40]);
+        let lines = log.push(format!("{}{tick}\nbad 00000\n", &tick[..30]).as_bytes(), true);
         assert!(log.ticks.is_empty());
         assert!(lines.iter().all(|(_, read)| read.is_none()));
     }

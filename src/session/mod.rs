@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod ports;
 pub mod process;
 mod state;
+pub mod witness;
 
 pub use failure::Failure;
 pub use machine::{Machine, Plan};

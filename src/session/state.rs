@@ -19,6 +19,7 @@ use super::log::real_time;
 use super::machine::{Machine, Plan};
 use super::ports::Ports;
 use super::process::Background;
+use super::witness::Given;
 use crate::event::{Sink, What};
 use crate::qemu::disk::Disk;
 use crate::qemu::process::Ended;
@@ -79,6 +80,10 @@ pub struct Session {
     pub pair: Option<Pair>,
     /// The last failover.
     pub failover: Option<FailoverMark>,
+    /// The numbers that guests were given, in order.
+    pub witnesses: Vec<Given>,
+    /// What decides where the built-in guests work.
+    pub draw: u32,
     /// Changes and trouble.
     pub board: Arc<Board>,
     /// Where events go.
@@ -106,6 +111,8 @@ impl Session {
             captures: Map::new(),
             pair: None,
             failover: None,
+            witnesses: Vec::new(),
+            draw: 0,
             board: Arc::new(Board::default()),
             sink,
             notes,
@@ -132,7 +139,7 @@ impl Session {
             self.make_disks_of(&plan, deadline).await?;
             let inherit = self.inherited.get(name).map(|fds| fds.values().cloned().collect());
             let plan = Plan { inherit: inherit.unwrap_or_default(), ..plan };
-            let machine = Machine::spawn(plan, &self.directory, &self.board, &self.sink)?;
+            let machine = Machine::spawn(plan, self.draw, &self.directory, &self.board, &self.sink)?;
             self.notes.remember(machine.process.pid());
             if let Some(old) = self.machines.insert(name.clone(), machine) {
                 self.notes.forget(old.process.pid());
@@ -184,13 +191,14 @@ impl Session {
         self.machines.values().for_each(Machine::catch_up);
     }
 
-    /// Waits until the board has heard of each process that has ended: a step may notice the end of a VM before.
+    /// Waits until the board has heard of each process that has ended (a step may notice the end of a VM before), and
+    /// each guest that has found a page wrong has said how many are.
     pub async fn settle(&self) {
         let mut changes = self.board.changes();
         let heard = async {
             loop {
                 changes.borrow_and_update();
-                if !self.machines.values().any(Machine::ends_just_now) {
+                if !self.machines.values().any(Machine::is_unsettled) {
                     return;
                 }
                 // The sender is part of the board, which we hold.

@@ -6,7 +6,9 @@ use serde_json::Value;
 
 use super::running::Running;
 use super::{Complaints, Scene};
-use crate::session::Failure;
+use crate::guest::ticker::layout::Kind;
+use crate::qemu::spec::{Guest, VmSpec};
+use crate::session::{Failure, Machine};
 use crate::units::Size;
 
 /// Reads or writes guest RAM at a guest-physical address, through QEMU's qtest protocol (`docs/devel/testing/qtest`).
@@ -30,7 +32,12 @@ pub struct Memory {
 #[serde(deny_unknown_fields)]
 pub struct Read {
     /// The guest-physical address, as a size (`1M`) or in bytes.
-    pub address: Size,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Size>,
+    /// Instead of an address: the beginning of a page of the built-in guest, one in the middle of those of its kind. See
+    /// [the built-in guest](#the-built-in-guest).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<Kind>,
     /// The width in bytes: 1, 2, 4 or 8. Default: 8.
     #[serde(default = "eight")]
     pub size: u8,
@@ -41,7 +48,12 @@ pub struct Read {
 #[serde(deny_unknown_fields)]
 pub struct Write {
     /// The guest-physical address, as a size (`1M`) or in bytes.
-    pub address: Size,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Size>,
+    /// Instead of an address: the beginning of a page of the built-in guest, one in the middle of those of its kind. See
+    /// [the built-in guest](#the-built-in-guest).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<Kind>,
     /// The width in bytes: 1, 2, 4 or 8. Default: 8.
     #[serde(default = "eight")]
     pub size: u8,
@@ -56,8 +68,8 @@ const fn eight() -> u8 {
 impl Memory {
     pub(super) fn title(&self) -> String {
         match (&self.read, &self.write) {
-            (Some(read), _) => format!("read memory of {} at {:#x}", self.vm, read.address.0),
-            (_, Some(write)) => format!("write memory of {} at {:#x}", self.vm, write.address.0),
+            (Some(read), _) => format!("read memory of {} at {}", self.vm, at(read.address, read.page)),
+            (_, Some(write)) => format!("write memory of {} at {}", self.vm, at(write.address, write.page)),
             (None, None) => format!("memory of {}", self.vm),
         }
     }
@@ -72,6 +84,26 @@ impl Memory {
                 complaints.add(&["write"], "a step reads or writes, not both", "make it two steps")
             }
             _ => {}
+        }
+        let places = [
+            ("read", self.read.as_ref().map(|read| (read.address, read.page))),
+            ("write", self.write.as_ref().map(|write| (write.address, write.page))),
+        ];
+        for (key, place) in places {
+            match place {
+                Some((None, None)) => {
+                    complaints.add(&[key], "there is no address", "add `address: …`, or `page: live`");
+                }
+                Some((Some(_), Some(_))) => {
+                    complaints.add(&[key, "page"], "an address is given twice", "keep `address` or `page`");
+                }
+                Some((None, Some(_))) if scene.vms.get(&self.vm).is_some_and(|spec| !is_ticker(spec)) => {
+                    let message =
+                        format!("VM `{}` does not run the built-in guest, whose pages these are", self.vm);
+                    complaints.add(&[key, "page"], message, "give an `address`");
+                }
+                _ => {}
+            }
         }
         let widths =
             [("read", self.read.as_ref().map(|r| r.size)), ("write", self.write.as_ref().map(|w| w.size))];
@@ -91,13 +123,38 @@ impl Memory {
     }
 
     pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
-        let qtest = run.session.machine(&self.vm)?.qtest();
+        let machine = run.session.machine(&self.vm)?;
+        let qtest = machine.qtest();
         if let Some(write) = &self.write {
-            qtest.write(write.address.0, write.size, write.value, run.deadline).await?;
+            let address = address(machine, write.address, write.page)?;
+            qtest.write(address, write.size, write.value, run.deadline).await?;
         }
         match &self.read {
-            Some(read) => Ok(qtest.read(read.address.0, read.size, run.deadline).await?.into()),
+            Some(read) => {
+                let address = address(machine, read.address, read.page)?;
+                Ok(qtest.read(address, read.size, run.deadline).await?.into())
+            }
             None => Ok(Value::Null),
         }
     }
+}
+
+fn is_ticker(spec: &VmSpec) -> bool {
+    matches!(spec.guest, Guest::Ticker(_))
+}
+
+fn at(address: Option<Size>, page: Option<Kind>) -> String {
+    match (address, page) {
+        (Some(address), _) => format!("{:#x}", address.0),
+        (None, page) => format!("a page of the guest ({page:?})").to_lowercase(),
+    }
+}
+
+/// The address, given as such or as a page of the built-in guest.
+fn address(machine: &Machine, address: Option<Size>, page: Option<Kind>) -> Result<u64, Failure> {
+    let of_page = || page.and_then(|kind| machine.layout.as_ref()?.address(kind));
+    address
+        .map(|address| address.0)
+        .or_else(of_page)
+        .ok_or_else(|| Failure::error(format!("the guest of `{}` has no page of this kind", machine.name())))
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::running::Running;
 use super::{Complaints, Scene, link};
-use crate::session::{Failure, Pair};
+use crate::session::{Failure, Pair, witness};
 
 /// Starts a migration and returns at once.
 ///
@@ -99,6 +99,7 @@ impl Migrate {
     }
 
     pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+        self.give_witness(run).await?;
         let mut arguments = json!({});
         if let Some(to) = &self.to {
             let (mut address, listening) = self.listen(run, to).await?;
@@ -131,6 +132,17 @@ impl Migrate {
         run.session.machine(&self.from)?.qmp("migrate", arguments, false, run.deadline).await?;
         run.session.pair = Some(pair);
         Ok(Value::Null)
+    }
+
+    /// Gives the source's guest a number, by which the destination's is told from one that was never brought up to date.
+    /// A guest that stands, or has not begun, is left alone.
+    async fn give_witness(&self, run: &mut Running<'_>) -> Result<(), Failure> {
+        let machine = run.session.machine(&self.from)?;
+        let ticks = !machine.log.lock().ticks.is_empty();
+        if self.resume || !ticks || machine.query("query-status", run.deadline).await?["running"] != true {
+            return Ok(());
+        }
+        witness::give(run.session, &self.from, run.deadline).await.map(|_| ())
     }
 
     /// Has the destination listen, unless it does already, and gives the address it really got (QAPI `SocketAddress`;

@@ -23,6 +23,7 @@ mod set;
 mod signal;
 mod sleep;
 mod wait;
+mod witness;
 mod yank;
 
 use std::collections::BTreeSet;
@@ -59,6 +60,7 @@ pub use set::Set;
 pub use signal::{Signal, SignalName};
 pub use sleep::Sleep;
 pub use wait::{Condition, Exit, WAIT_BELONGS, WAIT_CONDITIONS, Wait};
+pub use witness::Witness;
 pub use yank::{Instances, Yank};
 
 /// How long a step may take where it does not say so.
@@ -146,6 +148,8 @@ actions! {
     Client(Client) = "client",
     /// Reads or writes guest RAM.
     Memory(Memory) = "memory",
+    /// Gives the built-in guest a number that no other guest knows.
+    Witness(Witness) = "witness",
     /// Passes a descriptor to a VM, or uses the test's end of a socket pair.
     Fd(Fd) = "fd",
     /// Runs a host process.

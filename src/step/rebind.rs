@@ -77,6 +77,7 @@ impl Action {
             Self::Start(start) => start.0.0.iter_mut().collect(),
             Self::Quit(quit) => quit.0.0.iter_mut().collect(),
             Self::Connect(connect) => connect.0.0.iter_mut().collect(),
+            Self::Witness(witness) => witness.0.0.iter_mut().collect(),
             Self::Signal(signal) => signal.vm.0.iter_mut().collect(),
             Self::Qmp(qmp) => qmp.vm.0.iter_mut().collect(),
             Self::Capabilities(capabilities) => capabilities.vm.0.iter_mut().collect(),

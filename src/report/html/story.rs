@@ -125,7 +125,7 @@ impl Story {
             What::SerialLine { vm, line } => {
                 let number = self.vm(vm);
                 match ticker::Line::parse(line.as_bytes()) {
-                    Some(ticker::Line::Tick(count)) => {
+                    Some(ticker::Line::Tick { count, .. }) => {
                         self.line(at, Lane::Vm(number), 't', &count.to_string(), String::new());
                     }
                     _ => self.line(at, Lane::Vm(number), 's', "", raw(line)),
@@ -370,7 +370,7 @@ mod tests {
     fn a_tick_is_its_number_and_any_other_line_is_as_it_came() {
         let serial =
             |line: &str| at(10.5, Some(0), What::SerialLine { vm: "primary".into(), line: line.into() });
-        let told = told(&[serial("tick 0000000128 0000000128"), serial("\u{1b}[31mlogin: \0")]);
+        let told = told(&[serial(&ticker::line::text("tick", &[128, 5, 40])), serial("\u{1b}[31mlogin: \0")]);
         assert_eq!(told["lines"], json!([[500.0, 0, "t", "128", ""], [500.0, 0, "s", "", "␛[31mlogin: ␀"]]));
     }
 

@@ -32,6 +32,7 @@ pub(super) fn vms(action: &Action) -> Vec<Named<'_>> {
         Action::Start(start) => all(&start.0.0, &[], Needs::Logs),
         Action::Quit(quit) => all(&quit.0.0, &[], Needs::Monitor),
         Action::Connect(connect) => all(&connect.0.0, &[], Needs::Process),
+        Action::Witness(witness) => all(&witness.0.0, &[], Needs::Process),
         Action::Signal(signal) => all(&signal.vm.0, &["vm"], Needs::Process),
         Action::Qmp(qmp) => all(&qmp.vm.0, &["vm"], Needs::Monitor),
         Action::Capabilities(capabilities) => all(&capabilities.vm.0, &["vm"], Needs::Monitor),

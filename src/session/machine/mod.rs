@@ -22,7 +22,8 @@ use super::board::Board;
 use super::failure::Failure;
 use super::log::{SerialPort, SharedLog};
 use crate::event::{Sink, What};
-use crate::guest::ticker;
+use crate::guest::ticker::layout::Ram;
+use crate::guest::ticker::{self, Layout};
 use crate::qemu::argv::{Channels, Surroundings, command_line};
 use crate::qemu::binary::Binary;
 use crate::qemu::network::attached;
@@ -61,6 +62,8 @@ pub struct Machine {
     pub spawned: Instant,
     /// Where it listens for a migration, once that is known.
     pub address: Option<String>,
+    /// Where the built-in guest works in its RAM, where it runs that.
+    pub layout: Option<Layout>,
     argv: Vec<String>,
     /// The monitor's socket until [`Self::connect`] has made a client of it.
     monitor: Option<UnixStream>,
@@ -76,25 +79,36 @@ impl Machine {
     ///
     /// # Errors
     /// When QEMU cannot be started or a file cannot be written.
-    pub fn spawn(mut plan: Plan, directory: &Path, board: &Arc<Board>, sink: &Sink) -> Result<Self, Failure> {
+    pub fn spawn(
+        mut plan: Plan,
+        draw: u32,
+        directory: &Path,
+        board: &Arc<Board>,
+        sink: &Sink,
+    ) -> Result<Self, Failure> {
         let name = plan.name.clone();
         plan.spec = attached(&plan.spec, &name, directory);
         let trouble = |what: &str, error: std::io::Error| {
             Failure::error(format!("VM `{name}` could not be started: {what}: {error}"))
         };
-        let image = match &plan.spec.guest {
-            Guest::Ticker(ticker) => {
+        let layout = match &plan.spec.guest {
+            Guest::Ticker(ticker) => Some(Layout::new(ticker, Ram::of(&plan.spec), draw)),
+            _ => None,
+        };
+        let image = match (&plan.spec.guest, &layout) {
+            (Guest::Ticker(ticker), Some(layout)) => {
                 let path = directory.join(format!("{name}.ticker.img"));
-                std::fs::write(&path, ticker::image(ticker)).map_err(|error| trouble("its image", error))?;
+                let image = ticker::image(ticker, layout, plan.accel);
+                std::fs::write(&path, image).map_err(|error| trouble("its image", error))?;
                 Some(path)
             }
-            Guest::Linux(linux) => {
+            (Guest::Linux(linux), _) => {
                 linux
                     .readable()
                     .map_err(|why| Failure::error(format!("VM `{name}` could not be started: {why}")))?;
                 None
             }
-            Guest::None => None,
+            _ => None,
         };
         let pair = || -> std::io::Result<(UnixStream, OwnedFd)> {
             let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
@@ -157,6 +171,7 @@ impl Machine {
             log,
             spawned: Instant::now(),
             address: None,
+            layout,
             argv,
             monitor: Some(qmp),
             qmp: None,
@@ -341,10 +356,23 @@ impl Machine {
         self.qmp.as_ref().is_some_and(|qmp| qmp.oob)
     }
 
-    /// Whether its process has ended and the board has not heard of it yet. It will at once.
+    /// Whether its process has ended and the board has not heard of it yet, or its guest is about to say how many pages
+    /// are wrong.
     #[must_use]
-    pub fn ends_just_now(&self) -> bool {
-        self.process.ended().is_some() && !*self.end_is_told.borrow()
+    pub fn is_unsettled(&self) -> bool {
+        match self.process.ended() {
+            Some(_) => !*self.end_is_told.borrow(),
+            None => self.log.lock().counts_bad_pages(),
+        }
+    }
+
+    /// Sends a line to the guest's serial port.
+    ///
+    /// # Errors
+    /// When the port is closed.
+    pub async fn send(&self, line: &str) -> Result<(), Failure> {
+        let sent = self.serial.send(format!("{line}\n").as_bytes()).await;
+        sent.map_err(|error| Failure::failed(format!("{}: the serial port: {error}", self.name())))
     }
 
     /// The qtest socket.

@@ -3,6 +3,7 @@
 mod client;
 mod disk;
 mod file;
+mod memory;
 mod oracles;
 mod rules;
 

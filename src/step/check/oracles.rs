@@ -5,11 +5,10 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{Bound, Check, Kind, StderrCheck};
-use crate::guest::ticker::{self, AREA_START, PAGE};
 use crate::qemu::contains::contains;
-use crate::qemu::spec::Guest;
 use crate::session::checkpoints::{floor, none_under_way};
 use crate::session::metrics::{METRICS, measure};
+use crate::session::witness::inherited;
 use crate::session::{Failure, Session};
 use crate::step::running::Running;
 
@@ -30,7 +29,7 @@ impl Check {
         let mut result = Value::Null;
         for vm in self.vms() {
             result = match kind {
-                Kind::Memory => memory(run, vm).await?,
+                Kind::Memory => super::memory::consistent(run, vm).await?,
                 Kind::Query => self.query(run, vm).await?,
                 Kind::NoEvent => self.no_event(run, vm).await?,
                 Kind::Progress => progress(run.session, vm)?,
@@ -148,55 +147,6 @@ impl Bound {
     }
 }
 
-/// Reads the whole area of a stopped guest in one go and looks at its pattern; then holds it against what the guest has
-/// printed, because a pattern can be consistent and stale all over.
-async fn memory(run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
-    let machine = run.session.machine(vm)?;
-    let Guest::Ticker(options) = &machine.plan.spec.guest else {
-        return Err(Failure::error(format!("VM `{vm}` does not run the built-in guest")));
-    };
-    let file = run.session.directory().join(format!("{vm}.ram"));
-    let ran = machine.query("query-status", run.deadline).await?["running"] == true;
-    if ran {
-        machine.query("stop", run.deadline).await?;
-    }
-    machine.catch_up();
-    let from = run.session.failover.as_ref().filter(|mark| mark.survivor == vm).map_or(0, |mark| mark.serial);
-    let last = machine.log.lock().ticks_from(from).last().map(|tick| tick.count);
-    let size = ticker::pages(options) * PAGE;
-    let arguments = json!({"val": AREA_START, "size": size, "filename": file});
-    let saved = machine.qmp("pmemsave", arguments, false, run.deadline).await;
-    let bytes = match saved {
-        Ok(_) => {
-            let path = file.clone();
-            let read = tokio::task::spawn_blocking(move || std::fs::read(path)).await;
-            read.map_err(std::io::Error::other).and_then(|bytes| bytes)
-        }
-        Err(failure) => return Err(failure),
-    };
-    let _ = std::fs::remove_file(&file);
-    if ran {
-        machine.query("cont", run.deadline).await?;
-    }
-    let bytes =
-        bytes.map_err(|error| Failure::error(format!("the RAM of `{vm}` could not be read: {error}")))?;
-    if bytes.len() as u64 != size {
-        return Err(Failure::error(format!("{} bytes of RAM came instead of {size}", bytes.len())));
-    }
-    let count = ticker::check_pattern(&bytes)
-        .map_err(|wrong| Failure::failed(format!("the memory of `{vm}` is inconsistent: {wrong}")))?;
-    if let Some(last) = last {
-        // The words are 32 bits wide. A line may be half printed, and a pass half done.
-        let ahead = u64::from(count.wrapping_sub(last as u32));
-        if ahead > 2 * u64::from(ticker::passes(options)) + 1 {
-            return Err(Failure::failed(format!(
-                "the memory of `{vm}` is stale: its pages hold {count}, and the guest has printed {last} passes"
-            )));
-        }
-    }
-    Ok(json!({"count": count, "pages": ticker::pages(options)}))
-}
-
 /// What the guest had done before the last completed checkpoint is still done, and since then it only went forward; but
 /// for one step back, where a checkpoint was still completed while the failover was on its way.
 fn progress(session: &Session, vm: &str) -> Result<Value, Failure> {
@@ -205,6 +155,7 @@ fn progress(session: &Session, vm: &str) -> Result<Value, Failure> {
         .map_err(|why| Failure::failed(format!("the progress of `{vm}` cannot be compared: {why}")))?;
     let counts: Vec<u64> = machine.log.lock().ticks_from(floor.serial).map(|tick| tick.count).collect();
     kept(vm, floor.passes, &counts).map_err(Failure::failed)?;
+    inherited(session, vm, &floor).map_err(Failure::failed)?;
     Ok(json!({"floor": floor.passes, "first": counts.first(), "last": counts.last()}))
 }
 

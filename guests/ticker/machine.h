@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// machine.h - what the body of the ticker needs of an architecture.
+
+#ifndef MACHINE_H
+#define MACHINE_H
+
+#include <stdint.h>
+
+#define PAGE_SIZE 4096
+#define MAX_EXTENTS 192
+
+// Bits of `flags`.
+#define SELF_PATCHING 1
+#define SUSPEND 2
+#define EXITS 4
+#define CYCLES_FOLLOW_CLOCK 8
+
+// `pages` pages of RAM from number `page` on (address / 4096). `kind`: 0 live, 1 still, 2 witness.
+struct extent {
+    uint32_t page;
+    uint32_t pages;
+    uint32_t kind;
+};
+
+// What the runner tells the program, in its copy of the image.
+struct parameters {
+    char magic[8];
+    uint32_t every;     // passes for each `tick` line; at least 1
+    uint32_t draw;      // decides which word of each page is looked at beside the first and the last
+    uint32_t flags;
+    uint32_t extent_count;
+    struct extent extents[MAX_EXTENTS];
+};
+extern const volatile struct parameters parameters;
+
+// A register of a device that keeps what is written to it. `mask` has the bits that are used.
+struct device {
+    uint32_t (*read)(void);
+    void (*write)(uint32_t value);
+    uint32_t mask;
+};
+
+#if defined(__i386__)
+#include "x86.h"
+#else
+#error "there is no layer for this architecture"
+#endif
+
+#endif

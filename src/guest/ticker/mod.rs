@@ -1,0 +1,127 @@
+//! The built-in workload: its images, the lines it prints, what it leaves in RAM.
+//!
+//! The program itself is `guests/ticker`. On each pass it compares pages all over its RAM, and devices, with a count
+//! and a number that it keeps in registers, reports what differs, and goes on to the next count.
+
+pub mod layout;
+pub mod line;
+pub mod memory;
+
+pub use layout::Layout;
+pub use line::Line;
+
+use crate::qemu::spec::{Accel, Boot, Ticker};
+
+/// The image for `-bios`.
+const FIRMWARE: &[u8] = include_bytes!("../../../guests/ticker/firmware.bin");
+/// The boot sector, and the program after it.
+const DISK: &[u8] = include_bytes!("../../../guests/ticker/bootsect.bin");
+/// Stands before the parameters, once in each image.
+const MAGIC: &[u8; 8] = b"LKSTTICK";
+
+/// Where the routine is that the program patches, as a guest-physical address; its number is one byte further.
+pub const ROUTINE: u64 = 0x3_8000;
+
+/// The bits of the program's flags.
+const SELF_PATCHING: u32 = 1;
+const SUSPEND: u32 = 2;
+const EXITS: u32 = 4;
+const CYCLES_FOLLOW_CLOCK: u32 = 8;
+
+/// What a pass takes under emulation, in nanoseconds: devices and time, and each page. (Few pages fit into QEMU's TLB.)
+const PASS: u64 = 30_000;
+const PAGE_OF_FEW: u64 = 25;
+const PAGE_OF_MANY: u64 = 80;
+const FEW: u64 = 200;
+/// How long the passes of one tick may take, in nanoseconds.
+const TICK: u64 = 8_000_000;
+
+/// How many passes go to one tick: as the scenario says, or so many that a line comes every few milliseconds under
+/// emulation.
+#[must_use]
+pub fn passes(ticker: &Ticker, layout: &Layout) -> u32 {
+    let pages = layout.extents.iter().map(|extent| extent.pages).sum::<u64>();
+    let pass = PASS + pages * if pages <= FEW { PAGE_OF_FEW } else { PAGE_OF_MANY };
+    ticker.passes.unwrap_or_else(|| u32::try_from(TICK / pass).unwrap_or(1).max(1))
+}
+
+/// The image to boot, with the scenario's parameters in it.
+#[must_use]
+pub fn image(ticker: &Ticker, layout: &Layout, accel: Accel) -> Vec<u8> {
+    let mut image = match ticker.boot {
+        Boot::Firmware => FIRMWARE,
+        Boot::Disk => DISK,
+    }
+    .to_vec();
+    // Under KVM the cycle counter may run on while the machine stands.
+    let flags = [
+        (SELF_PATCHING, ticker.self_patching),
+        (SUSPEND, ticker.suspend),
+        (EXITS, ticker.exits),
+        (CYCLES_FOLLOW_CLOCK, accel == Accel::Tcg),
+    ];
+    let flags = flags.iter().filter(|(_, is_on)| *is_on).fold(0, |flags, (bit, _)| flags | bit);
+    let count = u32::try_from(layout.extents.len()).unwrap_or(u32::MAX);
+    let mut words = vec![passes(ticker, layout), layout.draw, flags, count];
+    for extent in &layout.extents {
+        // 16 TiB of pages have numbers of 32 bits; a VM of that size is refused where the scenario is checked.
+        let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+        words.extend([number(extent.page), number(extent.pages), extent.kind as u32]);
+    }
+    let block =
+        image.windows(MAGIC.len()).position(|window| window == MAGIC).map_or(0, |at| at + MAGIC.len());
+    for (number, word) in words.into_iter().enumerate() {
+        image[block + number * 4..][..4].copy_from_slice(&word.to_le_bytes());
+    }
+    image
+}
+
+#[cfg(test)]
+mod tests {
+    use super::layout::Ram;
+    use super::*;
+    use crate::units::Size;
+
+    fn layout(ticker: &Ticker) -> Layout {
+        Layout::new(ticker, Ram { low: 0x1_0000, high: 0 }, 9)
+    }
+
+    fn word(image: &[u8], number: usize) -> u32 {
+        let at = image.windows(8).position(|window| window == MAGIC).unwrap() + 8 + number * 4;
+        u32::from_le_bytes(image[at..at + 4].try_into().unwrap())
+    }
+
+    #[test]
+    fn both_images_carry_the_parameters_of_the_scenario() {
+        for boot in [Boot::Firmware, Boot::Disk] {
+            let ticker =
+                Ticker { boot, passes: Some(7), self_patching: true, exits: true, ..Ticker::default() };
+            let layout = layout(&ticker);
+            let image = image(&ticker, &layout, Accel::Tcg);
+            let count = layout.extents.len();
+            assert_eq!([0, 1, 2, 3].map(|at| word(&image, at)), [7, 9, 13, count as u32], "{boot:?}");
+            let last = layout.extents[count - 1];
+            assert_eq!(
+                [0, 1, 2].map(|at| word(&image, 4 + (count - 1) * 3 + at)),
+                [last.page as u32, last.pages as u32, last.kind as u32]
+            );
+            assert_eq!(image.windows(8).filter(|window| window == MAGIC).count(), 1);
+        }
+    }
+
+    #[test]
+    fn the_cycle_counter_is_held_against_the_clock_where_both_stand_with_the_machine() {
+        let ticker = Ticker { suspend: true, ..Ticker::default() };
+        let flags = |accel| word(&image(&ticker, &layout(&ticker), accel), 2);
+        assert_eq!((flags(Accel::Tcg), flags(Accel::Kvm)), (10, 2));
+    }
+
+    #[test]
+    fn a_larger_working_set_prints_after_fewer_passes() {
+        let passes = |dirty| {
+            let ticker = Ticker { dirty, ..Ticker::default() };
+            passes(&ticker, &layout(&ticker))
+        };
+        assert_eq!((passes(Size::mib(4)), passes(Size::mib(100)), passes(Size::mib(200))), (66, 3, 1));
+    }
+}

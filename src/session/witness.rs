@@ -1,0 +1,229 @@
+//! Numbers that the runner gives to the built-in guests, to tell one guest's state from another's.
+//!
+//! Two guests run the same program from the same beginning, so a guest that was never brought up to date looks as good as
+//! one that was. A number that only the source was given tells them apart: it is in a register and in RAM of the source's
+//! guest, and nowhere else until the state is handed over.
+
+use std::hash::{BuildHasher, RandomState};
+
+use tokio::time::{Duration, Instant};
+
+use super::checkpoints::Floor;
+use super::failure::Failure;
+use super::log::{Tick, real_time};
+use super::state::Session;
+
+/// How long a guest has to say a number before it is given another one: a number can be lost where a checkpoint sets the
+/// guest back.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// The most by which a guest's clock may seem to go faster than the runner's: a line may be read late.
+const LATENESS: f64 = 1.0;
+
+/// A number that a guest was given.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Given {
+    /// The VM.
+    pub vm: String,
+    /// The number, not 0.
+    pub number: u32,
+    /// When it was sent, in seconds of the host's real-time clock.
+    pub sent: f64,
+}
+
+/// Gives the guest of a VM a number and waits until the guest says it.
+///
+/// # Errors
+/// When it has not said one by the deadline, or its serial port is closed.
+pub async fn give(session: &mut Session, vm: &str, deadline: Instant) -> Result<u32, Failure> {
+    let (began, first) = (Instant::now(), session.witnesses.len());
+    loop {
+        let number = unused(&session.witnesses);
+        session.witnesses.push(Given { vm: vm.to_owned(), number, sent: real_time() });
+        let line = format!("w{number:06x}{number:06x}");
+        let sending = session.machine(vm)?.send(&line);
+        if let Ok(sent) = tokio::time::timeout_at(deadline, sending).await {
+            sent?;
+        }
+        let end = deadline.min(Instant::now() + PATIENCE);
+        let mut changes = session.board.changes();
+        loop {
+            changes.borrow_and_update();
+            if let Some(number) = said(session, vm, first) {
+                return Ok(number);
+            }
+            if tokio::time::timeout_at(end, changes.changed()).await.is_err() {
+                break;
+            }
+        }
+        if Instant::now() >= deadline {
+            let last = session.machine(vm)?.log.lock().ticks.last().copied();
+            let last =
+                last.map_or("no tick came".to_owned(), |tick| format!("its last tick has {}", tick.witness));
+            let waited = began.elapsed().as_secs_f64();
+            let awaited = format!("the guest of `{vm}` to say the number {number} that it was given");
+            return Err(Failure::failed(format!("waited {waited:.1} s for {awaited}; {last}")));
+        }
+    }
+}
+
+/// A number of 24 bits that no guest was given yet.
+fn unused(given: &[Given]) -> u32 {
+    loop {
+        let number = (RandomState::new().hash_one(given.len()) >> 40) as u32;
+        if number != 0 && !given.iter().any(|given| given.number == number) {
+            return number;
+        }
+    }
+}
+
+/// The number that a guest says now, where it is one of those that it was given from this one on.
+fn said(session: &Session, vm: &str, first: usize) -> Option<u32> {
+    let machine = session.machines.get(vm)?;
+    machine.catch_up();
+    let last = machine.log.lock().ticks.last()?.witness;
+    let mut given = session.witnesses[first..].iter().map(|given| given.number);
+    given.find(|number| u64::from(*number) == last)
+}
+
+/// That a guest goes on from the state that was handed over to it, and from no other: it says the number that the source had
+/// said before that, and none that the source was given only after it, or that it was given itself before.
+///
+/// # Errors
+/// The number that it says, and the one that it should.
+pub fn inherited(session: &Session, vm: &str, floor: &Floor) -> Result<(), String> {
+    let ticks = |name: &str| {
+        session.machines.get(name).map_or_else(Vec::new, |machine| machine.log.lock().ticks.clone())
+    };
+    let source = ticks(&floor.source);
+    let own: Vec<Tick> = ticks(vm).into_iter().filter(|tick| tick.offset >= floor.serial).collect();
+    let before: Vec<Tick> = source.into_iter().filter(|tick| tick.seen_real < floor.stopped).collect();
+    let state =
+        State { vm, source: &floor.source, stopped: floor.stopped, whole: floor.whole, before: &before };
+    state.number(&session.witnesses, &ticks(vm), &own)?;
+    state.clock(&own)
+}
+
+/// The state that a guest goes on from.
+#[derive(Debug)]
+struct State<'s> {
+    vm: &'s str,
+    source: &'s str,
+    stopped: f64,
+    whole: f64,
+    /// What the source's guest had printed before.
+    before: &'s [Tick],
+}
+
+impl State<'_> {
+    fn number(&self, given: &[Given], all: &[Tick], own: &[Tick]) -> Result<(), String> {
+        let Self { vm, source, .. } = self;
+        let known = self.before.last().map_or(0, |tick| tick.witness);
+        let position = given.iter().position(|given| u64::from(given.number) == known);
+        for said in own.iter().map(|tick| tick.witness).filter(|said| *said != known) {
+            let Some(at) = given.iter().position(|given| u64::from(given.number) == said) else {
+                return Err(format!(
+                    "`{vm}` says the number {said}, and `{source}` had been given {known} before it handed its state over"
+                ));
+            };
+            let Given { vm: to, sent, .. } = &given[at];
+            let was_said = all.iter().any(|tick| tick.witness == said && tick.seen_real < self.stopped);
+            if to == vm && to != source && *sent < self.stopped && was_said {
+                return Err(format!(
+                    "`{vm}` still says the number {said}, which it alone had been given before it got the state of \
+                     `{source}`, with the number {known}"
+                ));
+            }
+            if to == vm {
+                continue;
+            }
+            if to == source && position.is_none_or(|known| at > known) {
+                if *sent > self.whole {
+                    return Err(format!(
+                        "`{vm}` says the number {said}, which `{source}` was given only after it had handed its state over"
+                    ));
+                }
+                continue;
+            }
+            return Err(format!(
+                "`{vm}` says the number {said}, and `{source}` had been given {known} since, before it handed its state over"
+            ));
+        }
+        Ok(())
+    }
+
+    /// The guest's clock goes on where it was, and no faster than time does.
+    fn clock(&self, own: &[Tick]) -> Result<(), String> {
+        let Self { vm, source, before, .. } = self;
+        let (Some(last), Some(first)) = (before.last(), own.first()) else { return Ok(()) };
+        let lowest = own.iter().map(|tick| tick.clock).min().unwrap_or(first.clock);
+        if lowest < last.clock {
+            let back = last.clock - lowest;
+            return Err(format!(
+                "the clock of `{vm}` is {back} ms behind the one that `{source}` handed over"
+            ));
+        }
+        // How far the guest's clock is ahead of ours. It falls behind where the machine stands, and never gains.
+        let ahead = |tick: &Tick| tick.clock as f64 / 1e3 - tick.seen_real;
+        let before = before.iter().map(ahead).fold(f64::NEG_INFINITY, f64::max);
+        let gained = own.iter().map(ahead).fold(f64::NEG_INFINITY, f64::max) - before;
+        if gained > LATENESS {
+            return Err(format!(
+                "the clock of `{vm}` jumped: it is {gained:.1} s ahead of the one that `{source}` handed over"
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tick(at: f64, witness: u64, clock: u64) -> Tick {
+        Tick { count: 1, witness, clock, offset: 0, seen: Instant::now(), seen_real: at }
+    }
+
+    fn given(vm: &str, number: u32, sent: f64) -> Given {
+        Given { vm: vm.to_owned(), number, sent }
+    }
+
+    /// The source said 1, handed its state over from second 5 to 6, and was given 3 after that; the other side had been
+    /// given 2 of its own before.
+    fn said_afterwards(witness: u64) -> Result<(), String> {
+        let before = [tick(1.0, 9, 100), tick(4.0, 1, 3100)];
+        let state = State { vm: "b", source: "a", stopped: 5.0, whole: 6.0, before: &before };
+        let given = [
+            given("a", 9, 0.5),
+            given("a", 1, 3.0),
+            given("b", 2, 4.0),
+            given("a", 4, 4.9),
+            given("a", 3, 7.0),
+        ];
+        let own = [tick(8.0, witness, 5000)];
+        let all = [tick(4.5, 2, 3600), own[0]];
+        state.number(&given, &all, &own)
+    }
+
+    #[test]
+    fn a_guest_says_what_its_source_knew_and_nothing_else() {
+        assert_eq!(said_afterwards(1), Ok(()));
+        // It was on its way when the source was stopped.
+        assert_eq!(said_afterwards(4), Ok(()));
+        assert!(said_afterwards(9).unwrap_err().contains("had been given 1 since"));
+        assert!(said_afterwards(0).unwrap_err().contains("says the number 0"));
+        assert!(said_afterwards(2).unwrap_err().contains("which it alone had been given"));
+        assert!(said_afterwards(3).unwrap_err().contains("only after it had handed its state over"));
+        assert!(said_afterwards(77).unwrap_err().contains("says the number 77"));
+    }
+
+    #[test]
+    fn a_clock_neither_steps_back_nor_jumps() {
+        let before = [tick(1.0, 0, 100), tick(4.0, 0, 3100)];
+        let state = State { vm: "b", source: "a", stopped: 5.0, whole: 6.0, before: &before };
+        assert_eq!(state.clock(&[tick(7.0, 0, 4200)]), Ok(()));
+        assert!(state.clock(&[tick(7.0, 0, 50)]).unwrap_err().contains("3050 ms behind"));
+        assert!(state.clock(&[tick(7.0, 0, 14_200)]).unwrap_err().contains("jumped: it is 8.1 s ahead"));
+        assert_eq!(state.clock(&[tick(7.0, 0, 6200)]), Ok(()));
+    }
+}

@@ -1,0 +1,103 @@
+//! `check: {memory: consistent}`: the built-in guest's pages, read from outside.
+
+use std::ops::Range;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::guest::ticker::layout::{Kind, Layout, PAGE};
+use crate::guest::ticker::memory::check_pages;
+use crate::guest::ticker::passes;
+use crate::qemu::spec::Guest;
+use crate::session::{Failure, Machine};
+use crate::step::running::Running;
+
+/// Pages that are not of the guest's are read with the others where they are this few: a read costs more.
+const GAP: u64 = 256;
+
+/// Reads the pages of a stopped guest and looks whether they belong to one moment; then holds that against what the guest
+/// has printed, because pages can fit together and be stale all over.
+pub(super) async fn consistent(run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
+    let machine = run.session.machine(vm)?;
+    let (Guest::Ticker(options), Some(layout)) = (&machine.plan.spec.guest, &machine.layout) else {
+        return Err(Failure::error(format!("VM `{vm}` does not run the built-in guest")));
+    };
+    let ran = machine.query("query-status", run.deadline).await?["running"] == true;
+    if ran {
+        machine.query("stop", run.deadline).await?;
+    }
+    machine.catch_up();
+    let from = run.session.failover.as_ref().filter(|mark| mark.survivor == vm).map_or(0, |mark| mark.serial);
+    let last = machine.log.lock().ticks_from(from).last().copied();
+    let read = read(run, machine, layout).await;
+    if ran {
+        // Also where it could not be read: the steps that follow expect a guest that runs.
+        machine.query("cont", run.patience()).await?;
+    }
+    let read = read?;
+    let pages: Vec<(u64, Kind, &[u8])> =
+        read.iter().map(|(page, kind, bytes)| (*page, *kind, &bytes[..])).collect();
+    let moment = check_pages(layout, &pages)
+        .map_err(|wrong| Failure::failed(format!("the memory of `{vm}` is inconsistent: {wrong}")))?;
+    if let Some(last) = last {
+        // The words are 32 bits wide. A line may be half printed, and a pass half done.
+        let ahead = u64::from(moment.count.wrapping_sub(last.count as u32));
+        if ahead > 2 * u64::from(passes(options, layout)) + 1 {
+            return Err(Failure::failed(format!(
+                "the memory of `{vm}` is stale: its pages hold {}, and the guest has printed {} passes",
+                moment.count, last.count
+            )));
+        }
+    }
+    Ok(json!({"count": moment.count, "witness": moment.witness, "pages": pages.len()}))
+}
+
+/// Reads every page of the layout.
+async fn read(
+    run: &Running<'_>,
+    machine: &Machine,
+    layout: &Layout,
+) -> Result<Vec<(u64, Kind, Vec<u8>)>, Failure> {
+    let file = run.session.directory().join(format!("{}.ram", machine.name()));
+    let mut pages = layout.pages().peekable();
+    let mut read = Vec::new();
+    for range in ranges(layout) {
+        let (start, size) = (range.start * PAGE, (range.end - range.start) * PAGE);
+        let arguments = json!({"val": start, "size": size, "filename": file});
+        let saved = machine.qmp("pmemsave", arguments, false, run.deadline).await;
+        let bytes = match saved {
+            Ok(_) => contents(&file).await,
+            Err(failure) => Err(failure),
+        };
+        let _ = std::fs::remove_file(&file);
+        let bytes = bytes?;
+        if bytes.len() as u64 != size {
+            return Err(Failure::error(format!("{} bytes of RAM came instead of {size}", bytes.len())));
+        }
+        while let Some((page, kind)) = pages.next_if(|(page, _)| range.contains(page)) {
+            let at = usize::try_from((page - range.start) * PAGE).unwrap_or(usize::MAX);
+            read.push((page, kind, bytes[at..][..PAGE as usize].to_vec()));
+        }
+    }
+    Ok(read)
+}
+
+async fn contents(file: &Path) -> Result<Vec<u8>, Failure> {
+    let path = file.to_owned();
+    let read = tokio::task::spawn_blocking(move || std::fs::read(path)).await;
+    let read = read.map_err(std::io::Error::other).and_then(|bytes| bytes);
+    read.map_err(|error| Failure::error(format!("{}: {error}", file.display())))
+}
+
+/// What is read at once.
+fn ranges(layout: &Layout) -> Vec<Range<u64>> {
+    let mut ranges: Vec<Range<u64>> = Vec::new();
+    for extent in &layout.extents {
+        let end = extent.page + extent.pages;
+        match ranges.last_mut() {
+            Some(range) if extent.page <= range.end + GAP => range.end = end,
+            _ => ranges.push(extent.page..end),
+        }
+    }
+    ranges
+}

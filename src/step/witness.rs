@@ -1,0 +1,46 @@
+//! `witness`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::running::Running;
+use super::{Complaints, Scene, listed};
+use crate::qemu::spec::Guest;
+use crate::session::{Failure, witness};
+use crate::units::OneOrMany;
+
+/// Gives the built-in guest of a VM a number that no other guest knows, and waits until the guest says it.
+///
+/// A VM or a list. The guest keeps the number in a register and in pages of its own. After a migration or a completed
+/// checkpoint the other side must know it (`check: {progress: kept}` looks at that); a number that was given after the
+/// last completed checkpoint must not be known there, and one that only the secondary was given is gone with the next
+/// checkpoint. `migrate` gives the source's guest a number by itself. The result is the number, that of the last VM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Witness(pub OneOrMany<String>);
+
+impl Witness {
+    pub(super) fn title(&self) -> String {
+        format!("give {} a number", listed(&self.0))
+    }
+
+    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
+        complaints.vms(scene, &[], &self.0);
+        for vm in &self.0 {
+            if scene.vms.get(vm).is_some_and(|spec| !matches!(spec.guest, Guest::Ticker(_))) {
+                let message =
+                    format!("VM `{vm}` does not run the built-in guest, which alone takes a number");
+                complaints.add(&[], message, "give it `guest: ticker`");
+            }
+        }
+    }
+
+    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+        let mut number = 0;
+        for vm in &self.0 {
+            number = witness::give(run.session, vm, run.deadline).await?;
+        }
+        Ok(json!(number))
+    }
+}
