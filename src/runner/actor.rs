@@ -360,8 +360,11 @@ impl<'c> Actor<'c> {
         if is_wrong && !interrupted {
             let shown = spot.as_ref().map(|spot| spot.told(self.case) + "\n").unwrap_or_default();
             // The reason of an excused attempt is that of the known issue, and not what failed.
-            let failed =
-                outcome.as_ref().err().filter(|_| struck.is_some()).map(|failure| format!("{failure}\n"));
+            let failed = outcome
+                .as_ref()
+                .err()
+                .filter(|_| verdict == Verdict::Xfail)
+                .map(|failure| format!("{failure}\n"));
             evidence = Some(failed.unwrap_or_default() + &shown + &self.session.last_moments().await);
         }
         if self.settings.pause_on_failure && is_wrong && !interrupted {
