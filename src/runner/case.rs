@@ -288,6 +288,25 @@ mod tests {
     }
 
     #[test]
+    fn what_a_race_excused_stands_only_where_a_later_attempt_passed() {
+        let mut excused = CaseEnd::new(Verdict::Xfail, Some("torn".into()), 1.0);
+        (excused.struck, excused.evidence) = (Some("torn".into()), Some("page 7".into()));
+        let after = |last: Verdict| {
+            let mut attempts = Attempts { count: 1, ..Attempts::default() };
+            assert!(attempts.put(excused.clone(), Again::Issue).unwrap().contains("is run again: torn"));
+            assert!(attempts.before().excused && attempts.free == 1);
+            attempts.conclude(CaseEnd::new(last, Some("last".into()), 1.0))
+        };
+        assert_eq!(after(Verdict::Pass), excused);
+        for bad in [Verdict::Fail, Verdict::Error] {
+            assert_eq!(after(bad).reason.as_deref(), Some("last"));
+        }
+        let end = not_again(excused.clone(), &Again::Issue, "interrupted by SIGINT", &Sink::silent());
+        assert_eq!((end.verdict, end.evidence.as_deref()), (Verdict::Error, Some("page 7")));
+        assert!(end.reason.unwrap().contains("was to be run again"));
+    }
+
+    #[test]
     fn a_case_has_its_folder_below_the_reports() {
         assert_eq!(folder_name("colo/plain/a:b"), PathBuf::from("colo/plain/a_b"));
         assert_eq!(folder_name("junit.xml/a.b"), PathBuf::from("junit_xml/a.b"));

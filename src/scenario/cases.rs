@@ -199,6 +199,7 @@ impl<'f> File<'f> {
         // Where a step could not be read, its name may be missing.
         if loader.diagnostics.errors_added() == before {
             issues::check_steps(&issues, &names, &mut loader.diagnostics);
+            issues::check_commands(&issues, [&steps, &finally], &mut loader.diagnostics);
         }
         let sound = loader.diagnostics.errors_added() == before;
         roles.values().for_each(|vm| seen.vm(vm));

@@ -10,6 +10,7 @@ use super::source::{Key, Kind, Node};
 use super::steps::bad_regex;
 use super::typed;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
+use crate::step::Action;
 use crate::template::{self, Scope};
 use crate::units::{OneOrMany, Share};
 
@@ -126,6 +127,30 @@ pub(super) fn check_steps(issues: &[Issue<'_>], names: &BTreeSet<String>, diagno
                 false => suggest(step, names.iter().map(String::as_str)),
             };
             let message = format!("no step of this case is called `{step}`");
+            diagnostics.push(Diagnostic::error(Code::WrongValue, at, message).help(help));
+        }
+    }
+}
+
+/// Complains of each issue that a command's own text matches: a failure quotes the command, whatever became of it.
+pub(super) fn check_commands(issues: &[Issue<'_>], blocks: [&[Block]; 2], diagnostics: &mut Diagnostics) {
+    let mut commands: Vec<(String, Vec<String>)> = Vec::new();
+    for blocks in blocks {
+        each_step(blocks, &mut |step| {
+            if let Action::Exec(exec) = &step.step.action {
+                commands.push((exec.command(), step.names().cloned().collect()));
+            }
+        });
+    }
+    for Issue { issue, node, .. } in issues.iter().filter(|issue| issue.applies) {
+        if commands.iter().any(|(command, names)| issue.covers(command, names)) {
+            let at = node.get("match").map_or(&node.at, |value| &value.at);
+            let message = format!(
+                "/{}/ matches the text of a command, so it excuses whatever becomes of it",
+                issue.pattern
+            );
+            let help =
+                "match what the command says or ends with, such as `exit status 3`; or name another `step`";
             diagnostics.push(Diagnostic::error(Code::WrongValue, at, message).help(help));
         }
     }

@@ -277,7 +277,8 @@ pub struct KnownIssue {
     pub when: Option<crate::qemu::spec::Scalar>,
     /// Why, with a reference.
     pub reason: String,
-    /// A regular expression that the failure's message must match. One that matches any failure is an error.
+    /// A regular expression that the failure's message must match. One that matches any failure, or the text of a command
+    /// (`exec`) that the issue covers, is an error.
     #[serde(rename = "match")]
     pub pattern: String,
     /// The steps that it may strike in, by their `name`: a name or a list of names. The name of a `use`, `block`, `repeat`
