@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::units::Share;
+
 /// The version of the stream's format; a reader refuses a newer one.
 pub const STREAM_VERSION: u32 = 1;
 
@@ -89,6 +91,9 @@ pub enum What {
         round: Option<usize>,
         /// The number of steps, `finally` included.
         steps: usize,
+        /// The races that may strike it (`known_issue` with `at_most`).
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        races: Vec<Race>,
     },
     /// A QEMU was started.
     VmSpawned {
@@ -206,7 +211,7 @@ pub enum What {
         /// The text.
         text: String,
     },
-    /// A case failed or erred, and is tried once more.
+    /// A case failed, erred or was excused by a known issue, and is run once more.
     AttemptEnded {
         /// The number of the attempt, counted from 1.
         attempt: usize,
@@ -252,6 +257,15 @@ pub struct Qemu {
     pub package: String,
 }
 
+/// A known issue that strikes in a part of the runs of a case.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Race {
+    /// The issue's reason.
+    pub reason: String,
+    /// In which share of the runs it strikes at most.
+    pub at_most: Share,
+}
+
 /// How a case, or one attempt at it, ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CaseEnd {
@@ -272,6 +286,9 @@ pub struct CaseEnd {
     /// Where the artifacts were kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifacts: Option<PathBuf>,
+    /// The reason of the [`Race`] that struck.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub struck: Option<String>,
     /// Seconds from its start to its end, set-up and tear-down included.
     pub seconds: f64,
 }
@@ -280,7 +297,16 @@ impl CaseEnd {
     /// An end of which nothing is known but the verdict, its reason and the time.
     #[must_use]
     pub const fn new(verdict: Verdict, reason: Option<String>, seconds: f64) -> Self {
-        Self { verdict, reason, evidence: None, place: None, source: None, artifacts: None, seconds }
+        Self {
+            verdict,
+            reason,
+            evidence: None,
+            place: None,
+            source: None,
+            artifacts: None,
+            struck: None,
+            seconds,
+        }
     }
 }
 
@@ -345,7 +371,7 @@ pub enum Verdict {
     Error,
     /// A requirement is not met here, or the run was interrupted before it.
     Skip,
-    /// It failed as its `known_issue` says.
+    /// It failed as its `known_issue` says; where that is a race, it passed when it was run again.
     Xfail,
     /// It failed or erred at first, and passed when it was tried again.
     Flaky,

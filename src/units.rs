@@ -185,6 +185,86 @@ impl JsonSchema for Size {
     }
 }
 
+/// A share: a number of percent (`5%`, `2.5%`), kept in hundredths of a percent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Share(u16);
+
+impl Share {
+    /// A share of whole percent.
+    #[must_use]
+    pub const fn percent(percent: u8) -> Self {
+        Self(percent as u16 * 100)
+    }
+
+    /// The share as a fraction of 1.
+    #[must_use]
+    pub fn fraction(self) -> f64 {
+        f64::from(self.0) / 10_000.0
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", f64::from(self.0) / 100.0)
+    }
+}
+
+impl std::str::FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not a share; write a number of percent, such as `5%` or `2.5%`");
+        let number = text.trim().strip_suffix('%').ok_or_else(wrong)?.trim_end();
+        let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits(whole) || !digits(part) || part.len() > 2 {
+            return Err(wrong());
+        }
+        let hundredths: u16 = format!("{part:0<2}").parse().map_err(|_| wrong())?;
+        let whole: u16 = whole.parse().ok().filter(|whole| *whole <= 100).ok_or_else(wrong)?;
+        Some(whole * 100 + hundredths).filter(|share| *share <= 10_000).map(Self).ok_or_else(wrong)
+    }
+}
+
+impl Serialize for Share {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ShareVisitor;
+        impl Visitor<'_> for ShareVisitor {
+            type Value = Share;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of percent, such as `5%`")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Share, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(ShareVisitor)
+    }
+}
+
+impl JsonSchema for Share {
+    fn schema_name() -> Cow<'static, str> {
+        "Share".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": r"^\s*[0-9]+(\.[0-9]{1,2})?\s*%\s*$|\{\{",
+            "patternErrorMessage": "A share is a number of percent, such as `5%` or `2.5%`.",
+            "description": "A number of percent: `5%`, `2.5%`.",
+        })
+    }
+}
+
 /// One value or a list of them, where a scenario may write either.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OneOrMany<T>(pub Vec<T>);
@@ -303,6 +383,19 @@ mod tests {
         assert_eq!("1m30s".parse(), Ok(Span::from_secs(90)));
         assert!("30".parse::<Span>().unwrap_err().contains("unit"));
         assert!(serde_json::from_str::<Span>("30").unwrap_err().to_string().contains("unit"));
+    }
+
+    #[test]
+    fn a_share_is_a_number_of_percent() {
+        for (text, fraction, printed) in [("5%", 0.05, "5%"), ("2.5 %", 0.025, "2.5%"), ("100%", 1.0, "100%")]
+        {
+            let share: Share = text.parse().unwrap();
+            assert!((share.fraction() - fraction).abs() < 1e-9, "{text}");
+            assert_eq!(share.to_string(), printed);
+        }
+        for text in ["5", "0.05", "-1%", "101%", "100.01%", "1.234%", "%", "5.%", "99999%", "5%%"] {
+            assert!(text.parse::<Share>().unwrap_err().contains("such as `5%`"), "{text}");
+        }
     }
 
     #[test]

@@ -242,6 +242,52 @@ fn the_page_is_readable_on_a_phone_and_in_the_dark() {
 }
 
 #[test]
+fn what_a_race_did_stands_with_its_attempt_and_a_rate_that_is_too_high_at_the_top() {
+    let Some(browser) = chromium() else { return };
+    let home = Home::new();
+    let path = home.path("index.html");
+    let mut html = Html::new(&path);
+    let mut take = |case: Option<usize>, what: Value| {
+        html.take(&event(0.5, case, serde_json::from_value(what).unwrap())).unwrap();
+    };
+    take(None, serde_json::to_value(&started(2).what).unwrap());
+    for number in 0..2 {
+        let race = json!({"reason": "torn <b>pages</b>", "at_most": "5%"});
+        take(
+            Some(number),
+            json!({"event": "case_started", "name": format!("race/{number}"), "file": "r.yaml",
+            "params": {}, "steps": 1, "races": [race]}),
+        );
+        let end = |verdict: &str, attempt: usize| {
+            json!({"verdict": verdict, "reason": "torn <b>pages</b>", "struck": "torn <b>pages</b>", "seconds": 0.1,
+                "evidence": format!("attempt {attempt}: page 7 is wrong"), "source": ">    1 | - quit: a"})
+        };
+        let with = |mut end: Value, event: &str| {
+            end["event"] = event.into();
+            end["attempt"] = 1.into();
+            end
+        };
+        take(Some(number), with(end("xfail", 1), "attempt_ended"));
+        // The first case passed when it was run again, and ends as its first attempt did; the other one did not.
+        let last = if number == 0 { end("xfail", 1) } else { end("fail", 2) };
+        take(Some(number), with(last, "case_ended"));
+    }
+    take(None, json!({"event": "run_ended", "interrupted": false, "seconds": 1.0}));
+    html.finish().unwrap();
+    let script = format!(
+        "{KIT} const out = {{top: $('.trouble').innerText, rate: $('.races').innerText}}; key('f');
+        for (const n of [0, 1]) {{ location.hash = '#case-' + n; await pause(150);
+        out[n] = all('.failure strong').map(e => e.textContent); }} return out;"
+    );
+    let said = look(&browser, &home, &path, "1280,900", &script);
+    let told = "in 2 of 2 cases, where at most 5% are expected (torn <b>pages</b>)";
+    assert!(said["top"].as_str().unwrap().ends_with(told), "{said}");
+    assert!(said["rate"].as_str().unwrap().contains("2 of 2 cases; at most 5% expected"), "{said}");
+    assert_eq!(said["0"], json!(["What a known issue excused; the next attempt passed"]), "{said}");
+    assert_eq!(said["1"], json!(["What was wrong", "Earlier attempt"]), "{said}");
+}
+
+#[test]
 fn a_thousand_cases_open_in_less_than_two_seconds() {
     let Some(browser) = chromium() else { return };
     let home = Home::new();

@@ -13,10 +13,11 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// Every verdict there is, and a message with what XML cannot hold.
 const CASES: &str = r#"
 name: "verdict/{{what}}"
-matrix: {what: [pass, fail, error, skip, xfail, xpass, flaky]}
+matrix: {what: [pass, fail, error, skip, xfail, xpass, flaky, race, twice]}
 requires: {qemu: "{{choose (eq what 'skip') '>=99' '>=1'}}"}
 known_issue:
   - {when: "{{eq what 'xfail'}}", reason: "a known one: <5> & more", match: "exit status 3"}
+  - {when: "{{or (eq what 'race') (eq what 'twice')}}", reason: "a race", match: "exit status 7", at_most: 5%}
   - {when: "{{eq what 'xpass'}}", reason: "one that is gone", match: "never seen"}
 vms: {vm: {memory: 32M, guest: none}}
 steps:
@@ -24,6 +25,8 @@ steps:
   - {when: "{{eq what 'fail'}}", exec: {sh: "printf 'red \\033[31m, nul \\0, bad \\377, end ]]> <&>\"'; exit 4"}}
   - {when: "{{eq what 'error'}}", exec: {run: [/there/is/none]}}
   - {when: "{{eq what 'xfail'}}", exec: {sh: "exit 3"}}
+  - {when: "{{eq what 'race'}}", exec: {sh: "test -e $HERE/race || { touch $HERE/race; exit 7; }"}}
+  - {when: "{{eq what 'twice'}}", exec: {sh: "exit 7"}}
   - {when: "{{eq what 'flaky'}}", exec: {sh: "test -e $HERE/again || { touch $HERE/again; exit 5; }"}}
 "#;
 
@@ -32,7 +35,13 @@ fn ran() -> Option<(Home, PathBuf)> {
     let qemu = qemu(7)?;
     let home = Home::new();
     home.write("verdicts.yaml", CASES);
-    home.run_on(qemu, &["verdicts.yaml", "--retries", "1"]).expect(1);
+    let ran = home.run_on(qemu, &["verdicts.yaml", "--retries", "1"]).expect(1);
+    // Both cases that the race may strike are struck, which at 5 % is beyond chance.
+    assert!(
+        ran.stdout.contains("a known issue strikes more often than it may: in 2 of 2 cases"),
+        "{}",
+        ran.stdout
+    );
     let file = home.path("reports/junit.xml");
     Some((home, file))
 }
@@ -58,8 +67,16 @@ fn assert_cases(home: &Home, told: &Value) {
         ("xfail", "skipped", Some("a known one: <5> & more")),
         ("xpass", "failure", Some("one that is gone")),
         ("flaky", "failure", Some("exit status 5")),
+        ("race", "skipped", Some("a race")),
+        ("twice", "failure", Some("exit status 7")),
     ];
-    let mut names: Vec<&str> = cases.iter().map(|case| case["name"].as_str().unwrap()).collect();
+    // The rate of a known issue is a case of its own.
+    const RATE: &str = "rate of a known issue #1";
+    let rate = cases.iter().find(|case| case["name"] == RATE).unwrap();
+    assert_eq!(rate["status"], "failure", "{rate:#}");
+    assert!(rate.to_string().contains("strikes more often than it may: in 2 of 2 cases"), "{rate:#}");
+    let names = cases.iter().map(|case| case["name"].as_str().unwrap());
+    let mut names: Vec<&str> = names.filter(|name| *name != RATE).collect();
     names.sort_unstable();
     let mut wanted = expected.map(|(what, ..)| format!("verdict/{what}"));
     wanted.sort_unstable();
@@ -87,7 +104,7 @@ fn junitparser_reads_what_we_meant() {
     reader.arg(format!("{ROOT}/tests/readers/junitparser_reads.py")).arg(file);
     let Some(told) = read(&python, reader) else { return };
     assert_cases(&home, &told);
-    assert_eq!(told["counts"], serde_json::json!({"tests": 7, "failures": 3, "errors": 1, "skipped": 2}));
+    assert_eq!(told["counts"], serde_json::json!({"tests": 10, "failures": 5, "errors": 1, "skipped": 3}));
     let pass = told["cases"].as_array().unwrap().iter().find(|case| case["name"] == "verdict/pass").unwrap();
     assert!(pass["output"].as_str().unwrap().contains("vm: query-status"), "{pass:#}");
 }

@@ -134,6 +134,11 @@ fn a_vm_that_has_ended_is_started_again_beside_a_live_one() {
 }
 
 #[test]
+fn one_cell_is_a_negative_control_and_another_one_has_a_guest_of_its_own() {
+    holds("cells");
+}
+
+#[test]
 fn what_cannot_be_had_is_told_where_it_is_asked_for() {
     holds("refused");
 }

@@ -11,7 +11,8 @@ use crate::report::read;
 
 /// Tell what changed from one run to another: verdicts, cases that came and went, metrics that moved.
 ///
-/// Exit codes: 0, no case is worse; 1, one that was well is not any longer; 2, a run cannot be read.
+/// Exit codes: 0, no case is worse; 1, one that was well is not any longer, or a known issue strikes in RUN_B more often
+/// than its `at_most` says, beyond chance; 2, a run cannot be read.
 #[derive(Debug, Args)]
 pub(super) struct Compare {
     /// The run to start from: the folder of its reports, or its events.jsonl.

@@ -100,6 +100,7 @@ impl Schema {
         if let Some(name) = schema["$ref"].as_str().and_then(|name| name.rsplit('/').next()) {
             let words: &[&str] = match name {
                 "Duration" => &["duration"],
+                "Share" => &["share"],
                 "Size" => &["size"],
                 "Step" => &["step"],
                 "VmSpec" => &["map of VM keys"],

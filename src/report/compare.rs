@@ -37,6 +37,8 @@ pub struct Comparison {
     same: usize,
     moved: Vec<Moved>,
     overall: Vec<Overall>,
+    /// The known issues that strike more often than they may in the other run.
+    exceeded: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -135,6 +137,7 @@ pub fn compare(old: &Run, new: &Run) -> Comparison {
         same: 0,
         moved: Vec::new(),
         overall: Vec::new(),
+        exceeded: new.stats.races.exceeded(),
     };
     let mut factors: IndexMap<&str, Vec<f64>> = IndexMap::new();
     for (name, one) in &before {
@@ -205,11 +208,12 @@ fn overall(metric: &str, mut factors: Vec<f64>) -> Option<Overall> {
 }
 
 impl Comparison {
-    /// Whether a case that was well is no longer.
+    /// Whether a case that was well is no longer, or a known issue strikes more often than it may.
     #[must_use]
     pub fn is_worse(&self) -> bool {
         let well = |verdict: Verdict| !verdict.is_bad() && verdict != Verdict::Flaky;
-        self.changed.iter().any(|changed| well(changed.from.verdict) && !well(changed.to.verdict))
+        let worse = |changed: &Changed| well(changed.from.verdict) && !well(changed.to.verdict);
+        !self.exceeded.is_empty() || self.changed.iter().any(worse)
     }
 
     /// The comparison for a person; with `markdown`, for a page.
@@ -223,6 +227,9 @@ impl Comparison {
             let trouble = run.trouble.as_ref().map(|what| format!("; {what}")).unwrap_or_default();
             let (name, time, count) = (&run.name, &run.time, cases(run.cases));
             let _ = writeln!(out, "{bullet}{letter}: {mark}{name}{mark}, {time}, {count}{qemus}{trouble}");
+        }
+        for exceeded in &self.exceeded {
+            let _ = writeln!(out, "\n{head}B: {}", text::one_line(exceeded));
         }
         let mut groups: IndexMap<(Verdict, Verdict), Vec<&Changed>> = IndexMap::new();
         for changed in &self.changed {

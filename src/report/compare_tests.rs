@@ -1,7 +1,9 @@
 //! Tests of the comparison of two runs.
 
 use super::*;
+use crate::event::{CaseEnd, Race};
 use crate::report::sample;
+use crate::units::Share;
 
 /// A run of cases, each with its verdict, its reason and one value of `failover`.
 fn run(name: &str, cases: &[(&str, Verdict, &str, f64)]) -> Run {
@@ -97,6 +99,31 @@ fn a_case_that_failed_sometimes_has_changed_only_beyond_chance() {
         |from: usize, to: usize| compare(&run("a", &rounds(from)), &run("b", &rounds(to))).changed.len();
     assert_eq!(changed(1, 3), 0);
     assert_eq!(changed(0, 12), 1);
+}
+
+#[test]
+fn a_race_that_strikes_too_often_in_the_newer_run_makes_it_worse() {
+    let rounds = |struck: usize| {
+        let mut events = vec![sample::run_started(20)];
+        for number in 0..20 {
+            let mut began = sample::started(number, "a", "a.yaml");
+            if let What::CaseStarted { races, .. } = &mut began.what {
+                races.push(Race { reason: "torn".into(), at_most: Share::percent(5) });
+            }
+            let is_struck = number < struck;
+            let mut end = CaseEnd::new(if is_struck { Verdict::Xfail } else { Verdict::Pass }, None, 1.0);
+            end.struck = is_struck.then(|| "torn".to_owned());
+            events.extend([began, sample::at(1.0, Some(number), What::CaseEnded(Box::new(end)))]);
+        }
+        events.push(sample::run_ended(1.0, false));
+        Run::new("run", events)
+    };
+    assert!(!compare(&rounds(0), &rounds(4)).is_worse());
+    let comparison = compare(&rounds(4), &rounds(5));
+    assert!(comparison.is_worse() && comparison.changed.is_empty());
+    let told = "\nB: a known issue strikes more often than it may: in 5 of 20 runs, where at most 5% are expected (torn)\n";
+    assert!(comparison.told(false).contains(told), "{}", comparison.told(false));
+    assert!(!compare(&rounds(5), &rounds(4)).is_worse());
 }
 
 #[test]

@@ -226,6 +226,13 @@ impl Console {
             let reason = if reason.is_empty() { "no reason given" } else { reason };
             let _ = writeln!(told, "{count} {}: {reason}", past(*verdict));
         }
+        for (number, (reason, rate)) in self.stats.races.told().enumerate() {
+            let lead = if number == 0 { "\n" } else { "" };
+            let _ = writeln!(told, "{lead}known issue: {rate}: {}", text::one_line(reason));
+        }
+        for exceeded in self.stats.races.exceeded() {
+            let _ = writeln!(told, "\n{}{}", self.label(Verdict::Fail), text::one_line(&exceeded));
+        }
         let counts = self.fold.counts();
         let cases = if counts.total() == 1 { "case" } else { "cases" };
         let _ = writeln!(

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 
 use crate::event::{Event, Subscriber, What};
+use crate::report::races::Races;
 use crate::report::record::Counts;
 use crate::report::{Fold, text};
 
@@ -25,19 +26,22 @@ pub struct Summary {
     pub interrupted: bool,
     /// Whether the stream came to its end; if not, whatever emitted it broke down.
     pub complete: bool,
+    /// The races that struck more often than they may, each in one line.
+    pub exceeded: Vec<String>,
     /// What went wrong with reports, at most one error each.
     pub errors: Vec<anyhow::Error>,
 }
 
 impl Summary {
     /// The exit code of the process: 130 after an interrupt, 1 if a case failed, erred or was flaky where that does not
-    /// pass, a report could not be written or the run broke down, else 0.
+    /// pass, a known issue struck too often, a report could not be written or the run broke down, else 0.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         if self.interrupted {
             130
         } else if self.counts.bad() > 0
             || (self.counts.flaky > 0 && !self.flaky_passes)
+            || !self.exceeded.is_empty()
             || !self.errors.is_empty()
             || !self.complete
         {
@@ -106,16 +110,19 @@ pub fn feed(
 struct Desk {
     subscribers: Vec<Box<dyn Subscriber + Send>>,
     fold: Fold,
+    races: Races,
     errors: Vec<anyhow::Error>,
 }
 
 impl Desk {
     fn new(subscribers: Vec<Box<dyn Subscriber + Send>>) -> Self {
-        Self { subscribers, fold: Fold::default(), errors: Vec::new() }
+        Self { subscribers, fold: Fold::default(), races: Races::default(), errors: Vec::new() }
     }
 
     fn take(&mut self, event: &Event) {
-        self.fold.take(event);
+        if let Some(case) = self.fold.take(event) {
+            self.races.add(&case);
+        }
         self.each(&|subscriber| subscriber.take(event));
     }
 
@@ -150,12 +157,13 @@ impl Desk {
                 self.errors.push(error);
             }
         }
-        self.fold.cut_off();
+        self.fold.cut_off().iter().for_each(|case| self.races.add(case));
         Summary {
             counts: self.fold.counts(),
             flaky_passes: self.fold.flaky_passes(),
             interrupted: self.fold.interrupted() == Some(true),
             complete: self.fold.interrupted().is_some(),
+            exceeded: self.races.exceeded(),
             errors: self.errors,
         }
     }

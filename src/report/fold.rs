@@ -135,7 +135,8 @@ fn kept(text: Option<&String>, limit: usize) -> Option<String> {
 
 fn started(number: usize, event: &Event) -> Case {
     let mut case = Case::unknown(number, finite(event.at));
-    if let What::CaseStarted { name, file, description, tags, params, axes, qemu, round, steps } = &event.what
+    if let What::CaseStarted { name, file, description, tags, params, axes, qemu, round, steps, races } =
+        &event.what
     {
         case.name.clone_from(name);
         case.file.clone_from(file);
@@ -146,6 +147,7 @@ fn started(number: usize, event: &Event) -> Case {
         case.qemu.clone_from(qemu);
         case.round = *round;
         case.planned = *steps;
+        case.races.clone_from(races);
     }
     case
 }

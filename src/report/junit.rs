@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use junit_report::{Duration, OffsetDateTime, Report, TestCase, TestResult, TestSuite};
 
 use crate::event::{CaseEnd, Event, Subscriber, Verdict};
+use crate::report::races::Races;
 use crate::report::record::Case;
 use crate::report::{Fold, log, text};
 
@@ -22,6 +23,7 @@ pub struct Junit {
     path: PathBuf,
     fold: Fold,
     done: Vec<Done>,
+    races: Races,
     /// How many bytes of texts there are so far.
     held: usize,
 }
@@ -44,10 +46,11 @@ impl Junit {
     /// A report that will be written to `path` when the stream ends; its folder is made if it is missing.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), fold: Fold::default(), done: Vec::new(), held: 0 }
+        Self { path: path.into(), fold: Fold::default(), done: Vec::new(), races: Races::default(), held: 0 }
     }
 
     fn add(&mut self, case: &Case) {
+        self.races.add(case);
         let limit = if self.held > MUCH { LITTLE } else { text::LIMIT };
         let test = test_case(case, self.fold.flaky_passes(), limit);
         self.held += weight(&test);
@@ -81,6 +84,19 @@ impl Junit {
                 new.add_testcase(done.test.clone());
                 suites.push((done.file.clone(), new));
             }
+        }
+        let exceeded = self.races.exceeded();
+        if !exceeded.is_empty() {
+            // No case of the run is at fault, and the file must not be green.
+            let mut rates = suite("known issues", 0.0);
+            for (number, message) in exceeded.into_iter().enumerate() {
+                let message = text::one_line(&message);
+                let name = format!("rate of a known issue #{}", number + 1);
+                let mut test = TestCase::failure(&name, duration(0.0), "fail", &message);
+                test.set_classname("known issues");
+                rates.add_testcase(test);
+            }
+            suites.push((String::new(), rates));
         }
         if suites.is_empty() && trouble.is_some() {
             suites.push((String::new(), suite("", 0.0)));

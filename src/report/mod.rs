@@ -11,6 +11,7 @@ mod junit;
 mod live;
 mod log;
 mod overview;
+pub mod races;
 mod record;
 #[cfg(test)]
 mod sample;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use serde_json::Value;
 
 use super::text;
-use crate::event::{CaseEnd, Spread, StepOutcome, Verdict};
+use crate::event::{CaseEnd, Race, Spread, StepOutcome, Verdict};
 
 /// How many steps, metrics or notes of a case are kept from its beginning, and as many from its end.
 const KEPT: usize = 500;
@@ -92,6 +92,8 @@ pub struct Case {
     pub round: Option<usize>,
     /// The number of steps it has.
     pub planned: usize,
+    /// The races that may strike it.
+    pub races: Vec<Race>,
     /// When it began, in seconds since the run did.
     pub began: f64,
     /// The VMs it started, with the version of their QEMU.
@@ -171,6 +173,7 @@ impl Case {
             qemu: None,
             round: None,
             planned: 0,
+            races: Vec::new(),
             began,
             vms: Kept::default(),
             steps: Kept::default(),
@@ -205,6 +208,12 @@ impl Case {
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         self.end.as_ref().and_then(|end| end.reason.as_deref())
+    }
+
+    /// Whether a race struck it, in its last attempt or before.
+    #[must_use]
+    pub fn was_struck_by(&self, race: &Race) -> bool {
+        self.attempts.iter().chain(&self.end).any(|end| end.struck.as_ref() == Some(&race.reason))
     }
 
     /// Ends a case whose end the stream does not tell.

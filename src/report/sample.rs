@@ -49,6 +49,7 @@ pub fn started(case: usize, name: &str, file: &str) -> Event {
             qemu: None,
             round: None,
             steps: 2,
+            races: Vec::new(),
         },
     )
 }

@@ -4,6 +4,7 @@
 use indexmap::IndexMap;
 
 use crate::event::{Spread, Verdict};
+use crate::report::races::Races;
 use crate::report::record::{Case, Counts, Metric};
 use crate::report::signature::signature;
 use crate::report::text;
@@ -20,6 +21,8 @@ pub struct Stats {
     pub failures: IndexMap<String, Kind>,
     /// How many cases ran, so that they could have failed.
     pub ran: usize,
+    /// How often the races struck that scenarios know of.
+    pub races: Races,
 }
 
 /// One case in all its rounds.
@@ -83,6 +86,7 @@ impl Stats {
             self.ran += 1;
         }
         case.metrics.iter().for_each(|metric| known.measured(metric));
+        self.races.add(case);
         if verdict.is_bad() || verdict == Verdict::Flaky {
             self.failed(case, verdict);
         }

@@ -79,6 +79,9 @@ impl Markdown {
         if let Some(trouble) = self.fold.trouble() {
             let _ = writeln!(out, "\n**{trouble}**");
         }
+        for exceeded in self.stats.races.exceeded() {
+            let _ = writeln!(out, "\n**{}**", html(&text::one_line(&exceeded)));
+        }
         out.push_str(&self.failures);
         if self.failed > SHOWN {
             let _ = writeln!(out, "\n… and {} more", self.failed - SHOWN);
@@ -102,6 +105,13 @@ impl Markdown {
         }
         for (reason, count) in self.reasons.iter().take(SHOWN) {
             let _ = writeln!(out, "| {} | {count} |", cell(reason));
+        }
+        let races: Vec<_> = self.stats.races.told().take(SHOWN).collect();
+        if !races.is_empty() {
+            out.push_str("\n| known issues that strike now and then | |\n|---|---|\n");
+        }
+        for (reason, rate) in races {
+            let _ = writeln!(out, "| {} | {rate} |", cell(reason));
         }
         out
     }

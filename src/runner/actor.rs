@@ -8,7 +8,7 @@ use regex::Regex;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::adjudge::verdict;
+use super::adjudge::{Before, Judgement, judge};
 use super::binaries::Binaries;
 use super::machines::settle;
 use super::pause;
@@ -54,6 +54,7 @@ pub(super) struct Actor<'c> {
     trouble: usize,
     /// Where its artifacts are kept, below the reports.
     folder: PathBuf,
+    before: Before,
 }
 
 impl<'c> Actor<'c> {
@@ -64,6 +65,7 @@ impl<'c> Actor<'c> {
         settings: &'c Settings,
         interrupt: &Interrupt,
         folder: PathBuf,
+        before: Before,
     ) -> Self {
         Self {
             case,
@@ -76,11 +78,12 @@ impl<'c> Actor<'c> {
             step: 0,
             trouble: 0,
             folder,
+            before,
         }
     }
 
-    /// Performs the case, which began then, and concludes.
-    pub(super) async fn act(mut self, began: Instant) -> CaseEnd {
+    /// Performs the case, which began then, and concludes; also whether the case is run again before that counts.
+    pub(super) async fn act(mut self, began: Instant) -> (CaseEnd, bool) {
         let case = self.case;
         self.deadline = began + case.timeout.mul_f64(self.settings.slow);
         let mut outcome = self.perform().await;
@@ -267,7 +270,7 @@ impl<'c> Actor<'c> {
         }
         if let Some(cause) = self.next_trouble(Some(&step.action)) {
             result = Err(match result {
-                Err(own) if own.message != cause.message => {
+                Err(own) if !cause.message.starts_with(&own.message) => {
                     Failure { message: format!("{} (and then: {own})", cause.message), ..cause }
                 }
                 _ => cause,
@@ -342,7 +345,7 @@ impl<'c> Actor<'c> {
     }
 
     /// Gathers the evidence, takes everything down, and makes the verdict.
-    async fn conclude(mut self, outcome: Result<(), Stop>, began: Instant) -> CaseEnd {
+    async fn conclude(mut self, outcome: Result<(), Stop>, began: Instant) -> (CaseEnd, bool) {
         metrics::emit(&self.session);
         let (outcome, spot, interrupted) = match outcome {
             Ok(()) => (Ok(()), None, false),
@@ -351,17 +354,27 @@ impl<'c> Actor<'c> {
                 (Err(Failure::error(format!("interrupted by {signal}"))), None, true)
             }
         };
-        let (verdict, reason) = if interrupted {
-            (Verdict::Error, outcome.as_ref().err().map(|failure| failure.message.clone()))
+        let Judgement { verdict, reason, struck, again } = if interrupted {
+            let reason = outcome.as_ref().err().map(|failure| failure.message.clone());
+            Judgement { verdict: Verdict::Error, reason, struck: None, again: false }
         } else {
-            verdict(&outcome, self.case.must_fail.as_ref(), &self.case.known_issues)
+            let names = spot.as_ref().map(|spot| spot.names.as_slice()).unwrap_or_default();
+            judge(&outcome, names, self.case, self.before)
         };
+        // What a race did is looked into as a failure is.
+        let is_wrong = struck.is_some() || verdict.is_bad();
         let mut evidence = None;
-        if verdict.is_bad() && !interrupted {
+        if is_wrong && !interrupted {
             let shown = spot.as_ref().map(|spot| spot.told(self.case) + "\n").unwrap_or_default();
-            evidence = Some(shown + &self.session.last_moments().await);
+            // The reason of an excused attempt is that of the known issue, and not what failed.
+            let failed = outcome
+                .as_ref()
+                .err()
+                .filter(|_| verdict == Verdict::Xfail)
+                .map(|failure| format!("{failure}\n"));
+            evidence = Some(failed.unwrap_or_default() + &shown + &self.session.last_moments().await);
         }
-        if self.settings.pause_on_failure && verdict.is_bad() && !interrupted {
+        if self.settings.pause_on_failure && is_wrong && !interrupted {
             let text = format!(
                 "{verdict}: {}\n{}\n{}\n{}Enter takes it down ",
                 self.case.name,
@@ -373,7 +386,7 @@ impl<'c> Actor<'c> {
         }
         let wanted = match self.settings.keep {
             Keep::Always => true,
-            Keep::OnFailure => verdict.is_bad(),
+            Keep::OnFailure => is_wrong,
             Keep::Never => false,
         };
         let mut artifacts = None;
@@ -398,7 +411,7 @@ impl<'c> Actor<'c> {
         // A negative control has failed at its place as well, but passes.
         let source = spot.as_ref().map(|spot| spot.surroundings());
         let place = spot.filter(|_| verdict != Verdict::Pass).map(|spot| spot.at.to_string());
-        CaseEnd { verdict, reason, evidence, place, source, artifacts, seconds }
+        (CaseEnd { verdict, reason, evidence, place, source, artifacts, struck, seconds }, again)
     }
 }
 

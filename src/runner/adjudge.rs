@@ -3,99 +3,96 @@
 use regex::Regex;
 
 use crate::event::Verdict;
-use crate::scenario::model::{KnownIssue, MustFail};
+use crate::scenario::model::{Case, KnownIssue, MustFail};
 use crate::session::Failure;
 use crate::session::failure::Kind;
 
-/// The verdict and, but for a plain pass, its reason.
+/// What is made of an attempt at a case.
+#[derive(Debug, PartialEq)]
+pub struct Judgement {
+    pub verdict: Verdict,
+    /// The verdict's reason; none for a plain pass.
+    pub reason: Option<String>,
+    /// The reason of the race (`at_most`) that struck.
+    pub struck: Option<String>,
+    /// Whether the case is run again before this counts.
+    pub again: bool,
+}
+
+impl Judgement {
+    fn of(verdict: Verdict, reason: impl Into<Option<String>>) -> Self {
+        Self { verdict, reason: reason.into(), struck: None, again: false }
+    }
+}
+
+/// What is known of the attempts at a case before the one that is judged.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Before {
+    /// Whether one was excused by a race.
+    pub excused: bool,
+    /// How many passed although a known issue was to strike.
+    pub passed: usize,
+}
+
+/// The judgement on an attempt at a case, which failed in a step of these names if it failed.
 #[must_use]
-pub fn verdict(
-    outcome: &Result<(), Failure>,
-    must_fail: Option<&MustFail>,
-    known_issues: &[KnownIssue],
-) -> (Verdict, Option<String>) {
-    let matches = |pattern: &str, failure: &Failure| {
-        Regex::new(pattern).is_ok_and(|expression| expression.is_match(&failure.message))
+pub fn judge(outcome: &Result<(), Failure>, names: &[String], case: &Case, before: Before) -> Judgement {
+    if let Some(control) = &case.must_fail {
+        return control_verdict(outcome, control);
+    }
+    let failure = match outcome {
+        Err(failure) => failure,
+        Ok(()) => return passed(&case.known_issues, before),
     };
-    if let Some(MustFail { pattern }) = must_fail {
-        return match outcome {
-            Err(failure) if matches(pattern, failure) => {
-                (Verdict::Pass, Some(format!("failed as it must: {failure}")))
-            }
-            Err(failure) => {
-                let reason = format!("it must fail with /{pattern}/, and failed otherwise: {failure}");
-                (Verdict::Fail, Some(reason))
-            }
-            Ok(()) => (Verdict::Fail, Some(format!("it must fail with /{pattern}/, and nothing failed"))),
-        };
+    let plain = if failure.kind == Kind::Error { Verdict::Error } else { Verdict::Fail };
+    let Some(issue) = case.known_issues.iter().find(|issue| issue.covers(&failure.message, names)) else {
+        return Judgement::of(plain, failure.message.clone());
+    };
+    if issue.at_most.is_none() {
+        return Judgement::of(Verdict::Xfail, issue.reason.clone());
     }
+    let struck = Some(issue.reason.clone());
+    if before.excused {
+        let reason = format!(
+            "{failure} (a known issue is excused once, and an attempt before this one was excused: {})",
+            issue.reason
+        );
+        return Judgement { verdict: plain, reason: Some(reason), struck, again: false };
+    }
+    Judgement { verdict: Verdict::Xfail, reason: struck.clone(), struck, again: true }
+}
+
+fn control_verdict(outcome: &Result<(), Failure>, MustFail { pattern, .. }: &MustFail) -> Judgement {
+    let matches =
+        |failure: &Failure| Regex::new(pattern).is_ok_and(|expression| expression.is_match(&failure.message));
     match outcome {
-        Ok(()) => match known_issues.iter().find(|issue| !issue.sometimes) {
-            None => (Verdict::Pass, None),
-            Some(issue) => {
-                let reason =
-                    format!("the known issue did not show ({}); if it is mended, take it out", issue.reason);
-                (Verdict::Fail, Some(reason))
-            }
-        },
-        Err(failure) => match known_issues.iter().find(|issue| matches(&issue.pattern, failure)) {
-            Some(issue) => (Verdict::Xfail, Some(issue.reason.clone())),
-            None if failure.kind == Kind::Error => (Verdict::Error, Some(failure.message.clone())),
-            None => (Verdict::Fail, Some(failure.message.clone())),
-        },
+        Err(failure) if matches(failure) => {
+            Judgement::of(Verdict::Pass, format!("failed as it must: {failure}"))
+        }
+        Err(failure) => Judgement::of(
+            Verdict::Fail,
+            format!("it must fail with /{pattern}/, and failed otherwise: {failure}"),
+        ),
+        Ok(()) => Judgement::of(Verdict::Fail, format!("it must fail with /{pattern}/, and nothing failed")),
     }
+}
+
+/// A pass is held against an issue that was to strike by now.
+fn passed(issues: &[KnownIssue], before: Before) -> Judgement {
+    let sure = issues.iter().filter_map(|issue| Some((issue, issue.shows_within()?)));
+    let Some((issue, within)) = sure.min_by_key(|(_, within)| *within) else {
+        return Judgement::of(Verdict::Pass, None);
+    };
+    if before.passed + 1 < within {
+        let reason = format!("the known issue did not show: {}", issue.reason);
+        return Judgement { again: true, ..Judgement::of(Verdict::Pass, reason) };
+    }
+    let times = if within > 1 { format!(" in {within} attempts") } else { String::new() };
+    let reason =
+        format!("the known issue did not show{times} ({}); if it is mended, take it out", issue.reason);
+    Judgement::of(Verdict::Fail, reason)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn failed(message: &str) -> Result<(), Failure> {
-        Err(Failure::failed(message))
-    }
-
-    fn issue(pattern: &str) -> [KnownIssue; 1] {
-        [KnownIssue { when: None, reason: "gitlab 1".into(), pattern: pattern.into(), sometimes: false }]
-    }
-
-    #[test]
-    fn a_negative_control_passes_only_by_failing_for_its_own_reason() {
-        let control = MustFail { pattern: "page \\d+".into() };
-        let verdict = |outcome| verdict(&outcome, Some(&control), &[]).0;
-        assert_eq!(verdict(failed("page 7 is wrong")), Verdict::Pass);
-        assert_eq!(verdict(failed("the deadline")), Verdict::Fail);
-        assert_eq!(verdict(Ok(())), Verdict::Fail);
-    }
-
-    #[test]
-    fn a_known_issue_excuses_its_own_failure_and_nothing_else() {
-        let verdict = |outcome| verdict(&outcome, None, &issue("deadlock")).0;
-        assert_eq!(verdict(failed("a deadlock")), Verdict::Xfail);
-        assert_eq!(verdict(failed("something else")), Verdict::Fail);
-        assert_eq!(verdict(Ok(())), Verdict::Fail);
-    }
-
-    #[test]
-    fn a_known_issue_that_shows_only_sometimes_lets_the_case_pass_and_excuses_nothing_else() {
-        let [race] = issue("torn").map(|issue| KnownIssue { sometimes: true, ..issue });
-        let verdict = |outcome| verdict(&outcome, None, std::slice::from_ref(&race));
-        assert_eq!(verdict(Ok(())), (Verdict::Pass, None));
-        assert_eq!(verdict(failed("torn memory")), (Verdict::Xfail, Some("gitlab 1".into())));
-        assert_eq!(verdict(failed("stale memory")).0, Verdict::Fail);
-        assert_eq!(verdict(Err(Failure::error("no such program"))).0, Verdict::Error);
-    }
-
-    #[test]
-    fn a_pass_is_held_against_every_known_issue_that_shows_always() {
-        let [always] = issue("deadlock");
-        let race = KnownIssue { sometimes: true, ..always.clone() };
-        assert_eq!(verdict(&Ok(()), None, &[race, always]).0, Verdict::Fail);
-    }
-
-    #[test]
-    fn trouble_with_the_test_itself_is_an_error() {
-        assert_eq!(verdict(&Err(Failure::error("no such program")), None, &[]).0, Verdict::Error);
-        assert_eq!(verdict(&failed("no"), None, &[]).0, Verdict::Fail);
-        assert_eq!(verdict(&Ok(()), None, &[]), (Verdict::Pass, None));
-    }
-}
+#[path = "adjudge_tests.rs"]
+mod tests;

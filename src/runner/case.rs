@@ -8,13 +8,14 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::actor::Actor;
+use super::adjudge::Before;
 use super::net;
 use super::plans::plans;
 use super::scheduler::Job;
 use super::settings::{Interrupt, Settings};
-use crate::event::{CaseEnd, Sink, Verdict, What};
+use crate::event::{CaseEnd, Race, Sink, Verdict, What};
 use crate::random::Random;
-use crate::scenario::model::Block;
+use crate::scenario::model::{Block, Case};
 use crate::session::directory::Notes;
 use crate::session::{Session, ports};
 
@@ -41,50 +42,126 @@ pub struct Run {
 /// How often a case is begun anew because a port that was held for it was taken by another program.
 const NEW_PORTS: usize = 3;
 
-/// Runs a case, as often as the settings let it fail, and tells its sink everything. A failure while another program had
-/// one of its ports does not count.
+/// The attempts at a case so far.
+#[derive(Default)]
+struct Attempts {
+    count: usize,
+    /// How many do not count against `--retries`.
+    free: usize,
+    /// How many failed while another program had one of the case's ports.
+    spoilt: usize,
+    first_failure: Option<CaseEnd>,
+    /// The attempt that a race excused.
+    excused: Option<CaseEnd>,
+    /// How many passed although a known issue was to strike.
+    passed: usize,
+}
+
+/// Why a case is run once more.
+enum Again {
+    /// Another program took this port, which was held under this name.
+    Stolen(String, u16),
+    /// A known issue asks for it.
+    Issue,
+    /// `--retries` asks for it.
+    Retry,
+}
+
+impl Attempts {
+    const fn before(&self) -> Before {
+        Before { excused: self.excused.is_some(), passed: self.passed }
+    }
+
+    /// Takes in an attempt that does not count yet, and says why in a note.
+    fn put(&mut self, end: CaseEnd, why: Again) -> Option<String> {
+        self.free += usize::from(!matches!(why, Again::Retry));
+        match why {
+            Again::Stolen(name, port) => {
+                self.spoilt += 1;
+                Some(format!(
+                    "another program took port {port}, which was held as `{name}`; the case is begun anew with other ports"
+                ))
+            }
+            Again::Issue if end.struck.is_some() => {
+                let reason = end.struck.clone().unwrap_or_default();
+                self.excused = Some(end);
+                Some(format!("a known issue struck, and the case is run again: {reason}"))
+            }
+            Again::Issue => {
+                self.passed += 1;
+                Some("the known issue did not show, and the case is run again".to_owned())
+            }
+            Again::Retry => {
+                self.first_failure.get_or_insert(end);
+                None
+            }
+        }
+    }
+
+    /// The end of the case, by its last attempt.
+    fn conclude(self, end: CaseEnd) -> CaseEnd {
+        match (end.verdict, self.first_failure, self.excused) {
+            (Verdict::Pass, Some(failure), _) => flaky(failure, self.count),
+            // With the evidence of what the race did.
+            (Verdict::Pass, None, Some(excused)) => excused,
+            _ => end,
+        }
+    }
+}
+
+/// Runs a case, as often as the settings and its known issues have it, and tells its sink everything. A failure while
+/// another program had one of its ports does not count.
 pub async fn run(run: &Run, place: &Place, settings: &Settings, interrupt: &Interrupt) -> Verdict {
     let began = Instant::now();
     let sink = &place.sink;
     sink.emit(started(run));
-    let mut first_failure: Option<CaseEnd> = None;
-    let (mut attempt, mut spoilt) = (1, 0);
+    let mut attempts = Attempts::default();
     loop {
+        attempts.count += 1;
         let mut held = Vec::new();
-        let mut end = one_attempt(run, attempt, &mut held, place, settings, interrupt).await;
-        let failed = end.verdict.is_bad() && interrupt.now().is_none();
-        let stolen = if failed && spoilt < NEW_PORTS { ports::taken(&held).await } else { None };
-        let again = failed && (stolen.is_some() || attempt - spoilt <= settings.retries);
+        let (end, again) = one_attempt(run, &attempts, &mut held, place, settings, interrupt).await;
+        let interrupted = interrupt.now();
+        let failed = end.verdict.is_bad() && interrupted.is_none();
+        let stolen = if failed && attempts.spoilt < NEW_PORTS { ports::taken(&held).await } else { None };
+        let why = match stolen {
+            Some((name, port)) => Some(Again::Stolen(name, port)),
+            None if again => Some(Again::Issue),
+            None => (failed && attempts.count - attempts.free <= settings.retries).then_some(Again::Retry),
+        };
         // The folder of an attempt goes with its session.
-        if again && let Err(error) = std::fs::create_dir(&place.directory) {
-            sink.emit(What::Note {
-                text: format!("it is not tried again, for it can have no folder: {error}"),
-            });
-        } else if again {
-            sink.emit(What::AttemptEnded { attempt, end: Box::new(end.clone()) });
-            attempt += 1;
-            match stolen {
-                Some((name, port)) => {
-                    spoilt += 1;
-                    let text = format!(
-                        "another program took port {port}, which was held as `{name}`; the case is begun anew with other ports"
-                    );
+        let ready = why.as_ref().map(|_| match interrupted {
+            Some(signal) => Err(format!("interrupted by {signal}")),
+            None => std::fs::create_dir(&place.directory)
+                .map_err(|error| format!("it can have no folder: {error}")),
+        });
+        let mut end = match (why, ready) {
+            (Some(why), Some(Ok(()))) => {
+                let number = attempts.count;
+                sink.emit(What::AttemptEnded { attempt: number, end: Box::new(end.clone()) });
+                if let Some(text) = attempts.put(end, why) {
                     sink.emit(What::Note { text });
                 }
-                None => {
-                    first_failure.get_or_insert(end);
-                }
+                continue;
             }
-            continue;
-        }
-        if let (Verdict::Pass, Some(failure)) = (end.verdict, first_failure) {
-            end = flaky(failure, attempt);
-        }
+            (Some(why), Some(Err(error))) => not_again(end, &why, &error, sink),
+            _ => attempts.conclude(end),
+        };
         end.seconds = began.elapsed().as_secs_f64();
         let verdict = end.verdict;
         sink.emit(What::CaseEnded(Box::new(end)));
         return verdict;
     }
+}
+
+/// The end of a case that was to be run again, and cannot be: what a known issue excuses for that is not excused.
+fn not_again(end: CaseEnd, why: &Again, error: &str, sink: &Sink) -> CaseEnd {
+    if !matches!(why, Again::Issue) {
+        sink.emit(What::Note { text: format!("it is not tried again: {error}") });
+        return end;
+    }
+    let reason = end.reason.unwrap_or_default();
+    let reason = format!("it was to be run again because of a known issue, and was not: {error} ({reason})");
+    CaseEnd { verdict: Verdict::Error, reason: Some(reason), ..end }
 }
 
 /// The end of a case that passed in a later attempt: with the evidence of the first failure.
@@ -97,21 +174,23 @@ fn flaky(failure: CaseEnd, attempt: usize) -> CaseEnd {
     }
 }
 
+/// One attempt at a case, and whether it is run again before that counts.
 async fn one_attempt(
     run: &Run,
-    attempt: usize,
+    attempts: &Attempts,
     held: &mut Vec<(String, u16)>,
     place: &Place,
     settings: &Settings,
     interrupt: &Interrupt,
-) -> CaseEnd {
+) -> (CaseEnd, bool) {
     let began = Instant::now();
     let (case, binaries) = (&*run.job.case, &*run.job.binaries);
-    let ended =
-        |verdict: Verdict, reason: String| CaseEnd::new(verdict, Some(reason), began.elapsed().as_secs_f64());
+    let ended = |verdict: Verdict, reason: String| {
+        (CaseEnd::new(verdict, Some(reason), began.elapsed().as_secs_f64()), false)
+    };
     let (directory, notes) = (place.directory.clone(), Arc::clone(&place.notes));
     let mut session = Session::new(IndexMap::new(), directory, notes, place.sink.clone());
-    session.draw = draw(run, attempt, settings.seed);
+    session.draw = draw(run, attempts.count, settings.seed);
     session.roles.clone_from(&case.roles);
     session.disks.clone_from(&case.disks);
     let opened = net::open(case, &mut session, binaries);
@@ -126,8 +205,9 @@ async fn one_attempt(
     if let Err(failure) = net::plan_wires(case, &mut session) {
         return ended(Verdict::Error, failure.message);
     }
-    let folder = folder(run, attempt, settings.retries > 0 || attempt > 1);
-    Actor::new(case, session, binaries, settings, interrupt, folder).act(began).await
+    let may_be_several = settings.retries > 0 || attempts.count > 1 || !races(case).is_empty();
+    let folder = folder(run, attempts.count, may_be_several);
+    Actor::new(case, session, binaries, settings, interrupt, folder, attempts.before()).act(began).await
 }
 
 /// What decides where the built-in guests of one attempt work: the same each time for the same seed.
@@ -154,7 +234,14 @@ fn started(run: &Run) -> What {
         qemu: run.job.qemu.clone(),
         round: run.round,
         steps: count(&case.steps) + count(&case.finally),
+        races: races(case),
     }
+}
+
+/// The races that may strike a case. A negative control has no known issues.
+fn races(case: &Case) -> Vec<Race> {
+    let issues = case.known_issues.iter().filter(|_| case.must_fail.is_none());
+    issues.filter_map(|issue| Some(Race { reason: issue.reason.clone(), at_most: issue.at_most? })).collect()
 }
 
 /// Where the artifacts of one attempt are kept, below the reports: those of the QEMUs, rounds and attempts of a case
@@ -206,6 +293,25 @@ mod tests {
         assert_eq!(end.verdict, Verdict::Flaky);
         assert_eq!(end.reason.as_deref(), Some("passed in attempt 3, failed in the first: no tick"));
         assert_eq!((end.evidence, end.artifacts), (failure.evidence, failure.artifacts));
+    }
+
+    #[test]
+    fn what_a_race_excused_stands_only_where_a_later_attempt_passed() {
+        let mut excused = CaseEnd::new(Verdict::Xfail, Some("torn".into()), 1.0);
+        (excused.struck, excused.evidence) = (Some("torn".into()), Some("page 7".into()));
+        let after = |last: Verdict| {
+            let mut attempts = Attempts { count: 1, ..Attempts::default() };
+            assert!(attempts.put(excused.clone(), Again::Issue).unwrap().contains("is run again: torn"));
+            assert!(attempts.before().excused && attempts.free == 1);
+            attempts.conclude(CaseEnd::new(last, Some("last".into()), 1.0))
+        };
+        assert_eq!(after(Verdict::Pass), excused);
+        for bad in [Verdict::Fail, Verdict::Error] {
+            assert_eq!(after(bad).reason.as_deref(), Some("last"));
+        }
+        let end = not_again(excused.clone(), &Again::Issue, "interrupted by SIGINT", &Sink::silent());
+        assert_eq!((end.verdict, end.evidence.as_deref()), (Verdict::Error, Some("page 7")));
+        assert!(end.reason.unwrap().contains("was to be run again"));
     }
 
     #[test]

@@ -33,7 +33,11 @@ pub fn outlook(cases: &[Case], binaries: &Binaries, settings: &Settings) -> Stri
                     ));
                 }
                 for issue in &case.known_issues {
-                    let how = if issue.sometimes { "known to fail now and then" } else { "known to fail" };
+                    let how = match (issue.at_most, issue.attempts) {
+                        (Some(at_most), _) => format!("known to fail in {at_most} of its runs at most"),
+                        (None, Some(attempts)) => format!("known to fail in one of {attempts} attempts"),
+                        (None, None) => "known to fail".to_owned(),
+                    };
                     text.push_str(&format!("        {how}: {}\n", issue.reason));
                 }
                 if let Some(must_fail) = &case.must_fail {

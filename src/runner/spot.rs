@@ -14,17 +14,20 @@ pub struct Spot {
     via: Vec<Location>,
     /// See [`CaseStep::locals`].
     locals: Map<String, Value>,
+    /// See [`CaseStep::names`].
+    pub names: Vec<String>,
 }
 
 impl Spot {
     /// A place that nothing leads to.
     pub fn plain(at: &Location) -> Self {
-        Self { at: at.clone(), via: Vec::new(), locals: Map::new() }
+        Self { at: at.clone(), via: Vec::new(), locals: Map::new(), names: Vec::new() }
     }
 
     /// The place of a step.
     pub fn of(step: &CaseStep) -> Self {
-        Self { at: step.at.clone(), via: step.via.clone(), locals: step.locals.clone() }
+        let names = step.names().cloned().collect();
+        Self { at: step.at.clone(), via: step.via.clone(), locals: step.locals.clone(), names }
     }
 
     /// The lines around the place, each with its number; the one of the place is marked.

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use indexmap::IndexMap;
-use regex::Regex;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
@@ -11,14 +10,14 @@ use super::QemuVersions;
 use super::lint::{self, Section};
 use super::load::Loader;
 use super::matrix::{self, Cell};
-use super::model::{Case, DEFAULT_CASE_TIMEOUT, KnownIssue, MustFail, Requires};
+use super::model::{Case, DEFAULT_CASE_TIMEOUT, Requires};
 use super::params::{self, Given, Param, Setting, word};
-use super::source::{Kind, Node};
-use super::steps::{Place, Steps, bad_regex};
-use super::{net, typed, vms};
+use super::source::Node;
+use super::steps::{Place, Steps};
+use super::{issues, net, typed, vms};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::qemu::spec::VmSpec;
-use crate::template::{self, Scope, Versions};
+use crate::template::{Scope, Versions};
 use crate::units::{OneOrMany, Span};
 
 /// The required params that nothing sets, where a file is a template and not a scenario; empty for a file for `use`.
@@ -172,26 +171,36 @@ impl<'f> File<'f> {
         let tags = top.read::<OneOrMany<String>>("tags", diagnostics).map(|tags| tags.0).unwrap_or_default();
         let requires: Requires = top.read("requires", diagnostics).unwrap_or_default();
         let timeout: Span = top.read("timeout", diagnostics).unwrap_or(DEFAULT_CASE_TIMEOUT);
-        let known_issues = top.known_issues(diagnostics);
-        let must_fail = top.must_fail(diagnostics);
+        let issues = issues::read(section("known_issue"), &scope, diagnostics);
+        let must_fail = issues::must_fail(section("must_fail"), &scope, diagnostics);
         let place = Place {
             scope: &scope,
             locals: Map::new(),
             via: Vec::new(),
             when: Vec::new(),
+            groups: Vec::new(),
+            runs: true,
             hooks: Vec::new(),
             uses: Vec::new(),
         };
         let mut expansion = Steps::new(loader, &scope, root.get("hooks"));
         let steps = root.get("steps").map(|list| expansion.list(list, &place)).unwrap_or_default();
         let finally = root.get("finally").map(|list| expansion.list(list, &place)).unwrap_or_default();
+        let vm_nodes = root.get("vms").map(Node::entries).unwrap_or_default();
+        let copied = vm_nodes.iter().filter(|(_, vm)| vm.get("copies").is_some());
+        expansion.copied = copied.map(|(key, _)| key.name.clone()).collect();
         // A VM that could not be read would only be missed again by every step that names it.
         if sound_vms {
             expansion.check(&vms.specs, &roles, &net.links);
         }
-        let (placed, mut seen) = (expansion.placed, expansion.seen);
+        let (placed, names, mut seen) = (expansion.placed, expansion.names, expansion.seen);
         vms.sources.values().for_each(|vm| seen.templates(&vm.options));
         check_hooks(root.get("hooks"), &placed.into_iter().collect::<Vec<_>>(), &mut loader.diagnostics);
+        // Where a step could not be read, its name may be missing.
+        if loader.diagnostics.errors_added() == before {
+            issues::check_steps(&issues, &names, &mut loader.diagnostics);
+            issues::check_commands(&issues, [&steps, &finally], &mut loader.diagnostics);
+        }
         let sound = loader.diagnostics.errors_added() == before;
         roles.values().for_each(|vm| seen.vm(vm));
         let declared = declared(root, &vms);
@@ -217,7 +226,7 @@ impl<'f> File<'f> {
             params: values,
             axes: cell.iter().map(|setting| setting.name.clone()).collect(),
             requires,
-            known_issues,
+            known_issues: issues::applying(issues, &steps, &finally),
             must_fail,
             timeout: timeout.0,
             vms: vms.specs,
@@ -337,71 +346,9 @@ struct Top<'t> {
     scope: &'t Scope<'t>,
 }
 
-/// A known issue that lets the case pass and fail as it likes: no outcome would count.
-fn excuses_all(pattern: &Node, issue: &KnownIssue) -> Option<Diagnostic> {
-    // No failure says nothing, and none says that.
-    let matches_all = |expression: Regex| ["", "\u{fffd}"].iter().any(|text| expression.is_match(text));
-    (issue.sometimes && Regex::new(&issue.pattern).is_ok_and(matches_all)).then(|| {
-        let message =
-            format!("with `sometimes`, /{}/ excuses every failure: the case could not fail", issue.pattern);
-        Diagnostic::error(Code::WrongValue, &pattern.at, message)
-            .help("match what the known failure says, and no more")
-    })
-}
-
 impl Top<'_> {
     fn read<T: DeserializeOwned>(&self, key: &str, diagnostics: &mut Diagnostics) -> Option<T> {
         let (key, node) = self.root.entry(key)?;
         typed::read(&key.at, node, self.scope, diagnostics)
-    }
-
-    /// The known issues that apply to this case.
-    fn known_issues(&self, diagnostics: &mut Diagnostics) -> Vec<KnownIssue> {
-        let Some((key, node)) = self.root.entry("known_issue") else {
-            return Vec::new();
-        };
-        let several = match &node.kind {
-            Kind::Seq(items) => items.as_slice(),
-            _ => std::slice::from_ref(node),
-        };
-        let mut issues = Vec::new();
-        for node in several {
-            let applies = self.applies(node, diagnostics);
-            let rest = node.entries().iter().filter(|(key, _)| key.name != "when").cloned().collect();
-            let node = match node.kind {
-                Kind::Map(_) => Node::map(rest, node.at.clone()),
-                _ => node.clone(),
-            };
-            let issue: Option<KnownIssue> = typed::read(&key.at, &node, self.scope, diagnostics);
-            if let (Some(issue), Some(pattern)) = (&issue, node.get("match")) {
-                diagnostics
-                    .extend(bad_regex(&pattern.at, &issue.pattern).or_else(|| excuses_all(pattern, issue)));
-            }
-            issues.extend(issue.filter(|_| applies));
-        }
-        issues
-    }
-
-    /// Whether a known issue's `when` says yes; no, where it hangs on a version that nobody has asked.
-    fn applies(&self, node: &Node, diagnostics: &mut Diagnostics) -> bool {
-        let Some(when) = node.get("when") else {
-            return true;
-        };
-        match typed::render(when, self.scope, diagnostics) {
-            Some(piece) if piece.late => {
-                typed::settle(when, self.scope, diagnostics);
-                false
-            }
-            Some(piece) => piece.raw.is_none() && template::is_true(&piece.value),
-            None => false,
-        }
-    }
-
-    fn must_fail(&self, diagnostics: &mut Diagnostics) -> Option<MustFail> {
-        let must_fail: MustFail = self.read("must_fail", diagnostics)?;
-        if let Some(pattern) = self.root.get("must_fail").and_then(|node| node.get("match")) {
-            diagnostics.extend(bad_regex(&pattern.at, &must_fail.pattern));
-        }
-        Some(must_fail)
     }
 }

@@ -8,6 +8,7 @@ mod cases;
 mod credentials;
 mod disks;
 mod flow;
+mod issues;
 mod late;
 pub mod lint;
 mod load;

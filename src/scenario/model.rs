@@ -17,7 +17,7 @@ use crate::qemu::credential::Credential;
 use crate::qemu::disk::Disk;
 use crate::qemu::spec::{Accel, VmSpec};
 use crate::step::Step;
-use crate::units::{AnyNumber, Span};
+use crate::units::{AnyNumber, OneOrMany, Share, Span};
 
 /// How long a case may take where the scenario does not say so.
 pub const DEFAULT_CASE_TIMEOUT: Span = Span::from_secs(120);
@@ -109,6 +109,8 @@ pub struct CaseStep {
     pub step: Step,
     /// Whether it is run at all, where that can only be decided when it runs: all must say yes.
     pub when: Vec<When>,
+    /// The names of the `use`, `block`, `repeat` and `hook` steps that it stands in, outermost first.
+    pub groups: Vec<String>,
     /// The names that its templates may use beside those of the case: loop variables, and the params of a used file.
     pub locals: Map<String, Value>,
     /// The whole step as a map without `when`, rendered but for what is only known when it runs.
@@ -117,6 +119,13 @@ pub struct CaseStep {
     pub deferred: bool,
     /// The step as it stands in its file, for the places of what is in it.
     pub source: Node,
+}
+
+impl CaseStep {
+    /// The names it goes by: its own, and those of the steps that it stands in.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        self.step.name.iter().chain(&self.groups)
+    }
 }
 
 /// What must hold for a case to be run; otherwise it is skipped, and the reason says what was found.
@@ -259,7 +268,7 @@ impl JsonSchema for VersionRange {
 }
 
 /// A failure that is known: a case that fails as it says is reported as skipped (`xfail`) with the reason; a pass, or
-/// another failure, is a failure. With `sometimes`, a pass is a pass.
+/// another failure, is a failure. With `at_most` it is a race, and a pass is a pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KnownIssue {
@@ -268,18 +277,48 @@ pub struct KnownIssue {
     pub when: Option<crate::qemu::spec::Scalar>,
     /// Why, with a reference.
     pub reason: String,
-    /// A regular expression that the failure's message must match.
+    /// A regular expression that the failure's message must match. One that matches any failure, or the text of a command
+    /// (`exec`) that the issue covers, is an error.
     #[serde(rename = "match")]
     pub pattern: String,
-    /// Whether it is a race that QEMU may also win: `true` lets the case pass as well. Default: `false`.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub sometimes: bool,
+    /// The steps that it may strike in, by their `name`: a name or a list of names. The name of a `use`, `block`, `repeat`
+    /// or `hook` step stands for all steps that it leads to. A name that no step of the case has is an error. Default: any
+    /// step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<OneOrMany<String>>,
+    /// For a race that QEMU may also win: in which share of the runs of a case it strikes at most, from `1%` to `25%`. The
+    /// case may then pass as well. A case that it strikes is run again at once, and fails if that happens again; a run
+    /// fails where it strikes more often than `at_most`, beyond chance. Default: it strikes each time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<Share>,
+    /// For an issue that strikes often, and not each time: the case is run again until it does, so many times in all, from
+    /// 2 to 50. It fails if the issue never strikes. Default: once. Not with `at_most`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<usize>,
+}
+
+impl KnownIssue {
+    /// Whether it applies to a failure with this message, in a step that goes by these names.
+    #[must_use]
+    pub fn covers(&self, message: &str, names: &[String]) -> bool {
+        self.step.as_ref().is_none_or(|steps| steps.iter().any(|step| names.contains(step)))
+            && regex::Regex::new(&self.pattern).is_ok_and(|expression| expression.is_match(message))
+    }
+
+    /// How many attempts at the case it may take until it strikes; `None` where it is a race that may never strike.
+    #[must_use]
+    pub fn shows_within(&self) -> Option<usize> {
+        self.at_most.is_none().then(|| self.attempts.unwrap_or(1))
+    }
 }
 
 /// A negative control: the case passes only if it fails with a message that matches.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MustFail {
+    /// Whether this case is a negative control. Default: yes. (`""`, `false`, `0` and null mean no.)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<crate::qemu::spec::Scalar>,
     /// A regular expression that the failure's message must match.
     #[serde(rename = "match")]
     pub pattern: String,

@@ -16,7 +16,7 @@ use super::typed;
 use crate::diagnostic::{Code, Diagnostic, Location, suggest};
 use crate::qemu::spec::VmSpec;
 use crate::session::link::LinkSpec;
-use crate::step::{ACTIONS, Action, Complaint, Complaints, FLOW, MODIFIERS, Scene};
+use crate::step::{ACTIONS, About, Action, Complaint, Complaints, FLOW, MODIFIERS, Scene};
 use crate::template::{self, Scope};
 
 /// More steps than this, in a case and in a call, are taken for a mistake.
@@ -32,6 +32,10 @@ pub(super) struct Place<'p, 'v> {
     /// See [`CaseStep::via`].
     pub via: Vec<Location>,
     pub when: Vec<When>,
+    /// See [`CaseStep::groups`].
+    pub groups: Vec<String>,
+    /// Whether this cell runs them; what it leaves out is not checked against its VMs.
+    pub runs: bool,
     /// The hooks that are being placed.
     pub hooks: Vec<String>,
     /// The files that are being used.
@@ -53,6 +57,10 @@ pub(super) struct Steps<'l, 'p, 'v> {
     clients: BTreeSet<String>,
     /// What the steps name.
     pub seen: Seen,
+    /// The names of all steps, also of those that this cell leaves out.
+    pub names: BTreeSet<String>,
+    /// The VMs of which there are copies, more of them in another cell, it may be.
+    pub copied: Vec<String>,
     count: usize,
     /// Whether there are too many steps, which is told once.
     full: bool,
@@ -63,6 +71,8 @@ struct Pending {
     key: Location,
     node: Node,
     action: Action,
+    /// See [`Place::runs`].
+    runs: bool,
 }
 
 impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
@@ -76,6 +86,8 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
             processes: BTreeSet::new(),
             clients: BTreeSet::new(),
             seen: Seen::default(),
+            names: BTreeSet::new(),
+            copied: Vec::new(),
             count: 0,
             full: false,
         }
@@ -143,6 +155,10 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         }
         let mut place = place.clone();
         let goes_on = self.decide(&node, &mut place);
+        place.runs &= goes_on;
+        if FLOW.contains(&key.name.as_str()) {
+            self.group(&node, &mut place);
+        }
         let blocks = match key.name.as_str() {
             "hook" => self.hook(&node, &key, &value, place),
             "use" => self.used(&node, &key, &value, place),
@@ -155,6 +171,17 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         };
         // What is not run here was checked all the same: it runs in another cell, or after the next edit.
         if goes_on { blocks } else { Vec::new() }
+    }
+
+    /// Takes in the name of a step that stands for others.
+    fn group(&mut self, node: &Node, place: &mut Place<'_, '_>) {
+        let Some((key, value)) = node.entry("name") else {
+            return;
+        };
+        if let Some(name) = typed::read::<String>(&key.at, value, place.scope, &mut self.loader.diagnostics) {
+            self.names.insert(name.clone());
+            place.groups.push(name);
+        }
     }
 
     /// The one action of a step.
@@ -262,6 +289,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
             }
         };
         self.seen.step(&step, node, piece.raw.is_some());
+        self.names.extend(step.name.clone());
         self.check_modifiers(&whole, step.capture.as_deref(), step.expect_error.as_deref());
         if let Action::Exec(exec) = &step.action {
             self.processes.extend(exec.background.clone());
@@ -272,12 +300,14 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         if !self.loader.hold(typed::weight(&piece.value), &key.at) {
             return None;
         }
-        self.pending.push(Pending { key: key.at.clone(), node: value.clone(), action: step.action.clone() });
+        let (key_at, node_of, action) = (key.at.clone(), value.clone(), step.action.clone());
+        self.pending.push(Pending { key: key_at, node: node_of, action, runs: place.runs });
         Some(CaseStep {
             at: key.at.clone(),
             via: place.via,
             step,
             when: place.when,
+            groups: place.groups,
             locals: place.locals,
             deferred: piece.raw.is_some(),
             raw: piece.raw.unwrap_or(piece.value),
@@ -313,11 +343,29 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         for pending in &self.pending {
             let mut complaints = Complaints::default();
             pending.action.check(&scene, &mut complaints);
-            for complaint in complaints.0 {
+            for complaint in
+                complaints.0.into_iter().filter(|complaint| counts(complaint, pending, &self.copied))
+            {
                 self.loader.diagnostics.extend(at_its_place(complaint, pending));
             }
         }
     }
+}
+
+/// Whether a complaint holds for the file. Of a step that this cell leaves out, it does not say what the cell's VMs are
+/// like; and a name that comes from a template, or of a VM's copy, is another one in another cell.
+fn counts(complaint: &Complaint, pending: &Pending, copied: &[String]) -> bool {
+    if pending.runs || complaint.about == About::Form {
+        return true;
+    }
+    let (_, node) = typed::place(&pending.key, &pending.node, &complaint.path);
+    let of_copies = |text: &str| {
+        let stem = text.trim_end_matches(|c: char| c.is_ascii_digit());
+        copied.iter().any(|name| name == stem)
+    };
+    let depends =
+        |node: &Node| node.text().is_some_and(|text| template::is_template(text) || of_copies(text));
+    complaint.about == About::Name && !depends(node) && !node.items().iter().any(depends)
 }
 
 /// A complaint at its place; none about what is only known when the step runs.

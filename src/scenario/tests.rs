@@ -229,11 +229,11 @@ fn essence(case: &Case) -> Value {
         let one = |block: &Block| match block {
             Block::Step(step) => {
                 let when: Vec<Value> = step.when.iter().map(|w| json!([w.template, w.locals])).collect();
-                json!([step.step, step.locals, step.deferred, when])
+                json!([step.step, step.locals, step.groups, step.deferred, when])
             }
             Block::RepeatUntil { until, timeout, steps, when, .. } => {
                 let when: Vec<Value> = when.iter().map(|w| json!([w.template, w.locals])).collect();
-                json!([until.step, timeout, when, blocks(steps)])
+                json!([until.step, until.groups, timeout, when, blocks(steps)])
             }
         };
         list.iter().map(one).collect()
@@ -260,10 +260,13 @@ fn a_rendered_case_loads_to_an_equal_case() {
     let mut all = sound(folder.load_with(&["colo/failover.yaml"], &[], &NoVersions));
     all.extend(cases(
         "name: 'x/{{m.name}}'\nmatrix: {m: [{name: a, v: [1, '{{__text \"q\"}}']}]}\ntags: t\nparams: {odd: '\\{{odd}}'}\n\
-         requires: {host: kvm, qemu: '>=9, <12'}\nknown_issue: {reason: r, match: 'a.b'}\nmust_fail: {match: '[\\{{]x'}\n\
+         requires: {host: kvm, qemu: '>=9, <12'}\n\
+         known_issue: [{reason: r, match: 'a.b', attempts: 3}, {reason: s, match: c, at_most: 2.5%, step: [g, '{{odd}}']}]\nmust_fail: {match: '[\\{{]x'}\n\
          timeout: 1m30s\nvms: {a: {args: ['{{case.dir}}', '{{odd}}']}, b: {like: a, start: false}}\n\
          steps:\n- set: {x: 1, y: 1, z: 1, q: 1, e: STOP}\n- {name: '{{odd}}', sleep: 1s, timeout: 3s}\n- set: {a: '{{run.captures.x}}', b: '{{odd}}', c: '{{m.v}}'}\n\
          - when: '{{run.captures.y}}'\n  repeat: {over: [1, '{{odd}}'], as: i, steps: [{when: '{{eq run.captures.z i}}', set: {a: '{{run.captures.q}}{{i}}'}}]}\n\
+         - {name: g, block: [{sleep: 1s}, {name: '\\{{h', repeat: {over: [1], as: k, steps: [{set: {a: '{{run.captures.x}}{{k}}'}}]}}]}\n\
+         - {name: g, timeout: 5s, repeat: {until: {vm: a, event: STOP}, steps: [{sleep: 1s}, {name: h, block: [{sleep: 2s}]}]}}\n\
          - {timeout: 5s, repeat: {until: {vm: a, event: '{{run.captures.e}}'}, steps: [{qmp: {vm: [a, b], execute: x}}]}}\n\
          finally: [{exec: {sh: 'echo ${x}'}}]\n",
     ));
@@ -282,6 +285,47 @@ fn steps_that_are_not_run_are_checked_all_the_same() {
         error("vms: {a: }\nsteps:\n- {when: false, quit: b}\n- {when: false, wait: {vm: a, tick: 1}}\n");
     let expected = "3:23 there is no VM `b` in this case; there are: a\n4:31 unknown key `tick` in `wait`; did you mean `ticks`?";
     assert_eq!(wrong, expected);
+}
+
+#[test]
+fn what_a_cell_leaves_out_is_not_held_against_its_vms() {
+    // A guest of another kind, an option, a name that comes from the cell, a copy that another cell has.
+    let text = "matrix:\n  x: [{guest: ticker, vm: a, n: 2, oob: true}, {guest: none, vm: none, n: 0, oob: false}]\n\
+         vms: {a: {guest: '{{x.guest}}', oob: '{{x.oob}}'}, s: {like: a, copies: '{{x.n}}', incoming: defer}}\nsteps:\n\
+         - {when: '{{x.oob}}', wait: {vm: a, ticks: 1}}\n- {when: '{{x.oob}}', check: {vm: a, memory: consistent}}\n\
+         - {when: '{{x.oob}}', qmp: {vm: a, execute: query-status, oob: true}}\n- {when: '{{x.oob}}', quit: '{{x.vm}}'}\n\
+         - {when: '{{x.oob}}', block: [{quit: [s1, s2]}]}\n- {sleep: 1s}\n";
+    let cases = cases(text);
+    assert_eq!(cases.iter().map(|case| case.steps.len()).collect::<Vec<_>>(), [6, 1]);
+    // The same, run.
+    let run = error(&text.replace("when: '{{x.oob}}', ", "")).lines().count();
+    assert_eq!(run, 6);
+}
+
+#[test]
+fn one_cell_of_two_is_a_negative_control() {
+    let text = "name: 'a/{{x}}'\nmatrix: {x: [good, bad]}\nvms: {a: }\nsteps: [{quit: a}]\n\
+         must_fail: {when: \"{{eq x 'bad'}}\", match: wrong}\n";
+    let controls: Vec<bool> = cases(text).iter().map(|case| case.must_fail.is_some()).collect();
+    assert_eq!(controls, [false, true]);
+    assert_eq!(error(&text.replace("{{eq x 'bad'}}", "{{eq y 1}}")).lines().count(), 1);
+}
+
+#[test]
+fn a_known_issue_keeps_the_steps_that_its_case_runs() {
+    let text = "name: 'a/{{x}}'\nmatrix: {x: [1, 2]}\nvms: {a: }\nknown_issue:\n\
+         - {reason: r, match: m, at_most: 5%, step: [one, two, hooked]}\n- {reason: s, match: m, step: one}\n\
+         hooks: {here: [{name: hooked, sleep: 1s}]}\nsteps:\n\
+         - {when: '{{eq x 1}}', name: one, sleep: 1s}\n- {name: two, block: [{sleep: 1s}, {hook: here}]}\n";
+    let steps = |case: &Case| {
+        let named = |issue: &model::KnownIssue| issue.step.iter().flatten().cloned().collect::<Vec<_>>();
+        case.known_issues.iter().map(named).collect::<Vec<_>>()
+    };
+    let cases = cases(text);
+    assert_eq!(steps(&cases[0]), [vec!["one", "two", "hooked"], vec!["one"]]);
+    assert_eq!(steps(&cases[1]), [["two", "hooked"]]);
+    let Block::Step(step) = &cases[1].steps[1] else { panic!() };
+    assert_eq!(step.names().collect::<Vec<_>>(), ["hooked", "two"]);
 }
 
 #[test]

@@ -61,9 +61,9 @@ pub fn to_yaml(case: &Case) -> String {
     for (key, value) in case.net.sections() {
         put(key, value);
     }
-    put("steps", blocks(&case.steps));
+    put("steps", blocks(&case.steps, 0));
     if !case.finally.is_empty() {
-        put("finally", blocks(&case.finally));
+        put("finally", blocks(&case.finally, 0));
     }
     serde_yaml::to_string(&Value::Object(top)).unwrap_or_default()
 }
@@ -73,15 +73,16 @@ fn plain(value: &impl serde::Serialize) -> Value {
     serde_json::to_value(value).map(escaped).unwrap_or_default()
 }
 
-fn blocks(list: &[Block]) -> Value {
-    list.iter().map(block).collect()
+/// The blocks, which stand in so many named groups already.
+fn blocks(list: &[Block], depth: usize) -> Value {
+    list.iter().map(|one| block(one, depth)).collect()
 }
 
-fn block(block: &Block) -> Value {
+fn block(block: &Block, depth: usize) -> Value {
     match block {
         Block::Step(step) => {
             let raw = if step.deferred { step.raw.clone() } else { escaped(step.raw.clone()) };
-            under(&step.when, &step.locals, raw)
+            grouped(&step.groups[depth..], under(&step.when, &step.locals, raw))
         }
         Block::RepeatUntil { until, timeout, when, steps, .. } => {
             let condition = |until: &CaseStep| {
@@ -90,11 +91,17 @@ fn block(block: &Block) -> Value {
             };
             let body = json!({
                 "timeout": timeout,
-                "repeat": {"until": condition(until), "steps": blocks(steps)},
+                "repeat": {"until": condition(until), "steps": blocks(steps, until.groups.len())},
             });
-            under(when, &until.locals, body)
+            grouped(&until.groups[depth..], under(when, &until.locals, body))
         }
     }
+}
+
+/// A step in its named groups, outermost first.
+fn grouped(groups: &[String], step: Value) -> Value {
+    let name = |name: &String| escaped(Value::String(name.clone()));
+    groups.iter().rev().fold(step, |step, group| json!({"name": name(group), "block": [step]}))
 }
 
 /// A step under its conditions, outermost first, each with the names it may use: loops over one value bring those in.

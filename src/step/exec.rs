@@ -56,12 +56,14 @@ impl Exec {
         }
     }
 
+    /// The command as a failure quotes it.
+    pub fn command(&self) -> String {
+        let words = || self.run.iter().flatten().cloned().collect::<Vec<_>>().join(" ");
+        self.sh.clone().unwrap_or_else(words)
+    }
+
     pub(super) fn title(&self) -> String {
-        let what = self
-            .sh
-            .clone()
-            .unwrap_or_else(|| self.run.iter().flatten().cloned().collect::<Vec<_>>().join(" "));
-        let what = super::brief(&serde_json::Value::String(what));
+        let what = super::brief(&serde_json::Value::String(self.command()));
         match &self.background {
             Some(name) => {
                 let ready = self.ready.as_ref().map(|line| format!(" until it says /{line}/"));

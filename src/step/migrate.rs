@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::running::Running;
-use super::{Complaints, Scene, link};
+use super::{About, Complaints, Scene, link};
 use crate::session::{Failure, Pair, witness};
 
 /// Starts a migration and returns at once.
@@ -68,7 +68,8 @@ impl Migrate {
             if *to == self.from {
                 complaints.add(&["to"], format!("`{to}` cannot migrate to itself"), "name another VM");
             } else if scene.vms.get(to).is_some_and(|spec| spec.incoming.is_none()) {
-                complaints.add(
+                complaints.add_about(
+                    About::Vm,
                     &["to"],
                     format!("VM `{to}` does not wait for a migration"),
                     format!("give it `incoming: defer` under `vms: {{{to}: …}}`"),

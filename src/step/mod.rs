@@ -207,6 +207,19 @@ pub struct Complaint {
     pub message: String,
     /// What would be right.
     pub help: Option<String>,
+    /// What it depends on.
+    pub about: About,
+}
+
+/// What a complaint depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// The action alone.
+    Form,
+    /// The names that there are in the case.
+    Name,
+    /// What one of the case's VMs is like.
+    Vm,
 }
 
 /// The complaints of a check, gathered.
@@ -216,16 +229,32 @@ pub struct Complaints(pub Vec<Complaint>);
 impl Complaints {
     /// Adds a complaint about the value that the keys lead to.
     pub fn add(&mut self, path: &[&str], message: impl Into<String>, help: impl Into<String>) {
+        self.add_about(About::Form, path, message, help);
+    }
+
+    /// The same, where it depends on the names or the VMs of the case.
+    pub fn add_about(
+        &mut self,
+        about: About,
+        path: &[&str],
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
         let path = path.iter().map(|&key| key.to_owned()).collect();
         let help = Some(help.into()).filter(|help: &String| !help.is_empty());
-        self.0.push(Complaint { path, message: message.into(), help });
+        self.0.push(Complaint { path, message: message.into(), help, about });
     }
 
     /// Complains where a VM of that name is not part of the case.
     pub fn vm(&mut self, scene: &Scene<'_>, path: &[&str], vm: &str) {
         if !scene.vms.contains_key(vm) && !scene.roles.contains_key(vm) {
             let names = scene.vms.keys().chain(scene.roles.keys());
-            self.add(path, format!("there is no VM `{vm}` in this case"), known(vm, names));
+            self.add_about(
+                About::Name,
+                path,
+                format!("there is no VM `{vm}` in this case"),
+                known(vm, names),
+            );
         }
     }
 
@@ -236,7 +265,7 @@ impl Complaints {
                 true => format!("declare it with `links: {{{link}: …}}`"),
                 false => known(link, scene.links.keys()),
             };
-            self.add(path, format!("there is no link `{link}` in this case"), help);
+            self.add_about(About::Name, path, format!("there is no link `{link}` in this case"), help);
         }
     }
 
@@ -247,7 +276,8 @@ impl Complaints {
                 true => format!("start it with `client: {{name: {client}, connect: HOST:PORT}}`"),
                 false => known(client, scene.clients),
             };
-            self.add(path, format!("no step of this case starts a client `{client}`"), help);
+            let message = format!("no step of this case starts a client `{client}`");
+            self.add_about(About::Name, path, message, help);
         }
     }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::running::Running;
-use super::{Complaints, Scene, listed};
+use super::{About, Complaints, Scene, listed};
 use crate::qemu::qmp::QmpError;
 use crate::session::Failure;
 use crate::units::{OneOrMany, Span};
@@ -76,7 +76,8 @@ impl Qmp {
         }
         for vm in &self.vm {
             if self.oob && scene.vms.get(vm).is_some_and(|spec| spec.oob == Some(false)) {
-                complaints.add(&["oob"], format!("VM `{vm}` has `oob: false`"), "leave `oob` out of the VM");
+                let message = format!("VM `{vm}` has `oob: false`");
+                complaints.add_about(About::Vm, &["oob"], message, "leave `oob` out of the VM");
             }
         }
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::running::Running;
-use super::{Action, Complaints, Scene, known};
+use super::{About, Action, Complaints, Scene, known};
 use crate::session::Failure;
 
 /// Has roles stand for other VMs from now on: `{primary: secondary, secondary: third}`.
@@ -35,7 +35,7 @@ impl Rebind {
                     true => format!("declare it at the top of the file: `roles: {{{role}: VM}}`"),
                     false => known(role, scene.roles.keys()),
                 };
-                complaints.add(&[role], format!("there is no role `{role}`"), help);
+                complaints.add_about(About::Name, &[role], format!("there is no role `{role}`"), help);
             }
             complaints.vm(scene, &[role], vm);
         }

@@ -131,9 +131,12 @@ impl fmt::Display for Bad {
                 )
             }
             _ if kind.is_zero(count) => {
-                write!(f, "is not zero: it holds {}, its register says {count}", value(found, own, count))
+                let (value, far) = (value(found, own, count), far(found, own, count));
+                write!(f, "is not zero: it holds {value}, its register says {count}{far}")
             }
-            _ if found == 0 && kind != Kind::Live => write!(f, "is zero; its register says {count}"),
+            _ if found == 0 && kind != Kind::Live => {
+                write!(f, "is zero, its register says {count} (an odd number of passes away)")
+            }
             _ => write!(
                 f,
                 "holds {}, its register says {count}{}",
@@ -319,7 +322,10 @@ mod tests {
         assert!(
             bad(0, Kind::ZeroEven, 11 + own, 12).contains("is not zero: it holds 11, its register says 12")
         );
-        assert!(bad(0, Kind::ZeroEven, 0, 13).contains("is zero; its register says 13"));
+        assert!(
+            bad(0, Kind::ZeroEven, 0, 13)
+                .contains("is zero, its register says 13 (an odd number of passes away)")
+        );
         assert!(bad(0, Kind::Still, 1, 13).contains("is written only once and has changed: it holds 0x1"));
         assert!(
             bad(0, Kind::Witness, 9 + own, 13).contains("it holds the number 0x9, its register says 0x7")

@@ -128,13 +128,18 @@ impl Html {
         };
         let ran = self.stats.ran;
         let repeated: Vec<Value> = self.stats.repeated().take(LISTED).map(repeated).collect();
+        let exceeded: Vec<String> = self.stats.races.exceeded();
+        let bad = self.fold.counts().bad() > 0 || self.fold.trouble().is_some() || !exceeded.is_empty();
         let data = json!({
             "run": self.run,
             "counts": counted(self.fold.counts()),
             "total": self.fold.counts().total(),
-            "verdict": if self.fold.counts().bad() > 0 || self.fold.trouble().is_some() { "bad" } else { "good" },
+            "verdict": if bad { "bad" } else { "good" },
             "seconds": text::seconds(self.fold.last()),
             "trouble": self.fold.trouble(),
+            "exceeded": exceeded,
+            "races": self.stats.races.told().map(|(reason, rate)| json!({"reason": text::one_line(reason), "rate": rate}))
+                .collect::<Vec<_>>(),
             "kinds": self.stats.kinds().iter().take(LISTED).map(|kind| kinds(kind, ran)).collect::<Vec<_>>(),
             "repeated": repeated,
             "grids": self.cells.grids(),

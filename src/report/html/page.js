@@ -68,11 +68,12 @@
     const table = rows => '<table>' + rows.map(([a, b]) => `<tr><th>${esc(a)}</th><td>${esc(b)}</td></tr>`).join('') + '</table>';
     const params = Object.entries(d.params || {}).map(([k, v]) => [k, typeof v === 'string' ? v : JSON.stringify(v)]);
     const commands = story.vms.filter(v => v.command).map(v => `# ${v.name}\n${v.command}`).join('\n\n');
-    const broken = ['fail', 'error', 'flaky'].includes(c[VERDICT]);
+    const excused = c[VERDICT] === 'xfail' && !!d.end.evidence;
+    const broken = excused || ['fail', 'error', 'flaky'].includes(c[VERDICT]);
     $('case').innerHTML = `<div class="top ${c[VERDICT]}"><a href="#">← run</a><span class="badge">${c[VERDICT]}</span><h2>${esc(c[TITLE])}</h2><span class="dim">${secs(d.seconds)} · <code>${esc(c[FILE])}</code></span></div>
 ${d.description ? `<p class="dim">${esc(d.description)}</p>` : ''}
-${failure(d.end, broken ? 'What was wrong' : 'How it failed, as it was to', failing && failing[3])}
-${(d.attempts || []).slice(c[VERDICT] === 'flaky' ? 1 : 0).map((a, i) => failure(a, 'Earlier attempt')).join('')}
+${failure(d.end, excused ? 'What a known issue excused; the next attempt passed' : broken ? 'What was wrong' : 'How it failed, as it was to', failing && failing[3])}
+${(d.attempts || []).filter(a => !a.evidence || a.evidence !== d.end.evidence).map((a, i) => failure(a, 'Earlier attempt')).join('')}
 <div class="tools" role="toolbar"><button data-do="out" title="−">−</button><button data-do="in" title="+">+</button><button data-do="left" title="←">←</button><button data-do="right" title="→">→</button><button data-do="all" title="0">all</button><span class="dim">drag to zoom, hover for the message, click for its line</span></div>
 <div id="timeline" tabindex="0"></div>
 <div class="legend"><span><i style="background:var(--run)"></i>running</span><span><i style="background:var(--stop)"></i>paused</span><span><i style="background:var(--colo)"></i>migration: colo</span><span><i style="background:var(--cp)"></i>checkpoint, STOP to RESUME</span><span><i style="background:var(--cmd)"></i>QMP command to its reply</span><span><i style="background:var(--ev)"></i>event</span><span><i style="background:var(--tick)"></i>tick</span><span><i style="background:var(--yank)"></i>yank, failover</span></div>

@@ -157,7 +157,7 @@ impl Story {
                     at,
                     Lane::Steps,
                     'a',
-                    &format!("attempt {attempt} failed: {reason}"),
+                    &format!("attempt {attempt}: {}: {reason}", end.verdict),
                     String::new(),
                 );
             }

@@ -25,7 +25,7 @@ pub(in crate::scenario) fn check(case: &Case, diagnostics: &mut Diagnostics) {
 }
 
 /// Goes through all steps, loops once.
-pub(super) fn each_step<'c>(blocks: &'c [Block], visit: &mut dyn FnMut(&'c CaseStep)) {
+pub(in crate::scenario) fn each_step<'c>(blocks: &'c [Block], visit: &mut dyn FnMut(&'c CaseStep)) {
     for block in blocks {
         match block {
             Block::Step(step) => visit(step),

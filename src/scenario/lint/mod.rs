@@ -10,7 +10,7 @@ mod state;
 mod unused;
 
 pub use binary::against_binaries;
-pub(super) use flow::check;
+pub(super) use flow::{check, each_step};
 pub(super) use unused::{Section, Seen, Unused};
 
 #[cfg(test)]

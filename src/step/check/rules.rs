@@ -4,7 +4,7 @@ use super::Check;
 use crate::diagnostic::suggest;
 use crate::qemu::spec::Guest;
 use crate::session::metrics::METRICS;
-use crate::step::{Complaints, Scene, alternatives, listed};
+use crate::step::{About, Complaints, Scene, alternatives, listed};
 use crate::units::OneOrMany;
 
 /// What a `check` asserts.
@@ -211,7 +211,7 @@ impl Check {
                         let message = format!(
                             "VM `{vm}` does not run the built-in guest, so `{key}` knows nothing of it"
                         );
-                        complaints.add(&[key], message, "give it `guest: ticker`");
+                        complaints.add_about(About::Vm, &[key], message, "give it `guest: ticker`");
                     }
                 }
             }

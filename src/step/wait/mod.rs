@@ -12,7 +12,7 @@ pub use exit::Exit;
 pub use memory::Watched;
 
 use super::running::Running;
-use super::{Complaints, Scene, alternatives, brief, listed};
+use super::{About, Complaints, Scene, alternatives, brief, listed};
 use crate::qemu::spec::Guest;
 use crate::units::OneOrMany;
 
@@ -307,7 +307,8 @@ impl Wait {
             Condition::Ticks(_) => {
                 for vm in self.vm.iter().flatten() {
                     if scene.vms.get(vm).is_some_and(|spec| !matches!(spec.guest, Guest::Ticker(_))) {
-                        complaints.add(
+                        complaints.add_about(
+                            About::Vm,
                             &["ticks"],
                             format!("VM `{vm}` does not run the built-in guest, so it has no ticks"),
                             "wait for its `serial` output, or give it `guest: ticker`",
@@ -318,7 +319,8 @@ impl Wait {
             Condition::Serial { expression, .. } => complaints.regex(&["serial"], &expression),
             Condition::Process { name, .. } if !scene.processes.contains(&name) => {
                 let help = super::known(&name, scene.processes);
-                complaints.add(&["process"], format!("there is no background process `{name}`"), help);
+                let message = format!("there is no background process `{name}`");
+                complaints.add_about(About::Name, &["process"], message, help);
             }
             Condition::Client { name, .. } => complaints.client(scene, &["client"], &name),
             Condition::Memory(watched) => watched.check(complaints),
