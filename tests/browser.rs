@@ -4,29 +4,17 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::sync::Mutex;
 
-use common::{Home, qemu, skipped};
+use common::harness::{self, chromium, once};
+use common::{Home, qemu};
 use lockstep_vm::event::{CaseEnd, Event, STREAM_VERSION, StepOutcome, Subscriber, Verdict, What};
 use lockstep_vm::report::Html;
 use serde_json::{Value, json};
 
 /// One browser at a time: it takes much memory.
 static TURN: Mutex<()> = Mutex::new(());
-
-/// The browser, where there is one.
-fn chromium() -> Option<PathBuf> {
-    let given = std::env::var_os("LOCKSTEP_TEST_CHROMIUM").map(PathBuf::from);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = || {
-        let names = ["chromium", "chromium-browser", "google-chrome"];
-        std::env::split_paths(&path)
-            .flat_map(|folder| names.map(|name| folder.join(name)))
-            .find(|path| path.exists())
-    };
-    given.or_else(found).or_else(|| skipped("there is no Chromium on the PATH"))
-}
 
 /// Opens the page in the browser, lets it run a script of the test, and gives what that returns.
 ///
@@ -154,9 +142,8 @@ const KIT: &str = "const $ = q => document.querySelector(q), all = q => [...docu
     const pause = ms => new Promise(r => setTimeout(r, ms)); \
     const key = k => document.body.dispatchEvent(new KeyboardEvent('keydown', {key: k, bubbles: true}));";
 
-#[test]
 fn the_page_opens_filters_follows_a_failure_and_zooms() {
-    let Some(browser) = chromium() else { return };
+    let browser = chromium().unwrap();
     let home = Home::new();
     let page = page(&home, 40);
     let script = format!(
@@ -202,9 +189,8 @@ fn the_page_opens_filters_follows_a_failure_and_zooms() {
     assert_eq!(of("back"), true);
 }
 
-#[test]
 fn the_page_is_readable_on_a_phone_and_in_the_dark() {
-    let Some(browser) = chromium() else { return };
+    let browser = chromium().unwrap();
     let home = Home::new();
     let page = page(&home, 14);
     // No window is as narrow as a phone, but a frame is.
@@ -235,9 +221,8 @@ fn the_page_is_readable_on_a_phone_and_in_the_dark() {
     assert!(said["marks"].as_u64().unwrap() > 3, "{said}");
 }
 
-#[test]
 fn a_thousand_cases_open_in_less_than_two_seconds() {
-    let Some(browser) = chromium() else { return };
+    let browser = chromium().unwrap();
     let home = Home::new();
     let page = page(&home, 1000);
     let script = format!(
@@ -251,9 +236,8 @@ fn a_thousand_cases_open_in_less_than_two_seconds() {
     assert!(said["ready"].as_f64().unwrap() < 2000.0 && said["opened"].as_f64().unwrap() < 2000.0, "{said}");
 }
 
-#[test]
 fn each_colo_failover_shows_its_checkpoints_its_yank_its_failover_and_the_next_ticks() {
-    let (Some(browser), Some(qemu)) = (chromium(), qemu(11)) else { return };
+    let (browser, qemu) = (chromium().unwrap(), qemu(11));
     let home = Home::new();
     let scenario = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/colo/failover.yaml");
     // Each twice: one that ends early, as a known issue of a busy machine says, has no failover to show.
@@ -291,4 +275,20 @@ fn each_colo_failover_shows_its_checkpoints_its_yank_its_failover_and_the_next_t
         assert!(case["later"].as_u64().unwrap() >= 1, "the survivor's next ticks are not there: {case}");
     }
     assert_eq!(names.len(), 8, "{said}");
+}
+
+fn main() -> ExitCode {
+    harness::main(
+        file!(),
+        &[
+            once!(the_page_opens_filters_follows_a_failure_and_zooms, Browser),
+            once!(the_page_is_readable_on_a_phone_and_in_the_dark, Browser),
+            once!(a_thousand_cases_open_in_less_than_two_seconds, Browser),
+            once!(
+                each_colo_failover_shows_its_checkpoints_its_yank_its_failover_and_the_next_ticks,
+                Browser,
+                Qemu(11)
+            ),
+        ],
+    )
 }

@@ -2,6 +2,9 @@
 
 mod common;
 
+use std::process::ExitCode;
+
+use common::harness::{self, once};
 use common::{Home, VM, qemu};
 use lockstep_vm::event::{Verdict, What};
 
@@ -13,9 +16,8 @@ fn fails_once() -> String {
     )
 }
 
-#[test]
 fn a_case_that_passes_when_it_is_tried_again_is_flaky_with_the_evidence_of_its_failure() {
-    let Some(qemu) = qemu(7) else { return };
+    let qemu = qemu(7);
     let home = Home::new();
     home.write("once.yaml", &fails_once());
     let ran = home.run_on(qemu, &["once.yaml", "--retries", "2"]).expect(1);
@@ -34,9 +36,8 @@ fn a_case_that_passes_when_it_is_tried_again_is_flaky_with_the_evidence_of_its_f
     home.assert_nothing_is_left();
 }
 
-#[test]
 fn a_run_until_failure_ends_with_the_first_round_that_fails() {
-    let Some(qemu) = qemu(7) else { return };
+    let qemu = qemu(7);
     let home = Home::new();
     let third = format!(
         "name: third\nvms: {{vm: {VM}}}\nsteps:\n\
@@ -59,4 +60,17 @@ fn a_run_until_failure_ends_with_the_first_round_that_fails() {
     assert_eq!(verdicts(&home).len(), 2);
     assert!(ran.stdout.contains("third #2"), "{}", ran.stdout);
     home.assert_nothing_is_left();
+}
+
+fn main() -> ExitCode {
+    harness::main(
+        file!(),
+        &[
+            once!(
+                a_case_that_passes_when_it_is_tried_again_is_flaky_with_the_evidence_of_its_failure,
+                Qemu(7)
+            ),
+            once!(a_run_until_failure_ends_with_the_first_round_that_fails, Qemu(7)),
+        ],
+    )
 }
