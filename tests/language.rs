@@ -511,6 +511,21 @@ fn a_guest_whose_memory_is_overwritten_ends_the_case_by_its_own_report() {
     assert!(failure.text().unwrap().contains("bad 0000000002 "), "the evidence has what the guest printed");
 }
 
+fn a_guest_whose_memory_could_not_be_saved_goes_on() {
+    run(
+        &[(
+            "pmemsave",
+            // QEMU cannot write its file where there is a folder.
+            "- wait: {vm: a, ticks: 1}\n- exec: {run: [mkdir, a.ram]}\n\
+             - check: {vm: a, memory: consistent}\n  expect_error: '`pmemsave` was refused: .*a.ram'\n\
+             - check: {vm: a, query: query-status, is: {running: true}}\n- wait: {vm: a, ticks: 2}",
+            Pass,
+            "",
+        )],
+        &[],
+    );
+}
+
 fn finally_runs_whatever_happened_and_its_failure_counts() {
     let finally = "\nfinally:\n- exec: {sh: \"touch {{env.HERE}}/{{case.name}}.done\"}";
     let with = |steps: &str| format!("{steps}{finally}");
@@ -865,6 +880,7 @@ fn main() -> ExitCode {
             once!(waits_are_met_by_what_they_name_and_say_what_they_saw_instead, Qemu(7)),
             once!(checks_hold_or_say_what_is_there_instead, Qemu(7)),
             once!(a_guest_whose_memory_is_overwritten_ends_the_case_by_its_own_report, Qemu(7)),
+            once!(a_guest_whose_memory_could_not_be_saved_goes_on, Qemu(7)),
             once!(finally_runs_whatever_happened_and_its_failure_counts, Qemu(7)),
             once!(hooks_used_files_and_loops_stand_for_their_steps, Qemu(7)),
             once!(a_loop_looks_once_a_round_and_ends_at_its_deadline, Qemu(7)),

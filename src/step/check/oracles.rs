@@ -170,16 +170,16 @@ async fn memory(run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
         Ok(_) => {
             let path = file.clone();
             let read = tokio::task::spawn_blocking(move || std::fs::read(path)).await;
-            read.map_err(std::io::Error::other).and_then(|bytes| bytes)
+            let bytes = read.map_err(std::io::Error::other).and_then(|bytes| bytes);
+            bytes.map_err(|error| Failure::error(format!("the RAM of `{vm}` could not be read: {error}")))
         }
-        Err(failure) => return Err(failure),
+        Err(failure) => Err(failure),
     };
     let _ = std::fs::remove_file(&file);
-    if ran {
-        machine.query("cont", run.deadline).await?;
-    }
-    let bytes =
-        bytes.map_err(|error| Failure::error(format!("the RAM of `{vm}` could not be read: {error}")))?;
+    // The guest goes on whatever became of its RAM: later steps, and those of `finally`, count on it.
+    let resumed = if ran { machine.query("cont", run.patience()).await.map(drop) } else { Ok(()) };
+    let bytes = bytes?;
+    resumed?;
     if bytes.len() as u64 != size {
         return Err(Failure::error(format!("{} bytes of RAM came instead of {size}", bytes.len())));
     }
