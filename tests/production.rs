@@ -269,6 +269,16 @@ fn the_commands_of_a_failover_run_after_its_yank_and_before_the_survivor_takes_o
     assert!(places.is_sorted(), "{places:?}");
 }
 
+fn a_guest_that_writes_to_most_of_its_memory_gets_into_colo_as_well() {
+    let home = Home::new();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/colo/failover.yaml");
+    let options =
+        ["-D", "dirty=100M", "-D", "memory=192M", "--case", "colo/plain/primary_failover", "--slow", "2"];
+    home.run_on(qemu(11), &[&[file], &options[..]].concat()).expect(0);
+    assert_eq!(home.told().case("colo/plain/primary_failover").verdict(), Verdict::Pass);
+    home.assert_nothing_is_left();
+}
+
 fn yank_all_leaves_the_channels_of_the_runner_alone() {
     let qemu = qemu(7);
     let told = passes(
@@ -492,6 +502,7 @@ fn main() -> ExitCode {
             once!(a_disk_that_cannot_be_made_is_an_error_with_what_qemu_img_said, Qemu(7), QemuImg),
             once!(a_failover_kills_the_other_side_before_or_after_or_not_at_all_as_fence_says, Qemu(11)),
             once!(the_commands_of_a_failover_run_after_its_yank_and_before_the_survivor_takes_over, Qemu(11)),
+            once!(a_guest_that_writes_to_most_of_its_memory_gets_into_colo_as_well, Qemu(11)),
             once!(yank_all_leaves_the_channels_of_the_runner_alone, Qemu(7)),
             once!(a_frozen_monitor_hangs_and_one_that_answers_does_not, Qemu(5)),
             once!(protect_names_every_piece_that_is_missing_before_it_starts_anything, Qemu(11)),

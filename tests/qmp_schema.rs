@@ -5,8 +5,8 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use common::Qemu;
 use common::harness::{self, each};
+use common::{Home, Qemu, VM};
 use lockstep_vm::diagnostic::{Code, Diagnostics};
 use lockstep_vm::docs::errors;
 use lockstep_vm::qemu::binary::Binary;
@@ -75,11 +75,33 @@ fn an_example_of_what_a_qemu_lacks_gets_its_code_and_a_right_one_none(qemu: &Qem
     }
 }
 
+/// The key `exit_on_error` is no argument of the step's own command, so that nothing else holds it against the QEMU.
+fn exit_on_error_is_for_a_qemu_that_has_it(qemu: &Qemu) {
+    let has_it = (qemu.version.major, qemu.version.minor) >= (9, 1);
+    let home = Home::new();
+    let steps = "steps:\n- migrate: {from: a, to: DESTINATION, exit_on_error: false}\n- wait: {vm: b, migration: completed}\n";
+    let vms = format!("vms: {{a: {VM}, b: {{like: a, incoming: defer}}}}\n");
+    let known = home.write("known.yaml", &format!("{vms}{}", steps.replace("DESTINATION", "b")));
+    let (_, diagnostics) = checked(&[known], &binaries(qemu));
+    let told = diagnostics.render(false);
+    assert_eq!(diagnostics.is_empty(), has_it, "{told}");
+    let place = format!("QEMU {} has no `exit-on-error` of `migrate-incoming`", qemu.version);
+    assert!(has_it || told.contains("known.yaml:3:29") && told.contains(&place), "{told}");
+    // Which VM a role stands for is only known in the run.
+    home.write("role.yaml", &format!("roles: {{there: b}}\n{vms}{}", steps.replace("DESTINATION", "there")));
+    let ran = home.run_on(qemu, &["role.yaml"]).expect(i32::from(!has_it));
+    let reason = home.told().case("role").reason().unwrap_or_default();
+    let expected = "`exit_on_error` needs `exit-on-error` of `migrate-incoming`, which QEMU has from 9.1 on; VM `b` has QEMU ";
+    assert!(has_it || reason.starts_with(expected), "{ran:?}");
+    home.assert_nothing_is_left();
+}
+
 fn main() -> ExitCode {
     harness::main(
         file!(),
         &[
             each!(an_example_of_what_a_qemu_lacks_gets_its_code_and_a_right_one_none),
+            each!(exit_on_error_is_for_a_qemu_that_has_it),
             each!(every_shipped_scenario_is_clean_on_every_qemu),
             each!(what_no_qemu_has_is_found_on_every_qemu),
         ],
