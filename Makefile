@@ -4,7 +4,7 @@
 #   make test   passes the tests
 #
 # Both install what is missing: Debian's qemu-system-x86 and binutils, and a QEMU of a newer Debian suite, unpacked into
-# .qemu/ without any change to the system; the tests also the Linux guest, made in .guests/ of Debian's kernel.
+# .qemu/ without any change to the system; the tests also gcc-12, and the Linux guest, made in .guests/ of Debian's kernel.
 
 # Full COLO needs QEMU 11 or later; the older one shows what a QEMU before 11 can and cannot do.
 SUITE     ?= sid
@@ -14,7 +14,7 @@ QEMU      ?= .qemu/$(SUITE)/bin/qemu-system-x86_64
 ACCEL     ?= tcg
 CARGO     ?= cargo
 
-.PHONY: help demo test qemu old-qemu guest compiler readers lint repeat suite clean
+.PHONY: help demo test run-tests qemu old-qemu guest compiler readers lint repeat suite clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -23,11 +23,11 @@ qemu:
 	scripts/install-qemu
 	scripts/fetch-qemu $(SUITE)
 
-# Without it the tests on that suite are left out, and say so.
+# Without it the tests on that suite are not run, and listed as such.
 old-qemu:
 	-scripts/fetch-qemu $(OLD_SUITE)
 
-# The Linux guest; without it the tests and cases that need it are left out, and say so.
+# The Linux guest; without it the tests and cases that need it are not run, and listed as such.
 guest:
 	-scripts/fetch-guest
 
@@ -40,12 +40,19 @@ demo: qemu
 	target/release/lockstep run 'scenarios/colo/failover.yaml' --qemu $(QEMU) --accel $(ACCEL)
 	@echo "reports: reports/index.html reports/junit.xml reports/events.jsonl"
 
-# Other people's readers of JUnit XML; without them the test with them is left out, and says so.
+# Programs of others that read our files; without them the tests with them are not run, and listed as such.
 readers:
 	-scripts/fetch-readers
 
-test: qemu old-qemu guest compiler readers
-	$(CARGO) test --no-fail-fast
+test: qemu old-qemu guest compiler readers run-tests
+
+# The tests on what is there; what was not run for want of something is listed at the end.
+NOT_RUN = $(CURDIR)/target/tests-not-run
+run-tests:
+	@mkdir -p target && rm -f $(NOT_RUN)
+	@LOCKSTEP_TEST_NOT_RUN=$(NOT_RUN) $(CARGO) test --no-fail-fast; code=$$?; \
+		if [ -s $(NOT_RUN) ]; then echo "not run:"; sort -u $(NOT_RUN) | sed 's/^/  /'; fi; \
+		rm -f $(NOT_RUN); exit $$code
 
 lint:
 	$(CARGO) fmt --check

@@ -84,7 +84,7 @@ impl JsonSchema for Span {
     }
 }
 
-/// A size in bytes: `4K`, `150M`, `1G` (powers of 1024, as QEMU has them), or a plain number of bytes.
+/// A size in bytes: `4K`, `150M`, `1G` (powers of 1024, as QEMU has them), or a plain number of bytes (`4096`, `0x1000`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
 
@@ -118,6 +118,11 @@ impl std::str::FromStr for Size {
             )
         };
         let trimmed = text.trim();
+        if let Some(digits) = trimmed.strip_prefix("0x") {
+            // `from_str_radix` would take a sign as well.
+            let valid = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+            return u64::from_str_radix(digits, 16).ok().filter(|_| valid).map(Size).ok_or_else(wrong);
+        }
         let (digits, shift) = match trimmed.char_indices().last() {
             Some((at, unit)) if unit.is_ascii_alphabetic() => {
                 let shift = match unit.to_ascii_uppercase() {
@@ -178,7 +183,7 @@ impl JsonSchema for Size {
         json_schema!({
             "type": ["string", "integer"],
             "minimum": 0,
-            "pattern": r"^\s*\+?[0-9]+\s*[BKMGTbkmgt]?\s*$|\{\{",
+            "pattern": r"^\s*(\+?[0-9]+\s*[BKMGTbkmgt]?|0x[0-9A-Fa-f]+)\s*$|\{\{",
             "patternErrorMessage": "A size is a whole number with K, M, G or T, such as `4K` or `150M`, or bytes.",
             "description": "A size: `4K`, `150M`, `1G` (powers of 1024), or a number of bytes.",
         })
@@ -362,7 +367,14 @@ mod tests {
 
     #[test]
     fn a_size_is_read_in_powers_of_1024_and_printed_the_same_way() {
-        for (text, bytes) in [("4K", 4096), ("150M", 150 << 20), ("1g", 1 << 30), ("512", 512), ("0", 0)] {
+        for (text, bytes) in [
+            ("4K", 4096),
+            ("150M", 150 << 20),
+            ("1g", 1 << 30),
+            ("512", 512),
+            ("0", 0),
+            ("0x1F000", 0x1_F000),
+        ] {
             assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
         }
         assert_eq!(Size::mib(150).to_string(), "150M");
@@ -371,7 +383,9 @@ mod tests {
 
     #[test]
     fn what_is_no_size_is_refused_with_an_example() {
-        for text in ["", "M", "-1M", "1.5G", "4X", "99999999999T"] {
+        for text in
+            ["", "M", "-1M", "1.5G", "4X", "99999999999T", "0x", "0x+1", "0x1K", "0x10000000000000000"]
+        {
             let message = text.parse::<Size>().unwrap_err();
             assert!(message.contains("such as"), "{text}: {message}");
         }

@@ -4,29 +4,17 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::sync::Mutex;
 
-use common::{Home, qemu, skipped};
+use common::harness::{self, chromium, once};
+use common::{Home, qemu};
 use lockstep_vm::event::{CaseEnd, Event, STREAM_VERSION, StepOutcome, Subscriber, Verdict, What};
 use lockstep_vm::report::Html;
 use serde_json::{Value, json};
 
 /// One browser at a time: it takes much memory.
 static TURN: Mutex<()> = Mutex::new(());
-
-/// The browser, where there is one.
-fn chromium() -> Option<PathBuf> {
-    let given = std::env::var_os("LOCKSTEP_TEST_CHROMIUM").map(PathBuf::from);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = || {
-        let names = ["chromium", "chromium-browser", "google-chrome"];
-        std::env::split_paths(&path)
-            .flat_map(|folder| names.map(|name| folder.join(name)))
-            .find(|path| path.exists())
-    };
-    given.or_else(found).or_else(|| skipped("there is no Chromium on the PATH"))
-}
 
 /// Opens the page in the browser, lets it run a script of the test, and gives what that returns.
 ///
@@ -160,9 +148,8 @@ const KIT: &str = "const $ = q => document.querySelector(q), all = q => [...docu
     const pause = ms => new Promise(r => setTimeout(r, ms)); \
     const key = k => document.body.dispatchEvent(new KeyboardEvent('keydown', {key: k, bubbles: true}));";
 
-#[test]
 fn the_page_opens_filters_follows_a_failure_and_zooms() {
-    let Some(browser) = chromium() else { return };
+    let browser = chromium().unwrap();
     let home = Home::new();
     let page = page(&home, 40);
     let script = format!(
@@ -208,9 +195,8 @@ fn the_page_opens_filters_follows_a_failure_and_zooms() {
     assert_eq!(of("back"), true);
 }
 
-#[test]
 fn the_page_is_readable_on_a_phone_and_in_the_dark() {
-    let Some(browser) = chromium() else { return };
+    let browser = chromium().unwrap();
     let home = Home::new();
     let page = page(&home, 14);
     // No window is as narrow as a phone, but a frame is.
@@ -241,9 +227,8 @@ fn the_page_is_readable_on_a_phone_and_in_the_dark() {
     assert!(said["marks"].as_u64().unwrap() > 3, "{said}");
 }
 
-#[test]
 fn what_a_race_did_stands_with_its_attempt_and_a_rate_that_is_too_high_at_the_top() {
-    let Some(browser) = chromium() else { return };
+    let browser = chromium().unwrap();
     let home = Home::new();
     let path = home.path("index.html");
     let mut html = Html::new(&path);
@@ -287,9 +272,8 @@ fn what_a_race_did_stands_with_its_attempt_and_a_rate_that_is_too_high_at_the_to
     assert_eq!(said["1"], json!(["What was wrong", "Earlier attempt"]), "{said}");
 }
 
-#[test]
 fn a_thousand_cases_open_in_less_than_two_seconds() {
-    let Some(browser) = chromium() else { return };
+    let browser = chromium().unwrap();
     let home = Home::new();
     let page = page(&home, 1000);
     let script = format!(
@@ -303,9 +287,8 @@ fn a_thousand_cases_open_in_less_than_two_seconds() {
     assert!(said["ready"].as_f64().unwrap() < 2000.0 && said["opened"].as_f64().unwrap() < 2000.0, "{said}");
 }
 
-#[test]
 fn each_colo_failover_shows_its_checkpoints_its_yank_its_failover_and_the_next_ticks() {
-    let (Some(browser), Some(qemu)) = (chromium(), qemu(11)) else { return };
+    let (browser, qemu) = (chromium().unwrap(), qemu(11));
     let home = Home::new();
     let scenario = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/colo/failover.yaml");
     // Each twice: one that ends early, as a known issue of a busy machine says, has no failover to show.
@@ -343,4 +326,21 @@ fn each_colo_failover_shows_its_checkpoints_its_yank_its_failover_and_the_next_t
         assert!(case["later"].as_u64().unwrap() >= 1, "the survivor's next ticks are not there: {case}");
     }
     assert_eq!(names.len(), 8, "{said}");
+}
+
+fn main() -> ExitCode {
+    harness::main(
+        file!(),
+        &[
+            once!(the_page_opens_filters_follows_a_failure_and_zooms, Browser),
+            once!(the_page_is_readable_on_a_phone_and_in_the_dark, Browser),
+            once!(what_a_race_did_stands_with_its_attempt_and_a_rate_that_is_too_high_at_the_top, Browser),
+            once!(a_thousand_cases_open_in_less_than_two_seconds, Browser),
+            once!(
+                each_colo_failover_shows_its_checkpoints_its_yank_its_failover_and_the_next_ticks,
+                Browser,
+                Qemu(11)
+            ),
+        ],
+    )
 }

@@ -3,9 +3,10 @@
 mod common;
 
 use std::io::Read as _;
-use std::process::Stdio;
+use std::process::{ExitCode, Stdio};
 
-use common::{Home, Ran, VM, names, qemu, skipped};
+use common::harness::{self, once};
+use common::{Home, Ran, VM, names, qemu};
 use lockstep_vm::event::Verdict;
 
 /// A home with a scenario of two cases, a template, and the reports of an earlier run.
@@ -33,7 +34,6 @@ fn assert_untouched(home: &Home, what: &str) {
     home.assert_nothing_is_left();
 }
 
-#[test]
 fn help_lists_every_command_and_each_has_its_own() {
     let home = Home::new();
     let help = home.run(&["--help"]).expect(0).stdout;
@@ -55,7 +55,6 @@ fn help_lists_every_command_and_each_has_its_own() {
     assert!(help.contains("130, interrupted"), "{help}");
 }
 
-#[test]
 fn what_cannot_be_run_is_one_error_and_changes_nothing() {
     let home = home();
     let told: &[(&[&str], &str)] = &[
@@ -117,7 +116,6 @@ fn what_cannot_be_run_is_one_error_and_changes_nothing() {
     }
 }
 
-#[test]
 fn a_qemu_that_is_none_is_one_error_and_changes_nothing() {
     let home = home();
     let of = "(VM `a` of case `two/1`; --qemu names another one)";
@@ -155,7 +153,6 @@ fn a_qemu_that_is_none_is_one_error_and_changes_nothing() {
     assert_untouched(&home, "/bin/cat");
 }
 
-#[test]
 fn a_qemu_name_that_nobody_gave_is_an_error_before_anything_runs() {
     let home = home();
     let ran = home.run(&["run", "named.yaml"]).expect(2);
@@ -164,13 +161,12 @@ fn a_qemu_name_that_nobody_gave_is_an_error_before_anything_runs() {
         "error: there is no QEMU at `older`: it is not on the PATH (VM `a` of case `named`; --qemu names another one)\n"
     );
     assert_untouched(&home, "named.yaml");
-    let Some(qemu) = qemu(5) else { return };
+    let qemu = qemu(5);
     let named = format!("older={}", qemu.path.display());
     home.run(&["run", "named.yaml", "--accel", "tcg", "--qemu", &named]).expect(0);
     assert_eq!(home.told().cases(), ["named"]);
 }
 
-#[test]
 fn mistakes_in_a_file_are_told_with_their_place_and_nothing_runs() {
     let home = home();
     home.write("wrong.yaml", "vms: {a: {}}\nsteps:\n- wait: {vm: b, ticks: 1}\n");
@@ -186,7 +182,6 @@ fn mistakes_in_a_file_are_told_with_their_place_and_nothing_runs() {
     }
 }
 
-#[test]
 fn check_and_list_start_nothing() {
     let home = home();
     assert_eq!(home.run(&["check", "two.yaml"]).expect(0).stdout, "2 cases: no errors found\n");
@@ -202,9 +197,8 @@ fn check_and_list_start_nothing() {
     assert_untouched(&home, "check and list");
 }
 
-#[test]
 fn what_render_prints_loads_again_and_is_the_same_case() {
-    let Some(qemu) = qemu(5) else { return };
+    let qemu = qemu(5);
     let path = qemu.path.display().to_string();
     let home = Home::new();
     let scenarios = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
@@ -220,7 +214,6 @@ fn what_render_prints_loads_again_and_is_the_same_case() {
     assert_eq!(home.run(&["render", "rendered", "--qemu", &path]).expect(0).stdout, rendered);
 }
 
-#[test]
 fn schema_prints_the_schema_that_is_checked_in() {
     let home = Home::new();
     let printed = home.run(&["schema"]).expect(0).stdout;
@@ -232,9 +225,8 @@ fn schema_prints_the_schema_that_is_checked_in() {
     assert_eq!(printed.len(), checked_in.len());
 }
 
-#[test]
 fn probe_tells_what_a_qemu_can_do() {
-    let Some(qemu) = qemu(5) else { return };
+    let qemu = qemu(5);
     let path = qemu.path.display().to_string();
     let home = Home::new();
     let text = home.run(&["probe", &path]).expect(0).stdout;
@@ -255,9 +247,8 @@ fn probe_tells_what_a_qemu_can_do() {
     home.assert_nothing_is_left();
 }
 
-#[test]
 fn what_the_environment_says_counts_as_if_it_were_an_option() {
-    let Some(qemu) = qemu(5) else { return };
+    let qemu = qemu(5);
     let home = home();
     let ran = |variables: &[(&str, &str)], arguments: &[&str]| -> Ran {
         let mut command = home.lockstep(arguments);
@@ -282,7 +273,6 @@ fn what_the_environment_says_counts_as_if_it_were_an_option() {
     ran(&[("LOCKSTEP_ACCEL", "xen")], &["run", "two.yaml", "--accel", "tcg"]).expect(0);
 }
 
-#[test]
 fn a_reader_that_has_seen_enough_is_no_failure() {
     let home = home();
     let closed = |arguments: &[&str]| -> Ran {
@@ -299,7 +289,7 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
         let ran = closed(arguments).expect(0);
         assert_eq!(ran.stderr, "", "{arguments:?}");
     }
-    let Some(qemu) = qemu(5) else { return };
+    let qemu = qemu(5);
     let path = qemu.path.display().to_string();
     closed(&["render", "two.yaml", "--qemu", &path]).expect(0);
     closed(&["probe", &path]).expect(0);
@@ -308,9 +298,8 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     assert!(home.read("reports/junit.xml").contains("two/2"));
 }
 
-#[test]
 fn a_reports_folder_that_cannot_be_is_an_error_before_anything_runs() {
-    let Some(qemu) = qemu(5) else { return };
+    let qemu = qemu(5);
     let home = home();
     home.write("file", "");
     home.write("taken/events.jsonl/x", "");
@@ -328,9 +317,8 @@ fn a_reports_folder_that_cannot_be_is_an_error_before_anything_runs() {
     }
 }
 
-#[test]
 fn a_report_that_cannot_be_written_is_named_and_the_others_are_whole() {
-    let Some(qemu) = qemu(5) else { return };
+    let qemu = qemu(5);
     let home = home();
     home.write("one/junit.xml/x", "");
     let ran = home.run_on(qemu, &["two.yaml", "--reports", "one"]).expect(1);
@@ -359,12 +347,7 @@ fn a_report_that_cannot_be_written_is_named_and_the_others_are_whole() {
 }
 
 /// Runs a scenario with a small file system, made by `mount`, in a mount namespace of its own.
-fn run_with_mounts(home: &Home, mounts: &str, arguments: &[&str]) -> Option<Ran> {
-    let mut trial = home.command("unshare");
-    trial.args(["--user", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]);
-    if !trial.stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
-        return skipped("no file system can be mounted here, not even in a namespace");
-    }
+fn run_with_mounts(home: &Home, mounts: &str, arguments: &[&str]) -> Ran {
     let mut command = home.command("unshare");
     command.args([
         "--user",
@@ -376,17 +359,16 @@ fn run_with_mounts(home: &Home, mounts: &str, arguments: &[&str]) -> Option<Ran>
         "sh",
     ]);
     command.arg(env!("CARGO_BIN_EXE_lockstep")).args(arguments);
-    Some(home.finish(command))
+    home.finish(command)
 }
 
-#[test]
 fn a_full_disk_under_the_reports_ends_the_run_in_order() {
-    let Some(qemu) = qemu(5) else { return };
+    let qemu = qemu(5);
     let home = home();
     let path = qemu.path.display().to_string();
     let arguments = ["run", "two.yaml", "--accel", "tcg", "--qemu", &path, "--keep", "always"];
     let mount = "mount -t tmpfs -o size=12k none reports";
-    let Some(ran) = run_with_mounts(&home, mount, &arguments) else { return };
+    let ran = run_with_mounts(&home, mount, &arguments);
     let ran = ran.expect(1);
     assert!(ran.stdout.contains("2 passed"), "{ran:?}");
     assert!(ran.stderr.contains("reports/events.jsonl: No space left on device"), "{ran:?}");
@@ -398,31 +380,29 @@ fn a_full_disk_under_the_reports_ends_the_run_in_order() {
     home.assert_nothing_is_left();
 }
 
-#[test]
 fn a_full_disk_under_the_temporary_folder_is_an_error_of_each_case() {
-    let Some(qemu) = qemu(5) else { return };
+    let qemu = qemu(5);
     let home = home();
     let path = qemu.path.display().to_string();
     let arguments = ["run", "two.yaml", "--accel", "tcg", "--qemu", &path];
     let small = |options: &str| format!("mount -t tmpfs -o {options} none tmp");
-    let Some(ran) = run_with_mounts(&home, &small("size=8k"), &arguments) else { return };
+    let ran = run_with_mounts(&home, &small("size=8k"), &arguments);
     let ran = ran.expect(1);
     assert!(ran.stdout.contains("2 erred") && ran.stdout.contains("No space left on device"), "{ran:?}");
     // Room for the run's own folder and its lock, and for nothing else.
-    let ran = run_with_mounts(&home, &small("nr_inodes=4"), &arguments).unwrap();
+    let ran = run_with_mounts(&home, &small("nr_inodes=4"), &arguments);
     assert!(matches!(ran.code, Some(1 | 2)), "{ran:?}");
     let said = format!("{}{}", ran.stdout, ran.stderr);
     assert!(said.contains("No space left on device"), "{ran:?}");
     assert!(!said.contains("passed"), "{ran:?}");
     // No room for anything.
-    let ran = run_with_mounts(&home, &small("nr_inodes=1"), &arguments).unwrap().expect(2);
+    let ran = run_with_mounts(&home, &small("nr_inodes=1"), &arguments).expect(2);
     assert!(ran.stderr.contains("No space left on device"), "{ran:?}");
     home.assert_nothing_is_left();
 }
 
-#[test]
 fn a_qemu_that_dies_of_its_options_is_an_error_and_has_the_last_word() {
-    let Some(qemu) = qemu(5) else { return };
+    let qemu = qemu(5);
     let home = home();
     home.write(
         "bad.yaml",
@@ -444,4 +424,28 @@ fn a_qemu_that_dies_of_its_options_is_an_error_and_has_the_last_word() {
     );
     assert!(home.read("reports/bad/a.stderr.log").contains("-no-such-option: invalid option"));
     home.assert_nothing_is_left();
+}
+
+fn main() -> ExitCode {
+    harness::main(
+        file!(),
+        &[
+            once!(help_lists_every_command_and_each_has_its_own),
+            once!(what_cannot_be_run_is_one_error_and_changes_nothing),
+            once!(a_qemu_that_is_none_is_one_error_and_changes_nothing),
+            once!(a_qemu_name_that_nobody_gave_is_an_error_before_anything_runs, Qemu(5)),
+            once!(mistakes_in_a_file_are_told_with_their_place_and_nothing_runs),
+            once!(check_and_list_start_nothing),
+            once!(what_render_prints_loads_again_and_is_the_same_case, Qemu(5)),
+            once!(schema_prints_the_schema_that_is_checked_in),
+            once!(probe_tells_what_a_qemu_can_do, Qemu(5)),
+            once!(what_the_environment_says_counts_as_if_it_were_an_option, Qemu(5)),
+            once!(a_reader_that_has_seen_enough_is_no_failure, Qemu(5)),
+            once!(a_reports_folder_that_cannot_be_is_an_error_before_anything_runs, Qemu(5)),
+            once!(a_report_that_cannot_be_written_is_named_and_the_others_are_whole, Qemu(5)),
+            once!(a_full_disk_under_the_reports_ends_the_run_in_order, Qemu(5), Mounts),
+            once!(a_full_disk_under_the_temporary_folder_is_an_error_of_each_case, Qemu(5), Mounts),
+            once!(a_qemu_that_dies_of_its_options_is_an_error_and_has_the_last_word, Qemu(5)),
+        ],
+    )
 }

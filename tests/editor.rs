@@ -1,16 +1,16 @@
 //! What an author sees in an editor: the schema in the hands of the server that editors run.
 //!
-//! The server is installed with npm, once, into the folder of the build. Where there is no npm or no registry, these
-//! tests say so on standard error and leave it at that.
-
+mod common;
 #[path = "support/language_server.rs"]
 mod language_server;
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-use language_server::{ROOT, Server, uri};
+use common::harness::{self, once};
+use language_server::{PROGRAM, ROOT, Server, uri};
 use lockstep_vm::step::{ACTIONS, CHECK_KINDS, FLOW, MODIFIERS, WAIT_CONDITIONS};
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ struct Editor {
 }
 
 impl Editor {
-    fn start() -> Option<Self> {
+    fn start() -> Self {
         let network = TcpListener::bind("127.0.0.1:0").unwrap();
         network.set_nonblocking(true).unwrap();
         let proxy = format!("http://{}", network.local_addr().unwrap());
@@ -40,7 +40,7 @@ impl Editor {
             "editor": {},
             "files": {},
         });
-        Some(Self { server: Server::start(settings, &proxy)?, network, texts: 0 })
+        Self { server: Server::start(settings, &proxy), network, texts: 0 }
     }
 
     fn open(&mut self, folder: &str, text: &str) -> (String, Vec<Value>) {
@@ -97,9 +97,8 @@ fn at_the_bar(text: &str) -> (String, (usize, usize)) {
     (text.replacen('|', "", 1), (line, column))
 }
 
-#[test]
 fn nothing_is_wrong_with_what_ships() {
-    let Some(mut editor) = Editor::start() else { return };
+    let mut editor = Editor::start();
     let files: Vec<PathBuf> = glob::glob("scenarios/**/*.yaml").unwrap().map(Result::unwrap).collect();
     assert!(files.len() > 8, "{files:?}");
     for file in files {
@@ -114,9 +113,8 @@ fn nothing_is_wrong_with_what_ships() {
     assert_eq!(editor.wrong("nothing_of_the_kind: 1\n").len(), 1);
 }
 
-#[test]
 fn what_is_wrong_is_told_at_its_line_in_a_sentence() {
-    let Some(mut editor) = Editor::start() else { return };
+    let mut editor = Editor::start();
     for (steps, expected) in [
         ("- wait: {vm: a, ticks: 1}\n- slep: 1s", [(4, "Property slep is not allowed")]),
         ("- sleep: 1s\n- name: x", [(4, "The step has no action: add one of start, connect, quit,")]),
@@ -167,9 +165,8 @@ fn what_is_wrong_is_told_at_its_line_in_a_sentence() {
     }
 }
 
-#[test]
 fn templates_are_welcome_where_values_are() {
-    let Some(mut editor) = Editor::start() else { return };
+    let mut editor = Editor::start();
     let text = "params: {n: 3, list: [1, 2], machine: {type: q35}, p: {required: true, one_of: [1]}}\n\
         matrix: {x: \"{{list}}\", y: [{a: 1}, 2], exclude: [{x: 1}]}\nrequires: {host: kvm, qemu: \"{{n}}\"}\n\
         vms: {a: , b: {memory: \"{{n}}M\", accel: \"{{n}}\", oob: \"{{n}}\", guest: {ticker: {dirty: \"{{n}}\"}}}}\n\
@@ -184,9 +181,8 @@ fn templates_are_welcome_where_values_are() {
     assert_eq!(editor.wrong(text), []);
 }
 
-#[test]
 fn completion_offers_all_that_may_stand_there() {
-    let Some(mut editor) = Editor::start() else { return };
+    let mut editor = Editor::start();
     let actions: Vec<&str> = ACTIONS.iter().chain(FLOW).chain(MODIFIERS).copied().collect();
     for (text, keys) in [
         ("steps:\n  - |\n", &actions[..]),
@@ -207,9 +203,8 @@ fn completion_offers_all_that_may_stand_there() {
     }
 }
 
-#[test]
 fn hovering_shows_what_the_reference_says() {
-    let Some(mut editor) = Editor::start() else { return };
+    let mut editor = Editor::start();
     let schema = lockstep_vm::scenario::schema::schema();
     let steps = schema["$defs"]["Step"]["properties"].as_object().unwrap();
     for action in ACTIONS {
@@ -228,4 +223,17 @@ fn hovering_shows_what_the_reference_says() {
         let shown = editor.hover(text);
         assert!(shown.contains(doc), "{text}: {shown}");
     }
+}
+
+fn main() -> ExitCode {
+    harness::main(
+        file!(),
+        &[
+            once!(nothing_is_wrong_with_what_ships, Reader(PROGRAM)),
+            once!(what_is_wrong_is_told_at_its_line_in_a_sentence, Reader(PROGRAM)),
+            once!(templates_are_welcome_where_values_are, Reader(PROGRAM)),
+            once!(completion_offers_all_that_may_stand_there, Reader(PROGRAM)),
+            once!(hovering_shows_what_the_reference_says, Reader(PROGRAM)),
+        ],
+    )
 }

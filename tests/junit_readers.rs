@@ -3,12 +3,15 @@
 mod common;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
-use common::{Home, qemu, skipped};
+use common::harness::{self, once};
+use common::{Home, qemu};
 use serde_json::Value;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+const PYTHON: &str = ".tools/python/bin/python";
+const NODE: &str = ".tools/node";
 
 /// Every verdict there is, and a message with what XML cannot hold.
 const CASES: &str = r#"
@@ -31,8 +34,8 @@ steps:
 "#;
 
 /// A run of them, of which the file of JUnit is read.
-fn ran() -> Option<(Home, PathBuf)> {
-    let qemu = qemu(7)?;
+fn ran() -> (Home, PathBuf) {
+    let qemu = qemu(7);
     let home = Home::new();
     home.write("verdicts.yaml", CASES);
     let ran = home.run_on(qemu, &["verdicts.yaml", "--retries", "1"]).expect(1);
@@ -43,17 +46,14 @@ fn ran() -> Option<(Home, PathBuf)> {
         ran.stdout
     );
     let file = home.path("reports/junit.xml");
-    Some((home, file))
+    (home, file)
 }
 
-/// What a reader prints; none, with the reason, where it is not installed.
-fn read(there: &Path, mut reader: Command) -> Option<Value> {
-    if !there.exists() {
-        return skipped(&format!("{} is missing; scripts/fetch-readers makes it", there.display()));
-    }
+/// What a reader prints.
+fn read(mut reader: Command) -> Value {
     let output = reader.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Some(serde_json::from_slice(&output.stdout).unwrap())
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 #[track_caller]
@@ -96,25 +96,54 @@ fn assert_cases(home: &Home, told: &Value) {
     assert!(text.contains("end ]]> <&>"), "{text}");
 }
 
-#[test]
 fn junitparser_reads_what_we_meant() {
-    let Some((home, file)) = ran() else { return };
-    let python = Path::new(ROOT).join(".tools/python/bin/python");
+    let (home, file) = ran();
+    let python = Path::new(ROOT).join(PYTHON);
     let mut reader = Command::new(&python);
     reader.arg(format!("{ROOT}/tests/readers/junitparser_reads.py")).arg(file);
-    let Some(told) = read(&python, reader) else { return };
+    let told = read(reader);
     assert_cases(&home, &told);
     assert_eq!(told["counts"], serde_json::json!({"tests": 10, "failures": 5, "errors": 1, "skipped": 3}));
     let pass = told["cases"].as_array().unwrap().iter().find(|case| case["name"] == "verdict/pass").unwrap();
     assert!(pass["output"].as_str().unwrap().contains("vm: query-status"), "{pass:#}");
 }
 
-#[test]
 fn xunit_viewer_reads_what_we_meant() {
-    let Some((home, file)) = ran() else { return };
-    let node = Path::new(ROOT).join(".tools/node");
+    let (home, file) = ran();
+    let node = Path::new(ROOT).join(NODE);
     let mut reader = Command::new("node");
     reader.arg(format!("{ROOT}/tests/readers/xunit_viewer_reads.mjs")).arg(&node).arg(file);
-    let Some(told) = read(&node, reader) else { return };
+    let told = read(reader);
     assert_cases(&home, &told);
+}
+
+fn a_report_is_valid_by_its_schema() {
+    let (home, whole) = ran();
+    let events = home.read("reports/events.jsonl");
+    let lines: Vec<&str> = events.split_inclusive('\n').collect();
+    let mut files = vec![whole];
+    // One that was cut off in the middle of a case, and one without a case.
+    for (name, kept) in [("cut", lines.len() / 2), ("none", 1)] {
+        home.write(name, &lines[..kept].concat());
+        let file = format!("{name}.xml");
+        home.run(&["report", name, "-o", &file]).expect(0);
+        files.push(home.path(&file));
+    }
+    for file in files {
+        let mut xmllint = Command::new("xmllint");
+        xmllint.arg("--noout").arg("--schema").arg(format!("{ROOT}/schemas/junit.xsd")).arg(file);
+        let output = xmllint.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+fn main() -> ExitCode {
+    harness::main(
+        file!(),
+        &[
+            once!(a_report_is_valid_by_its_schema, Qemu(7), Xmllint),
+            once!(junitparser_reads_what_we_meant, Qemu(7), Reader(PYTHON)),
+            once!(xunit_viewer_reads_what_we_meant, Qemu(7), Reader(NODE)),
+        ],
+    )
 }

@@ -2,8 +2,9 @@
 
 mod common;
 
-use std::process::Stdio;
+use std::process::{ExitCode, Stdio};
 
+use common::harness::{self, once};
 use common::{Case, Home, Told, VM, qemu, wait_until};
 use lockstep_vm::event::{StepOutcome, Verdict, What};
 
@@ -17,8 +18,8 @@ fn write(home: &Home, cases: &[(&str, &str)]) {
 }
 
 /// Runs the cases, and holds the verdict and the reason of each against what they must be.
-fn run(cases: &[(&str, &str, Verdict, &str)], options: &[&str]) -> Option<(Home, Told)> {
-    let qemu = qemu(7)?;
+fn run(cases: &[(&str, &str, Verdict, &str)], options: &[&str]) -> (Home, Told) {
+    let qemu = qemu(7);
     let home = Home::new();
     write(&home, &cases.iter().map(|(name, text, ..)| (*name, *text)).collect::<Vec<_>>());
     let ran = home.run_on(qemu, &[&["cases", "-j", "2"], options].concat());
@@ -41,7 +42,7 @@ fn run(cases: &[(&str, &str, Verdict, &str)], options: &[&str]) -> Option<(Home,
     let bad = cases.iter().any(|(_, _, verdict, _)| verdict.is_bad());
     assert_eq!(ran.code, Some(i32::from(bad)));
     home.assert_nothing_is_left();
-    Some((home, told))
+    (home, told)
 }
 
 fn outcomes(case: &Case<'_>) -> Vec<StepOutcome> {
@@ -51,7 +52,6 @@ fn outcomes(case: &Case<'_>) -> Vec<StepOutcome> {
 use StepOutcome::{Done, Failed, Skipped};
 use Verdict::{Error, Fail, Pass, Skip, Xfail};
 
-#[test]
 fn what_a_step_finds_is_there_for_the_steps_after_it() {
     run(
         &[
@@ -100,7 +100,6 @@ fn what_a_step_finds_is_there_for_the_steps_after_it() {
     );
 }
 
-#[test]
 fn a_host_process_counts_by_how_it_ends() {
     let ran = run(
         &[
@@ -169,7 +168,6 @@ fn a_host_process_counts_by_how_it_ends() {
     drop(ran);
 }
 
-#[test]
 fn a_step_that_must_fail_fails_as_it_says_or_fails_the_case() {
     let cases = [
         ("matches", "- qmp: {vm: a, execute: no-such-command}\n  expect_error: CommandNotFound", Pass, ""),
@@ -202,9 +200,8 @@ fn a_step_that_must_fail_fails_as_it_says_or_fails_the_case() {
     run(&cases, &[]);
 }
 
-#[test]
 fn when_decides_whether_a_step_runs() {
-    let Some((_, told)) = run(
+    let (_, told) = run(
         &[(
             "when",
             r#"
@@ -222,14 +219,11 @@ fn when_decides_whether_a_step_runs() {
             "",
         )],
         &[],
-    ) else {
-        return;
-    };
+    );
     // What is known before the run is not even a step of it.
     assert_eq!(outcomes(&told.case("when")), [Done, Skipped, Done]);
 }
 
-#[test]
 fn vms_are_started_stopped_and_ended_as_the_steps_say() {
     run(
         &[
@@ -304,7 +298,6 @@ steps:
     );
 }
 
-#[test]
 fn a_death_that_nobody_asked_for_ends_the_case_at_once_and_is_the_cause() {
     let vms = format!("vms: {{a: {VM}, b: {VM}}}\nsteps:\n");
     let kill = "- exec: {background: k, sh: \"kill -KILL {{run.vm.b.pid}}\"}\n";
@@ -330,7 +323,7 @@ fn a_death_that_nobody_asked_for_ends_the_case_at_once_and_is_the_cause() {
         .iter()
         .map(|(name, text)| (name.as_str(), text.as_str(), Fail, "^VM `b` died: signal KILL"))
         .collect();
-    let Some((_, told)) = run(&cases, &[]) else { return };
+    let (_, told) = run(&cases, &[]);
     for (name, ..) in cases {
         let case = told.case(name);
         let exited = case.events.iter().position(|what| {
@@ -342,7 +335,6 @@ fn a_death_that_nobody_asked_for_ends_the_case_at_once_and_is_the_cause() {
     }
 }
 
-#[test]
 fn waits_are_met_by_what_they_name_and_say_what_they_saw_instead() {
     run(
         &[
@@ -419,7 +411,6 @@ fn waits_are_met_by_what_they_name_and_say_what_they_saw_instead() {
     );
 }
 
-#[test]
 fn checks_hold_or_say_what_is_there_instead() {
     run(
         &[
@@ -495,9 +486,8 @@ fn checks_hold_or_say_what_is_there_instead() {
     );
 }
 
-#[test]
 fn a_guest_whose_memory_is_overwritten_ends_the_case_by_its_own_report() {
-    let Some((home, told)) = run(
+    let (home, told) = run(
         &[(
             "overwritten",
             "timeout: 1h\nsteps:\n- wait: {vm: a, ticks: 1}\n- memory: {vm: a, write: {address: 1032K, size: 4, value: 4000000000}}\n\
@@ -506,9 +496,7 @@ fn a_guest_whose_memory_is_overwritten_ends_the_case_by_its_own_report() {
             "^VM `a`: .*page 2",
         )],
         &[],
-    ) else {
-        return;
-    };
+    );
     let case = told.case("overwritten");
     // The guest may report it before the step that writes has ended; no other step is to blame, and none is waited out.
     let place = case.place().unwrap();
@@ -523,7 +511,21 @@ fn a_guest_whose_memory_is_overwritten_ends_the_case_by_its_own_report() {
     assert!(failure.text().unwrap().contains("bad 0000000002 "), "the evidence has what the guest printed");
 }
 
-#[test]
+fn a_guest_whose_memory_could_not_be_saved_goes_on() {
+    run(
+        &[(
+            "pmemsave",
+            // QEMU cannot write its file where there is a folder.
+            "- wait: {vm: a, ticks: 1}\n- exec: {run: [mkdir, a.ram]}\n\
+             - check: {vm: a, memory: consistent}\n  expect_error: '`pmemsave` was refused: .*a.ram'\n\
+             - check: {vm: a, query: query-status, is: {running: true}}\n- wait: {vm: a, ticks: 2}",
+            Pass,
+            "",
+        )],
+        &[],
+    );
+}
+
 fn finally_runs_whatever_happened_and_its_failure_counts() {
     let finally = "\nfinally:\n- exec: {sh: \"touch {{env.HERE}}/{{case.name}}.done\"}";
     let with = |steps: &str| format!("{steps}{finally}");
@@ -531,7 +533,7 @@ fn finally_runs_whatever_happened_and_its_failure_counts() {
     let passes = with("- exec: {sh: exit 0}");
     let dies = with("- exec: {sh: \"kill -KILL {{run.vm.a.pid}}\"}\n- wait: {vm: a, event: POWERDOWN}");
     let used_up = format!("timeout: 1s\nsteps:\n{}", with("- exec: {sh: sleep 3600}\n  timeout: 1h"));
-    let Some((home, told)) = run(
+    let (home, told) = run(
         &[
             ("fails", &fails, Fail, "exit status 1"),
             ("passes", &passes, Pass, ""),
@@ -546,9 +548,7 @@ fn finally_runs_whatever_happened_and_its_failure_counts() {
             ("both_fail", "- exec: {sh: exit 4}\nfinally:\n- exec: {sh: exit 5}", Fail, "exit status 4"),
         ],
         &[],
-    ) else {
-        return;
-    };
+    );
     for name in ["fails", "passes", "dies", "used_up"] {
         assert!(home.path(&format!("{name}.done")).exists(), "{name}");
         assert!(told.case(name).steps().last().unwrap().finally);
@@ -556,9 +556,8 @@ fn finally_runs_whatever_happened_and_its_failure_counts() {
     assert!(!home.path("never").exists(), "a step after the one that failed has run");
 }
 
-#[test]
 fn hooks_used_files_and_loops_stand_for_their_steps() {
-    let Some(qemu) = qemu(7) else { return };
+    let qemu = qemu(7);
     let home = Home::new();
     home.write(
         "steps.yaml",
@@ -605,9 +604,8 @@ hooks:
     );
 }
 
-#[test]
 fn a_loop_looks_once_a_round_and_ends_at_its_deadline() {
-    let Some((_, told)) = run(
+    let (_, told) = run(
         &[
             (
                 "event",
@@ -644,14 +642,11 @@ fn a_loop_looks_once_a_round_and_ends_at_its_deadline() {
             ),
         ],
         &[],
-    ) else {
-        return;
-    };
+    );
     assert_eq!(outcomes(&told.case("event")).len(), 6, "three rounds, none too many");
     assert!(told.case("never_an_event").steps().len() > 3, "more than one round");
 }
 
-#[test]
 fn deadlines_are_those_of_the_step_and_the_case_times_slow() {
     let cases = [
         ("step", "- exec: {sh: sleep 1}\n  timeout: 100ms", Pass, ""),
@@ -681,7 +676,6 @@ fn deadlines_are_those_of_the_step_and_the_case_times_slow() {
     run(&cases, &[]);
 }
 
-#[test]
 fn a_known_issue_and_a_negative_control_excuse_their_own_failure_only() {
     let fails = "- exec: {sh: exit 3}";
     let passes = "- exec: {sh: exit 0}";
@@ -771,7 +765,7 @@ fn a_known_issue_and_a_negative_control_excuse_their_own_failure_only() {
     ];
     let cases: Vec<_> =
         texts.iter().map(|(name, text, verdict, reason)| (*name, text.as_str(), *verdict, *reason)).collect();
-    let Some((home, told)) = run(&cases, &[]) else { return };
+    let (home, told) = run(&cases, &[]);
     for name in ["old", "command"] {
         let spawned = told.case(name).events.iter().any(|what| matches!(what, What::VmSpawned { .. }));
         assert!(!spawned, "{name}: a VM was started for nothing");
@@ -789,9 +783,8 @@ fn a_known_issue_and_a_negative_control_excuse_their_own_failure_only() {
     assert_eq!(skipped, expected);
 }
 
-#[test]
 fn fail_fast_ends_the_run_with_the_first_bad_case() {
-    let Some(qemu) = qemu(7) else { return };
+    let qemu = qemu(7);
     let home = Home::new();
     write(
         &home,
@@ -803,9 +796,8 @@ fn fail_fast_ends_the_run_with_the_first_bad_case() {
     assert_eq!(home.told().cases(), ["1", "2", "3"]);
 }
 
-#[test]
 fn two_jobs_run_two_cases_at_the_same_time() {
-    let Some(qemu) = qemu(7) else { return };
+    let qemu = qemu(7);
     let home = Home::new();
     // Each waits for the other one.
     let meet = |own: &str, other: &str| {
@@ -819,9 +811,8 @@ fn two_jobs_run_two_cases_at_the_same_time() {
     assert_eq!(home.told().cases(), ["1", "2"]);
 }
 
-#[test]
 fn artifacts_are_kept_as_the_option_says_and_the_command_line_really_starts() {
-    let Some(qemu) = qemu(7) else { return };
+    let qemu = qemu(7);
     let home = Home::new();
     let pass = "name: deep/x\nsteps:\n- wait: {vm: a, ticks: 2}";
     write(
@@ -868,7 +859,6 @@ fn artifacts_are_kept_as_the_option_says_and_the_command_line_really_starts() {
     home.ended(child).expect(0);
 }
 
-#[test]
 fn a_guest_moves_to_a_vm_that_waits_for_it() {
     let vms = format!("vms: {{a: {VM}, b: {{like: a, incoming: defer}}}}\nsteps:\n");
     let end = "\n- wait: {vm: [a, b], migration: completed}\n- wait: {vm: a, status: postmigrate}\n- wait: {vm: b, status: running}\n\
@@ -913,4 +903,31 @@ fn a_guest_moves_to_a_vm_that_waits_for_it() {
         ],
         &[],
     );
+}
+
+fn main() -> ExitCode {
+    harness::main(
+        file!(),
+        &[
+            once!(what_a_step_finds_is_there_for_the_steps_after_it, Qemu(7)),
+            once!(a_host_process_counts_by_how_it_ends, Qemu(7)),
+            once!(a_step_that_must_fail_fails_as_it_says_or_fails_the_case, Qemu(7)),
+            once!(when_decides_whether_a_step_runs, Qemu(7)),
+            once!(vms_are_started_stopped_and_ended_as_the_steps_say, Qemu(7)),
+            once!(a_death_that_nobody_asked_for_ends_the_case_at_once_and_is_the_cause, Qemu(7)),
+            once!(waits_are_met_by_what_they_name_and_say_what_they_saw_instead, Qemu(7)),
+            once!(checks_hold_or_say_what_is_there_instead, Qemu(7)),
+            once!(a_guest_whose_memory_is_overwritten_ends_the_case_by_its_own_report, Qemu(7)),
+            once!(a_guest_whose_memory_could_not_be_saved_goes_on, Qemu(7)),
+            once!(finally_runs_whatever_happened_and_its_failure_counts, Qemu(7)),
+            once!(hooks_used_files_and_loops_stand_for_their_steps, Qemu(7)),
+            once!(a_loop_looks_once_a_round_and_ends_at_its_deadline, Qemu(7)),
+            once!(deadlines_are_those_of_the_step_and_the_case_times_slow, Qemu(7)),
+            once!(a_known_issue_and_a_negative_control_excuse_their_own_failure_only, Qemu(7)),
+            once!(fail_fast_ends_the_run_with_the_first_bad_case, Qemu(7)),
+            once!(two_jobs_run_two_cases_at_the_same_time, Qemu(7)),
+            once!(artifacts_are_kept_as_the_option_says_and_the_command_line_really_starts, Qemu(7)),
+            once!(a_guest_moves_to_a_vm_that_waits_for_it, Qemu(7)),
+        ],
+    )
 }

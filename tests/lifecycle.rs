@@ -2,8 +2,9 @@
 
 mod common;
 
-use std::process::Child;
+use std::process::{Child, ExitCode};
 
+use common::harness::{self, once};
 use common::{Home, Qemu, Ran, VM, names, qemu, signal, wait_until};
 use lockstep_vm::event::{Verdict, What};
 use rustix::process::{Pid, Signal};
@@ -72,9 +73,8 @@ fn assert_interrupted(home: &Home, by: &str) {
 
 const FOR_EVER: &str = "wait: {vm: a, event: POWERDOWN}\n  timeout: 1h";
 
-#[test]
 fn nothing_is_left_of_a_case_that_passed() {
-    let Some(qemu) = qemu(5) else { return };
+    let qemu = qemu(5);
     let home = home("wait: {vm: a, ticks: 1}");
     home.run_on(qemu, &["case.yaml"]).expect(0);
     assert_nothing_is_left(&home, &[]);
@@ -84,9 +84,8 @@ fn nothing_is_left_of_a_case_that_passed() {
     );
 }
 
-#[test]
 fn nothing_is_left_of_a_case_that_failed_but_its_artifacts() {
-    let Some(qemu) = qemu(5) else { return };
+    let qemu = qemu(5);
     let home = home("check: {equal: [1, 2]}");
     home.run_on(qemu, &["case.yaml"]).expect(1);
     assert_nothing_is_left(&home, &[]);
@@ -96,17 +95,15 @@ fn nothing_is_left_of_a_case_that_failed_but_its_artifacts() {
     );
 }
 
-#[test]
 fn nothing_is_left_of_a_case_whose_qemus_do_not_react() {
-    let Some(qemu) = qemu(5) else { return };
+    let qemu = qemu(5);
     let home = home("signal: {vm: [a, b], send: STOP}");
     home.run_on(qemu, &["case.yaml"]).expect(0);
     assert_nothing_is_left(&home, &[]);
 }
 
-#[test]
 fn a_signal_ends_the_run_in_order_and_the_reports_are_whole() {
-    let Some(qemu) = qemu(5) else { return };
+    let qemu = qemu(5);
     for (number, name) in [(Signal::INT, "SIGINT"), (Signal::TERM, "SIGTERM"), (Signal::HUP, "SIGHUP")] {
         let home = home(&format!("{FOR_EVER}\nfinally:\n- exec: {{sh: \"touch {{{{env.HERE}}}}/finally\"}}"));
         let child = started(&home, qemu);
@@ -118,9 +115,8 @@ fn a_signal_ends_the_run_in_order_and_the_reports_are_whole() {
     }
 }
 
-#[test]
 fn a_signal_ends_a_loop_whose_steps_are_all_left_out() {
-    let Some(qemu) = qemu(5) else { return };
+    let qemu = qemu(5);
     let home = home(
         "timeout: 1h\n  repeat:\n    until: {vm: a, status: paused}\n    steps:\n    - when: \"{{run.captures.no}}\"\n      \
          sleep: 1s",
@@ -134,9 +130,8 @@ fn a_signal_ends_a_loop_whose_steps_are_all_left_out() {
     assert_nothing_is_left(&home, &[]);
 }
 
-#[test]
 fn a_signal_ends_cases_side_by_side_and_those_to_come_are_not_begun() {
-    let Some(qemu) = qemu(5) else { return };
+    let qemu = qemu(5);
     let home = home(FOR_EVER);
     for name in ["second", "third"] {
         home.write(&format!("{name}.yaml"), &home.read("case.yaml").replace("life/case", name));
@@ -154,9 +149,8 @@ fn a_signal_ends_cases_side_by_side_and_those_to_come_are_not_begun() {
     home.assert_nothing_is_left();
 }
 
-#[test]
 fn a_second_signal_ends_the_run_at_once_and_nothing_is_left_either() {
-    let Some(qemu) = qemu(5) else { return };
+    let qemu = qemu(5);
     let home = home(&format!(
         "{FOR_EVER}\nfinally:\n- exec: {{sh: \"touch {{{{env.HERE}}}}/finally; sleep 1000\"}}\n  timeout: 1h"
     ));
@@ -168,9 +162,8 @@ fn a_second_signal_ends_the_run_at_once_and_nothing_is_left_either() {
     assert_nothing_is_left(&home, &["finally"]);
 }
 
-#[test]
 fn nothing_outlives_a_runner_that_is_killed() {
-    let Some(qemu) = qemu(5) else { return };
+    let qemu = qemu(5);
     let home = home(FOR_EVER);
     let child = started(&home, qemu);
     signal(&child, Signal::KILL);
@@ -179,9 +172,8 @@ fn nothing_outlives_a_runner_that_is_killed() {
     assert_nothing_is_left(&home, &[]);
 }
 
-#[test]
 fn what_a_killed_runner_and_a_killed_janitor_leave_is_removed_by_the_next_run() {
-    let Some(qemu) = qemu(5) else { return };
+    let qemu = qemu(5);
     let home = Home::new();
     home.write(
         "case.yaml",
@@ -204,9 +196,8 @@ fn what_a_killed_runner_and_a_killed_janitor_leave_is_removed_by_the_next_run() 
     home.assert_nothing_is_left();
 }
 
-#[test]
 fn a_run_leaves_the_folder_of_another_living_one_alone() {
-    let Some(qemu) = qemu(5) else { return };
+    let qemu = qemu(5);
     let home = home(FOR_EVER);
     home.write("short.yaml", &format!("vms: {{a: {VM}}}\nsteps:\n- wait: {{vm: a, ticks: 1}}\n"));
     let child = started(&home, qemu);
@@ -221,9 +212,8 @@ fn a_run_leaves_the_folder_of_another_living_one_alone() {
     home.assert_nothing_is_left();
 }
 
-#[test]
 fn a_signal_ends_a_case_in_each_of_its_phases() {
-    let Some(qemu) = qemu(11) else { return };
+    let qemu = qemu(11);
     let path = qemu.path.display().to_string();
     // What is awaited last, and what of the case's processes shows that it has got there.
     let phases = [
@@ -273,4 +263,23 @@ steps:
         assert_interrupted(&home, "SIGINT");
         home.assert_nothing_is_left();
     }
+}
+
+fn main() -> ExitCode {
+    harness::main(
+        file!(),
+        &[
+            once!(nothing_is_left_of_a_case_that_passed, Qemu(5)),
+            once!(nothing_is_left_of_a_case_that_failed_but_its_artifacts, Qemu(5)),
+            once!(nothing_is_left_of_a_case_whose_qemus_do_not_react, Qemu(5)),
+            once!(a_signal_ends_the_run_in_order_and_the_reports_are_whole, Qemu(5)),
+            once!(a_signal_ends_a_loop_whose_steps_are_all_left_out, Qemu(5)),
+            once!(a_signal_ends_cases_side_by_side_and_those_to_come_are_not_begun, Qemu(5)),
+            once!(a_second_signal_ends_the_run_at_once_and_nothing_is_left_either, Qemu(5)),
+            once!(nothing_outlives_a_runner_that_is_killed, Qemu(5)),
+            once!(what_a_killed_runner_and_a_killed_janitor_leave_is_removed_by_the_next_run, Qemu(5)),
+            once!(a_run_leaves_the_folder_of_another_living_one_alone, Qemu(5)),
+            once!(a_signal_ends_a_case_in_each_of_its_phases, Qemu(11)),
+        ],
+    )
 }

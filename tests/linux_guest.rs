@@ -2,41 +2,25 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::process::ExitCode;
 
-use common::{Home, qemus, skipped};
+use common::harness::{self, each, once};
+use common::{Home, Qemu};
 use lockstep_vm::event::Verdict;
-
-/// The guest, where `scripts/fetch-guest` has made it.
-fn guests() -> Option<String> {
-    let given = std::env::var_os("LOCKSTEP_GUESTS").map(PathBuf::from);
-    let folder = given.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/.guests").into());
-    let folder = std::path::absolute(folder).unwrap();
-    if folder.join("vmlinuz").exists() {
-        return Some(folder.display().to_string());
-    }
-    skipped(&format!("there is no Linux guest in {}; scripts/fetch-guest makes it", folder.display()))
-}
 
 /// Line `n` as the guest writes it into its sector.
 fn sector(n: u64) -> Vec<u8> {
     format!("{n:<511}\n").into_bytes()
 }
 
-#[test]
-fn the_guest_boots_and_what_it_says_it_wrote_is_on_its_disk() {
-    let Some(guests) = guests() else { return };
-    if qemus().is_empty() {
-        return skipped::<()>("there is no qemu-system-x86_64 on the PATH or below .qemu")
-            .unwrap_or_default();
-    }
-    for qemu in qemus() {
-        let home = Home::new();
-        let disk = home.path("disk.raw");
-        std::fs::File::create(&disk).unwrap().set_len(64 << 20).unwrap();
-        home.write(
-            "disk.yaml",
-            r#"
+fn the_guest_boots_and_what_it_says_it_wrote_is_on_its_disk(qemu: &Qemu) {
+    let guests = common::guests().display().to_string();
+    let home = Home::new();
+    let disk = home.path("disk.raw");
+    std::fs::File::create(&disk).unwrap().set_len(64 << 20).unwrap();
+    home.write(
+        "disk.yaml",
+        r#"
 name: linux/disk
 timeout: 5m
 vms:
@@ -50,24 +34,22 @@ steps:
   - wait: {vm: vm, serial: "(?m)^wrote 5$", fresh: false}
   - quit: [vm]
 "#,
-        );
-        let started = std::time::Instant::now();
-        home.run_on(qemu, &["disk.yaml", "--guests", &guests]).expect(0);
-        eprintln!("QEMU {}: {:.1} s", qemu.version, started.elapsed().as_secs_f64());
-        assert_eq!(home.told().case("linux/disk").verdict(), Verdict::Pass);
-        let written = std::fs::read(&disk).unwrap();
-        let at = |n: u64| &written[usize::try_from((2000 + n) * 512).unwrap()..][..512];
-        for n in 1..=5 {
-            assert_eq!(at(n), sector(n), "line {n}");
-        }
-        assert!(at(0).iter().all(|&byte| byte == 0), "there is no line 0");
-        home.assert_nothing_is_left();
+    );
+    let started = std::time::Instant::now();
+    home.run_on(qemu, &["disk.yaml", "--guests", &guests]).expect(0);
+    eprintln!("QEMU {}: {:.1} s", qemu.version, started.elapsed().as_secs_f64());
+    assert_eq!(home.told().case("linux/disk").verdict(), Verdict::Pass);
+    let written = std::fs::read(&disk).unwrap();
+    let at = |n: u64| &written[usize::try_from((2000 + n) * 512).unwrap()..][..512];
+    for n in 1..=5 {
+        assert_eq!(at(n), sector(n), "line {n}");
     }
+    assert!(at(0).iter().all(|&byte| byte == 0), "there is no line 0");
+    home.assert_nothing_is_left();
 }
 
-#[test]
 fn a_guest_that_has_not_been_made_skips_the_case_and_a_kernel_that_is_not_there_is_an_error() {
-    let Some(qemu) = common::qemu(5) else { return };
+    let qemu = common::qemu(5);
     let home = Home::new();
     home.write("unmade.yaml", "name: unmade\nvms: {vm: {guest: linux}}\nsteps: []\n");
     home.run_on(qemu, &["unmade.yaml"]).expect(0);
@@ -89,4 +71,17 @@ fn a_guest_that_has_not_been_made_skips_the_case_and_a_kernel_that_is_not_there_
     );
     let reason = told.case("own").reason().unwrap();
     assert!(reason.starts_with(&expected), "{reason}");
+}
+
+fn main() -> ExitCode {
+    harness::main(
+        file!(),
+        &[
+            each!(the_guest_boots_and_what_it_says_it_wrote_is_on_its_disk, Guest),
+            once!(
+                a_guest_that_has_not_been_made_skips_the_case_and_a_kernel_that_is_not_there_is_an_error,
+                Qemu(5)
+            ),
+        ],
+    )
 }

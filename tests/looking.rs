@@ -4,8 +4,9 @@ mod common;
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Stdio};
+use std::process::{Child, ExitCode, Stdio};
 
+use common::harness::{self, once};
 use common::{Home, Qemu, VM, qemu, wait_until};
 
 fn home(steps: &str) -> Home {
@@ -27,9 +28,8 @@ fn prompts(home: &Home, what: &str, count: usize) {
     wait_until(what, || (seen().matches(what).count() >= count).then_some(()), seen);
 }
 
-#[test]
 fn a_dry_run_says_what_would_run_and_what_not_and_starts_nothing() {
-    let Some(qemu) = qemu(7) else { return };
+    let qemu = qemu(7);
     let home = home("- exec: {sh: \"touch {{env.HERE}}/started\"}\n- wait: {vm: a, ticks: 1}\n");
     home.write(
         "skipped.yaml",
@@ -49,9 +49,8 @@ fn a_dry_run_says_what_would_run_and_what_not_and_starts_nothing() {
     home.assert_nothing_is_left();
 }
 
-#[test]
 fn a_failed_case_stands_still_with_a_monitor_for_the_person_until_enter_is_pressed() {
-    let Some(qemu) = qemu(7) else { return };
+    let qemu = qemu(7);
     let home =
         home("- wait: {vm: a, ticks: 1}\n- check: {vm: a, query: query-status, is: {status: paused}}\n");
     let mut child = asked(&home, qemu, "--pause-on-failure");
@@ -71,9 +70,8 @@ fn a_failed_case_stands_still_with_a_monitor_for_the_person_until_enter_is_press
     home.assert_nothing_is_left();
 }
 
-#[test]
 fn a_case_goes_on_step_by_step_and_its_deadlines_stand_still_meanwhile() {
-    let Some(qemu) = qemu(7) else { return };
+    let qemu = qemu(7);
     let home = home(
         "- wait: {vm: a, ticks: 1}\n- exec: {sh: \"touch {{env.HERE}}/second\"}\n- wait: {vm: a, ticks: 1}\n",
     );
@@ -94,4 +92,15 @@ fn a_case_goes_on_step_by_step_and_its_deadlines_stand_still_meanwhile() {
     drop(enter);
     home.ended(child).expect(0);
     home.assert_nothing_is_left();
+}
+
+fn main() -> ExitCode {
+    harness::main(
+        file!(),
+        &[
+            once!(a_dry_run_says_what_would_run_and_what_not_and_starts_nothing, Qemu(7)),
+            once!(a_failed_case_stands_still_with_a_monitor_for_the_person_until_enter_is_pressed, Qemu(7)),
+            once!(a_case_goes_on_step_by_step_and_its_deadlines_stand_still_meanwhile, Qemu(7)),
+        ],
+    )
 }

@@ -5,9 +5,11 @@ mod common;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::panic::AssertUnwindSafe;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use common::harness::{self, once};
 use common::{Home, Told, VM, qemu, signal, wait_until};
 use lockstep_vm::event::{Verdict, What};
 use rustix::process::Signal;
@@ -42,8 +44,8 @@ fn service(dropped: usize, late: &'static str, wrong: &'static str) -> u16 {
 }
 
 /// Runs cases, each a file, and holds the verdict and the reason of each against what they must be.
-fn run(cases: &[(&str, &str, Verdict, &str)]) -> Option<(Home, Told)> {
-    let qemu = qemu(7)?;
+fn run(cases: &[(&str, &str, Verdict, &str)]) -> (Home, Told) {
+    let qemu = qemu(7);
     let home = Home::new();
     for (name, text, ..) in cases {
         home.write(&format!("cases/{name}.yaml"), text);
@@ -63,7 +65,7 @@ fn run(cases: &[(&str, &str, Verdict, &str)]) -> Option<(Home, Told)> {
         );
     }
     home.assert_nothing_is_left();
-    Some((home, told))
+    (home, told)
 }
 
 /// A live precopy migration through a link, with steps after it.
@@ -75,7 +77,6 @@ fn through_a_link(link: &str, steps: &str) -> String {
     )
 }
 
-#[test]
 fn a_migration_takes_a_link_at_its_rate_and_fails_where_it_is_cut() {
     let slow = "- wait: {vm: source, migration: active}\n";
     let done = "- wait: {vm: [source, destination], migration: completed}\n- wait: {vm: destination, ticks: 3}\n\
@@ -120,7 +121,7 @@ fn a_migration_takes_a_link_at_its_rate_and_fails_where_it_is_cut() {
     ];
     let cases: Vec<_> =
         cases.iter().map(|(name, text, verdict, why)| (*name, text.as_str(), *verdict, *why)).collect();
-    let Some((_, told)) = run(&cases) else { return };
+    let (_, told) = run(&cases);
     let links: Vec<&str> = told
         .events
         .iter()
@@ -136,7 +137,6 @@ fn a_migration_takes_a_link_at_its_rate_and_fails_where_it_is_cut() {
     assert!(evidence.contains("link `way`: blackhole; tcp:127.0.0.1:"), "{evidence}");
 }
 
-#[test]
 fn a_qemu_listens_at_a_port_that_is_held_for_the_case() {
     let service = r#"
 ports: [nbd, other]
@@ -163,7 +163,6 @@ steps:
     run(&[("held", &service.replace(": VM", &format!(": {VM}")), Verdict::Pass, "")]);
 }
 
-#[test]
 fn a_client_waits_and_is_checked_and_every_check_can_fail() {
     let well = service(usize::MAX, "", "");
     let badly = service(0, "5", "7");
@@ -235,7 +234,7 @@ fn a_client_waits_and_is_checked_and_every_check_can_fail() {
     ];
     let cases: Vec<_> =
         cases.iter().map(|(name, text, verdict, why)| (*name, text.as_str(), *verdict, *why)).collect();
-    let Some((_, told)) = run(&cases) else { return };
+    let (_, told) = run(&cases);
     let evidence = told.case("gap").evidence().unwrap();
     assert!(evidence.contains("client `c`: ") && evidence.contains("longest gap "), "{evidence}");
     let words = |name: &str| {
@@ -276,7 +275,6 @@ steps:
     )
 }
 
-#[test]
 fn vms_come_to_a_network_and_go_and_a_dead_wire_is_told() {
     // A guest that does not answer: the forwarder takes the connection, and the client waits for an answer.
     let comes_and_goes = on_a_network(
@@ -297,12 +295,10 @@ fn vms_come_to_a_network_and_go_and_a_dead_wire_is_told() {
         "- exec: {sh: \"for p in /proc/[0-9]*; do tr '\\\\0' ' ' <$p/cmdline 2>/dev/null | grep -q \\\"^[^ ]*qemu[^ ]* -name lan@network,.*$PWD/\\\" && kill -9 ${p#/proc/}; done; true\"}\n\
          - wait: {vm: a, event: POWERDOWN}\n",
     );
-    let Some((home, told)) = run(&[
+    let (home, told) = run(&[
         ("comes", &comes_and_goes, Verdict::Pass, ""),
         ("dead", &dead, Verdict::Fail, "the QEMU that is the network `lan` died: signal KILL"),
-    ]) else {
-        return;
-    };
+    ]);
     let files = common::names(&home.path("reports/dead"));
     for file in ["lan@network.command.sh", "lan@network.stderr.log", "other@network.qmp.jsonl"] {
         assert!(files.contains(file), "{file}: {files:?}");
@@ -311,7 +307,6 @@ fn vms_come_to_a_network_and_go_and_a_dead_wire_is_told() {
     assert!(evidence.contains("VM `lan@network` (pid"), "{evidence}");
 }
 
-#[test]
 fn a_background_process_is_waited_for_until_it_says_that_it_is_ready() {
     let with = |exec: &str, steps: &str| {
         format!(
@@ -365,9 +360,8 @@ fn a_background_process_is_waited_for_until_it_says_that_it_is_ready() {
     run(&cases);
 }
 
-#[test]
 fn nothing_is_left_of_networks_links_and_clients_whatever_ends_the_run() {
-    let Some(qemu) = qemu(7) else { return };
+    let qemu = qemu(7);
     let answering = service(usize::MAX, "", "");
     for (number, code) in [(Signal::INT, Some(130)), (Signal::KILL, None)] {
         let home = Home::new();
@@ -411,8 +405,8 @@ steps:
 
 /// A port that is held for a case, and that another program listens at all the same by the time that a QEMU wants it.
 /// `thefts` is how many times; the runner asks for each port by a file, and goes on when that is gone.
-fn a_case_whose_ports_are_stolen(thefts: usize) -> Option<Told> {
-    let qemu = qemu(7)?;
+fn a_case_whose_ports_are_stolen(thefts: usize) -> Told {
+    let qemu = qemu(7);
     let home = Home::new();
     home.write(
         "case.yaml",
@@ -442,21 +436,19 @@ fn a_case_whose_ports_are_stolen(thefts: usize) -> Option<Told> {
     });
     assert!(matches!(ran.code, Some(0 | 1)), "{ran:?}");
     home.assert_nothing_is_left();
-    Some(home.told())
+    home.told()
 }
 
-#[test]
 fn a_case_whose_port_another_program_took_is_begun_anew_with_another_one() {
-    let Some(told) = a_case_whose_ports_are_stolen(2) else { return };
+    let told = a_case_whose_ports_are_stolen(2);
     let case = told.case("stolen");
     assert_eq!((case.verdict(), case.reason()), (Verdict::Pass, None));
     let begun = told.notes().iter().filter(|note| note.contains("which was held as `nbd`")).count();
     assert_eq!(begun, 2, "{:?}", told.notes());
 }
 
-#[test]
 fn a_case_whose_ports_are_taken_again_and_again_fails_and_says_why() {
-    let Some(told) = a_case_whose_ports_are_stolen(usize::MAX) else { return };
+    let told = a_case_whose_ports_are_stolen(usize::MAX);
     let case = told.case("stolen");
     assert_eq!(case.verdict(), Verdict::Fail);
     let reason = case.reason().unwrap_or_default();
@@ -464,10 +456,26 @@ fn a_case_whose_ports_are_taken_again_and_again_fails_and_says_why() {
     assert_eq!(told.notes().iter().filter(|note| note.contains("another program took port")).count(), 3);
 }
 
-#[test]
 fn a_case_that_uses_a_port_twice_itself_is_not_begun_anew() {
     let twice = "ports: [a]\nvms: {vm: {guest: none, machine: q35}, other: {like: vm}}\nsteps:\n\
                  - qmp: {vm: [vm, other], execute: nbd-server-start, arguments: {addr: {type: inet, data: {host: 127.0.0.1, port: '{{text port.a}}'}}}}\n";
-    let Some((_, told)) = run(&[("twice", twice, Verdict::Fail, "Address already in use")]) else { return };
+    let (_, told) = run(&[("twice", twice, Verdict::Fail, "Address already in use")]);
     assert!(told.notes().is_empty(), "{:?}", told.notes());
+}
+
+fn main() -> ExitCode {
+    harness::main(
+        file!(),
+        &[
+            once!(a_migration_takes_a_link_at_its_rate_and_fails_where_it_is_cut, Qemu(7)),
+            once!(a_qemu_listens_at_a_port_that_is_held_for_the_case, Qemu(7)),
+            once!(a_client_waits_and_is_checked_and_every_check_can_fail, Qemu(7)),
+            once!(vms_come_to_a_network_and_go_and_a_dead_wire_is_told, Qemu(7)),
+            once!(a_background_process_is_waited_for_until_it_says_that_it_is_ready, Qemu(7)),
+            once!(nothing_is_left_of_networks_links_and_clients_whatever_ends_the_run, Qemu(7)),
+            once!(a_case_whose_port_another_program_took_is_begun_anew_with_another_one, Qemu(7)),
+            once!(a_case_whose_ports_are_taken_again_and_again_fails_and_says_why, Qemu(7)),
+            once!(a_case_that_uses_a_port_twice_itself_is_not_begun_anew, Qemu(7)),
+        ],
+    )
 }

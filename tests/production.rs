@@ -6,9 +6,11 @@ mod common;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::process::ExitCode;
 
-use common::{Case, Home, Qemu, Told, VM, qemu, signal, skipped, wait_until};
+use common::harness::{self, once};
+use common::{Case, Home, Qemu, Told, VM, guests, qemu, qemu_img_of, signal, wait_until};
 use lockstep_vm::event::{Verdict, What};
 use rustix::process::Signal;
 
@@ -41,27 +43,6 @@ fn fails(qemu: &Qemu, text: &str) -> String {
     case.reason().unwrap()
 }
 
-/// The `qemu-img` that belongs to a QEMU, where there is one.
-fn qemu_img(qemu: &Qemu) -> Option<PathBuf> {
-    let beside = qemu.path.with_file_name("qemu-img");
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut all =
-        std::iter::once(beside).chain(std::env::split_paths(&path).map(|folder| folder.join("qemu-img")));
-    let found = all.find(|path| path.exists());
-    found.or_else(|| skipped("there is no qemu-img, neither beside the QEMU nor on the PATH"))
-}
-
-/// The Linux guest, where `scripts/fetch-guest` has made it.
-fn guests() -> Option<String> {
-    let given = std::env::var_os("LOCKSTEP_GUESTS").map(PathBuf::from);
-    let folder = given.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/.guests").into());
-    let folder = std::path::absolute(folder).unwrap();
-    if folder.join("vmlinuz").exists() {
-        return Some(folder.display().to_string());
-    }
-    skipped(&format!("there is no Linux guest in {}; scripts/fetch-guest makes it", folder.display()))
-}
-
 /// Where in the events of a case the first is that is looked for.
 #[track_caller]
 fn position(case: &Case<'_>, what: &str, is_it: impl Fn(&What) -> bool) -> usize {
@@ -77,9 +58,8 @@ fn command<'n>(name: &'n str, execute: &'n str) -> impl Fn(&What) -> bool + 'n {
     move |what| matches!(what, What::QmpCommand { vm, message } if vm == name && message.to_string().contains(execute))
 }
 
-#[test]
 fn a_role_stands_for_the_vm_it_was_bound_to_last_in_steps_and_in_templates() {
-    let Some(qemu) = qemu(5) else { return };
+    let qemu = qemu(5);
     let told = passes(
         qemu,
         &r#"
@@ -119,12 +99,8 @@ steps:
     }
 }
 
-#[test]
 fn copies_have_disks_of_their_own_which_they_keep_when_they_are_started_again() {
-    let Some(qemu) = qemu(7) else { return };
-    if qemu_img(qemu).is_none() {
-        return;
-    }
+    let qemu = qemu(7);
     passes(
         qemu,
         &r#"
@@ -153,10 +129,9 @@ steps:
     );
 }
 
-#[test]
 fn disks_are_made_by_the_qemu_img_beside_the_qemu_each_over_the_one_it_names() {
-    let Some(qemu) = qemu(7) else { return };
-    let Some(real) = qemu_img(qemu) else { return };
+    let qemu = qemu(7);
+    let real = qemu_img_of(qemu).unwrap();
     let home = Home::new();
     // A QEMU with a `qemu-img` beside it that writes down what it is asked for.
     let folder = home.path("bin");
@@ -203,12 +178,8 @@ steps:
     home.assert_nothing_is_left();
 }
 
-#[test]
 fn a_disk_that_cannot_be_made_is_an_error_with_what_qemu_img_said() {
-    let Some(qemu) = qemu(7) else { return };
-    if qemu_img(qemu).is_none() {
-        return;
-    }
+    let qemu = qemu(7);
     let text = format!(
         "disks: {{d: {{size: 1M, format: nosuch}}}}\nvms: {{a: {VM}}}\nsteps: [{{exec: {{sh: \"ls {{{{disk.d}}}}\"}}}}]\n"
     );
@@ -237,9 +208,8 @@ steps:
     )
 }
 
-#[test]
 fn a_failover_kills_the_other_side_before_or_after_or_not_at_all_as_fence_says() {
-    let Some(qemu) = qemu(11) else { return };
+    let qemu = qemu(11);
     for survivor in ["a", "b"] {
         let lost = if survivor == "a" { "b" } else { "a" };
         for fence in ["true", "after", "false"] {
@@ -275,9 +245,8 @@ fn a_failover_kills_the_other_side_before_or_after_or_not_at_all_as_fence_says()
     }
 }
 
-#[test]
 fn the_commands_of_a_failover_run_after_its_yank_and_before_the_survivor_takes_over() {
-    let Some(qemu) = qemu(11) else { return };
+    let qemu = qemu(11);
     let told = passes(
         qemu,
         &in_colo(
@@ -300,9 +269,18 @@ fn the_commands_of_a_failover_run_after_its_yank_and_before_the_survivor_takes_o
     assert!(places.is_sorted(), "{places:?}");
 }
 
-#[test]
+fn a_guest_that_writes_to_most_of_its_memory_gets_into_colo_as_well() {
+    let home = Home::new();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/colo/failover.yaml");
+    let options =
+        ["-D", "dirty=100M", "-D", "memory=192M", "--case", "colo/plain/primary_failover", "--slow", "2"];
+    home.run_on(qemu(11), &[&[file], &options[..]].concat()).expect(0);
+    assert_eq!(home.told().case("colo/plain/primary_failover").verdict(), Verdict::Pass);
+    home.assert_nothing_is_left();
+}
+
 fn yank_all_leaves_the_channels_of_the_runner_alone() {
-    let Some(qemu) = qemu(7) else { return };
+    let qemu = qemu(7);
     let told = passes(
         qemu,
         &r#"
@@ -331,9 +309,8 @@ steps:
     assert!(exit_of("a")(told.case("case").events.iter().find(|what| exit_of("a")(what)).unwrap()));
 }
 
-#[test]
 fn a_frozen_monitor_hangs_and_one_that_answers_does_not() {
-    let Some(qemu) = qemu(5) else { return };
+    let qemu = qemu(5);
     let with = |steps: &str| format!("vms: {{a: {VM}}}\nsteps:\n- wait: {{vm: a, ticks: 1}}\n{steps}\n");
     passes(
         qemu,
@@ -355,9 +332,8 @@ fn a_frozen_monitor_hangs_and_one_that_answers_does_not() {
     assert!(short.contains("was to be silent for longer than the step may take"), "{short}");
 }
 
-#[test]
 fn protect_names_every_piece_that_is_missing_before_it_starts_anything() {
-    let Some(qemu) = qemu(11) else { return };
+    let qemu = qemu(11);
     let vm = "{memory: 32M, guest: {ticker: {dirty: 64K}}, netdevs: [{type: user, id: hn0}], \
               blockdevs: [{driver: null-co, node-name: n0, size: 1048576}, \
               {driver: quorum, node-name: q0, vote-threshold: 1, children: [n0]}]}";
@@ -440,12 +416,8 @@ steps:
     )
 }
 
-#[test]
 fn nothing_is_left_of_disks_networks_and_clients_whatever_ends_the_case() {
-    let Some(qemu) = qemu(7) else { return };
-    if qemu_img(qemu).is_none() {
-        return;
-    }
+    let qemu = qemu(7);
     let port = service();
     let failing = Home::new();
     failing.write("case.yaml", &everything(port, "check: {equal: [1, 2]}"));
@@ -470,10 +442,9 @@ fn nothing_is_left_of_disks_networks_and_clients_whatever_ends_the_case() {
     }
 }
 
-#[test]
 fn nothing_is_left_of_a_protected_pair_with_disk_and_network_whatever_ends_the_case() {
-    let Some(qemu) = qemu(11) else { return };
-    let (Some(guests), Some(_)) = (guests(), qemu_img(qemu)) else { return };
+    let qemu = qemu(11);
+    let guests = guests().display().to_string();
     let templates = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/templates");
     let text = |last: &str| {
         format!(
@@ -511,4 +482,37 @@ steps:
     signal(&child, Signal::KILL);
     assert_eq!(home.ended(child).signal, Some(Signal::KILL.as_raw()));
     home.assert_nothing_is_left();
+}
+
+fn main() -> ExitCode {
+    harness::main(
+        file!(),
+        &[
+            once!(a_role_stands_for_the_vm_it_was_bound_to_last_in_steps_and_in_templates, Qemu(5)),
+            once!(
+                copies_have_disks_of_their_own_which_they_keep_when_they_are_started_again,
+                Qemu(7),
+                QemuImg
+            ),
+            once!(
+                disks_are_made_by_the_qemu_img_beside_the_qemu_each_over_the_one_it_names,
+                Qemu(7),
+                QemuImg
+            ),
+            once!(a_disk_that_cannot_be_made_is_an_error_with_what_qemu_img_said, Qemu(7), QemuImg),
+            once!(a_failover_kills_the_other_side_before_or_after_or_not_at_all_as_fence_says, Qemu(11)),
+            once!(the_commands_of_a_failover_run_after_its_yank_and_before_the_survivor_takes_over, Qemu(11)),
+            once!(a_guest_that_writes_to_most_of_its_memory_gets_into_colo_as_well, Qemu(11)),
+            once!(yank_all_leaves_the_channels_of_the_runner_alone, Qemu(7)),
+            once!(a_frozen_monitor_hangs_and_one_that_answers_does_not, Qemu(5)),
+            once!(protect_names_every_piece_that_is_missing_before_it_starts_anything, Qemu(11)),
+            once!(nothing_is_left_of_disks_networks_and_clients_whatever_ends_the_case, Qemu(7), QemuImg),
+            once!(
+                nothing_is_left_of_a_protected_pair_with_disk_and_network_whatever_ends_the_case,
+                Qemu(11),
+                QemuImg,
+                Guest
+            ),
+        ],
+    )
 }

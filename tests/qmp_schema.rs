@@ -1,28 +1,21 @@
 //! Scenarios held against the QEMUs that are there: what ships is clean on each, and what is wrong is found.
 
-use std::path::{Path, PathBuf};
+mod common;
 
-use lockstep_vm::diagnostic::Diagnostics;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use common::harness::{self, each};
+use common::{Home, Qemu, VM};
+use lockstep_vm::diagnostic::{Code, Diagnostics};
+use lockstep_vm::docs::errors;
 use lockstep_vm::qemu::binary::Binary;
 use lockstep_vm::runner::{Binaries, unmet};
 use lockstep_vm::scenario::lint::against_binaries;
 use lockstep_vm::scenario::{Options, load};
 
-/// The QEMUs to try; those that are not there are left out, and that is said.
-fn qemus() -> Vec<Binaries> {
-    let all =
-        ["qemu-system-x86_64", ".qemu/trixie/bin/qemu-system-x86_64", ".qemu/sid/bin/qemu-system-x86_64"];
-    let there = all.into_iter().filter_map(|path| {
-        let binaries = Binaries::new([("default".to_owned(), path.to_owned())]);
-        match binaries.get("default", "x86_64") {
-            Ok(_) => Some(binaries),
-            Err(error) => {
-                println!("left out: {error}");
-                None
-            }
-        }
-    });
-    there.collect()
+fn binaries(qemu: &Qemu) -> Binaries {
+    Binaries::new([("default".to_owned(), qemu.path.display().to_string())])
 }
 
 fn checked(files: &[PathBuf], binaries: &Binaries) -> (usize, Diagnostics) {
@@ -39,34 +32,78 @@ fn checked(files: &[PathBuf], binaries: &Binaries) -> (usize, Diagnostics) {
     (count, diagnostics)
 }
 
-#[test]
-fn every_shipped_scenario_is_clean_on_every_qemu() {
+fn every_shipped_scenario_is_clean_on_every_qemu(qemu: &Qemu) {
     let files: Vec<PathBuf> = glob::glob("scenarios/**/*.yaml").unwrap().map(Result::unwrap).collect();
-    for binaries in qemus() {
-        let (count, diagnostics) = checked(&files, &binaries);
-        assert!(count > 20, "{count} cases");
-        assert!(diagnostics.is_empty(), "{}", diagnostics.render(false));
+    let (count, diagnostics) = checked(&files, &binaries(qemu));
+    assert!(count > 20, "{count} cases");
+    assert!(diagnostics.is_empty(), "{}", diagnostics.render(false));
+}
+
+fn what_no_qemu_has_is_found_on_every_qemu(qemu: &Qemu) {
+    let wrong = Path::new("tests/data/wrong_for_qemu.yaml");
+    let binaries = binaries(qemu);
+    let (_, diagnostics) = checked(&[wrong.to_owned()], &binaries);
+    let version = binaries.get("default", "x86_64").unwrap().version.to_string();
+    let told: Vec<String> = diagnostics
+        .sorted()
+        .iter()
+        .map(|found| {
+            // Lists of what there is differ from version to version.
+            let help = found.help.iter().filter(|help| !help.starts_with("there are"));
+            let help: String = help.map(|help| format!("; {help}")).collect();
+            let message = found.message.replace(&version, "N");
+            format!("{}: {} {message}{help}", found.location.line, found.code)
+        })
+        .collect();
+    let expected = std::fs::read_to_string("tests/data/wrong_for_qemu.txt").unwrap();
+    assert_eq!(told.join("\n"), expected.trim_end(), "{version}");
+}
+
+fn an_example_of_what_a_qemu_lacks_gets_its_code_and_a_right_one_none(qemu: &Qemu) {
+    for code in [Code::Missing, Code::Arguments] {
+        for right in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let files = errors::example(code, right);
+            for file in &files {
+                std::fs::write(folder.path().join(&file.name), &file.bytes).unwrap();
+            }
+            let (_, diagnostics) = checked(&[folder.path().join(&files[0].name)], &binaries(qemu));
+            let codes: Vec<Code> = diagnostics.sorted().iter().map(|diagnostic| diagnostic.code).collect();
+            let as_expected = codes.is_empty() == right && codes.iter().all(|own| *own == code);
+            assert!(as_expected, "{}, right: {right}: {}", code.number(), diagnostics.render(false));
+        }
     }
 }
 
-#[test]
-fn what_no_qemu_has_is_found_on_every_qemu() {
-    let wrong = Path::new("tests/data/wrong_for_qemu.yaml");
-    for binaries in qemus() {
-        let (_, diagnostics) = checked(&[wrong.to_owned()], &binaries);
-        let version = binaries.get("default", "x86_64").unwrap().version.to_string();
-        let told: Vec<String> = diagnostics
-            .sorted()
-            .iter()
-            .map(|found| {
-                // Lists of what there is differ from version to version.
-                let help = found.help.iter().filter(|help| !help.starts_with("there are"));
-                let help: String = help.map(|help| format!("; {help}")).collect();
-                let message = found.message.replace(&version, "N");
-                format!("{}: {} {message}{help}", found.location.line, found.code)
-            })
-            .collect();
-        let expected = std::fs::read_to_string("tests/data/wrong_for_qemu.txt").unwrap();
-        assert_eq!(told.join("\n"), expected.trim_end(), "{version}");
-    }
+/// The key `exit_on_error` is no argument of the step's own command, so that nothing else holds it against the QEMU.
+fn exit_on_error_is_for_a_qemu_that_has_it(qemu: &Qemu) {
+    let has_it = (qemu.version.major, qemu.version.minor) >= (9, 1);
+    let home = Home::new();
+    let steps = "steps:\n- migrate: {from: a, to: DESTINATION, exit_on_error: false}\n- wait: {vm: b, migration: completed}\n";
+    let vms = format!("vms: {{a: {VM}, b: {{like: a, incoming: defer}}}}\n");
+    let known = home.write("known.yaml", &format!("{vms}{}", steps.replace("DESTINATION", "b")));
+    let (_, diagnostics) = checked(&[known], &binaries(qemu));
+    let told = diagnostics.render(false);
+    assert_eq!(diagnostics.is_empty(), has_it, "{told}");
+    let place = format!("QEMU {} has no `exit-on-error` of `migrate-incoming`", qemu.version);
+    assert!(has_it || told.contains("known.yaml:3:29") && told.contains(&place), "{told}");
+    // Which VM a role stands for is only known in the run.
+    home.write("role.yaml", &format!("roles: {{there: b}}\n{vms}{}", steps.replace("DESTINATION", "there")));
+    let ran = home.run_on(qemu, &["role.yaml"]).expect(i32::from(!has_it));
+    let reason = home.told().case("role").reason().unwrap_or_default();
+    let expected = "`exit_on_error` needs `exit-on-error` of `migrate-incoming`, which QEMU has from 9.1 on; VM `b` has QEMU ";
+    assert!(has_it || reason.starts_with(expected), "{ran:?}");
+    home.assert_nothing_is_left();
+}
+
+fn main() -> ExitCode {
+    harness::main(
+        file!(),
+        &[
+            each!(an_example_of_what_a_qemu_lacks_gets_its_code_and_a_right_one_none),
+            each!(exit_on_error_is_for_a_qemu_that_has_it),
+            each!(every_shipped_scenario_is_clean_on_every_qemu),
+            each!(what_no_qemu_has_is_found_on_every_qemu),
+        ],
+    )
 }

@@ -34,17 +34,6 @@ fn told_of(folder: &Path, name: &str) -> Diagnostics {
     load(&[folder.join(name)], &Options::default(), &NoVersions).diagnostics
 }
 
-/// The same with a QEMU at hand; `None` where there is none on the `PATH`.
-fn told_with_qemu(folder: &Path, name: &str) -> Option<Diagnostics> {
-    let binaries = crate::runner::Binaries::default();
-    binaries.get("default", "x86_64").ok()?;
-    let mut loaded = load(&[folder.join(name)], &Options::default(), &binaries);
-    for case in &loaded.cases {
-        crate::scenario::lint::against_binaries(case, &binaries.of(case), &mut loaded.diagnostics);
-    }
-    Some(loaded.diagnostics)
-}
-
 fn current(path: &str, page: &str) {
     if std::env::var_os("LOCKSTEP_BLESS").is_some() {
         std::fs::write(path, page).unwrap();
@@ -125,20 +114,15 @@ fn each_wrong_example_gets_its_code_and_each_right_one_none() {
             let files = errors::example(*code, right);
             let number = code.number();
             assert!(!files.is_empty(), "write src/docs/errors/{number}.md and add it to src/docs/errors.rs");
+            // What a QEMU lacks is told where there is one: `tests/qmp_schema.rs`.
+            if matches!(code, Code::Missing | Code::Arguments) {
+                continue;
+            }
             let folder = tempfile::tempdir().unwrap();
             for file in &files {
                 std::fs::write(folder.path().join(&file.name), &file.bytes).unwrap();
             }
-            let mut diagnostics = told_of(folder.path(), &files[0].name);
-            if matches!(code, Code::Missing | Code::Arguments) {
-                match told_with_qemu(folder.path(), &files[0].name) {
-                    Some(told) => diagnostics = told,
-                    None => {
-                        eprintln!("skipped: {number} is told only where there is a qemu-system-x86_64");
-                        continue;
-                    }
-                }
-            }
+            let diagnostics = told_of(folder.path(), &files[0].name);
             let codes: Vec<Code> = diagnostics.sorted().iter().map(|diagnostic| diagnostic.code).collect();
             let told = diagnostics.render(false);
             if right {

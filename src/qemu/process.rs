@@ -77,8 +77,8 @@ fn signal_name(number: i32) -> Option<&'static str> {
     names.into_iter().find(|(signal, _)| signal.as_raw() == number).map(|(_, name)| name)
 }
 
-/// A running or ended child. What it leaves running in its process group is killed when it ends; dropping it kills the
-/// whole group and waits until it is gone.
+/// A running or ended child. What it leaves running in its process group is killed when it ends. Dropping it kills the
+/// whole group and does not wait; [`Self::watch`] still says when it has ended.
 #[derive(Debug)]
 pub struct Process {
     pid: Pid,
@@ -172,18 +172,21 @@ impl Process {
             let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
         }
     }
-}
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        if self.ended().is_some() {
-            return;
-        }
+    /// Kills it as [`Self::kill`] does, and holds up the thread until it is gone: for the way out on which nothing can be
+    /// awaited any more.
+    pub fn kill_and_wait(&self) {
         self.kill();
         // SIGKILL is not to be refused; the bound is for a process that hangs inside the kernel.
         let fds = &mut [PollFd::new(&*self.pidfd, PollFlags::IN)];
         let _ = poll(fds, Some(&Timespec { tv_sec: 10, tv_nsec: 0 }));
         let _ = self.ended();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 

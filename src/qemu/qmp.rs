@@ -69,7 +69,8 @@ type Tap = Box<dyn Fn(Traffic<'_>) + Send + Sync>;
 /// A connected monitor.
 pub struct Qmp {
     wire: Arc<Wire>,
-    writing: tokio::sync::Mutex<()>,
+    /// What is still to be written of the last command that was begun; locked by whoever writes.
+    unsent: tokio::sync::Mutex<Vec<u8>>,
     /// Whether commands can run out of band.
     pub oob: bool,
     /// The greeting's `version`.
@@ -171,7 +172,7 @@ impl Qmp {
         let reader = Arc::clone(&wire);
         tokio::spawn(async move { while reader.stream.readable().await.is_ok() && reader.pump() {} });
         let greeting = greeted(greeting, deadline).await?;
-        let mut qmp = Self { wire, writing: tokio::sync::Mutex::new(()), oob: false, version: Value::Null };
+        let mut qmp = Self { wire, unsent: tokio::sync::Mutex::default(), oob: false, version: Value::Null };
         qmp.negotiate(&greeting, oob, deadline).await?;
         Ok(qmp)
     }
@@ -283,26 +284,40 @@ impl Qmp {
         }
     }
 
-    async fn send(&self, message: &Value, mut descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    /// Writes a message. It may be given up at any time: what was begun of it is completed before the next one.
+    async fn send(&self, message: &Value, descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
         let mut text = message.to_string();
         text.push('\n');
-        let _whole_message_at_a_time = self.writing.lock().await;
-        let mut rest = text.as_bytes();
-        while !rest.is_empty() {
+        let mut unsent = self.unsent.lock().await;
+        self.complete(&mut unsent).await?;
+        let sent = self.write(text.as_bytes(), descriptor).await?;
+        unsent.extend_from_slice(&text.as_bytes()[sent..]);
+        self.complete(&mut unsent).await
+    }
+
+    async fn complete(&self, unsent: &mut Vec<u8>) -> io::Result<()> {
+        while !unsent.is_empty() {
+            let sent = self.write(unsent, None).await?;
+            unsent.drain(..sent);
+        }
+        Ok(())
+    }
+
+    /// Writes as many bytes as the socket takes.
+    async fn write(&self, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<usize> {
+        loop {
             self.wire.stream.writable().await?;
             let sent = match descriptor {
-                None => self.wire.stream.try_write(rest),
+                None => self.wire.stream.try_write(bytes),
                 Some(fd) => {
-                    self.wire.stream.try_io(Interest::WRITABLE, || send_beside(&self.wire.stream, rest, fd))
+                    self.wire.stream.try_io(Interest::WRITABLE, || send_beside(&self.wire.stream, bytes, fd))
                 }
             };
             match sent {
-                Ok(count) => (rest, descriptor) = (&rest[count..], None),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
+                sent => return sent,
             }
         }
-        Ok(())
     }
 
     /// Takes in everything that has arrived so far, so that what is looked at next is up to date.
@@ -400,6 +415,38 @@ mod tests {
         let error = qmp.execute("query-status", Map::new(), false, deadline).await.unwrap_err();
         assert!(matches!(&error, QmpError::Silent { oob: false, .. }), "{error}");
         assert!(qmp.execute("yank", Map::new(), true, soon()).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_command_that_is_given_up_while_it_is_written_does_not_spoil_the_next_one() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (input, mut output) = theirs.into_split();
+        let mut lines = BufReader::new(input).lines();
+        let negotiate = async {
+            output.write_all(b"{\"QMP\": {\"capabilities\": []}}\n").await.unwrap();
+            let hello = lines.next_line().await.unwrap().unwrap();
+            output.write_all(b"{\"return\": {}, \"id\": 1}\n").await.unwrap();
+            assert!(hello.contains("qmp_capabilities"), "{hello}");
+        };
+        let ((), qmp) = tokio::join!(negotiate, Qmp::connect(ours, None, soon(), |_| ()));
+        let qmp = qmp.unwrap();
+        // More than the socket holds, so that it stops in the middle as long as nothing is read.
+        let long = Map::from_iter([("long".to_owned(), Value::from("x".repeat(4 << 20)))]);
+        let deadline = Instant::now() + Duration::from_millis(50);
+        let error = qmp.execute("first", long, false, deadline).await.unwrap_err();
+        assert!(matches!(&error, QmpError::Silent { .. }), "{error}");
+        let answers = async {
+            let mut commands = Vec::new();
+            for _ in 0..2 {
+                let line = lines.next_line().await.unwrap().unwrap();
+                let command: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}"));
+                commands.push(command["execute"].as_str().unwrap().to_owned());
+            }
+            output.write_all(b"{\"return\": 7, \"id\": 3}\n").await.unwrap();
+            commands
+        };
+        let (commands, reply) = tokio::join!(answers, qmp.execute("second", Map::new(), false, soon()));
+        assert_eq!((commands.join(" ").as_str(), reply), ("first second", Ok(json!(7))));
     }
 
     #[tokio::test]

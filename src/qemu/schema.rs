@@ -147,6 +147,12 @@ impl Schema {
         }
     }
 
+    /// Whether a command has an argument; true where the QEMU does not describe its commands.
+    #[must_use]
+    pub fn has_argument(&self, command: &str, argument: &str) -> bool {
+        self.is_empty() || self.arguments(command).contains(&argument)
+    }
+
     /// The words that an argument of a command may be, where it is one of several.
     #[must_use]
     pub fn words(&self, command: &str, argument: &str) -> Option<&[String]> {

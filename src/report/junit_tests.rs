@@ -1,7 +1,6 @@
 //! Tests of the JUnit report: what a parser reads back from it.
 
 use std::collections::BTreeSet;
-use std::process::Command;
 
 use proptest::prelude::*;
 use roxmltree::{Document, Node};
@@ -163,31 +162,6 @@ fn every_element_and_attribute_that_is_written_is_in_the_schema() {
         assert!(known.contains(node.tag_name().name()), "{node:?}");
         for attribute in node.attributes() {
             assert!(known.contains(attribute.name()), "{attribute:?}");
-        }
-    }
-}
-
-#[test]
-fn the_report_is_valid_by_its_schema() {
-    let samples = [
-        written(&sample::run()),
-        written(&sample::run()[..14]),
-        written(&[]),
-        written(&[sample::run_started(0), sample::run_ended(0.0, false)]),
-    ];
-    for xml in samples {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), &xml).unwrap();
-        let ran = Command::new("xmllint").args(["--noout", "--schema", SCHEMA]).arg(file.path()).output();
-        match ran {
-            Ok(output) => {
-                assert!(output.status.success(), "{}\n{xml}", String::from_utf8_lossy(&output.stderr));
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                eprintln!("skipped: xmllint is not installed");
-                return;
-            }
-            Err(error) => panic!("xmllint: {error}"),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::binaries::Binaries;
 use super::settings::{Interrupt, Rounds, Settings};
@@ -38,7 +38,6 @@ pub async fn run(
     let mut running: JoinSet<Verdict> = JoinSet::new();
     let mut waiting = Waiting { rounds: settings.rounds, jobs, given: 0 };
     let mut stop = false;
-    let bad = |verdict: Verdict| verdict.is_bad() || (verdict == Verdict::Flaky && !settings.flaky_passes);
     loop {
         while !stop && interrupt.now().is_none() && running.len() < settings.jobs.max(1) {
             let Some((number, round, job)) = waiting.next(&sink) else {
@@ -63,15 +62,28 @@ pub async fn run(
         }
         match running.join_next().await {
             None => break,
-            Some(Ok(verdict)) => stop |= settings.fail_fast && bad(verdict),
-            // A panic is a bug of ours; the reports call the case an error, and the other cases go on.
-            Some(Err(error)) => sink.emit(What::Note { text: format!("a case broke the runner: {error}") }),
+            Some(ended) => {
+                stop |= settings.fail_fast && is_bad(&ended, settings.flaky_passes);
+                // A panic is a bug of ours; the reports call the case an error.
+                if let Err(error) = ended {
+                    sink.emit(What::Note { text: format!("a case broke the runner: {error}") });
+                }
+            }
         }
     }
     drop(workspace);
     let (interrupted, seconds) = (interrupt.now().is_some(), sink.elapsed().as_secs_f64());
     sink.emit(What::RunEnded { interrupted, seconds });
     Ok(())
+}
+
+/// Whether a case ended as none should: a run with `--fail-fast` ends with it.
+fn is_bad(ended: &Result<Verdict, JoinError>, flaky_passes: bool) -> bool {
+    match ended {
+        Ok(Verdict::Flaky) => !flaky_passes,
+        Ok(verdict) => verdict.is_bad(),
+        Err(_) => true,
+    }
 }
 
 fn started(jobs: &[Job], settings: &Settings) -> What {
@@ -122,5 +134,18 @@ impl Waiting {
         let number = self.given;
         self.given += 1;
         Some((number, round + 1, job))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_case_that_panics_is_as_bad_as_one_that_fails() {
+        let panicked: Result<Verdict, JoinError> = tokio::spawn(async { panic!("of a test") }).await;
+        assert!(is_bad(&panicked, true) && is_bad(&Ok(Verdict::Error), true));
+        assert!(is_bad(&Ok(Verdict::Flaky), false) && !is_bad(&Ok(Verdict::Flaky), true));
+        assert!(!is_bad(&Ok(Verdict::Pass), false));
     }
 }

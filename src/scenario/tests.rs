@@ -341,6 +341,21 @@ fn all_mistakes_of_all_files_are_told_once() {
 }
 
 #[test]
+fn a_hexadecimal_size_is_a_size_as_a_number_as_text_and_of_a_template() {
+    let text = |size: &str| {
+        format!(
+            "params: {{n: 0x4000000, t: '0x4000000', d: '4000000'}}\nvms: {{a: {{memory: {size}}}}}\nsteps: []\n"
+        )
+    };
+    for size in ["0x4000000", "'0x4000000'", "'{{n}}'", "'{{t}}'", "'0x{{d}}'"] {
+        let cases = sound(load_one(&text(size)));
+        assert_eq!(cases[0].vms["a"].memory, crate::units::Size::mib(64), "{size}");
+    }
+    let told = messages(&load_one(&text("'0x{{d}}M'")));
+    assert!(told[0].contains("`0x4000000M` is no size"), "{told:?}");
+}
+
+#[test]
 fn what_would_fill_the_memory_or_never_end_is_refused_at_its_place() {
     let rest = "vms: {a: }\nsteps: [{sleep: 1s}]\n";
     let mut texts = "params:\n  a0: xxxxxxxxxx\n".to_owned();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -63,6 +64,8 @@ impl Trouble {
 #[derive(Debug)]
 pub struct Board {
     changes: watch::Sender<u64>,
+    /// How many host processes of the case are alive, those included that their step has given up.
+    processes: watch::Sender<usize>,
     state: Mutex<State>,
 }
 
@@ -75,7 +78,7 @@ struct State {
 
 impl Default for Board {
     fn default() -> Self {
-        Self { changes: watch::Sender::new(0), state: Mutex::default() }
+        Self { changes: watch::Sender::new(0), processes: watch::Sender::new(0), state: Mutex::default() }
     }
 }
 
@@ -87,6 +90,23 @@ impl Board {
     /// Says that a log, a process or a flag has changed.
     pub fn changed(&self) {
         self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// A host process was started.
+    pub fn process_began(&self) {
+        self.processes.send_modify(|count| *count += 1);
+    }
+
+    /// A host process has ended, and with it its group.
+    pub fn process_ended(&self) {
+        self.processes.send_modify(|count| *count -= 1);
+        self.changed();
+    }
+
+    /// Waits until no host process is alive; false where that takes longer.
+    pub async fn all_processes_ended(&self, patience: Duration) -> bool {
+        let mut processes = self.processes.subscribe();
+        tokio::time::timeout(patience, processes.wait_for(|count| *count == 0)).await.is_ok()
     }
 
     /// Wakes whoever waits for a change.

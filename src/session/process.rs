@@ -28,7 +28,6 @@ pub struct Background {
     process: Process,
     stdout: File,
     stderr: File,
-    notes: Arc<Notes>,
     /// Looks at the output, where somebody waits for it.
     watcher: Option<AbortHandle>,
 }
@@ -72,13 +71,16 @@ impl Background {
             stderr: stderr.try_clone().map_err(broken)?,
         })
         .map_err(broken)?;
-        notes.remember(process.pid());
-        let (mut ended, board) = (process.watch(), Arc::clone(board));
+        let pid = process.pid();
+        notes.remember(pid);
+        board.process_began();
+        let (mut ended, board, notes) = (process.watch(), Arc::clone(board), Arc::clone(notes));
         tokio::spawn(async move {
             let _ = ended.wait_for(Option::is_some).await;
-            board.changed();
+            notes.forget(pid);
+            board.process_ended();
         });
-        Ok(Self { process, stdout, stderr, notes: Arc::clone(notes), watcher: None })
+        Ok(Self { process, stdout, stderr, watcher: None })
     }
 
     /// From now on the board is told of each write to its standard output and error.
@@ -139,6 +141,11 @@ impl Background {
         self.process.wait().await
     }
 
+    /// Kills it, and holds up the thread until it is gone.
+    pub fn kill_and_wait(&self) {
+        self.process.kill_and_wait();
+    }
+
     /// Its result: `stdout`, `stderr` and `exit`, the latter null where a signal ended it.
     #[must_use]
     pub fn result(&self) -> Value {
@@ -166,8 +173,6 @@ impl Drop for Background {
         if let Some(watcher) = &self.watcher {
             watcher.abort();
         }
-        self.process.kill();
-        self.notes.forget(self.process.pid());
     }
 }
 
@@ -213,5 +218,25 @@ mod tests {
             assert!(std::time::Instant::now() < deadline, "process {left} outlived its group");
             tokio::task::yield_now().await;
         }
+    }
+
+    #[tokio::test]
+    async fn a_process_that_its_step_has_given_up_is_killed_and_its_end_can_be_awaited() {
+        let workspace = Workspace::new().unwrap();
+        let (board, notes) = (Arc::new(Board::default()), workspace.notes());
+        let start = || {
+            let argv = ["/bin/sh", "-c", "sleep 1000 & wait"].map(str::to_owned).to_vec();
+            Background::start(argv, BTreeMap::new(), None, workspace.path(), &board, &notes).unwrap()
+        };
+        let (one, other) = (start(), start());
+        let pid = one.pid();
+        drop(one);
+        assert!(
+            !board.all_processes_ended(std::time::Duration::from_millis(50)).await,
+            "the other one lives"
+        );
+        drop(other);
+        assert!(board.all_processes_ended(std::time::Duration::from_secs(60)).await);
+        assert!(!Path::new(&format!("/proc/{pid}")).exists(), "it has not been waited for");
     }
 }

@@ -26,6 +26,8 @@ use crate::qemu::process::Ended;
 
 /// How long the board may take to hear of the end of a process, which it does at once.
 const SETTLING: Duration = Duration::from_secs(5);
+/// How long a process may take to end that was killed; the bound is for one that hangs inside the kernel.
+const DEATH: Duration = Duration::from_secs(10);
 
 /// Who migrates to whom.
 #[derive(Debug, Clone)]
@@ -319,16 +321,20 @@ impl Session {
                 self.sink.emit(What::Note { text: format!("VM `{name}` did not quit by itself: {how}") });
             }
         }
+        if !self.board.all_processes_ended(DEATH).await {
+            let text = "a host process of the case was killed and has not ended".to_owned();
+            self.sink.emit(What::Note { text });
+        }
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.background.clear();
-        for (_, machine) in std::mem::take(&mut self.machines) {
-            let pid = machine.process.pid();
-            drop(machine);
-            self.notes.forget(pid);
+        // Nothing is left here after `tear_down`.
+        self.background.values().for_each(Background::kill_and_wait);
+        for machine in self.machines.values() {
+            machine.process.kill_and_wait();
+            self.notes.forget(machine.process.pid());
         }
         let _ = std::fs::remove_dir_all(&self.directory);
     }

@@ -173,6 +173,13 @@ impl Migrate {
         } else if deferred && (self.listen.is_some() || machine.address.is_none()) && !is_told().await? {
             let mut arguments = json!({"uri": uri});
             if let Some(exit) = self.exit_on_error {
+                let binary = &machine.plan.binary;
+                if !binary.schema.has_argument("migrate-incoming", "exit-on-error") {
+                    return Err(Failure::error(format!(
+                        "`exit_on_error` needs `exit-on-error` of `migrate-incoming`, which QEMU has from 9.1 on; VM `{to}` has QEMU {}",
+                        binary.version
+                    )));
+                }
                 arguments["exit-on-error"] = json!(exit);
             }
             machine.qmp("migrate-incoming", arguments, false, run.deadline).await?;

@@ -110,7 +110,8 @@ impl<'s> Running<'s> {
                 return Ok(found);
             }
             if self.once || tokio::time::timeout_at(self.deadline, changes.changed()).await.is_err() {
-                // What arrived while we were not looking counts.
+                // What arrived while we were not looking counts, and so does what tasks that were ready have to say.
+                tokio::task::yield_now().await;
                 self.session.catch_up();
                 return match look(self.session)? {
                     Some(found) => Ok(found),

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of it")]
 
+pub mod harness;
+
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -32,27 +34,73 @@ pub struct Qemu {
     pub version: Version,
 }
 
-/// All QEMUs there are, the newest first: `LOCKSTEP_TEST_QEMU` alone where it is set, else those below `.qemu` and the
-/// system's.
+/// Which of the QEMUs here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// The newest of those below `.qemu`, else the system's; `LOCKSTEP_TEST_QEMU` alone where it is set.
+    Newest,
+    /// The others below `.qemu`.
+    Old,
+    /// The one on the `PATH`.
+    System,
+}
+
+impl Slot {
+    /// All of them; the system's QEMU stands for itself only where it is not the newest one as well.
+    pub fn all() -> Vec<Self> {
+        let alone = slot(Self::Newest) == slot(Self::System) && !slot(Self::System).is_empty();
+        if alone { vec![Self::Newest, Self::Old] } else { vec![Self::Newest, Self::Old, Self::System] }
+    }
+
+    pub fn missing(self) -> &'static str {
+        match self {
+            _ if std::env::var_os(ONLY_QEMU).is_some() => {
+                "LOCKSTEP_TEST_QEMU names the only QEMU to test with"
+            }
+            Self::Newest => NO_QEMU,
+            Self::Old => "there is no second QEMU below .qemu; `make old-qemu` fetches one",
+            Self::System => "there is no qemu-system-x86_64 on the PATH",
+        }
+    }
+}
+
+pub const NO_QEMU: &str = "there is no qemu-system-x86_64 on the PATH or below .qemu";
+const ONLY_QEMU: &str = "LOCKSTEP_TEST_QEMU";
+
+/// The QEMUs of a slot.
+pub fn slot(slot: Slot) -> &'static [Qemu] {
+    static SLOTS: OnceLock<[Vec<Qemu>; 3]> = OnceLock::new();
+    let slots = SLOTS.get_or_init(|| {
+        if let Some(path) = std::env::var_os(ONLY_QEMU) {
+            return [answering(path.into()).into_iter().collect(), Vec::new(), Vec::new()];
+        }
+        let pattern = concat!(env!("CARGO_MANIFEST_DIR"), "/.qemu/*/bin/qemu-system-x86_64");
+        let unpacked = glob::glob(pattern).unwrap().map(Result::unwrap);
+        let mut newest: Vec<Qemu> = unpacked.filter_map(answering).collect();
+        newest.sort_by(|one, other| other.version.cmp(&one.version));
+        let old = newest.split_off(newest.len().min(1));
+        let system: Vec<Qemu> = on_path("qemu-system-x86_64").and_then(answering).into_iter().collect();
+        if newest.is_empty() {
+            newest.clone_from(&system);
+        }
+        [newest, old, system]
+    });
+    &slots[slot as usize]
+}
+
+/// All QEMUs there are, the newest first.
 pub fn qemus() -> &'static [Qemu] {
     static QEMUS: OnceLock<Vec<Qemu>> = OnceLock::new();
     QEMUS.get_or_init(|| {
-        let paths = match std::env::var_os("LOCKSTEP_TEST_QEMU") {
-            Some(path) => vec![PathBuf::from(path)],
-            None => {
-                let pattern = concat!(env!("CARGO_MANIFEST_DIR"), "/.qemu/*/bin/qemu-system-x86_64");
-                let unpacked = glob::glob(pattern).unwrap().map(Result::unwrap);
-                let path = std::env::var_os("PATH").unwrap_or_default();
-                let system = std::env::split_paths(&path)
-                    .map(|folder| folder.join("qemu-system-x86_64"))
-                    .find(|path| path.exists());
-                unpacked.chain(system).collect()
-            }
-        };
-        let mut qemus: Vec<Qemu> = paths.into_iter().filter_map(answering).collect();
+        let mut qemus: Vec<Qemu> = Slot::all().into_iter().flat_map(slot).cloned().collect();
         qemus.sort_by(|one, other| other.version.cmp(&one.version));
         qemus
     })
+}
+
+fn on_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.exists())
 }
 
 fn answering(path: PathBuf) -> Option<Qemu> {
@@ -62,19 +110,24 @@ fn answering(path: PathBuf) -> Option<Qemu> {
     Some(Qemu { version: version.parse().ok()?, path })
 }
 
-/// The newest QEMU, where it is at least this old; else says why the test is skipped.
-pub fn qemu(least: u64) -> Option<&'static Qemu> {
-    match qemus().first() {
-        Some(qemu) if qemu.version.major >= least => Some(qemu),
-        Some(qemu) => skipped(&format!("needs QEMU {least}, the newest one here is {}", qemu.version)),
-        None => skipped("there is no qemu-system-x86_64 on the PATH or below .qemu"),
-    }
+/// The newest QEMU, which must be at least this old: the table says so.
+#[track_caller]
+pub fn qemu(least: u64) -> &'static Qemu {
+    let qemu = qemus().first().filter(|qemu| qemu.version.major >= least);
+    qemu.unwrap_or_else(|| panic!("the table does not say that this test needs `Qemu({least})`"))
 }
 
-/// Says why a test is skipped.
-pub fn skipped<T>(reason: &str) -> Option<T> {
-    eprintln!("skipped: {reason}");
-    None
+/// The `qemu-img` that belongs to a QEMU, where there is one.
+pub fn qemu_img_of(qemu: &Qemu) -> Option<PathBuf> {
+    let beside = Some(qemu.path.with_file_name("qemu-img")).filter(|path| path.exists());
+    beside.or_else(|| on_path("qemu-img"))
+}
+
+/// The folder of the Linux guest.
+pub fn guests() -> PathBuf {
+    let given = std::env::var_os("LOCKSTEP_GUESTS").map(PathBuf::from);
+    let folder = given.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/.guests").into());
+    std::path::absolute(folder).unwrap()
 }
 
 /// A folder for one test, with a place for temporary files and one for reports; whatever is run in it is marked.

@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,6 @@ use serde_json::{Value, json};
 
 /// How long anything may take; the machine may be busy.
 const DEADLINE: Duration = Duration::from_secs(60);
-const INSTALL_DEADLINE: Duration = Duration::from_secs(180);
 
 /// The folder of the project.
 pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -27,53 +25,8 @@ pub struct Server {
     diagnostics: HashMap<String, Value>,
 }
 
-/// The server's program, installed where it is missing; else why there is none.
-fn installed() -> Result<PathBuf, String> {
-    static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    PROGRAM.get_or_init(install).clone()
-}
-
-fn install() -> Result<PathBuf, String> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("editor");
-    let program = folder.join("node_modules/yaml-language-server/out/server/src/server.js");
-    let done = folder.join("installed");
-    let lock = std::fs::read_to_string(format!("{ROOT}/tests/editor/package-lock.json")).unwrap();
-    if program.is_file() && std::fs::read_to_string(&done).is_ok_and(|of| of == lock) {
-        return Ok(program);
-    }
-    std::fs::create_dir_all(&folder).unwrap();
-    for file in ["package.json", "package-lock.json"] {
-        std::fs::copy(format!("{ROOT}/tests/editor/{file}"), folder.join(file)).unwrap();
-    }
-    let said = std::fs::File::create(folder.join("npm.log")).unwrap();
-    let mut npm = Command::new("npm")
-        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=0"])
-        .current_dir(&folder)
-        .stdin(Stdio::null())
-        .stdout(said.try_clone().unwrap())
-        .stderr(said)
-        .spawn()
-        .map_err(|error| format!("npm cannot be run: {error}"))?;
-    let began = Instant::now();
-    let status = loop {
-        match npm.try_wait().unwrap() {
-            Some(status) => break Some(status),
-            None if began.elapsed() > INSTALL_DEADLINE => {
-                let _ = npm.kill();
-                let _ = npm.wait();
-                break None;
-            }
-            None => std::thread::sleep(Duration::from_millis(50)),
-        }
-    };
-    if status.is_some_and(|status| status.success()) && program.is_file() {
-        std::fs::write(&done, lock).unwrap();
-        return Ok(program);
-    }
-    let said = std::fs::read_to_string(folder.join("npm.log")).unwrap_or_default();
-    let said: Vec<&str> = said.lines().filter(|line| line.contains("error")).take(2).collect();
-    Err(format!("npm cannot install the server: {}", said.join("; ")))
-}
+/// The server's program, as `scripts/fetch-readers` installs it.
+pub const PROGRAM: &str = ".tools/editor/node_modules/yaml-language-server/out/server/src/server.js";
 
 /// A file's address.
 pub fn uri(path: &Path) -> String {
@@ -81,23 +34,11 @@ pub fn uri(path: &Path) -> String {
 }
 
 impl Server {
-    /// Starts a server that may only use what it is given; `None`, with the reason on standard error, where there is
-    /// no node or the server cannot be installed.
-    pub fn start(settings: Value, proxy: &str) -> Option<Self> {
-        match Self::try_start(settings, proxy) {
-            Ok(server) => Some(server),
-            Err(reason) => {
-                eprintln!("skipped: {reason}");
-                None
-            }
-        }
-    }
-
-    fn try_start(settings: Value, proxy: &str) -> Result<Self, String> {
-        let program = installed()?;
+    /// Starts a server that may only use what it is given.
+    pub fn start(settings: Value, proxy: &str) -> Self {
         let mut command = Command::new("node");
         command
-            .arg(program)
+            .arg(Path::new(ROOT).join(PROGRAM))
             .arg("--stdio")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -105,7 +46,7 @@ impl Server {
         for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
             command.env(name, proxy);
         }
-        let mut child = command.spawn().map_err(|error| format!("node cannot be run: {error}"))?;
+        let mut child = command.spawn().unwrap();
         let input = child.stdin.take().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let (sender, messages) = channel();
@@ -135,7 +76,7 @@ impl Server {
         server.notify("initialized", json!({}));
         let settings = server.settings.clone();
         server.notify("workspace/didChangeConfiguration", json!({ "settings": settings }));
-        Ok(server)
+        server
     }
 
     /// Shows the server a text under an address; gives what it finds wrong with it.

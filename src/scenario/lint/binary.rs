@@ -38,7 +38,7 @@ pub fn against_binaries(
             }
             for named in names::vms(&step.step.action) {
                 if let Some(binary) = binaries.get(named.vm) {
-                    Against { binary, found: &mut found }.step(step);
+                    Against { binary, found: &mut found }.step(step, named.vm);
                 }
             }
         });
@@ -128,7 +128,7 @@ impl Against<'_> {
         self.missing(&at, "device", driver, known);
     }
 
-    fn step(mut self, step: &CaseStep) {
+    fn step(mut self, step: &CaseStep, vm: &str) {
         match &step.step.action {
             Action::Qmp(qmp) => {
                 let arguments = Value::Object(qmp.arguments.clone());
@@ -155,6 +155,14 @@ impl Against<'_> {
                 if let Some(channels) = &migrate.channels {
                     let complaints = self.binary.schema.check("migrate", &json!({"channels": channels}));
                     self.in_step(step, &[], complaints);
+                }
+                if let (Some(_), true) = (migrate.exit_on_error, migrate.to.as_deref() == Some(vm))
+                    && !self.binary.schema.has_argument("migrate-incoming", "exit-on-error")
+                {
+                    let at = places::of_key(&step.at, places::action(step), &["exit_on_error".to_owned()]);
+                    let message = format!("{} has no `exit-on-error` of `migrate-incoming`", self.qemu());
+                    let help = "leave `exit_on_error` out: QEMU has it from 9.1 on".to_owned();
+                    self.complain(Code::Arguments, &at, message, help);
                 }
             }
             Action::Failover(failover) => {

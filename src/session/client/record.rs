@@ -27,6 +27,8 @@ pub struct Record {
     pub sent: u64,
     /// When it ended, where it has.
     pub ended: Option<Instant>,
+    /// What ended its last connection, or the last try to make one, where no answer has come since.
+    pub(super) trouble: Option<String>,
     /// What it is doing, since when.
     pub(super) doing: (String, Instant),
     /// The number to send next.
@@ -46,6 +48,7 @@ impl Record {
             wrong: Vec::new(),
             sent: 0,
             ended: None,
+            trouble: None,
             doing: ("starting".to_owned(), Instant::now()),
             next: first,
             last: None,
@@ -64,6 +67,7 @@ impl Record {
         }
         self.next += 1;
         self.lines += 1;
+        self.trouble = None;
         if self.latencies.len() < KEPT {
             self.latencies.push(now.duration_since(asked).as_secs_f64());
         }
@@ -121,8 +125,10 @@ impl Record {
             Some(_) => "stopped".to_owned(),
             None => format!("{} for {}", self.doing.0, since(self.doing.1)),
         };
+        let trouble = self.trouble.as_ref().map(|why| format!("; the connection before: {why}"));
+        let trouble = trouble.unwrap_or_default();
         format!(
-            "{} lines acknowledged{ranges}, longest gap {gap}, {} reconnects{wrong}; {doing}",
+            "{} lines acknowledged{ranges}, longest gap {gap}, {} reconnects{wrong}; {doing}{trouble}",
             self.lines, self.reconnects
         )
     }

@@ -49,8 +49,12 @@ pub(super) async fn lines(
             },
             Err(error) => error,
         };
+        {
+            let mut record = shared.record();
+            record.trouble = Some(why.to_string());
+            record.does(format!("about to connect to {address} again"));
+        }
         shared.board.changed();
-        shared.record().does(format!("connecting to {address} again ({why})"));
         if shared.record().lines > before {
             shared.record().reconnects += 1;
             shared.tell(format!("lost its connection, connects again: {why}"));

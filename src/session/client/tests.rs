@@ -181,6 +181,31 @@ async fn it_stops_after_the_answer_under_way_and_no_line_comes_any_more() {
 }
 
 #[tokio::test]
+async fn why_the_last_try_failed_is_known_while_the_next_one_is_under_way() {
+    let mut service = Service::new().await;
+    let client = service.client(1);
+    // It is accepted, and closed without an answer; the next connection is accepted, and silent.
+    drop(service.accept().await);
+    let mut served = service.accept().await;
+    served.line().await;
+    let told = client.told();
+    assert!(told.contains("waiting for the answer to line 1 for "), "{told}");
+    assert!(told.contains("; the connection before: "), "{told}");
+    served.say("ok 1\n").await;
+    service.until(&client, |record| record.lines == 1).await;
+    assert!(!client.told().contains("the connection before"), "{}", client.told());
+    // Nobody listens any more: whatever it does at the moment, the cause is there.
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    drop(std::mem::replace(&mut service.listener, nobody));
+    drop(served);
+    service.until(&client, |record| record.told().contains("Connection refused")).await;
+    for _ in 0..100 {
+        assert!(client.told().contains("Connection refused"), "{}", client.told());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test]
 async fn it_stops_at_once_where_nobody_answers_and_says_what_it_waits_for() {
     let service = Service::new().await;
     let client = service.client(7);

@@ -1,0 +1,296 @@
+//! The main function of a test binary whose tests need something that a machine may lack: a QEMU, a guest, a browser.
+//!
+//! The file of such tests ends with a table of them, each with its needs. A test that lacks one is reported as ignored,
+//! with the reason; where `LOCKSTEP_TEST_REQUIRE` names that need, it fails instead. `LOCKSTEP_TEST_NOT_RUN` names a file
+//! to which each test that was not run is added (`make test` prints it at its end).
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use libtest_mimic::{Arguments, Completion, Trial};
+
+use super::{NO_QEMU, Qemu, Slot, guests, qemu_img_of, qemus, slot};
+
+/// What a machine may lack.
+#[derive(Debug, Clone, Copy)]
+pub enum Need {
+    /// A QEMU of this major version or a newer one.
+    Qemu(u64),
+    /// A QEMU for this slot.
+    Slot(Slot),
+    /// `qemu-img` for the newest QEMU.
+    QemuImg,
+    /// The Linux guest.
+    Guest,
+    /// KVM.
+    Kvm,
+    /// Chromium.
+    Browser,
+    /// A program that `scripts/fetch-readers` installs, by its path.
+    Reader(&'static str),
+    /// `xmllint`.
+    Xmllint,
+    /// The compiler and the linker that make the built-in guest.
+    Compiler,
+    /// Another user whose commands can be run (`setpriv`).
+    OtherUser,
+    /// `script`, which makes a terminal.
+    Script,
+    /// Two QEMUs or more.
+    TwoQemus,
+    /// Leave to mount file systems, if only in a namespace.
+    Mounts,
+}
+
+use Need::{Browser, Compiler, Guest, Kvm, Mounts, OtherUser, QemuImg, Reader, Script, TwoQemus, Xmllint};
+
+/// The names of needs in `LOCKSTEP_TEST_REQUIRE`; `all` stands for all of them.
+const NAMES: [&str; 13] = [
+    "qemu",
+    "old-qemu",
+    "system-qemu",
+    "qemu-img",
+    "guest",
+    "kvm",
+    "browser",
+    "readers",
+    "xmllint",
+    "compiler",
+    "other-user",
+    "script",
+    "mounts",
+];
+
+impl Need {
+    /// Its name in `LOCKSTEP_TEST_REQUIRE`.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Qemu(_) | Self::Slot(Slot::Newest) => "qemu",
+            Self::Slot(Slot::Old) | TwoQemus => "old-qemu",
+            Self::Slot(Slot::System) => "system-qemu",
+            QemuImg => "qemu-img",
+            Guest => "guest",
+            Kvm => "kvm",
+            Browser => "browser",
+            Reader(_) => "readers",
+            Xmllint => "xmllint",
+            Compiler => "compiler",
+            OtherUser => "other-user",
+            Script => "script",
+            Mounts => "mounts",
+        }
+    }
+
+    /// Finds it, or says what is missing.
+    fn find(self) -> Result<(), String> {
+        match self {
+            Self::Qemu(least) => match qemus().first() {
+                Some(qemu) if qemu.version.major >= least => Ok(()),
+                Some(qemu) => Err(format!("needs QEMU {least}, the newest one here is {}", qemu.version)),
+                None => Err(NO_QEMU.to_owned()),
+            },
+            Self::Slot(wanted) if slot(wanted).is_empty() => Err(wanted.missing().to_owned()),
+            Self::Slot(_) => Ok(()),
+            QemuImg => match qemus().first() {
+                Some(qemu) if qemu_img_of(qemu).is_some() => Ok(()),
+                Some(_) => Err("there is no qemu-img, neither beside the QEMU nor on the PATH".to_owned()),
+                None => Err(NO_QEMU.to_owned()),
+            },
+            Guest => there(&guests().join("vmlinuz"), "scripts/fetch-guest makes the Linux guest"),
+            Kvm => lockstep_vm::qemu::kvm::trouble().map_or(Ok(()), |why| Err(format!("needs KVM: {why}"))),
+            Browser => chromium().map(drop).ok_or_else(|| "there is no Chromium on the PATH".to_owned()),
+            Reader(path) => there(&root().join(path), "scripts/fetch-readers makes it"),
+            Xmllint => runs("xmllint", &["--version"], "libxml2-utils"),
+            Compiler => [("gcc-12", "gcc-12"), ("ld", "binutils"), ("objcopy", "binutils")]
+                .into_iter()
+                .try_for_each(|(program, package)| runs(program, &["--version"], package)),
+            OtherUser => runs("setpriv", &OTHER_USER, "util-linux")
+                .map_err(|_| "the command cannot be run by another user here".to_owned()),
+            Script => runs("script", &["--version"], "bsdutils"),
+            TwoQemus if qemus().len() < 2 => Err("there is one QEMU at most".to_owned()),
+            TwoQemus => Ok(()),
+            Mounts => mounts(),
+        }
+    }
+}
+
+const OTHER_USER: [&str; 7] =
+    ["--reuid", "65534", "--regid", "65534", "--clear-groups", env!("CARGO_BIN_EXE_lockstep"), "--version"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn there(path: &Path, else_what: &str) -> Result<(), String> {
+    if path.exists() { Ok(()) } else { Err(format!("{} is missing; {else_what}", path.display())) }
+}
+
+fn runs(program: &str, arguments: &[&str], package: &str) -> Result<(), String> {
+    let status = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        _ => Err(format!("there is no `{program}` here (Debian: {package})")),
+    }
+}
+
+fn mounts() -> Result<(), String> {
+    let trial = ["--user", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"];
+    runs("unshare", &trial, "util-linux")
+        .map_err(|_| "no file system can be mounted here, not even in a namespace".to_owned())
+}
+
+/// The browser, where there is one.
+pub fn chromium() -> Option<PathBuf> {
+    let given = std::env::var_os("LOCKSTEP_TEST_CHROMIUM").map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = || {
+        let names = ["chromium", "chromium-browser", "google-chrome"];
+        std::env::split_paths(&path)
+            .flat_map(|folder| names.map(|name| folder.join(name)))
+            .find(|path| path.exists())
+    };
+    given.or_else(found)
+}
+
+/// How often a test is run.
+#[derive(Debug, Clone, Copy)]
+pub enum Run {
+    Once(fn()),
+    /// On each QEMU; a test for each of the slots.
+    Each(fn(&'static Qemu)),
+}
+
+/// A line of the table.
+#[derive(Debug)]
+pub struct Test {
+    pub name: &'static str,
+    pub needs: &'static [Need],
+    pub run: Run,
+}
+
+/// A line of the table: a test, and what it needs.
+#[allow(unused_macros, reason = "not every file has a table")]
+macro_rules! once {
+    ($name:ident $(, $need:expr)*) => {{
+        #[allow(unused_imports, reason = "not every test has needs")]
+        use $crate::common::harness::Need::*;
+        $crate::common::harness::Test {
+            name: stringify!($name),
+            needs: &[$($need),*],
+            run: $crate::common::harness::Run::Once($name),
+        }
+    }};
+}
+
+/// A line of the table: a test that is run on each QEMU, and what it needs beside.
+#[allow(unused_macros, reason = "not every file has tests for each QEMU")]
+macro_rules! each {
+    ($name:ident $(, $need:expr)*) => {{
+        #[allow(unused_imports, reason = "not every test has needs")]
+        use $crate::common::harness::Need::*;
+        $crate::common::harness::Test {
+            name: stringify!($name),
+            needs: &[$($need),*],
+            run: $crate::common::harness::Run::Each($name),
+        }
+    }};
+}
+
+#[allow(unused_imports, reason = "not every file has a table")]
+pub(crate) use {each, once};
+
+/// Runs the tests of a table; `file` is `file!()`.
+pub fn main(file: &str, tests: &[Test]) -> ExitCode {
+    let text = std::fs::read_to_string(root().join(file)).unwrap_or_default();
+    if let Some(line) = text.lines().position(|line| line.trim() == "#[test]") {
+        let what = "the tests of this file are those of its table, and one with `#[test]` is never run";
+        eprintln!("error: {file}:{}: {what}", line + 1);
+        return ExitCode::from(2);
+    }
+    if let Some(unknown) = required().iter().find(|name| !NAMES.contains(&name.as_str()) && *name != "all") {
+        eprintln!(
+            "error: LOCKSTEP_TEST_REQUIRE: no test needs `{unknown}`; there are all, {}",
+            NAMES.join(", ")
+        );
+        return ExitCode::from(2);
+    }
+    let arguments = Arguments::from_args();
+    // A list tells which ones are ignored, and one that is ignored and is run all the same fails.
+    let told = arguments.list || arguments.ignored || arguments.include_ignored;
+    let trials = tests.iter().flat_map(|test| test.trials(told)).collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+impl Test {
+    fn trials(&self, told: bool) -> Vec<Trial> {
+        let trial = |name: String, mut needs: Vec<Need>, slot: Option<Slot>| {
+            needs.extend(self.needs);
+            let run = self.run;
+            let body = move || match (run, slot) {
+                (Run::Each(run), Some(place)) => super::slot(place).iter().for_each(run),
+                (Run::Once(run), _) => run(),
+                (Run::Each(_), None) => unreachable!("it has a slot"),
+            };
+            let ignored = told && lacking(&needs).is_some_and(|(need, _)| !is_required(need));
+            let trial = Trial::ignorable_test(name.clone(), move || match lacking(&needs) {
+                Some((need, reason)) if told || is_required(need) => {
+                    Err(format!("{reason} (LOCKSTEP_TEST_REQUIRE: {})", need.name()).into())
+                }
+                Some((_, reason)) => {
+                    not_run(&name, &reason);
+                    Ok(Completion::ignored_with(reason))
+                }
+                None => {
+                    body();
+                    Ok(Completion::Completed)
+                }
+            });
+            trial.with_ignored_flag(ignored)
+        };
+        match self.run {
+            Run::Once(_) => vec![trial(self.name.to_owned(), Vec::new(), None)],
+            Run::Each(_) => Slot::all()
+                .into_iter()
+                .map(|slot| {
+                    let need = Need::Slot(slot);
+                    let name = format!("{}::{}", self.name, need.name().replace('-', "_"));
+                    trial(name, vec![need], Some(slot))
+                })
+                .collect(),
+        }
+    }
+}
+
+/// The first need that is not there, and what is missing.
+fn lacking(needs: &[Need]) -> Option<(Need, String)> {
+    needs.iter().find_map(|need| need.find().err().map(|reason| (*need, reason)))
+}
+
+fn required() -> Vec<String> {
+    let names = std::env::var("LOCKSTEP_TEST_REQUIRE").unwrap_or_default();
+    names.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
+}
+
+fn is_required(need: Need) -> bool {
+    required().iter().any(|name| name == need.name() || name == "all")
+}
+
+/// Puts what was not run on the list that `make test` prints.
+pub fn not_run(name: &str, reason: &str) {
+    let Some(path) = std::env::var_os("LOCKSTEP_TEST_NOT_RUN") else { return };
+    let binary = std::env::current_exe().unwrap();
+    // Without cargo's hash.
+    let binary = binary.file_stem().unwrap().to_string_lossy().into_owned();
+    let binary = binary.rsplit_once('-').map_or(binary.as_str(), |(name, _)| name);
+    let line = format!("{binary} {name}: {reason}\n");
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    file.and_then(|mut file| file.write_all(line.as_bytes())).unwrap();
+}
+
+/// Part of a test that cannot be done here for want of something; fails the test where that is required.
+#[track_caller]
+pub fn left_out(need: Need, name: &str, reason: &str) {
+    assert!(!is_required(need), "{name}: {reason} (LOCKSTEP_TEST_REQUIRE: {})", need.name());
+    not_run(name, reason);
+}

@@ -1,0 +1,72 @@
+//! The tables of tests with needs: what becomes of a test that lacks one.
+
+mod common;
+
+use std::process::{Command, ExitCode, Output};
+
+use common::Home;
+use common::harness::{self, once};
+
+const NEEDY: &str = "one_that_needs_a_qemu";
+
+fn one_that_needs_a_qemu() {}
+
+/// This table once more, on a machine without a QEMU; what is required, and what else is said.
+fn without_a_qemu(home: &Home, required: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", NEEDY]).args(arguments);
+    command.env("LOCKSTEP_TEST_QEMU", "/no/qemu").env("LOCKSTEP_TEST_REQUIRE", required);
+    command.env("LOCKSTEP_TEST_NOT_RUN", home.path("not-run")).output().unwrap()
+}
+
+fn a_test_that_lacks_a_need_is_ignored_with_the_reason_and_put_on_the_list() {
+    let home = Home::new();
+    let output = without_a_qemu(&home, "guest", &[]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    let reason = "there is no qemu-system-x86_64 on the PATH or below .qemu";
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains(&format!("test {NEEDY} ... ignored ({reason})")), "{said}");
+    assert!(said.contains("test result: ok. 0 passed; 0 failed; 1 ignored; "), "{said}");
+    assert_eq!(home.read("not-run"), format!("needs {NEEDY}: {reason}\n"));
+}
+
+fn a_test_that_lacks_a_need_fails_where_that_is_required_or_where_ignored_ones_are_asked_for() {
+    let home = Home::new();
+    for (required, arguments) in [("guest,qemu", &[][..]), ("all", &[]), ("", &["--ignored"])] {
+        let output = without_a_qemu(&home, required, arguments);
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(101), "{said}");
+        assert!(said.contains("test result: FAILED. 0 passed; 1 failed; 0 ignored; "), "{said}");
+    }
+    assert!(!home.path("not-run").exists());
+}
+
+fn a_list_says_which_ones_are_ignored() {
+    let home = Home::new();
+    for (required, listed) in [("", true), ("qemu", false)] {
+        let output = without_a_qemu(&home, required, &["--list", "--ignored"]);
+        assert_eq!(String::from_utf8(output.stdout).unwrap().contains(NEEDY), listed);
+    }
+}
+
+fn a_need_that_is_none_and_a_test_that_would_never_run_are_errors() {
+    let home = Home::new();
+    let output = without_a_qemu(&home, "browser,quemu", &[]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && said.contains("no test needs `quemu`"), "{said}");
+    // It has tests in the ordinary way, and so must not have a table.
+    assert_eq!(harness::main("tests/suite.rs", &[]), ExitCode::from(2));
+}
+
+fn main() -> ExitCode {
+    harness::main(
+        file!(),
+        &[
+            once!(one_that_needs_a_qemu, Qemu(0)),
+            once!(a_test_that_lacks_a_need_is_ignored_with_the_reason_and_put_on_the_list),
+            once!(a_test_that_lacks_a_need_fails_where_that_is_required_or_where_ignored_ones_are_asked_for),
+            once!(a_list_says_which_ones_are_ignored),
+            once!(a_need_that_is_none_and_a_test_that_would_never_run_are_errors),
+        ],
+    )
+}
