@@ -14,7 +14,7 @@ use super::board::Board;
 use super::client::Client;
 use super::directory::Notes;
 use super::failure::Failure;
-use super::link::Links;
+use super::link::{Address, Links};
 use super::log::real_time;
 use super::machine::{Machine, Plan};
 use super::ports::Ports;
@@ -35,6 +35,10 @@ pub struct Pair {
     pub destination: Option<String>,
     /// When the migration was started.
     pub started: Instant,
+    /// Where its connections lead to, as far as that is known: to where the destination listens, and to a link.
+    pub addresses: Vec<Address>,
+    /// The link that it takes.
+    pub link: Option<String>,
 }
 
 /// The moment of a failover.

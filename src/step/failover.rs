@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::running::Running;
-use super::yank::Instances;
+use super::yank::{Instances, is_migration};
 use super::{Complaints, Scene};
 use crate::session::Failure;
 
@@ -16,7 +16,9 @@ use crate::session::Failure;
 /// write to what they share (split brain). `fence` says it.
 ///
 /// Yank comes first and out of band because every connection to the lost peer can hang QEMU's main loop, and an
-/// in-band command with it (QEMU's `docs/COLO-FT.txt`; QAPI `yank`). Marks the moment: the `failover` metric runs
+/// in-band command with it (QEMU's `docs/COLO-FT.txt`; QAPI `yank`). Where the migration is yanked, the step fails unless its
+/// connections are cut before the survivor is asked to take over, as in `yank`, and `query-yank` names no migration
+/// afterwards. Marks the moment: the `failover` metric runs
 /// from here to the survivor's first new tick.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -84,7 +86,7 @@ impl Failover {
             self.fence(run).await?;
         }
         let survivor = run.session.machine(&self.survivor)?;
-        self.yank.yank(survivor, run).await?;
+        let yanked = self.yank.yank(survivor, run).await?;
         for command in self.commands.iter().filter(|command| crate::template::is_true(&command.when)) {
             let arguments = Value::Object(command.arguments.clone());
             survivor.qmp(&command.execute, arguments, false, run.deadline).await?;
@@ -93,7 +95,15 @@ impl Failover {
         if self.fence == Fence::After {
             self.fence(run).await?;
         }
-        reply
+        let reply = reply?;
+        if yanked.iter().any(is_migration) {
+            let awaited = format!("`{}` to forget the migration that was yanked", self.survivor);
+            let ask = || survivor.qmp("query-yank", Value::Null, survivor.has_oob(), run.patience());
+            let named = |known: &Value| known.as_array().into_iter().flatten().any(is_migration);
+            let judge = |known: &Value| Ok((!named(known)).then_some(()));
+            run.repeat(ask, &awaited, judge, |known| format!("in query-yank {known}")).await?;
+        }
+        Ok(reply)
     }
 
     /// Kills the other side of the migration, and waits until it is gone.
