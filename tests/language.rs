@@ -70,7 +70,7 @@ fn what_a_step_finds_is_there_for_the_steps_after_it() {
 - check: {equal: ["{{run.captures.told.exit}}", 0]}
 - wait: {vm: a, ticks: 1}
   capture: tick
-- exec: {sh: "test {{run.captures.tick}} -gt 0 && test {{run.vm.a.accel}} = tcg"}
+- exec: {sh: "test {{run.captures.tick.passes}} -gt 0 && test {{run.vm.a.accel}} = tcg"}
 - wait: {vm: a, serial: "tick (\\d+)"}
   capture: line
 - exec: {run: [sh, -c, "case $0 in 'tick '*) ;; *) exit 1;; esac", "{{run.captures.line}}"]}

@@ -110,6 +110,7 @@ async fn one_attempt(
         |verdict: Verdict, reason: String| CaseEnd::new(verdict, Some(reason), began.elapsed().as_secs_f64());
     let (directory, notes) = (place.directory.clone(), Arc::clone(&place.notes));
     let mut session = Session::new(IndexMap::new(), directory, notes, place.sink.clone());
+    session.slow = settings.slow;
     session.roles.clone_from(&case.roles);
     session.disks.clone_from(&case.disks);
     let opened = net::open(case, &mut session, binaries);

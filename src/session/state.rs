@@ -87,6 +87,8 @@ pub struct Session {
     pub board: Arc<Board>,
     /// Where events go.
     pub sink: Sink,
+    /// What deadlines are multiplied by.
+    pub slow: f64,
     /// What the janitor is told.
     pub notes: Arc<Notes>,
     directory: PathBuf,
@@ -112,6 +114,7 @@ impl Session {
             failover: None,
             board: Arc::new(Board::default()),
             sink,
+            slow: 1.0,
             notes,
             directory,
         }
