@@ -125,7 +125,7 @@ async fn cut(machine: &Machine, run: &Running<'_>) -> Result<(), Failure> {
     let look = async || open_connections(machine.process.pid(), &pair.addresses).map_err(failed);
     let judge = |open: &Vec<String>| Ok(open.is_empty().then_some(()));
     run.repeat(look, &awaited, judge, |open| format!("still open: {}", open.join("; "))).await?;
-    // A link that stands still reads nothing, and so does not see that an end was closed.
+    // A link that is a black hole or full reads nothing, and so does not see that an end was closed.
     let of = |session: &Session| {
         pair.link
             .as_ref()

@@ -36,6 +36,8 @@ struct Connection {
     bytes: [AtomicU64; 2],
     /// Whether the end that sends in this direction has closed it, or the connection has ended.
     closed: [AtomicBool; 2],
+    /// Whether nothing is read in this direction, because what was read before is not taken at the other end.
+    full: [AtomicBool; 2],
 }
 
 impl Connection {
@@ -48,7 +50,7 @@ impl Connection {
     }
 
     fn is_intact(&self) -> bool {
-        !self.closed.iter().any(|closed| closed.load(Ordering::Relaxed))
+        !self.closed.iter().chain(&self.full).any(|is_so| is_so.load(Ordering::Relaxed))
     }
 }
 
@@ -197,7 +199,8 @@ impl Link {
         self.shared.count()
     }
 
-    /// How many connections it has of which neither end has been closed. What a black hole does not read it cannot know.
+    /// How many connections it has of which it reads both ends and neither has been closed. Of one that is full it cannot
+    /// know, and what a black hole does not read it still takes for whole.
     #[must_use]
     pub fn intact(&self) -> usize {
         lock(&self.shared.connections).iter().filter(|one| one.is_intact()).count()

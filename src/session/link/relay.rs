@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -76,7 +76,7 @@ async fn pump(
     let (sender, receiver) = mpsc::channel(UNDER_WAY);
     let room = Arc::new(Semaphore::new(UNDER_WAY));
     let taken = async {
-        let taken = take(shared, from, sender, &room).await;
+        let taken = take(shared, (from, &connection.full[direction]), sender, &room).await;
         connection.close(direction);
         shared.board.changed();
         taken
@@ -107,7 +107,7 @@ type Chunk = (Instant, Vec<u8>, Option<OwnedSemaphorePermit>);
 
 async fn take(
     shared: &Shared,
-    from: &Stream,
+    (from, full): (&Stream, &AtomicBool),
     sender: mpsc::Sender<Chunk>,
     room: &Arc<Semaphore>,
 ) -> io::Result<()> {
@@ -117,7 +117,16 @@ async fn take(
         let now = flowing(&mut setting).await;
         let size = if now.delay.0.is_zero() { UNDELAYED } else { 1 };
         // Never closed, so there is always an end to it.
-        let place = Arc::clone(room).acquire_many_owned(size).await.ok();
+        let place = match Arc::clone(room).try_acquire_many_owned(size) {
+            Ok(place) => Some(place),
+            Err(_) => {
+                full.store(true, Ordering::Relaxed);
+                shared.board.changed();
+                let place = Arc::clone(room).acquire_many_owned(size).await.ok();
+                full.store(false, Ordering::Relaxed);
+                place
+            }
+        };
         let count = tokio::select! {
             biased;
             _ = setting.changed() => continue,
