@@ -70,7 +70,7 @@ fn what_a_step_finds_is_there_for_the_steps_after_it() {
 - check: {equal: ["{{run.captures.told.exit}}", 0]}
 - wait: {vm: a, ticks: 1}
   capture: tick
-- exec: {sh: "test {{run.captures.tick}} -gt 0 && test {{run.vm.a.accel}} = tcg"}
+- exec: {sh: "test {{run.captures.tick.passes}} -gt 0 && test {{run.vm.a.accel}} = tcg"}
 - wait: {vm: a, serial: "tick (\\d+)"}
   capture: line
 - exec: {run: [sh, -c, "case $0 in 'tick '*) ;; *) exit 1;; esac", "{{run.captures.line}}"]}
@@ -430,11 +430,11 @@ fn checks_hold_or_say_what_is_there_instead() {
 - wait: {vm: a, status: paused}
 - memory: {vm: a, read: {address: 1M, size: 4}}
   capture: before
-- memory: {vm: a, write: {address: 64K, size: 8, value: 81985529216486895}}
-- memory: {vm: a, read: {address: 64K}}
+- memory: {vm: a, write: {address: 448K, size: 8, value: 81985529216486895}}
+- memory: {vm: a, read: {address: 448K}}
   capture: it
 - check: {equal: ["{{run.captures.it}}", 81985529216486895]}
-- memory: {vm: a, read: {address: 65536, size: 2}}
+- memory: {vm: a, read: {address: 458752, size: 2}}
   capture: low
 - check: {equal: ["{{run.captures.low}}", 52719]}
 - memory: {vm: a, write: {page: still, size: 4, value: 4000000000}}

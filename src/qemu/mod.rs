@@ -13,6 +13,7 @@ pub mod process;
 pub mod qmp;
 pub mod qmp_input;
 pub mod qtest;
+pub(crate) mod read;
 pub mod schema;
 mod schema_check;
 pub mod spec;

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::qmp_input::{Input, Message, NotQmp};
+use super::read::read_now;
 
 /// Why a command did not give a result.
 #[derive(Debug, Error, Clone, PartialEq)]
@@ -107,7 +108,7 @@ impl Wire {
             if state.closed {
                 return false;
             }
-            match self.stream.try_read(&mut chunk) {
+            match read_now(&self.stream, &mut chunk) {
                 Ok(count @ 1..) => {
                     state.input.feed(&chunk[..count]);
                     self.dispatch(&mut state);

@@ -191,6 +191,7 @@ async fn one_attempt(
     let (directory, notes) = (place.directory.clone(), Arc::clone(&place.notes));
     let mut session = Session::new(IndexMap::new(), directory, notes, place.sink.clone());
     session.draw = draw(run, attempts.count, settings.seed);
+    session.slow = settings.slow;
     session.roles.clone_from(&case.roles);
     session.disks.clone_from(&case.disks);
     let opened = net::open(case, &mut session, binaries);

@@ -2,13 +2,15 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use regex::bytes::Regex;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use crate::guest::ticker::Line;
+use crate::qemu::read::read_now;
 
 /// The most serial output that is kept in memory; the log file has all of it.
 const KEPT: usize = 8 << 20;
@@ -143,6 +145,25 @@ impl Log {
         self.ticks[self.ticks.partition_point(|tick| tick.offset < offset)..].iter()
     }
 
+    /// The longest time between two ticks whose lines begin before this offset.
+    #[must_use]
+    pub fn longest_gap(&self, offset: usize) -> Duration {
+        let before = &self.ticks[..self.ticks.partition_point(|tick| tick.offset < offset)];
+        let gaps = before.windows(2).map(|pair| pair[1].seen - pair[0].seen);
+        gaps.max().unwrap_or_default()
+    }
+
+    /// What the guest did from this offset on: the passes completed, and how many a second between the first and the last
+    /// tick; null where there is but one.
+    #[must_use]
+    pub fn pace(&self, offset: usize) -> Option<Value> {
+        let ticks: Vec<&Tick> = self.ticks_from(offset).collect();
+        let (first, last) = (ticks.first()?, ticks.last()?);
+        let took = (last.seen - first.seen).as_secs_f64();
+        let speed = (took > 0.0).then(|| last.count.saturating_sub(first.count) as f64 / took);
+        Some(json!({"passes": last.count, "speed": speed}))
+    }
+
     /// Takes in serial output; returns the lines that it completes.
     fn push(&mut self, bytes: &[u8], ticker: bool) -> Vec<(Vec<u8>, Option<Line>)> {
         self.serial.extend_from_slice(bytes);
@@ -256,7 +277,7 @@ impl SerialPort {
         let mut chunk = [0; 16 * 1024];
         // A guest that prints faster than we read must not keep us here for ever.
         for _ in 0..64 {
-            match self.stream.try_read(&mut chunk) {
+            match read_now(&self.stream, &mut chunk) {
                 Ok(0) => return false,
                 Ok(count) => {
                     (self.copied)(&chunk[..count]);
@@ -280,10 +301,9 @@ impl std::fmt::Debug for SerialPort {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::guest::ticker::line::text;
+    use rustix::net::SendFlags;
 
     #[test]
     fn a_tick_counts_once_its_line_is_complete() {
@@ -299,6 +319,29 @@ mod tests {
         log.push(format!("{}{}", &second[20..], tick(384)).as_bytes(), true);
         // The line that had begun before is not new; the one after it is.
         assert_eq!(log.ticks_from(end).map(|tick| tick.count).collect::<Vec<_>>(), [384]);
+    }
+
+    #[tokio::test]
+    async fn what_was_printed_before_tokio_has_heard_of_it_is_not_new() {
+        let (stream, other) = UnixStream::pair().unwrap();
+        let log = SharedLog::default();
+        let port = SerialPort::open(stream, log.clone(), true, |_, _| {}, |_| {});
+        // No `await` up to here, so that the reactor has not run.
+        assert_eq!(
+            rustix::net::send(&other, b"tick 0000000128 0000000128\n", SendFlags::empty()).unwrap(),
+            27
+        );
+        assert!(port.pump());
+        assert_eq!(log.lock().ticks.len(), 1);
+        // What comes later is heard without being asked for.
+        rustix::net::send(&other, b"tick 0000000256 0000000256\n", SendFlags::empty()).unwrap();
+        for _ in 0..1000 {
+            if log.lock().ticks.len() == 2 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the second line was not heard");
     }
 
     #[test]

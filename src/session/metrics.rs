@@ -55,6 +55,10 @@ pub const METRICS: &[(&str, &str)] = &[
     ("checkpoint_period_max", "the longest of them, in seconds"),
     ("client_gap", "the longest time in seconds that a client waited from one acknowledgement to the next"),
     (
+        "migration_gap",
+        "seconds from the last tick of a migration's source to the first one of its destination; not in COLO",
+    ),
+    (
         "failover",
         "seconds from the `failover` step, whose first deed is the yank, to the survivor's first new tick",
     ),
@@ -105,6 +109,7 @@ pub fn measure(session: &Session) -> Vec<Metric> {
             }));
         }
     }
+    metrics.extend(migration_gap(session));
     for (name, client) in &session.clients {
         if let Some(gap) = client.record().longest_gap() {
             let value = gap.as_secs_f64();
@@ -113,6 +118,23 @@ pub fn measure(session: &Session) -> Vec<Metric> {
         }
     }
     metrics
+}
+
+/// How long the guest of the last migration stood still.
+fn migration_gap(session: &Session) -> Option<Metric> {
+    let pair = session.pair.as_ref()?;
+    let name = pair.destination.as_ref()?;
+    let (first, is_colo) = {
+        let log = session.machines.get(name)?.log.lock();
+        (log.ticks.first()?.seen, log.events.iter().any(|event| event.migration_status() == Some("colo")))
+    };
+    if is_colo {
+        return None;
+    }
+    let log = session.machines.get(&pair.source)?.log.lock();
+    let last = log.ticks.iter().rfind(|tick| tick.seen <= first)?.seen;
+    let value = (first - last).as_secs_f64();
+    Some(Metric { name: "migration_gap", value, unit: "s", vm: name.clone(), spread: None })
 }
 
 /// Puts everything that was measured into the stream of events.

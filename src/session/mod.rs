@@ -13,6 +13,7 @@ pub mod machine;
 pub mod metrics;
 pub mod ports;
 pub mod process;
+pub mod sockets;
 mod state;
 pub mod witness;
 

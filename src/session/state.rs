@@ -14,7 +14,7 @@ use super::board::Board;
 use super::client::Client;
 use super::directory::Notes;
 use super::failure::Failure;
-use super::link::Links;
+use super::link::{Address, Links};
 use super::log::real_time;
 use super::machine::{Machine, Plan};
 use super::ports::Ports;
@@ -38,6 +38,10 @@ pub struct Pair {
     pub destination: Option<String>,
     /// When the migration was started.
     pub started: Instant,
+    /// Where its connections lead to, as far as that is known: to where the destination listens, and to a link.
+    pub addresses: Vec<Address>,
+    /// The link that it takes.
+    pub link: Option<String>,
 }
 
 /// The moment of a failover.
@@ -90,6 +94,8 @@ pub struct Session {
     pub board: Arc<Board>,
     /// Where events go.
     pub sink: Sink,
+    /// What deadlines are multiplied by.
+    pub slow: f64,
     /// What the janitor is told.
     pub notes: Arc<Notes>,
     directory: PathBuf,
@@ -117,6 +123,7 @@ impl Session {
             draw: 0,
             board: Arc::new(Board::default()),
             sink,
+            slow: 1.0,
             notes,
             directory,
         }

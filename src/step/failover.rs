@@ -1,14 +1,21 @@
 //! `failover`.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::running::Running;
-use super::yank::Instances;
+use super::yank::{Instances, is_migration};
 use super::{Complaints, Scene};
-use crate::session::Failure;
+use crate::qemu::spec::Guest;
+use crate::session::{Failure, Session};
+use crate::units::Span;
+
+/// How long a survivor may stand, beside what its own pace allows for.
+const WITHIN: Duration = Duration::from_secs(1);
 
 /// Makes one side of a COLO pair take over: on the survivor, out of band, `yank`, then `x-colo-lost-heartbeat`.
 ///
@@ -16,7 +23,9 @@ use crate::session::Failure;
 /// write to what they share (split brain). `fence` says it.
 ///
 /// Yank comes first and out of band because every connection to the lost peer can hang QEMU's main loop, and an
-/// in-band command with it (QEMU's `docs/COLO-FT.txt`; QAPI `yank`). Marks the moment: the `failover` metric runs
+/// in-band command with it (QEMU's `docs/COLO-FT.txt`; QAPI `yank`). Where the migration is yanked, the step fails unless its
+/// connections are cut before the survivor is asked to take over, as in `yank`, and `query-yank` names no migration
+/// afterwards. Marks the moment: the `failover` metric runs
 /// from here to the survivor's first new tick.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +40,11 @@ pub struct Failover {
     /// `after`, as soon as it was asked; `false`, not at all: it is dead already, or the steps that follow deal with
     /// it.
     pub fence: Fence,
+    /// How long after the step's beginning the survivor's guest may take to its first new tick; for the built-in guest.
+    /// `--slow` stretches it. Default: `1s`, and twice the longest time between two of its ticks so far, which is the pace of
+    /// guest and host in this very case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<Span>,
     /// QMP commands to run on the survivor, in band, after the yank and before `x-colo-lost-heartbeat`: what detaches
     /// it from the other side's disk and network. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -73,6 +87,12 @@ impl Failover {
 
     pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
         complaints.vm(scene, &["survivor"], &self.survivor);
+        let other = scene.vms.get(&self.survivor).filter(|spec| !matches!(spec.guest, Guest::Ticker(_)));
+        if self.within.is_some() && other.is_some() {
+            let message =
+                format!("VM `{}` does not run the built-in guest, so it has no ticks", self.survivor);
+            complaints.add(&["within"], message, "leave it out, or give the VM `guest: ticker`");
+        }
         self.yank.check("yank", complaints);
     }
 
@@ -84,7 +104,7 @@ impl Failover {
             self.fence(run).await?;
         }
         let survivor = run.session.machine(&self.survivor)?;
-        self.yank.yank(survivor, run).await?;
+        let yanked = self.yank.yank(survivor, run).await?;
         for command in self.commands.iter().filter(|command| crate::template::is_true(&command.when)) {
             let arguments = Value::Object(command.arguments.clone());
             survivor.qmp(&command.execute, arguments, false, run.deadline).await?;
@@ -93,7 +113,44 @@ impl Failover {
         if self.fence == Fence::After {
             self.fence(run).await?;
         }
-        reply
+        let reply = reply?;
+        if yanked.iter().any(is_migration) {
+            let awaited = format!("`{}` to forget the migration that was yanked", self.survivor);
+            let ask = || survivor.qmp("query-yank", Value::Null, survivor.has_oob(), run.patience());
+            let named = |known: &Value| known.as_array().into_iter().flatten().any(is_migration);
+            let judge = |known: &Value| Ok((!named(known)).then_some(()));
+            run.repeat(ask, &awaited, judge, |known| format!("in query-yank {known}")).await?;
+        }
+        if matches!(survivor.plan.spec.guest, Guest::Ticker(_)) {
+            self.taken_over(run).await?;
+        }
+        Ok(reply)
+    }
+
+    /// Waits for the survivor's first new tick, and fails where it comes too late.
+    async fn taken_over(&self, run: &mut Running<'_>) -> Result<(), Failure> {
+        let Some(mark) = run.session.failover.clone() else { return Ok(()) };
+        let usual = run.session.machine(&self.survivor)?.log.lock().longest_gap(mark.serial);
+        let bound = self.within.map_or(WITHIN + 2 * usual, |within| within.0).mul_f64(run.session.slow);
+        let told = |span: Duration| format!("{:.0} ms", span.as_secs_f64() * 1e3);
+        run.deadline = run.deadline.min(mark.at + bound);
+        let awaited =
+            format!("`{}` to take over: a tick within {} of the failover", self.survivor, told(bound));
+        let look = |session: &Session| {
+            let log = session.machine(&self.survivor)?.log.lock();
+            let taken =
+                log.ticks_from(mark.serial).next().map(|tick| tick.seen.saturating_duration_since(mark.at));
+            match taken {
+                Some(taken) if taken > bound => Err(Failure::failed(format!(
+                    "`{}` took over too late: its first new tick came {} after the failover, not within {}",
+                    self.survivor,
+                    told(taken),
+                    told(bound)
+                ))),
+                taken => Ok(taken.map(|_| ())),
+            }
+        };
+        run.until(&awaited, look, |_| "none".to_owned()).await
     }
 
     /// Kills the other side of the migration, and waits until it is gone.

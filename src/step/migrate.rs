@@ -102,8 +102,10 @@ impl Migrate {
     pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         self.give_witness(run).await?;
         let mut arguments = json!({});
+        let mut addresses = Vec::new();
         if let Some(to) = &self.to {
             let (mut address, listening) = self.listen(run, to).await?;
+            addresses.extend(uri(&address).unwrap_or(listening.clone()).parse());
             if let Some(name) = &self.link {
                 let link = link::find(run.session, name)?;
                 let real = uri(&address).unwrap_or(listening.clone());
@@ -111,6 +113,7 @@ impl Migrate {
                     Failure::failed(format!("link `{name}` cannot lead to where `{to}` listens: {why}"))
                 })?;
                 link.lead_to(target);
+                addresses.push(link.address().clone());
                 address = link.address().to_qapi();
             }
             match &self.channels {
@@ -120,6 +123,7 @@ impl Migrate {
         } else {
             if let Some(uri) = &self.uri {
                 arguments["uri"] = json!(uri);
+                addresses.extend(uri.parse());
             }
             if let Some(channels) = &self.channels {
                 arguments["channels"] = json!(channels);
@@ -128,7 +132,13 @@ impl Migrate {
         if self.resume {
             arguments["resume"] = json!(true);
         }
-        let pair = Pair { source: self.from.clone(), destination: self.to.clone(), started: Instant::now() };
+        let pair = Pair {
+            source: self.from.clone(),
+            destination: self.to.clone(),
+            started: Instant::now(),
+            addresses,
+            link: self.link.clone(),
+        };
         run.session.board.watch_migration(true);
         run.session.machine(&self.from)?.qmp("migrate", arguments, false, run.deadline).await?;
         run.session.pair = Some(pair);

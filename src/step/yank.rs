@@ -7,10 +7,16 @@ use serde_json::{Map, Value, json};
 
 use super::running::Running;
 use super::{Complaints, Scene};
-use crate::session::{Failure, Machine};
+use crate::session::link::State;
+use crate::session::sockets::open_connections;
+use crate::session::{Failure, Machine, Session};
 
 /// Cuts connections of a VM, out of band, so that a main loop that hangs in one of them goes on (QAPI `yank`). The
 /// result is the list of what was yanked.
+///
+/// Where the migration is among it, the step waits until none of the migration's connections is open at this VM's end, and
+/// fails where one lives on. The kernel tells (the sockets of the process), and the link that the migration takes, if there
+/// is one. Connections over a passed descriptor (`fd:`) are not known, and not looked at.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Yank {
@@ -96,8 +102,46 @@ impl Instances {
         if !instances.is_empty() {
             machine.qmp("yank", json!({"instances": instances}), oob, run.deadline).await?;
         }
+        if instances.iter().any(is_migration) {
+            cut(machine, run).await?;
+        }
         Ok(instances)
     }
+}
+
+/// Whether it stands for the migration's connections.
+pub(super) fn is_migration(instance: &Value) -> bool {
+    instance["type"] == "migration"
+}
+
+/// Waits until none of the migration's connections is open at this VM's end, as the kernel and the migration's link see
+/// it. QEMU's own word is not asked for: in COLO `query-yank` names the instance until the failover.
+async fn cut(machine: &Machine, run: &Running<'_>) -> Result<(), Failure> {
+    let Some(pair) = &run.session.pair else { return Ok(()) };
+    let awaited = format!("the yank to cut the migration's connections of `{}`", machine.name());
+    let failed = |error: std::io::Error| {
+        Failure::error(format!("the connections of `{}` cannot be looked at: {error}", machine.name()))
+    };
+    let look = async || open_connections(machine.process.pid(), &pair.addresses).map_err(failed);
+    let judge = |open: &Vec<String>| Ok(open.is_empty().then_some(()));
+    run.repeat(look, &awaited, judge, |open| format!("still open: {}", open.join("; "))).await?;
+    // A link that is a black hole or full reads nothing, and so does not see that an end was closed.
+    let of = |session: &Session| {
+        pair.link
+            .as_ref()
+            .and_then(|name| session.links.get(name))
+            .map(|link| (link.setting().state, link.intact()))
+    };
+    let look = |session: &Session| {
+        Ok(match of(session) {
+            Some((State::Open, 1..)) => None,
+            _ => Some(()),
+        })
+    };
+    let seen = |session: &Session| {
+        format!("{} of them whole on the link", of(session).map_or(0, |(_, intact)| intact))
+    };
+    run.until(&awaited, look, seen).await
 }
 
 /// The instances of `query-yank` but those through which the runner speaks with QEMU.

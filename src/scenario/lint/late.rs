@@ -19,7 +19,8 @@ const OF_PROCESS: &[&str] = &["pid"];
 const OF_CLIENT: &[&str] =
     &["lines", "reconnects", "longest_gap", "acknowledged", "wrong", "latency", "latency_max", "sent"];
 /// What is known of a link.
-const OF_LINK: &[&str] = &["state", "connections", "alive", "bytes", "bytes_there", "bytes_back"];
+const OF_LINK: &[&str] =
+    &["state", "connections", "alive", "intact", "bytes", "bytes_there", "bytes_back", "each"];
 
 impl Flow<'_, '_> {
     /// Checks what the templates of a part of a file name, where a step with these conditions fills them in.

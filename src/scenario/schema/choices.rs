@@ -194,16 +194,16 @@ fn check(schema: &mut Value) {
     exactly_one(schema, CHECK_KINDS, &none, |key| {
         format!("A check asserts one thing, and here is `{key}` already: write a `check` step for each.")
     });
-    for (key, owner) in CHECK_BELONGS {
-        goes_with(schema, key, &[owner]);
+    for (key, owners) in CHECK_BELONGS {
+        goes_with(schema, key, owners);
     }
-    for kind in ["metric", "equal", "client", "disk", "file"] {
+    for kind in ["metric", "value", "equal", "client", "disk", "file"] {
         not_with(schema, kind, &["vm"], &format!("`vm` does not go with `{kind}`: leave it out."));
     }
     rule(
         schema,
         json!({
-            "if": {"anyOf": required(&["metric", "equal", "stderr", "client", "disk", "file"])},
+            "if": {"anyOf": required(&["metric", "value", "equal", "stderr", "client", "disk", "file"])},
             "else": {"required": ["vm"], "errorMessage": "The check names no VM: add `vm: NAME`."},
         }),
     );

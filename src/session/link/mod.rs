@@ -10,10 +10,11 @@ mod stream;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -26,6 +27,33 @@ use crate::event::{Sink, What};
 use relay::{End, Pace, cut, relay};
 use stream::Listener;
 
+/// How long a link waits after an error of `accept`: the cause, such as a lack of descriptors, mostly lasts.
+const AFTER_AN_ERROR: Duration = Duration::from_millis(100);
+
+/// What one connection has carried, for each direction, there and back.
+#[derive(Debug, Default)]
+struct Connection {
+    bytes: [AtomicU64; 2],
+    /// Whether the end that sends in this direction has closed it, or the connection has ended.
+    closed: [AtomicBool; 2],
+    /// Whether nothing is read in this direction, because what was read before is not taken at the other end.
+    full: [AtomicBool; 2],
+}
+
+impl Connection {
+    fn close(&self, direction: usize) {
+        self.closed[direction].store(true, Ordering::Relaxed);
+    }
+
+    fn bytes(&self) -> [u64; 2] {
+        [0, 1].map(|direction: usize| self.bytes[direction].load(Ordering::Relaxed))
+    }
+
+    fn is_intact(&self) -> bool {
+        !self.closed.iter().chain(&self.full).any(|is_so| is_so.load(Ordering::Relaxed))
+    }
+}
+
 /// What a link and its connections share.
 #[derive(Debug)]
 struct Shared {
@@ -34,9 +62,11 @@ struct Shared {
     target: Mutex<Option<Address>>,
     /// For each direction, there and back.
     paces: [Mutex<Pace>; 2],
-    bytes: [AtomicU64; 2],
-    accepted: AtomicU64,
+    /// Every connection that was accepted, in this order.
+    connections: Mutex<Vec<Arc<Connection>>>,
     alive: AtomicUsize,
+    /// How often `accept` has failed.
+    refused: AtomicU64,
     /// Whether it listens, or why it cannot.
     listening: Mutex<Result<bool, String>>,
     board: Arc<Board>,
@@ -48,12 +78,29 @@ impl Shared {
         lock(&self.paces[direction])
     }
 
+    fn count(&self) -> u64 {
+        lock(&self.connections).len() as u64
+    }
+
+    fn bytes(&self) -> [u64; 2] {
+        let each = lock(&self.connections);
+        each.iter().map(|one| one.bytes()).fold([0, 0], |sum, one| [sum[0] + one[0], sum[1] + one[1]])
+    }
+
+    /// Counts a connection; gives its number, from 1 on.
+    fn accepted(&self) -> (usize, Arc<Connection>) {
+        let mut each = lock(&self.connections);
+        let connection = Arc::new(Connection::default());
+        each.push(Arc::clone(&connection));
+        (each.len(), connection)
+    }
+
     fn tell(&self, happened: impl Into<String>) {
         self.sink.emit(What::Link {
             link: self.name.clone(),
             happened: happened.into(),
-            connections: self.accepted.load(Ordering::Relaxed),
-            bytes: self.bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum(),
+            connections: self.count(),
+            bytes: self.bytes().iter().sum(),
         });
         self.board.changed();
     }
@@ -99,9 +146,9 @@ impl Link {
             setting: watch::Sender::new(setting),
             target: Mutex::new(target),
             paces: [Mutex::new(Pace::new()), Mutex::new(Pace::new())],
-            bytes: [AtomicU64::new(0), AtomicU64::new(0)],
-            accepted: AtomicU64::new(0),
+            connections: Mutex::default(),
             alive: AtomicUsize::new(0),
+            refused: AtomicU64::new(0),
             listening: Mutex::new(Ok(listener.is_some())),
             board: Arc::clone(board),
             sink: sink.clone(),
@@ -149,7 +196,14 @@ impl Link {
     /// How many connections it has accepted.
     #[must_use]
     pub fn connections(&self) -> u64 {
-        self.shared.accepted.load(Ordering::Relaxed)
+        self.shared.count()
+    }
+
+    /// How many connections it has of which it reads both ends and neither has been closed. Of one that is full it cannot
+    /// know, and what a black hole does not read it still takes for whole.
+    #[must_use]
+    pub fn intact(&self) -> usize {
+        lock(&self.shared.connections).iter().filter(|one| one.is_intact()).count()
     }
 
     /// How many connections it has now.
@@ -161,7 +215,7 @@ impl Link {
     /// How many bytes it has delivered: to its target, and back.
     #[must_use]
     pub fn bytes(&self) -> [u64; 2] {
-        [0, 1].map(|direction: usize| self.shared.bytes[direction].load(Ordering::Relaxed))
+        self.shared.bytes()
     }
 
     /// What templates find under `link`: where it listens.
@@ -180,15 +234,19 @@ impl Link {
     /// What templates find under `run.link`.
     #[must_use]
     pub fn values(&self) -> Value {
-        let [there, back] = self.bytes();
-        json!({
-            "state": self.setting().state,
-            "connections": self.connections(),
-            "alive": self.alive(),
-            "bytes": there + back,
-            "bytes_there": there,
-            "bytes_back": back,
-        })
+        let carried = |[there, back]: [u64; 2]| {
+            let bytes = [("bytes", there + back), ("bytes_there", there), ("bytes_back", back)];
+            bytes.map(|(name, bytes)| (name.to_owned(), json!(bytes))).into_iter().collect::<Map<_, _>>()
+        };
+        let mut values = carried(self.bytes());
+        values.insert("state".to_owned(), json!(self.setting().state));
+        values.insert("connections".to_owned(), json!(self.connections()));
+        values.insert("alive".to_owned(), json!(self.alive()));
+        values.insert("intact".to_owned(), json!(self.intact()));
+        let each =
+            lock(&self.shared.connections).iter().map(|one| Value::Object(carried(one.bytes()))).collect();
+        values.insert("each".to_owned(), each);
+        Value::Object(values)
     }
 
     /// How it is and what it has carried, in one line.
@@ -217,6 +275,7 @@ impl Drop for Link {
 async fn serve(shared: Arc<Shared>, address: Address, mut listener: Option<Listener>) {
     let mut setting = shared.setting.subscribe();
     let mut relays = JoinSet::new();
+    let mut pause = Duration::ZERO;
     loop {
         let state = setting.borrow_and_update().state;
         match state {
@@ -235,7 +294,10 @@ async fn serve(shared: Arc<Shared>, address: Address, mut listener: Option<Liste
         shared.board.changed();
         let accept = async {
             match &listener {
-                Some(listener) if state == State::Open => listener.accept().await,
+                Some(listener) if state == State::Open => {
+                    tokio::time::sleep(pause).await;
+                    listener.accept().await
+                }
                 // In a black hole a connection waits to be accepted, and looks up to whoever made it.
                 _ => std::future::pending().await,
             }
@@ -248,11 +310,18 @@ async fn serve(shared: Arc<Shared>, address: Address, mut listener: Option<Liste
             }
             accepted = accept => match accepted {
                 Ok(near) => {
-                    let number = shared.accepted.fetch_add(1, Ordering::Relaxed) + 1;
+                    pause = Duration::ZERO;
                     shared.alive.fetch_add(1, Ordering::Relaxed);
-                    relays.spawn(through(Arc::clone(&shared), number, near));
+                    relays.spawn(through(Arc::clone(&shared), shared.accepted(), near));
                 }
-                Err(error) => shared.tell(format!("a connection could not be accepted: {error}")),
+                Err(error) => {
+                    shared.refused.fetch_add(1, Ordering::Relaxed);
+                    // Once, while it lasts.
+                    if pause.is_zero() {
+                        shared.tell(format!("a connection could not be accepted: {error}"));
+                    }
+                    pause = AFTER_AN_ERROR;
+                }
             },
             Some(_) = relays.join_next() => {}
         }
@@ -260,16 +329,17 @@ async fn serve(shared: Arc<Shared>, address: Address, mut listener: Option<Liste
 }
 
 /// One connection from its acceptance to its end.
-async fn through(shared: Arc<Shared>, number: u64, near: stream::Stream) {
+async fn through(shared: Arc<Shared>, (number, connection): (usize, Arc<Connection>), near: stream::Stream) {
     /// Counts the connection as long as it is there, however it ends.
-    struct Alive<'s>(&'s Shared);
+    struct Alive<'s>(&'s Shared, &'s Connection);
     impl Drop for Alive<'_> {
         fn drop(&mut self) {
             self.0.alive.fetch_sub(1, Ordering::Relaxed);
+            (0..2).for_each(|direction| self.1.close(direction));
             self.0.board.changed();
         }
     }
-    let alive = Alive(&shared);
+    let alive = Alive(&shared, &connection);
     let target = lock(&shared.target).clone();
     let connecting = async {
         match &target {
@@ -285,7 +355,7 @@ async fn through(shared: Arc<Shared>, number: u64, near: stream::Stream) {
     match far {
         Ok(far) => {
             shared.tell(format!("connection {number} is up"));
-            let end = match relay(&shared, near, far).await {
+            let end = match relay(&shared, &connection, near, far).await {
                 End::Finished => "finished".to_owned(),
                 End::Lost(error) => format!("lost: {error}"),
                 End::Cut => "cut".to_owned(),

@@ -2,13 +2,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::stream::Stream;
-use super::{Setting, Shared, State};
+use super::{Connection, Setting, Shared, State};
 
 /// How much is read at once.
 const CHUNK: usize = 64 << 10;
@@ -48,8 +48,9 @@ pub(super) enum End {
 }
 
 /// Relays a connection until it ends, in whichever way.
-pub(super) async fn relay(shared: &Shared, near: Stream, far: Stream) -> End {
-    let (there, back) = (pump(shared, 0, &near, &far), pump(shared, 1, &far, &near));
+pub(super) async fn relay(shared: &Shared, connection: &Connection, near: Stream, far: Stream) -> End {
+    let there = pump(shared, connection, 0, (&near, &far));
+    let back = pump(shared, connection, 1, (&far, &near));
     let end = tokio::select! {
         biased;
         () = cut(shared) => End::Cut,
@@ -66,10 +67,22 @@ pub(super) async fn relay(shared: &Shared, near: Stream, far: Stream) -> End {
 }
 
 /// Carries one direction to its end.
-async fn pump(shared: &Shared, direction: usize, from: &Stream, to: &Stream) -> io::Result<()> {
+async fn pump(
+    shared: &Shared,
+    connection: &Connection,
+    direction: usize,
+    (from, to): (&Stream, &Stream),
+) -> io::Result<()> {
     let (sender, receiver) = mpsc::channel(UNDER_WAY);
     let room = Arc::new(Semaphore::new(UNDER_WAY));
-    tokio::try_join!(take(shared, from, sender, &room), give(shared, direction, to, receiver))?;
+    let taken = async {
+        let taken = take(shared, (from, &connection.full[direction]), sender, &room).await;
+        connection.close(direction);
+        shared.board.changed();
+        taken
+    };
+    let carried = &connection.bytes[direction];
+    tokio::try_join!(taken, give(shared, (direction, carried), to, receiver))?;
     Ok(())
 }
 
@@ -94,7 +107,7 @@ type Chunk = (Instant, Vec<u8>, Option<OwnedSemaphorePermit>);
 
 async fn take(
     shared: &Shared,
-    from: &Stream,
+    (from, full): (&Stream, &AtomicBool),
     sender: mpsc::Sender<Chunk>,
     room: &Arc<Semaphore>,
 ) -> io::Result<()> {
@@ -104,7 +117,16 @@ async fn take(
         let now = flowing(&mut setting).await;
         let size = if now.delay.0.is_zero() { UNDELAYED } else { 1 };
         // Never closed, so there is always an end to it.
-        let place = Arc::clone(room).acquire_many_owned(size).await.ok();
+        let place = match Arc::clone(room).try_acquire_many_owned(size) {
+            Ok(place) => Some(place),
+            Err(_) => {
+                full.store(true, Ordering::Relaxed);
+                shared.board.changed();
+                let place = Arc::clone(room).acquire_many_owned(size).await.ok();
+                full.store(false, Ordering::Relaxed);
+                place
+            }
+        };
         let count = tokio::select! {
             biased;
             _ = setting.changed() => continue,
@@ -121,7 +143,7 @@ async fn take(
 
 async fn give(
     shared: &Shared,
-    direction: usize,
+    (direction, carried): (usize, &AtomicU64),
     to: &Stream,
     mut receiver: mpsc::Receiver<Chunk>,
 ) -> io::Result<()> {
@@ -148,7 +170,7 @@ async fn give(
                 written = to.write(&rest[..count]) => written?,
             };
             rest = &rest[written..];
-            shared.bytes[direction].fetch_add(written as u64, Ordering::Relaxed);
+            carried.fetch_add(written as u64, Ordering::Relaxed);
         }
     }
     to.finish();

@@ -246,3 +246,58 @@ fn an_address_names_its_kind() {
         assert!(read(wrong).unwrap_err().contains("write `tcp:HOST:PORT`"), "{wrong}");
     }
 }
+
+#[tokio::test]
+async fn each_connection_has_its_own_bytes_and_says_when_an_end_is_closed() {
+    let scene = scene(Listen::Tcp).await;
+    let (mut first, mut first_far) = scene.pair().await;
+    let (mut second, mut second_far) = scene.pair().await;
+    first.write_all(b"abc").await.unwrap();
+    second.write_all(b"de").await.unwrap();
+    second_far.write_all(b"f").await.unwrap();
+    assert_eq!(read(&mut first_far, 3).await, b"abc");
+    assert_eq!(read(&mut second_far, 2).await, b"de");
+    assert_eq!(read(&mut second, 1).await, b"f");
+    scene.until(|link| link.bytes() == [5, 1]).await;
+    let values = scene.link.values();
+    assert_eq!(values["each"][0], json!({"bytes": 3, "bytes_there": 3, "bytes_back": 0}));
+    assert_eq!(values["each"][1], json!({"bytes": 3, "bytes_there": 2, "bytes_back": 1}));
+    assert_eq!((scene.link.alive(), scene.link.intact()), (2, 2));
+    // The other end of the connection does not react, so it lives on.
+    second.shutdown().await.unwrap();
+    scene.until(|link| link.intact() == 1).await;
+    assert_eq!(scene.link.alive(), 2);
+}
+
+#[tokio::test]
+async fn an_error_of_accept_that_lasts_is_told_once_and_keeps_no_processor_busy() {
+    let scene = scene(Listen::Tcp).await;
+    // Bound, but not listening: each `accept` fails at once.
+    let socket = rustix::net::socket_with(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::STREAM,
+        rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK,
+        None,
+    );
+    let socket = socket.unwrap();
+    rustix::net::bind(&socket, &"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap()).unwrap();
+    let socket = std::net::TcpListener::from(socket);
+    let twin = socket.try_clone().unwrap();
+    let address = Address::Tcp(socket.local_addr().unwrap().to_string());
+    let listener = Listener::Tcp(TcpListener::from_std(socket).unwrap());
+    let shared = &scene.link.shared;
+    let began = Instant::now();
+    let serving = tokio::spawn(serve(Arc::clone(shared), address.clone(), Some(listener)));
+    let refused = || shared.refused.load(Ordering::Relaxed);
+    while refused() < 2 {
+        tokio::time::sleep(QUIET).await;
+    }
+    let most = began.elapsed().as_millis() / AFTER_AN_ERROR.as_millis() + 1;
+    assert!(u128::from(refused()) <= most, "{} errors in {:?}", refused(), began.elapsed());
+    // It accepts again as soon as that is possible.
+    rustix::net::listen(&twin, 1).unwrap();
+    let Address::Tcp(at) = &address else { panic!("not tcp") };
+    let _near = TcpStream::connect(at.as_str()).await.unwrap();
+    timeout(PATIENCE, scene.server.accept()).await.unwrap().unwrap();
+    serving.abort();
+}

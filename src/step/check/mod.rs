@@ -22,7 +22,7 @@ use crate::units::{OneOrMany, Size, Span};
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Check {
-    /// The VM or VMs. Not for `metric`, `equal`, `client`, `disk` and `file`.
+    /// The VM or VMs. Not for `metric`, `value`, `equal`, `client`, `disk` and `file`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vm: Option<OneOrMany<String>>,
     /// `consistent`: the built-in guest's memory, read from outside in one go, is whole and not older than what the
@@ -51,12 +51,19 @@ pub struct Check {
     /// The name of a metric that must lie below `below` and above `above`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metric: Option<String>,
-    /// With `metric`: its upper bound, exclusive; a duration, or a number in the metric's unit.
+    /// With `metric` or `value`: its upper bound, exclusive; a duration, or a number (of a metric, in its unit).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub below: Option<Bound>,
-    /// With `metric`: its lower bound, exclusive; a duration, or a number in the metric's unit.
+    /// With `metric` or `value`: its lower bound, exclusive; a duration, or a number (of a metric, in its unit).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub above: Option<Bound>,
+    /// A number that must lie below `below` and above `above`, or with `of` its ratio to that one. The result is the number,
+    /// or the ratio.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Box<Value>>,
+    /// With `value`: the number that it is divided by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<Box<Value>>,
     /// Two values or more that must be equal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub equal: Option<Vec<Value>>,
@@ -209,6 +216,7 @@ impl Check {
             }
             Ok(Kind::NoEvent) => format!("no event {}", self.no_event.as_deref().unwrap_or_default()),
             Ok(Kind::Metric) => format!("metric {}", self.metric.as_deref().unwrap_or_default()),
+            Ok(Kind::Value) => self.told_of_value(),
             Ok(Kind::Equal) => {
                 format!("equal {}", self.equal.iter().flatten().map(brief).collect::<Vec<_>>().join(" = "))
             }

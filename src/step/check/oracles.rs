@@ -10,6 +10,7 @@ use crate::session::checkpoints::{floor, none_under_way};
 use crate::session::metrics::{METRICS, measure};
 use crate::session::witness::inherited;
 use crate::session::{Failure, Session};
+use crate::step::brief;
 use crate::step::running::Running;
 
 impl Check {
@@ -17,6 +18,7 @@ impl Check {
         let kind = self.kind().map_err(|(_, message, _)| Failure::error(message))?;
         match kind {
             Kind::Metric => return self.metric(run.session),
+            Kind::Value => return self.value(),
             Kind::Equal => return self.equal(),
             Kind::Disk => {
                 let disk = self.disk.as_deref().unwrap_or_default();
@@ -37,7 +39,9 @@ impl Check {
                     none_under_way(run.session, vm).map(|()| Value::Null).map_err(Failure::failed)?
                 }
                 Kind::Stderr => self.stderr(run.session, vm)?,
-                Kind::Metric | Kind::Equal | Kind::Disk | Kind::File | Kind::Client => Value::Null,
+                Kind::Metric | Kind::Value | Kind::Equal | Kind::Disk | Kind::File | Kind::Client => {
+                    Value::Null
+                }
             };
         }
         Ok(result)
@@ -93,13 +97,41 @@ impl Check {
         else {
             return Err(Failure::failed(format!("metric `{name}` has no value")));
         };
-        if let Some(below) = self.below.map(Bound::number).filter(|below| largest >= *below) {
-            return Err(Failure::failed(format!("metric `{name}` is {largest}, not below {below}")));
+        self.within_bounds(&format!("metric `{name}`"), smallest, largest)
+    }
+
+    /// Holds a range of numbers against the bounds; a number that is none is in no bounds. Gives the largest.
+    fn within_bounds(&self, what: &str, smallest: f64, largest: f64) -> Result<Value, Failure> {
+        let above = self.above.map(Bound::number).filter(|above| smallest <= *above || smallest.is_nan());
+        let below = self.below.map(Bound::number).filter(|below| largest >= *below || largest.is_nan());
+        match (below, above) {
+            (Some(below), _) => Err(Failure::failed(format!("{what} is {largest}, not below {below}"))),
+            (None, Some(above)) => Err(Failure::failed(format!("{what} is {smallest}, not above {above}"))),
+            (None, None) => Ok(json!(largest)),
         }
-        if let Some(above) = self.above.map(Bound::number).filter(|above| smallest <= *above) {
-            return Err(Failure::failed(format!("metric `{name}` is {smallest}, not above {above}")));
-        }
-        Ok(json!(largest))
+    }
+
+    fn value(&self) -> Result<Value, Failure> {
+        let read = |value: &Value| {
+            number(value).ok_or_else(|| Failure::failed(format!("{} is not a number", brief(value))))
+        };
+        let value = read(self.value.as_deref().unwrap_or(&Value::Null))?;
+        let (what, value) = match self.of.as_deref().map(read).transpose()? {
+            Some(of) => (format!("the ratio of {value} to {of}"), value / of),
+            None => ("the value".to_owned(), value),
+        };
+        self.within_bounds(&what, value, value)
+    }
+
+    /// What is asserted of a value, for the title of the step.
+    pub(super) fn told_of_value(&self) -> String {
+        let value = self.value.as_deref().map(brief).unwrap_or_default();
+        let of = self.of.as_deref().map(|of| format!(" of {}", brief(of))).unwrap_or_default();
+        let bound =
+            |word: &str, bound: Option<Bound>| bound.map(|bound| format!(" {word} {}", bound.number()));
+        let bounds = [bound("above", self.above), bound("below", self.below)];
+        let bounds: String = bounds.into_iter().flatten().collect();
+        format!("value {value}{of}{bounds}")
     }
 
     fn equal(&self) -> Result<Value, Failure> {
@@ -120,6 +152,11 @@ impl Check {
         };
         Err(Failure::failed(format!("`{vm}` wrote to its standard error {why}")))
     }
+}
+
+/// A number, also as the text that a template with more than one expression gives.
+pub(super) fn number(value: &Value) -> Option<f64> {
+    value.as_f64().or_else(|| value.as_str()?.parse().ok())
 }
 
 /// What is wrong with a standard error: lines that are not allowed, or a line that is not there.

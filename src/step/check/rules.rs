@@ -1,10 +1,13 @@
 //! What a check may be: which keys go together, and what a scenario's author is told before anything runs.
 
+use serde_json::Value;
+
 use super::Check;
+use super::oracles::number;
 use crate::diagnostic::suggest;
 use crate::qemu::spec::Guest;
 use crate::session::metrics::METRICS;
-use crate::step::{About, Complaints, Scene, alternatives, listed};
+use crate::step::{About, Complaints, Scene, alternatives, brief, listed};
 use crate::units::OneOrMany;
 
 /// What a `check` asserts.
@@ -18,6 +21,8 @@ pub enum Kind {
     NoEvent,
     /// See [`metric`](field@Check::metric).
     Metric,
+    /// See [`value`](field@Check::value).
+    Value,
     /// See [`equal`](field@Check::equal).
     Equal,
     /// See [`progress`](field@Check::progress).
@@ -40,6 +45,7 @@ pub const CHECK_KINDS: &[&str] = &[
     "query",
     "no_event",
     "metric",
+    "value",
     "equal",
     "progress",
     "checkpoint",
@@ -49,22 +55,23 @@ pub const CHECK_KINDS: &[&str] = &[
     "client",
 ];
 
-/// The keys of a check that belong to one of those.
-pub const CHECK_BELONGS: &[(&str, &str)] = &[
-    ("arguments", "query"),
-    ("is", "query"),
-    ("is_not", "query"),
-    ("for", "no_event"),
-    ("below", "metric"),
-    ("above", "metric"),
-    ("holds", "disk"),
-    ("size", "file"),
-    ("at_least", "file"),
-    ("bytes_at", "file"),
-    ("reconnects", "client"),
-    ("longest_gap", "client"),
-    ("lines", "client"),
-    ("order", "client"),
+/// The keys of a check that belong to some of those.
+pub const CHECK_BELONGS: &[(&str, &[&str])] = &[
+    ("arguments", &["query"]),
+    ("is", &["query"]),
+    ("is_not", &["query"]),
+    ("for", &["no_event"]),
+    ("below", &["metric", "value"]),
+    ("above", &["metric", "value"]),
+    ("of", &["value"]),
+    ("holds", &["disk"]),
+    ("size", &["file"]),
+    ("at_least", &["file"]),
+    ("bytes_at", &["file"]),
+    ("reconnects", &["client"]),
+    ("longest_gap", &["client"]),
+    ("lines", &["client"]),
+    ("order", &["client"]),
 ];
 
 /// The keys of which a check of a client has one or more.
@@ -84,6 +91,7 @@ impl Check {
             ("query", Kind::Query, self.query.is_some()),
             ("no_event", Kind::NoEvent, self.no_event.is_some()),
             ("metric", Kind::Metric, self.metric.is_some()),
+            ("value", Kind::Value, self.value.is_some()),
             ("equal", Kind::Equal, self.equal.is_some()),
             ("progress", Kind::Progress, self.progress.is_some()),
             ("disk", Kind::Disk, self.disk.is_some()),
@@ -102,6 +110,7 @@ impl Check {
             ("for", self.for_.is_some()),
             ("below", self.below.is_some()),
             ("above", self.above.is_some()),
+            ("of", self.of.is_some()),
             ("holds", self.holds.is_some()),
             ("size", self.size.is_some()),
             ("at_least", self.at_least.is_some()),
@@ -115,7 +124,7 @@ impl Check {
             [] => {
                 let belongs = CHECK_BELONGS.iter().find(|(key, _)| belonging.contains(&(*key, true)));
                 let help = match belongs {
-                    Some((key, owner)) => format!("`{key}` goes with `{owner}`"),
+                    Some((key, owners)) => format!("`{key}` goes with `{}`", owners.join("` and `")),
                     None => format!("add one of {}", alternatives(CHECK_KINDS)),
                 };
                 return Err(("", "the check asserts nothing".to_owned(), help));
@@ -129,24 +138,24 @@ impl Check {
                 ));
             }
         };
-        for &(other, owner) in CHECK_BELONGS {
-            if belonging.contains(&(other, true)) && owner != key {
+        for &(other, owners) in CHECK_BELONGS {
+            if belonging.contains(&(other, true)) && !owners.contains(&key) {
                 return Err((
                     other,
                     format!("`{other}` does not go with `{key}`"),
-                    format!("it goes with `{owner}`"),
+                    format!("it goes with `{}`", owners.join("` and `")),
                 ));
             }
         }
         match kind {
-            Kind::Metric | Kind::Equal | Kind::Disk | Kind::File | Kind::Client if self.vm.is_some() => {
+            Kind::Metric | Kind::Value | Kind::Equal | Kind::Disk | Kind::File | Kind::Client
+                if self.vm.is_some() =>
+            {
                 Err(("vm", format!("`vm` does not go with `{key}`"), "leave it out".to_owned()))
             }
-            Kind::Metric if self.below.is_none() && self.above.is_none() => Err((
-                "metric",
-                "the metric has no bound".to_owned(),
-                "add `below`, `above` or both".to_owned(),
-            )),
+            Kind::Metric | Kind::Value if self.below.is_none() && self.above.is_none() => {
+                Err((key, format!("the {key} has no bound"), "add `below`, `above` or both".to_owned()))
+            }
             Kind::Disk => match &self.holds {
                 Some(holds) => holds.check().map(|()| kind),
                 None => {
@@ -173,7 +182,7 @@ impl Check {
                 "nothing is asserted of the file".to_owned(),
                 format!("add {}", alternatives(FILE_KEYS)),
             )),
-            Kind::Metric | Kind::Equal | Kind::Client | Kind::File => Ok(kind),
+            Kind::Metric | Kind::Value | Kind::Equal | Kind::Client | Kind::File => Ok(kind),
             _ if self.vms().is_empty() => {
                 Err(("", "the check names no VM".to_owned(), "add `vm: NAME`".to_owned()))
             }
@@ -222,6 +231,18 @@ impl Check {
                     complaints.add(&["metric"], format!("there is no metric `{name}`"), help);
                 }
             }
+            Ok(Kind::Value) => {
+                let late = |value: &Value| value.as_str().is_some_and(|text| text.contains("{{"));
+                for (key, value) in [("value", &self.value), ("of", &self.of)] {
+                    if let Some(value) =
+                        value.as_deref().filter(|value| number(value).is_none() && !late(value))
+                    {
+                        let help =
+                            "write a number, or a template that gives one, as in `{{run.captures.NAME}}`";
+                        complaints.add(&[key], format!("{} is not a number", brief(value)), help);
+                    }
+                }
+            }
             Ok(Kind::Client) => {
                 complaints.client(scene, &["client"], self.client.as_deref().unwrap_or_default());
             }
@@ -241,7 +262,7 @@ impl Check {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -265,6 +286,8 @@ mod tests {
     fn a_check_that_could_not_fail_is_refused() {
         assert!(kind(json!({"vm": "a", "query": "query-status"})).is_err());
         assert!(kind(json!({"metric": "failover"})).is_err());
+        assert!(kind(json!({"value": 3, "of": 4})).unwrap_err().1.contains("has no bound"));
+        assert!(kind(json!({"metric": "failover", "below": 1, "of": 4})).unwrap_err().2.contains("value"));
         assert!(kind(json!({"equal": [1]})).is_err());
         assert!(kind(json!({"memory": "consistent"})).is_err());
     }

@@ -107,8 +107,7 @@ impl Condition {
             Self::Ticks(count) => {
                 let number = |log: &Log| log.ticks_from(mark.serial).count() as u64;
                 let look = |log: &mut Log| {
-                    let last = log.ticks.last().map(|tick| tick.count);
-                    (number(log) >= *count).then(|| last.into())
+                    if number(log) >= *count { log.pace(mark.serial) } else { None }
                 };
                 let tell = |log: &Log| {
                     let tail = log.serial_tail(1);

@@ -53,7 +53,9 @@ pub struct Wait {
     /// The run state, as `query-status` has it (QAPI `RunState`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<OneOrMany<String>>,
-    /// The built-in guest printed so many new ticks after the step began. What it printed before never counts.
+    /// The built-in guest printed so many new ticks after the step began. What it printed before never counts. The result has
+    /// the `passes` that it has completed and its `speed`, in passes a second from the first of these ticks to the last (null
+    /// where there is one only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticks: Option<u64>,
     /// A regular expression that matches in the serial output after the step began.
