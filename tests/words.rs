@@ -30,6 +30,12 @@ fn a_migration_goes_through_a_descriptor_that_was_passed_on() {
 }
 
 #[test]
+fn an_error_reply_of_the_human_monitor_fails_the_step() {
+    holds("hmp");
+    holds("hmp-control");
+}
+
+#[test]
 fn migrate_knows_a_destination_that_listens_already() {
     holds("migrate");
 }

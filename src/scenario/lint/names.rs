@@ -34,6 +34,7 @@ pub(super) fn vms(action: &Action) -> Vec<Named<'_>> {
         Action::Connect(connect) => all(&connect.0.0, &[], Needs::Process),
         Action::Signal(signal) => all(&signal.vm.0, &["vm"], Needs::Process),
         Action::Qmp(qmp) => all(&qmp.vm.0, &["vm"], Needs::Monitor),
+        Action::Hmp(hmp) => all(&hmp.vm.0, &["vm"], Needs::Monitor),
         Action::Capabilities(capabilities) => all(&capabilities.vm.0, &["vm"], Needs::Monitor),
         Action::Parameters(parameters) => all(&parameters.vm.0, &["vm"], Needs::Monitor),
         Action::Migrate(migrate) => {
