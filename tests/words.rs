@@ -99,6 +99,28 @@ fn a_qemu_in_the_place_of_another_is_connected_to_again_and_one_that_waits_for_d
 }
 
 #[test]
+fn a_qemu_of_another_architecture_than_the_vm_asks_for_is_not_used() {
+    let Some(qemu) = qemus().first() else { return skipped("there is no QEMU").unwrap_or_default() };
+    let home = Home::new();
+    let file =
+        home.write("arch.yaml", "name: arch\nvms: {vm: {arch: i386}}\nsteps: [{wait: {vm: vm, ticks: 1}}]\n");
+    let ran = home.run_on(qemu, &[&file.display().to_string()]);
+    let told = home.told();
+    let (_, verdict, reason) = told.verdicts().remove(0);
+    assert_eq!(verdict, lockstep_vm::event::Verdict::Skip, "{}{}", ran.stdout, ran.stderr);
+    let path = qemu.path.display();
+    assert_eq!(
+        reason.unwrap_or_default(),
+        format!("VM `vm` has `arch: i386`, and the QEMU at `{path}` emulates x86_64")
+    );
+    // The same architecture, asked for by name.
+    let text = "name: arch\nvms: {vm: {arch: x86_64}}\nsteps: [{wait: {vm: vm, ticks: 1}}]\n";
+    let home = Home::new();
+    let file = home.write("arch.yaml", text);
+    home.run_on(qemu, &[&file.display().to_string()]).expect(0);
+}
+
+#[test]
 fn an_alias_is_the_newest_machine_type_that_two_qemus_have_in_common() {
     let (Some(new), Some(old)) = (qemus().first(), qemus().last()) else { return };
     if new.path == old.path {
