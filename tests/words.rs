@@ -36,6 +36,13 @@ fn an_error_reply_of_the_human_monitor_fails_the_step() {
 }
 
 #[test]
+fn a_guest_is_restored_through_a_program_and_one_that_brings_no_stream_fails_the_wait() {
+    holds("exec");
+    holds("exec-control");
+    holds("exec-progress-control");
+}
+
+#[test]
 fn migrate_knows_a_destination_that_listens_already() {
     holds("migrate");
 }

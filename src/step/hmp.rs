@@ -18,7 +18,7 @@ use crate::units::OneOrMany;
 /// a line `Error: …`, `unknown command: …`, `Try "help …"`, or one of the texts with which single commands say that
 /// something is invalid, unknown or not found (after `info` and `help` only the first three, since these print
 /// anything). The same holds for a `human-monitor-command` of `qmp`. `qemu-io` prints to QEMU's standard output, not
-/// to the monitor: neither its result nor its errors are in the reply.
+/// to the monitor: its errors are not in the reply; `check: {stderr: …}` sees them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Hmp {
