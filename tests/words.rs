@@ -43,6 +43,29 @@ fn a_guest_is_restored_through_a_program_and_one_that_brings_no_stream_fails_the
 }
 
 #[test]
+fn what_host_processes_wrote_is_kept_also_of_a_case_that_passes() {
+    let Some(qemu) = qemus().first() else { return skipped("there is no QEMU").unwrap_or_default() };
+    let home = Home::new();
+    let text = "name: kept\nvms: {vm: {}}\nsteps:\n\
+        - exec: {sh: 'echo behind; exec sleep 1000', background: one, ready: behind}\n\
+        - exec: {sh: 'echo to-out; echo to-err >&2'}\n\
+        - exec: {sh: 'exit 3', exit: 3}\n\
+        - wait: {vm: vm, ticks: 1}\n";
+    let file = home.write("kept.yaml", text);
+    home.run_on(qemu, &[&file.display().to_string(), "--keep", "always"]).expect(0);
+    let told = home.told();
+    let folder = told.case("kept").artifacts().unwrap();
+    let kept = std::fs::read_to_string(home.path("").join(folder).join("exec.log")).unwrap();
+    for part in [
+        "== exec one in the background: still running\n-- standard output\nbehind\n",
+        "exit status 0\n-- standard output\nto-out\n\n-- standard error\nto-err\n",
+        "== exec exit 3: exit status 3\n",
+    ] {
+        assert!(kept.contains(part), "{part:?} is missing in {kept}");
+    }
+}
+
+#[test]
 fn migrate_knows_a_destination_that_listens_already() {
     holds("migrate");
 }
