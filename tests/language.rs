@@ -131,6 +131,12 @@ fn a_host_process_counts_by_how_it_ends() {
                 Fail,
                 "to end with exit status 0: exit status 3, saying:\n    why",
             ),
+            (
+                "both_streams",
+                "- exec: {sh: 'echo first; echo second >&2; exit 3'}",
+                Fail,
+                "standard output:\n    first\n  and on its standard error:\n    second",
+            ),
             ("no_failure", "- exec: {sh: 'true', exit: 1}", Fail, "to end with exit status 1: exit status 0"),
             (
                 "missing",

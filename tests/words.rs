@@ -25,6 +25,39 @@ fn a_migration_goes_through_a_descriptor_that_was_passed_on(qemu: &Qemu) {
     holds(qemu, "fd-control");
 }
 
+fn an_error_reply_of_the_human_monitor_fails_the_step(qemu: &Qemu) {
+    holds(qemu, "hmp");
+    holds(qemu, "hmp-control");
+}
+
+fn a_guest_is_restored_through_a_program_and_one_that_brings_no_stream_fails_the_wait(qemu: &Qemu) {
+    holds(qemu, "exec");
+    holds(qemu, "exec-control");
+    holds(qemu, "exec-progress-control");
+}
+
+fn what_host_processes_wrote_is_kept_also_of_a_case_that_passes() {
+    let qemu = common::qemu(7);
+    let home = Home::new();
+    let text = "name: kept\nvms: {vm: {}}\nsteps:\n\
+        - exec: {sh: 'echo behind; exec sleep 1000', background: one, ready: behind}\n\
+        - exec: {sh: 'echo to-out; echo to-err >&2'}\n\
+        - exec: {sh: 'exit 3', exit: 3}\n\
+        - wait: {vm: vm, ticks: 1}\n";
+    let file = home.write("kept.yaml", text);
+    home.run_on(qemu, &[&file.display().to_string(), "--keep", "always"]).expect(0);
+    let told = home.told();
+    let folder = told.case("kept").artifacts().unwrap();
+    let kept = std::fs::read_to_string(home.path("").join(folder).join("exec.log")).unwrap();
+    for part in [
+        "== exec one in the background: still running\n-- standard output\nbehind\n",
+        "exit status 0\n-- standard output\nto-out\n\n-- standard error\nto-err\n",
+        "== exec exit 3: exit status 3\n",
+    ] {
+        assert!(kept.contains(part), "{part:?} is missing in {kept}");
+    }
+}
+
 fn migrate_knows_a_destination_that_listens_already(qemu: &Qemu) {
     holds(qemu, "migrate");
 }
@@ -85,6 +118,27 @@ fn a_qemu_in_the_place_of_another_is_connected_to_again_and_one_that_waits_for_d
     holds(qemu, "connect-control");
 }
 
+fn a_qemu_of_another_architecture_than_the_vm_asks_for_is_not_used() {
+    let qemu = common::qemu(7);
+    let home = Home::new();
+    let file =
+        home.write("arch.yaml", "name: arch\nvms: {vm: {arch: i386}}\nsteps: [{wait: {vm: vm, ticks: 1}}]\n");
+    let ran = home.run_on(qemu, &[&file.display().to_string()]);
+    let told = home.told();
+    let (_, verdict, reason) = told.verdicts().remove(0);
+    assert_eq!(verdict, lockstep_vm::event::Verdict::Skip, "{}{}", ran.stdout, ran.stderr);
+    let path = qemu.path.display();
+    assert_eq!(
+        reason.unwrap_or_default(),
+        format!("VM `vm` has `arch: i386`, and the QEMU at `{path}` emulates x86_64")
+    );
+    // The same architecture, asked for by name.
+    let text = "name: arch\nvms: {vm: {arch: x86_64}}\nsteps: [{wait: {vm: vm, ticks: 1}}]\n";
+    let home = Home::new();
+    let file = home.write("arch.yaml", text);
+    home.run_on(qemu, &[&file.display().to_string()]).expect(0);
+}
+
 fn an_alias_is_the_newest_machine_type_that_two_qemus_have_in_common() {
     let (new, old) = (qemus().first().unwrap(), qemus().last().unwrap());
     let root = env!("CARGO_MANIFEST_DIR");
@@ -134,6 +188,10 @@ fn main() -> ExitCode {
         file!(),
         &[
             each!(a_migration_goes_through_a_descriptor_that_was_passed_on),
+            each!(an_error_reply_of_the_human_monitor_fails_the_step),
+            each!(a_guest_is_restored_through_a_program_and_one_that_brings_no_stream_fails_the_wait),
+            once!(what_host_processes_wrote_is_kept_also_of_a_case_that_passes, Qemu(7)),
+            once!(a_qemu_of_another_architecture_than_the_vm_asks_for_is_not_used, Qemu(7)),
             each!(migrate_knows_a_destination_that_listens_already),
             each!(tls_takes_the_credentials_of_the_case_and_refuses_others),
             each!(a_file_is_checked_for_its_size_and_its_bytes),

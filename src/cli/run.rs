@@ -219,7 +219,7 @@ fn answering(binaries: &Binaries, cases: &[Case]) -> anyhow::Result<()> {
         for (name, vm) in case.vms.iter().filter(|_| not_given(&case.requires, binaries).is_none()) {
             // One that only a step can name is looked for when that step runs.
             if !vm.qemu.contains("{{") {
-                binaries.get(&vm.qemu, &vm.arch).map_err(|error| {
+                binaries.get(&vm.qemu, vm.arch()).map_err(|error| {
                     anyhow::anyhow!("{error} (VM `{name}` of case `{}`; --qemu names another one)", case.name)
                 })?;
             }

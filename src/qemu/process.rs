@@ -77,6 +77,14 @@ fn signal_name(number: i32) -> Option<&'static str> {
     names.into_iter().find(|(signal, _)| signal.as_raw() == number).map(|(_, name)| name)
 }
 
+/// How a process ended that is a zombie, from its `/proc/PID/stat`. The fields after the name, which stands in
+/// parentheses, begin with the state; the exit code is the 50th.
+fn zombie(stat: &str) -> Option<Ended> {
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let code: i32 = fields.get(49).filter(|_| fields[0] == "Z")?.parse().ok()?;
+    Some(if code & 0x7f == 0 { Ended::Status(code >> 8) } else { Ended::Signal(code & 0x7f) })
+}
+
 /// A running or ended child. What it leaves running in its process group is killed when it ends. Dropping it kills the
 /// whole group and does not wait; [`Self::watch`] still says when it has ended.
 #[derive(Debug)]
@@ -158,6 +166,18 @@ impl Process {
                 return self.ended().unwrap_or(Ended::Signal(Signal::KILL.as_raw()));
             }
         }
+    }
+
+    /// How a child of the process ended of which it has not taken the exit status yet.
+    #[must_use]
+    pub fn ended_child(&self) -> Option<Ended> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).ok()?;
+        tasks.flatten().find_map(|task| {
+            let children = std::fs::read_to_string(task.path().join("children")).ok()?;
+            children
+                .split_whitespace()
+                .find_map(|child| zombie(&std::fs::read_to_string(format!("/proc/{child}/stat")).ok()?))
+        })
     }
 
     /// Sends it a signal; one to a process that has ended is no error.

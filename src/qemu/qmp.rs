@@ -15,6 +15,7 @@ use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::hmp;
 use super::qmp_input::{Input, Message, NotQmp};
 use super::read::read_now;
 
@@ -262,6 +263,8 @@ impl Qmp {
             state.pending.insert(id, waiting);
             (id, reply)
         };
+        let human = arguments.get("command-line").filter(|_| command == hmp::CARRIER);
+        let human = human.and_then(Value::as_str).map(str::to_owned);
         let mut message = json!({ if oob { "exec-oob" } else { "execute" }: command, "id": id });
         if !arguments.is_empty() {
             message["arguments"] = Value::Object(arguments);
@@ -276,7 +279,7 @@ impl Qmp {
         let silent = |_| QmpError::Silent { command: command.to_owned(), oob, waited: began.elapsed() };
         let mut reply = outcome.map_err(silent)??;
         match reply.get_mut("error") {
-            None => Ok(reply.get_mut("return").map(Value::take).unwrap_or_default()),
+            None => answered(human, reply.get_mut("return").map(Value::take).unwrap_or_default()),
             Some(error) => Err(QmpError::Refused {
                 command: command.to_owned(),
                 class: error["class"].as_str().filter(|class| *class != "GenericError").map(str::to_owned),
@@ -335,6 +338,14 @@ async fn greeted(
         Ok(Ok(Ok(greeting))) => Ok(greeting),
         Ok(Ok(Err(why))) => Err(QmpError::Protocol(why)),
         Ok(Err(_)) | Err(_) => Err(QmpError::Protocol("no greeting came in time".to_owned())),
+    }
+}
+
+/// A reply that is no error; one of the human monitor, to this command line, may report one all the same.
+fn answered(human: Option<String>, reply: Value) -> Result<Value, QmpError> {
+    match human.zip(reply.as_str()).and_then(|(line, text)| Some((hmp::refusal(&line, text)?, line))) {
+        Some((description, command)) => Err(QmpError::Refused { command, class: None, description }),
+        None => Ok(reply),
     }
 }
 

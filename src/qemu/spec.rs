@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use super::accel::{Accel, Accelerators};
+use super::binary::Binary;
 use super::disk::Disk;
 use super::linux::Linux;
 use crate::units::Size;
@@ -20,9 +21,10 @@ pub struct VmSpec {
     /// `--qemu PATH` where that was given, else `qemu-system-<arch>` on the `PATH`.
     #[serde(default = "default_qemu")]
     pub qemu: String,
-    /// The architecture, as in `qemu-system-<arch>`. Default: `x86_64`.
-    #[serde(default = "default_arch")]
-    pub arch: String,
+    /// The architecture, as in `qemu-system-<arch>`; where the QEMU emulates another one, the case is skipped. Default: that
+    /// of the QEMU which `--qemu` gives, else `x86_64`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arch: Option<String>,
     /// The machine type, an alias or the full name with its version, and its properties as `-machine` takes them.
     /// Default: the binary's own default. Where the VMs of a case have different QEMUs, an alias stands for the newest
     /// versioned type that all of them know.
@@ -92,6 +94,18 @@ pub struct VmSpec {
 }
 
 impl VmSpec {
+    /// The architecture of the QEMU to look for.
+    #[must_use]
+    pub fn arch(&self) -> &str {
+        self.arch.as_deref().unwrap_or("x86_64")
+    }
+
+    /// Whether a QEMU emulates the architecture that the VM asks for.
+    #[must_use]
+    pub fn runs_on(&self, binary: &Binary) -> bool {
+        self.arch.as_ref().is_none_or(|arch| *arch == binary.arch)
+    }
+
     /// The machine type, without the properties that may follow it.
     #[must_use]
     pub fn machine_type(&self) -> Option<&str> {
@@ -243,10 +257,6 @@ pub enum Boot {
 
 fn default_qemu() -> String {
     "default".to_owned()
-}
-
-fn default_arch() -> String {
-    "x86_64".to_owned()
 }
 
 fn default_accel() -> Accelerators {

@@ -55,12 +55,15 @@ impl Binaries {
         known.entry(path.clone()).or_insert_with(|| ask(&path)).clone()
     }
 
-    /// The QEMUs of a case's VMs, by the VM's name; without those that cannot be asked, or are only known when the case
-    /// runs.
+    /// The QEMUs of a case's VMs, by the VM's name; without those that cannot be asked, emulate another architecture, or
+    /// are only known when the case runs.
     #[must_use]
     pub fn of(&self, case: &Case) -> BTreeMap<String, Arc<Binary>> {
         let known = case.vms.iter().filter(|(_, vm)| !crate::template::is_template(&vm.qemu));
-        let asked = known.filter_map(|(name, vm)| Some((name.clone(), self.get(&vm.qemu, &vm.arch).ok()?)));
+        let asked = known.filter_map(|(name, vm)| {
+            let binary = self.get(&vm.qemu, vm.arch()).ok().filter(|binary| vm.runs_on(binary))?;
+            Some((name.clone(), binary))
+        });
         asked.collect()
     }
 }

@@ -25,7 +25,7 @@ pub fn qemus(jobs: &[Job]) -> Vec<Qemu> {
     let mut found = BTreeSet::new();
     for job in jobs {
         for spec in job.case.vms.values().filter(|spec| !crate::template::is_template(&spec.qemu)) {
-            if let Ok(binary) = job.binaries.get(&spec.qemu, &spec.arch) {
+            if let Ok(binary) = job.binaries.get(&spec.qemu, spec.arch()) {
                 found.insert(Qemu {
                     name: job.qemu.clone().unwrap_or_else(|| spec.qemu.clone()),
                     path: binary.path.display().to_string(),

@@ -11,6 +11,7 @@ use super::machines::settle;
 use super::requirements::{not_given, unmet};
 use super::settings::Settings;
 use crate::event::Verdict;
+use crate::qemu::binary::Binary;
 use crate::qemu::disk::has_qemu_img;
 use crate::qemu::kvm;
 use crate::qemu::spec::{Accel, Guest, VmSpec};
@@ -46,7 +47,7 @@ pub(super) fn plans(
         found.insert(name.clone(), plan(name, spec, binaries, settings)?);
     }
     settle(&mut found).map_err(|reason| (Verdict::Skip, reason))?;
-    let used: Vec<&crate::qemu::binary::Binary> = found.values().map(|plan: &Plan| &*plan.binary).collect();
+    let used: Vec<&Binary> = found.values().map(|plan: &Plan| &*plan.binary).collect();
     // Before the case is run it has no folder.
     let here = if directory.is_dir() { directory.to_owned() } else { std::env::temp_dir() };
     let unmet = unmet(&case.requires, &used, &here);
@@ -80,6 +81,13 @@ fn no_qemu_img(case: &Case, plans: &IndexMap<String, Plan>) -> Option<String> {
     })
 }
 
+/// The reason of a skip where a VM asks for an architecture that its QEMU does not emulate.
+fn other_target(name: &str, spec: &VmSpec, binary: &Binary) -> Option<String> {
+    let wanted = spec.arch.as_ref().filter(|_| !spec.runs_on(binary))?;
+    let (path, target) = (binary.path.display(), &binary.arch);
+    Some(format!("VM `{name}` has `arch: {wanted}`, and the QEMU at `{path}` emulates {target}"))
+}
+
 /// What one VM is to be started with.
 pub(super) fn plan(
     name: &str,
@@ -87,7 +95,11 @@ pub(super) fn plan(
     binaries: &Binaries,
     settings: &Settings,
 ) -> Result<Plan, (Verdict, String)> {
-    let binary = binaries.get(&spec.qemu, &spec.arch).map_err(|error| (Verdict::Error, error.to_string()))?;
+    let binary =
+        binaries.get(&spec.qemu, spec.arch()).map_err(|error| (Verdict::Error, error.to_string()))?;
+    if let Some(reason) = other_target(name, &spec, &binary) {
+        return Err((Verdict::Skip, reason));
+    }
     if let Some(accel) = settings.accel.filter(|accel| spec.accel.excludes(*accel)) {
         let wanted: Vec<String> = spec.accel.names().iter().map(|own| spec.accel.option(*own)).collect();
         let reason = format!(
@@ -136,6 +148,6 @@ impl Versions for CaseVersions<'_> {
             Some(name) => self.case.vms.get(name),
             None => self.case.vms.values().next(),
         }?;
-        self.binaries.get(&spec.qemu, &spec.arch).ok().map(|binary| binary.version.clone())
+        self.binaries.get(&spec.qemu, spec.arch()).ok().map(|binary| binary.version.clone())
     }
 }

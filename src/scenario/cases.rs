@@ -67,7 +67,7 @@ impl Versions for CaseVersions<'_> {
             None => vms.values().next(),
         });
         match spec {
-            Some(spec) => self.oracle.version_of(&spec.qemu, &spec.arch),
+            Some(spec) => self.oracle.version_of(&spec.qemu, spec.arch()),
             None => self.oracle.version_of("default", "x86_64"),
         }
     }

@@ -5,8 +5,11 @@ use std::path::Path;
 
 use super::state::Session;
 
+/// In the case's folder: what each `exec` has written that has ended.
+pub const EXECS: &str = ".lockstep-exec.log";
+
 /// Copies what the session has in its folder (QMP transcripts, serial output, standard errors, guest images), and
-/// writes the command lines and the resolved scenario, into a folder of the reports. What lies there of an earlier run is
+/// writes the command lines, the resolved scenario and what host processes wrote, into a folder of the reports. What lies there of an earlier run is
 /// replaced; folders in it are other cases', whose names begin with this one's.
 ///
 /// # Errors
@@ -30,6 +33,16 @@ pub fn keep(session: &Session, scenario: &str, folder: &Path) -> io::Result<()> 
                 _ => {}
             }
         }
+    }
+    let mut execs = match std::fs::read(session.directory().join(EXECS)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        read => read.unwrap_or_default(),
+    };
+    for (name, process) in &session.background {
+        execs.extend(process.record(&format!("exec {name} in the background")).into_bytes());
+    }
+    if !execs.is_empty() {
+        std::fs::write(folder.join("exec.log"), execs)?;
     }
     Ok(())
 }

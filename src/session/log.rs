@@ -327,14 +327,12 @@ mod tests {
         let log = SharedLog::default();
         let port = SerialPort::open(stream, log.clone(), true, |_, _| {}, |_| {});
         // No `await` up to here, so that the reactor has not run.
-        assert_eq!(
-            rustix::net::send(&other, b"tick 0000000128 0000000128\n", SendFlags::empty()).unwrap(),
-            27
-        );
+        let tick = |count| format!("{}\n", text("tick", &[count, 0, 40]));
+        assert_eq!(rustix::net::send(&other, tick(128).as_bytes(), SendFlags::empty()).unwrap(), 71);
         assert!(port.pump());
         assert_eq!(log.lock().ticks.len(), 1);
         // What comes later is heard without being asked for.
-        rustix::net::send(&other, b"tick 0000000256 0000000256\n", SendFlags::empty()).unwrap();
+        rustix::net::send(&other, tick(256).as_bytes(), SendFlags::empty()).unwrap();
         for _ in 0..1000 {
             if log.lock().ticks.len() == 2 {
                 return;

@@ -156,15 +156,29 @@ impl Background {
         json!({"stdout": text(&self.stdout), "stderr": text(&self.stderr), "exit": exit})
     }
 
-    /// How it ended or that it runs, and what it wrote last: to its standard error, else to its standard output.
+    /// How it ended or that it runs, and the last lines that it wrote to its standard output and to its standard error.
     #[must_use]
     pub fn last_moments(&self) -> String {
         let state = self.ended().map_or_else(|| "still running".to_owned(), |ended| ended.to_string());
-        let said = [&self.stderr, &self.stdout].map(text);
-        let said = said.into_iter().find(|said| !said.trim().is_empty()).unwrap_or_default();
-        let last: Vec<&str> = said.trim_end().lines().rev().take(5).collect();
-        let last: Vec<&str> = last.into_iter().rev().collect();
-        if last.is_empty() { state } else { format!("{state}, saying:\n    {}", last.join("\n    ")) }
+        let said = [("standard output", &self.stdout), ("standard error", &self.stderr)];
+        let said = said.map(|(stream, file)| (stream, text(file)));
+        let said: Vec<_> = said.iter().filter(|(_, said)| !said.trim().is_empty()).collect();
+        let told = said.iter().enumerate().map(|(number, (stream, text))| {
+            let lines: Vec<&str> = text.trim_end().lines().collect();
+            let last = lines[lines.len().saturating_sub(5)..].join("\n    ");
+            let before = if number == 0 { ", saying" } else { "\n  and" };
+            let stream = if said.len() > 1 { format!(" on its {stream}") } else { String::new() };
+            format!("{before}{stream}:\n    {last}")
+        });
+        told.fold(state, |state, told| state + &told)
+    }
+
+    /// All that it wrote, for the artifacts, under what it was.
+    #[must_use]
+    pub fn record(&self, title: &str) -> String {
+        let state = self.ended().map_or_else(|| "still running".to_owned(), |ended| ended.to_string());
+        let (stdout, stderr) = (text(&self.stdout), text(&self.stderr));
+        format!("== {title}: {state}\n-- standard output\n{stdout}\n-- standard error\n{stderr}\n")
     }
 }
 
@@ -207,6 +221,9 @@ mod tests {
         assert_eq!(process.wait().await, Ended::Status(4));
         let result = process.result();
         assert_eq!((&result["stderr"], &result["exit"]), (&json!("oops\n"), &json!(4)));
+        let told = process.last_moments();
+        assert!(told.contains(", saying on its standard output:\n    in\n"), "{told}");
+        assert!(told.ends_with("and on its standard error:\n    oops"), "{told}");
         let (said, left) = result["stdout"].as_str().unwrap().split_once('\n').unwrap();
         assert_eq!(said, "in");
         let gone = || match std::fs::read_to_string(format!("/proc/{}/stat", left.trim())) {

@@ -154,6 +154,7 @@ impl Session {
                 self.notes.forget(old.process.pid());
             }
         }
+        self.takes_over(names);
         // They boot side by side while we talk to one after the other.
         for name in names {
             if let Some(machine) = self.machines.get_mut(name).filter(|machine| machine.plan.spec.connect) {
@@ -167,6 +168,21 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Where the last migration went to no VM but to a file or a program, a VM that is started with `incoming: exec:…` or the
+    /// like is the one that takes it.
+    fn takes_over(&mut self, names: &[String]) {
+        let waits = |name: &&String| {
+            let incoming = self.plans.get(*name).and_then(|plan| plan.spec.incoming.as_deref());
+            incoming.is_some_and(|incoming| incoming != "defer")
+        };
+        if let Some(name) = names.iter().find(waits)
+            && let Some(pair) = self.pair.as_mut().filter(|pair| pair.destination.is_none())
+            && pair.source != *name
+        {
+            pair.destination = Some(name.clone());
+        }
     }
 
     /// Connects to a VM that was started without that, or to the QEMU that one has put in its own place.

@@ -1,6 +1,7 @@
 //! `exec`.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 
 use regex::Regex;
 use schemars::JsonSchema;
@@ -11,11 +12,14 @@ use super::running::Running;
 use super::{Complaints, Scene};
 use crate::qemu::process::Ended;
 use crate::qemu::spec::Scalar;
+use crate::session::artifacts::EXECS;
 use crate::session::process::Background;
 use crate::session::{Failure, Session};
 
 /// Runs a host process and waits for its end, unless it goes to the background. The result is
 /// `{stdout, stderr, exit}`.
+///
+/// All that it writes (up to 1 MiB of each stream) is in `exec.log` of the artifacts, where `--keep` keeps them.
 ///
 /// It runs in the case's private directory, in a process group of its own, which is killed when the case ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -121,14 +125,18 @@ impl Exec {
                     Failure::error(format!("the output of `{name}` cannot be watched: {error}"))
                 })?;
             }
-            session.background.insert(name.clone(), process);
+            if let Some(old) = session.background.insert(name.clone(), process) {
+                record(session, &old, &format!("exec {name} in the background"))?;
+            }
             let Some(expression) = &self.ready else {
                 return Ok(json!({"pid": pid}));
             };
             return Ok(json!({"pid": pid, "line": ready(run, name, expression).await?}));
         }
         let wanted = i32::from(self.exit.unwrap_or(0));
-        match tokio::time::timeout_at(run.deadline, process.wait()).await {
+        let ended = tokio::time::timeout_at(run.deadline, process.wait()).await;
+        record(session, &process, &self.title())?;
+        match ended {
             Ok(Ended::Status(status)) if status == wanted => Ok(process.result()),
             Ok(_) => Err(Failure::failed(format!(
                 "`{}` was to end with exit status {wanted}: {}",
@@ -143,6 +151,14 @@ impl Exec {
             ))),
         }
     }
+}
+
+/// Writes down what a process wrote, for the artifacts.
+fn record(session: &Session, process: &Background, title: &str) -> Result<(), Failure> {
+    let path = session.directory().join(EXECS);
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    let written = file.and_then(|mut file| file.write_all(process.record(title).as_bytes()));
+    written.map_err(|error| Failure::error(format!("the output of `{title}` cannot be kept: {error}")))
 }
 
 /// Waits until a background process has written a line in which the expression is found.

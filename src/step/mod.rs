@@ -10,6 +10,7 @@ mod connect;
 mod exec;
 mod failover;
 mod fd;
+mod hmp;
 mod lifecycle;
 mod link;
 mod memory;
@@ -47,6 +48,7 @@ pub use connect::Connect;
 pub use exec::Exec;
 pub use failover::{Failover, Fence};
 pub use fd::Fd;
+pub use hmp::Hmp;
 pub use lifecycle::{Quit, Start};
 pub use link::Link;
 pub use memory::Memory;
@@ -124,6 +126,8 @@ actions! {
     Signal(Signal) = "signal",
     /// Runs a QMP command.
     Qmp(Qmp) = "qmp",
+    /// Runs a command of the human monitor.
+    Hmp(Hmp) = "hmp",
     /// Sets migration capabilities.
     Capabilities(Capabilities) = "capabilities",
     /// Sets migration parameters.

@@ -7,11 +7,13 @@ use tokio::time::Instant;
 
 use super::running::Running;
 use super::{About, Complaints, Scene, listed};
+use crate::qemu::hmp;
 use crate::qemu::qmp::QmpError;
 use crate::session::Failure;
 use crate::units::{OneOrMany, Span};
 
-/// Runs a QMP command; the step's result is the reply. An error of QEMU fails the step.
+/// Runs a QMP command; the step's result is the reply. An error of QEMU fails the step, also one that is in the text of a
+/// `human-monitor-command` (see `hmp`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Qmp {
@@ -56,6 +58,13 @@ impl Expect {
 const SILENCE: Span = Span::from_secs(2);
 
 impl Qmp {
+    /// The command that QEMU carries out: that of the human monitor, where it is one.
+    #[must_use]
+    pub fn command(&self) -> &str {
+        let line = self.arguments.get("command-line").filter(|_| self.execute == hmp::CARRIER);
+        line.and_then(Value::as_str).map_or(&self.execute, hmp::word)
+    }
+
     pub(super) fn title(&self) -> String {
         let how = match (self.oob, self.expect) {
             (true, _) => " (out of band)",
@@ -85,8 +94,8 @@ impl Qmp {
     pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         let mut reply = Value::Null;
         for vm in &self.vm {
-            match self.execute.as_str() {
-                "quit" => run.session.board.expect_exit(vm),
+            match self.command() {
+                "quit" | "q" => run.session.board.expect_exit(vm),
                 // Whoever cancels asks for a migration that ends.
                 "migrate_cancel" | "migrate-cancel" => run.session.board.watch_migration(false),
                 _ => {}
@@ -112,7 +121,7 @@ impl Qmp {
                 }
                 (_, answer) => machine.told(answer).await?,
             };
-            if self.execute == "migrate-incoming"
+            if matches!(self.command(), "migrate-incoming" | "migrate_incoming")
                 && let Some(pair) = run.session.pair.as_mut().filter(|pair| pair.source != *vm)
             {
                 // Where the stream went to a file first, only now is it known who takes it.

@@ -80,6 +80,7 @@ impl Action {
             Self::Witness(witness) => witness.0.0.iter_mut().collect(),
             Self::Signal(signal) => signal.vm.0.iter_mut().collect(),
             Self::Qmp(qmp) => qmp.vm.0.iter_mut().collect(),
+            Self::Hmp(hmp) => hmp.vm.0.iter_mut().collect(),
             Self::Capabilities(capabilities) => capabilities.vm.0.iter_mut().collect(),
             Self::Parameters(parameters) => parameters.vm.0.iter_mut().collect(),
             Self::Migrate(migrate) => std::iter::once(&mut migrate.from).chain(&mut migrate.to).collect(),

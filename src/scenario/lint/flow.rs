@@ -8,7 +8,7 @@ use super::state::{Life, State, There};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, Severity};
 use crate::scenario::model::{Block, Case, CaseStep, When};
 use crate::scenario::source::Node;
-use crate::step::{Action, Check, CheckKind, Condition, SignalName};
+use crate::step::{Action, Check, CheckKind, Condition, Qmp, SignalName};
 use crate::template;
 
 /// Tells what can never hold where it stands in a case.
@@ -288,17 +288,8 @@ impl<'c> Flow<'c, '_> {
             Action::Signal(signal) if !matches!(signal.send, SignalName::Stop | SignalName::Cont) => {
                 signal.vm.iter().for_each(|vm| self.state.end(vm, &step.at, "it is killed here", sure));
             }
-            Action::Qmp(qmp) => match qmp.execute.as_str() {
-                "quit" => {
-                    qmp.vm.iter().for_each(|vm| self.state.end(vm, &step.at, "it is quit here", sure));
-                }
-                // The guest decides.
-                "system_powerdown" | "system_reset" => {
-                    qmp.vm.iter().for_each(|vm| self.state.end(vm, &step.at, "it may end here", false));
-                }
-                "migrate" | "migrate-incoming" => self.state.migrated = true,
-                _ => {}
-            },
+            Action::Qmp(qmp) => self.command(qmp, step, sure),
+            Action::Hmp(hmp) => self.command(&hmp.as_qmp(), step, sure),
             Action::Rebind(rebind) => {
                 self.state.rebind(rebind.0.iter().map(|(role, vm)| (role.as_str(), vm.as_str())), sure);
             }
@@ -318,6 +309,17 @@ impl<'c> Flow<'c, '_> {
                     self.state.processes.entry(name.clone()).or_insert_with(there).also(&step.when);
                 }
             }
+            _ => {}
+        }
+    }
+
+    fn command(&mut self, qmp: &Qmp, step: &'c CaseStep, sure: bool) {
+        let mut end = |why, sure| qmp.vm.iter().for_each(|vm| self.state.end(vm, &step.at, why, sure));
+        match qmp.command() {
+            "quit" | "q" => end("it is quit here", sure),
+            // The guest decides.
+            "system_powerdown" | "system_reset" => end("it may end here", false),
+            "migrate" | "migrate-incoming" | "migrate_incoming" => self.state.migrated = true,
             _ => {}
         }
     }

@@ -35,6 +35,7 @@ pub(super) fn vms(action: &Action) -> Vec<Named<'_>> {
         Action::Witness(witness) => all(&witness.0.0, &[], Needs::Process),
         Action::Signal(signal) => all(&signal.vm.0, &["vm"], Needs::Process),
         Action::Qmp(qmp) => all(&qmp.vm.0, &["vm"], Needs::Monitor),
+        Action::Hmp(hmp) => all(&hmp.vm.0, &["vm"], Needs::Monitor),
         Action::Capabilities(capabilities) => all(&capabilities.vm.0, &["vm"], Needs::Monitor),
         Action::Parameters(parameters) => all(&parameters.vm.0, &["vm"], Needs::Monitor),
         Action::Migrate(migrate) => {

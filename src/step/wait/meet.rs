@@ -6,7 +6,7 @@ use super::{Condition, Exit, Wait};
 use crate::qemu::contains::contains;
 use crate::session::checkpoints::checkpoints;
 use crate::session::log::Log;
-use crate::session::{Failure, Session};
+use crate::session::{Failure, Machine, Session};
 use crate::step::client::{find, told as told_of_client};
 use crate::step::running::Running;
 
@@ -139,8 +139,10 @@ impl Condition {
                     let mut states = since.filter_map(crate::session::log::QmpEvent::migration_status);
                     Ok(states.find(|state| never.iter().any(|never| never == state)).map(str::to_owned))
                 };
+                let mut without_stream = 0;
                 let judge = |reply: &Value| {
                     let status = reply["status"].as_str().unwrap_or("none");
+                    no_stream(run.session.machine(vm)?, reply, &mut without_stream)?;
                     let now = never.iter().find(|never| *never == status).cloned();
                     if let Some(state) = now.map_or_else(passed, |now| Ok(Some(now)))? {
                         let message = format!("the migration of `{vm}` was {state}, which it must never be");
@@ -216,6 +218,28 @@ async fn client(run: &Running<'_>, name: &str, lines: u64) -> Result<Value, Fail
     };
     run.until(&awaited, look, seen).await?;
     Ok(find(run.session, name)?.values())
+}
+
+/// So many replies in a row that say that nothing has come are certain: the first may have been made before QEMU has
+/// seen what the command wrote last.
+const CERTAIN: usize = 3;
+
+/// Fails where a migration comes from a command (`exec:`) that has ended without a stream. QEMU (7.2 to 11.1) does not
+/// notice that, and stays in `setup` (7.2: without a status); of a socket that it listens at it names the address.
+fn no_stream(machine: &Machine, reply: &Value, seen: &mut usize) -> Result<(), Failure> {
+    let has_begun = reply.get("status").is_some_and(|status| status != "setup" && status != "none");
+    let waits = machine.plan.spec.incoming.is_some() && !has_begun && reply.get("socket-address").is_none();
+    let ended = machine.process.ended_child().filter(|_| waits);
+    *seen = ended.map_or(0, |_| *seen + 1);
+    match ended.filter(|_| *seen >= CERTAIN) {
+        None => Ok(()),
+        Some(how) => {
+            let said = machine.stderr_tail(5).replace('\n', "\n    ");
+            let said = if said.is_empty() { said } else { format!(", saying:\n    {said}") };
+            let message = "the `exec:` command ended before it had written a migration stream";
+            Err(Failure::failed(format!("{message}: {how}{said}")).of(machine.name()))
+        }
+    }
 }
 
 /// A migration's status, with QEMU's reason where it gives one.
