@@ -32,6 +32,13 @@ fn a_migration_goes_through_a_descriptor_that_was_passed_on() {
 #[test]
 fn migrate_knows_a_destination_that_listens_already() {
     holds("migrate");
+    holds("listening");
+}
+
+#[test]
+fn a_failed_migration_that_was_accepted_has_no_further_effect() {
+    holds("accepted");
+    holds("accepted-control");
 }
 
 #[test]

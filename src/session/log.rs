@@ -95,6 +95,11 @@ pub struct Log {
 }
 
 impl Log {
+    /// The migration statuses that the events from this one on tell of.
+    pub fn migration_statuses(&self, from: usize) -> impl DoubleEndedIterator<Item = &str> {
+        self.events.iter().skip(from).filter_map(QmpEvent::migration_status)
+    }
+
     /// How many bytes the serial port has put out so far.
     #[must_use]
     pub fn serial_end(&self) -> usize {

@@ -16,5 +16,5 @@ pub mod process;
 mod state;
 
 pub use failure::Failure;
-pub use machine::{Machine, Plan};
+pub use machine::{Listening, Machine, Plan};
 pub use state::{FailoverMark, Pair, Session};

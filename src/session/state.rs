@@ -23,7 +23,7 @@ use crate::event::{Sink, What};
 use crate::qemu::disk::Disk;
 use crate::qemu::process::Ended;
 
-/// How long the board may take to hear of the end of a process, which it does at once.
+/// How long the board may take to hear of the end of a process that is about to end, which it does at once.
 const SETTLING: Duration = Duration::from_secs(5);
 
 /// Who migrates to whom.
@@ -184,20 +184,25 @@ impl Session {
         self.machines.values().for_each(Machine::catch_up);
     }
 
-    /// Waits until the board has heard of each process that has ended: a step may notice the end of a VM before.
+    /// Waits until the board has heard of each VM that has ended or is about to: a step, and the other side of a
+    /// migration, may notice the end of a VM before.
     pub async fn settle(&self) {
-        let mut changes = self.board.changes();
         let heard = async {
-            loop {
-                changes.borrow_and_update();
-                if !self.machines.values().any(Machine::ends_just_now) {
-                    return;
-                }
-                // The sender is part of the board, which we hold.
-                let _ = changes.changed().await;
+            for machine in self.machines.values().filter(|machine| machine.ends_just_now()) {
+                machine.gone().await;
             }
         };
         let _ = tokio::time::timeout(SETTLING, heard).await;
+        self.catch_up();
+    }
+
+    /// Waits for the end of the migration's destination, where it ends because the migration failed.
+    pub async fn settle_destination(&self) {
+        let destination = self.pair.as_ref().and_then(|pair| self.machines.get(pair.destination.as_ref()?));
+        if let Some(machine) = destination.filter(|machine| machine.ends_with_its_migration()) {
+            let _ = tokio::time::timeout(SETTLING, machine.gone()).await;
+        }
+        self.settle().await;
     }
 
     /// Marks the moment of a failover.

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::running::Running;
 use super::{Complaints, Scene, listed};
 use crate::qemu::qmp::QmpError;
-use crate::session::Failure;
+use crate::session::{Failure, Listening};
 use crate::units::{OneOrMany, Span};
 
 /// Runs a QMP command; the step's result is the reply. An error of QEMU fails the step.
@@ -87,7 +87,7 @@ impl Qmp {
             match self.execute.as_str() {
                 "quit" => run.session.board.expect_exit(vm),
                 // Whoever cancels asks for a migration that ends.
-                "migrate_cancel" | "migrate-cancel" => run.session.board.watch_migration(false),
+                "migrate_cancel" | "migrate-cancel" => run.session.board.forgive_migration(),
                 _ => {}
             }
             let arguments = Value::Object(self.arguments.clone());
@@ -111,11 +111,15 @@ impl Qmp {
                 }
                 (_, answer) => machine.told(answer).await?,
             };
-            if self.execute == "migrate-incoming"
-                && let Some(pair) = run.session.pair.as_mut().filter(|pair| pair.source != *vm)
-            {
+            if self.execute == "migrate-incoming" {
+                if let Some(machine) = run.session.machines.get_mut(vm) {
+                    let exits = self.arguments.get("exit-on-error") != Some(&Value::Bool(false));
+                    machine.told_to_listen = Some(Listening { exits });
+                }
                 // Where the stream went to a file first, only now is it known who takes it.
-                pair.destination = Some(vm.clone());
+                if let Some(pair) = run.session.pair.as_mut().filter(|pair| pair.source != *vm) {
+                    pair.destination = Some(vm.clone());
+                }
             }
         }
         Ok(reply)

@@ -93,7 +93,7 @@ pub(super) fn tap(
                 sink.emit(What::QmpEvent { vm: vm.clone(), message });
                 let trouble = match (event.name.as_str(), event.migration_status()) {
                     ("GUEST_PANICKED", _) => Some(Trouble::Panicked { vm }),
-                    (_, Some("failed")) => Some(Trouble::MigrationFailed { vm }),
+                    (_, Some("failed")) => Some(Trouble::MigrationFailed { vm, migration: 0 }),
                     _ => None,
                 };
                 log.lock().events.push(event);

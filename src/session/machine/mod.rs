@@ -48,6 +48,13 @@ pub struct Plan {
     pub inherit: Vec<Arc<OwnedFd>>,
 }
 
+/// How a VM was told to wait for a migration (`migrate-incoming`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listening {
+    /// Whether it ends where the migration fails (`exit-on-error`).
+    pub exits: bool,
+}
+
 /// A VM that was started.
 #[derive(Debug)]
 pub struct Machine {
@@ -61,6 +68,8 @@ pub struct Machine {
     pub spawned: Instant,
     /// Where it listens for a migration, once that is known.
     pub address: Option<String>,
+    /// How it was told to wait for a migration, where a step has done that.
+    pub told_to_listen: Option<Listening>,
     argv: Vec<String>,
     /// The monitor's socket until [`Self::connect`] has made a client of it.
     monitor: Option<UnixStream>,
@@ -157,6 +166,7 @@ impl Machine {
             log,
             spawned: Instant::now(),
             address: None,
+            told_to_listen: None,
             argv,
             monitor: Some(qmp),
             qmp: None,
@@ -341,10 +351,19 @@ impl Machine {
         self.qmp.as_ref().is_some_and(|qmp| qmp.oob)
     }
 
-    /// Whether its process has ended and the board has not heard of it yet. It will at once.
+    /// Whether its process has ended or is ending and the board has not heard of it yet. It will at once.
     #[must_use]
     pub fn ends_just_now(&self) -> bool {
-        self.process.ended().is_some() && !*self.end_is_told.borrow()
+        !*self.end_is_told.borrow() && (self.process.ended().is_some() || self.process.is_ending())
+    }
+
+    /// Whether it will end, or has ended, because a migration to it failed: not where it was told to stay, and not where
+    /// nothing of a migration has come yet.
+    #[must_use]
+    pub fn ends_with_its_migration(&self) -> bool {
+        let stays = self.told_to_listen == Some(Listening { exits: false });
+        !stays
+            && self.log.lock().migration_statuses(0).next_back().is_some_and(|status| status != "completed")
     }
 
     /// The qtest socket.

@@ -42,15 +42,15 @@ impl Condition {
             Self::Exit(_) => {
                 wait.vm.iter().flatten().for_each(|vm| board.expect_exit(vm));
                 // A VM that ends takes its migration with it, and the other side may be the first to tell.
-                board.watch_migration(false);
+                board.forgive_migration();
             }
             Self::Migration { states, .. } if states.iter().any(|state| state == "failed") => {
-                board.watch_migration(false)
+                board.forgive_migration()
             }
             Self::Event { name, data, .. }
                 if name == "MIGRATION" && data.as_ref().is_some_and(|data| data["status"] == "failed") =>
             {
-                board.watch_migration(false);
+                board.forgive_migration();
             }
             _ => {}
         }
@@ -136,9 +136,12 @@ impl Condition {
                 // A query misses what passes quickly; events do not.
                 let passed = || -> Result<Option<String>, Failure> {
                     let log = run.session.machine(vm)?.log.lock();
-                    let since = log.events.iter().skip(mark.events);
-                    let mut states = since.filter_map(crate::session::log::QmpEvent::migration_status);
+                    let mut states = log.migration_statuses(mark.events);
                     Ok(states.find(|state| never.iter().any(|never| never == state)).map(str::to_owned))
+                };
+                let is_told = |status: &str| -> Result<bool, Failure> {
+                    let log = run.session.machine(vm)?.log.lock();
+                    Ok(log.migration_statuses(0).next_back().is_none_or(|told| told == status))
                 };
                 let judge = |reply: &Value| {
                     let status = reply["status"].as_str().unwrap_or("none");
@@ -150,7 +153,8 @@ impl Condition {
                     if states.iter().any(|state| state == status) {
                         return Ok(Some(reply.clone()));
                     }
-                    if FINAL.contains(&status) {
+                    // Its event may be a moment late, and is part of what this step tells.
+                    if FINAL.contains(&status) && is_told(status)? {
                         let message = format!(
                             "the migration of `{vm}` is {} instead of {}",
                             told(reply),
