@@ -42,6 +42,11 @@ fn a_failed_migration_that_was_accepted_has_no_further_effect() {
 }
 
 #[test]
+fn a_background_process_may_end_where_the_scenario_says_so() {
+    holds("background");
+}
+
+#[test]
 fn tls_takes_the_credentials_of_the_case_and_refuses_others() {
     holds("tls");
     holds("tls-control");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::actor::Actor;
 use crate::session::board::Trouble;
 use crate::session::failure::Kind;
+use crate::session::process::Background;
 use crate::session::{Failure, Session};
 use crate::step::Action;
 
@@ -56,14 +57,16 @@ impl Actor<'_> {
     }
 }
 
-/// Trouble as a failure; with QEMU's last words where it died.
+/// Trouble as a failure; with the last output of a process that ended.
 fn told(session: &Session, trouble: &Trouble) -> Failure {
     let mut failure = trouble.failure();
-    if let Trouble::Died { vm, .. } = trouble {
-        let said = session.machine(vm).map(|machine| machine.stderr_tail(3)).unwrap_or_default();
-        if !said.is_empty() {
-            failure.message.push_str(&format!(", saying: {said}"));
-        }
+    let said = match trouble {
+        Trouble::Died { vm, .. } => session.machine(vm).map(|machine| machine.stderr_tail(3)).ok(),
+        Trouble::ProcessEnded { name, .. } => session.background.get(name).map(Background::output_tail),
+        _ => None,
+    };
+    if let Some(said) = said.filter(|said| !said.is_empty()) {
+        failure.message.push_str(&format!(", saying: {said}"));
     }
     failure
 }

@@ -32,6 +32,13 @@ pub enum Trouble {
         /// The VM.
         vm: String,
     },
+    /// A background process ended, and nothing had allowed that.
+    ProcessEnded {
+        /// Its name.
+        name: String,
+        /// How.
+        how: Ended,
+    },
     /// The migration failed (QMP event `MIGRATION`, status `failed`).
     MigrationFailed {
         /// The VM that said so.
@@ -50,7 +57,8 @@ impl Trouble {
         match self {
             Self::Died { how: Ended::Signal(_), .. } | Self::Mismatch { .. } | Self::Panicked { .. } => 0,
             Self::Died { how: Ended::Status(_), .. } => 1,
-            Self::MigrationFailed { .. } => 2,
+            Self::ProcessEnded { .. } => 2,
+            Self::MigrationFailed { .. } => 3,
         }
     }
 
@@ -68,6 +76,9 @@ impl Trouble {
                 Failure { kind: Kind::Corrupt, message: format!("VM `{vm}`: {line}") }
             }
             Self::Panicked { vm } => Failure::failed(format!("the guest of VM `{vm}` panicked")),
+            Self::ProcessEnded { name, how } => Failure::failed(format!(
+                "process `{name}` ended, and neither `exit` nor a `wait` for it allows that: {how}"
+            )),
             Self::MigrationFailed { vm, .. } => {
                 Failure::failed(format!("the migration failed, says VM `{vm}`"))
             }
@@ -133,7 +144,7 @@ impl Board {
                 .troubles
                 .iter()
                 .any(|known| matches!(known, Trouble::Mismatch { vm: other, .. } if other == vm)),
-            Trouble::Panicked { .. } => true,
+            Trouble::Panicked { .. } | Trouble::ProcessEnded { .. } => true,
         };
         if is_news {
             state.troubles.push(trouble);
@@ -168,7 +179,7 @@ impl Board {
                 let now = state.migration;
                 !now.watched || *migration != now.number || state.may_exit.contains(vm)
             }
-            Trouble::Mismatch { .. } | Trouble::Panicked { .. } => false,
+            Trouble::Mismatch { .. } | Trouble::Panicked { .. } | Trouble::ProcessEnded { .. } => false,
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::AbortHandle;
 
-use super::board::Board;
+use super::board::{Board, Trouble};
 use super::directory::Notes;
 use super::failure::Failure;
 use crate::qemu::process::{Ended, Launch, Process};
@@ -34,7 +34,7 @@ pub struct Background {
 }
 
 impl Background {
-    /// Starts a process in the case's folder.
+    /// Starts a process in the case's folder. `trouble` says what of its end is trouble.
     ///
     /// # Errors
     /// When it cannot be started: the test cannot be carried out.
@@ -43,8 +43,8 @@ impl Background {
         env: BTreeMap<String, String>,
         stdin: Option<&str>,
         directory: &Path,
-        board: &Arc<Board>,
-        notes: &Arc<Notes>,
+        (board, notes): (&Arc<Board>, &Arc<Notes>),
+        trouble: impl Fn(Ended) -> Option<Trouble> + Send + 'static,
     ) -> Result<Self, Failure> {
         let program = argv.first().cloned().unwrap_or_default();
         let broken =
@@ -75,8 +75,11 @@ impl Background {
         notes.remember(process.pid());
         let (mut ended, board) = (process.watch(), Arc::clone(board));
         tokio::spawn(async move {
-            let _ = ended.wait_for(Option::is_some).await;
-            board.changed();
+            let how = ended.wait_for(Option::is_some).await.ok().and_then(|how| *how);
+            match how.and_then(trouble) {
+                Some(trouble) => board.report(trouble),
+                None => board.changed(),
+            }
         });
         Ok(Self { process, stdout, stderr, notes: Arc::clone(notes), watcher: None })
     }
@@ -153,11 +156,21 @@ impl Background {
     #[must_use]
     pub fn last_moments(&self) -> String {
         let state = self.ended().map_or_else(|| "still running".to_owned(), |ended| ended.to_string());
+        let said = self.output_tail();
+        if said.is_empty() {
+            state
+        } else {
+            format!("{state}, saying:\n    {}", said.replace('\n', "\n    "))
+        }
+    }
+
+    /// The last lines that it wrote: to its standard error, else to its standard output.
+    #[must_use]
+    pub fn output_tail(&self) -> String {
         let said = [&self.stderr, &self.stdout].map(text);
         let said = said.into_iter().find(|said| !said.trim().is_empty()).unwrap_or_default();
-        let last: Vec<&str> = said.trim_end().lines().rev().take(5).collect();
-        let last: Vec<&str> = last.into_iter().rev().collect();
-        if last.is_empty() { state } else { format!("{state}, saying:\n    {}", last.join("\n    ")) }
+        let all: Vec<&str> = said.trim_end().lines().collect();
+        all[all.len().saturating_sub(5)..].join("\n")
     }
 }
 
@@ -198,7 +211,8 @@ mod tests {
             ["/bin/sh", "-c", "cat; echo oops >&2; sleep 1000 & echo $!; exit 4"].map(str::to_owned).to_vec();
         let (board, notes) = (Arc::new(Board::default()), workspace.notes());
         let env = BTreeMap::new();
-        let process = Background::start(argv, env, Some("in\n"), workspace.path(), &board, &notes).unwrap();
+        let process =
+            Background::start(argv, env, Some("in\n"), workspace.path(), (&board, &notes), |_| None).unwrap();
         assert_eq!(process.wait().await, Ended::Status(4));
         let result = process.result();
         assert_eq!((&result["stderr"], &result["exit"]), (&json!("oops\n"), &json!(4)));

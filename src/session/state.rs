@@ -1,6 +1,6 @@
 //! The session itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -63,6 +63,8 @@ pub struct Session {
     pub machines: BTreeMap<String, Machine>,
     /// Background processes by name.
     pub background: BTreeMap<String, Background>,
+    /// The background processes for whose end some step of the case waits.
+    pub awaited: BTreeSet<String>,
     /// The clients that were started, stopped ones included.
     pub clients: BTreeMap<String, Client>,
     /// The ports that are held for the case.
@@ -98,6 +100,7 @@ impl Session {
             disks: BTreeMap::new(),
             machines: BTreeMap::new(),
             background: BTreeMap::new(),
+            awaited: BTreeSet::new(),
             clients: BTreeMap::new(),
             ports: Ports::default(),
             links: Links::new(),
