@@ -47,6 +47,25 @@ fn a_background_process_may_end_where_the_scenario_says_so() {
 }
 
 #[test]
+fn a_guest_in_trouble_fails_the_case_unless_that_is_expected() {
+    holds("health");
+    holds("health-control");
+}
+
+#[test]
+fn progress_is_compared_in_colo_and_after_a_takeover_by_plain_commands() {
+    let Some(_) = common::qemu(11) else { return };
+    holds("colo-progress");
+    holds("colo-progress-control");
+}
+
+#[test]
+fn the_end_of_a_vm_that_takes_in_a_state_as_it_starts_is_left_to_the_next_step() {
+    holds("restored");
+    holds("restored-control");
+}
+
+#[test]
 fn tls_takes_the_credentials_of_the_case_and_refuses_others() {
     holds("tls");
     holds("tls-control");

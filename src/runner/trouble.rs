@@ -24,7 +24,7 @@ impl Actor<'_> {
         self.session.settle().await;
         self.new_trouble(action, &mut found);
         if found.iter().all(is_of_migration) {
-            self.session.settle_destination().await;
+            self.session.settle_destinations().await;
             self.new_trouble(action, &mut found);
         }
         let of_migration = found.iter().any(is_of_migration);
@@ -72,10 +72,20 @@ fn told(session: &Session, trouble: &Trouble) -> Failure {
 }
 
 /// Whether trouble is left to the step that follows: one that only sets something going, or upsets it, is done before
-/// anyone can say whether the migration was to fail by that; the next one says it.
-pub(super) const fn is_left(action: &Action, trouble: &Trouble) -> bool {
-    matches!(trouble, Trouble::MigrationFailed { .. })
-        && matches!(action, Action::Migrate(_) | Action::Link(_) | Action::Signal(_) | Action::Yank(_))
+/// anyone can say whether the migration was to fail by that, or the VM to end; the next one says it.
+pub(super) fn is_left(action: &Action, trouble: &Trouble) -> bool {
+    let starts = |vm: &String| matches!(action, Action::Start(start) if start.0.0.contains(vm));
+    match trouble {
+        Trouble::MigrationFailed { vm, .. } => {
+            starts(vm)
+                || matches!(
+                    action,
+                    Action::Migrate(_) | Action::Link(_) | Action::Signal(_) | Action::Yank(_)
+                )
+        }
+        Trouble::Died { vm, .. } => starts(vm),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -89,6 +99,6 @@ mod tests {
         let wait = action(serde_json::json!({"wait": {"vm": "a", "ticks": 1}}));
         let failed = Trouble::MigrationFailed { vm: "a".into(), migration: 1 };
         assert!(is_left(&migrate, &failed) && !is_left(&wait, &failed));
-        assert!(!is_left(&migrate, &Trouble::Panicked { vm: "a".into() }));
+        assert!(!is_left(&migrate, &Trouble::Guest { vm: "a".into(), did: "panicked", said: String::new() }));
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use regex::Regex;
 use tokio::sync::watch;
 
 use super::failure::{Failure, Kind};
@@ -27,10 +28,14 @@ pub enum Trouble {
         /// Its report.
         line: Line,
     },
-    /// The guest panicked (QMP event `GUEST_PANICKED`).
-    Panicked {
+    /// The guest said or did what only a guest in trouble does.
+    Guest {
         /// The VM.
         vm: String,
+        /// What it did, as a verb.
+        did: &'static str,
+        /// The line of its console, or the event.
+        said: String,
     },
     /// A background process ended, and nothing had allowed that.
     ProcessEnded {
@@ -55,7 +60,7 @@ impl Trouble {
     #[must_use]
     pub const fn rank(&self) -> u8 {
         match self {
-            Self::Died { how: Ended::Signal(_), .. } | Self::Mismatch { .. } | Self::Panicked { .. } => 0,
+            Self::Died { how: Ended::Signal(_), .. } | Self::Mismatch { .. } | Self::Guest { .. } => 0,
             Self::Died { how: Ended::Status(_), .. } => 1,
             Self::ProcessEnded { .. } => 2,
             Self::MigrationFailed { .. } => 3,
@@ -75,7 +80,7 @@ impl Trouble {
             Self::Mismatch { vm, line } => {
                 Failure { kind: Kind::Corrupt, message: format!("VM `{vm}`: {line}") }
             }
-            Self::Panicked { vm } => Failure::failed(format!("the guest of VM `{vm}` panicked")),
+            Self::Guest { vm, did, said } => Failure::failed(format!("the guest of VM `{vm}` {did}: {said}")),
             Self::ProcessEnded { name, how } => Failure::failed(format!(
                 "process `{name}` ended, and neither `exit` nor a `wait` for it allows that: {how}"
             )),
@@ -97,6 +102,8 @@ pub struct Board {
 struct State {
     troubles: Vec<Trouble>,
     may_exit: BTreeSet<String>,
+    /// What the guests of VMs may say and do.
+    allowed: Vec<(String, Regex)>,
     migration: Migration,
 }
 
@@ -105,6 +112,12 @@ struct State {
 pub struct Migration {
     number: u64,
     watched: bool,
+}
+
+impl State {
+    fn allows(&self, vm: &str, said: &str) -> bool {
+        self.allowed.iter().any(|(of, expression)| of == vm && expression.is_match(said))
+    }
 }
 
 impl Default for Board {
@@ -144,7 +157,13 @@ impl Board {
                 .troubles
                 .iter()
                 .any(|known| matches!(known, Trouble::Mismatch { vm: other, .. } if other == vm)),
-            Trouble::Panicked { .. } | Trouble::ProcessEnded { .. } => true,
+            Trouble::Guest { vm, did, said } => {
+                !state.allows(vm, said)
+                    && !state.troubles.iter().any(|known| {
+                        matches!(known, Trouble::Guest { vm: other, did: same, .. } if other == vm && same == did)
+                    })
+            }
+            Trouble::ProcessEnded { .. } => true,
         };
         if is_news {
             state.troubles.push(trouble);
@@ -163,6 +182,14 @@ impl Board {
         self.state().may_exit.remove(vm);
     }
 
+    /// From now on the VM's guest may say, or do with an event, what this is found in.
+    pub fn allow(&self, vm: &str, expression: &str) {
+        // One that is wrong was told where it stands.
+        if let Ok(expression) = Regex::new(expression) {
+            self.state().allowed.push((vm.to_owned(), expression));
+        }
+    }
+
     /// Whether the VM's end was asked for.
     #[must_use]
     pub fn may_exit(&self, vm: &str) -> bool {
@@ -179,7 +206,8 @@ impl Board {
                 let now = state.migration;
                 !now.watched || *migration != now.number || state.may_exit.contains(vm)
             }
-            Trouble::Mismatch { .. } | Trouble::Panicked { .. } | Trouble::ProcessEnded { .. } => false,
+            Trouble::Guest { vm, said, .. } => state.allows(vm, said),
+            Trouble::Mismatch { .. } | Trouble::ProcessEnded { .. } => false,
         }
     }
 

@@ -144,6 +144,16 @@ impl Session {
         // They boot side by side while we talk to one after the other.
         for name in names {
             if let Some(machine) = self.machines.get_mut(name).filter(|machine| machine.plan.spec.connect) {
+                // One that takes in a state as it starts may end of that at any moment from now on. Whether that is before
+                // or after it is connected to is chance: it is left to the step that follows, as trouble.
+                if machine.loads_at_start() {
+                    let connected = machine.connect(deadline, &self.board, &self.sink).await;
+                    match machine.process.ended() {
+                        Some(_) => drop(machine.gone().await),
+                        None => connected?,
+                    }
+                    continue;
+                }
                 // Until it is connected, its end is told by `connect`, with what it wrote to its standard error.
                 self.board.expect_exit(name);
                 machine.connect(deadline, &self.board, &self.sink).await?;
@@ -199,27 +209,31 @@ impl Session {
         self.catch_up();
     }
 
-    /// Waits for the end of the migration's destination, where it ends because the migration failed.
-    pub async fn settle_destination(&self) {
-        let destination = self.pair.as_ref().and_then(|pair| self.machines.get(pair.destination.as_ref()?));
-        if let Some(machine) = destination.filter(|machine| machine.ends_with_its_migration()) {
-            let _ = tokio::time::timeout(SETTLING, machine.gone()).await;
-        }
+    /// Waits for the end of each VM that ends because a migration to it failed: that of the last migration, and one that
+    /// takes in a state as it starts.
+    pub async fn settle_destinations(&self) {
+        let destination = self.pair.as_ref().and_then(|pair| pair.destination.as_deref());
+        let ending = self.machines.iter().filter(|(name, machine)| {
+            (destination == Some(name) || machine.loads_at_start()) && machine.ends_with_its_migration()
+        });
+        let gone = async {
+            for (_, machine) in ending {
+                machine.gone().await;
+            }
+        };
+        let _ = tokio::time::timeout(SETTLING, gone).await;
         self.settle().await;
     }
 
-    /// Marks the moment of a failover.
+    /// The mark of a failover that happens now.
     ///
     /// # Errors
     /// As [`Self::machine`].
-    pub fn mark_failover(&mut self, survivor: &str) -> Result<(), Failure> {
+    pub fn failover_now(&self, survivor: &str) -> Result<FailoverMark, Failure> {
         let machine = self.machine(survivor)?;
         machine.catch_up();
         let serial = machine.log.lock().serial_end();
-        let mark =
-            FailoverMark { survivor: survivor.to_owned(), at: Instant::now(), at_real: real_time(), serial };
-        self.failover = Some(mark);
-        Ok(())
+        Ok(FailoverMark { survivor: survivor.to_owned(), at: Instant::now(), at_real: real_time(), serial })
     }
 
     /// What templates find beside `run` once the case has begun: the numbers of its ports under `port`, the addresses of

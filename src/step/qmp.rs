@@ -86,10 +86,16 @@ impl Qmp {
         for vm in &self.vm {
             match self.execute.as_str() {
                 "quit" => run.session.board.expect_exit(vm),
+                // The guest does as it is asked.
+                "system_powerdown" => run.session.board.allow(vm, "^SHUTDOWN "),
+                // Firmware that finds itself in a machine reset from outside resets it once more.
+                "system_reset" => run.session.board.allow(vm, "^RESET "),
                 // Whoever cancels asks for a migration that ends.
                 "migrate_cancel" | "migrate-cancel" => run.session.board.forgive_migration(),
                 _ => {}
             }
+            let takes_over = self.execute == "x-colo-lost-heartbeat";
+            let mark = takes_over.then(|| run.session.failover_now(vm)).transpose()?;
             let arguments = Value::Object(self.arguments.clone());
             let silence = (self.expect == Expect::Hang).then_some(SILENCE);
             let within = self.within.or(silence).map(|within| Instant::now() + within.0);
@@ -111,6 +117,9 @@ impl Qmp {
                 }
                 (_, answer) => machine.told(answer).await?,
             };
+            if mark.is_some() {
+                run.session.failover = mark;
+            }
             if self.execute == "migrate-incoming" {
                 if let Some(machine) = run.session.machines.get_mut(vm) {
                     let exits = self.arguments.get("exit-on-error") != Some(&Value::Bool(false));

@@ -149,6 +149,7 @@ impl Machine {
             stderr: errors,
         };
         board.expect_life(&name);
+        plan.spec.health.allowed().iter().for_each(|expression| board.allow(&name, expression));
         let program = plan.binary.path.display().to_string();
         let process = Process::spawn(launch).map_err(|error| trouble(&program, error))?;
         sink.emit(What::VmSpawned {
@@ -357,13 +358,24 @@ impl Machine {
         !*self.end_is_told.borrow() && (self.process.ended().is_some() || self.process.is_ending())
     }
 
+    /// Whether it takes in a state as it starts.
+    #[must_use]
+    pub fn loads_at_start(&self) -> bool {
+        self.plan.spec.incoming.as_ref().is_some_and(|incoming| incoming != "defer")
+    }
+
     /// Whether it will end, or has ended, because a migration to it failed: not where it was told to stay, and not where
     /// nothing of a migration has come yet.
     #[must_use]
     pub fn ends_with_its_migration(&self) -> bool {
         let stays = self.told_to_listen == Some(Listening { exits: false });
         !stays
-            && self.log.lock().migration_statuses(0).next_back().is_some_and(|status| status != "completed")
+            && self
+                .log
+                .lock()
+                .migration_statuses(0)
+                .next_back()
+                .is_some_and(|last| !matches!(last, "completed" | "colo"))
     }
 
     /// The qtest socket.

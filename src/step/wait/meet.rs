@@ -38,9 +38,13 @@ impl Condition {
     /// Takes back what would end the step at once although it is what the step waits for.
     pub(super) fn expectations(&self, run: &Running<'_>, wait: &Wait) {
         let board = &run.session.board;
+        let allow = |expression: &str| wait.vm.iter().flatten().for_each(|vm| board.allow(vm, expression));
         match self {
             Self::Exit(_) => {
-                wait.vm.iter().flatten().for_each(|vm| board.expect_exit(vm));
+                wait.vm.iter().flatten().for_each(|vm| {
+                    board.expect_exit(vm);
+                    board.allow(vm, "^SHUTDOWN ");
+                });
                 // A VM that ends takes its migration with it, and the other side may be the first to tell.
                 board.forgive_migration();
             }
@@ -52,6 +56,8 @@ impl Condition {
             {
                 board.forgive_migration();
             }
+            Self::Event { name, .. } => allow(&format!("^{}( |$)", regex::escape(name))),
+            Self::Serial { expression, .. } => allow(expression),
             _ => {}
         }
     }
