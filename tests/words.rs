@@ -66,6 +66,12 @@ fn the_end_of_a_vm_that_takes_in_a_state_as_it_starts_is_left_to_the_next_step()
 }
 
 #[test]
+fn a_wait_for_what_can_no_longer_come_fails_at_once() {
+    holds("over");
+    holds("over-control");
+}
+
+#[test]
 fn tls_takes_the_credentials_of_the_case_and_refuses_others() {
     holds("tls");
     holds("tls-control");

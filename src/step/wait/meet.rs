@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::over::{FINAL, over};
 use super::{Condition, Exit, Wait};
 use crate::qemu::contains::contains;
 use crate::session::checkpoints::checkpoints;
@@ -30,9 +31,6 @@ impl Wait {
         Ok(result)
     }
 }
-
-/// The migration statuses after which nothing more comes by itself (QAPI `MigrationStatus`).
-const FINAL: &[&str] = &["completed", "failed", "cancelled"];
 
 impl Condition {
     /// Takes back what would end the step at once although it is what the step waits for.
@@ -66,7 +64,16 @@ impl Condition {
         let awaited = format!("{self} of `{vm}`");
         let mark = run.mark(vm);
         let log = |session: &Session, read: &dyn Fn(&mut Log) -> Option<Value>| {
-            Ok(read(&mut session.machine(vm)?.log.lock()))
+            let machine = session.machine(vm)?;
+            if let Some(found) = read(&mut machine.log.lock()) {
+                return Ok(Some(found));
+            }
+            let Some(why) = over(session, vm, self) else { return Ok(None) };
+            machine.catch_up();
+            match read(&mut machine.log.lock()) {
+                Some(found) => Ok(Some(found)),
+                None => Err(Failure::failed(format!("{awaited} can no longer come: {why}"))),
+            }
         };
         let said = |session: &Session, tell: &dyn Fn(&Log) -> String| {
             session.machine(vm).map_or_else(|failure| failure.message, |machine| tell(&machine.log.lock()))
