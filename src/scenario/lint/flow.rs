@@ -22,6 +22,7 @@ pub(in crate::scenario) fn check(case: &Case, diagnostics: &mut Diagnostics) {
     flow.blocks(&case.steps);
     // Where all went well; where something failed before, that failure is told, not this one.
     flow.blocks(&case.finally);
+    super::disks::check(case, diagnostics);
 }
 
 type Places = BTreeMap<String, Location>;

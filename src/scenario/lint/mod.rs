@@ -2,6 +2,7 @@
 //! never named, and what the QEMU at hand does not have.
 
 mod binary;
+mod disks;
 mod flow;
 mod late;
 mod names;

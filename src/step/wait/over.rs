@@ -20,7 +20,8 @@ pub(super) fn over(session: &Session, vm: &str, condition: &Condition) -> Option
     let last = log.migration_statuses(since).next_back().filter(|status| FINAL.contains(status))?;
     let is_source = pair.source == vm;
     // A destination may have a late word on an earlier migration; that it took over is no such word.
-    if !is_source && !(pair.destination.as_deref() == Some(vm) && last == "completed") {
+    let took_over = pair.destination.as_deref() == Some(vm) && last == "completed";
+    if !is_source && !took_over {
         return None;
     }
     let over = match condition {
