@@ -306,7 +306,7 @@ steps:
 
 fn a_death_that_nobody_asked_for_ends_the_case_at_once_and_is_the_cause() {
     let vms = format!("vms: {{a: {VM}, b: {VM}}}\nsteps:\n");
-    let kill = "- exec: {background: k, sh: \"kill -KILL {{run.vm.b.pid}}\"}\n";
+    let kill = "- exec: {background: k, exit: 0, sh: \"kill -KILL {{run.vm.b.pid}}\"}\n";
     // The wait is about the other VM, and has an hour to go; none of these comes to its deadline.
     let waits = [
         ("event", "wait: {vm: a, event: POWERDOWN}"),
@@ -470,7 +470,7 @@ fn checks_hold_or_say_what_is_there_instead() {
             ),
             (
                 "event_later",
-                "- exec: {background: x, sh: 'kill -TERM {{run.vm.a.pid}}'}\n- check: {vm: a, no_event: SHUTDOWN, for: 5m}\n  timeout: 10m",
+                "- exec: {background: x, exit: 0, sh: 'kill -TERM {{run.vm.a.pid}}'}\n- check: {vm: a, no_event: SHUTDOWN, for: 5m}\n  timeout: 10m",
                 Fail,
                 "^(`a` emitted SHUTDOWN|VM `a` died)",
             ),
@@ -634,14 +634,14 @@ fn a_loop_looks_once_a_round_and_ends_at_its_deadline() {
             ),
             (
                 "dies",
-                "- exec: {background: k, sh: \"kill -KILL {{run.vm.a.pid}}\"}\n- timeout: 1h\n  repeat:\n    \
+                "- exec: {background: k, exit: 0, sh: \"kill -KILL {{run.vm.a.pid}}\"}\n- timeout: 1h\n  repeat:\n    \
                  until: {vm: a, event: POWERDOWN}\n    steps:\n    - exec: {sh: 'true'}",
                 Fail,
                 "^VM `a` died: signal KILL",
             ),
             (
                 "ends",
-                "- exec: {background: k, sh: \"kill -TERM {{run.vm.a.pid}}\"}\n- timeout: 2m\n  repeat:\n    \
+                "- exec: {background: k, exit: 0, sh: \"kill -TERM {{run.vm.a.pid}}\"}\n- timeout: 2m\n  repeat:\n    \
                  until: {vm: a, exit: 0}\n    steps:\n    - exec: {sh: 'while kill -0 {{run.vm.a.pid}}; do sleep 0.05; done'}",
                 Pass,
                 "",

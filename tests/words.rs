@@ -6,13 +6,14 @@ mod common;
 use std::process::ExitCode;
 
 use common::harness::{self, each, once};
-use common::{Home, Qemu, qemus};
+use common::{Home, Qemu, guests, qemus};
 
 /// Runs the cases of a file; on the newest QEMU one of them must pass.
 fn holds(qemu: &Qemu, file: &str) {
     let path = format!("{}/tests/words/{file}.yaml", env!("CARGO_MANIFEST_DIR"));
     let home = Home::new();
-    let ran = home.run_on(qemu, &[&path, "-j", "2", "--slow", "2"]);
+    let ran =
+        home.run_on(qemu, &[&path, "-j", "2", "--slow", "2", "--guests", &guests().display().to_string()]);
     assert_eq!(ran.code, Some(0), "QEMU {}:\n{}{}", qemu.version, ran.stdout, ran.stderr);
     let told = home.told();
     let passed = told.verdicts().iter().filter(|case| case.1 == lockstep_vm::event::Verdict::Pass).count();
@@ -60,6 +61,37 @@ fn what_host_processes_wrote_is_kept_also_of_a_case_that_passes() {
 
 fn migrate_knows_a_destination_that_listens_already(qemu: &Qemu) {
     holds(qemu, "migrate");
+    holds(qemu, "listening");
+}
+
+fn a_failed_migration_that_was_accepted_has_no_further_effect(qemu: &Qemu) {
+    holds(qemu, "accepted");
+    holds(qemu, "accepted-control");
+}
+
+fn a_background_process_may_end_where_the_scenario_says_so(qemu: &Qemu) {
+    holds(qemu, "background");
+}
+
+fn a_guest_in_trouble_fails_the_case_unless_that_is_expected(qemu: &Qemu) {
+    holds(qemu, "health");
+    holds(qemu, "health-control");
+}
+
+fn progress_is_compared_in_colo_and_after_a_takeover_by_plain_commands() {
+    let qemu = common::qemu(11);
+    holds(qemu, "colo-progress");
+    holds(qemu, "colo-progress-control");
+}
+
+fn the_end_of_a_vm_that_takes_in_a_state_as_it_starts_is_left_to_the_next_step(qemu: &Qemu) {
+    holds(qemu, "restored");
+    holds(qemu, "restored-control");
+}
+
+fn a_wait_for_what_can_no_longer_come_fails_at_once(qemu: &Qemu) {
+    holds(qemu, "over");
+    holds(qemu, "over-control");
 }
 
 fn tls_takes_the_credentials_of_the_case_and_refuses_others(qemu: &Qemu) {
@@ -206,6 +238,12 @@ fn main() -> ExitCode {
             once!(an_alias_is_the_newest_machine_type_that_two_qemus_have_in_common, TwoQemus),
             each!(a_vm_that_has_ended_is_started_again_beside_a_live_one),
             each!(one_cell_is_a_negative_control_and_another_one_has_a_guest_of_its_own),
+            each!(a_failed_migration_that_was_accepted_has_no_further_effect),
+            each!(a_background_process_may_end_where_the_scenario_says_so),
+            each!(a_guest_in_trouble_fails_the_case_unless_that_is_expected, Guest),
+            each!(the_end_of_a_vm_that_takes_in_a_state_as_it_starts_is_left_to_the_next_step),
+            each!(a_wait_for_what_can_no_longer_come_fails_at_once),
+            once!(progress_is_compared_in_colo_and_after_a_takeover_by_plain_commands, Qemu(11)),
             each!(what_cannot_be_had_is_told_where_it_is_asked_for),
         ],
     )

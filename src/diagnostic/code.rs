@@ -80,6 +80,8 @@ codes! {
     Order = "LS032",
     /// Something that is there and that nothing names.
     Unused = "LS033",
+    /// A VM that takes over a guest and does not have its disk.
+    OwnDisk = "LS034",
     /// Something that the QEMU at hand does not have: a command, an event, a capability, a machine type.
     Missing = "LS050",
     /// Arguments that do not fit the description QEMU gives of them.

@@ -36,6 +36,7 @@ explanations! {
     Action = "LS031",
     Order = "LS032",
     Unused = "LS033",
+    OwnDisk = "LS034",
     Missing = "LS050",
     Arguments = "LS051",
 }

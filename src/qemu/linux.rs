@@ -7,8 +7,8 @@ use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 
 /// What the kernel's command line begins with: the serial port is the console and says little, a panic reboots, and
-/// the clock is not doubted where the machine is slow.
-const COMMON: &str = "console=ttyS0 quiet panic=1 tsc=reliable";
+/// neither the clock nor the timer is doubted where the machine is slow (the kernel would panic).
+const COMMON: &str = "console=ttyS0 quiet panic=1 tsc=reliable no_timer_check";
 
 /// A Linux kernel with its initial RAM disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -186,7 +186,7 @@ mod tests {
     fn the_fields_become_words_of_the_command_line() {
         assert_eq!(
             linux(json!({})).command_line(),
-            "console=ttyS0 quiet panic=1 tsc=reliable lockstep.ip=10.77.0.2/24 lockstep.timestamps=0 lockstep.load=none"
+            "console=ttyS0 quiet panic=1 tsc=reliable no_timer_check lockstep.ip=10.77.0.2/24 lockstep.timestamps=0 lockstep.load=none"
         );
         let other = json!({"ip": "10.0.0.9/8", "timestamps": true, "load": "disk", "append": " a b "});
         assert_eq!(

@@ -149,6 +149,31 @@ impl Process {
         reap(self.pid, &self.pidfd, &self.reaped)
     }
 
+    /// Whether it is ending, which takes a moment: it leaves the kernel's tables only after its sockets have closed, and
+    /// after its memory has been dumped. The kernel's documentation of `/proc/PID/stat` and `status` has the fields.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        // PF_EXITING, PF_DUMPCORE and PF_SIGNALED of `linux/sched.h`.
+        const FLAGS: u64 = 0x4 | 0x200 | 0x400;
+        let read = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", self.pid()));
+        let Ok(stat) = read("stat") else { return true };
+        // The name in parentheses may have anything in it.
+        let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let state = fields.next().unwrap_or_default();
+        let flags: u64 = fields.nth(5).and_then(|flags| flags.parse().ok()).unwrap_or(0);
+        if matches!(state, "Z" | "X") || flags & FLAGS != 0 {
+            return true;
+        }
+        let deadly = [Signal::KILL, Signal::ABORT, Signal::SEGV].map(|signal| 1 << (signal.as_raw() - 1));
+        let deadly: u64 = deadly.iter().sum();
+        let pending = |line: &str| {
+            let mask = line.strip_prefix("SigPnd:").or_else(|| line.strip_prefix("ShdPnd:"));
+            mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+        };
+        state != "T"
+            && read("status").is_ok_and(|status| status.lines().any(|line| pending(line) & deadly != 0))
+    }
+
     /// Tells when it has ended, to someone who does not hold the process.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Option<Ended>> {
@@ -295,6 +320,20 @@ mod tests {
         assert_eq!(process.wait().await, Ended::Status(3));
         let process = Process::spawn(launch(&["/bin/sh", "-c", "kill -9 $$"])).unwrap();
         assert_eq!(process.wait().await.to_string(), "signal KILL");
+    }
+
+    #[tokio::test]
+    async fn a_process_that_was_killed_is_ending_until_it_has_ended() {
+        let process = Process::spawn(launch(&["/bin/sleep", "1000"])).unwrap();
+        assert!(!process.is_ending());
+        process.signal(Signal::ABORT);
+        let ended = process.wait();
+        tokio::pin!(ended);
+        assert!(
+            process.is_ending(),
+            "nothing was awaited yet, so nothing has taken it off the kernel's tables"
+        );
+        assert_eq!(ended.await, Ended::Signal(Signal::ABORT.as_raw()));
     }
 
     #[tokio::test]

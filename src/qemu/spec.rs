@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 pub use super::accel::{Accel, Accelerators};
 use super::binary::Binary;
 use super::disk::Disk;
+use super::health::Health;
 use super::linux::Linux;
 use crate::units::Size;
 
@@ -44,6 +45,11 @@ pub struct VmSpec {
     #[serde(default, deserialize_with = "guest")]
     #[schemars(schema_with = "guest_schema")]
     pub guest: Guest,
+    /// What the guest may say or do that fails the case otherwise: `{allow: REGEX}`, or a list of them, or `off` for
+    /// anything. Each is looked for in the line of the serial port, or in the event as a report shows it:
+    /// `RESET (guest=true reason=guest-reset)`. Default: nothing.
+    #[serde(default, skip_serializing_if = "Health::is_strict")]
+    pub health: Health,
     /// Absent: the VM starts at once. `defer`: it waits for `migrate`. Anything else: the URI for `-incoming`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incoming: Option<String>,

@@ -15,13 +15,12 @@ use super::pause;
 use super::plans::{CaseVersions, plan};
 use super::settings::{Interrupt, Keep, Settings};
 use super::spot::Spot;
+use super::trouble::is_left;
 use crate::event::{CaseEnd, StepOutcome, Verdict, What};
-use crate::guest::ticker::Line;
 use crate::qemu::credential::make;
 use crate::qemu::network::wire_name;
 use crate::scenario::model::{Block, Case, CaseStep, When};
 use crate::scenario::{Late, resolve_step, resolve_vm, resolve_when, to_yaml};
-use crate::session::board::Trouble;
 use crate::session::failure::Kind;
 use crate::session::{Failure, Session, artifacts, metrics};
 use crate::step::{Action, Running, Start};
@@ -41,7 +40,7 @@ enum Stop {
 /// Whoever performs the steps of a case.
 pub(super) struct Actor<'c> {
     case: &'c Case,
-    session: Session,
+    pub(super) session: Session,
     binaries: &'c Binaries,
     settings: &'c Settings,
     interrupt: Interrupt,
@@ -51,7 +50,7 @@ pub(super) struct Actor<'c> {
     /// How many steps have begun.
     step: usize,
     /// How much of the session's trouble has been dealt with.
-    trouble: usize,
+    pub(super) trouble: usize,
     /// Where its artifacts are kept, below the reports.
     folder: PathBuf,
     before: Before,
@@ -124,9 +123,8 @@ impl<'c> Actor<'c> {
         self.blocks(&self.case.steps, false).await?;
         // What arrived with the last step's end counts as well.
         self.session.catch_up();
-        self.session.settle().await;
-        match self.next_trouble(None) {
-            Some(failure) => Err(Stop::Failed(failure, Box::new(Spot::plain(&self.case.at)))),
+        match self.cause(None).await {
+            Some((failure, _)) => Err(Stop::Failed(failure, Box::new(Spot::plain(&self.case.at)))),
             None => Ok(()),
         }
     }
@@ -160,7 +158,7 @@ impl<'c> Actor<'c> {
                         };
                         let Err(failure) = answer else { break };
                         // The steps of the loop may all be left out, and then nobody else looks at it.
-                        if let Some(cause) = self.next_trouble(None) {
+                        if let Some((cause, _)) = self.cause(None).await {
                             return Err(Stop::Failed(cause, Box::new(Spot::of(until))));
                         }
                         if Instant::now() >= end {
@@ -268,9 +266,11 @@ impl<'c> Actor<'c> {
         if result.is_err() {
             self.session.settle().await;
         }
-        if let Some(cause) = self.next_trouble(Some(&step.action)) {
+        let mut of_migration = false;
+        if let Some((cause, is_of_migration)) = self.cause(Some(&step.action)).await {
+            of_migration = is_of_migration;
             result = Err(match result {
-                Err(own) if !cause.message.starts_with(&own.message) => {
+                Err(own) if !cause.message.contains(&own.message) => {
                     Failure { message: format!("{} (and then: {own})", cause.message), ..cause }
                 }
                 _ => cause,
@@ -287,6 +287,9 @@ impl<'c> Actor<'c> {
         }
         if let Some(expression) = &step.expect_error {
             result = expected(result, expression, &step.title());
+            if result.is_ok() && of_migration {
+                self.session.board.forgive_migration();
+            }
         }
         match result {
             Ok(value) => {
@@ -311,37 +314,6 @@ impl<'c> Actor<'c> {
             settle(&mut self.session.plans).map_err(stop)?;
         }
         Ok(())
-    }
-
-    /// Trouble that has not been dealt with, as a failure; with QEMU's last words where it died. What a step has brought
-    /// about and is not to be ended by stays for the one after it.
-    fn next_trouble(&mut self, action: Option<&Action>) -> Option<Failure> {
-        let board = Arc::clone(&self.session.board);
-        let (mut found, mut left) = (None, None);
-        while let Some(trouble) = board.trouble_since(self.trouble) {
-            let number = self.trouble;
-            self.trouble += 1;
-            if action.is_some_and(|action| is_left(action, &trouble)) {
-                left.get_or_insert(number);
-            } else if found.is_none() && !board.is_asked_for(&trouble) {
-                let mut failure = trouble.failure();
-                if let Trouble::Mismatch { vm, line: Line::Bad(_) } = &trouble
-                    && let Some(pages) = self.session.machines.get(vm).and_then(|vm| vm.log.lock().bad_pages)
-                {
-                    failure.message.push_str(&format!("; {pages}"));
-                }
-                if let Trouble::Died { vm, .. } = &trouble {
-                    let said =
-                        self.session.machine(vm).map(|machine| machine.stderr_tail(3)).unwrap_or_default();
-                    if !said.is_empty() {
-                        failure.message.push_str(&format!(", saying: {said}"));
-                    }
-                }
-                found = Some(failure);
-            }
-        }
-        self.trouble = left.unwrap_or(self.trouble);
-        found
     }
 
     /// Gathers the evidence, takes everything down, and makes the verdict.
@@ -415,13 +387,6 @@ impl<'c> Actor<'c> {
     }
 }
 
-/// Whether trouble is left to the step that follows: one that only sets something going, or upsets it, is done before
-/// anyone can say whether the migration was to fail by that; the next one says it.
-const fn is_left(action: &Action, trouble: &Trouble) -> bool {
-    matches!(trouble, Trouble::MigrationFailed { .. })
-        && matches!(action, Action::Migrate(_) | Action::Link(_) | Action::Signal(_) | Action::Yank(_))
-}
-
 /// A step that must fail: a failure that matches is its success.
 fn expected(result: Result<Value, Failure>, expression: &str, title: &str) -> Result<Value, Failure> {
     let matcher = Regex::new(expression).map_err(|error| Failure::error(error.to_string()))?;
@@ -452,15 +417,5 @@ mod tests {
     fn no_expected_error_excuses_wrong_memory() {
         let corrupt = Failure { kind: Kind::Corrupt, message: "page 1".into() };
         assert_eq!(expected(Err(corrupt.clone()), "page", "x"), Err(corrupt));
-    }
-
-    #[test]
-    fn a_failed_migration_is_left_to_the_step_after_the_one_that_brought_it_about() {
-        let action = |value| serde_json::from_value::<Action>(value).unwrap();
-        let migrate = action(serde_json::json!({"migrate": {"from": "a", "uri": "exec:exit 1"}}));
-        let wait = action(serde_json::json!({"wait": {"vm": "a", "ticks": 1}}));
-        let failed = Trouble::MigrationFailed { vm: "a".into() };
-        assert!(is_left(&migrate, &failed) && !is_left(&wait, &failed));
-        assert!(!is_left(&migrate, &Trouble::Panicked { vm: "a".into() }));
     }
 }

@@ -194,6 +194,7 @@ async fn one_attempt(
     session.slow = settings.slow;
     session.roles.clone_from(&case.roles);
     session.disks.clone_from(&case.disks);
+    session.awaited = case.awaited_processes();
     let opened = net::open(case, &mut session, binaries);
     held.extend(session.ports.numbers());
     let ready = opened

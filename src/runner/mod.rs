@@ -15,6 +15,7 @@ mod requirements;
 mod scheduler;
 mod settings;
 mod spot;
+mod trouble;
 
 pub use binaries::Binaries;
 pub use outlook::outlook;

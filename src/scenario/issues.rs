@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use regex::Regex;
 
-use super::lint::each_step;
+use super::model::each_step;
 use super::model::{Block, KnownIssue, MustFail};
 use super::source::{Key, Kind, Node};
 use super::steps::bad_regex;
@@ -194,7 +194,8 @@ pub(super) fn must_fail(
     if let Some(pattern) = node.get("match") {
         diagnostics.extend(bad_regex(&pattern.at, &must_fail.pattern));
     }
-    applies.then_some(must_fail)
+    // Decided here, and so left out of the resolved case.
+    applies.then_some(MustFail { when: None, ..must_fail })
 }
 
 /// Whether a `when` says yes; no, where it hangs on a version that nobody has asked.

@@ -1,6 +1,6 @@
 //! What a scenario is once everything but `{{run.…}}` is resolved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -16,7 +16,7 @@ use crate::diagnostic::Location;
 use crate::qemu::credential::Credential;
 use crate::qemu::disk::Disk;
 use crate::qemu::spec::{Accel, VmSpec};
-use crate::step::Step;
+use crate::step::{Action, Step};
 use crate::units::{AnyNumber, OneOrMany, Share, Span};
 
 /// How long a case may take where the scenario does not say so.
@@ -69,6 +69,22 @@ pub struct Case {
     pub finally: Vec<Block>,
 }
 
+impl Case {
+    /// The background processes for whose end some step waits.
+    #[must_use]
+    pub fn awaited_processes(&self) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        for blocks in [&self.steps, &self.finally] {
+            each_step(blocks, &mut |step| {
+                if let Action::Wait(wait) = &step.step.action {
+                    names.extend(wait.process.clone());
+                }
+            });
+        }
+        names
+    }
+}
+
 /// A piece of a case's steps.
 #[derive(Debug, Clone)]
 pub enum Block {
@@ -87,6 +103,19 @@ pub enum Block {
         /// What is repeated.
         steps: Vec<Block>,
     },
+}
+
+/// Goes through all steps, loops once.
+pub fn each_step<'c>(blocks: &'c [Block], visit: &mut dyn FnMut(&'c CaseStep)) {
+    for block in blocks {
+        match block {
+            Block::Step(step) => visit(step),
+            Block::RepeatUntil { until, steps, .. } => {
+                each_step(steps, visit);
+                visit(until);
+            }
+        }
+    }
 }
 
 /// A condition that can only be decided when its step runs.

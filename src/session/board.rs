@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use regex::Regex;
 use tokio::sync::watch;
 
 use super::failure::{Failure, Kind};
@@ -28,19 +29,45 @@ pub enum Trouble {
         /// Its report.
         line: Line,
     },
-    /// The guest panicked (QMP event `GUEST_PANICKED`).
-    Panicked {
+    /// The guest said or did what only a guest in trouble does.
+    Guest {
         /// The VM.
         vm: String,
+        /// What it did, as a verb.
+        did: &'static str,
+        /// The line of its console, or the event.
+        said: String,
+    },
+    /// A background process ended, and nothing had allowed that.
+    ProcessEnded {
+        /// Its name.
+        name: String,
+        /// How.
+        how: Ended,
     },
     /// The migration failed (QMP event `MIGRATION`, status `failed`).
     MigrationFailed {
         /// The VM that said so.
         vm: String,
+        /// Which migration of the case. The board fills it in.
+        migration: u64,
     },
 }
 
 impl Trouble {
+    /// The trouble of this number or a lower one explains that of a higher one, whichever became known first. A VM that a
+    /// signal ended did not end because of another one; one with an exit status may have, as a destination does whose
+    /// source has gone.
+    #[must_use]
+    pub const fn rank(&self) -> u8 {
+        match self {
+            Self::Died { how: Ended::Signal(_), .. } | Self::Mismatch { .. } | Self::Guest { .. } => 0,
+            Self::Died { how: Ended::Status(_), .. } => 1,
+            Self::ProcessEnded { .. } => 2,
+            Self::MigrationFailed { .. } => 3,
+        }
+    }
+
     /// The trouble as the failure of the step it ends.
     #[must_use]
     pub fn failure(&self) -> Failure {
@@ -54,8 +81,13 @@ impl Trouble {
             Self::Mismatch { vm, line } => {
                 Failure { kind: Kind::Corrupt, message: format!("VM `{vm}`: {line}") }
             }
-            Self::Panicked { vm } => Failure::failed(format!("the guest of VM `{vm}` panicked")),
-            Self::MigrationFailed { vm } => Failure::failed(format!("the migration failed, says VM `{vm}`")),
+            Self::Guest { vm, did, said } => Failure::failed(format!("the guest of VM `{vm}` {did}: {said}")),
+            Self::ProcessEnded { name, how } => Failure::failed(format!(
+                "process `{name}` ended, and neither `exit` nor a `wait` for it allows that: {how}"
+            )),
+            Self::MigrationFailed { vm, .. } => {
+                Failure::failed(format!("the migration failed, says VM `{vm}`"))
+            }
         }
     }
 }
@@ -73,7 +105,22 @@ pub struct Board {
 struct State {
     troubles: Vec<Trouble>,
     may_exit: BTreeSet<String>,
-    migration_watched: bool,
+    /// What the guests of VMs may say and do.
+    allowed: Vec<(String, Regex)>,
+    migration: Migration,
+}
+
+/// The migration of which a failure would be trouble.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Migration {
+    number: u64,
+    watched: bool,
+}
+
+impl State {
+    fn allows(&self, vm: &str, said: &str) -> bool {
+        self.allowed.iter().any(|(of, expression)| of == vm && expression.is_match(said))
+    }
 }
 
 impl Default for Board {
@@ -118,16 +165,25 @@ impl Board {
     /// Puts up trouble. A VM's death that was asked for, a failed migration that is not watched or of which a VM speaks that
     /// may end (its last words may come after the news of its end), and a second report of the same kind by the same VM
     /// are none.
-    pub fn report(&self, trouble: Trouble) {
+    pub fn report(&self, mut trouble: Trouble) {
         let mut state = self.state();
+        if let Trouble::MigrationFailed { migration, .. } = &mut trouble {
+            *migration = state.migration.number;
+        }
         let is_news = match &trouble {
             Trouble::Died { vm, .. } => !state.may_exit.contains(vm),
-            Trouble::MigrationFailed { vm } => state.migration_watched && !state.may_exit.contains(vm),
+            Trouble::MigrationFailed { vm, .. } => state.migration.watched && !state.may_exit.contains(vm),
             Trouble::Mismatch { vm, .. } => !state
                 .troubles
                 .iter()
                 .any(|known| matches!(known, Trouble::Mismatch { vm: other, .. } if other == vm)),
-            Trouble::Panicked { .. } => true,
+            Trouble::Guest { vm, did, said } => {
+                !state.allows(vm, said)
+                    && !state.troubles.iter().any(|known| {
+                        matches!(known, Trouble::Guest { vm: other, did: same, .. } if other == vm && same == did)
+                    })
+            }
+            Trouble::ProcessEnded { .. } => true,
         };
         if is_news {
             state.troubles.push(trouble);
@@ -146,6 +202,14 @@ impl Board {
         self.state().may_exit.remove(vm);
     }
 
+    /// From now on the VM's guest may say, or do with an event, what this is found in.
+    pub fn allow(&self, vm: &str, expression: &str) {
+        // One that is wrong was told where it stands.
+        if let Ok(expression) = Regex::new(expression) {
+            self.state().allowed.push((vm.to_owned(), expression));
+        }
+    }
+
     /// Whether the VM's end was asked for.
     #[must_use]
     pub fn may_exit(&self, vm: &str) -> bool {
@@ -158,14 +222,31 @@ impl Board {
         let state = self.state();
         match trouble {
             Trouble::Died { vm, .. } => state.may_exit.contains(vm),
-            Trouble::MigrationFailed { vm } => !state.migration_watched || state.may_exit.contains(vm),
-            Trouble::Mismatch { .. } | Trouble::Panicked { .. } => false,
+            Trouble::MigrationFailed { vm, migration } => {
+                let now = state.migration;
+                !now.watched || *migration != now.number || state.may_exit.contains(vm)
+            }
+            Trouble::Guest { vm, said, .. } => state.allows(vm, said),
+            Trouble::Mismatch { .. } | Trouble::ProcessEnded { .. } => false,
         }
     }
 
-    /// From now on a failed migration is trouble, or is none.
-    pub fn watch_migration(&self, watched: bool) {
-        self.state().migration_watched = watched;
+    /// A new migration begins: only what fails from now on is trouble. Gives what was watched before.
+    pub fn begin_migration(&self) -> Migration {
+        let mut state = self.state();
+        let before = state.migration;
+        state.migration = Migration { number: before.number + 1, watched: true };
+        before
+    }
+
+    /// The migration that was to begin did not: what was watched before is watched again.
+    pub fn restore_migration(&self, before: Migration) {
+        self.state().migration = before;
+    }
+
+    /// From now on the failure of the migration is no trouble.
+    pub fn forgive_migration(&self) {
+        self.state().migration.watched = false;
     }
 
     /// How much trouble there has been: what is put up later has this number or a higher one.
@@ -220,24 +301,46 @@ mod tests {
     #[test]
     fn a_failed_migration_is_trouble_only_while_it_is_watched() {
         let board = Board::default();
-        let failed = || Trouble::MigrationFailed { vm: "a".into() };
-        board.report(failed());
+        let failed = |migration| Trouble::MigrationFailed { vm: "a".into(), migration };
+        board.report(failed(0));
         assert_eq!(board.trouble_since(0), None);
-        board.watch_migration(true);
-        board.report(failed());
-        assert_eq!(board.trouble_since(0), Some(failed()));
+        board.begin_migration();
+        board.report(failed(0));
+        assert_eq!(board.trouble_since(0), Some(failed(1)));
         assert_eq!(board.trouble_since(board.mark()), None);
+        assert!(!board.is_asked_for(&failed(1)));
+        board.forgive_migration();
+        assert!(board.is_asked_for(&failed(1)));
+    }
+
+    #[test]
+    fn a_new_migration_starts_clean_and_one_that_did_not_begin_changes_nothing() {
+        let board = Board::default();
+        let failed = |migration| Trouble::MigrationFailed { vm: "a".into(), migration };
+        board.begin_migration();
+        let before = board.begin_migration();
+        assert!(board.is_asked_for(&failed(1)) && !board.is_asked_for(&failed(2)));
+        board.restore_migration(before);
+        assert!(!board.is_asked_for(&failed(1)));
+    }
+
+    #[test]
+    fn a_death_by_a_signal_explains_the_rest_and_an_exit_status_a_failed_migration() {
+        let status = Trouble::Died { vm: "b".into(), how: Ended::Status(1) };
+        let failed = Trouble::MigrationFailed { vm: "b".into(), migration: 1 };
+        assert!(died("a").rank() < status.rank() && status.rank() < failed.rank());
     }
 
     #[test]
     fn the_last_words_of_a_vm_that_may_end_are_no_trouble() {
         let board = Board::default();
-        board.watch_migration(true);
+        let failed = |vm: &str| Trouble::MigrationFailed { vm: vm.to_owned(), migration: 1 };
+        board.begin_migration();
         board.expect_exit("a");
-        board.report(Trouble::MigrationFailed { vm: "a".into() });
+        board.report(failed("a"));
         assert_eq!(board.trouble_since(0), None);
-        board.report(Trouble::MigrationFailed { vm: "b".into() });
-        assert_eq!(board.trouble_since(0), Some(Trouble::MigrationFailed { vm: "b".into() }));
+        board.report(failed("b"));
+        assert_eq!(board.trouble_since(0), Some(failed("b")));
     }
 
     #[test]

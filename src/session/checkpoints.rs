@@ -1,6 +1,6 @@
 //! What the event logs say about COLO checkpoints.
 
-use super::log::{Log, QmpEvent};
+use super::log::{Log, QmpEvent, real_time};
 use super::state::Session;
 
 /// A completed checkpoint as one VM saw it.
@@ -41,6 +41,12 @@ impl Tracker {
         found
     }
 
+    /// Whether the VM is in COLO.
+    #[must_use]
+    pub const fn is_in_colo(&self) -> bool {
+        self.in_colo
+    }
+
     /// When the checkpoint began that is under way.
     #[must_use]
     pub const fn under_way(&self) -> Option<f64> {
@@ -57,6 +63,16 @@ pub fn checkpoints(events: &[QmpEvent]) -> Vec<Checkpoint> {
         Some(Checkpoint { stopped, resumed, resume_at })
     });
     completed.collect()
+}
+
+/// Whether a VM with these events is in COLO.
+#[must_use]
+pub fn is_in_colo(events: &[QmpEvent]) -> bool {
+    let mut tracker = Tracker::default();
+    for event in events {
+        tracker.take(event);
+    }
+    tracker.is_in_colo()
 }
 
 /// That no checkpoint was under way on a VM when a failover was asked for, or is now where there was none; and that
@@ -117,7 +133,10 @@ pub struct Floor {
     pub whole: f64,
 }
 
-/// How far a VM must at least be that has survived a failover, or is the destination of a migration.
+/// How far a VM must at least be that has survived a failover, is the destination of a migration, or is in COLO.
+///
+/// One in COLO is compared from now on: each checkpoint may have set its guest to the other side's state, but what it
+/// prints from now on comes after the last one that is known by now.
 ///
 /// A primary never steps back, so for it this is its own last tick before the failover. A secondary goes on from the
 /// last checkpoint it has loaded, which the primary took at the stop before: what the primary had printed by then; the
@@ -131,13 +150,18 @@ pub fn floor(session: &Session, vm: &str) -> Result<Floor, String> {
     let machine =
         |name: &str| session.machines.get(name).ok_or_else(|| format!("VM `{name}` was never started"));
     let mark = session.failover.as_ref().filter(|mark| mark.survivor == vm);
-    let serial = mark.map_or(0, |mark| mark.serial);
+    let in_colo = mark.is_none() && is_in_colo(&machine(vm)?.log.lock().events);
+    let serial = match mark {
+        Some(mark) => mark.serial,
+        None if in_colo => machine(vm)?.log.lock().serial_end(),
+        None => 0,
+    };
     match mark {
-        Some(_) if pair.source == vm => {
+        _ if pair.source == vm && (mark.is_some() || in_colo) => {
             let log = machine(vm)?.log.lock();
             let before = log.ticks.iter().rfind(|tick| tick.offset < serial);
-            let before = before.ok_or("it had not ticked before the failover")?;
-            let at = mark.map_or(0.0, |mark| mark.at_real);
+            let before = before.ok_or("it had not ticked before")?;
+            let at = mark.map_or_else(real_time, |mark| mark.at_real);
             return Ok(Floor { passes: before.count, serial, source: vm.to_owned(), stopped: at, whole: at });
         }
         None if pair.destination.is_none() && pair.source == vm => {
@@ -163,7 +187,8 @@ pub fn floor(session: &Session, vm: &str) -> Result<Floor, String> {
     let before = log.ticks.iter().rfind(|tick| tick.seen_real < stopped);
     let before = before.ok_or("the other side had not ticked before it handed its state over")?;
     let resumed_too = log.events.iter().find(|event| event.name == "RESUME" && event.emitted > stopped);
-    let whole = resumed_too.map_or(resumed, |event| event.emitted);
+    // In COLO another checkpoint may come at any time.
+    let whole = if in_colo { f64::INFINITY } else { resumed_too.map_or(resumed, |event| event.emitted) };
     Ok(Floor { passes: before.count, serial, source: pair.source.clone(), stopped, whole })
 }
 

@@ -107,7 +107,8 @@ impl Session {
     pub async fn qemu_img(&self, argv: Vec<String>, deadline: Instant) -> Result<Value, Failure> {
         let command = argv.join(" ");
         let (board, notes) = (&self.board, &self.notes);
-        let process = Background::start(argv, BTreeMap::new(), None, self.directory(), board, notes)?;
+        let process =
+            Background::start(argv, BTreeMap::new(), None, self.directory(), (board, notes), |_| None)?;
         match tokio::time::timeout_at(deadline, process.wait()).await {
             Ok(Ended::Status(0)) => Ok(process.result()["stdout"].clone()),
             Ok(_) => Err(Failure::error(format!("`{command}`: {}", process.last_moments()))),

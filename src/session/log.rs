@@ -110,6 +110,11 @@ impl Log {
         self.is_bad && self.bad_pages.is_none()
     }
 
+    /// The migration statuses that the events from this one on tell of.
+    pub fn migration_statuses(&self, from: usize) -> impl DoubleEndedIterator<Item = &str> {
+        self.events.iter().skip(from).filter_map(QmpEvent::migration_status)
+    }
+
     /// How many bytes the serial port has put out so far.
     #[must_use]
     pub fn serial_end(&self) -> usize {

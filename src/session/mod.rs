@@ -18,5 +18,5 @@ mod state;
 pub mod witness;
 
 pub use failure::Failure;
-pub use machine::{Machine, Plan};
+pub use machine::{Listening, Machine, Plan};
 pub use state::{FailoverMark, Pair, Session};

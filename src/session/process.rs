@@ -14,7 +14,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::AbortHandle;
 
-use super::board::Board;
+use super::board::{Board, Trouble};
 use super::directory::Notes;
 use super::failure::Failure;
 use crate::qemu::process::{Ended, Launch, Process};
@@ -33,7 +33,7 @@ pub struct Background {
 }
 
 impl Background {
-    /// Starts a process in the case's folder.
+    /// Starts a process in the case's folder. `trouble` says what of its end is trouble.
     ///
     /// # Errors
     /// When it cannot be started: the test cannot be carried out.
@@ -42,8 +42,8 @@ impl Background {
         env: BTreeMap<String, String>,
         stdin: Option<&str>,
         directory: &Path,
-        board: &Arc<Board>,
-        notes: &Arc<Notes>,
+        (board, notes): (&Arc<Board>, &Arc<Notes>),
+        trouble: impl Fn(Ended) -> Option<Trouble> + Send + 'static,
     ) -> Result<Self, Failure> {
         let program = argv.first().cloned().unwrap_or_default();
         let broken =
@@ -76,8 +76,11 @@ impl Background {
         board.process_began();
         let (mut ended, board, notes) = (process.watch(), Arc::clone(board), Arc::clone(notes));
         tokio::spawn(async move {
-            let _ = ended.wait_for(Option::is_some).await;
+            let how = ended.wait_for(Option::is_some).await.ok().and_then(|how| *how);
             notes.forget(pid);
+            if let Some(trouble) = how.and_then(trouble) {
+                board.report(trouble);
+            }
             board.process_ended();
         });
         Ok(Self { process, stdout, stderr, watcher: None })
@@ -180,6 +183,15 @@ impl Background {
         let (stdout, stderr) = (text(&self.stdout), text(&self.stderr));
         format!("== {title}: {state}\n-- standard output\n{stdout}\n-- standard error\n{stderr}\n")
     }
+
+    /// The last lines that it wrote: to its standard error, else to its standard output.
+    #[must_use]
+    pub fn output_tail(&self) -> String {
+        let said = [&self.stderr, &self.stdout].map(text);
+        let said = said.into_iter().find(|said| !said.trim().is_empty()).unwrap_or_default();
+        let all: Vec<&str> = said.trim_end().lines().collect();
+        all[all.len().saturating_sub(5)..].join("\n")
+    }
 }
 
 impl Drop for Background {
@@ -217,7 +229,8 @@ mod tests {
             ["/bin/sh", "-c", "cat; echo oops >&2; sleep 1000 & echo $!; exit 4"].map(str::to_owned).to_vec();
         let (board, notes) = (Arc::new(Board::default()), workspace.notes());
         let env = BTreeMap::new();
-        let process = Background::start(argv, env, Some("in\n"), workspace.path(), &board, &notes).unwrap();
+        let process =
+            Background::start(argv, env, Some("in\n"), workspace.path(), (&board, &notes), |_| None).unwrap();
         assert_eq!(process.wait().await, Ended::Status(4));
         let result = process.result();
         assert_eq!((&result["stderr"], &result["exit"]), (&json!("oops\n"), &json!(4)));
@@ -243,7 +256,8 @@ mod tests {
         let (board, notes) = (Arc::new(Board::default()), workspace.notes());
         let start = || {
             let argv = ["/bin/sh", "-c", "sleep 1000 & wait"].map(str::to_owned).to_vec();
-            Background::start(argv, BTreeMap::new(), None, workspace.path(), &board, &notes).unwrap()
+            Background::start(argv, BTreeMap::new(), None, workspace.path(), (&board, &notes), |_| None)
+                .unwrap()
         };
         let (one, other) = (start(), start());
         let pid = one.pid();

@@ -1,6 +1,6 @@
 //! The session itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::event::{Sink, What};
 use crate::qemu::disk::Disk;
 use crate::qemu::process::Ended;
 
-/// How long the board may take to hear of the end of a process, which it does at once.
+/// How long the board may take to hear of the end of a process that is about to end, which it does at once.
 const SETTLING: Duration = Duration::from_secs(5);
 /// How long a process may take to end that was killed; the bound is for one that hangs inside the kernel.
 const DEATH: Duration = Duration::from_secs(10);
@@ -70,6 +70,8 @@ pub struct Session {
     pub machines: BTreeMap<String, Machine>,
     /// Background processes by name.
     pub background: BTreeMap<String, Background>,
+    /// The background processes for whose end some step of the case waits.
+    pub awaited: BTreeSet<String>,
     /// The clients that were started, stopped ones included.
     pub clients: BTreeMap<String, Client>,
     /// The ports that are held for the case.
@@ -111,6 +113,7 @@ impl Session {
             disks: BTreeMap::new(),
             machines: BTreeMap::new(),
             background: BTreeMap::new(),
+            awaited: BTreeSet::new(),
             clients: BTreeMap::new(),
             ports: Ports::default(),
             links: Links::new(),
@@ -158,6 +161,16 @@ impl Session {
         // They boot side by side while we talk to one after the other.
         for name in names {
             if let Some(machine) = self.machines.get_mut(name).filter(|machine| machine.plan.spec.connect) {
+                // One that takes in a state as it starts may end of that at any moment from now on. Whether that is before
+                // or after it is connected to is chance: it is left to the step that follows, as trouble.
+                if machine.loads_at_start() {
+                    let connected = machine.connect(deadline, &self.board, &self.sink).await;
+                    match machine.process.ended() {
+                        Some(_) => drop(machine.gone().await),
+                        None => connected?,
+                    }
+                    continue;
+                }
                 // Until it is connected, its end is told by `connect`, with what it wrote to its standard error.
                 self.board.expect_exit(name);
                 machine.connect(deadline, &self.board, &self.sink).await?;
@@ -216,35 +229,49 @@ impl Session {
         self.machines.values().for_each(Machine::catch_up);
     }
 
-    /// Waits until the board has heard of each process that has ended (a step may notice the end of a VM before), and
-    /// each guest that has found a page wrong has said how many are.
+    /// Waits until the board has heard of each VM that has ended or is about to (a step, and the other side of a migration,
+    /// may notice the end of a VM before), and each guest that has found a page wrong has said how many are.
     pub async fn settle(&self) {
         let mut changes = self.board.changes();
         let heard = async {
-            loop {
+            for machine in self.machines.values().filter(|machine| machine.ends_just_now()) {
+                machine.gone().await;
+            }
+            while self.machines.values().any(|machine| machine.counts_bad_pages()) {
                 changes.borrow_and_update();
-                if !self.machines.values().any(Machine::is_unsettled) {
-                    return;
-                }
                 // The sender is part of the board, which we hold.
                 let _ = changes.changed().await;
             }
         };
         let _ = tokio::time::timeout(SETTLING, heard).await;
+        self.catch_up();
     }
 
-    /// Marks the moment of a failover.
+    /// Waits for the end of each VM that ends because a migration to it failed: that of the last migration, and one that
+    /// takes in a state as it starts.
+    pub async fn settle_destinations(&self) {
+        let destination = self.pair.as_ref().and_then(|pair| pair.destination.as_deref());
+        let ending = self.machines.iter().filter(|(name, machine)| {
+            (destination == Some(name) || machine.loads_at_start()) && machine.ends_with_its_migration()
+        });
+        let gone = async {
+            for (_, machine) in ending {
+                machine.gone().await;
+            }
+        };
+        let _ = tokio::time::timeout(SETTLING, gone).await;
+        self.settle().await;
+    }
+
+    /// The mark of a failover that happens now.
     ///
     /// # Errors
     /// As [`Self::machine`].
-    pub fn mark_failover(&mut self, survivor: &str) -> Result<(), Failure> {
+    pub fn failover_now(&self, survivor: &str) -> Result<FailoverMark, Failure> {
         let machine = self.machine(survivor)?;
         machine.catch_up();
         let serial = machine.log.lock().serial_end();
-        let mark =
-            FailoverMark { survivor: survivor.to_owned(), at: Instant::now(), at_real: real_time(), serial };
-        self.failover = Some(mark);
-        Ok(())
+        Ok(FailoverMark { survivor: survivor.to_owned(), at: Instant::now(), at_real: real_time(), serial })
     }
 
     /// What templates find beside `run` once the case has begun: the numbers of its ports under `port`, the addresses of

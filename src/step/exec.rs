@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::running::Running;
-use super::{Complaints, Scene};
+use super::{Complaints, Exit, Scene};
 use crate::qemu::process::Ended;
 use crate::qemu::spec::Scalar;
 use crate::session::artifacts::EXECS;
+use crate::session::board::Trouble;
 use crate::session::process::Background;
 use crate::session::{Failure, Session};
 
@@ -31,7 +32,8 @@ pub struct Exec {
     /// A shell command, for `sh -c`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sh: Option<String>,
-    /// Lets it run beside the steps that follow, under this name; `wait: {process: NAME}` waits for its end.
+    /// Lets it run beside the steps that follow, under this name; `wait: {process: NAME}` waits for its end. Where no step
+    /// of the case does, and `exit` does not allow it, its end before that of the case fails the case at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub background: Option<String>,
     /// With `background`: a regular expression. The step ends once the process has written a line in which it is found
@@ -44,9 +46,10 @@ pub struct Exec {
     /// What it reads from its standard input. Default: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdin: Option<String>,
-    /// The exit status it must have. Default: 0. Not with `background`, where `wait` says it.
+    /// How it must end: a status, `{signal: KILL}`, or `any`. Default: 0. With `background`: how it may end, beside the
+    /// steps that follow. Default: not at all, unless a step waits for its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exit: Option<u8>,
+    pub exit: Option<Exit>,
 }
 
 impl Exec {
@@ -98,12 +101,15 @@ impl Exec {
                 complaints.add(&["ready"], "`ready` goes with `background`", help);
             }
         }
-        if self.background.is_some() && self.exit.is_some() {
-            complaints.add(
-                &["exit"],
-                "a background process has not ended when the step has",
-                "say it where it is awaited: `wait: {process: NAME, exit: …}`",
-            );
+    }
+
+    /// What of the end of the process is trouble.
+    fn trouble(&self, session: &Session) -> impl Fn(Ended) -> Option<Trouble> + Send + 'static {
+        let name = self.background.clone().filter(|name| !session.awaited.contains(name));
+        let allowed = self.exit;
+        move |how| {
+            let name = name.clone().filter(|_| !allowed.is_some_and(|exit| exit.fits(how)))?;
+            Some(Trouble::ProcessEnded { name, how })
         }
     }
 
@@ -116,12 +122,13 @@ impl Exec {
         {
             return Err(Failure::failed(format!("process `{name}` is running already")));
         }
-        let (board, notes) = (&session.board, &session.notes);
-        let mut process = Background::start(self.argv(), env, stdin, session.directory(), board, notes)?;
+        let around = (&session.board, &session.notes);
+        let trouble = self.trouble(session);
+        let mut process = Background::start(self.argv(), env, stdin, session.directory(), around, trouble)?;
         if let Some(name) = &self.background {
             let pid = process.pid();
             if self.ready.is_some() {
-                process.watch_output(board).map_err(|error| {
+                process.watch_output(&session.board).map_err(|error| {
                     Failure::error(format!("the output of `{name}` cannot be watched: {error}"))
                 })?;
             }
@@ -133,14 +140,15 @@ impl Exec {
             };
             return Ok(json!({"pid": pid, "line": ready(run, name, expression).await?}));
         }
-        let wanted = i32::from(self.exit.unwrap_or(0));
+        let wanted = self.exit.unwrap_or(Exit::Status(0));
         let ended = tokio::time::timeout_at(run.deadline, process.wait()).await;
         record(session, &process, &self.title())?;
         match ended {
-            Ok(Ended::Status(status)) if status == wanted => Ok(process.result()),
+            Ok(how) if wanted.fits(how) => Ok(process.result()),
             Ok(_) => Err(Failure::failed(format!(
-                "`{}` was to end with exit status {wanted}: {}",
+                "`{}` was to end with {}{wanted}: {}",
                 self.argv().join(" "),
+                if matches!(wanted, Exit::Status(_)) { "exit " } else { "" },
                 process.last_moments()
             ))),
             Err(_) => Err(Failure::failed(format!(

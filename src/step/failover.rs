@@ -97,9 +97,9 @@ impl Failover {
     }
 
     pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
-        run.session.mark_failover(&self.survivor)?;
+        run.session.failover = Some(run.session.failover_now(&self.survivor)?);
         // What becomes of the migration from now on is our own doing.
-        run.session.board.watch_migration(false);
+        run.session.board.forgive_migration();
         if self.fence == Fence::First {
             self.fence(run).await?;
         }

@@ -12,6 +12,9 @@ use crate::units::OneOrMany;
 
 /// Spawns VMs that have `start: false` (or that have exited) and connects to them, concurrently.
 ///
+/// A VM that takes in a state as it starts (an `incoming` other than `defer`) may end of it at any moment. Such an end
+/// never fails this step: it is what the next one waits for (`wait: {exit: …}`), or else fails that.
+///
 /// A VM or a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::running::Running;
 use super::{About, Complaints, Scene, link};
-use crate::session::{Failure, Pair, witness};
+use crate::session::{Failure, Listening, Pair, witness};
 
 /// Starts a migration and returns at once.
 ///
@@ -139,8 +139,22 @@ impl Migrate {
             addresses,
             link: self.link.clone(),
         };
-        run.session.board.watch_migration(true);
-        run.session.machine(&self.from)?.qmp("migrate", arguments, false, run.deadline).await?;
+        let source = run.session.machine(&self.from)?;
+        let before = run.session.board.begin_migration();
+        if let Err(failure) = source.qmp("migrate", arguments, false, run.deadline).await {
+            // This step tells of it. Where QEMU did not even set a migration up, an earlier one may still be under way.
+            source.catch_up();
+            let was_set_up = source
+                .log
+                .lock()
+                .migration_statuses(run.mark(&self.from).events)
+                .any(|status| status == "setup");
+            match was_set_up {
+                true => run.session.board.forgive_migration(),
+                false => run.session.board.restore_migration(before),
+            }
+            return Err(failure);
+        }
         run.session.pair = Some(pair);
         Ok(Value::Null)
     }
@@ -172,11 +186,15 @@ impl Migrate {
             }
             return Ok((Value::Null, uri));
         }
-        // A destination that was told to listen by a step of its own has a status; one that waits has none.
+        // A destination that was told to listen by a step of its own may have a status; one that waits has none.
         let is_told = async || {
+            if machine.address.is_none() && machine.told_to_listen.is_some() {
+                return Ok(true);
+            }
             let reply = machine.query("query-migrate", run.deadline).await?;
             Ok::<_, Failure>(reply.get("status").is_some_and(|status| *status != "none"))
         };
+        let mut told_now = None;
         let mut named = uri.starts_with("tcp:") || uri.starts_with("unix:") || uri.starts_with("vsock:");
         if self.resume {
             machine.qmp("migrate-recover", json!({"uri": uri}), true, run.deadline).await?;
@@ -193,6 +211,7 @@ impl Migrate {
                 arguments["exit-on-error"] = json!(exit);
             }
             machine.qmp("migrate-incoming", arguments, false, run.deadline).await?;
+            told_now = Some(Listening { exits: self.exit_on_error != Some(false) });
         } else if given.is_none() {
             // Only QEMU knows where it was told to listen.
             named = true;
@@ -205,6 +224,7 @@ impl Migrate {
             address = run.poll(to, ("query-migrate", &Value::Null), &awaited, judge, seen).await?;
         }
         if let Some(machine) = run.session.machines.get_mut(to) {
+            machine.told_to_listen = told_now.or(machine.told_to_listen);
             machine.address = Some(self::uri(&address).unwrap_or_else(|| uri.clone()));
         }
         Ok((address, uri))

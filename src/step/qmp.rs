@@ -9,7 +9,7 @@ use super::running::Running;
 use super::{About, Complaints, Scene, listed};
 use crate::qemu::hmp;
 use crate::qemu::qmp::QmpError;
-use crate::session::Failure;
+use crate::session::{Failure, Listening};
 use crate::units::{OneOrMany, Span};
 
 /// Runs a QMP command; the step's result is the reply. An error of QEMU fails the step, also one that is in the text of a
@@ -96,10 +96,16 @@ impl Qmp {
         for vm in &self.vm {
             match self.command() {
                 "quit" | "q" => run.session.board.expect_exit(vm),
+                // The guest does as it is asked.
+                "system_powerdown" => run.session.board.allow(vm, "^SHUTDOWN "),
+                // Firmware that finds itself in a machine reset from outside resets it once more.
+                "system_reset" => run.session.board.allow(vm, "^RESET "),
                 // Whoever cancels asks for a migration that ends.
-                "migrate_cancel" | "migrate-cancel" => run.session.board.watch_migration(false),
+                "migrate_cancel" | "migrate-cancel" => run.session.board.forgive_migration(),
                 _ => {}
             }
+            let takes_over = self.execute == "x-colo-lost-heartbeat";
+            let mark = takes_over.then(|| run.session.failover_now(vm)).transpose()?;
             let arguments = Value::Object(self.arguments.clone());
             let silence = (self.expect == Expect::Hang).then_some(SILENCE);
             let within = self.within.or(silence).map(|within| Instant::now() + within.0);
@@ -121,11 +127,18 @@ impl Qmp {
                 }
                 (_, answer) => machine.told(answer).await?,
             };
-            if matches!(self.command(), "migrate-incoming" | "migrate_incoming")
-                && let Some(pair) = run.session.pair.as_mut().filter(|pair| pair.source != *vm)
-            {
+            if mark.is_some() {
+                run.session.failover = mark;
+            }
+            if matches!(self.command(), "migrate-incoming" | "migrate_incoming") {
+                if let Some(machine) = run.session.machines.get_mut(vm) {
+                    let exits = self.arguments.get("exit-on-error") != Some(&Value::Bool(false));
+                    machine.told_to_listen = Some(Listening { exits });
+                }
                 // Where the stream went to a file first, only now is it known who takes it.
-                pair.destination = Some(vm.clone());
+                if let Some(pair) = run.session.pair.as_mut().filter(|pair| pair.source != *vm) {
+                    pair.destination = Some(vm.clone());
+                }
             }
         }
         Ok(reply)

@@ -6,14 +6,13 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::flow::each_step;
 use super::names;
 use super::places;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, Severity, suggest};
 use crate::qemu::binary::Binary;
 use crate::qemu::network::attached;
 use crate::qemu::schema::Complaint;
-use crate::scenario::model::{Case, CaseStep};
+use crate::scenario::model::{Case, CaseStep, each_step};
 use crate::scenario::source::Node;
 use crate::step::{Action, CheckKind, Condition, Instances};
 use crate::template;

@@ -6,7 +6,7 @@ use super::names::{self, Named, Needs};
 use super::places;
 use super::state::{Life, State, There};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, Severity};
-use crate::scenario::model::{Block, Case, CaseStep, When};
+use crate::scenario::model::{Block, Case, CaseStep, When, each_step};
 use crate::scenario::source::Node;
 use crate::step::{Action, Check, CheckKind, Condition, Qmp, SignalName};
 use crate::template;
@@ -22,19 +22,7 @@ pub(in crate::scenario) fn check(case: &Case, diagnostics: &mut Diagnostics) {
     flow.blocks(&case.steps);
     // Where all went well; where something failed before, that failure is told, not this one.
     flow.blocks(&case.finally);
-}
-
-/// Goes through all steps, loops once.
-pub(in crate::scenario) fn each_step<'c>(blocks: &'c [Block], visit: &mut dyn FnMut(&'c CaseStep)) {
-    for block in blocks {
-        match block {
-            Block::Step(step) => visit(step),
-            Block::RepeatUntil { until, steps, .. } => {
-                each_step(steps, visit);
-                visit(until);
-            }
-        }
-    }
+    super::disks::check(case, diagnostics);
 }
 
 type Places = BTreeMap<String, Location>;

@@ -2,6 +2,7 @@
 //! never named, and what the QEMU at hand does not have.
 
 mod binary;
+mod disks;
 mod flow;
 mod late;
 mod names;
@@ -10,7 +11,7 @@ mod state;
 mod unused;
 
 pub use binary::against_binaries;
-pub(super) use flow::{check, each_step};
+pub(super) use flow::check;
 pub(super) use unused::{Section, Seen, Unused};
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::Plan;
 use crate::event::{Sink, What};
 use crate::guest::ticker;
+use crate::qemu::health;
 use crate::qemu::process::Process;
 use crate::qemu::qmp::Traffic;
 use crate::qemu::spec::Guest;
@@ -52,11 +53,15 @@ pub(super) fn listen(
 ) -> Arc<SerialPort> {
     let (vm, board, sink) = (plan.name.clone(), Arc::clone(board), sink.clone());
     let copy = Mutex::new(copy);
+    let watched = !matches!(plan.spec.guest, Guest::Ticker(_));
     let heard = move |line: &[u8], read: Option<ticker::Line>| {
         sink.emit(What::SerialLine { vm: vm.clone(), line: String::from_utf8_lossy(line).into_owned() });
         match read {
             Some(line) if line.is_mismatch() => board.report(Trouble::Mismatch { vm: vm.clone(), line }),
             _ => board.changed(),
+        }
+        if let Some(said) = health::trouble(line).filter(|_| watched) {
+            board.report(Trouble::Guest { vm: vm.clone(), did: "said", said });
         }
     };
     let copied = move |bytes: &[u8]| {
@@ -91,9 +96,13 @@ pub(super) fn tap(
             Traffic::Event(_) | Traffic::Closed => {
                 let event = QmpEvent::new(&message);
                 sink.emit(What::QmpEvent { vm: vm.clone(), message });
+                let guest = |vm, did| Some(Trouble::Guest { vm, did, said: event.to_string() });
+                let is_guests = event.data["guest"] == true;
                 let trouble = match (event.name.as_str(), event.migration_status()) {
-                    ("GUEST_PANICKED", _) => Some(Trouble::Panicked { vm }),
-                    (_, Some("failed")) => Some(Trouble::MigrationFailed { vm }),
+                    ("GUEST_PANICKED" | "GUEST_CRASHLOADED", _) => guest(vm, "panicked"),
+                    ("RESET", _) if is_guests => guest(vm, "reset the machine"),
+                    ("SHUTDOWN", _) if is_guests => guest(vm, "shut the machine down"),
+                    (_, Some("failed")) => Some(Trouble::MigrationFailed { vm, migration: 0 }),
                     _ => None,
                 };
                 log.lock().events.push(event);

@@ -49,6 +49,13 @@ pub struct Plan {
     pub inherit: Vec<Arc<OwnedFd>>,
 }
 
+/// How a VM was told to wait for a migration (`migrate-incoming`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listening {
+    /// Whether it ends where the migration fails (`exit-on-error`).
+    pub exits: bool,
+}
+
 /// A VM that was started.
 #[derive(Debug)]
 pub struct Machine {
@@ -64,6 +71,8 @@ pub struct Machine {
     pub address: Option<String>,
     /// Where the built-in guest works in its RAM, where it runs that.
     pub layout: Option<Layout>,
+    /// How it was told to wait for a migration, where a step has done that.
+    pub told_to_listen: Option<Listening>,
     argv: Vec<String>,
     /// The monitor's socket until [`Self::connect`] has made a client of it.
     monitor: Option<UnixStream>,
@@ -154,6 +163,7 @@ impl Machine {
             stderr: errors,
         };
         board.expect_life(&name);
+        plan.spec.health.allowed().iter().for_each(|expression| board.allow(&name, expression));
         let program = plan.binary.path.display().to_string();
         let process = Process::spawn(launch).map_err(|error| trouble(&program, error))?;
         sink.emit(What::VmSpawned {
@@ -172,6 +182,7 @@ impl Machine {
             spawned: Instant::now(),
             address: None,
             layout,
+            told_to_listen: None,
             argv,
             monitor: Some(qmp),
             qmp: None,
@@ -356,14 +367,10 @@ impl Machine {
         self.qmp.as_ref().is_some_and(|qmp| qmp.oob)
     }
 
-    /// Whether its process has ended and the board has not heard of it yet, or its guest is about to say how many pages
-    /// are wrong.
+    /// Whether its guest lives and is about to say how many pages are wrong.
     #[must_use]
-    pub fn is_unsettled(&self) -> bool {
-        match self.process.ended() {
-            Some(_) => !*self.end_is_told.borrow(),
-            None => self.log.lock().counts_bad_pages(),
-        }
+    pub fn counts_bad_pages(&self) -> bool {
+        self.process.ended().is_none() && self.log.lock().counts_bad_pages()
     }
 
     /// Sends a line to the guest's serial port.
@@ -373,6 +380,32 @@ impl Machine {
     pub async fn send(&self, line: &str) -> Result<(), Failure> {
         let sent = self.serial.send(format!("{line}\n").as_bytes()).await;
         sent.map_err(|error| Failure::failed(format!("{}: the serial port: {error}", self.name())))
+    }
+
+    /// Whether its process has ended or is ending and the board has not heard of it yet. It will at once.
+    #[must_use]
+    pub fn ends_just_now(&self) -> bool {
+        !*self.end_is_told.borrow() && (self.process.ended().is_some() || self.process.is_ending())
+    }
+
+    /// Whether it takes in a state as it starts.
+    #[must_use]
+    pub fn loads_at_start(&self) -> bool {
+        self.plan.spec.incoming.as_ref().is_some_and(|incoming| incoming != "defer")
+    }
+
+    /// Whether it will end, or has ended, because a migration to it failed: not where it was told to stay, and not where
+    /// nothing of a migration has come yet.
+    #[must_use]
+    pub fn ends_with_its_migration(&self) -> bool {
+        let stays = self.told_to_listen == Some(Listening { exits: false });
+        !stays
+            && self
+                .log
+                .lock()
+                .migration_statuses(0)
+                .next_back()
+                .is_some_and(|last| !matches!(last, "completed" | "colo"))
     }
 
     /// The qtest socket.

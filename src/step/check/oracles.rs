@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{Bound, Check, Kind, StderrCheck};
 use crate::qemu::contains::contains;
-use crate::session::checkpoints::{floor, none_under_way};
+use crate::session::checkpoints::{floor, is_in_colo, none_under_way};
 use crate::session::metrics::{METRICS, measure};
 use crate::session::witness::inherited;
 use crate::session::{Failure, Session};
@@ -34,7 +34,7 @@ impl Check {
                 Kind::Memory => super::memory::consistent(run, vm).await?,
                 Kind::Query => self.query(run, vm).await?,
                 Kind::NoEvent => self.no_event(run, vm).await?,
-                Kind::Progress => progress(run.session, vm)?,
+                Kind::Progress => progress(run, vm).await?,
                 Kind::Checkpoint => {
                     none_under_way(run.session, vm).map(|()| Value::Null).map_err(Failure::failed)?
                 }
@@ -185,14 +185,21 @@ impl Bound {
 }
 
 /// What the guest had done before the last completed checkpoint is still done, and since then it only went forward; but
-/// for one step back, where a checkpoint was still completed while the failover was on its way.
-fn progress(session: &Session, vm: &str) -> Result<Value, Failure> {
-    let machine = session.machine(vm)?;
-    let floor = floor(session, vm)
+/// for one step back, where a checkpoint was still completed while the failover was on its way. A VM in COLO must still
+/// print something to be compared.
+async fn progress(run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
+    let machine = run.session.machine(vm)?;
+    run.session.catch_up();
+    let floor = floor(run.session, vm)
         .map_err(|why| Failure::failed(format!("the progress of `{vm}` cannot be compared: {why}")))?;
+    if is_in_colo(&machine.log.lock().events) {
+        let look = |_: &Session| Ok(machine.log.lock().ticks_from(floor.serial).next().map(|_| ()));
+        let awaited = format!("a tick of `{vm}`, which is in COLO, to compare with");
+        run.until(&awaited, look, |_| machine.log.lock().serial_tail(1)).await?;
+    }
     let counts: Vec<u64> = machine.log.lock().ticks_from(floor.serial).map(|tick| tick.count).collect();
     kept(vm, floor.passes, &counts).map_err(Failure::failed)?;
-    inherited(session, vm, &floor).map_err(Failure::failed)?;
+    inherited(run.session, vm, &floor).map_err(Failure::failed)?;
     Ok(json!({"floor": floor.passes, "first": counts.first(), "last": counts.last()}))
 }
 

@@ -21,7 +21,9 @@ pub enum Exit {
 }
 
 impl Exit {
-    pub(super) fn fits(self, how: Ended) -> bool {
+    /// Whether a process that ended like this ended as it should.
+    #[must_use]
+    pub fn fits(self, how: Ended) -> bool {
         match self {
             Self::Any => true,
             Self::Signal(signal) => signal.ended(how),

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::over::{FINAL, over};
 use super::{Condition, Exit, Wait};
 use crate::qemu::contains::contains;
 use crate::session::checkpoints::checkpoints;
@@ -31,27 +32,30 @@ impl Wait {
     }
 }
 
-/// The migration statuses after which nothing more comes by itself (QAPI `MigrationStatus`).
-const FINAL: &[&str] = &["completed", "failed", "cancelled"];
-
 impl Condition {
     /// Takes back what would end the step at once although it is what the step waits for.
     pub(super) fn expectations(&self, run: &Running<'_>, wait: &Wait) {
         let board = &run.session.board;
+        let allow = |expression: &str| wait.vm.iter().flatten().for_each(|vm| board.allow(vm, expression));
         match self {
             Self::Exit(_) => {
-                wait.vm.iter().flatten().for_each(|vm| board.expect_exit(vm));
+                wait.vm.iter().flatten().for_each(|vm| {
+                    board.expect_exit(vm);
+                    board.allow(vm, "^SHUTDOWN ");
+                });
                 // A VM that ends takes its migration with it, and the other side may be the first to tell.
-                board.watch_migration(false);
+                board.forgive_migration();
             }
             Self::Migration { states, .. } if states.iter().any(|state| state == "failed") => {
-                board.watch_migration(false)
+                board.forgive_migration()
             }
             Self::Event { name, data, .. }
                 if name == "MIGRATION" && data.as_ref().is_some_and(|data| data["status"] == "failed") =>
             {
-                board.watch_migration(false);
+                board.forgive_migration();
             }
+            Self::Event { name, .. } => allow(&format!("^{}( |$)", regex::escape(name))),
+            Self::Serial { expression, .. } => allow(expression),
             _ => {}
         }
     }
@@ -60,7 +64,16 @@ impl Condition {
         let awaited = format!("{self} of `{vm}`");
         let mark = run.mark(vm);
         let log = |session: &Session, read: &dyn Fn(&mut Log) -> Option<Value>| {
-            Ok(read(&mut session.machine(vm)?.log.lock()))
+            let machine = session.machine(vm)?;
+            if let Some(found) = read(&mut machine.log.lock()) {
+                return Ok(Some(found));
+            }
+            let Some(why) = over(session, vm, self) else { return Ok(None) };
+            machine.catch_up();
+            match read(&mut machine.log.lock()) {
+                Some(found) => Ok(Some(found)),
+                None => Err(Failure::failed(format!("{awaited} can no longer come: {why}"))),
+            }
         };
         let said = |session: &Session, tell: &dyn Fn(&Log) -> String| {
             session.machine(vm).map_or_else(|failure| failure.message, |machine| tell(&machine.log.lock()))
@@ -135,11 +148,14 @@ impl Condition {
                 // A query misses what passes quickly; events do not.
                 let passed = || -> Result<Option<String>, Failure> {
                     let log = run.session.machine(vm)?.log.lock();
-                    let since = log.events.iter().skip(mark.events);
-                    let mut states = since.filter_map(crate::session::log::QmpEvent::migration_status);
+                    let mut states = log.migration_statuses(mark.events);
                     Ok(states.find(|state| never.iter().any(|never| never == state)).map(str::to_owned))
                 };
                 let mut without_stream = 0;
+                let is_told = |status: &str| -> Result<bool, Failure> {
+                    let log = run.session.machine(vm)?.log.lock();
+                    Ok(log.migration_statuses(0).next_back().is_none_or(|told| told == status))
+                };
                 let judge = |reply: &Value| {
                     let status = reply["status"].as_str().unwrap_or("none");
                     no_stream(run.session.machine(vm)?, reply, &mut without_stream)?;
@@ -151,7 +167,8 @@ impl Condition {
                     if states.iter().any(|state| state == status) {
                         return Ok(Some(reply.clone()));
                     }
-                    if FINAL.contains(&status) {
+                    // Its event may be a moment late, and is part of what this step tells.
+                    if FINAL.contains(&status) && is_told(status)? {
                         let message = format!(
                             "the migration of `{vm}` is {} instead of {}",
                             told(reply),

@@ -3,6 +3,7 @@
 mod exit;
 mod meet;
 mod memory;
+mod over;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
