@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::running::Running;
 use super::{About, Complaints, Scene, link};
+use crate::qemu::spec::Guest;
 use crate::session::{Failure, Listening, Pair, witness};
 
 /// Starts a migration and returns at once.
@@ -160,11 +161,11 @@ impl Migrate {
     }
 
     /// Gives the source's guest a number, by which the destination's is told from one that was never brought up to date.
-    /// A guest that stands, or has not begun, is left alone.
+    /// So a built-in guest that runs has begun by then. One that stands, or is about to sleep, is left alone.
     async fn give_witness(&self, run: &mut Running<'_>) -> Result<(), Failure> {
         let machine = run.session.machine(&self.from)?;
-        let ticks = !machine.log.lock().ticks.is_empty();
-        if self.resume || !ticks || machine.query("query-status", run.deadline).await?["running"] != true {
+        let hears = matches!(&machine.plan.spec.guest, Guest::Ticker(ticker) if !ticker.suspend);
+        if self.resume || !hears || machine.query("query-status", run.deadline).await?["running"] != true {
             return Ok(());
         }
         witness::give(run.session, &self.from, run.deadline).await.map(|_| ())
