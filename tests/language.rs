@@ -365,7 +365,7 @@ fn waits_are_met_by_what_they_name_and_say_what_they_saw_instead() {
 - wait: {vm: a, query: query-status, until: {running: true}}
   capture: reply
 - check: {equal: ["{{run.captures.reply.status}}", running]}
-- wait: {vm: a, serial: "tick \\d+ \\d+\n"}
+- wait: {vm: a, serial: "tick [\\d ]+\n"}
 - qmp: {vm: a, execute: stop}
 - wait: {vm: a, event: RESUME, fresh: true}
   timeout: 300ms
