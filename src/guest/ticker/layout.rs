@@ -220,8 +220,8 @@ impl Layout {
     }
 }
 
-/// The pages that are always looked at, the most telling first: the ends of each range of RAM, and both sides of each
-/// power of two.
+/// The pages that are always looked at, the most telling first: the ends of each range of RAM, both sides of each power
+/// of two, and the first 64 KiB from 1 MiB on.
 fn edges(ram: &[Range<u64>]) -> Vec<u64> {
     let mut pages = Vec::new();
     pages.extend(ram.iter().rev().map(|range| range.end - 1));
@@ -232,6 +232,7 @@ fn edges(ram: &[Range<u64>]) -> Vec<u64> {
         (0..40).rev().map(|power| 1 << power).filter(|page| *page < end).flat_map(|page| [page, page - 1]),
     );
     pages.push(0);
+    pages.extend(DRAWN_FROM..DRAWN_FROM + 16);
     let is_ram = |page: &u64| {
         ram.iter().any(|range| range.contains(page)) && !PROGRAM.contains(page) && !LEGACY.contains(page)
     };
