@@ -50,12 +50,6 @@ pub(super) fn put(definitions: &mut Value) {
             |key| format!("A step runs one program, and here is `{key}` already: keep one."),
         );
         goes_with(schema, "ready", &["background"]);
-        not_with(
-            schema,
-            "background",
-            &["exit"],
-            "A background process has not ended when the step has: say it where it is awaited, `wait: {process: NAME, exit: …}`.",
-        );
     });
     rules("Migrate", &|schema| {
         at_most_one(schema, &["to", "uri"], |key| {
