@@ -499,7 +499,7 @@ fn a_guest_whose_memory_is_overwritten_ends_the_case_by_its_own_report() {
             "timeout: 1h\nsteps:\n- wait: {vm: a, ticks: 1}\n- memory: {vm: a, write: {address: 1032K, size: 4, value: 4000000000}}\n\
              - wait: {vm: a, event: POWERDOWN}\n  timeout: 1h",
             Fail,
-            "^VM `a`: .*page 2",
+            "^VM `a`: .*page 258 ",
         )],
         &[],
     );
@@ -514,7 +514,7 @@ fn a_guest_whose_memory_is_overwritten_ends_the_case_by_its_own_report() {
     let document = roxmltree::Document::parse(&junit).unwrap();
     let failure = document.descendants().find(|node| node.has_tag_name("failure")).unwrap();
     assert_eq!(failure.attribute("message"), case.reason().as_deref());
-    assert!(failure.text().unwrap().contains("bad 0000000002 "), "the evidence has what the guest printed");
+    assert!(failure.text().unwrap().contains("bad 0000000258 "), "the evidence has what the guest printed");
 }
 
 fn a_guest_whose_memory_could_not_be_saved_goes_on() {
