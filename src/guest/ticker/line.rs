@@ -217,7 +217,7 @@ impl fmt::Display for Line {
 }
 
 impl Line {
-    /// Reads a line without its end. `None` for anything that is no whole line of the guest.
+    /// Reads a line without its end. `None` for anything but a complete line of the guest.
     #[must_use]
     pub fn parse(line: &[u8]) -> Option<Self> {
         let mut words = line.split(|&byte| byte == b' ');
