@@ -92,6 +92,7 @@ fn the_end_of_a_vm_that_takes_in_a_state_as_it_starts_is_left_to_the_next_step(q
 fn a_wait_for_what_can_no_longer_come_fails_at_once(qemu: &Qemu) {
     holds(qemu, "over");
     holds(qemu, "over-control");
+    holds(qemu, "stopped-control");
 }
 
 fn tls_takes_the_credentials_of_the_case_and_refuses_others(qemu: &Qemu) {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::over::{FINAL, over};
+use super::over::{FINAL, over, stopped};
 use super::{Condition, Exit, Wait};
 use crate::qemu::contains::contains;
 use crate::session::checkpoints::checkpoints;
@@ -130,7 +130,7 @@ impl Condition {
                         if tail.is_empty() { "none" } else { &tail }
                     )
                 };
-                run.until(&awaited, |session| log(session, &look), |session| said(session, &tell)).await
+                output(run, vm, &awaited, |session| log(session, &look), |session| said(session, &tell)).await
             }
             Self::Serial { expression, fresh } => {
                 let expression = regex::bytes::Regex::new(expression)
@@ -142,7 +142,7 @@ impl Condition {
                     Some(text.into())
                 };
                 let tell = |log: &Log| format!("as its last lines: {}", log.serial_tail(5));
-                run.until(&awaited, |session| log(session, &look), |session| said(session, &tell)).await
+                output(run, vm, &awaited, |session| log(session, &look), |session| said(session, &tell)).await
             }
             Self::Migration { states, never } => {
                 // A query misses what passes quickly; events do not.
@@ -201,6 +201,25 @@ impl Condition {
             }
             Self::Process { name, exit } => process(run, name, *exit).await,
             Self::Client { name, lines } => client(run, name, *lines).await,
+        }
+    }
+}
+
+/// Waits for output of a guest, as [`Running::until`] does, and gives up where its vCPUs are stopped and all that it has
+/// written was looked at.
+async fn output(
+    run: &Running<'_>,
+    vm: &str,
+    awaited: &str,
+    look: impl Fn(&Session) -> Result<Option<Value>, Failure>,
+    seen: impl Fn(&Session) -> String,
+) -> Result<Value, Failure> {
+    tokio::select! {
+        biased;
+        found = run.until(awaited, &look, seen) => found,
+        failure = stopped(run, vm, awaited) => {
+            run.session.machine(vm)?.catch_up();
+            look(run.session)?.map_or(failure, Ok)
         }
     }
 }

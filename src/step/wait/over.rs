@@ -1,8 +1,11 @@
 //! When what a `wait` waits for can no longer come.
 
+use serde_json::Value;
+
 use super::Condition;
-use crate::session::Session;
 use crate::session::log::Log;
+use crate::session::{Failure, Session};
+use crate::step::running::Running;
 
 /// The migration statuses after which nothing more comes by itself (QAPI `MigrationStatus`).
 pub(super) const FINAL: &[&str] = &["completed", "failed", "cancelled"];
@@ -38,4 +41,31 @@ fn stands(log: &Log, since: usize) -> bool {
     let last = log.events.iter().rfind(|event| matches!(event.name.as_str(), "STOP" | "RESUME"));
     last.is_some_and(|event| event.name == "STOP")
         && log.migration_statuses(since).all(|status| status != "colo")
+}
+
+/// The run states that no guest leaves by itself (QAPI `RunState`).
+const STOPPED: &[&str] = &[
+    "guest-panicked",
+    "internal-error",
+    "io-error",
+    "paused",
+    "postmigrate",
+    "prelaunch",
+    "shutdown",
+    "watchdog",
+];
+
+/// Fails where a step waits for output of a guest whose vCPUs are stopped. Pends for ever where they are not, where QEMU
+/// does not answer, and where a background process might resume them.
+pub(super) async fn stopped<T>(run: &Running<'_>, vm: &str, awaited: &str) -> Result<T, Failure> {
+    if run.session.background.is_empty()
+        && let Ok(machine) = run.session.machine(vm)
+        && let Ok(reply) = machine.qmp("query-status", Value::Null, false, run.patience()).await
+        && let Some(state) = reply["status"].as_str().filter(|state| STOPPED.contains(state))
+    {
+        return Err(Failure::failed(format!(
+            "{awaited} can no longer come: the vCPUs of `{vm}` are stopped, run state `{state}`"
+        )));
+    }
+    std::future::pending().await
 }
