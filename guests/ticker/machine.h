@@ -14,7 +14,8 @@
 #define SELF_PATCHING 1
 #define SUSPEND 2
 #define EXITS 4
-#define CYCLES_FOLLOW_CLOCK 8
+#define EMULATED 8
+#define CLEARS 16
 
 // `pages` pages of RAM from number `page` on (address / 4096). `kind`: 0 live, 1 still, 2 witness.
 struct extent {

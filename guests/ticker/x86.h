@@ -185,7 +185,7 @@ static inline uint64_t cycles_now(void) {
 // Devices.
 
 static uint32_t cpu_features;
-static uint32_t pci_function, pci_bar, pci_bar_mask;
+static uint32_t pci_function, pci_bar, pci_bar_mask, pci_master;
 
 static uint32_t uart_read(void) { return inb(COM1 + 7); }
 static void uart_write(uint32_t value) { outb(COM1 + 7, value); }
@@ -243,7 +243,7 @@ static uint32_t command_read(void) {
     return (value >> 8 & 1) | (value >> 9 & 2);
 }
 static void command_write(uint32_t value) {
-    pci_set(pci_function, 4, (value & 1) << 8 | (value & 2) << 9);
+    pci_set(pci_function, 4, pci_master | (value & 1) << 8 | (value & 2) << 9);
 }
 
 // The registers of a set must agree: the first one's value where they do, else the first other one's.
@@ -354,7 +354,8 @@ static const struct device devices[] = {
     {cmos_read, cmos_write, 0xff},
     {pit_read, pit_write, 3},
     {pic_read, pic_write, 0xffff},
-    [DEVICE_APIC] = {apic_read, apic_write, 0xff},
+    // KVM keeps the upper half only (KVM_RUN's `cr8`).
+    [DEVICE_APIC] = {apic_read, apic_write, 0xf0},
     {hpet_read, hpet_write, 0xffffffff},
     {bar_read, bar_write, 0xffff},
     {command_read, command_write, 3},
@@ -407,8 +408,11 @@ static void find_pci(void) {
         if (class == 3 || class == 6 || pci_function || (pci_get(function, 0xc) >> 16 & 0x7f)) {
             continue;
         }
+        // A firmware may have left a disk controller that reads commands from RAM: QEMU 7.2 does not load the state of one
+        // that may no longer do so.
+        pci_master = pci_get(function, 4) & 4;
         for (uint32_t bar = 0x10; bar < 0x28; bar += 4) {
-            pci_set(function, 4, 0);
+            pci_set(function, 4, pci_master);
             pci_set(function, bar, 0xffff0000);
             // The upper half of a base address of 64 bits is as good.
             if (pci_get(function, bar) >> 16 == 0xffff) {

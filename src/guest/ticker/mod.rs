@@ -26,7 +26,8 @@ pub const ROUTINE: u64 = 0x3_8000;
 const SELF_PATCHING: u32 = 1;
 const SUSPEND: u32 = 2;
 const EXITS: u32 = 4;
-const CYCLES_FOLLOW_CLOCK: u32 = 8;
+const EMULATED: u32 = 8;
+const CLEARS: u32 = 16;
 
 /// What a pass takes under emulation, in nanoseconds: devices and time, and each page. (Few pages fit into QEMU's TLB.)
 const PASS: u64 = 30_000;
@@ -58,7 +59,9 @@ pub fn image(ticker: &Ticker, layout: &Layout, accel: Accel) -> Vec<u8> {
         (SELF_PATCHING, ticker.self_patching),
         (SUSPEND, ticker.suspend),
         (EXITS, ticker.exits),
-        (CYCLES_FOLLOW_CLOCK, accel == Accel::Tcg),
+        (EMULATED, accel == Accel::Tcg),
+        // The firmware leaves RAM as the machine made it, and after a reset as the program did. A real BIOS does not.
+        (CLEARS, ticker.boot == Boot::Disk),
     ];
     let flags = flags.iter().filter(|(_, is_on)| *is_on).fold(0, |flags, (bit, _)| flags | bit);
     let count = u32::try_from(layout.extents.len()).unwrap_or(u32::MAX);
@@ -93,13 +96,13 @@ mod tests {
 
     #[test]
     fn both_images_carry_the_parameters_of_the_scenario() {
-        for boot in [Boot::Firmware, Boot::Disk] {
+        for (boot, flags) in [(Boot::Firmware, 13), (Boot::Disk, 29)] {
             let ticker =
                 Ticker { boot, passes: Some(7), self_patching: true, exits: true, ..Ticker::default() };
             let layout = layout(&ticker);
             let image = image(&ticker, &layout, Accel::Tcg);
             let count = layout.extents.len();
-            assert_eq!([0, 1, 2, 3].map(|at| word(&image, at)), [7, 9, 13, count as u32], "{boot:?}");
+            assert_eq!([0, 1, 2, 3].map(|at| word(&image, at)), [7, 9, flags, count as u32], "{boot:?}");
             let last = layout.extents[count - 1];
             assert_eq!(
                 [0, 1, 2].map(|at| word(&image, 4 + (count - 1) * 3 + at)),
