@@ -207,12 +207,6 @@ fn a_client_waits_and_is_checked_and_every_check_can_fail() {
             "client `c`: there was no migration",
         ),
         (
-            "known",
-            client(well, &some(&format!("known_at: \"127.0.0.1:{well}\""))),
-            Verdict::Fail,
-            "client `c`: it has no draws",
-        ),
-        (
             "drawn",
             client(well, &some("draws"))
                 .replace("every: 1ms", "draws: true")
