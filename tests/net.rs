@@ -200,6 +200,20 @@ fn a_client_waits_and_is_checked_and_every_check_can_fail() {
             Verdict::Fail,
             "1 of its answers were wrong, the first to line 7: \"no 7\"",
         ),
+        (
+            "checkpoints",
+            client(well, &some("checkpoints: none")),
+            Verdict::Fail,
+            "client `c`: there was no migration",
+        ),
+        (
+            "drawn",
+            client(well, &some("draws"))
+                .replace("every: 1ms", "draws: true")
+                .replace("c, draws", "c, lines: 1"),
+            Verdict::Fail,
+            "waited .* for client `c` to get its first answer; .* 1 wrong answers, the last to line 1: \"ok 1\"",
+        ),
         ("lines", client(well, &some("lines: 1000000")), Verdict::Fail, "acknowledged, not 1000000 at least"),
         (
             "waiting",

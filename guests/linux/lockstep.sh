@@ -23,6 +23,19 @@ write_line() {
         dd of=$disk bs=512 count=1 seek=$((first_sector + $1)) conv=notrunc,fsync 2>/dev/null
 }
 
+# Where draw() keeps what it drew, a file for each number.
+draws=/tmp/draws
+
+# draw N: draw a random number for N into $drawn, and keep it. Right after a
+# checkpoint the random generators of both kernels are in the same state. The
+# clock in nanoseconds is not, and neither are the timers that the file lists.
+draw() {
+    drawn=$({ head -c 16 /dev/urandom; cat /proc/timer_list; } | sha256sum | head -c 8)
+    mkdir -p $draws
+    echo "$drawn" >"$draws/.$1.$$"
+    mv "$draws/.$1.$$" "$draws/$1"
+}
+
 # A disk test that needs no network.
 disk_load() {
     local n=1

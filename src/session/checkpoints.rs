@@ -65,6 +65,17 @@ pub fn checkpoints(events: &[QmpEvent]) -> Vec<Checkpoint> {
     completed.collect()
 }
 
+/// When each checkpoint in a VM's events began, in seconds of the host's real-time clock, completed or not.
+#[must_use]
+pub fn began(events: &[QmpEvent]) -> Vec<f64> {
+    let mut tracker = Tracker::default();
+    let stops = events.iter().filter_map(|event| {
+        tracker.take(event);
+        tracker.under_way().filter(|_| event.name == "STOP")
+    });
+    stops.collect()
+}
+
 /// Whether a VM with these events is in COLO.
 #[must_use]
 pub fn is_in_colo(events: &[QmpEvent]) -> bool {
@@ -228,6 +239,12 @@ mod tests {
         let events =
             events(&["=setup", "=active", "STOP", "=device", "=colo", "RESUME", "STOP", "RESUME", "STOP"]);
         assert_eq!(checkpoints(&events), [Checkpoint { stopped: 6.0, resumed: 7.0, resume_at: 7 }]);
+    }
+
+    #[test]
+    fn a_checkpoint_began_with_its_stop_completed_or_not() {
+        let events = events(&["STOP", "=device", "=colo", "RESUME", "STOP", "RESUME", "=colo", "STOP"]);
+        assert_eq!(began(&events), [4.0, 7.0]);
     }
 
     #[test]

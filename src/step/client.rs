@@ -32,6 +32,10 @@ pub struct Client {
     /// The first number, so that several clients use numbers of their own. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<u64>,
+    /// `true`: the service draws a number for each line and answers `ok N NUMBER`, as port 7003 of the Linux guest does. What
+    /// it was told is what `check: {client: …, known_at: …}` asks for. Default: `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draws: Option<bool>,
     /// `false` ends the step at once, whether the service answers or not. Default: `true`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<bool>,
@@ -69,6 +73,7 @@ impl Client {
         let name = &self.name;
         match (&self.connect, &self.to) {
             _ if self.stop => format!("client {name}: stop"),
+            (Some(address), _) if self.draws == Some(true) => format!("client {name}: draws from {address}"),
             (Some(address), _) => format!("client {name}: lines to {address}"),
             (None, Some(address)) => format!("client {name}: datagrams to {address}"),
             (None, None) => format!("client {name}"),
@@ -90,9 +95,10 @@ impl Client {
                 return complaints.add(&[second], message, "make it two steps");
             }
         };
-        let belongs: [(&str, bool, &[&str]); 5] = [
+        let belongs: [(&str, bool, &[&str]); 6] = [
             ("every", self.every.is_some(), &["connect", "send"]),
             ("first", self.first.is_some(), &["connect"]),
+            ("draws", self.draws.is_some(), &["connect"]),
             ("wait", self.wait.is_some(), &["connect"]),
             ("to", self.to.is_some(), &["send"]),
             ("size", self.size.is_some(), &["send"]),
@@ -135,6 +141,7 @@ impl Client {
                 connect: connect.clone(),
                 every: every(Span(std::time::Duration::from_millis(20))),
                 first: self.first.unwrap_or(1),
+                draws: self.draws.unwrap_or(false),
             },
             (None, to) => Work::Datagrams {
                 to: to.clone().unwrap_or_default(),
@@ -168,7 +175,7 @@ impl Client {
     }
 }
 
-fn is_address(text: &str) -> bool {
+pub(super) fn is_address(text: &str) -> bool {
     let port = |port: &str| port.parse::<u16>().is_ok() || template::is_template(port);
     template::is_template(text)
         || text.rsplit_once(':').is_some_and(|(host, number)| !host.is_empty() && port(number))

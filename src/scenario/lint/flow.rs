@@ -221,14 +221,21 @@ impl<'c> Flow<'c, '_> {
             Action::Check(check) => (check.client.as_ref(), &["client"]),
             _ => return,
         };
-        let wrong =
-            name.filter(|name| !self.state.clients.contains(name.as_str()) && !template::is_template(name));
-        if let Some(name) = wrong {
-            let at = places::of(step, path, None);
-            let message = format!("client `{name}` has not been started by then");
-            let help = "move the step that starts it up";
-            self.impossible(Diagnostic::error(Code::Order, &at, message).help(help));
-        }
+        let Some(name) = name.filter(|name| !template::is_template(name)) else { return };
+        let asks = |action: &Action| matches!(action, Action::Check(check) if check.known_at.is_some());
+        let (code, message, help) = match self.state.clients.get(name.as_str()) {
+            None => {
+                let message = format!("client `{name}` has not been started by then");
+                (Code::Order, message, "move the step that starts it up")
+            }
+            Some(false) if asks(&step.step.action) => {
+                let message = format!("client `{name}` is told nothing that a service could know");
+                (Code::Action, message, "start it with `draws: true`")
+            }
+            Some(_) => return,
+        };
+        let at = places::of(step, path, None);
+        self.impossible(Diagnostic::error(code, &at, message).help(help));
     }
 
     /// What a step needs beside VMs: a process or a client, a migration.
@@ -253,6 +260,7 @@ impl<'c> Flow<'c, '_> {
             Action::Check(check) if check.kind() == Ok(CheckKind::Progress) => {
                 Some("there is nothing to compare with")
             }
+            Action::Check(check) if check.checkpoints.is_some() => Some("no checkpoint is taken without one"),
             Action::Failover(_) => Some("there is nothing to take over from"),
             _ => None,
         };
@@ -287,7 +295,7 @@ impl<'c> Flow<'c, '_> {
                 vms.for_each(|vm| self.state.end(vm, &step.at, "its end is awaited here", sure));
             }
             Action::Client(client) if client.starts() => {
-                self.state.clients.insert(&client.name);
+                *self.state.clients.entry(&client.name).or_default() |= client.draws == Some(true);
             }
             Action::Exec(exec) => {
                 // A program may do anything, to processes as well.

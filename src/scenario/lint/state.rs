@@ -62,8 +62,8 @@ pub(super) struct State<'c> {
     pub roles: BTreeMap<&'c str, Option<&'c str>>,
     pub captures: BTreeMap<String, There>,
     pub processes: BTreeMap<String, There>,
-    /// The clients that some step before has started.
-    pub clients: BTreeSet<&'c str>,
+    /// The clients that some step before has started, each with whether its service draws.
+    pub clients: BTreeMap<&'c str, bool>,
     /// Whether some step has started a migration.
     pub migrated: bool,
     /// Whether a program of the scenario has run, which may have done anything.
@@ -80,7 +80,7 @@ impl<'c> State<'c> {
             roles: case.roles.iter().map(|(role, vm)| (role.as_str(), Some(vm.as_str()))).collect(),
             captures: BTreeMap::new(),
             processes: BTreeMap::new(),
-            clients: BTreeSet::new(),
+            clients: BTreeMap::new(),
             migrated: false,
             outside: false,
         }

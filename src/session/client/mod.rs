@@ -13,7 +13,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-pub use record::Record;
+pub use record::{Line, Record};
+pub use talk::recall;
 
 use super::board::Board;
 use crate::event::{Sink, What};
@@ -29,6 +30,8 @@ pub enum Work {
         every: Duration,
         /// The first number.
         first: u64,
+        /// Whether the service draws something for each line and answers with it.
+        draws: bool,
     },
     /// Sends datagrams and expects no answer.
     Datagrams {
@@ -91,8 +94,8 @@ impl Client {
         });
         let (stop, stopped) = watch::channel(false);
         let task = match &work {
-            Work::Lines { connect, every, .. } => {
-                tokio::spawn(talk::lines(Arc::clone(&shared), connect.clone(), *every, stopped))
+            Work::Lines { connect, every, draws, .. } => {
+                tokio::spawn(talk::lines(Arc::clone(&shared), connect.clone(), *every, *draws, stopped))
             }
             Work::Datagrams { to, every, size } => {
                 let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
@@ -133,6 +136,12 @@ impl Client {
     #[must_use]
     pub fn lines(&self) -> u64 {
         self.shared.record().lines
+    }
+
+    /// Whether the service draws something for each line.
+    #[must_use]
+    pub const fn has_draws(&self) -> bool {
+        matches!(self.work, Work::Lines { draws: true, .. })
     }
 
     /// Whether the service has answered, or a datagram was sent.

@@ -5,10 +5,24 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{seconds, since};
+use crate::session::log::real_time;
 
-/// How many latencies and wrong answers are kept.
+/// How many lines and wrong answers are kept.
 const KEPT: usize = 200_000;
 const WRONG_KEPT: usize = 20;
+
+/// A line that was acknowledged.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// Its number.
+    pub number: u64,
+    /// When it was sent, in seconds of the host's real-time clock.
+    pub asked: f64,
+    /// When it was acknowledged.
+    pub answered: f64,
+    /// What the service drew for it; empty where it draws nothing.
+    pub told: String,
+}
 
 /// What a client has seen.
 #[derive(Debug, Clone)]
@@ -35,7 +49,7 @@ pub struct Record {
     pub(super) next: u64,
     last: Option<Instant>,
     longest: Duration,
-    latencies: Vec<f64>,
+    kept: Vec<Line>,
 }
 
 impl Record {
@@ -53,12 +67,13 @@ impl Record {
             next: first,
             last: None,
             longest: Duration::ZERO,
-            latencies: Vec::new(),
+            kept: Vec::new(),
         }
     }
 
-    /// The line under way was acknowledged; gives the time since the acknowledgement before.
-    pub(crate) fn acknowledge(&mut self, asked: Instant) -> Option<Duration> {
+    /// The line under way was acknowledged, and the client was told this for it; gives the time since the acknowledgement
+    /// before.
+    pub(crate) fn acknowledge(&mut self, asked: Instant, told: &str) -> Option<Duration> {
         let now = Instant::now();
         let number = self.next;
         match self.acknowledged.last_mut() {
@@ -68,8 +83,10 @@ impl Record {
         self.next += 1;
         self.lines += 1;
         self.trouble = None;
-        if self.latencies.len() < KEPT {
-            self.latencies.push(now.duration_since(asked).as_secs_f64());
+        if self.kept.len() < KEPT {
+            let answered = real_time();
+            let asked = answered - now.duration_since(asked).as_secs_f64();
+            self.kept.push(Line { number, asked, answered, told: told.to_owned() });
         }
         let gap = self.last.map(|last| now.duration_since(last));
         self.longest = self.longest.max(gap.unwrap_or_default());
@@ -99,10 +116,22 @@ impl Record {
         self.last.map(|last| self.longest.max(now.saturating_duration_since(last)))
     }
 
+    /// The lines that were acknowledged, in order.
+    ///
+    /// # Errors
+    /// When there are none, or more than are kept.
+    pub fn kept(&self) -> Result<&[Line], String> {
+        match self.kept.len() as u64 {
+            0 => Err("no line was acknowledged".to_owned()),
+            count if count < self.lines => Err(format!("it has {} lines, and {KEPT} are kept", self.lines)),
+            _ => Ok(&self.kept),
+        }
+    }
+
     /// The time from a line to its acknowledgement, in seconds: the one that this share of them does not exceed.
     #[must_use]
     pub fn latency(&self, share: f64) -> Option<f64> {
-        let mut sorted = self.latencies.clone();
+        let mut sorted: Vec<f64> = self.kept.iter().map(|line| line.answered - line.asked).collect();
         sorted.sort_by(f64::total_cmp);
         let at = (sorted.len().saturating_sub(1) as f64 * share) as usize;
         sorted.get(at).copied()

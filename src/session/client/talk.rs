@@ -32,6 +32,7 @@ pub(super) async fn lines(
     shared: Arc<Shared>,
     address: String,
     every: Duration,
+    draws: bool,
     mut stop: watch::Receiver<bool>,
 ) {
     while !*stop.borrow() {
@@ -43,7 +44,7 @@ pub(super) async fn lines(
         };
         let before = shared.record().lines;
         let why = match connected {
-            Ok(stream) => match talk(&shared, stream, every, &mut stop).await {
+            Ok(stream) => match talk(&shared, stream, every, draws, &mut stop).await {
                 Ok(()) => break,
                 Err(error) => error,
             },
@@ -79,6 +80,7 @@ async fn talk(
     shared: &Shared,
     mut stream: TcpStream,
     every: Duration,
+    draws: bool,
     stop: &mut watch::Receiver<bool>,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
@@ -92,18 +94,18 @@ async fn talk(
         };
         let asked = Instant::now();
         stream.write_all(format!("{number}\n").as_bytes()).await?;
-        loop {
+        let told = loop {
             let answer = answer(&mut stream, &mut said).await?;
-            if answer == format!("ok {number}") {
-                break;
+            if let Some(told) = acknowledges(&answer, number, draws) {
+                break told.to_owned();
             }
             shared.record().wrong_answer(answer.clone());
             shared.tell(format!("a wrong answer to line {number}: {answer:?}"));
             shared.board.changed();
-        }
+        };
         let (gap, is_first) = {
             let mut record = shared.record();
-            let gap = record.acknowledge(asked);
+            let gap = record.acknowledge(asked, &told);
             record.does("pausing");
             (gap, record.lines == 1)
         };
@@ -120,6 +122,31 @@ async fn talk(
             () = sleep(every) => {}
         }
     }
+}
+
+/// What the service drew, where this is its answer to line `number`; empty where it draws nothing.
+fn acknowledges(answer: &str, number: u64, draws: bool) -> Option<&str> {
+    let rest = answer.strip_prefix(&format!("ok {number}"))?;
+    if !draws {
+        return rest.is_empty().then_some("");
+    }
+    rest.strip_prefix(' ').filter(|told| !told.is_empty() && !told.contains(char::is_whitespace))
+}
+
+/// Asks a service over a connection of its own what it drew for each line; gives its answers in the order of the
+/// numbers.
+///
+/// # Errors
+/// What ended the connection, or the try to make one.
+pub async fn recall(address: &str, numbers: &[u64]) -> io::Result<Vec<String>> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let (mut said, mut answers) = (Vec::new(), Vec::new());
+    for number in numbers {
+        stream.write_all(format!("told {number}\n").as_bytes()).await?;
+        answers.push(answer(&mut stream, &mut said).await?);
+    }
+    Ok(answers)
 }
 
 /// The next line from the service, without its end.

@@ -24,8 +24,12 @@ impl Service {
     }
 
     fn client(&self, first: u64) -> Client {
+        self.client_of(first, false)
+    }
+
+    fn client_of(&self, first: u64, draws: bool) -> Client {
         let connect = self.listener.local_addr().unwrap().to_string();
-        let work = Work::Lines { connect, every: Duration::from_millis(1), first };
+        let work = Work::Lines { connect, every: Duration::from_millis(1), first, draws };
         Client::start("c", work, &self.board, &Sink::silent()).unwrap()
     }
 
@@ -123,7 +127,7 @@ async fn a_service_that_refuses_is_tried_again() {
     let address = service.listener.local_addr().unwrap();
     let board = Arc::clone(&service.board);
     drop(service);
-    let work = Work::Lines { connect: address.to_string(), every: Duration::ZERO, first: 1 };
+    let work = Work::Lines { connect: address.to_string(), every: Duration::ZERO, first: 1, draws: false };
     let client = Client::start("c", work, &board, &Sink::silent()).unwrap();
     let mut changes = board.changes();
     timeout(PATIENCE, changes.changed()).await.expect("it was not refused").unwrap();
@@ -162,6 +166,44 @@ async fn a_wrong_answer_is_kept_and_the_right_one_still_awaited() {
     let record = client.record();
     assert_eq!(record.wrong, [(1, "ok 2".to_owned()), (1, "no".to_owned())]);
     assert!(record.told().contains("2 wrong answers, the last to line 1: \"no\""), "{}", record.told());
+}
+
+#[tokio::test]
+async fn what_a_service_drew_is_kept_and_an_answer_without_it_is_wrong() {
+    let service = Service::new().await;
+    let client = service.client_of(1, true);
+    let mut served = service.accept().await;
+    served.line().await;
+    served.say("ok 1\nok 1 \nok 1 a b\nok 2 c\nok 1 1f2e\n").await;
+    served.line().await;
+    served.say("ok 2 77\n").await;
+    service.until(&client, |record| record.lines == 2).await;
+    let record = client.record();
+    let wrong: Vec<&str> = record.wrong.iter().map(|(_, answer)| answer.as_str()).collect();
+    assert_eq!(wrong, ["ok 1", "ok 1", "ok 1 a b", "ok 2 c"]);
+    let kept: Vec<(u64, &str)> =
+        record.kept().unwrap().iter().map(|line| (line.number, line.told.as_str())).collect();
+    assert_eq!(kept, [(1, "1f2e"), (2, "77")]);
+    assert!(record.kept().unwrap().is_sorted_by(|a, b| a.asked < a.answered && a.answered < b.asked));
+}
+
+#[tokio::test]
+async fn a_service_is_asked_for_each_number_what_it_knows() {
+    let service = Service::new().await;
+    let address = service.listener.local_addr().unwrap().to_string();
+    let asked = tokio::spawn(async move { recall(&address, &[3, 1]).await });
+    let mut served = service.accept().await;
+    assert_eq!(served.line().await, "told 3\n");
+    served.say("ok 3 5\n").await;
+    assert_eq!(served.line().await, "told 1\n");
+    served.say("error nothing\n").await;
+    assert_eq!(asked.await.unwrap().unwrap(), ["ok 3 5", "error nothing"]);
+    assert_eq!(served.line().await, "");
+
+    let address = service.listener.local_addr().unwrap().to_string();
+    let asked = tokio::spawn(async move { recall(&address, &[3, 1]).await });
+    drop(service.accept().await);
+    asked.await.unwrap().unwrap_err();
 }
 
 #[tokio::test]

@@ -1,11 +1,14 @@
 //! `check: {client: …}`.
 
 use serde_json::Value;
+use tokio::time::timeout_at;
 
-use super::Check;
-use crate::session::client::Record;
+use super::{Check, CheckpointsCheck};
+use crate::session::checkpoints::began;
+use crate::session::client::{Client, Line, Record, recall};
 use crate::session::{Failure, Session};
 use crate::step::client::find_with_lines;
+use crate::step::running::Running;
 
 impl Check {
     /// What is asserted of a client, for the title of the step.
@@ -15,16 +18,27 @@ impl Check {
             self.longest_gap.map(|bound| format!("longest gap below {bound}")),
             self.lines.map(|least| format!("at least {least} lines")),
             self.order.map(|_| "order kept".to_owned()),
+            self.checkpoints.map(|which| match which {
+                CheckpointsCheck::Each => "a checkpoint for each line".to_owned(),
+                CheckpointsCheck::None => "no checkpoint".to_owned(),
+            }),
+            self.known_at.as_ref().map(|address| format!("what it was told is known at {address}")),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         format!("client {}: {}", self.client.as_deref().unwrap_or_default(), parts.join(", "))
     }
 
-    pub(super) fn of_client(&self, session: &Session) -> Result<Value, Failure> {
+    pub(super) async fn of_client(&self, run: &Running<'_>) -> Result<Value, Failure> {
         let name = self.client.as_deref().unwrap_or_default();
-        let client = find_with_lines(session, name)?;
+        let client = find_with_lines(run.session, name)?;
         let record = client.record();
-        let wrong = self.wrong_with(&record);
+        let mut wrong = self.wrong_with(&record);
+        if let Some(which) = self.checkpoints {
+            wrong.extend(of_primary(run.session, which, &record).err());
+        }
+        if let Some(address) = &self.known_at {
+            wrong.extend(known(run, client, &record, address).await.err());
+        }
         if wrong.is_empty() {
             return Ok(client.values());
         }
@@ -64,6 +78,66 @@ impl Check {
     }
 }
 
+/// That the primary of the pair has made the checkpoints that a client's lines ask for.
+fn of_primary(session: &Session, which: CheckpointsCheck, record: &Record) -> Result<(), String> {
+    let lines = record.kept()?;
+    let primary = &session.pair.as_ref().ok_or("there was no migration")?.source;
+    let machine = session.machine(primary).map_err(|failure| failure.to_string())?;
+    machine.catch_up();
+    let log = machine.log.lock();
+    match which {
+        CheckpointsCheck::Each => one_for_each(&began(&log.events), lines),
+        CheckpointsCheck::None => none_since(&began(&log.events), lines[0].asked),
+    }
+    .map_err(|wrong| format!("{wrong}, by the events of `{primary}`"))
+}
+
+/// That no checkpoint began from a moment on.
+fn none_since(began: &[f64], first: f64) -> Result<(), String> {
+    match began.iter().filter(|at| **at > first).count() {
+        0 => Ok(()),
+        count => Err(format!("{count} checkpoints began since its first line, not 0")),
+    }
+}
+
+/// That a checkpoint began between each line and its answer.
+fn one_for_each(began: &[f64], lines: &[Line]) -> Result<(), String> {
+    let lacks = |line: &&Line| !began.iter().any(|at| line.asked < *at && *at < line.answered);
+    let without: Vec<&Line> = lines.iter().filter(lacks).collect();
+    let Some(first) = without.first() else { return Ok(()) };
+    let (count, all, number) = (without.len(), lines.len(), first.number);
+    Err(format!(
+        "{count} of its {all} lines were answered without a checkpoint, the first of them line {number}"
+    ))
+}
+
+/// That a service knows what a client was told.
+async fn known(run: &Running<'_>, client: &Client, record: &Record, address: &str) -> Result<(), String> {
+    if !client.has_draws() {
+        return Err("it has no draws (`draws: true`), so there is nothing to know".to_owned());
+    }
+    let lines = record.kept()?;
+    let numbers: Vec<u64> = lines.iter().map(|line| line.number).collect();
+    let answers = timeout_at(run.deadline, recall(address, &numbers)).await;
+    let answers = answers
+        .map_err(|_| format!("the service at {address} did not say in time what it knows"))?
+        .map_err(|error| format!("the service at {address} could not be asked what it knows: {error}"))?;
+    as_told(lines, &answers)
+}
+
+/// That the answers are what a client was told.
+fn as_told(lines: &[Line], answers: &[String]) -> Result<(), String> {
+    let other = |(line, answer): &(&Line, &String)| **answer != format!("ok {} {}", line.number, line.told);
+    let others: Vec<(&Line, &String)> = lines.iter().zip(answers).filter(other).collect();
+    let Some((line, answer)) = others.first() else { return Ok(()) };
+    let (Line { number, told, .. }, count, all) = (line, others.len(), lines.len());
+    let knows = answer.strip_prefix(&format!("ok {number} ")).unwrap_or(answer);
+    Err(format!(
+        "{count} of its {all} draws are not known as it was told: it was told {told} for line {number}, and the service \
+         knows {knows:?}"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -78,7 +152,7 @@ mod tests {
     fn after(lines: u64) -> Record {
         let mut record = Record::new(5);
         for _ in 0..lines {
-            record.acknowledge(Instant::now());
+            record.acknowledge(Instant::now(), "");
         }
         record
     }
@@ -96,6 +170,41 @@ mod tests {
         assert_eq!(
             wrong(json!({"order": "kept"}), &record),
             "1 of its answers were wrong, the first to line 8: \"ok 9\""
+        );
+    }
+
+    fn line(number: u64, asked: f64, answered: f64) -> Line {
+        Line { number, asked, answered, told: format!("n{number}") }
+    }
+
+    #[test]
+    fn a_line_has_its_checkpoint_where_one_began_before_its_answer_and_after_it_was_sent() {
+        let lines = [line(7, 1.0, 2.0), line(8, 3.0, 4.0), line(9, 5.0, 6.0)];
+        assert_eq!(one_for_each(&[1.5, 3.5, 5.5], &lines), Ok(()));
+        assert_eq!(
+            one_for_each(&[1.5, 2.5, 4.5, 6.5], &lines).unwrap_err(),
+            "2 of its 3 lines were answered without a checkpoint, the first of them line 8"
+        );
+        assert_eq!(none_since(&[0.5], 1.0), Ok(()));
+        assert_eq!(
+            none_since(&[0.5, 7.0], 1.0).unwrap_err(),
+            "1 checkpoints began since its first line, not 0"
+        );
+    }
+
+    #[test]
+    fn what_a_service_knows_is_what_the_client_was_told_for_each_line() {
+        let lines = [line(1, 1.0, 2.0), line(2, 3.0, 4.0)];
+        let told = |answers: [&str; 2]| as_told(&lines, &answers.map(str::to_owned));
+        assert_eq!(told(["ok 1 n1", "ok 2 n2"]), Ok(()));
+        assert_eq!(
+            told(["ok 1 n1", "ok 2 n3"]).unwrap_err(),
+            "1 of its 2 draws are not known as it was told: it was told n2 for line 2, and the service knows \"n3\""
+        );
+        assert!(
+            told(["error nothing was drawn for 1", "ok 2 n2"]).unwrap_err().ends_with(
+                "it was told n1 for line 1, and the service knows \"error nothing was drawn for 1\""
+            )
         );
     }
 

@@ -115,6 +115,25 @@ pub struct Check {
     /// With `client`: `kept`, each answer was the one to the line that had been sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<OrderCheck>,
+    /// With `client`: `each`, between each line and its answer the primary of the pair has begun a checkpoint, as it must
+    /// where the two guests answer differently; `none`, it has begun none since the first line, as where they answer alike.
+    /// Before a failover.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoints: Option<CheckpointsCheck>,
+    /// With `client`, one that has `draws: true`: the address, `HOST:PORT`, of a service that must know for each line what
+    /// the client was told. It is asked `told N`, over a connection of its own, and answers `ok N NUMBER`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_at: Option<String>,
+}
+
+/// What `check: {client: …, checkpoints: …}` asserts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckpointsCheck {
+    /// One for each line, at least.
+    Each,
+    /// None at all.
+    None,
 }
 
 /// What `check: {client: …, order: …}` asserts.

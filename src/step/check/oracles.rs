@@ -24,7 +24,7 @@ impl Check {
                 let disk = self.disk.as_deref().unwrap_or_default();
                 return super::disk::holds(run, disk, &self.holds.clone().unwrap_or_default()).await;
             }
-            Kind::Client => return self.of_client(run.session),
+            Kind::Client => return self.of_client(run).await,
             Kind::File => return self.of_file(run.session.directory()),
             _ => {}
         }

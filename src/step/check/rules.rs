@@ -7,6 +7,7 @@ use super::oracles::number;
 use crate::diagnostic::suggest;
 use crate::qemu::spec::Guest;
 use crate::session::metrics::METRICS;
+use crate::step::client::is_address;
 use crate::step::{About, Complaints, Scene, alternatives, brief, listed};
 use crate::units::OneOrMany;
 
@@ -72,10 +73,12 @@ pub const CHECK_BELONGS: &[(&str, &[&str])] = &[
     ("longest_gap", &["client"]),
     ("lines", &["client"]),
     ("order", &["client"]),
+    ("checkpoints", &["client"]),
+    ("known_at", &["client"]),
 ];
 
 /// The keys of which a check of a client has one or more.
-pub const CLIENT_KEYS: &[&str] = &["reconnects", "longest_gap", "lines", "order"];
+pub const CLIENT_KEYS: &[&str] = &["reconnects", "longest_gap", "lines", "order", "checkpoints", "known_at"];
 
 /// The keys of which a check of a file has one or more.
 pub const FILE_KEYS: &[&str] = &["size", "at_least", "bytes_at"];
@@ -119,6 +122,8 @@ impl Check {
             ("longest_gap", self.longest_gap.is_some()),
             ("lines", self.lines.is_some()),
             ("order", self.order.is_some()),
+            ("checkpoints", self.checkpoints.is_some()),
+            ("known_at", self.known_at.is_some()),
         ];
         let (key, kind) = match given.as_slice() {
             [] => {
@@ -245,6 +250,13 @@ impl Check {
             }
             Ok(Kind::Client) => {
                 complaints.client(scene, &["client"], self.client.as_deref().unwrap_or_default());
+                if let Some(address) = self.known_at.as_ref().filter(|address| !is_address(address)) {
+                    complaints.add(
+                        &["known_at"],
+                        format!("`{address}` is no `HOST:PORT`"),
+                        "write `127.0.0.1:7003`",
+                    );
+                }
             }
             Ok(Kind::File) => self.check_file(complaints),
             Ok(_) => {}
