@@ -94,6 +94,16 @@ fn a_wait_for_what_can_no_longer_come_fails_at_once(qemu: &Qemu) {
     holds(qemu, "over-control");
 }
 
+fn a_job_is_waited_for_and_one_that_ends_with_an_error_fails_the_wait_at_once(qemu: &Qemu) {
+    holds(qemu, "job");
+    holds(qemu, "job-control");
+}
+
+fn the_steps_of_a_loop_with_until_know_the_number_of_the_round(qemu: &Qemu) {
+    holds(qemu, "until-index");
+    holds(qemu, "until-index-control");
+}
+
 fn tls_takes_the_credentials_of_the_case_and_refuses_others(qemu: &Qemu) {
     holds(qemu, "tls");
     holds(qemu, "tls-control");
@@ -225,6 +235,8 @@ fn main() -> ExitCode {
             once!(what_host_processes_wrote_is_kept_also_of_a_case_that_passes, Qemu(7)),
             once!(a_qemu_of_another_architecture_than_the_vm_asks_for_is_not_used, Qemu(7)),
             each!(migrate_knows_a_destination_that_listens_already),
+            each!(a_job_is_waited_for_and_one_that_ends_with_an_error_fails_the_wait_at_once),
+            each!(the_steps_of_a_loop_with_until_know_the_number_of_the_round),
             each!(tls_takes_the_credentials_of_the_case_and_refuses_others),
             each!(a_file_is_checked_for_its_size_and_its_bytes),
             each!(what_a_case_requires_is_tried_out_and_what_is_missing_is_its_skip),

@@ -100,6 +100,8 @@ pub enum Block {
         timeout: Span,
         /// Whether it is run at all, where that can only be decided at run time: all must say yes.
         when: Vec<When>,
+        /// The name that its steps and its condition have for the number of the round, from 1 on.
+        index: Option<String>,
         /// What is repeated.
         steps: Vec<Block>,
     },

@@ -293,7 +293,7 @@ fn step(generator: &mut SchemaGenerator) -> Value {
                 "over": {"type": "array", "description": "Once for each of these values."},
                 "as": {"type": "string", "description": "With `over`: the name of the loop variable."},
                 "index": {"type": "string",
-                    "description": "With `times` or `over`: a name for the number of the round, from 1 on."},
+                    "description": "A name for the number of the round, from 1 on."},
                 "until": with_doc(
                     "A condition as in `wait`, asked after each round. The step's `timeout` is the loop's.",
                     of::<Wait>(generator),
