@@ -44,12 +44,18 @@ fn what_host_processes_wrote_is_kept_also_of_a_case_that_passes() {
         - exec: {sh: 'echo behind; exec sleep 1000', background: one, ready: behind}\n\
         - exec: {sh: 'echo to-out; echo to-err >&2'}\n\
         - exec: {sh: 'exit 3', exit: 3}\n\
-        - wait: {vm: vm, ticks: 1}\n";
+        - exec: {sh: 'mkdir sub; echo line >traffic.log; echo more >sub/a.log'}\n\
+        - wait: {vm: vm, ticks: 1}\n\
+        artifacts: [traffic.log, 'sub/*.log', absent.log]\n";
     let file = home.write("kept.yaml", text);
     home.run_on(qemu, &[&file.display().to_string(), "--keep", "always"]).expect(0);
     let told = home.told();
-    let folder = told.case("kept").artifacts().unwrap();
-    let kept = std::fs::read_to_string(home.path("").join(folder).join("exec.log")).unwrap();
+    let folder = home.path("").join(told.case("kept").artifacts().unwrap());
+    let read = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
+    assert_eq!((read("files/traffic.log"), read("files/sub/a.log")), ("line\n".into(), "more\n".into()));
+    let events = home.read("reports/events.jsonl");
+    assert!(events.contains("the case's folder has no file `absent.log`"), "{events}");
+    let kept = read("exec.log");
     for part in [
         "== exec one in the background: still running\n-- standard output\nbehind\n",
         "exit status 0\n-- standard output\nto-out\n\n-- standard error\nto-err\n",

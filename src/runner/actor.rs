@@ -372,12 +372,20 @@ impl<'c> Actor<'c> {
         if wanted {
             let folder = self.settings.reports.join(&self.folder);
             // The reports cut it where it is long.
-            let told = |()| match &evidence {
+            let told = || match &evidence {
                 Some(evidence) => std::fs::write(folder.join("evidence.txt"), evidence),
                 None => Ok(()),
             };
-            match artifacts::keep(&self.session, &to_yaml(self.case), &folder).and_then(told) {
-                Ok(()) => artifacts = Some(folder),
+            let files = &self.case.artifacts;
+            let kept = artifacts::keep(&self.session, &to_yaml(self.case), files, &folder);
+            match kept.and_then(|missing| told().map(|()| missing)) {
+                Ok(missing) => {
+                    for file in missing {
+                        let text = format!("`artifacts`: the case's folder has no file `{file}`");
+                        self.session.sink.emit(What::Note { text });
+                    }
+                    artifacts = Some(folder);
+                }
                 Err(error) => {
                     let text = format!("the artifacts could not be kept in {}: {error}", folder.display());
                     self.session.sink.emit(What::Note { text });

@@ -57,6 +57,8 @@ pub struct Case {
     pub vm_sources: IndexMap<String, VmSource>,
     /// The names that stand for VMs, and the VM each stands for at first.
     pub roles: IndexMap<String, String>,
+    /// The files in its folder that are kept beside its artifacts: patterns, relative to the folder.
+    pub artifacts: Vec<String>,
     /// The disks that belong to no VM, made before anything is started.
     pub disks: BTreeMap<String, Disk>,
     /// Its TLS credentials, made before anything is started.

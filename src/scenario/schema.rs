@@ -169,6 +169,11 @@ fn top(key: &str, generator: &mut SchemaGenerator) -> Value {
             let doc = "How long the whole case may take. Default: `120s`.";
             return defaulting(doc, of(generator.subschema_for::<Span>()), DEFAULT_CASE_TIMEOUT);
         }
+        "artifacts" => (
+            "Files that steps leave in the case's folder and that are kept with its artifacts, below `files`: paths or \
+             patterns (`*`, `?`, `[…]`, `**`), relative to that folder; those of the template it extends count as well.",
+            of(generator.subschema_for::<OneOrMany<String>>()),
+        ),
         "vms" => ("The VMs, by name.", {
             let vm = of(generator.subschema_for::<VmSpec>());
             json!({"type": "object", "additionalProperties": vm})

@@ -44,6 +44,9 @@ pub fn to_yaml(case: &Case) -> String {
     if case.timeout != DEFAULT_CASE_TIMEOUT.0 {
         put("timeout", plain(&Span(case.timeout)));
     }
+    if !case.artifacts.is_empty() {
+        put("artifacts", escaped(json!(case.artifacts)));
+    }
     let vms = case.vms.iter().map(|(name, spec)| {
         let value = case.late_vms.get(name).cloned().unwrap_or_else(|| plain(spec));
         (name.clone(), value)
