@@ -114,6 +114,10 @@ fn a_destination_listens_where_the_main_channel_says(qemu: &Qemu) {
     holds(qemu, "channels");
 }
 
+fn arguments_as_one_text_are_split_as_a_shell_does(qemu: &Qemu) {
+    holds(qemu, "args");
+}
+
 fn tls_takes_the_credentials_of_the_case_and_refuses_others(qemu: &Qemu) {
     holds(qemu, "tls");
     holds(qemu, "tls-control");
@@ -248,6 +252,7 @@ fn main() -> ExitCode {
             each!(a_job_is_waited_for_and_one_that_ends_with_an_error_fails_the_wait_at_once),
             each!(the_steps_of_a_loop_with_until_know_the_number_of_the_round),
             each!(a_destination_listens_where_the_main_channel_says),
+            each!(arguments_as_one_text_are_split_as_a_shell_does),
             each!(tls_takes_the_credentials_of_the_case_and_refuses_others),
             each!(a_file_is_checked_for_its_size_and_its_bytes),
             each!(what_a_case_requires_is_tried_out_and_what_is_missing_is_its_skip),

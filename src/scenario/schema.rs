@@ -69,11 +69,15 @@ fn finish(definitions: &mut Value) {
         "properties": {
             "when": {"type": ["string", "boolean", "number", "null"],
                 "description": "Whether they are there: not where this is `\"\"`, `false`, `0` or null."},
-            "args": {"type": "array", "items": {"type": "string"}, "description": "The arguments."},
+            "args": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+                "description": "The arguments."},
         },
         "required": ["when", "args"],
         "additionalProperties": false,
     }]});
+    let mut args = vm["properties"]["args"].take();
+    let description = args.as_object_mut().and_then(|args| args.shift_remove("description"));
+    vm["properties"]["args"] = json!({"description": description, "anyOf": [{"type": "string"}, args]});
     for (action, snippet) in SNIPPETS {
         let body: Value = serde_json::from_str(snippet).unwrap_or_default();
         let keys = body.as_object().into_iter().flat_map(Map::keys);
