@@ -44,12 +44,18 @@ fn what_host_processes_wrote_is_kept_also_of_a_case_that_passes() {
         - exec: {sh: 'echo behind; exec sleep 1000', background: one, ready: behind}\n\
         - exec: {sh: 'echo to-out; echo to-err >&2'}\n\
         - exec: {sh: 'exit 3', exit: 3}\n\
-        - wait: {vm: vm, ticks: 1}\n";
+        - exec: {sh: 'mkdir sub; echo line >traffic.log; echo more >sub/a.log'}\n\
+        - wait: {vm: vm, ticks: 1}\n\
+        artifacts: [traffic.log, 'sub/*.log', absent.log]\n";
     let file = home.write("kept.yaml", text);
     home.run_on(qemu, &[&file.display().to_string(), "--keep", "always"]).expect(0);
     let told = home.told();
-    let folder = told.case("kept").artifacts().unwrap();
-    let kept = std::fs::read_to_string(home.path("").join(folder).join("exec.log")).unwrap();
+    let folder = home.path("").join(told.case("kept").artifacts().unwrap());
+    let read = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
+    assert_eq!((read("files/traffic.log"), read("files/sub/a.log")), ("line\n".into(), "more\n".into()));
+    let events = home.read("reports/events.jsonl");
+    assert!(events.contains("the case's folder has no file `absent.log`"), "{events}");
+    let kept = read("exec.log");
     for part in [
         "== exec one in the background: still running\n-- standard output\nbehind\n",
         "exit status 0\n-- standard output\nto-out\n\n-- standard error\nto-err\n",
@@ -93,6 +99,24 @@ fn a_wait_for_what_can_no_longer_come_fails_at_once(qemu: &Qemu) {
     holds(qemu, "over");
     holds(qemu, "over-control");
     holds(qemu, "stopped-control");
+}
+
+fn a_job_is_waited_for_and_one_that_ends_with_an_error_fails_the_wait_at_once(qemu: &Qemu) {
+    holds(qemu, "job");
+    holds(qemu, "job-control");
+}
+
+fn the_steps_of_a_loop_with_until_know_the_number_of_the_round(qemu: &Qemu) {
+    holds(qemu, "until-index");
+    holds(qemu, "until-index-control");
+}
+
+fn a_destination_listens_where_the_main_channel_says(qemu: &Qemu) {
+    holds(qemu, "channels");
+}
+
+fn arguments_as_one_text_are_split_as_a_shell_does(qemu: &Qemu) {
+    holds(qemu, "args");
 }
 
 fn tls_takes_the_credentials_of_the_case_and_refuses_others(qemu: &Qemu) {
@@ -226,6 +250,10 @@ fn main() -> ExitCode {
             once!(what_host_processes_wrote_is_kept_also_of_a_case_that_passes, Qemu(7)),
             once!(a_qemu_of_another_architecture_than_the_vm_asks_for_is_not_used, Qemu(7)),
             each!(migrate_knows_a_destination_that_listens_already),
+            each!(a_job_is_waited_for_and_one_that_ends_with_an_error_fails_the_wait_at_once),
+            each!(the_steps_of_a_loop_with_until_know_the_number_of_the_round),
+            each!(a_destination_listens_where_the_main_channel_says),
+            each!(arguments_as_one_text_are_split_as_a_shell_does),
             each!(tls_takes_the_credentials_of_the_case_and_refuses_others),
             each!(a_file_is_checked_for_its_size_and_its_bytes),
             each!(what_a_case_requires_is_tried_out_and_what_is_missing_is_its_skip),

@@ -82,6 +82,8 @@ codes! {
     Unused = "LS033",
     /// A VM that takes over a guest and does not have its disk.
     OwnDisk = "LS034",
+    /// An item of `args` that QEMU will not take.
+    RawArgument = "LS035",
     /// Something that the QEMU at hand does not have: a command, an event, a capability, a machine type.
     Missing = "LS050",
     /// Arguments that do not fit the description QEMU gives of them.

@@ -37,6 +37,7 @@ explanations! {
     Order = "LS032",
     Unused = "LS033",
     OwnDisk = "LS034",
+    RawArgument = "LS035",
     Missing = "LS050",
     Arguments = "LS051",
 }

@@ -91,7 +91,8 @@ pub struct VmSpec {
     /// Settings for `-global`, such as `migration.x-events: on`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub globals: BTreeMap<String, Scalar>,
-    /// Raw arguments, last on the command line. An item of this list and of those above may have a `when`.
+    /// Raw arguments, last on the command line: a list, of which each item is one argument, or a text that is split into
+    /// words as a shell does. An item of this list and of those above may have a `when`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
     /// Environment variables for the process.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use regex::Regex;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::adjudge::{Before, Judgement, judge};
@@ -49,6 +49,8 @@ pub(super) struct Actor<'c> {
     deadline: Instant,
     /// How many steps have begun.
     step: usize,
+    /// The numbers of the rounds that are under way, by their `index`.
+    rounds: Map<String, Value>,
     /// How much of the session's trouble has been dealt with.
     pub(super) trouble: usize,
     /// Where its artifacts are kept, below the reports.
@@ -75,6 +77,7 @@ impl<'c> Actor<'c> {
             wishes: interrupt.clone(),
             deadline: Instant::now(),
             step: 0,
+            rounds: Map::new(),
             trouble: 0,
             folder,
             before,
@@ -133,7 +136,7 @@ impl<'c> Actor<'c> {
         for block in blocks {
             match block {
                 Block::Step(step) => self.one(step, finally).await?,
-                Block::RepeatUntil { at, until, timeout, when, steps } => {
+                Block::RepeatUntil { at, until, timeout, when, index, steps } => {
                     if !self.wanted(when, &Spot::plain(at))? {
                         continue;
                     }
@@ -144,7 +147,9 @@ impl<'c> Actor<'c> {
                         wait.expect(&running);
                     }
                     let marks = running.marks;
-                    loop {
+                    let outer = self.rounds.clone();
+                    for round in 1_u64.. {
+                        self.rounds.extend(index.clone().map(|index| (index, round.into())));
                         Box::pin(self.blocks(steps, finally)).await?;
                         let step = self.resolved(until)?;
                         // Asked in the last moment, QEMU must still have the time to answer.
@@ -166,6 +171,7 @@ impl<'c> Actor<'c> {
                         }
                         tokio::time::sleep(crate::step::POLL).await;
                     }
+                    self.rounds = outer;
                 }
             }
         }
@@ -177,7 +183,8 @@ impl<'c> Actor<'c> {
         let run = self.session.run_values();
         let names = self.session.names();
         let versions = CaseVersions { case: self.case, binaries: self.binaries };
-        resolve(&Late { run: &run, names: &names, dir: self.session.directory(), versions: &versions })
+        let (rounds, dir) = (&self.rounds, self.session.directory());
+        resolve(&Late { run: &run, names: &names, rounds, dir, versions: &versions })
     }
 
     fn wanted(&self, when: &[When], spot: &Spot) -> Result<bool, Stop> {
@@ -365,12 +372,20 @@ impl<'c> Actor<'c> {
         if wanted {
             let folder = self.settings.reports.join(&self.folder);
             // The reports cut it where it is long.
-            let told = |()| match &evidence {
+            let told = || match &evidence {
                 Some(evidence) => std::fs::write(folder.join("evidence.txt"), evidence),
                 None => Ok(()),
             };
-            match artifacts::keep(&self.session, &to_yaml(self.case), &folder).and_then(told) {
-                Ok(()) => artifacts = Some(folder),
+            let files = &self.case.artifacts;
+            let kept = artifacts::keep(&self.session, &to_yaml(self.case), files, &folder);
+            match kept.and_then(|missing| told().map(|()| missing)) {
+                Ok(missing) => {
+                    for file in missing {
+                        let text = format!("`artifacts`: the case's folder has no file `{file}`");
+                        self.session.sink.emit(What::Note { text });
+                    }
+                    artifacts = Some(folder);
+                }
                 Err(error) => {
                     let text = format!("the artifacts could not be kept in {}: {error}", folder.display());
                     self.session.sink.emit(What::Note { text });

@@ -16,6 +16,7 @@ use super::settings::{Interrupt, Settings};
 use crate::event::{CaseEnd, Race, Sink, Verdict, What};
 use crate::random::Random;
 use crate::scenario::model::{Block, Case};
+use crate::session::artifacts::FILES;
 use crate::session::directory::Notes;
 use crate::session::{Session, ports};
 
@@ -266,6 +267,9 @@ fn folder_name(name: &str) -> PathBuf {
     };
     name.split('/')
         .map(|part| part.replace(|c: char| c.is_control() || "<>:\"\\|?*".contains(c), "_"))
+        // Below the folder of another case this one would lie among its files.
+        .enumerate()
+        .map(|(depth, part)| if depth > 0 && part == FILES { format!("{part}_") } else { part })
         .collect()
 }
 
@@ -319,6 +323,7 @@ mod tests {
     #[test]
     fn a_case_has_its_folder_below_the_reports() {
         assert_eq!(folder_name("colo/plain/a:b"), PathBuf::from("colo/plain/a_b"));
+        assert_eq!(folder_name("files/files"), PathBuf::from("files/files_"));
         assert_eq!(folder_name("junit.xml/a.b"), PathBuf::from("junit_xml/a.b"));
     }
 }

@@ -28,7 +28,8 @@ pub(super) fn open(case: &Case, session: &mut Session, binaries: &Binaries) -> R
     for name in case.net.links.keys() {
         let versions = CaseVersions { case, binaries };
         let directory = session.directory().to_owned();
-        let late = Late { run: &nothing, names: &names, dir: &directory, versions: &versions };
+        let late =
+            Late { run: &nothing, names: &names, rounds: &Map::new(), dir: &directory, versions: &versions };
         let broken = |why: String| Failure::error(format!("link `{name}` could not be opened: {why}"));
         let Some(spec) = resolve_link(case, name, &late).map_err(broken)? else {
             continue;
@@ -42,7 +43,13 @@ pub(super) fn open(case: &Case, session: &mut Session, binaries: &Binaries) -> R
         for (name, fd) in &spec.fds {
             let versions = CaseVersions { case, binaries };
             let directory = session.directory().to_owned();
-            let late = Late { run: &nothing, names: &names, dir: &directory, versions: &versions };
+            let late = Late {
+                run: &nothing,
+                names: &names,
+                rounds: &Map::new(),
+                dir: &directory,
+                versions: &versions,
+            };
             let broken = |why: String| {
                 Failure::error(format!("the descriptor `{name}` of VM `{vm}` could not be made: {why}"))
             };

@@ -35,7 +35,7 @@ pub(super) fn plans(
     for name in case.vms.keys() {
         let nothing = serde_json::json!({"captures": {}, "vm": {}, "process": {}, "role": case.roles});
         let versions = CaseVersions { case, binaries };
-        let late = Late { run: &nothing, names, dir: directory, versions: &versions };
+        let late = Late { run: &nothing, names, rounds: &Map::new(), dir: directory, versions: &versions };
         // What only a later step can fill in is filled in when that step starts the VM.
         let spec = match resolve_vm(case, name, &late) {
             Ok(spec) => spec,

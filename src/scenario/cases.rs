@@ -173,6 +173,7 @@ impl<'f> File<'f> {
         let timeout: Span = top.read("timeout", diagnostics).unwrap_or(DEFAULT_CASE_TIMEOUT);
         let issues = issues::read(section("known_issue"), &scope, diagnostics);
         let must_fail = issues::must_fail(section("must_fail"), &scope, diagnostics);
+        let artifacts = super::artifacts::read(section("artifacts"), &scope, diagnostics);
         let place = Place {
             scope: &scope,
             locals: Map::new(),
@@ -233,6 +234,7 @@ impl<'f> File<'f> {
             late_vms: vms.late,
             vm_sources: vms.sources,
             roles,
+            artifacts: unique(artifacts),
             disks,
             credentials,
             net,

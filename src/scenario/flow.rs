@@ -46,7 +46,9 @@ impl Steps<'_, '_, '_> {
         }
         // The steps are the scenario's own, and see what the scenario sees, wherever they are placed.
         let top = self.top;
-        self.list(steps, &Place { scope: top, locals: serde_json::Map::new(), ..place })
+        let hidden = top.names().iter().filter(|(name, _)| place.scope.is_round(name));
+        let locals = hidden.map(|(name, value)| (name.clone(), value.clone())).collect();
+        self.list(steps, &Place { scope: top, locals, ..place })
     }
 
     /// The steps of another file.
@@ -176,14 +178,13 @@ impl Steps<'_, '_, '_> {
                 "it goes with `over`",
             );
         }
-        if let (Some((name, _)), "until") = (value.entry("index"), kind.name.as_str()) {
-            let help = "it goes with `times` and `over`";
-            self.complain(Code::WrongValue, &name.at, "`index` does not go with `until`", help);
-        }
         let mut inner = place.clone();
         inner.via.insert(0, key.at.clone());
         match kind.name.as_str() {
-            "until" => self.until(node, key, how, steps, inner),
+            "until" => match self.index(&value, &inner) {
+                Some(index) => self.until(node, key, (how, index), steps, inner),
+                None => Vec::new(),
+            },
             "over" => {
                 self.refuse_modifiers(node, &[]);
                 self.over(&value, kind, how, steps, &inner)
@@ -296,7 +297,7 @@ impl Steps<'_, '_, '_> {
         &mut self,
         node: &Node,
         key: &Key,
-        how: &Node,
+        (how, index): (&Node, Option<String>),
         steps: &Node,
         mut place: Place<'_, '_>,
     ) -> Vec<Block> {
@@ -311,13 +312,17 @@ impl Steps<'_, '_, '_> {
         let when = std::mem::take(&mut place.when);
         let wait = Key { name: "wait".to_owned(), at: how.at.clone() };
         let whole = Node::map(vec![(wait.clone(), how.clone())], how.at.clone());
-        let until = self.step(&whole, &wait, how, place.clone());
-        let steps = self.list(steps, &place);
+        let scope = index.as_deref().map(|index| place.scope.with_round(index));
+        let mut inner = Place { scope: scope.as_ref().unwrap_or(place.scope), ..place.clone() };
+        index.iter().for_each(|index| _ = inner.locals.remove(index));
+        let until = self.step(&whole, &wait, how, inner.clone());
+        let steps = self.list(steps, &inner);
         let block = until.map(|until| Block::RepeatUntil {
             at: key.at.clone(),
             until: Box::new(until),
             timeout,
             when,
+            index,
             steps,
         });
         block.into_iter().collect()

@@ -20,6 +20,8 @@ pub struct Late<'l> {
     pub run: &'l Value,
     /// What templates see beside it once the case has begun, such as `port` and `link`.
     pub names: &'l Map<String, Value>,
+    /// The numbers of the rounds of the loops with `until` in which a step stands, by their `index`.
+    pub rounds: &'l Map<String, Value>,
     /// The case's private directory: `case.dir`.
     pub dir: &'l Path,
     /// The versions of the case's QEMUs.
@@ -35,6 +37,7 @@ impl std::fmt::Debug for Late<'_> {
 impl<'l> Late<'l> {
     fn scope(&self, case: &Case, locals: &Map<String, Value>) -> Scope<'l> {
         let mut names = case.context.clone();
+        names.extend(self.rounds.clone());
         names.extend(locals.clone());
         // Only a VM's own options know its descriptors.
         names.extend(
@@ -170,7 +173,7 @@ fn filled(value: &Value, scope: &Scope<'_>) -> Result<Value, String> {
 fn text(template: &str, scope: &Scope<'_>) -> Result<Value, String> {
     match template::render(template, scope) {
         Ok(Rendered::Value(value)) => Ok(value),
-        Ok(Rendered::Late) => Err(format!("`{template}` is not known yet")),
+        Ok(Rendered::Late | Rendered::Round(_)) => Err(format!("`{template}` is not known yet")),
         Ok(Rendered::Unprobed(_)) => {
             Err(format!("`{template}` asks for the version of a QEMU that could not be asked"))
         }

@@ -25,6 +25,7 @@ pub(super) const TOP: &[&str] = &[
     "known_issue",
     "must_fail",
     "timeout",
+    "artifacts",
     "vms",
     "roles",
     "disks",
@@ -240,7 +241,7 @@ fn over(child: &Node, parent: &Node) -> Node {
                 *below = match name {
                     _ if DEEP.contains(&name) => deep(value, below),
                     "requires" => shallow(value, below),
-                    "tags" | "ports" => both(value, below),
+                    "tags" | "ports" | "artifacts" => both(value, below),
                     _ => value.clone(),
                 };
                 *known = key.clone();

@@ -4,6 +4,8 @@
 //! into one [`model::Case`] per cell of its matrix. Everything that is wrong is gathered, over all files, cells and
 //! steps, as [`Diagnostics`].
 
+mod args;
+mod artifacts;
 mod cases;
 mod credentials;
 mod disks;

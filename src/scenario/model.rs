@@ -57,6 +57,8 @@ pub struct Case {
     pub vm_sources: IndexMap<String, VmSource>,
     /// The names that stand for VMs, and the VM each stands for at first.
     pub roles: IndexMap<String, String>,
+    /// The files in its folder that are kept beside its artifacts: patterns, relative to the folder.
+    pub artifacts: Vec<String>,
     /// The disks that belong to no VM, made before anything is started.
     pub disks: BTreeMap<String, Disk>,
     /// Its TLS credentials, made before anything is started.
@@ -100,6 +102,8 @@ pub enum Block {
         timeout: Span,
         /// Whether it is run at all, where that can only be decided at run time: all must say yes.
         when: Vec<When>,
+        /// The name that its steps and its condition have for the number of the round, from 1 on.
+        index: Option<String>,
         /// What is repeated.
         steps: Vec<Block>,
     },

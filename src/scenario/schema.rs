@@ -69,11 +69,15 @@ fn finish(definitions: &mut Value) {
         "properties": {
             "when": {"type": ["string", "boolean", "number", "null"],
                 "description": "Whether they are there: not where this is `\"\"`, `false`, `0` or null."},
-            "args": {"type": "array", "items": {"type": "string"}, "description": "The arguments."},
+            "args": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+                "description": "The arguments."},
         },
         "required": ["when", "args"],
         "additionalProperties": false,
     }]});
+    let mut args = vm["properties"]["args"].take();
+    let description = args.as_object_mut().and_then(|args| args.shift_remove("description"));
+    vm["properties"]["args"] = json!({"description": description, "anyOf": [{"type": "string"}, args]});
     for (action, snippet) in SNIPPETS {
         let body: Value = serde_json::from_str(snippet).unwrap_or_default();
         let keys = body.as_object().into_iter().flat_map(Map::keys);
@@ -169,6 +173,11 @@ fn top(key: &str, generator: &mut SchemaGenerator) -> Value {
             let doc = "How long the whole case may take. Default: `120s`.";
             return defaulting(doc, of(generator.subschema_for::<Span>()), DEFAULT_CASE_TIMEOUT);
         }
+        "artifacts" => (
+            "Files that steps leave in the case's folder and that are kept with its artifacts, below `files`: paths or \
+             patterns (`*`, `?`, `[…]`, `**`), relative to that folder; those of the template it extends count as well.",
+            of(generator.subschema_for::<OneOrMany<String>>()),
+        ),
         "vms" => ("The VMs, by name.", {
             let vm = of(generator.subschema_for::<VmSpec>());
             json!({"type": "object", "additionalProperties": vm})
@@ -293,7 +302,7 @@ fn step(generator: &mut SchemaGenerator) -> Value {
                 "over": {"type": "array", "description": "Once for each of these values."},
                 "as": {"type": "string", "description": "With `over`: the name of the loop variable."},
                 "index": {"type": "string",
-                    "description": "With `times` or `over`: a name for the number of the round, from 1 on."},
+                    "description": "A name for the number of the round, from 1 on."},
                 "until": with_doc(
                     "A condition as in `wait`, asked after each round. The step's `timeout` is the loop's.",
                     of::<Wait>(generator),

@@ -107,8 +107,13 @@ fn a_version_that_nobody_asked_leaves_when_to_the_run() {
     let cases = sound(colo().load_with(&["colo/failover.yaml"], &[], &NoVersions));
     let Block::Step(step) = &cases[0].steps[0] else { panic!() };
     assert_eq!(step.when[0].template, "{{version '>=11.0'}}");
-    let late =
-        Late { run: &json!({}), names: &serde_json::Map::new(), dir: Path::new("/d"), versions: &Eleven };
+    let late = Late {
+        run: &json!({}),
+        names: &serde_json::Map::new(),
+        rounds: &serde_json::Map::new(),
+        dir: Path::new("/d"),
+        versions: &Eleven,
+    };
     assert_eq!(resolve_when(&cases[0], &step.when, &late), Ok(true));
     let late = Late { versions: &NoVersions, ..late };
     assert!(resolve_when(&cases[0], &step.when, &late).unwrap_err().contains("could not be asked"));
@@ -206,8 +211,13 @@ fn what_the_run_knows_is_filled_in_when_the_step_runs() {
     let text = text.replace("'it{{\"em\"}}'", "item");
     let case = cases(&text).remove(0);
     let run = json!({"captures": {"n": 3, "vm": "a"}});
-    let late =
-        Late { run: &run, names: &serde_json::Map::new(), dir: Path::new("/d"), versions: &NoVersions };
+    let late = Late {
+        run: &run,
+        names: &serde_json::Map::new(),
+        rounds: &serde_json::Map::new(),
+        dir: Path::new("/d"),
+        versions: &NoVersions,
+    };
     let step = |at: usize| match &case.steps[at] {
         Block::Step(step) => step,
         Block::RepeatUntil { .. } => panic!(),

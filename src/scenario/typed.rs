@@ -40,7 +40,8 @@ pub(super) fn render(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnosti
 pub(super) fn settle(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Option<Value> {
     let piece = render(node, scope, diagnostics)?;
     if piece.late {
-        let message = "`run`, `case.dir`, `port` and `link` are only known when a step runs";
+        let message =
+            "`run`, `case.dir`, `port`, `link` and the `index` of `until` are only known when a step runs";
         diagnostics.push(
             Diagnostic::error(Code::Late, &node.at, message)
                 .help("this must be known before anything is started"),
@@ -94,7 +95,7 @@ impl Pass<'_, '_> {
             return Value::Null;
         }
         let rendered = template::render(text, self.scope);
-        if let Ok(Rendered::Value(value) | Rendered::Unprobed(value)) = &rendered {
+        if let Ok(Rendered::Value(value) | Rendered::Round(value) | Rendered::Unprobed(value)) = &rendered {
             self.weight += weight(value);
             if self.weight > MAX_WEIGHT {
                 let message = format!("the templates here stand for more than {MAX_WEIGHT} values");
@@ -110,6 +111,10 @@ impl Pass<'_, '_> {
             Ok(Rendered::Late) => {
                 self.late = true;
                 Value::String(text.to_owned())
+            }
+            Ok(Rendered::Round(value)) => {
+                self.late = true;
+                if self.raw { Value::String(text.to_owned()) } else { value }
             }
             Ok(Rendered::Unprobed(value)) => {
                 self.unprobed = true;

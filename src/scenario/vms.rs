@@ -129,6 +129,15 @@ fn wanted(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Opti
     let mut sound = true;
     let mut entries = Vec::new();
     for (key, value) in node.entries() {
+        let split = (key.name == "args").then(|| super::args::list(value, diagnostics));
+        let value = match &split {
+            None => value,
+            Some(Some(list)) => list,
+            Some(None) => {
+                sound = false;
+                continue;
+            }
+        };
         let Kind::Seq(items) = &value.kind else {
             entries.push((key.clone(), value.clone()));
             continue;
@@ -156,9 +165,10 @@ fn wanted(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Opti
                 sound &= typed::render(item, scope, diagnostics).is_some();
                 continue;
             }
-            match item.get("args").filter(|_| key.name == "args") {
+            let inner = item.get("args").filter(|_| key.name == "args");
+            match inner.map(|args| super::args::list(args, diagnostics).unwrap_or_else(|| args.clone())) {
                 Some(args) if matches!(args.kind, Kind::Seq(_)) => kept.extend(args.items().iter().cloned()),
-                Some(one) => kept.push(one.clone()),
+                Some(one) => kept.push(one),
                 None => {
                     let rest = item.entries().iter().filter(|(key, _)| key.name != "when").cloned().collect();
                     kept.push(Node::map(rest, item.at.clone()));

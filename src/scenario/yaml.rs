@@ -44,6 +44,9 @@ pub fn to_yaml(case: &Case) -> String {
     if case.timeout != DEFAULT_CASE_TIMEOUT.0 {
         put("timeout", plain(&Span(case.timeout)));
     }
+    if !case.artifacts.is_empty() {
+        put("artifacts", escaped(json!(case.artifacts)));
+    }
     let vms = case.vms.iter().map(|(name, spec)| {
         let value = case.late_vms.get(name).cloned().unwrap_or_else(|| plain(spec));
         (name.clone(), value)
@@ -84,15 +87,18 @@ fn block(block: &Block, depth: usize) -> Value {
             let raw = if step.deferred { step.raw.clone() } else { escaped(step.raw.clone()) };
             grouped(&step.groups[depth..], under(&step.when, &step.locals, raw))
         }
-        Block::RepeatUntil { until, timeout, when, steps, .. } => {
+        Block::RepeatUntil { until, timeout, when, index, steps, .. } => {
             let condition = |until: &CaseStep| {
                 let wait = until.raw.get("wait").cloned().unwrap_or_default();
                 if until.deferred { wait } else { escaped(wait) }
             };
-            let body = json!({
+            let mut body = json!({
                 "timeout": timeout,
                 "repeat": {"until": condition(until), "steps": blocks(steps, until.groups.len())},
             });
+            if let Some(index) = index {
+                body["repeat"]["index"] = json!(index);
+            }
             grouped(&until.groups[depth..], under(when, &until.locals, body))
         }
     }

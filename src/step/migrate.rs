@@ -7,8 +7,9 @@ use tokio::time::Instant;
 
 use super::running::Running;
 use super::{About, Complaints, Scene, link};
-use crate::qemu::spec::Guest;
+use crate::qemu::spec::{Guest, VmSpec};
 use crate::session::{Failure, Listening, Pair, witness};
+use crate::template::is_template;
 
 /// Starts a migration and returns at once.
 ///
@@ -35,8 +36,9 @@ pub struct Migrate {
     /// The target as a URI, instead of `to`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uri: Option<String>,
-    /// The target as QAPI `MigrationChannel`s (QEMU 8.2 and later), instead of a URI; with `to`, an inet port of `"0"`
-    /// is replaced by the destination's real one.
+    /// The target as QAPI `MigrationChannel`s (QEMU 8.2 and later), instead of a URI. With `to`, the destination listens
+    /// at the address of the `main` channel, unless `listen` or `link` say otherwise, and an inet port of `"0"` is replaced
+    /// by the destination's real one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<Vec<Value>>,
     /// With `to`: whether the destination's QEMU is to end where the migration fails (`exit-on-error` of
@@ -76,6 +78,7 @@ impl Migrate {
                     format!("give it `incoming: defer` under `vms: {{{to}: …}}`"),
                 );
             }
+            self.check_channels(scene, to, complaints);
             if self.uri.is_some() {
                 complaints.add(
                     &["uri"],
@@ -98,6 +101,37 @@ impl Migrate {
                 complaints.add(&["exit_on_error"], "there is no VM to listen", "name it with `to`");
             }
         }
+    }
+
+    /// Complains where the channels do not say at which address the destination is to listen.
+    fn check_channels(&self, scene: &Scene<'_>, to: &str, complaints: &mut Complaints) {
+        let waits = |spec: &VmSpec| spec.incoming.as_deref() == Some("defer") && spec.connect;
+        let Some(channels) = self.channels.as_ref().filter(|_| self.listen.is_none() && self.link.is_none())
+        else {
+            return;
+        };
+        if !scene.vms.get(to).is_some_and(waits) {
+            return;
+        }
+        let help = format!("say with `listen` where `{to}` is to listen");
+        let Some(at) = channels.iter().position(is_main) else {
+            // What a template says of a channel is only known later.
+            if !channels.iter().any(|channel| channel["channel-type"].as_str().is_none_or(is_template)) {
+                let message = "there is no `main` channel, which says where the destination listens";
+                complaints.add_about(About::Vm, &["channels"], message, help);
+            }
+            return;
+        };
+        if let Some(transport @ ("exec" | "file")) = channels[at]["addr"]["transport"].as_str() {
+            let message = format!("`{to}` cannot listen at a channel of transport `{transport}`");
+            complaints.add_about(About::Vm, &["channels", &at.to_string(), "addr"], message, help);
+        }
+    }
+
+    /// The `main` channel, where it says at which address the destination listens.
+    fn main_channel(&self) -> Option<&Value> {
+        let given = self.channels.iter().flatten().find(|channel| is_main(channel));
+        given.filter(|_| self.listen.is_none() && self.link.is_none())
     }
 
     pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
@@ -177,7 +211,9 @@ impl Migrate {
         let machine = run.session.machine(to)?;
         let fixed = machine.plan.spec.incoming.clone().filter(|incoming| incoming != "defer");
         let deferred = fixed.is_none();
-        let given = self.listen.clone().or(fixed);
+        let channel = self.main_channel().filter(|_| deferred);
+        let of_channel = channel.and_then(|channel| self::uri(&channel["addr"]));
+        let given = self.listen.clone().or(fixed).or(of_channel);
         let uri = given.clone().unwrap_or_else(|| "tcp:127.0.0.1:0".to_owned());
         if !machine.is_connected() {
             // It has no monitor yet, and waits for what it was told on its command line.
@@ -200,7 +236,11 @@ impl Migrate {
         if self.resume {
             machine.qmp("migrate-recover", json!({"uri": uri}), true, run.deadline).await?;
         } else if deferred && (self.listen.is_some() || machine.address.is_none()) && !is_told().await? {
-            let mut arguments = json!({"uri": uri});
+            let takes_channels = machine.plan.binary.schema.has_argument("migrate-incoming", "channels");
+            let mut arguments = match channel.filter(|_| takes_channels) {
+                Some(channel) => json!({"channels": [channel]}),
+                None => json!({"uri": uri}),
+            };
             if let Some(exit) = self.exit_on_error {
                 let binary = &machine.plan.binary;
                 if !binary.schema.has_argument("migrate-incoming", "exit-on-error") {
@@ -213,7 +253,7 @@ impl Migrate {
             }
             machine.qmp("migrate-incoming", arguments, false, run.deadline).await?;
             told_now = Some(Listening { exits: self.exit_on_error != Some(false) });
-        } else if given.is_none() {
+        } else if given.is_none() && channel.is_none() {
             // Only QEMU knows where it was told to listen.
             named = true;
         }
@@ -230,6 +270,10 @@ impl Migrate {
         }
         Ok((address, uri))
     }
+}
+
+fn is_main(channel: &Value) -> bool {
+    channel["channel-type"] == "main"
 }
 
 /// An address of QEMU's as a migration URI.

@@ -61,7 +61,7 @@ pub use running::{Mark, POLL, Running};
 pub use set::Set;
 pub use signal::{Signal, SignalName};
 pub use sleep::Sleep;
-pub use wait::{Condition, Exit, WAIT_BELONGS, WAIT_CONDITIONS, Wait};
+pub use wait::{Condition, Exit, JobStatus, WAIT_BELONGS, WAIT_CONDITIONS, Wait};
 pub use witness::Witness;
 pub use yank::{Instances, Yank};
 

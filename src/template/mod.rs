@@ -7,7 +7,7 @@
 
 mod names;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
@@ -107,6 +107,8 @@ impl Versions for NoVersions {
 pub struct Scope<'a> {
     context: Context,
     versions: &'a dyn Versions,
+    /// The names of numbers of rounds, which only the run knows; each has the number of the first round here.
+    rounds: BTreeSet<String>,
 }
 
 impl std::fmt::Debug for Scope<'_> {
@@ -119,21 +121,38 @@ impl<'a> Scope<'a> {
     /// The names of a map, and whoever knows the versions. With `run` and `case.dir` in the map nothing is deferred.
     #[must_use]
     pub fn new(names: Map<String, Value>, versions: &'a dyn Versions) -> Self {
-        Self { context: Context::from(Value::Object(names)), versions }
+        Self { context: Context::from(Value::Object(names)), versions, rounds: BTreeSet::new() }
     }
 
     /// The same with more names, which win.
     #[must_use]
     pub fn with(&self, more: impl IntoIterator<Item = (String, Value)>) -> Self {
-        let mut names = self.names().clone();
-        names.extend(more);
-        Self::new(names, self.versions)
+        let (mut names, mut rounds) = (self.names().clone(), self.rounds.clone());
+        for (name, value) in more {
+            rounds.remove(&name);
+            names.insert(name, value);
+        }
+        Self { rounds, ..Self::new(names, self.versions) }
+    }
+
+    /// The same with a name for the number of a round that is only known when its steps run.
+    #[must_use]
+    pub fn with_round(&self, name: &str) -> Self {
+        let mut scope = self.with([(name.to_owned(), Value::from(1))]);
+        scope.rounds.insert(name.to_owned());
+        scope
     }
 
     /// Other names, and the same one to ask for versions.
     #[must_use]
     pub fn renamed(&self, names: Map<String, Value>) -> Self {
         Self::new(names, self.versions)
+    }
+
+    /// Whether a name stands for the number of a round.
+    #[must_use]
+    pub fn is_round(&self, name: &str) -> bool {
+        self.rounds.contains(name)
     }
 
     /// The names.
@@ -169,6 +188,8 @@ pub enum Rendered {
     Value(Value),
     /// It names `run`, `case.dir`, `port` or `link`, and stays as it is until the step runs.
     Late,
+    /// It names the number of a round that is only known when the step runs. The value is that of the first round.
+    Round(Value),
     /// It asks for a version that is not known. The value is what it would be were every range met.
     Unprobed(Value),
 }
@@ -244,18 +265,20 @@ pub fn render(text: &str, scope: &Scope<'_>) -> Result<Rendered, TemplateError> 
     if names::check(&compiled.template, data)? {
         return Ok(Rendered::Late);
     }
-    if let Some(value) = compiled.path.as_deref().and_then(|path| names::lookup(path, data)) {
-        return Ok(Rendered::Value(value.clone()));
+    let names_round = |name: &String| !names::below(&compiled.template, name).is_empty();
+    let value = if scope.rounds.iter().any(names_round) { Rendered::Round } else { Rendered::Value };
+    if let Some(found) = compiled.path.as_deref().and_then(|path| names::lookup(path, data)) {
+        return Ok(value(found.clone()));
     }
     let version = VersionHelper { versions: scope.versions, unknown: AtomicBool::new(false) };
     let template = compiled.json.as_ref().unwrap_or(&compiled.template);
     let text = run(template, &scope.context, &version)?;
-    let value = if compiled.json.is_some() {
+    let result = if compiled.json.is_some() {
         serde_json::from_str(&text).map_err(|error| TemplateError::new(error.to_string(), ""))?
     } else {
         Value::String(text)
     };
-    Ok(if version.unknown.into_inner() { Rendered::Unprobed(value) } else { Rendered::Value(value) })
+    Ok(if version.unknown.into_inner() { Rendered::Unprobed(result) } else { value(result) })
 }
 
 fn run(template: &Template, context: &Context, version: &VersionHelper<'_>) -> Result<String, TemplateError> {

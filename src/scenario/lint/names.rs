@@ -100,7 +100,8 @@ fn of_wait(wait: &Wait) -> Needs {
             | Condition::Checkpoints(_)
             | Condition::Migration { .. }
             | Condition::Status(_)
-            | Condition::Query { .. },
+            | Condition::Query { .. }
+            | Condition::Job { .. },
         ) => Needs::Monitor,
     }
 }

@@ -172,6 +172,7 @@ fn wait(schema: &mut Value) {
         goes_with(schema, key, owners);
     }
     needs(schema, "query", "until", "`query` needs `until`: what the reply must contain.");
+    needs(schema, "job", "is", "`job` needs `is`: the status that is awaited.");
     not_with(schema, "process", &["vm"], "`vm` does not go with `process`: leave it out.");
     not_with(schema, "client", &["vm"], "`vm` does not go with `client`: leave it out.");
     rule(

@@ -191,6 +191,7 @@ impl Condition {
                 let arguments = Value::Object(arguments.clone());
                 run.poll(vm, (command, &arguments), &awaited, judge, ToString::to_string).await
             }
+            Self::Job { id, is } => super::job::meet(run, vm, &awaited, (id, *is)).await,
             Self::Exit(exit) => {
                 let look = |session: &Session| Ok(session.machine(vm)?.process.ended());
                 let how = run.until(&awaited, look, |_| "its process running".to_owned()).await?;

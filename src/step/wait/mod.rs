@@ -1,6 +1,7 @@
 //! `wait`.
 
 mod exit;
+mod job;
 mod meet;
 mod memory;
 mod over;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use exit::Exit;
+pub use job::JobStatus;
 pub use memory::Watched;
 
 use super::running::Running;
@@ -75,6 +77,14 @@ pub struct Wait {
     /// With `query`: what the reply must contain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Value>,
+    /// The identifier of a job, such as the `job-id` of a `blockdev-mirror`: it has had the status that `is` names since it
+    /// was made last. A job that ends with an error, or without that status, fails the step at once with its error. The
+    /// step's result is what `query-jobs` has of it; of a job that is gone, its `id`, `status` and `error`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+    /// With `job`: the status (QAPI `JobStatus`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is: Option<JobStatus>,
     /// How the VM's process, or with `process` that process, ended: a status, `{signal: KILL}`, or `any`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<Exit>,
@@ -136,6 +146,13 @@ pub enum Condition {
         /// What the reply must contain.
         until: Value,
     },
+    /// See [`Wait::job`].
+    Job {
+        /// The job.
+        id: String,
+        /// The status it must have had.
+        is: JobStatus,
+    },
     /// See [`Wait::exit`].
     Exit(Exit),
     /// See [`Wait::process`].
@@ -164,6 +181,7 @@ pub const WAIT_CONDITIONS: &[&str] = &[
     "serial",
     "memory",
     "query",
+    "job",
     "exit",
     "process",
     "client",
@@ -177,6 +195,7 @@ pub const WAIT_BELONGS: &[(&str, &[&str])] = &[
     ("never", &["migration"]),
     ("arguments", &["query"]),
     ("until", &["query"]),
+    ("is", &["job"]),
     ("lines", &["client"]),
 ];
 
@@ -196,6 +215,7 @@ impl Wait {
             ("serial", self.serial.is_some()),
             ("memory", self.memory.is_some()),
             ("query", self.query.is_some()),
+            ("job", self.job.is_some()),
             ("process", self.process.is_some()),
             ("client", self.client.is_some()),
             ("exit", self.exit.is_some() && self.process.is_none()),
@@ -227,6 +247,7 @@ impl Wait {
             ("never", self.never.is_some()),
             ("arguments", self.arguments.is_some()),
             ("until", self.until.is_some()),
+            ("is", self.is.is_some()),
             ("lines", self.lines.is_some()),
         ];
         for (key, owners) in WAIT_BELONGS {
@@ -272,6 +293,13 @@ impl Wait {
                 command: self.query.clone().unwrap_or_default(),
                 arguments: self.arguments.clone().unwrap_or_default(),
                 until: self.until.clone().ok_or_else(missing)?,
+            },
+            "job" => Condition::Job {
+                id: self.job.clone().unwrap_or_default(),
+                is: self.is.ok_or_else(|| {
+                    let help = "write which status is awaited, such as `is: ready` or `is: \"null\"`";
+                    ("job", "`job` without `is`".to_owned(), help.to_owned())
+                })?,
             },
             "process" => Condition::Process {
                 name: self.process.clone().unwrap_or_default(),
@@ -365,6 +393,7 @@ impl std::fmt::Display for Condition {
             Self::Ticks(count) => write!(f, "{count} new tick{}", plural(*count)),
             Self::Serial { expression, .. } => write!(f, "serial output matching /{expression}/"),
             Self::Query { command, until, .. } => write!(f, "{command} to contain {}", brief(until)),
+            Self::Job { id, is } => write!(f, "job {id} to be {is}"),
             Self::Exit(exit) => write!(f, "exit ({exit})"),
             Self::Client { name, lines } => write!(f, "{lines} more line{} of client {name}", plural(*lines)),
             Self::Process { name, exit } => write!(f, "process {name} to exit ({exit})"),

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::Condition;
+use super::job::{History, jobs};
 use crate::session::log::Log;
 use crate::session::{Failure, Session};
 use crate::step::running::Running;
@@ -17,8 +18,11 @@ pub(super) fn over(session: &Session, vm: &str, condition: &Condition) -> Option
     if let Some(how) = machine.process.ended() {
         return Some(format!("VM `{vm}` has ended: {how}"));
     }
-    let pair = session.pair.as_ref()?;
     let log = machine.log.lock();
+    if let Some(why) = job_over(&log, condition).filter(|_| machine.plan.spec.connect) {
+        return Some(why);
+    }
+    let pair = session.pair.as_ref()?;
     let since = log.events.partition_point(|event| event.seen < pair.started);
     let last = log.migration_statuses(since).next_back().filter(|status| FINAL.contains(status))?;
     let is_source = pair.source == vm;
@@ -34,6 +38,25 @@ pub(super) fn over(session: &Session, vm: &str, condition: &Condition) -> Option
         _ => false,
     };
     over.then(|| format!("the migration of `{vm}` is {last}"))
+}
+
+/// Why no event of a job can come any more: the one that the condition names, or each there was, has ended.
+fn job_over(log: &Log, condition: &Condition) -> Option<String> {
+    let Condition::Event { name, data, .. } = condition else { return None };
+    let data = data.as_ref().unwrap_or(&Value::Null);
+    let named = match name.as_str() {
+        // `null` may be still to come.
+        "JOB_STATUS_CHANGE" if data["status"].as_str().is_some_and(|status| status != "null") => &data["id"],
+        "BLOCK_JOB_PENDING" => &data["id"],
+        "BLOCK_JOB_READY" | "BLOCK_JOB_COMPLETED" | "BLOCK_JOB_CANCELLED" | "BLOCK_JOB_ERROR" => {
+            &data["device"]
+        }
+        _ => return None,
+    };
+    let jobs = named.as_str().map_or_else(|| jobs(log), |id| vec![id.to_owned()]);
+    let ended: Option<Vec<String>> =
+        jobs.iter().map(|id| Some(format!("job `{id}` {}", History::of(log, id).ended()?))).collect();
+    ended.filter(|ended| !ended.is_empty()).map(|ended| ended.join(", "))
 }
 
 /// Whether a source stands for good: its guest has gone elsewhere. One that was in COLO may go on.

@@ -1,0 +1,97 @@
+//! `args`: arguments as a list, or as one text that is split as a shell does.
+
+use std::sync::{Arc, LazyLock};
+
+use regex::Regex;
+
+use super::source::{Kind, Node};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+
+/// The arguments that a value stands for: those of a list, the words of a text. Of a template that is the whole text it is
+/// not known what it stands for. `None`: the text cannot be split, which is told.
+pub(super) fn list(value: &Node, diagnostics: &mut Diagnostics) -> Option<Node> {
+    let Some(text) = value.text() else {
+        value.items().iter().for_each(|item| diagnostics.extend(several_words(item).or(refused(item))));
+        return Some(value.clone());
+    };
+    match words(text) {
+        Ok(words) if words == [text] && text.starts_with("{{") => Some(value.clone()),
+        Ok(words) => {
+            let word = |word: String| Node { kind: Kind::Scalar(word.into()), at: value.at.clone() };
+            let words: Vec<Node> = words.into_iter().map(word).collect();
+            words.iter().for_each(|word| diagnostics.extend(refused(word)));
+            Some(Node { kind: Kind::Seq(Arc::new(words)), at: value.at.clone() })
+        }
+        Err(error) => {
+            let message = format!("`args` cannot be split into words: {error}");
+            let help = "close each quote, or write a list: `args: [-device, e1000]`";
+            diagnostics.push(Diagnostic::error(Code::WrongValue, &value.at, message).help(help));
+            None
+        }
+    }
+}
+
+/// The words of a text, as a POSIX shell splits it; a template is part of one word, whatever it stands for.
+fn words(text: &str) -> Result<Vec<String>, shell_words::ParseError> {
+    static TEMPLATE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"(?s)\{\{.*?\}\}+").ok());
+    // YAML allows no such character, and a shell takes it for an ordinary one.
+    let mark = |number: usize| format!("\u{1}{number}\u{1}");
+    let mut templates = Vec::new();
+    let marked = TEMPLATE.as_ref().map(|template| {
+        template.replace_all(text, |found: &regex::Captures<'_>| {
+            templates.push(found[0].to_owned());
+            mark(templates.len() - 1)
+        })
+    });
+    let words = shell_words::split(marked.as_deref().unwrap_or(text))?;
+    let whole = |word: String| {
+        let all = templates.iter().enumerate();
+        all.fold(word, |word, (number, template)| word.replace(&mark(number), template))
+    };
+    Ok(words.into_iter().map(whole).collect())
+}
+
+/// A warning of an item of the list that holds an option and its value.
+fn several_words(item: &Node) -> Option<Diagnostic> {
+    static OPTION: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"(?s)^(--?[a-zA-Z][\w-]*)\s+(\S.*)$").ok());
+    let text = item.text()?;
+    let found = OPTION.as_ref()?.captures(text)?;
+    let message = format!("`{text}` reaches QEMU as one argument");
+    let help = format!("make it two items: `{}`, `{}`; or write `args` as one text", &found[1], &found[2]);
+    Some(Diagnostic::warning(Code::RawArgument, &item.at, message).help(help))
+}
+
+/// A warning of an option that QEMU refuses beside the runner's own `-accel`.
+fn refused(item: &Node) -> Option<Diagnostic> {
+    let option = item.text().filter(|text| matches!(*text, "-enable-kvm" | "--enable-kvm"))?;
+    let message = format!("QEMU does not take `{option}` beside `-accel`, which each VM has");
+    let help = "leave it out: the key `accel` says which accelerator a VM has";
+    Some(Diagnostic::warning(Code::RawArgument, &item.at, message).help(help))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::words;
+
+    #[test]
+    fn a_text_is_split_as_a_shell_does() {
+        let split = |text| words(text).unwrap();
+        assert_eq!(split("-m 512M  -smp 2\n"), ["-m", "512M", "-smp", "2"]);
+        assert_eq!(
+            split(r#"-append "a b" -name 'it is' x\ y """#),
+            ["-append", "a b", "-name", "it is", "x y", ""]
+        );
+        assert!(words("-name 'open").is_err());
+    }
+
+    #[test]
+    fn a_template_is_part_of_one_word() {
+        let split = |text| words(text).unwrap();
+        assert_eq!(split("-D {{case.dir}}/log{{ n }} -S"), ["-D", "{{case.dir}}/log{{ n }}", "-S"]);
+        assert_eq!(
+            split("-x {{choose (eq a 'b') \"c d\" 'e'}}"),
+            ["-x", "{{choose (eq a 'b') \"c d\" 'e'}}"]
+        );
+    }
+}

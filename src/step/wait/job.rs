@@ -1,0 +1,197 @@
+//! `wait: {job: …}`: a job of QEMU, such as a mirror of a disk.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::session::Failure;
+use crate::session::log::{Log, QmpEvent};
+use crate::step::running::Running;
+
+/// A job's status (QAPI `JobStatus`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum JobStatus {
+    /// It was made, and does not run yet.
+    Created,
+    /// It runs.
+    Running,
+    /// It was paused while it ran.
+    Paused,
+    /// It has caught up, and runs until it is told to complete.
+    Ready,
+    /// It was paused while it was ready.
+    Standby,
+    /// It waits for other jobs of its transaction.
+    Waiting,
+    /// It waits for `job-finalize`.
+    Pending,
+    /// It ends with an error or was cancelled.
+    Aborting,
+    /// It has ended without an error.
+    Concluded,
+    /// It is gone, however it ended. In quotes, because `null` is no text in YAML.
+    Null,
+}
+
+impl std::fmt::Display for JobStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&format!("{self:?}").to_lowercase())
+    }
+}
+
+/// What the events of a VM tell of one job, from its last creation on.
+#[derive(Debug)]
+pub(super) struct History {
+    /// The statuses it had, in order.
+    passed: Vec<JobStatus>,
+    error: Option<String>,
+}
+
+impl History {
+    /// The job of this identifier.
+    pub(super) fn of(log: &Log, id: &str) -> Self {
+        let mut history = Self { passed: Vec::new(), error: None };
+        for event in &log.events {
+            match status_of(event) {
+                Some((of, status)) if of == id => {
+                    if status == JobStatus::Created {
+                        history = Self { passed: Vec::new(), error: None };
+                    }
+                    history.passed.push(status);
+                }
+                None if event.data["device"] == id => match event.name.as_str() {
+                    "BLOCK_JOB_COMPLETED" => {
+                        history.error = event.data["error"].as_str().map(str::to_owned);
+                    }
+                    "BLOCK_JOB_CANCELLED" => history.error = Some("it was cancelled".to_owned()),
+                    _ => {}
+                },
+                _ => {}
+            }
+        }
+        history
+    }
+
+    fn has_been(&self, status: JobStatus) -> bool {
+        self.passed.contains(&status)
+    }
+
+    /// How it ended, in words; nothing where it has not.
+    pub(super) fn ended(&self) -> Option<String> {
+        let is_over = self.has_been(JobStatus::Concluded) || self.has_been(JobStatus::Null);
+        is_over.then(|| match &self.error {
+            Some(error) => format!("ended with an error: {error}"),
+            None if self.has_been(JobStatus::Aborting) => "ended with an error".to_owned(),
+            None => "ended without an error".to_owned(),
+        })
+    }
+}
+
+/// The jobs that the events of a VM tell of.
+pub(super) fn jobs(log: &Log) -> Vec<String> {
+    let mut jobs: Vec<String> =
+        log.events.iter().filter_map(status_of).map(|(id, _)| id.to_owned()).collect();
+    jobs.sort();
+    jobs.dedup();
+    jobs
+}
+
+fn status_of(event: &QmpEvent) -> Option<(&str, JobStatus)> {
+    (event.name == "JOB_STATUS_CHANGE").then_some(())?;
+    Some((event.data["id"].as_str()?, status_in(&event.data)?))
+}
+
+fn status_in(job: &Value) -> Option<JobStatus> {
+    serde_json::from_value(job["status"].clone()).ok()
+}
+
+/// Waits until a job of a VM has had a status. Fails as soon as it has ended and cannot get there.
+pub(super) async fn meet(
+    run: &Running<'_>,
+    vm: &str,
+    awaited: &str,
+    (id, wanted): (&str, JobStatus),
+) -> Result<Value, Failure> {
+    // Events tell what a job passes through quickly, and remember one that is gone; only the query has the error of
+    // a job that works on no disk.
+    let judge = |reply: &Value| {
+        let mut history = History::of(&run.session.machine(vm)?.log.lock(), id);
+        let now = find(reply, id);
+        let status = now.map_or(Some(JobStatus::Null), status_in);
+        // The job went on after the reply was made.
+        if history.passed.last().is_some_and(|last| Some(*last) != status) {
+            return Ok(None);
+        }
+        if let Some(job) = now {
+            history.passed.extend(status);
+            let error = job.get("error").and_then(Value::as_str).map(str::to_owned);
+            history.error = error.or(history.error);
+        }
+        let is_met = history.has_been(wanted);
+        let ended = history.ended();
+        let well = history.error.is_none() && !history.has_been(JobStatus::Aborting);
+        let accepts_error = matches!(wanted, JobStatus::Aborting | JobStatus::Null);
+        match ended {
+            _ if is_met && (well || accepts_error) => {
+                let gone = json!({"id": id, "status": JobStatus::Null, "error": history.error});
+                Ok(Some(now.cloned().unwrap_or(gone)))
+            }
+            Some(how) if wanted != JobStatus::Null => {
+                let message = format!("job `{id}` of `{vm}` {how}; it was to be {wanted}");
+                Err(Failure::failed(message))
+            }
+            _ => Ok(None),
+        }
+    };
+    let seen = |reply: &Value| match (find(reply, id), reply.as_array()) {
+        (Some(job), _) => job.to_string(),
+        (None, Some(others)) if !others.is_empty() => format!("no such job; its jobs: {reply}"),
+        _ => "no such job, and no other one".to_owned(),
+    };
+    run.poll(vm, ("query-jobs", &Value::Null), awaited, judge, seen).await
+}
+
+fn find<'r>(reply: &'r Value, id: &str) -> Option<&'r Value> {
+    reply.as_array()?.iter().find(|job| job["id"] == id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(events: &[(&str, Value)]) -> Log {
+        let event = |(name, data): &(&str, Value)| QmpEvent::new(&json!({"event": name, "data": data}));
+        let mut log = Log::default();
+        log.events.extend(events.iter().map(event));
+        log
+    }
+
+    fn status(id: &str, status: &str) -> (&'static str, Value) {
+        ("JOB_STATUS_CHANGE", json!({"id": id, "status": status}))
+    }
+
+    #[test]
+    fn a_job_has_ended_once_it_has_concluded_and_its_error_is_told() {
+        let failed = ("BLOCK_JOB_COMPLETED", json!({"device": "m", "error": "No space left on device"}));
+        let mut events =
+            vec![status("m", "created"), status("m", "running"), status("m", "aborting"), failed];
+        assert_eq!(History::of(&log(&events), "m").ended(), None);
+        events.push(status("m", "concluded"));
+        let told = History::of(&log(&events), "m").ended().unwrap();
+        assert_eq!(told, "ended with an error: No space left on device");
+        assert_eq!(History::of(&log(&events), "other").ended(), None);
+        // Another one of the same name has nothing of it.
+        events.push(status("m", "created"));
+        assert_eq!(History::of(&log(&events), "m").ended(), None);
+        events.push(status("m", "concluded"));
+        assert_eq!(History::of(&log(&events), "m").ended().unwrap(), "ended without an error");
+    }
+
+    #[test]
+    fn a_job_that_aborts_without_a_reason_has_ended_with_an_error_all_the_same() {
+        let events = [status("m", "created"), status("m", "aborting"), status("m", "null")];
+        assert_eq!(History::of(&log(&events), "m").ended().unwrap(), "ended with an error");
+        assert_eq!(jobs(&log(&events)), ["m"]);
+    }
+}
