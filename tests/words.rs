@@ -236,6 +236,24 @@ fn one_cell_is_a_negative_control_and_another_one_has_a_guest_of_its_own(qemu: &
     holds(qemu, "cells");
 }
 
+fn an_image_of_the_users_own_is_booted_through_an_overlay_and_never_written() {
+    let qemu = common::qemu(7);
+    let home = Home::new();
+    let image = include_bytes!("../guests/ticker/bootsect.bin");
+    let own = home.write("images/own.raw", "");
+    std::fs::write(&own, image).unwrap();
+    let text = "name: own\nvms:\n  vm:\n    machine: pc\n    memory: 64M\n    guest: none\n    \
+        disks: {top: {backing: images/own.raw}}\n    \
+        blockdevs: [{driver: qcow2, node-name: d, file: {driver: file, filename: '{{self.disk.top}}'}}]\n    \
+        devices: [{driver: ide-hd, drive: d, bootindex: 0, share-rw: true}]\nsteps:\n\
+        - wait: {vm: vm, serial: '^tick [0-9]+ [^r]*$'}\n\
+        - hmp: {vm: vm, command: 'qemu-io d \"write -P 7 0 8k\"'}\n\
+        - exec: {sh: \"od -A n -v -t u1 '{{run.vm.vm.disk.top}}' | grep -q '7   7   7   7'\"}\n";
+    let file = home.write("own.yaml", text).display().to_string();
+    home.run_on(qemu, &[&file, "--slow", "2"]).expect(0);
+    assert_eq!(std::fs::read(&own).unwrap(), image, "the image is as it was");
+}
+
 fn what_cannot_be_had_is_told_where_it_is_asked_for(qemu: &Qemu) {
     holds(qemu, "refused");
 }
@@ -273,6 +291,7 @@ fn main() -> ExitCode {
             each!(the_end_of_a_vm_that_takes_in_a_state_as_it_starts_is_left_to_the_next_step),
             each!(a_wait_for_what_can_no_longer_come_fails_at_once),
             once!(progress_is_compared_in_colo_and_after_a_takeover_by_plain_commands, Qemu(11)),
+            once!(an_image_of_the_users_own_is_booted_through_an_overlay_and_never_written, Qemu(7), QemuImg),
             each!(what_cannot_be_had_is_told_where_it_is_asked_for),
         ],
     )

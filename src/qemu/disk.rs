@@ -17,7 +17,9 @@ pub struct Disk {
     /// Its format, a block driver such as `qcow2` or `raw`. Default: `qcow2`.
     #[serde(default = "qcow2")]
     pub format: String,
-    /// Another disk of the same VM or of the case, over which it is an overlay.
+    /// What it is an overlay of: another disk of the same VM or of the case, by name; or an image file that exists, by its
+    /// path from the scenario's file on, which has a `.` or a `/` in it. The image is only read; `qemu-img info` tells its
+    /// format.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backing: Option<String>,
 }
@@ -43,6 +45,12 @@ impl Disk {
             )),
             _ => Ok(()),
         }
+    }
+
+    /// Whether a `backing` is the path of a file; names of disks have neither of these characters.
+    #[must_use]
+    pub fn is_file(backing: &str) -> bool {
+        backing.contains(['.', '/'])
     }
 
     /// The name of its file; `owner` is the VM it belongs to, where it belongs to one.

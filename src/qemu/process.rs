@@ -156,22 +156,26 @@ impl Process {
         // PF_EXITING, PF_DUMPCORE and PF_SIGNALED of `linux/sched.h`.
         const FLAGS: u64 = 0x4 | 0x200 | 0x400;
         let read = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", self.pid()));
-        let Ok(stat) = read("stat") else { return true };
-        // The name in parentheses may have anything in it.
-        let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-        let state = fields.next().unwrap_or_default();
-        let flags: u64 = fields.nth(5).and_then(|flags| flags.parse().ok()).unwrap_or(0);
-        if matches!(state, "Z" | "X") || flags & FLAGS != 0 {
-            return true;
-        }
+        // None where it is ending.
+        let state = || {
+            let stat = read("stat").ok()?;
+            // The name in parentheses may have anything in it.
+            let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+            let state = fields.next().unwrap_or_default().to_owned();
+            let flags: u64 = fields.nth(5).and_then(|flags| flags.parse().ok()).unwrap_or(0);
+            (!matches!(&*state, "Z" | "X") && flags & FLAGS == 0).then_some(state)
+        };
+        let Some(before) = state() else { return true };
         let deadly = [Signal::KILL, Signal::ABORT, Signal::SEGV].map(|signal| 1 << (signal.as_raw() - 1));
         let deadly: u64 = deadly.iter().sum();
         let pending = |line: &str| {
             let mask = line.strip_prefix("SigPnd:").or_else(|| line.strip_prefix("ShdPnd:"));
             mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
         };
-        state != "T"
-            && read("status").is_ok_and(|status| status.lines().any(|line| pending(line) & deadly != 0))
+        let is_pending =
+            || read("status").is_ok_and(|status| status.lines().any(|line| pending(line) & deadly != 0));
+        // A signal that was acted upon in between is no longer pending, and shows in the state.
+        (before != "T" && is_pending()) || state().is_none()
     }
 
     /// Tells when it has ended, to someone who does not hold the process.

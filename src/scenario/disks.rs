@@ -1,6 +1,7 @@
 //! The disks of a case and of its VMs.
 
 use std::collections::BTreeMap;
+use std::path::{Path, absolute};
 
 use super::source::{Key, Kind, Node};
 use super::typed;
@@ -28,7 +29,7 @@ pub(super) fn read(
             typed::read::<Disk>(&key.at, node, scope, diagnostics).map(|disk| (key.name.clone(), disk)),
         );
     }
-    check(&key.at, Some(node), &disks, &names(Some(node)), diagnostics);
+    check(&key.at, Some(node), &mut disks, &names(Some(node)), diagnostics);
     disks
 }
 
@@ -37,11 +38,12 @@ pub(super) fn names(section: Option<&Node>) -> Vec<String> {
     section.map(Node::entries).unwrap_or_default().iter().map(|(key, _)| key.name.clone()).collect()
 }
 
-/// Tells what is wrong with disks, as they stand in a file; `known` are the names of all that one may lie over.
+/// Tells what is wrong with disks, as they stand in a file; `known` are the names of all that one may lie over. The paths
+/// of backing files are made absolute.
 pub(super) fn check(
     owner: &Location,
     section: Option<&Node>,
-    disks: &BTreeMap<String, Disk>,
+    disks: &mut BTreeMap<String, Disk>,
     known: &[String],
     diagnostics: &mut Diagnostics,
 ) {
@@ -58,21 +60,34 @@ pub(super) fn check(
                 .push(Diagnostic::error(Code::WrongValue, &key.at, message).help("write `{size: 64M}`"));
             continue;
         }
-        let Some(disk) = disks.get(&key.name) else {
+        let Some(disk) = disks.get_mut(&key.name) else {
             continue;
         };
         if let Err((at, message, help)) = disk.check() {
             let at = node.entry(at).map_or(&key.at, |(key, _)| &key.at);
             diagnostics.push(Diagnostic::error(Code::WrongValue, at, message).help(help));
         }
-        let Some(backing) = disk.backing.as_ref().filter(|below| !template::is_template(below)) else {
+        let Some(backing) = disk.backing.as_mut().filter(|below| !template::is_template(below)) else {
             continue;
         };
         let at = node.get("backing").map_or(owner, |node| &node.at);
+        if Disk::is_file(backing) {
+            let folder = at.path().parent().unwrap_or(Path::new(""));
+            match absolute(folder.join(&*backing)) {
+                Ok(path) if path.is_file() => *backing = path.display().to_string(),
+                _ => {
+                    let message = format!("there is no file `{}`", folder.join(&*backing).display());
+                    let help = "the path is relative to the file it stands in; the name of a disk has no `.` and no `/`";
+                    diagnostics.push(Diagnostic::error(Code::WrongValue, at, message).help(help));
+                }
+            }
+            continue;
+        }
+        let backing = backing.clone();
         let others = || known.iter().map(String::as_str).filter(|name| *name != key.name);
         let (message, help) = match circle(&key.name, disks).as_slice() {
-            [] if known.contains(backing) => continue,
-            [] => (format!("there is no disk `{backing}` to lie over"), suggest(backing, others())),
+            [] if known.contains(&backing) => continue,
+            [] => (format!("there is no disk `{backing}` to lie over"), suggest(&backing, others())),
             [itself] => (format!("disk `{itself}` lies over itself"), suggest("", others())),
             // Told once, at the first of them.
             all if all.iter().any(|other| *other < key.name.as_str()) => continue,

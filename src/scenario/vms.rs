@@ -7,6 +7,7 @@ use super::load::deep;
 use super::source::{Key, Kind, Node};
 use super::typed;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
+use crate::qemu::disk::Disk;
 use crate::qemu::spec::VmSpec;
 use crate::template::{self, Scope};
 
@@ -84,8 +85,8 @@ impl Vms {
             return;
         };
         match typed::fit::<VmSpec>(&piece.value) {
-            Ok(spec) => {
-                super::disks::check(&key.at, node.get("disks"), &spec.disks, &known, diagnostics);
+            Ok(mut spec) => {
+                super::disks::check(&key.at, node.get("disks"), &mut spec.disks, &known, diagnostics);
                 if let Some(first) = self.sources.get(name) {
                     let message = format!("two VMs are called `{name}`");
                     let diagnostic = Diagnostic::error(Code::DuplicateKey, &key.at, message);
@@ -93,9 +94,18 @@ impl Vms {
                     diagnostics.push(diagnostic.related(&first.at, "the other one").help(help));
                     return;
                 }
+                let late = piece.raw.map(|mut raw| {
+                    // With the paths of backing files that were checked.
+                    for (disk, Disk { backing, .. }) in &spec.disks {
+                        if let (Some(backing), Value::Object(raw)) = (backing, &mut raw["disks"][disk]) {
+                            raw.insert("backing".to_owned(), json!(backing));
+                        }
+                    }
+                    raw
+                });
                 self.specs.insert(name.to_owned(), spec);
                 self.sources.insert(name.to_owned(), VmSource { at: key.at.clone(), options: node.clone() });
-                self.late.extend(piece.raw.map(|raw| (name.to_owned(), raw)));
+                self.late.extend(late.map(|raw| (name.to_owned(), raw)));
             }
             Err(misfit) => {
                 for misfit in

@@ -64,6 +64,9 @@ impl Session {
                 }
                 let backing = match &disk.backing {
                     None => None,
+                    Some(image) if Disk::is_file(image) => {
+                        Some((PathBuf::from(image), self.format(image, binary, deadline).await?))
+                    }
                     Some(below) => match self.below(disks, owner, below) {
                         Some((path, _)) if !path.exists() => {
                             later.push((name, disk));
@@ -86,6 +89,16 @@ impl Session {
             waiting = later;
         }
         Ok(())
+    }
+
+    /// The format of an image that exists.
+    async fn format(&self, image: &str, binary: &Path, deadline: Instant) -> Result<String, Failure> {
+        let info = ["info", "-U", "--output=json", image].map(str::to_owned);
+        let argv = [vec![qemu_img(binary).display().to_string()], info.to_vec()].concat();
+        let reply = self.qemu_img(argv, deadline).await?;
+        let reply: Value = serde_json::from_str(reply.as_str().unwrap_or_default()).unwrap_or_default();
+        let format = reply["format"].as_str().map(str::to_owned);
+        format.ok_or_else(|| Failure::error(format!("`qemu-img info` names no format of {image}")))
     }
 
     /// The path and format of the disk below another: one of the same VM, else one of the case.

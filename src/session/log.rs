@@ -124,9 +124,10 @@ impl Log {
     /// The end of the first match at or after this offset.
     #[must_use]
     pub fn find_serial(&self, expression: &Regex, from: usize) -> Option<(usize, String)> {
-        let text = &self.serial[from.saturating_sub(self.dropped).min(self.serial.len())..];
-        let found = expression.find(text)?;
-        let start = self.serial_end() - text.len();
+        let from = from.saturating_sub(self.dropped).min(self.serial.len());
+        // Not of a slice: `^` is the start of a line, not of what is new.
+        let found = expression.find_at(&self.serial, from)?;
+        let start = self.serial_end() - self.serial.len();
         Some((start + found.end(), String::from_utf8_lossy(found.as_bytes()).into_owned()))
     }
 
@@ -364,6 +365,9 @@ mod tests {
         assert_eq!(log.find_serial(&expression, 0).unwrap().0, 7);
         assert_eq!(log.find_serial(&expression, 7).unwrap().0, 19);
         assert_eq!(log.find_serial(&expression, 19), None);
+        let line = regex::bytes::RegexBuilder::new("^login").multi_line(true).build().unwrap();
+        assert_eq!(log.find_serial(&line, 1).unwrap().0, 17);
+        assert_eq!(log.find_serial(&line, 13), None, "what is new is not the start of a line");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! How each condition of a `wait` is met.
 
+use regex::bytes::RegexBuilder;
 use serde_json::Value;
 
 use super::over::{FINAL, over, stopped};
@@ -133,7 +134,10 @@ impl Condition {
                 output(run, vm, &awaited, |session| log(session, &look), |session| said(session, &tell)).await
             }
             Self::Serial { expression, fresh } => {
-                let expression = regex::bytes::Regex::new(expression)
+                let expression = RegexBuilder::new(expression)
+                    .multi_line(true)
+                    .crlf(true)
+                    .build()
                     .map_err(|error| Failure::error(error.to_string()))?;
                 let look = |log: &mut Log| {
                     let from = if *fresh { mark.serial } else { log.serial_cursor };

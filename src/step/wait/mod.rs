@@ -61,7 +61,7 @@ pub struct Wait {
     /// where there is one only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticks: Option<u64>,
-    /// A regular expression that matches in the serial output after the step began.
+    /// A regular expression that matches in the serial output after the step began; `^` and `$` are the ends of a line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<String>,
     /// A number in guest RAM, at a guest-physical address, that is, or becomes another than, what it says. It is read
