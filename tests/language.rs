@@ -359,7 +359,7 @@ fn waits_are_met_by_what_they_name_and_say_what_they_saw_instead() {
   expect_error: "0 of 1"
 - wait: {vm: a, ticks: 1}
   timeout: 300ms
-  expect_error: "for 1 new tick of `a`; saw 0"
+  expect_error: "1 new tick of `a` can no longer come: the vCPUs of `a` are stopped, run state `paused`"
 - qmp: {vm: a, execute: cont}
 - wait: {vm: a, status: [running, paused]}
 - wait: {vm: a, query: query-status, until: {running: true}}
