@@ -127,7 +127,7 @@ fn what_is_wrong_is_told_at_its_line_in_a_sentence() {
             "- wait:\n    vm: a\n    ticks: 1\n    event: STOP",
             [(6, "A wait has one condition, and here is `ticks`")],
         ),
-        ("- wait:\n    vm: a\n    ticks: 1\n    count: 2", [(6, "`count` goes with `event`")]),
+        ("- wait:\n    vm: a\n    ticks: 1\n    count: 2", [(6, "`count` needs `event`")]),
         ("- wait: {ticks: 1}", [(3, "The wait names no VM")]),
         (
             "- wait:\n    vm: a\n    ticks: soon",

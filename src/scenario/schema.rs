@@ -14,7 +14,7 @@ use crate::qemu::disk::Disk;
 use crate::qemu::network::NetworkSpec;
 use crate::qemu::spec::VmSpec;
 use crate::session::link::LinkSpec;
-use crate::step::{Action, DEFAULT_TIMEOUT, Wait};
+use crate::step::{ABOUT, Action, DEFAULT_TIMEOUT, Wait};
 use crate::units::{OneOrMany, Span};
 
 /// The text of a path, which cannot be a template.
@@ -78,11 +78,11 @@ fn finish(definitions: &mut Value) {
     let mut args = vm["properties"]["args"].take();
     let description = args.as_object_mut().and_then(|args| args.shift_remove("description"));
     vm["properties"]["args"] = json!({"description": description, "anyOf": [{"type": "string"}, args]});
-    for (action, snippet) in SNIPPETS {
+    for (action, snippet) in snippets() {
         let body: Value = serde_json::from_str(snippet).unwrap_or_default();
         let keys = body.as_object().into_iter().flat_map(Map::keys);
         let label = keys.map(String::as_str).collect::<Vec<_>>().join(", ");
-        definitions["Step"]["properties"][*action]["defaultSnippets"] =
+        definitions["Step"]["properties"][action]["defaultSnippets"] =
             json!([{"label": label, "body": body}]);
     }
     definitions
@@ -96,22 +96,11 @@ fn finish(definitions: &mut Value) {
     definitions["Template"] = admit::template();
 }
 
-/// What an editor writes below an action that is chosen from its list.
-const SNIPPETS: &[(&str, &str)] = &[
-    ("signal", r#"{"vm": "$1", "send": "${2:KILL}"}"#),
-    ("qmp", r#"{"vm": "$1", "execute": "$2"}"#),
-    ("capabilities", r#"{"vm": "$1", "on": ["$2"]}"#),
-    ("parameters", r#"{"vm": "$1", "set": {"$2": "$3"}}"#),
-    ("migrate", r#"{"from": "$1", "to": "$2"}"#),
-    ("wait", r#"{"vm": "$1"}"#),
-    ("check", r#"{"vm": "$1"}"#),
-    ("client", r#"{"name": "$1", "connect": "127.0.0.1:{{port.$2}}"}"#),
-    ("link", r#"{"name": "$1", "state": "${2:cut}"}"#),
-    ("failover", r#"{"survivor": "$1", "fence": "${2|true,after,false|}"}"#),
-    ("exec", r#"{"run": ["$1"]}"#),
-    ("use", r#"{"file": "$1"}"#),
-    ("repeat", r#"{"times": "${1:2}", "steps": []}"#),
-];
+/// What an editor writes below an action, or a step that stands for others, that is chosen from its list.
+fn snippets() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let of_actions = ABOUT.iter().filter_map(|about| Some((about.key, about.snippet?)));
+    of_actions.chain([("use", r#"{"file": "$1"}"#), ("repeat", r#"{"times": "${1:2}", "steps": []}"#)])
+}
 
 fn top(key: &str, generator: &mut SchemaGenerator) -> Value {
     let of = |schema: schemars::Schema| schema.to_value();
@@ -435,10 +424,10 @@ mod tests {
     #[test]
     fn every_snippet_is_one_of_an_action_and_can_be_read() {
         let schema = schema();
-        for (action, snippet) in SNIPPETS {
-            assert!(ACTIONS.iter().chain(FLOW).any(|known| known == action), "{action}");
+        for (action, snippet) in snippets() {
+            assert!(ACTIONS.iter().chain(FLOW).any(|known| *known == action), "{action}");
             let body: Value = serde_json::from_str(snippet).unwrap();
-            let of = &schema["$defs"]["Step"]["properties"][*action];
+            let of = &schema["$defs"]["Step"]["properties"][action];
             let keys = of["properties"].as_object().or_else(|| {
                 schema.pointer(of["$ref"].as_str()?.trim_start_matches('#'))?["properties"].as_object()
             });

@@ -6,7 +6,7 @@ use serde_path_to_error::{Path, Segment};
 
 use super::source::{Kind, Node};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
-use crate::step::{Action, DEFAULT_TIMEOUT, MODIFIERS, Step};
+use crate::step::{ABOUT, Action, DEFAULT_TIMEOUT, MODIFIERS, Step};
 use crate::template::{self, Rendered, Scope};
 
 /// A rendered part of a file.
@@ -373,37 +373,20 @@ pub(super) fn explain(misfit: &Misfit, key: &Location, node: &Node, scope: &Scop
     Diagnostic::error(Code::WrongValue, &at, message).help(help)
 }
 
-/// What is a map, as an author writes it.
+/// What is a map, as an author writes it, beside the actions.
 const EXAMPLES: &[(&str, &str)] = &[
     ("must_fail", "{match: \"…\"}"),
     ("known_issue", "{reason: …, match: \"…\"}"),
     ("requires", "{qemu: \">=11.0\"}"),
-    ("wait", "{vm: NAME, ticks: 1}"),
-    ("check", "{vm: NAME, memory: consistent}"),
-    ("failover", "{survivor: NAME, fence: true}"),
     ("commands", "[{execute: NAME}]"),
-    ("protect", "{primary: NAME, secondary: NAME}"),
-    ("yank", "{vm: NAME}"),
     ("instances", "[{type: migration}]"),
-    ("rebind", "{ROLE: VM}"),
     ("roles", "{ROLE: VM}"),
     ("disks", "{NAME: {size: 64M}}"),
     ("credentials", "{NAME: {psk: {}}}"),
     ("x509", "{server: {cn: NAME}}"),
     ("psk", "{}"),
-    ("fd", "{vm: NAME, name: NAME, open: {path: FILE}}"),
     ("open", "{path: FILE}"),
-    ("link", "{name: NAME, state: cut}"),
-    ("client", "{name: NAME, connect: \"HOST:PORT\"}"),
     ("holds", "{client: NAME}"),
-    ("migrate", "{from: NAME, to: NAME}"),
-    ("qmp", "{vm: NAME, execute: query-status}"),
-    ("capabilities", "{vm: NAME, on: [events]}"),
-    ("parameters", "{vm: NAME, set: {max-bandwidth: 0}}"),
-    ("signal", "{vm: NAME, send: KILL}"),
-    ("exec", "{sh: \"…\"}"),
-    ("memory", "{vm: NAME, read: {address: 1M}}"),
-    ("set", "{NAME: …}"),
 ];
 
 fn wrong_type(at: &Location, owner: &str, found: &str, expected: &str) -> Diagnostic {
@@ -429,6 +412,8 @@ fn wrong_type(at: &Location, owner: &str, found: &str, expected: &str) -> Diagno
     let help = match (expected, given.as_str()) {
         ("a map", _) => EXAMPLES
             .iter()
+            .copied()
+            .chain(ABOUT.iter().map(|about| (about.key, about.example)))
             .find(|(name, _)| *name == owner)
             .map(|(name, example)| format!("write `{name}: {example}`"))
             .unwrap_or_default(),

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Complaints;
+use super::{Complaints, Rule};
 
 /// The longest run of bytes that is written out of a scenario.
 const LONGEST: usize = 16 << 20;
@@ -27,6 +27,12 @@ pub struct Bytes {
 }
 
 impl Bytes {
+    pub(crate) const RULES: &[Rule] = &[Rule::ExactlyOne {
+        keys: &["text", "hex", "u32"],
+        none: ("there are no bytes", "write `{text: QEVM}`, `{hex: \"51 45\"}` or `{u32: 0x5145564d}`"),
+        both: "keep one",
+    }];
+
     /// The bytes themselves.
     ///
     /// # Errors
@@ -51,7 +57,11 @@ impl Bytes {
     }
 
     pub(super) fn check(&self, path: &[&str], complaints: &mut Complaints) {
-        if let Err((key, message)) = self.bytes() {
+        let before = complaints.0.len();
+        complaints.rules_at(path, Self::RULES, self);
+        if let Err((key, message)) = self.bytes()
+            && complaints.0.len() == before
+        {
             let keys = [path, if key.is_empty() { &[] } else { std::slice::from_ref(&key) }].concat();
             complaints.add(&keys, message, "write `{text: QEVM}`, `{hex: \"51 45\"}` or `{u32: 0x5145564d}`");
         }

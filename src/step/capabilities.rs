@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::running::Running;
-use super::{Complaints, Scene, listed};
+use super::{Complaints, Named, Needs, Rule, Scene, StepAction, listed};
 use crate::session::Failure;
 use crate::units::OneOrMany;
 
@@ -25,19 +25,26 @@ pub struct Capabilities {
     pub off: Vec<String>,
 }
 
-impl Capabilities {
-    pub(super) fn title(&self) -> String {
+impl StepAction for Capabilities {
+    const EXAMPLE: &str = "{vm: NAME, on: [events]}";
+    const SNIPPET: Option<&str> = Some(r#"{"vm": "$1", "on": ["$2"]}"#);
+    const RULES: &[Rule] = &[Rule::AtLeastOne {
+        keys: &["on", "off"],
+        none: ("no capability is named", "write `on: [x-colo]`, `off: […]` or both"),
+    }];
+
+    fn title(&self) -> String {
         let mut words = Vec::new();
         words.extend(self.on.iter().map(|name| format!("+{name}")));
         words.extend(self.off.iter().map(|name| format!("-{name}")));
         format!("capabilities {} on {}", words.join(" "), listed(&self.vm))
     }
 
-    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
-        complaints.vms(scene, &["vm"], &self.vm);
-        if self.on.is_empty() && self.off.is_empty() {
-            complaints.add(&[], "no capability is named", "write `on: [x-colo]`, `off: […]` or both");
-        }
+    fn vms(&mut self) -> Vec<Named<'_>> {
+        Named::all(&mut self.vm, &["vm"], Needs::Monitor)
+    }
+
+    fn check(&self, _: &Scene<'_>, complaints: &mut Complaints) {
         for name in self.on.iter().filter(|name| self.off.contains(name)) {
             complaints.add(
                 &["off"],
@@ -47,7 +54,7 @@ impl Capabilities {
         }
     }
 
-    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+    async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         let on = self.on.iter().map(|name| json!({"capability": name, "state": true}));
         let off = self.off.iter().map(|name| json!({"capability": name, "state": false}));
         let capabilities: Vec<Value> = on.chain(off).collect();

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::running::Running;
-use super::{Complaints, Scene};
+use super::{Complaints, Rule, Scene, StepAction};
 use crate::session::client::Work;
 use crate::session::{Failure, Session};
 use crate::template;
@@ -69,7 +69,46 @@ impl Client {
         !self.stop
     }
 
-    pub(super) fn title(&self) -> String {
+    async fn end(&self, run: &Running<'_>) -> Result<Value, Failure> {
+        let client = find(run.session, &self.name)?;
+        client.ask_to_stop();
+        let stopped = |session: &Session| Ok(find(session, &self.name)?.is_stopped().then_some(()));
+        let answered = run.until("it to stop", stopped, |_| String::new()).await.is_ok();
+        if !answered {
+            client.stop_now();
+        }
+        let mut result = client.values();
+        result["answered"] = answered.into();
+        Ok(result)
+    }
+}
+
+impl StepAction for Client {
+    const EXAMPLE: &str = "{name: NAME, connect: \"HOST:PORT\"}";
+    const SNIPPET: Option<&str> = Some(r#"{"name": "$1", "connect": "127.0.0.1:{{port.$2}}"}"#);
+    const RULES: &[Rule] = &[
+        Rule::ExactlyOne {
+            keys: &["connect", "send", "stop"],
+            none: (
+                "the step does not say what the client does",
+                "add `connect: HOST:PORT`, `send: datagrams` with `to`, or `stop: true`",
+            ),
+            both: "make it two steps",
+        },
+        Rule::GoesWith { key: "every", owners: &["connect", "send"] },
+        Rule::GoesWith { key: "first", owners: &["connect"] },
+        Rule::GoesWith { key: "draws", owners: &["connect"] },
+        Rule::GoesWith { key: "wait", owners: &["connect"] },
+        Rule::GoesWith { key: "to", owners: &["send"] },
+        Rule::GoesWith { key: "size", owners: &["send"] },
+        Rule::Needs {
+            key: "send",
+            any: &["to"],
+            none: ("the datagrams have no target", "add `to: HOST:PORT`"),
+        },
+    ];
+
+    fn title(&self) -> String {
         let name = &self.name;
         match (&self.connect, &self.to) {
             _ if self.stop => format!("client {name}: stop"),
@@ -80,53 +119,21 @@ impl Client {
         }
     }
 
-    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
-        let given = [("connect", self.connect.is_some()), ("send", self.send.is_some()), ("stop", self.stop)];
-        let given: Vec<&str> =
-            given.into_iter().filter_map(|(key, is_given)| is_given.then_some(key)).collect();
-        let what = match given.as_slice() {
-            [one] => *one,
-            [] => {
-                let help = "add `connect: HOST:PORT`, `send: datagrams` with `to`, or `stop: true`";
-                return complaints.add(&[], "nothing is said of what the client does", help);
-            }
-            [first, second, ..] => {
-                let message = format!("a step does one thing with a client, not `{first}` and `{second}`");
-                return complaints.add(&[second], message, "make it two steps");
-            }
-        };
-        let belongs: [(&str, bool, &[&str]); 6] = [
-            ("every", self.every.is_some(), &["connect", "send"]),
-            ("first", self.first.is_some(), &["connect"]),
-            ("draws", self.draws.is_some(), &["connect"]),
-            ("wait", self.wait.is_some(), &["connect"]),
-            ("to", self.to.is_some(), &["send"]),
-            ("size", self.size.is_some(), &["send"]),
-        ];
-        for (key, is_given, owners) in belongs {
-            if is_given && !owners.contains(&what) {
-                let help = format!("it goes with `{}`", owners.join("` and `"));
-                complaints.add(&[key], format!("`{key}` does not go with `{what}`"), help);
-            }
-        }
+    fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
         for (key, address) in [("connect", &self.connect), ("to", &self.to)] {
             if let Some(address) = address.as_ref().filter(|address| !is_address(address)) {
                 complaints.add(&[key], format!("`{address}` is no `HOST:PORT`"), "write `127.0.0.1:7000`");
             }
         }
-        match what {
-            "send" if self.to.is_none() => {
-                complaints.add(&["send"], "the datagrams go nowhere", "add `to: HOST:PORT`");
-            }
-            "send" if self.every.is_some_and(|every| every.0.is_zero()) => {
-                complaints.add(&["every"], "without a pause nothing else would run", "write `1ms` or more");
-            }
-            "stop" => complaints.client(scene, &["name"], &self.name),
-            _ => {}
+        if self.send.is_some() && self.every.is_some_and(|every| every.0.is_zero()) {
+            complaints.add(&["every"], "datagrams need a pause", "write `1ms` or more");
+        }
+        if self.stop {
+            complaints.client(scene, &["name"], &self.name);
         }
     }
 
-    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+    async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         if self.stop {
             return self.end(run).await;
         }
@@ -159,19 +166,6 @@ impl Client {
             run.until(&awaited, look, |session| told(session, name)).await?;
         }
         Ok(find(run.session, name)?.values())
-    }
-
-    async fn end(&self, run: &Running<'_>) -> Result<Value, Failure> {
-        let client = find(run.session, &self.name)?;
-        client.ask_to_stop();
-        let stopped = |session: &Session| Ok(find(session, &self.name)?.is_stopped().then_some(()));
-        let answered = run.until("it to stop", stopped, |_| String::new()).await.is_ok();
-        if !answered {
-            client.stop_now();
-        }
-        let mut result = client.values();
-        result["answered"] = answered.into();
-        Ok(result)
     }
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::running::Running;
-use super::{Complaints, Scene, listed};
+use super::{Named, Needs, StepAction, listed};
 use crate::session::Failure;
 use crate::units::OneOrMany;
 
@@ -18,16 +18,18 @@ use crate::units::OneOrMany;
 #[serde(transparent)]
 pub struct Connect(pub OneOrMany<String>);
 
-impl Connect {
-    pub(super) fn title(&self) -> String {
+impl StepAction for Connect {
+    const EXAMPLE: &str = "NAME";
+
+    fn title(&self) -> String {
         format!("connect to {}", listed(&self.0))
     }
 
-    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
-        complaints.vms(scene, &[], &self.0);
+    fn vms(&mut self) -> Vec<Named<'_>> {
+        Named::all(&mut self.0, &[], Needs::Process)
     }
 
-    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+    async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         for vm in &self.0 {
             run.session.connect(vm, run.deadline).await?;
         }

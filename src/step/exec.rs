@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::running::Running;
-use super::{Complaints, Exit, Scene};
+use super::{Complaints, Exit, Rule, Scene, StepAction};
 use crate::qemu::process::Ended;
 use crate::qemu::spec::Scalar;
 use crate::session::artifacts::EXECS;
@@ -69,7 +69,30 @@ impl Exec {
         self.sh.clone().unwrap_or_else(words)
     }
 
-    pub(super) fn title(&self) -> String {
+    /// What of the end of the process is trouble.
+    fn trouble(&self, session: &Session) -> impl Fn(Ended) -> Option<Trouble> + Send + 'static {
+        let name = self.background.clone().filter(|name| !session.awaited.contains(name));
+        let allowed = self.exit;
+        move |how| {
+            let name = name.clone().filter(|_| !allowed.is_some_and(|exit| exit.fits(how)))?;
+            Some(Trouble::ProcessEnded { name, how })
+        }
+    }
+}
+
+impl StepAction for Exec {
+    const EXAMPLE: &str = "{sh: \"…\"}";
+    const SNIPPET: Option<&str> = Some(r#"{"run": ["$1"]}"#);
+    const RULES: &[Rule] = &[
+        Rule::ExactlyOne {
+            keys: &["run", "sh"],
+            none: ("no program is given", "add `run: [program, argument…]` or `sh: \"…\"`"),
+            both: "keep one",
+        },
+        Rule::GoesWith { key: "ready", owners: &["background"] },
+    ];
+
+    fn title(&self) -> String {
         let what = super::brief(&serde_json::Value::String(self.command()));
         match &self.background {
             Some(name) => {
@@ -80,40 +103,16 @@ impl Exec {
         }
     }
 
-    pub(super) fn check(&self, _: &Scene<'_>, complaints: &mut Complaints) {
-        match (&self.run, &self.sh) {
-            (None, None) => {
-                complaints.add(&[], "nothing to run", "add `run: [program, argument…]` or `sh: \"…\"`")
-            }
-            (Some(_), Some(_)) => {
-                complaints.add(&["sh"], "a step runs one program, not `run` and `sh`", "keep one")
-            }
-            (Some(argv), None) if argv.first().is_none_or(String::is_empty) => {
-                complaints.add(&["run"], "the program has no name", "write `run: [program, argument…]`");
-            }
-            _ => {}
+    fn check(&self, _: &Scene<'_>, complaints: &mut Complaints) {
+        if self.run.as_ref().is_some_and(|argv| argv.first().is_none_or(String::is_empty)) {
+            complaints.add(&["run"], "the program has no name", "write `run: [program, argument…]`");
         }
         if let Some(expression) = &self.ready {
             complaints.regex(&["ready"], expression);
-            if self.background.is_none() {
-                let help =
-                    "add `background: NAME`, or leave it out: the step ends when the process has ended";
-                complaints.add(&["ready"], "`ready` goes with `background`", help);
-            }
         }
     }
 
-    /// What of the end of the process is trouble.
-    fn trouble(&self, session: &Session) -> impl Fn(Ended) -> Option<Trouble> + Send + 'static {
-        let name = self.background.clone().filter(|name| !session.awaited.contains(name));
-        let allowed = self.exit;
-        move |how| {
-            let name = name.clone().filter(|_| !allowed.is_some_and(|exit| exit.fits(how)))?;
-            Some(Trouble::ProcessEnded { name, how })
-        }
-    }
-
-    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+    async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         let env = self.env.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect();
         let session = &mut *run.session;
         let stdin = self.stdin.as_deref();

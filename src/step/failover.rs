@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::running::Running;
 use super::yank::{Instances, is_migration};
-use super::{Complaints, Scene};
+use super::{Complaints, Named, Needs, Scene, StepAction};
 use crate::qemu::spec::Guest;
 use crate::session::{Failure, Session};
 use crate::units::Span;
@@ -81,52 +81,6 @@ pub enum Fence {
 }
 
 impl Failover {
-    pub(super) fn title(&self) -> String {
-        format!("failover to {}", self.survivor)
-    }
-
-    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
-        complaints.vm(scene, &["survivor"], &self.survivor);
-        let other = scene.vms.get(&self.survivor).filter(|spec| !matches!(spec.guest, Guest::Ticker(_)));
-        if self.within.is_some() && other.is_some() {
-            let message =
-                format!("VM `{}` does not run the built-in guest, so it has no ticks", self.survivor);
-            complaints.add(&["within"], message, "leave it out, or give the VM `guest: ticker`");
-        }
-        self.yank.check("yank", complaints);
-    }
-
-    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
-        run.session.failover = Some(run.session.failover_now(&self.survivor)?);
-        // What becomes of the migration from now on is our own doing.
-        run.session.board.forgive_migration();
-        if self.fence == Fence::First {
-            self.fence(run).await?;
-        }
-        let survivor = run.session.machine(&self.survivor)?;
-        let yanked = self.yank.yank(survivor, run).await?;
-        for command in self.commands.iter().filter(|command| crate::template::is_true(&command.when)) {
-            let arguments = Value::Object(command.arguments.clone());
-            survivor.qmp(&command.execute, arguments, false, run.deadline).await?;
-        }
-        let reply = survivor.query("x-colo-lost-heartbeat", run.deadline).await;
-        if self.fence == Fence::After {
-            self.fence(run).await?;
-        }
-        let reply = reply?;
-        if yanked.iter().any(is_migration) {
-            let awaited = format!("`{}` to forget the migration that was yanked", self.survivor);
-            let ask = || survivor.qmp("query-yank", Value::Null, survivor.has_oob(), run.patience());
-            let named = |known: &Value| known.as_array().into_iter().flatten().any(is_migration);
-            let judge = |known: &Value| Ok((!named(known)).then_some(()));
-            run.repeat(ask, &awaited, judge, |known| format!("in query-yank {known}")).await?;
-        }
-        if matches!(survivor.plan.spec.guest, Guest::Ticker(_)) {
-            self.taken_over(run).await?;
-        }
-        Ok(reply)
-    }
-
     /// Waits for the survivor's first new tick, and fails where it comes too late.
     async fn taken_over(&self, run: &mut Running<'_>) -> Result<(), Failure> {
         let Some(mark) = run.session.failover.clone() else { return Ok(()) };
@@ -172,6 +126,60 @@ impl Failover {
             Ok(_) => Ok(()),
             Err(_) => Err(Failure::failed(format!("VM `{other}` was killed and is still there"))),
         }
+    }
+}
+
+impl StepAction for Failover {
+    const EXAMPLE: &str = "{survivor: NAME, fence: true}";
+    const SNIPPET: Option<&str> = Some(r#"{"survivor": "$1", "fence": "${2|true,after,false|}"}"#);
+
+    fn title(&self) -> String {
+        format!("failover to {}", self.survivor)
+    }
+
+    fn vms(&mut self) -> Vec<Named<'_>> {
+        vec![Named::one(&mut self.survivor, &["survivor"], Needs::Monitor)]
+    }
+
+    fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
+        let other = scene.vms.get(&self.survivor).filter(|spec| !matches!(spec.guest, Guest::Ticker(_)));
+        if self.within.is_some() && other.is_some() {
+            let message =
+                format!("VM `{}` does not run the built-in guest, so it has no ticks", self.survivor);
+            complaints.add(&["within"], message, "leave it out, or give the VM `guest: ticker`");
+        }
+        self.yank.check("yank", complaints);
+    }
+
+    async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+        run.session.failover = Some(run.session.failover_now(&self.survivor)?);
+        // What becomes of the migration from now on is our own doing.
+        run.session.board.forgive_migration();
+        if self.fence == Fence::First {
+            self.fence(run).await?;
+        }
+        let survivor = run.session.machine(&self.survivor)?;
+        let yanked = self.yank.yank(survivor, run).await?;
+        for command in self.commands.iter().filter(|command| crate::template::is_true(&command.when)) {
+            let arguments = Value::Object(command.arguments.clone());
+            survivor.qmp(&command.execute, arguments, false, run.deadline).await?;
+        }
+        let reply = survivor.query("x-colo-lost-heartbeat", run.deadline).await;
+        if self.fence == Fence::After {
+            self.fence(run).await?;
+        }
+        let reply = reply?;
+        if yanked.iter().any(is_migration) {
+            let awaited = format!("`{}` to forget the migration that was yanked", self.survivor);
+            let ask = || survivor.qmp("query-yank", Value::Null, survivor.has_oob(), run.patience());
+            let named = |known: &Value| known.as_array().into_iter().flatten().any(is_migration);
+            let judge = |known: &Value| Ok((!named(known)).then_some(()));
+            run.repeat(ask, &awaited, judge, |known| format!("in query-yank {known}")).await?;
+        }
+        if matches!(survivor.plan.spec.guest, Guest::Ticker(_)) {
+            self.taken_over(run).await?;
+        }
+        Ok(reply)
     }
 }
 

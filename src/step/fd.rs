@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::running::Running;
-use super::{Bytes, Complaints, Scene};
+use super::{Bytes, Complaints, Named, Needs, Rule, Scene, StepAction};
 use crate::session::Failure;
 use crate::units::OneOrMany;
 
@@ -125,116 +125,6 @@ impl Open {
 }
 
 impl Fd {
-    pub(super) fn title(&self) -> String {
-        let socket = self.socket.as_deref().unwrap_or_default();
-        let Some(vm) = &self.vm else {
-            return match &self.write {
-                Some(_) => format!("write into socket {socket}"),
-                None => format!("close socket {socket}"),
-            };
-        };
-        let what = match &self.open {
-            Some(open) => open.path.rsplit('/').next().unwrap_or_default().to_owned(),
-            None => format!("an end of socket {socket}"),
-        };
-        let times = self.count.map(|count| format!(" {count} times")).unwrap_or_default();
-        match (&self.name, self.fdset) {
-            (Some(name), _) => format!("pass {what} to {vm} as {name}"),
-            (None, set) => format!("pass {what}{times} to {vm} for fdset {}", set.unwrap_or_default()),
-        }
-    }
-
-    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
-        if let Some(vm) = &self.vm {
-            complaints.vm(scene, &["vm"], vm);
-            match (&self.name, self.fdset) {
-                (None, None) => complaints.add(
-                    &[],
-                    "QEMU is not told what to call the descriptor",
-                    "add `name: NAME` or `fdset: NUMBER`",
-                ),
-                (Some(_), Some(_)) => {
-                    complaints.add(&["fdset"], "a descriptor has a `name` or is in an `fdset`", "keep one");
-                }
-                _ => {}
-            }
-            match (&self.open, &self.socket) {
-                (None, None) => {
-                    complaints.add(&[], "nothing is passed", "add `open: {path: …}` or `socket: NAME`")
-                }
-                (Some(_), Some(_)) => {
-                    complaints.add(&["socket"], "a step passes a file or a socket, not both", "keep one");
-                }
-                _ => {}
-            }
-            for (key, given) in [("write", self.write.is_some()), ("close", self.close)] {
-                if given {
-                    complaints.add(
-                        &[key],
-                        format!("`{key}` is for the end that the test has kept"),
-                        "leave `vm` out",
-                    );
-                }
-            }
-        } else {
-            let of_vm = [
-                ("name", self.name.is_some()),
-                ("fdset", self.fdset.is_some()),
-                ("open", self.open.is_some()),
-            ];
-            if let Some((key, _)) = of_vm.into_iter().find(|(_, given)| *given) {
-                complaints.add(&[key], "there is no VM to pass it to", "name it with `vm`");
-            } else if self.socket.is_none() {
-                let help = "write `vm: VM` to pass one, or `socket: NAME` to use the test's end of it";
-                complaints.add(&[], "nothing is done with a descriptor", help);
-            } else if self.write.is_none() && !self.close {
-                complaints.add(&[], "nothing is done with the socket", "add `write: …` or `close: true`");
-            }
-        }
-        if let Some(bytes) = &self.write {
-            bytes.check(&["write"], complaints);
-        }
-        if let Some(open) = &self.open {
-            open.check(complaints);
-        }
-        if let Some(count) = self.count {
-            if self.fdset.is_none() || self.open.is_none() {
-                complaints.add(&["count"], "`count` goes with `fdset` and `open`", "leave it out");
-            } else if count == 0 || count > 100 {
-                complaints.add(
-                    &["count"],
-                    format!("{count} descriptors are none or too many"),
-                    "from 1 to 100",
-                );
-            }
-        }
-    }
-
-    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
-        let Some(vm) = &self.vm else {
-            return self.use_own_end(run);
-        };
-        let (command, arguments) = match (&self.name, self.fdset) {
-            (Some(name), _) => ("getfd", json!({"fdname": name})),
-            (None, set) => ("add-fd", json!({"fdset-id": set})),
-        };
-        let mut replies = Vec::new();
-        for _ in 0..self.count.unwrap_or(1) {
-            let descriptor = match &self.open {
-                Some(open) => open.open(run.session.directory())?,
-                None => self.take_end(run)?,
-            };
-            let machine = run.session.machine(vm)?;
-            let fd = Some(descriptor.as_fd());
-            let answer = machine.qmp_with(command, arguments.clone(), fd, false, run.deadline).await;
-            replies.push(machine.told(answer).await?);
-        }
-        match self.count {
-            Some(_) => Ok(Value::Array(replies)),
-            None => Ok(replies.pop().unwrap_or_default()),
-        }
-    }
-
     fn take_end(&self, run: &mut Running<'_>) -> Result<OwnedFd, Failure> {
         let name = self.socket.as_deref().unwrap_or_default();
         if !run.session.sockets.contains_key(name) {
@@ -264,6 +154,108 @@ impl Fd {
             ends.clear();
         }
         Ok(Value::Null)
+    }
+}
+
+impl StepAction for Fd {
+    const EXAMPLE: &str = "{vm: NAME, name: NAME, open: {path: FILE}}";
+    const RULES: &[Rule] = &[
+        Rule::AtLeastOne {
+            keys: &["vm", "socket"],
+            none: (
+                "nothing is done with a descriptor",
+                "write `vm: VM` to pass one, or `socket: NAME` to use the test's end of it",
+            ),
+        },
+        Rule::AtMostOne { keys: &["name", "fdset"], both: "keep one" },
+        Rule::AtMostOne { keys: &["open", "socket"], both: "keep one" },
+        Rule::GoesWith { key: "name", owners: &["vm"] },
+        Rule::GoesWith { key: "fdset", owners: &["vm"] },
+        Rule::GoesWith { key: "open", owners: &["vm"] },
+        Rule::GoesWith { key: "write", owners: &["socket"] },
+        Rule::GoesWith { key: "close", owners: &["socket"] },
+        Rule::GoesWith { key: "count", owners: &["fdset"] },
+        Rule::GoesWith { key: "count", owners: &["open"] },
+        Rule::Needs {
+            key: "vm",
+            any: &["name", "fdset"],
+            none: ("the descriptor has no name in QEMU", "add `name: NAME` or `fdset: NUMBER`"),
+        },
+        Rule::Needs {
+            key: "vm",
+            any: &["open", "socket"],
+            none: ("nothing is passed", "add `open: {path: …}` or `socket: NAME`"),
+        },
+        Rule::Needs {
+            key: "socket",
+            any: &["vm", "write", "close"],
+            none: ("nothing is done with the socket", "add `vm: VM`, `write: …` or `close: true`"),
+        },
+        Rule::Excludes {
+            key: "vm",
+            others: &["write", "close"],
+            help: "make it two steps: this one without `vm`",
+        },
+    ];
+
+    fn title(&self) -> String {
+        let socket = self.socket.as_deref().unwrap_or_default();
+        let Some(vm) = &self.vm else {
+            return match &self.write {
+                Some(_) => format!("write into socket {socket}"),
+                None => format!("close socket {socket}"),
+            };
+        };
+        let what = match &self.open {
+            Some(open) => open.path.rsplit('/').next().unwrap_or_default().to_owned(),
+            None => format!("an end of socket {socket}"),
+        };
+        let times = self.count.map(|count| format!(" {count} times")).unwrap_or_default();
+        match (&self.name, self.fdset) {
+            (Some(name), _) => format!("pass {what} to {vm} as {name}"),
+            (None, set) => format!("pass {what}{times} to {vm} for fdset {}", set.unwrap_or_default()),
+        }
+    }
+
+    fn vms(&mut self) -> Vec<Named<'_>> {
+        self.vm.iter_mut().map(|vm| Named::one(vm, &["vm"], Needs::Monitor)).collect()
+    }
+
+    fn check(&self, _: &Scene<'_>, complaints: &mut Complaints) {
+        if let Some(bytes) = &self.write {
+            bytes.check(&["write"], complaints);
+        }
+        if let Some(open) = &self.open {
+            open.check(complaints);
+        }
+        if let Some(count) = self.count.filter(|count| !(1..=100).contains(count)) {
+            complaints.add(&["count"], format!("{count} is not from 1 to 100"), "");
+        }
+    }
+
+    async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+        let Some(vm) = &self.vm else {
+            return self.use_own_end(run);
+        };
+        let (command, arguments) = match (&self.name, self.fdset) {
+            (Some(name), _) => ("getfd", json!({"fdname": name})),
+            (None, set) => ("add-fd", json!({"fdset-id": set})),
+        };
+        let mut replies = Vec::new();
+        for _ in 0..self.count.unwrap_or(1) {
+            let descriptor = match &self.open {
+                Some(open) => open.open(run.session.directory())?,
+                None => self.take_end(run)?,
+            };
+            let machine = run.session.machine(vm)?;
+            let fd = Some(descriptor.as_fd());
+            let answer = machine.qmp_with(command, arguments.clone(), fd, false, run.deadline).await;
+            replies.push(machine.told(answer).await?);
+        }
+        match self.count {
+            Some(_) => Ok(Value::Array(replies)),
+            None => Ok(replies.pop().unwrap_or_default()),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::qmp::{Expect, Qmp};
 use super::running::Running;
-use super::{Complaints, Scene, listed};
+use super::{Complaints, Named, Needs, Scene, StepAction, listed};
 use crate::qemu::hmp::CARRIER;
 use crate::session::Failure;
 use crate::units::OneOrMany;
@@ -43,13 +43,20 @@ impl Hmp {
             within: None,
         }
     }
+}
 
-    pub(super) fn title(&self) -> String {
+impl StepAction for Hmp {
+    const EXAMPLE: &str = "{vm: NAME, command: info status}";
+
+    fn title(&self) -> String {
         format!("{}: {}", listed(&self.vm), self.command)
     }
 
-    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
-        complaints.vms(scene, &["vm"], &self.vm);
+    fn vms(&mut self) -> Vec<Named<'_>> {
+        Named::all(&mut self.vm, &["vm"], Needs::Monitor)
+    }
+
+    fn check(&self, _: &Scene<'_>, complaints: &mut Complaints) {
         if self.command.trim().is_empty() {
             complaints.add(&["command"], "there is no command", "write `info status`, say");
         }
@@ -58,7 +65,7 @@ impl Hmp {
         }
     }
 
-    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+    async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         let reply = self.as_qmp().run(run).await?;
         let text = reply.as_str().unwrap_or_default().replace("\r\n", "\n");
         Ok(Value::from(text.trim_end_matches('\n')))

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::running::Running;
-use super::{Complaints, Scene, listed};
+use super::{Named, Needs, StepAction, listed};
 use crate::qemu::process::Ended;
 use crate::session::Failure;
 use crate::units::OneOrMany;
@@ -20,16 +20,18 @@ use crate::units::OneOrMany;
 #[serde(transparent)]
 pub struct Start(pub OneOrMany<String>);
 
-impl Start {
-    pub(super) fn title(&self) -> String {
+impl StepAction for Start {
+    const EXAMPLE: &str = "NAME";
+
+    fn title(&self) -> String {
         format!("start {}", listed(&self.0))
     }
 
-    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
-        complaints.vms(scene, &[], &self.0);
+    fn vms(&mut self) -> Vec<Named<'_>> {
+        Named::all(&mut self.0, &[], Needs::Logs)
     }
 
-    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+    async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         run.session.start(&self.0.0, run.deadline).await?;
         Ok(Value::Null)
     }
@@ -42,16 +44,18 @@ impl Start {
 #[serde(transparent)]
 pub struct Quit(pub OneOrMany<String>);
 
-impl Quit {
-    pub(super) fn title(&self) -> String {
+impl StepAction for Quit {
+    const EXAMPLE: &str = "NAME";
+
+    fn title(&self) -> String {
         format!("quit {}", listed(&self.0))
     }
 
-    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
-        complaints.vms(scene, &[], &self.0);
+    fn vms(&mut self) -> Vec<Named<'_>> {
+        Named::all(&mut self.0, &[], Needs::Monitor)
     }
 
-    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+    async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         for vm in &self.0 {
             let machine = run.session.machine(vm)?;
             run.session.board.expect_exit(vm);

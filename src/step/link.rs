@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::running::Running;
-use super::{Complaints, Scene};
+use super::{Complaints, Rule, Scene, StepAction};
 use crate::session::link::{Setting, State};
 use crate::session::{Failure, Session};
 use crate::units::{Size, Span};
@@ -30,8 +30,15 @@ pub struct Link {
     pub rate: Option<Size>,
 }
 
-impl Link {
-    pub(super) fn title(&self) -> String {
+impl StepAction for Link {
+    const EXAMPLE: &str = "{name: NAME, state: cut}";
+    const SNIPPET: Option<&str> = Some(r#"{"name": "$1", "state": "${2:cut}"}"#);
+    const RULES: &[Rule] = &[Rule::AtLeastOne {
+        keys: &["state", "delay", "rate"],
+        none: ("nothing of the link is changed", "add `state`, `delay` or `rate`"),
+    }];
+
+    fn title(&self) -> String {
         let state = self.state.map(|state| format!(" {state}"));
         let delay = self.delay.map(|delay| format!(" delay {delay}"));
         let rate = self.rate.map(|rate| format!(" rate {rate}"));
@@ -39,14 +46,11 @@ impl Link {
         format!("link {}:{parts}", self.name)
     }
 
-    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
+    fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
         complaints.link(scene, &["name"], &self.name);
-        if self.state.is_none() && self.delay.is_none() && self.rate.is_none() {
-            complaints.add(&[], "nothing of the link is changed", "add `state`, `delay` or `rate`");
-        }
     }
 
-    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+    async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         let link = find(run.session, &self.name)?;
         let now = link.setting();
         link.set(Setting {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::running::Running;
-use super::{Complaints, Scene};
+use super::{Complaints, Named, Needs, Rule, Scene, StepAction};
 use crate::guest::ticker::layout::Kind;
 use crate::qemu::spec::{Guest, VmSpec};
 use crate::session::{Failure, Machine};
@@ -65,8 +65,15 @@ const fn eight() -> u8 {
     8
 }
 
-impl Memory {
-    pub(super) fn title(&self) -> String {
+impl StepAction for Memory {
+    const EXAMPLE: &str = "{vm: NAME, read: {address: 1M}}";
+    const RULES: &[Rule] = &[Rule::ExactlyOne {
+        keys: &["read", "write"],
+        none: ("nothing is read or written", "add `read: {address: …}` or `write: …`"),
+        both: "make it two steps",
+    }];
+
+    fn title(&self) -> String {
         match (&self.read, &self.write) {
             (Some(read), _) => format!("read memory of {} at {}", self.vm, at(read.address, read.page)),
             (_, Some(write)) => format!("write memory of {} at {}", self.vm, at(write.address, write.page)),
@@ -74,17 +81,11 @@ impl Memory {
         }
     }
 
-    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
-        complaints.vm(scene, &["vm"], &self.vm);
-        match (&self.read, &self.write) {
-            (None, None) => {
-                complaints.add(&[], "nothing is read or written", "add `read: {address: …}` or `write: …`")
-            }
-            (Some(_), Some(_)) => {
-                complaints.add(&["write"], "a step reads or writes, not both", "make it two steps")
-            }
-            _ => {}
-        }
+    fn vms(&mut self) -> Vec<Named<'_>> {
+        vec![Named::one(&mut self.vm, &["vm"], Needs::Process)]
+    }
+
+    fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
         let places = [
             ("read", self.read.as_ref().map(|read| (read.address, read.page))),
             ("write", self.write.as_ref().map(|write| (write.address, write.page))),
@@ -122,7 +123,7 @@ impl Memory {
         }
     }
 
-    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+    async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         let machine = run.session.machine(&self.vm)?;
         let qtest = machine.qtest();
         if let Some(write) = &self.write {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::running::Running;
-use super::{About, Complaints, Scene, link};
+use super::{About, Complaints, Named, Needs, Rule, Scene, StepAction, link};
 use crate::qemu::spec::{Guest, VmSpec};
 use crate::session::{Failure, Listening, Pair, witness};
 use crate::template::is_template;
@@ -52,57 +52,6 @@ pub struct Migrate {
 }
 
 impl Migrate {
-    pub(super) fn title(&self) -> String {
-        let target = self.to.as_deref().or(self.uri.as_deref()).unwrap_or("its channels");
-        let link = self.link.as_ref().map(|link| format!(" through {link}")).unwrap_or_default();
-        format!("{} {} to {target}{link}", if self.resume { "resume" } else { "migrate" }, self.from)
-    }
-
-    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
-        complaints.vm(scene, &["from"], &self.from);
-        if let Some(link) = &self.link {
-            complaints.link(scene, &["link"], link);
-            if self.to.is_none() {
-                complaints.add(&["link"], "there is no VM for the link to lead to", "name it with `to`");
-            }
-        }
-        if let Some(to) = &self.to {
-            complaints.vm(scene, &["to"], to);
-            if *to == self.from {
-                complaints.add(&["to"], format!("`{to}` cannot migrate to itself"), "name another VM");
-            } else if scene.vms.get(to).is_some_and(|spec| spec.incoming.is_none()) {
-                complaints.add_about(
-                    About::Vm,
-                    &["to"],
-                    format!("VM `{to}` does not wait for a migration"),
-                    format!("give it `incoming: defer` under `vms: {{{to}: …}}`"),
-                );
-            }
-            self.check_channels(scene, to, complaints);
-            if self.uri.is_some() {
-                complaints.add(
-                    &["uri"],
-                    "a migration has one target, not `to` and `uri`",
-                    "keep one of them",
-                );
-            }
-        } else {
-            if self.uri.is_none() && self.channels.is_none() {
-                complaints.add(
-                    &[],
-                    "the migration has no target",
-                    "write `to: VM`, `uri: …` or `channels: […]`",
-                );
-            }
-            if self.listen.is_some() {
-                complaints.add(&["listen"], "there is no VM to listen", "name it with `to`");
-            }
-            if self.exit_on_error.is_some() {
-                complaints.add(&["exit_on_error"], "there is no VM to listen", "name it with `to`");
-            }
-        }
-    }
-
     /// Complains where the channels do not say at which address the destination is to listen.
     fn check_channels(&self, scene: &Scene<'_>, to: &str, complaints: &mut Complaints) {
         let waits = |spec: &VmSpec| spec.incoming.as_deref() == Some("defer") && spec.connect;
@@ -132,66 +81,6 @@ impl Migrate {
     fn main_channel(&self) -> Option<&Value> {
         let given = self.channels.iter().flatten().find(|channel| is_main(channel));
         given.filter(|_| self.listen.is_none() && self.link.is_none())
-    }
-
-    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
-        self.give_witness(run).await?;
-        let mut arguments = json!({});
-        let mut addresses = Vec::new();
-        if let Some(to) = &self.to {
-            let (mut address, listening) = self.listen(run, to).await?;
-            addresses.extend(uri(&address).unwrap_or(listening.clone()).parse());
-            if let Some(name) = &self.link {
-                let link = link::find(run.session, name)?;
-                let real = uri(&address).unwrap_or(listening.clone());
-                let target = real.parse().map_err(|why| {
-                    Failure::failed(format!("link `{name}` cannot lead to where `{to}` listens: {why}"))
-                })?;
-                link.lead_to(target);
-                addresses.push(link.address().clone());
-                address = link.address().to_qapi();
-            }
-            match &self.channels {
-                None => arguments["uri"] = json!(uri(&address).unwrap_or(listening)),
-                Some(channels) => arguments["channels"] = fill_ports(channels, &address),
-            }
-        } else {
-            if let Some(uri) = &self.uri {
-                arguments["uri"] = json!(uri);
-                addresses.extend(uri.parse());
-            }
-            if let Some(channels) = &self.channels {
-                arguments["channels"] = json!(channels);
-            }
-        }
-        if self.resume {
-            arguments["resume"] = json!(true);
-        }
-        let pair = Pair {
-            source: self.from.clone(),
-            destination: self.to.clone(),
-            started: Instant::now(),
-            addresses,
-            link: self.link.clone(),
-        };
-        let source = run.session.machine(&self.from)?;
-        let before = run.session.board.begin_migration();
-        if let Err(failure) = source.qmp("migrate", arguments, false, run.deadline).await {
-            // This step tells of it. Where QEMU did not even set a migration up, an earlier one may still be under way.
-            source.catch_up();
-            let was_set_up = source
-                .log
-                .lock()
-                .migration_statuses(run.mark(&self.from).events)
-                .any(|status| status == "setup");
-            match was_set_up {
-                true => run.session.board.forgive_migration(),
-                false => run.session.board.restore_migration(before),
-            }
-            return Err(failure);
-        }
-        run.session.pair = Some(pair);
-        Ok(Value::Null)
     }
 
     /// Gives the source's guest a number, by which the destination's is told from one that was never brought up to date.
@@ -269,6 +158,113 @@ impl Migrate {
             machine.address = Some(self::uri(&address).unwrap_or_else(|| uri.clone()));
         }
         Ok((address, uri))
+    }
+}
+
+impl StepAction for Migrate {
+    const EXAMPLE: &str = "{from: NAME, to: NAME}";
+    const SNIPPET: Option<&str> = Some(r#"{"from": "$1", "to": "$2"}"#);
+    const RULES: &[Rule] = &[
+        Rule::AtMostOne { keys: &["to", "uri"], both: "keep one of them" },
+        Rule::AtLeastOne {
+            keys: &["to", "uri", "channels"],
+            none: ("the migration has no target", "write `to: VM`, `uri: …` or `channels: […]`"),
+        },
+        Rule::GoesWith { key: "listen", owners: &["to"] },
+        Rule::GoesWith { key: "link", owners: &["to"] },
+        Rule::GoesWith { key: "exit_on_error", owners: &["to"] },
+    ];
+
+    fn title(&self) -> String {
+        let target = self.to.as_deref().or(self.uri.as_deref()).unwrap_or("its channels");
+        let link = self.link.as_ref().map(|link| format!(" through {link}")).unwrap_or_default();
+        format!("{} {} to {target}{link}", if self.resume { "resume" } else { "migrate" }, self.from)
+    }
+
+    fn vms(&mut self) -> Vec<Named<'_>> {
+        let from = Named::one(&mut self.from, &["from"], Needs::Monitor);
+        // It may be told where to connect to without being asked.
+        let to = self.to.as_mut().map(|to| Named::one(to, &["to"], Needs::Process));
+        std::iter::once(from).chain(to).collect()
+    }
+
+    fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
+        if let Some(link) = &self.link {
+            complaints.link(scene, &["link"], link);
+        }
+        if let Some(to) = &self.to {
+            if *to == self.from {
+                complaints.add(&["to"], format!("`{to}` cannot migrate to itself"), "name another VM");
+            } else if scene.vms.get(to).is_some_and(|spec| spec.incoming.is_none()) {
+                complaints.add_about(
+                    About::Vm,
+                    &["to"],
+                    format!("VM `{to}` does not wait for a migration"),
+                    format!("give it `incoming: defer` under `vms: {{{to}: …}}`"),
+                );
+            }
+            self.check_channels(scene, to, complaints);
+        }
+    }
+
+    async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+        self.give_witness(run).await?;
+        let mut arguments = json!({});
+        let mut addresses = Vec::new();
+        if let Some(to) = &self.to {
+            let (mut address, listening) = self.listen(run, to).await?;
+            addresses.extend(uri(&address).unwrap_or(listening.clone()).parse());
+            if let Some(name) = &self.link {
+                let link = link::find(run.session, name)?;
+                let real = uri(&address).unwrap_or(listening.clone());
+                let target = real.parse().map_err(|why| {
+                    Failure::failed(format!("link `{name}` cannot lead to where `{to}` listens: {why}"))
+                })?;
+                link.lead_to(target);
+                addresses.push(link.address().clone());
+                address = link.address().to_qapi();
+            }
+            match &self.channels {
+                None => arguments["uri"] = json!(uri(&address).unwrap_or(listening)),
+                Some(channels) => arguments["channels"] = fill_ports(channels, &address),
+            }
+        } else {
+            if let Some(uri) = &self.uri {
+                arguments["uri"] = json!(uri);
+                addresses.extend(uri.parse());
+            }
+            if let Some(channels) = &self.channels {
+                arguments["channels"] = json!(channels);
+            }
+        }
+        if self.resume {
+            arguments["resume"] = json!(true);
+        }
+        let pair = Pair {
+            source: self.from.clone(),
+            destination: self.to.clone(),
+            started: Instant::now(),
+            addresses,
+            link: self.link.clone(),
+        };
+        let source = run.session.machine(&self.from)?;
+        let before = run.session.board.begin_migration();
+        if let Err(failure) = source.qmp("migrate", arguments, false, run.deadline).await {
+            // This step tells of it. Where QEMU did not even set a migration up, an earlier one may still be under way.
+            source.catch_up();
+            let was_set_up = source
+                .log
+                .lock()
+                .migration_statuses(run.mark(&self.from).events)
+                .any(|status| status == "setup");
+            match was_set_up {
+                true => run.session.board.forgive_migration(),
+                false => run.session.board.restore_migration(before),
+            }
+            return Err(failure);
+        }
+        run.session.pair = Some(pair);
+        Ok(Value::Null)
     }
 }
 

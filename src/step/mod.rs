@@ -1,7 +1,10 @@
 //! The actions of a scenario, one file each: the data of the step, what can be checked of it beforehand, how it runs.
 //!
-//! A new action is a new file and one line in the list below.
+//! A new action is a new file, in which its type is a `StepAction`, and one line in the list below. The rules of its keys,
+//! the VMs that it names, its example and its snippet stand in that file; `check`, the JSON Schema, the reference, the lints
+//! and the binding of roles read them.
 
+mod action;
 mod bytes;
 mod capabilities;
 mod check;
@@ -19,6 +22,7 @@ mod parameters;
 mod protect;
 mod qmp;
 mod rebind;
+mod rule;
 mod running;
 mod set;
 mod signal;
@@ -40,6 +44,9 @@ use crate::session::Failure;
 use crate::session::link::LinkSpec;
 use crate::units::Span;
 
+use action::StepAction;
+
+pub use action::{Named, Needs};
 pub use bytes::Bytes;
 pub use capabilities::Capabilities;
 pub use check::{CHECK_BELONGS, CHECK_KINDS, CLIENT_KEYS, Check, FILE_KEYS, Holds, Kind as CheckKind};
@@ -57,10 +64,12 @@ pub use parameters::Parameters;
 pub use protect::Protect;
 pub use qmp::{Expect, Qmp};
 pub use rebind::{Rebind, actual};
+pub(crate) use rule::{Rule, Words};
 pub use running::{Mark, POLL, Running};
 pub use set::Set;
 pub use signal::{Signal, SignalName};
 pub use sleep::Sleep;
+pub(crate) use wait::Watched;
 pub use wait::{Condition, Exit, JobStatus, WAIT_BELONGS, WAIT_CONDITIONS, Wait};
 pub use witness::Witness;
 pub use yank::{Instances, Yank};
@@ -75,6 +84,20 @@ pub const MODIFIERS: &[&str] = &["name", "when", "timeout", "capture", "expect_e
 /// the steps of a template, a loop, steps that belong together.
 pub const FLOW: &[&str] = &["hook", "use", "repeat", "block"];
 
+/// What an action says of itself.
+pub(crate) struct AboutAction {
+    /// Its key.
+    pub key: &'static str,
+    /// The name of its type, and of its definition in the JSON Schema.
+    pub name: &'static str,
+    /// As `StepAction::EXAMPLE`.
+    pub example: &'static str,
+    /// As `StepAction::SNIPPET`.
+    pub snippet: Option<&'static str>,
+    /// As `StepAction::RULES`.
+    pub rules: &'static [Rule],
+}
+
 macro_rules! actions {
     ($($(#[$doc:meta])* $variant:ident($data:ty) = $key:literal,)*) => {
         /// What a step does.
@@ -85,6 +108,15 @@ macro_rules! actions {
 
         /// The key of each action.
         pub const ACTIONS: &[&str] = &[$($key),*];
+
+        /// What each action says of itself.
+        pub(crate) const ABOUT: &[AboutAction] = &[$(AboutAction {
+            key: $key,
+            name: stringify!($data),
+            example: <$data>::EXAMPLE,
+            snippet: <$data>::SNIPPET,
+            rules: <$data>::RULES,
+        }),*];
 
         impl Action {
             /// The action's key in a scenario.
@@ -99,9 +131,20 @@ macro_rules! actions {
                 match self { $(Self::$variant(data) => data.title(),)* }
             }
 
+            /// Every VM that it names.
+            pub fn vms(&mut self) -> Vec<Named<'_>> {
+                match self { $(Self::$variant(data) => data.vms(),)* }
+            }
+
             /// What can be known to be wrong with it before anything is started.
             pub fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
-                match self { $(Self::$variant(data) => data.check(scene, complaints),)* }
+                for Named { vm, path, .. } in self.clone().vms() {
+                    complaints.vm(scene, &path, vm);
+                }
+                match self { $(Self::$variant(data) => {
+                    complaints.rules(<$data>::RULES, data);
+                    data.check(scene, complaints);
+                })* }
             }
 
             /// Does it, and gives the step's result.
@@ -282,13 +325,6 @@ impl Complaints {
             };
             let message = format!("no step of this case starts a client `{client}`");
             self.add_about(About::Name, path, message, help);
-        }
-    }
-
-    /// Complains about each name in a list that is no VM of the case.
-    pub fn vms<'n>(&mut self, scene: &Scene<'_>, path: &[&str], vms: impl IntoIterator<Item = &'n String>) {
-        for vm in vms {
-            self.vm(scene, path, vm);
         }
     }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::running::Running;
-use super::{Complaints, Scene, brief, listed};
+use super::{Complaints, Named, Needs, Scene, StepAction, brief, listed};
 use crate::qemu::contains::contains;
 use crate::session::Failure;
 use crate::units::OneOrMany;
@@ -21,20 +21,26 @@ pub struct Parameters {
     pub set: Map<String, Value>,
 }
 
-impl Parameters {
-    pub(super) fn title(&self) -> String {
+impl StepAction for Parameters {
+    const EXAMPLE: &str = "{vm: NAME, set: {max-bandwidth: 0}}";
+    const SNIPPET: Option<&str> = Some(r#"{"vm": "$1", "set": {"$2": "$3"}}"#);
+
+    fn title(&self) -> String {
         let set: Vec<_> = self.set.iter().map(|(name, value)| format!("{name}={}", brief(value))).collect();
         format!("parameters {} on {}", set.join(" "), listed(&self.vm))
     }
 
-    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
-        complaints.vms(scene, &["vm"], &self.vm);
+    fn vms(&mut self) -> Vec<Named<'_>> {
+        Named::all(&mut self.vm, &["vm"], Needs::Monitor)
+    }
+
+    fn check(&self, _: &Scene<'_>, complaints: &mut Complaints) {
         if self.set.is_empty() {
             complaints.add(&["set"], "no parameter is named", "write `set: {x-checkpoint-delay: 300}`");
         }
     }
 
-    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+    async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         for vm in &self.vm {
             let machine = run.session.machine(vm)?;
             let arguments = Value::Object(self.set.clone());

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::running::Running;
 use super::wait::Wait;
-use super::{Complaints, Migrate, Scene, listed};
+use super::{Complaints, Migrate, Named, Needs, Scene, StepAction, listed};
 use crate::session::{Failure, Machine};
 use crate::units::OneOrMany;
 
@@ -48,10 +48,6 @@ const fn one() -> u64 {
 }
 
 impl Protect {
-    pub(super) fn title(&self) -> String {
-        format!("protect {} with {}", self.primary, self.secondary)
-    }
-
     fn migration(&self) -> Migrate {
         Migrate {
             from: self.primary.clone(),
@@ -63,48 +59,6 @@ impl Protect {
             exit_on_error: None,
             resume: false,
         }
-    }
-
-    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
-        let mut of_migrate = Complaints::default();
-        self.migration().check(scene, &mut of_migrate);
-        for mut complaint in of_migrate.0 {
-            for key in &mut complaint.path {
-                match key.as_str() {
-                    "from" => *key = "primary".to_owned(),
-                    "to" => *key = "secondary".to_owned(),
-                    _ => {}
-                }
-            }
-            complaints.0.push(complaint);
-        }
-    }
-
-    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
-        let missing = self.missing(run).await?;
-        if !missing.is_empty() {
-            return Err(Failure::failed(format!("the pair would not be protected: {}", missing.join("; "))));
-        }
-        self.migration().run(run).await?;
-        let both = || Some(OneOrMany(vec![self.primary.clone(), self.secondary.clone()]));
-        let word = |word: &str| Some(OneOrMany(vec![word.to_owned()]));
-        let waits = [
-            Wait { vm: both(), migration: word("colo"), ..Wait::default() },
-            Wait { vm: both(), status: word("running"), ..Wait::default() },
-            Wait {
-                vm: Some(OneOrMany(vec![self.secondary.clone()])),
-                checkpoints: Some(self.checkpoints),
-                ..Wait::default()
-            },
-        ];
-        for wait in waits {
-            if let Err(failure) = wait.run(run).await {
-                let stands = self.stands(run).await;
-                let message = format!("the pair is not protected: {failure} ({stands})");
-                return Err(Failure { message, ..failure });
-            }
-        }
-        Ok(Value::Null)
     }
 
     /// Where both sides stand, in words.
@@ -205,6 +159,61 @@ impl Protect {
             }
         }
         Ok(missing)
+    }
+}
+
+impl StepAction for Protect {
+    const EXAMPLE: &str = "{primary: NAME, secondary: NAME}";
+
+    fn title(&self) -> String {
+        format!("protect {} with {}", self.primary, self.secondary)
+    }
+
+    fn vms(&mut self) -> Vec<Named<'_>> {
+        let side = |vm, path| Named::one(vm, path, Needs::Monitor);
+        vec![side(&mut self.primary, &["primary"]), side(&mut self.secondary, &["secondary"])]
+    }
+
+    fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
+        let mut of_migrate = Complaints::default();
+        self.migration().check(scene, &mut of_migrate);
+        for mut complaint in of_migrate.0 {
+            for key in &mut complaint.path {
+                match key.as_str() {
+                    "from" => *key = "primary".to_owned(),
+                    "to" => *key = "secondary".to_owned(),
+                    _ => {}
+                }
+            }
+            complaints.0.push(complaint);
+        }
+    }
+
+    async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+        let missing = self.missing(run).await?;
+        if !missing.is_empty() {
+            return Err(Failure::failed(format!("the pair would not be protected: {}", missing.join("; "))));
+        }
+        self.migration().run(run).await?;
+        let both = || Some(OneOrMany(vec![self.primary.clone(), self.secondary.clone()]));
+        let word = |word: &str| Some(OneOrMany(vec![word.to_owned()]));
+        let waits = [
+            Wait { vm: both(), migration: word("colo"), ..Wait::default() },
+            Wait { vm: both(), status: word("running"), ..Wait::default() },
+            Wait {
+                vm: Some(OneOrMany(vec![self.secondary.clone()])),
+                checkpoints: Some(self.checkpoints),
+                ..Wait::default()
+            },
+        ];
+        for wait in waits {
+            if let Err(failure) = wait.run(run).await {
+                let stands = self.stands(run).await;
+                let message = format!("the pair is not protected: {failure} ({stands})");
+                return Err(Failure { message, ..failure });
+            }
+        }
+        Ok(Value::Null)
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::running::Running;
-use super::{About, Complaints, Scene, listed};
+use super::{About, Complaints, Named, Needs, Scene, StepAction, listed};
 use crate::qemu::hmp;
 use crate::qemu::qmp::QmpError;
 use crate::session::{Failure, Listening};
@@ -64,8 +64,13 @@ impl Qmp {
         let line = self.arguments.get("command-line").filter(|_| self.execute == hmp::CARRIER);
         line.and_then(Value::as_str).map_or(&self.execute, hmp::word)
     }
+}
 
-    pub(super) fn title(&self) -> String {
+impl StepAction for Qmp {
+    const EXAMPLE: &str = "{vm: NAME, execute: query-status}";
+    const SNIPPET: Option<&str> = Some(r#"{"vm": "$1", "execute": "$2"}"#);
+
+    fn title(&self) -> String {
         let how = match (self.oob, self.expect) {
             (true, _) => " (out of band)",
             (false, Expect::Hang) => " (must hang)",
@@ -74,8 +79,11 @@ impl Qmp {
         format!("{}: {}{how}", listed(&self.vm), self.execute)
     }
 
-    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
-        complaints.vms(scene, &["vm"], &self.vm);
+    fn vms(&mut self) -> Vec<Named<'_>> {
+        Named::all(&mut self.vm, &["vm"], Needs::Monitor)
+    }
+
+    fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
         if self.within.is_some_and(|within| within.0.is_zero()) {
             let message = match self.expect {
                 Expect::Hang => "no monitor answers within no time: this would pass whatever QEMU does",
@@ -91,7 +99,7 @@ impl Qmp {
         }
     }
 
-    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+    async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         let mut reply = Value::Null;
         for vm in &self.vm {
             match self.command() {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::running::Running;
-use super::{About, Action, Complaints, Scene, known};
+use super::{About, Action, Complaints, Named, Needs, Scene, StepAction, known};
 use crate::session::Failure;
 
 /// Has roles stand for other VMs from now on: `{primary: secondary, secondary: third}`.
@@ -19,17 +19,19 @@ pub struct Rebind(
     #[schemars(with = "std::collections::BTreeMap<String, String>")] pub IndexMap<String, String>,
 );
 
-impl Rebind {
-    pub(super) fn title(&self) -> String {
+impl StepAction for Rebind {
+    const EXAMPLE: &str = "{ROLE: VM}";
+
+    fn title(&self) -> String {
         let parts: Vec<String> = self.0.iter().map(|(role, vm)| format!("{role} = {vm}")).collect();
         format!("rebind {}", parts.join(", "))
     }
 
-    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
+    fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
         if self.0.is_empty() {
             complaints.add(&[], "no role is named", "write `rebind: {ROLE: VM}`");
         }
-        for (role, vm) in &self.0 {
+        for role in self.0.keys() {
             if !scene.roles.contains_key(role) {
                 let help = match scene.roles.is_empty() {
                     true => format!("declare it at the top of the file: `roles: {{{role}: VM}}`"),
@@ -37,11 +39,17 @@ impl Rebind {
                 };
                 complaints.add_about(About::Name, &[role], format!("there is no role `{role}`"), help);
             }
-            complaints.vm(scene, &[role], vm);
         }
     }
 
-    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+    /// It looks the names up itself, all at once.
+    fn vms(&mut self) -> Vec<Named<'_>> {
+        let unbound =
+            |(role, vm)| Named { is_bound: false, ..Named::one(vm, &[String::as_str(role)], Needs::Logs) };
+        self.0.iter_mut().map(unbound).collect()
+    }
+
+    async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         let roles = &mut run.session.roles;
         let bound: Vec<(String, String)> =
             self.0.iter().map(|(role, vm)| (role.clone(), actual(roles, vm).to_owned())).collect();
@@ -62,42 +70,13 @@ impl Action {
     pub fn bound(&self, roles: &IndexMap<String, String>) -> Self {
         let mut action = self.clone();
         if !roles.is_empty() {
-            for name in action.vms_mut() {
-                if let Some(vm) = roles.get(name) {
-                    name.clone_from(vm);
+            for named in action.vms().into_iter().filter(|named| named.is_bound) {
+                if let Some(vm) = roles.get(named.vm) {
+                    named.vm.clone_from(vm);
                 }
             }
         }
         action
-    }
-
-    /// Every VM that it names. (What `rebind` names it looks up itself, all at once.)
-    fn vms_mut(&mut self) -> Vec<&mut String> {
-        match self {
-            Self::Start(start) => start.0.0.iter_mut().collect(),
-            Self::Quit(quit) => quit.0.0.iter_mut().collect(),
-            Self::Connect(connect) => connect.0.0.iter_mut().collect(),
-            Self::Witness(witness) => witness.0.0.iter_mut().collect(),
-            Self::Signal(signal) => signal.vm.0.iter_mut().collect(),
-            Self::Qmp(qmp) => qmp.vm.0.iter_mut().collect(),
-            Self::Hmp(hmp) => hmp.vm.0.iter_mut().collect(),
-            Self::Capabilities(capabilities) => capabilities.vm.0.iter_mut().collect(),
-            Self::Parameters(parameters) => parameters.vm.0.iter_mut().collect(),
-            Self::Migrate(migrate) => std::iter::once(&mut migrate.from).chain(&mut migrate.to).collect(),
-            Self::Wait(wait) => wait.vm.iter_mut().flat_map(|vms| &mut vms.0).collect(),
-            Self::Check(check) => check.vms_mut(),
-            Self::Failover(failover) => vec![&mut failover.survivor],
-            Self::Protect(protect) => vec![&mut protect.primary, &mut protect.secondary],
-            Self::Yank(yank) => vec![&mut yank.vm],
-            Self::Memory(memory) => vec![&mut memory.vm],
-            Self::Fd(fd) => fd.vm.iter_mut().collect(),
-            Self::Link(_)
-            | Self::Client(_)
-            | Self::Exec(_)
-            | Self::Set(_)
-            | Self::Sleep(_)
-            | Self::Rebind(_) => Vec::new(),
-        }
     }
 }
 

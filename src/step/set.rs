@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::running::Running;
-use super::{Complaints, Scene, listed};
+use super::{Complaints, Scene, StepAction, listed};
 use crate::session::Failure;
 
 /// Puts values into `run.captures`, one per key.
@@ -13,18 +13,20 @@ use crate::session::Failure;
 #[serde(transparent)]
 pub struct Set(pub Map<String, Value>);
 
-impl Set {
-    pub(super) fn title(&self) -> String {
+impl StepAction for Set {
+    const EXAMPLE: &str = "{NAME: …}";
+
+    fn title(&self) -> String {
         format!("set {}", listed(self.0.keys()))
     }
 
-    pub(super) fn check(&self, _: &Scene<'_>, complaints: &mut Complaints) {
+    fn check(&self, _: &Scene<'_>, complaints: &mut Complaints) {
         if self.0.is_empty() {
             complaints.add(&[], "nothing is set", "write `set: {name: value}`");
         }
     }
 
-    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+    async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         run.session.captures.extend(self.0.clone());
         Ok(Value::Object(self.0.clone()))
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::running::Running;
-use super::{Complaints, Scene, listed};
+use super::{Named, Needs, StepAction, listed};
 use crate::session::Failure;
 use crate::units::OneOrMany;
 
@@ -69,16 +69,19 @@ impl SignalName {
     }
 }
 
-impl Signal {
-    pub(super) fn title(&self) -> String {
+impl StepAction for Signal {
+    const EXAMPLE: &str = "{vm: NAME, send: KILL}";
+    const SNIPPET: Option<&str> = Some(r#"{"vm": "$1", "send": "${2:KILL}"}"#);
+
+    fn title(&self) -> String {
         format!("SIG{} to {}", self.send, listed(&self.vm))
     }
 
-    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
-        complaints.vms(scene, &["vm"], &self.vm);
+    fn vms(&mut self) -> Vec<Named<'_>> {
+        Named::all(&mut self.vm, &["vm"], Needs::Process)
     }
 
-    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+    async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         for vm in &self.vm {
             let machine = run.session.machine(vm)?;
             if let Some(ended) = machine.process.ended() {

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::StepAction;
 use super::running::Running;
-use super::{Complaints, Scene};
 use crate::session::Failure;
 use crate::units::Span;
 
@@ -15,14 +15,14 @@ use crate::units::Span;
 #[serde(transparent)]
 pub struct Sleep(pub Span);
 
-impl Sleep {
-    pub(super) fn title(&self) -> String {
+impl StepAction for Sleep {
+    const EXAMPLE: &str = "1s";
+
+    fn title(&self) -> String {
         format!("sleep {}", self.0)
     }
 
-    pub(super) fn check(&self, _: &Scene<'_>, _: &mut Complaints) {}
-
-    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+    async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         let end = run.began + self.0.0;
         if end > run.deadline {
             let left = run.deadline.saturating_duration_since(run.began);

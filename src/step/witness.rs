@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::running::Running;
-use super::{Complaints, Scene, listed};
+use super::{Complaints, Named, Needs, Scene, StepAction, listed};
 use crate::qemu::spec::Guest;
 use crate::session::{Failure, witness};
 use crate::units::OneOrMany;
@@ -20,13 +20,18 @@ use crate::units::OneOrMany;
 #[serde(transparent)]
 pub struct Witness(pub OneOrMany<String>);
 
-impl Witness {
-    pub(super) fn title(&self) -> String {
+impl StepAction for Witness {
+    const EXAMPLE: &str = "NAME";
+
+    fn title(&self) -> String {
         format!("give {} a number", listed(&self.0))
     }
 
-    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
-        complaints.vms(scene, &[], &self.0);
+    fn vms(&mut self) -> Vec<Named<'_>> {
+        Named::all(&mut self.0, &[], Needs::Process)
+    }
+
+    fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
         for vm in &self.0 {
             if scene.vms.get(vm).is_some_and(|spec| !matches!(spec.guest, Guest::Ticker(_))) {
                 let message =
@@ -36,7 +41,7 @@ impl Witness {
         }
     }
 
-    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+    async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         let mut number = 0;
         for vm in &self.0 {
             number = witness::give(run.session, vm, run.deadline).await?;

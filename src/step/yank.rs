@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::running::Running;
-use super::{Complaints, Scene};
+use super::{Complaints, Named, Needs, Scene, StepAction};
 use crate::session::link::State;
 use crate::session::sockets::open_connections;
 use crate::session::{Failure, Machine, Session};
@@ -46,13 +46,18 @@ pub enum Instances {
     These(Vec<Map<String, Value>>),
 }
 
-impl Yank {
-    pub(super) fn title(&self) -> String {
+impl StepAction for Yank {
+    const EXAMPLE: &str = "{vm: NAME}";
+
+    fn title(&self) -> String {
         format!("yank {}", self.vm)
     }
 
-    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
-        complaints.vm(scene, &["vm"], &self.vm);
+    fn vms(&mut self) -> Vec<Named<'_>> {
+        vec![Named::one(&mut self.vm, &["vm"], Needs::Monitor)]
+    }
+
+    fn check(&self, _: &Scene<'_>, complaints: &mut Complaints) {
         let nothing = match &self.instances {
             Instances::These(list) => list.is_empty(),
             other => *other == Instances::Nothing,
@@ -63,7 +68,7 @@ impl Yank {
         self.instances.check("instances", complaints);
     }
 
-    pub(super) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+    async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         let machine = run.session.machine(&self.vm)?;
         self.instances.yank(machine, run).await.map(Value::Array)
     }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::names;
 use super::places;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, Severity, suggest};
 use crate::qemu::binary::Binary;
@@ -35,7 +34,8 @@ pub fn against_binaries(
             if step.step.expect_error.is_some() {
                 return;
             }
-            for named in names::vms(&step.step.action) {
+            let mut action = step.step.action.clone();
+            for named in action.vms() {
                 if let Some(binary) = binaries.get(named.vm) {
                     Against { binary, found: &mut found }.step(step, named.vm);
                 }

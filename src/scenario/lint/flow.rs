@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::names::{self, Named, Needs};
+use super::names;
 use super::places;
 use super::state::{Life, State, There};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, Severity};
 use crate::scenario::model::{Block, Case, CaseStep, When, each_step};
 use crate::scenario::source::Node;
-use crate::step::{Action, Check, CheckKind, Condition, Qmp, SignalName};
+use crate::step::{Action, Check, CheckKind, Condition, Named, Needs, Qmp, SignalName};
 use crate::template;
 
 /// Tells what can never hold where it stands in a case.
@@ -151,7 +151,8 @@ impl<'c> Flow<'c, '_> {
 
     /// Each VM that the step needs must be there.
     fn alive(&mut self, step: &'c CaseStep) {
-        for Named { vm, path, needs } in names::vms(&step.step.action) {
+        let mut action = step.step.action.clone();
+        for Named { vm, path, needs, .. } in action.vms() {
             match step.step.action {
                 Action::Start(_) => {
                     self.not_alive_yet(step, vm);
@@ -180,7 +181,7 @@ impl<'c> Flow<'c, '_> {
             let Some((message, help, related)) = wrong else {
                 continue;
             };
-            let at = places::of(step, path, Some(vm));
+            let at = places::of(step, &path, Some(vm));
             let diagnostic = Diagnostic::error(Code::Order, &at, message).help(help);
             self.impossible(match related {
                 Some((place, what)) => diagnostic.related(&place, what),

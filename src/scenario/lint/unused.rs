@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::names::{self, late_texts, run_names};
+use super::names::{late_texts, run_names};
 use serde_json::Value;
 
 use crate::diagnostic::{Code, Diagnostic, Location};
@@ -72,7 +72,8 @@ impl Section {
 impl Seen {
     /// Takes in a step with the part of the file that it was read from.
     pub fn step(&mut self, step: &Step, source: &Node, is_late: bool) {
-        for named in names::vms(&step.action) {
+        let mut action = step.action.clone();
+        for named in action.vms() {
             if template::is_template(named.vm) {
                 // It may be any of them.
                 self.everything = true;

@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 
 use crate::step::{
-    ACTIONS, CHECK_BELONGS, CHECK_KINDS, CLIENT_KEYS, FILE_KEYS, FLOW, WAIT_BELONGS, WAIT_CONDITIONS,
-    alternatives,
+    ABOUT, ACTIONS, Bytes, CHECK_BELONGS, CHECK_KINDS, CLIENT_KEYS, FILE_KEYS, FLOW, Rule, WAIT_BELONGS,
+    WAIT_CONDITIONS, Watched, Words, alternatives,
 };
 
 /// The keys of the steps that stand for others, of which none has a time, a result or an error of its own.
@@ -22,115 +22,34 @@ pub(super) fn put(definitions: &mut Value) {
     rules("Step/properties/repeat", &repeat);
     rules("Wait", &wait);
     rules("Check", &check);
-    rules("Memory", &|schema| {
-        exactly_one(
-            schema,
-            &["read", "write"],
-            "Nothing is read or written: add `read` or `write`.",
-            |key| {
-                format!("A step reads or writes, not both, and here is `{key}` already: make it two steps.")
-            },
-        );
-    });
-    rules("Watched", &|schema| {
-        exactly_one(
-            schema,
-            &["equals", "changes"],
-            "Nothing is awaited of the memory: add `equals: NUMBER` or `changes: true`.",
-            |key| {
-                format!("The memory is to be a number or to change, and here is `{key}` already: keep one.")
-            },
-        );
-    });
-    rules("Exec", &|schema| {
-        exactly_one(
-            schema,
-            &["run", "sh"],
-            "Nothing to run: add `run: [program, argument…]` or `sh: \"…\"`.",
-            |key| format!("A step runs one program, and here is `{key}` already: keep one."),
-        );
-        goes_with(schema, "ready", &["background"]);
-    });
-    rules("Migrate", &|schema| {
-        at_most_one(schema, &["to", "uri"], |key| {
-            format!("A migration has one target, and here is `{key}` already: keep one.")
-        });
-        at_least_one(
-            schema,
-            &["to", "uri", "channels"],
-            "The migration has no target: write `to: VM`, `uri: …` or `channels: […]`.",
-        );
-        goes_with(schema, "listen", &["to"]);
-        goes_with(schema, "link", &["to"]);
-        goes_with(schema, "exit_on_error", &["to"]);
-    });
-    rules("Client", &|schema| {
-        exactly_one(
-            schema,
-            &["connect", "send", "stop"],
-            "Nothing is said of what the client does: add `connect: HOST:PORT`, `send: datagrams` or `stop: true`.",
-            |key| {
-                format!(
-                    "A step does one thing with a client, and here is `{key}` already: make it two steps."
-                )
-            },
-        );
-        for (key, owners) in
-            [("first", &["connect"][..]), ("wait", &["connect"]), ("to", &["send"]), ("size", &["send"])]
-        {
-            goes_with(schema, key, owners);
+    let of_actions = ABOUT.iter().map(|about| (about.name, about.rules));
+    for (name, of_type) in of_actions.chain([("Watched", Watched::RULES), ("Bytes", Bytes::RULES)]) {
+        rules(name, &|schema| of_type.iter().for_each(|rule| put_rule(schema, rule)));
+    }
+}
+
+/// Puts a rule of a type to its definition.
+fn put_rule(schema: &mut Value, rule: &Rule) {
+    let none = |(message, help): &Words| sentence(message, help);
+    let both =
+        |help: &'static str| move |key: &str| sentence(&format!("cannot be combined with `{key}`"), help);
+    match rule {
+        Rule::ExactlyOne { keys, none: words, both: help } => {
+            exactly_one(schema, keys, &none(words), both(help));
         }
-        goes_with(schema, "every", &["connect", "send"]);
-        needs(schema, "send", "to", "The datagrams go nowhere: add `to: HOST:PORT`.");
-    });
-    rules("Fd", &|schema| {
-        at_least_one(
-            schema,
-            &["vm", "socket"],
-            "Nothing is done with a descriptor: write `vm: VM` to pass one, or `socket: NAME` to use the test's end of it.",
-        );
-        at_most_one(schema, &["name", "fdset"], |key| {
-            format!("A descriptor has a name or is in a set, and here is `{key}` already: keep one.")
-        });
-        at_most_one(schema, &["open", "socket"], |key| {
-            format!("A step passes a file or a socket, and here is `{key}` already: keep one.")
-        });
-        for key in ["name", "fdset", "open"] {
-            goes_with(schema, key, &["vm"]);
-        }
-        for key in ["write", "close"] {
-            goes_with(schema, key, &["socket"]);
-        }
-        goes_with(schema, "count", &["fdset"]);
-        not_with(
-            schema,
-            "vm",
-            &["write", "close"],
-            "This is for the end that the test has kept: leave `vm` out.",
-        );
-    });
-    rules("Bytes", &|schema| {
-        exactly_one(
-            schema,
-            &["text", "hex", "u32"],
-            "There are no bytes: add `text`, `hex` or `u32`.",
-            |key| format!("Bytes are written in one way, and here is `{key}` already: keep one."),
-        );
-    });
-    rules("Link", &|schema| {
-        at_least_one(
-            schema,
-            &["state", "delay", "rate"],
-            "Nothing of the link is changed: add `state`, `delay` or `rate`.",
-        );
-    });
-    rules("Capabilities", &|schema| {
-        at_least_one(
-            schema,
-            &["on", "off"],
-            "No capability is named: write `on: [x-colo]`, `off: […]` or both.",
-        );
-    });
+        Rule::AtLeastOne { keys, none: words } => at_least_one(schema, keys, &none(words)),
+        Rule::AtMostOne { keys, both: help } => at_most_one(schema, keys, both(help)),
+        Rule::GoesWith { key, owners } => goes_with(schema, key, owners),
+        Rule::Needs { key, any, none: words } => needs(schema, key, any, &none(words)),
+        Rule::Excludes { key, others, help } => not_with(schema, key, others, &both(help)(key)),
+    }
+}
+
+/// What is wrong, and what would be right, as a sentence.
+fn sentence(message: &str, help: &str) -> String {
+    let mut letters = message.chars();
+    let first = letters.next().map(|first| first.to_uppercase().collect::<String>()).unwrap_or_default();
+    format!("{first}{}: {help}.", letters.as_str())
 }
 
 fn step(schema: &mut Value) {
@@ -152,7 +71,7 @@ fn repeat(schema: &mut Value) {
         format!("A loop has one measure, and here is `{key}` already: keep one.")
     });
     goes_with(schema, "as", &["over"]);
-    needs(schema, "over", "as", "`over` needs `as: NAME`, the name of the loop variable.");
+    needs(schema, "over", &["as"], "`over` needs `as: NAME`, the name of the loop variable.");
 }
 
 fn wait(schema: &mut Value) {
@@ -171,8 +90,8 @@ fn wait(schema: &mut Value) {
     for (key, owners) in WAIT_BELONGS {
         goes_with(schema, key, owners);
     }
-    needs(schema, "query", "until", "`query` needs `until`: what the reply must contain.");
-    needs(schema, "job", "is", "`job` needs `is`: the status that is awaited.");
+    needs(schema, "query", &["until"], "`query` needs `until`: what the reply must contain.");
+    needs(schema, "job", &["is"], "`job` needs `is`: the status that is awaited.");
     not_with(schema, "process", &["vm"], "`vm` does not go with `process`: leave it out.");
     not_with(schema, "client", &["vm"], "`vm` does not go with `client`: leave it out.");
     rule(
@@ -202,7 +121,7 @@ fn check(schema: &mut Value) {
             "else": {"required": ["vm"], "errorMessage": "The check names no VM: add `vm: NAME`."},
         }),
     );
-    needs(schema, "disk", "holds", "`disk` needs `holds`: which lines the image must hold.");
+    needs(schema, "disk", &["holds"], "`disk` needs `holds`: which lines the image must hold.");
     for (kind, keys, message) in [
         (
             "client",
@@ -217,13 +136,7 @@ fn check(schema: &mut Value) {
         ("file", FILE_KEYS, "Nothing is asserted of the file: add `size`, `at_least` or `bytes_at`."),
         ("metric", &["below", "above"][..], "The metric has no bound: add `below`, `above` or both."),
     ] {
-        rule(
-            schema,
-            json!({
-                "if": {"allOf": [{"required": [kind]}, {"not": {"anyOf": required(keys)}}]},
-                "then": {"required": [keys[0]], "errorMessage": message},
-            }),
-        );
+        needs(schema, kind, keys, message);
     }
 }
 
@@ -264,7 +177,7 @@ fn at_most_one(schema: &mut Value, keys: &[&str], message: impl Fn(&str) -> Stri
 }
 
 fn goes_with(schema: &mut Value, key: &str, owners: &[&str]) {
-    let message = format!("`{key}` goes with `{}`.", owners.join("` and `"));
+    let message = format!("{}.", Rule::needs_owner(key, owners));
     rule(
         schema,
         json!({
@@ -274,12 +187,13 @@ fn goes_with(schema: &mut Value, key: &str, owners: &[&str]) {
     );
 }
 
-fn needs(schema: &mut Value, key: &str, needed: &str, message: &str) {
+/// Where the key is there, one of the others is as well; the first one is shown as missing.
+fn needs(schema: &mut Value, key: &str, any: &[&str], message: &str) {
     rule(
         schema,
         json!({
-            "if": {"required": [key]},
-            "then": {"required": [needed], "errorMessage": message},
+            "if": {"allOf": [{"required": [key]}, {"not": {"anyOf": required(any)}}]},
+            "then": {"required": [any[0]], "errorMessage": message},
         }),
     );
 }

@@ -15,7 +15,9 @@ pub use disk::Holds;
 pub use file::BytesAt;
 pub use rules::{CHECK_BELONGS, CHECK_KINDS, CLIENT_KEYS, FILE_KEYS, Kind};
 
-use super::brief;
+use super::running::Running;
+use super::{Complaints, Named, Needs, Scene, StepAction, brief};
+use crate::session::Failure;
 use crate::units::{OneOrMany, Size, Span};
 
 /// Asserts one thing about now.
@@ -196,21 +198,18 @@ pub enum Bound {
 impl Check {
     /// The VMs it is about.
     #[must_use]
-    pub fn vms(&self) -> &[String] {
+    pub fn about(&self) -> &[String] {
         let own = self.vm.as_ref();
         own.or_else(|| self.stderr.as_ref().and_then(|stderr| stderr.vm.as_ref())).map_or(&[], |list| &list.0)
     }
+}
 
-    /// The same, to be changed.
-    pub(in crate::step) fn vms_mut(&mut self) -> Vec<&mut String> {
-        let own = self.vm.as_mut();
-        let vms = own.or_else(|| self.stderr.as_mut().and_then(|stderr| stderr.vm.as_mut()));
-        let held = self.holds.as_mut().and_then(|holds| holds.vm.as_mut());
-        vms.into_iter().flat_map(|list| &mut list.0).chain(held).collect()
-    }
+impl StepAction for Check {
+    const EXAMPLE: &str = "{vm: NAME, memory: consistent}";
+    const SNIPPET: Option<&str> = Some(r#"{"vm": "$1"}"#);
 
-    pub(super) fn title(&self) -> String {
-        let who = self.vms().join(", ");
+    fn title(&self) -> String {
+        let who = self.about().join(", ");
         let what = match self.kind() {
             Err(_) => return format!("check {who}"),
             Ok(Kind::Memory) => "memory consistent".to_owned(),
@@ -241,6 +240,28 @@ impl Check {
             }
         };
         if who.is_empty() { format!("check {what}") } else { format!("check {who}: {what}") }
+    }
+
+    fn vms(&mut self) -> Vec<Named<'_>> {
+        let needs = match self.kind() {
+            Ok(Kind::Memory | Kind::Query) => Needs::Monitor,
+            _ => Needs::Logs,
+        };
+        let path: &[&str] = if self.vm.is_some() { &["vm"] } else { &["stderr", "vm"] };
+        let own = self.vm.as_mut();
+        let vms = own.or_else(|| self.stderr.as_mut().and_then(|stderr| stderr.vm.as_mut()));
+        // What it said it wrote is in its log.
+        let held = self.holds.as_mut().and_then(|holds| holds.vm.as_mut());
+        let held = held.map(|vm| Named::one(vm, &["holds", "vm"], Needs::Logs));
+        vms.into_iter().flat_map(|vms| Named::all(vms, path, needs)).chain(held).collect()
+    }
+
+    fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
+        self.check_keys(scene, complaints);
+    }
+
+    async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+        self.assert(run).await
     }
 }
 

@@ -14,7 +14,7 @@ use crate::step::brief;
 use crate::step::running::Running;
 
 impl Check {
-    pub(in crate::step) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+    pub(super) async fn assert(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         let kind = self.kind().map_err(|(_, message, _)| Failure::error(message))?;
         match kind {
             Kind::Metric => return self.metric(run.session),
@@ -29,7 +29,7 @@ impl Check {
             _ => {}
         }
         let mut result = Value::Null;
-        for vm in self.vms() {
+        for vm in self.about() {
             result = match kind {
                 Kind::Memory => super::memory::consistent(run, vm).await?,
                 Kind::Query => self.query(run, vm).await?,

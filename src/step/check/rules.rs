@@ -188,20 +188,14 @@ impl Check {
                 format!("add {}", alternatives(FILE_KEYS)),
             )),
             Kind::Metric | Kind::Value | Kind::Equal | Kind::Client | Kind::File => Ok(kind),
-            _ if self.vms().is_empty() => {
+            _ if self.about().is_empty() => {
                 Err(("", "the check names no VM".to_owned(), "add `vm: NAME`".to_owned()))
             }
             _ => Ok(kind),
         }
     }
 
-    pub(in crate::step) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
-        for vm in self.vms() {
-            complaints.vm(scene, if self.vm.is_some() { &["vm"] } else { &["stderr", "vm"] }, vm);
-        }
-        if let Some(vm) = self.holds.as_ref().and_then(|holds| holds.vm.as_ref()) {
-            complaints.vm(scene, &["holds", "vm"], vm);
-        }
+    pub(super) fn check_keys(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
         if let Some(client) = self.holds.as_ref().and_then(|holds| holds.client.as_ref()) {
             complaints.client(scene, &["holds", "client"], client);
         }
@@ -219,7 +213,7 @@ impl Check {
                 complaints.add(path, message, help);
             }
             Ok(kind @ (Kind::Memory | Kind::Progress)) => {
-                for vm in self.vms() {
+                for vm in self.about() {
                     if scene.vms.get(vm).is_some_and(|spec| !matches!(spec.guest, Guest::Ticker(_))) {
                         let key = if kind == Kind::Memory { "memory" } else { "progress" };
                         let message = format!(
@@ -308,6 +302,6 @@ mod tests {
     fn the_vm_of_a_stderr_check_may_stand_inside() {
         let check: Check = serde_json::from_value(json!({"stderr": {"vm": "a", "allow": ["x"]}})).unwrap();
         assert_eq!(check.kind(), Ok(Kind::Stderr));
-        assert_eq!(check.vms(), ["a"]);
+        assert_eq!(check.about(), ["a"]);
     }
 }

@@ -13,7 +13,7 @@ use crate::step::client::{find, told as told_of_client};
 use crate::step::running::Running;
 
 impl Wait {
-    pub(in crate::step) async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+    pub(super) async fn until_met(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         let condition = self.condition().map_err(|(_, message, _)| Failure::error(message))?;
         if let Condition::Process { name, exit } = &condition {
             return process(run, name, *exit).await;

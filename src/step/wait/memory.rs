@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::session::Failure;
-use crate::step::Complaints;
 use crate::step::running::Running;
+use crate::step::{Complaints, Rule};
 use crate::units::Size;
 
 /// A number in guest RAM, little endian, and what it must become.
@@ -47,22 +47,14 @@ impl std::fmt::Display for Watched {
 }
 
 impl Watched {
+    pub(crate) const RULES: &[Rule] = &[Rule::ExactlyOne {
+        keys: &["equals", "changes"],
+        none: ("nothing is awaited of the memory", "add `equals: NUMBER` or `changes: true`"),
+        both: "keep one",
+    }];
+
     pub(super) fn check(&self, complaints: &mut Complaints) {
-        match (self.equals, self.changes) {
-            (None, false) => {
-                complaints.add(
-                    &["memory"],
-                    "nothing is awaited of the memory",
-                    "add `equals: NUMBER` or `changes: true`",
-                );
-            }
-            (Some(_), true) => complaints.add(
-                &["memory", "changes"],
-                "the memory is to be a number or to change, not both",
-                "keep one",
-            ),
-            _ => {}
-        }
+        complaints.rules_at(&["memory"], Self::RULES, self);
         if !matches!(self.size, 1 | 2 | 4 | 8) {
             complaints.add(&["memory", "size"], "a width is 1, 2, 4 or 8 bytes", "");
         } else if let Some(number) = self.equals
@@ -110,7 +102,7 @@ mod tests {
         assert_eq!(told(json!({"address": "1M", "changes": true})), [""; 0]);
         assert_eq!(told(json!({"address": "1M", "size": 1, "equals": 255})), [""; 0]);
         assert_eq!(told(json!({"address": "1M"})), ["memory: nothing is awaited of the memory"]);
-        assert!(told(json!({"address": 0, "equals": 1, "changes": true}))[0].contains("not both"));
+        assert!(told(json!({"address": 0, "equals": 1, "changes": true}))[0].contains("cannot be combined"));
         assert_eq!(
             told(json!({"address": 0, "size": 1, "equals": 256})),
             ["memory.equals: 256 does not fit into 1 byte"]

@@ -15,8 +15,9 @@ pub use job::JobStatus;
 pub use memory::Watched;
 
 use super::running::Running;
-use super::{About, Complaints, Scene, alternatives, brief, listed};
+use super::{About, Complaints, Named, Needs, Scene, StepAction, alternatives, brief, listed};
 use crate::qemu::spec::Guest;
+use crate::session::Failure;
 use crate::units::OneOrMany;
 
 /// Waits for one condition of a VM, or of several, all of which must get there; or of a process or client.
@@ -313,7 +314,42 @@ impl Wait {
         })
     }
 
-    pub(super) fn title(&self) -> String {
+    /// What was logged before a VM ended can still be waited for, from the cursor on.
+    fn needs(&self) -> Needs {
+        match self.condition() {
+            Err(_)
+            | Ok(
+                Condition::Exit(_)
+                | Condition::Process { .. }
+                | Condition::Client { .. }
+                | Condition::Event { fresh: false, .. }
+                | Condition::Serial { fresh: false, .. },
+            ) => Needs::Logs,
+            Ok(Condition::Serial { .. } | Condition::Ticks(_) | Condition::Memory(_)) => Needs::Process,
+            Ok(
+                Condition::Event { .. }
+                | Condition::Checkpoints(_)
+                | Condition::Migration { .. }
+                | Condition::Status(_)
+                | Condition::Query { .. }
+                | Condition::Job { .. },
+            ) => Needs::Monitor,
+        }
+    }
+
+    /// Takes back what would end a step although it is what is waited for; for a loop, before its first round.
+    pub fn expect(&self, run: &Running<'_>) {
+        if let Ok(condition) = self.condition() {
+            condition.expectations(run, self);
+        }
+    }
+}
+
+impl StepAction for Wait {
+    const EXAMPLE: &str = "{vm: NAME, ticks: 1}";
+    const SNIPPET: Option<&str> = Some(r#"{"vm": "$1"}"#);
+
+    fn title(&self) -> String {
         let who = self.vm.as_ref().map(listed).unwrap_or_default();
         match self.condition() {
             Ok(condition) => format!("wait {who}{}{condition}", if who.is_empty() { "" } else { ": " }),
@@ -321,10 +357,12 @@ impl Wait {
         }
     }
 
-    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
-        for vm in self.vm.iter().flatten() {
-            complaints.vm(scene, &["vm"], vm);
-        }
+    fn vms(&mut self) -> Vec<Named<'_>> {
+        let needs = self.needs();
+        self.vm.iter_mut().flat_map(|vms| Named::all(vms, &["vm"], needs)).collect()
+    }
+
+    fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
         complaints.conditions("data", self.data.as_ref());
         complaints.conditions("until", self.until.as_ref());
         let condition = match self.condition() {
@@ -365,11 +403,8 @@ impl Wait {
         }
     }
 
-    /// Takes back what would end a step although it is what is waited for; for a loop, before its first round.
-    pub fn expect(&self, run: &Running<'_>) {
-        if let Ok(condition) = self.condition() {
-            condition.expectations(run, self);
-        }
+    async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+        self.until_met(run).await
     }
 }
 
