@@ -22,6 +22,15 @@ impl Span {
     }
 }
 
+/// A measured duration, for messages: `250 ms`, `3.0 s`, `92.5 s`.
+#[must_use]
+pub fn elapsed(duration: Duration) -> String {
+    match duration.as_millis() {
+        millis @ ..1000 => format!("{millis} ms"),
+        _ => format!("{:.1} s", duration.as_secs_f64()),
+    }
+}
+
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", humantime::format_duration(self.0))
@@ -35,12 +44,12 @@ impl std::str::FromStr for Span {
         humantime::parse_duration(text.trim()).map(Span).map_err(|error| {
             let why = match error {
                 humantime::DurationError::UnknownUnit { unit, .. } if !unit.is_empty() => {
-                    format!(": there is no unit `{unit}`")
+                    format!(": unknown unit `{unit}`")
                 }
                 humantime::DurationError::NumberOverflow => ": it is too long".to_owned(),
                 _ => String::new(),
             };
-            format!("`{text}` is no duration{why}; write a number with a unit, such as `300ms`, `5s` or `2m`")
+            format!("`{text}` is not a valid duration{why}; write a number with a unit, such as `300ms`, `5s` or `2m`")
         })
     }
 }
@@ -114,7 +123,7 @@ impl std::str::FromStr for Size {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "`{text}` is no size; write a whole number with K, M, G or T, such as `4K` or `150M`, or bytes"
+                "`{text}` is not a valid size; write a whole number with K, M, G or T, such as `4K` or `150M`, or bytes"
             )
         };
         let trimmed = text.trim();
@@ -218,7 +227,8 @@ impl std::str::FromStr for Share {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a share; write a number of percent, such as `5%` or `2.5%`");
+        let wrong =
+            || format!("`{text}` is not a percentage; write a number of percent, such as `5%` or `2.5%`");
         let number = text.trim().strip_suffix('%').ok_or_else(wrong)?.trim_end();
         let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
         let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

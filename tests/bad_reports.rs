@@ -47,15 +47,15 @@ fn a_stream_that_is_no_whole_run_is_told_in_one_line_and_no_report_is_lost() {
             "cut",
             cut,
             0,
-            "note: the last line was cut short, and is left out\n",
+            "note: ignored the last line, which is truncated\n",
             1,
-            "; the run was cut off",
+            "; the run did not finish",
             true,
         ),
         ("empty", "", 2, "error: bad is empty", 2, "error: bad is empty", false),
-        ("newer", &newer, 2, "has version 99 of the event stream", 2, "has version 99", false),
-        ("garbage", &garbage, 1, "bad:4: this line is no event: ", 2, "bad:4: this line is no event: ", true),
-        ("other", "{\"at\":1}\n", 2, "bad:1: this line is no event: ", 2, "bad:1: ", false),
+        ("newer", &newer, 2, "has event stream version 99", 2, "has event stream version 99", false),
+        ("garbage", &garbage, 1, "bad:4: not a valid event: ", 2, "bad:4: not a valid event: ", true),
+        ("other", "{\"at\":1}\n", 2, "bad:1: not a valid event: ", 2, "bad:1: ", false),
     ];
     for (what, text, code, message, compare_code, compare_message, made) in all {
         home.write("bad", text);
@@ -68,7 +68,7 @@ fn a_stream_that_is_no_whole_run_is_told_in_one_line_and_no_report_is_lost() {
         if made {
             assert_xml(&home.path("junit.xml"));
             for name in ["page.html", "junit.xml"] {
-                assert!(home.read(name).contains("the run was cut off"), "{what}: {name}");
+                assert!(home.read(name).contains("the run did not finish"), "{what}: {name}");
             }
         }
         for (old, new) in [("reports", "bad"), ("bad", "reports")] {
@@ -110,7 +110,7 @@ fn a_reports_folder_that_is_taken_away_during_the_run_costs_no_verdict() {
     assert!(ran.stdout.contains("PASS   first") && ran.stdout.contains("FAIL   second"), "{}", ran.stdout);
     assert!(ran.stdout.ends_with("1 passed, 1 failed\n"), "{}", ran.stdout);
     let message =
-        "error: a report is incomplete: reports/events.jsonl was taken away while the run went on\n";
+        "error: a report is incomplete: reports/events.jsonl was removed or replaced during the run\n";
     assert_eq!(ran.stderr, message);
     assert_xml(&home.path("reports/junit.xml"));
     assert!(home.read("reports/junit.xml").contains("second"));
@@ -120,7 +120,7 @@ fn a_reports_folder_that_is_taken_away_during_the_run_costs_no_verdict() {
     let home = two("rm -r $HERE/reports; touch $HERE/reports; exit 3");
     let ran = home.run(&["run", "one.yaml", "two.yaml"]).expect(1);
     assert!(ran.stdout.contains("PASS   first") && ran.stdout.contains("FAIL   second"), "{}", ran.stdout);
-    assert!(ran.stdout.contains("the artifacts could not be kept in reports/second: "), "{}", ran.stdout);
+    assert!(ran.stdout.contains("cannot save the artifacts to reports/second: "), "{}", ran.stdout);
     for name in ["events.jsonl", "junit.xml", "index.html"] {
         assert!(ran.stderr.contains(&format!("reports/{name}")), "{}", ran.stderr);
     }

@@ -56,7 +56,7 @@ fn a_guest_that_has_not_been_made_skips_the_case_and_a_kernel_that_is_not_there_
     let told = home.told();
     assert_eq!(told.case("unmade").verdict(), Verdict::Skip);
     let expected = format!(
-        "VM `vm` needs the Linux guest, and there is no {}; scripts/fetch-guest makes it (--guests names another folder)",
+        "VM `vm` needs the Linux guest: {} not found; run scripts/fetch-guest, or pass its directory with --guests",
         home.path(".guests/vmlinuz").display()
     );
     assert_eq!(told.case("unmade").reason(), Some(expected));
@@ -66,7 +66,7 @@ fn a_guest_that_has_not_been_made_skips_the_case_and_a_kernel_that_is_not_there_
     let told = home.told();
     assert_eq!(told.case("own").verdict(), Verdict::Error);
     let expected = format!(
-        "VM `vm` could not be started: its kernel {} cannot be read: No such file",
+        "cannot start VM `vm`: cannot read its kernel {}: No such file",
         home.path("own/bzImage").display()
     );
     let reason = told.case("own").reason().unwrap();

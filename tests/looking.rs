@@ -54,7 +54,7 @@ fn a_failed_case_stands_still_with_a_monitor_for_the_person_until_enter_is_press
     let home =
         home("- wait: {vm: a, ticks: 1}\n- check: {vm: a, query: query-status, is: {status: paused}}\n");
     let mut child = asked(&home, qemu, "--pause-on-failure");
-    prompts(&home, "Enter takes it down", 1);
+    prompts(&home, "Press Enter to stop the VMs", 1);
     let told = home.read("tmp.stderr");
     assert!(told.contains("query-status of `a` does not contain"), "{told}");
     let socket = told.lines().find_map(|line| line.trim().strip_prefix("monitor  nc -U ")).unwrap();
@@ -80,14 +80,14 @@ fn a_case_goes_on_step_by_step_and_its_deadlines_stand_still_meanwhile() {
     home.write("case.yaml", &text);
     let mut child = asked(&home, qemu, "--step");
     let mut enter = child.stdin.take().unwrap();
-    prompts(&home, "Enter goes on", 1);
+    prompts(&home, "press Enter to continue", 1);
     // Time itself is what is tested: the person looks for longer than the case may take.
     std::thread::sleep(std::time::Duration::from_secs(6));
     enter.write_all(b"\n").unwrap();
-    prompts(&home, "Enter goes on", 2);
+    prompts(&home, "press Enter to continue", 2);
     assert!(!home.path("second").exists(), "it went on without being asked to");
     enter.write_all(b"\n").unwrap();
-    prompts(&home, "Enter goes on", 3);
+    prompts(&home, "press Enter to continue", 3);
     assert!(home.path("second").exists());
     drop(enter);
     home.ended(child).expect(0);

@@ -94,7 +94,7 @@ fn a_migration_takes_a_link_at_its_rate_and_fails_where_it_is_cut() {
                 ),
             ),
             Verdict::Fail,
-            "the migration failed, says VM `|VM `destination` died: exit status 1",
+            "the migration failed, according to VM `|VM `destination` died: exit status 1",
         ),
         (
             "hole",
@@ -219,7 +219,7 @@ fn a_client_waits_and_is_checked_and_every_check_can_fail() {
             "waiting",
             client(well, "- wait: {client: c, lines: 1000000}\n  timeout: 300ms"),
             Verdict::Fail,
-            "waited .* for 1000000 more lines of client `c`; saw [0-9]+ of 1000000; in all .* longest gap [0-9.]+s",
+            "waited .* for 1000000 more lines of client `c`; saw [0-9]+ of 1000000; in all .* longest gap [0-9.]+ m?s",
         ),
         (
             "stopped",
@@ -263,7 +263,7 @@ fn a_client_waits_and_is_checked_and_every_check_can_fail() {
     assert_eq!(words("all").len(), 2, "{:?}", words("all"));
     let gap = words("gap").join("\n");
     for happened in
-        ["line 1 acknowledged, the first", "a wrong answer to line 7", "line 5 acknowledged after a gap of "]
+        ["line 1 acknowledged, the first", "wrong answer to line 7", "line 5 acknowledged after a gap of "]
     {
         assert!(gap.contains(happened), "{happened}: {gap}");
     }
@@ -311,7 +311,7 @@ fn vms_come_to_a_network_and_go_and_a_dead_wire_is_told() {
     );
     let (home, told) = run(&[
         ("comes", &comes_and_goes, Verdict::Pass, ""),
-        ("dead", &dead, Verdict::Fail, "the QEMU that is the network `lan` died: signal KILL"),
+        ("dead", &dead, Verdict::Fail, "the QEMU that runs network `lan` died: signal KILL"),
     ]);
     let files = common::names(&home.path("reports/dead"));
     for file in ["lan@network.command.sh", "lan@network.stderr.log", "other@network.qmp.jsonl"] {
@@ -457,7 +457,7 @@ fn a_case_whose_port_another_program_took_is_begun_anew_with_another_one() {
     let told = a_case_whose_ports_are_stolen(2);
     let case = told.case("stolen");
     assert_eq!((case.verdict(), case.reason()), (Verdict::Pass, None));
-    let begun = told.notes().iter().filter(|note| note.contains("which was held as `nbd`")).count();
+    let begun = told.notes().iter().filter(|note| note.contains("reserved as `nbd`")).count();
     assert_eq!(begun, 2, "{:?}", told.notes());
 }
 

@@ -49,7 +49,7 @@ fn what_no_qemu_has_is_found_on_every_qemu(qemu: &Qemu) {
         .iter()
         .map(|found| {
             // Lists of what there is differ from version to version.
-            let help = found.help.iter().filter(|help| !help.starts_with("there are"));
+            let help = found.help.iter().filter(|help| !help.contains("available"));
             let help: String = help.map(|help| format!("; {help}")).collect();
             let message = found.message.replace(&version, "N");
             format!("{}: {} {message}{help}", found.location.line, found.code)

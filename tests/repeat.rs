@@ -25,7 +25,7 @@ fn a_case_that_passes_when_it_is_tried_again_is_flaky_with_the_evidence_of_its_f
     let told = home.told();
     let case = told.case("once");
     assert_eq!(case.verdict(), Verdict::Flaky);
-    assert!(case.reason().unwrap().starts_with("passed in attempt 2, failed in the first: "));
+    assert!(case.reason().unwrap().starts_with("passed on attempt 2; the first attempt failed: "));
     assert!(case.artifacts().unwrap().ends_with("once/attempt-1"));
     assert!(home.path("reports/once/attempt-1/scenario.yaml").exists());
     let attempts = case.events.iter().filter(|what| matches!(what, What::AttemptEnded { .. })).count();
@@ -83,7 +83,7 @@ fn a_case_that_a_race_strikes_is_run_again_at_once_and_both_attempts_stand_in_th
     let ran = home.run_on(qemu, &["race.yaml"]).expect(0);
     assert_eq!(lines(&home, "attempts"), 2);
     for told in [
-        "NOTE   race: a known issue struck, and the case is run again: the pages are torn",
+        "NOTE   race: a known issue occurred; running the case again: the pages are torn",
         "1 xfailed: the pages are torn",
         "known issue: 1 of 1 case; at most 5% expected: the pages are torn",
     ] {
@@ -158,7 +158,7 @@ fn rounds_and_their_comparison_fail_where_a_race_strikes_more_often_than_it_may(
     assert!(seldom.stdout.contains("known issue: 1 of 6 runs; at most 5% expected"), "{}", seldom.stdout);
     let often = rounds("1 3 5", "often").expect(1);
     assert!(often.stdout.contains("3 passed, 3 xfailed"), "{}", often.stdout);
-    let told = "a known issue strikes more often than it may: in 3 of 6 runs, where at most 5% are expected (the pages are torn)";
+    let told = "a known issue occurs too often: in 3 of 6 runs, expected at most 5% (the pages are torn)";
     assert!(often.stdout.contains(&format!("FAIL   {told}")), "{}", often.stdout);
     for report in ["often/junit.xml", "often/index.html"] {
         assert!(home.read(report).contains(told), "{report}");
@@ -179,7 +179,7 @@ fn memory_that_is_wrong_each_time_is_no_race_and_further_off_is_not_excused_at_a
     let lost = |far: &str| {
         format!(
             "name: lost\nknown_issue:\n- reason: a page is lost\n  at_most: 5%\n  step: the guest runs on\n\
-             \x20 match: \"^VM `vm`: the guest found its memory wrong: page 8191 .* \\\\({far} behind\\\\)\"\n\
+             \x20 match: \"^VM `vm`: the guest found corrupted memory: page 8191 .* \\\\({far} behind\\\\)\"\n\
              vms:\n  vm:\n    machine: pc,memory-backend=ram\n    memory: 32M\n    guest: {{ticker: {{dirty: 1M}}}}\n\
              \x20   objects: [{{qom-type: memory-backend-file, id: ram, mem-path: '{{{{case.dir}}}}/ram', size: 33554432, share: true}}]\n\
              steps:\n- wait: {{vm: vm, ticks: 1}}\n- qmp: {{vm: vm, execute: stop}}\n- exec: {{sh: cp ram before}}\n\

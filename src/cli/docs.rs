@@ -27,8 +27,8 @@ impl Docs {
                 Some(text) => text,
                 None => {
                     let close = Some(suggest(name, names())).filter(|help| help.starts_with("did you mean"));
-                    let help = close.unwrap_or_else(|| format!("there are: {}", words().join(", ")));
-                    anstream::eprintln!("{} there is no topic `{name}`; {help}", super::bold("error:"));
+                    let help = close.unwrap_or_else(|| format!("available: {}", words().join(", ")));
+                    anstream::eprintln!("{} unknown topic `{name}`; {help}", super::bold("error:"));
                     anstream::eprintln!("`lockstep docs` lists them all");
                     return Ok(ExitCode::from(NOTHING_RUN));
                 }

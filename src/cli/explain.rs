@@ -24,7 +24,7 @@ impl Explain {
                 Some(code) => errors::explain(code),
                 None => {
                     let error = super::bold("error:");
-                    anstream::eprintln!("{error} there is no code `{number}`; `lockstep explain` lists them");
+                    anstream::eprintln!("{error} unknown code `{number}`; `lockstep explain` lists them");
                     return Ok(ExitCode::from(NOTHING_RUN));
                 }
             },

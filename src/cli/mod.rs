@@ -78,7 +78,7 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// The exit code for bad usage and bad files: nothing was run.
+/// The exit code for bad usage and bad files: no cases run.
 const NOTHING_RUN: u8 = 2;
 
 /// Whether what is printed may have colours.

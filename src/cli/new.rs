@@ -59,13 +59,13 @@ impl New {
         };
         let mut file = match options.open(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                bail!("{shown} is there already; --force writes over it")
+                bail!("{shown} already exists; use --force to overwrite it")
             }
-            opened => opened.with_context(|| format!("{shown} cannot be written"))?,
+            opened => opened.with_context(|| format!("cannot write {shown}"))?,
         };
         file.write_all(named(self.template.text(), &path).as_bytes())
-            .with_context(|| format!("{shown} cannot be written"))?;
-        anstream::println!("{shown} is written; next: lockstep check {shown}, lockstep run {shown}");
+            .with_context(|| format!("cannot write {shown}"))?;
+        anstream::println!("wrote {shown}; next: lockstep check {shown}, lockstep run {shown}");
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -122,7 +122,7 @@ mod tests {
         let path = folder.path().join("mine.yaml");
         std::fs::write(&path, "kept").unwrap();
         let error = write(&path, Template::Blank, false).unwrap_err().to_string();
-        assert!(error.ends_with("is there already; --force writes over it"), "{error}");
+        assert!(error.ends_with("already exists; use --force to overwrite it"), "{error}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "kept");
         write(&path, Template::Blank, true).unwrap();
         assert!(std::fs::read_to_string(&path).unwrap().contains("steps:"));

@@ -30,12 +30,12 @@ impl Report {
         let report: Box<dyn Subscriber + Send> = match output.extension().and_then(|end| end.to_str()) {
             Some("html" | "htm") => Box::new(Html::new(&output)),
             Some("xml") => Box::new(Junit::new(&output)),
-            _ => bail!("{}: the name of a report ends with .html or .xml", output.display()),
+            _ => bail!("{}: the name of a report must end in .html or .xml", output.display()),
         };
         let mut events = read(&events)?;
         // What is no stream at all is not to replace a report that is there.
         let Some(first) = events.next().transpose()? else {
-            bail!("{} is empty, or was cut short in its first line", self.run.display());
+            bail!("{} is empty or truncated in its first line", self.run.display());
         };
         let mut error = None;
         let rest = events.by_ref().map_while(|event| event.map_err(|why| error = Some(why)).ok());
@@ -43,11 +43,11 @@ impl Report {
         let mut code = ExitCode::SUCCESS;
         if let Some(error) = error {
             let error = anyhow::Error::from(error);
-            anstream::eprintln!("{} {error:#}; the report ends before it", super::bold("error:"));
+            anstream::eprintln!("{} {error:#}; the report stops before it", super::bold("error:"));
             code = ExitCode::FAILURE;
         }
         if events.cut() {
-            anstream::eprintln!("note: the last line was cut short, and is left out");
+            anstream::eprintln!("note: ignored the last line, which is truncated");
         }
         for error in &summary.errors {
             anstream::eprintln!("{} {error:#}", super::bold("error:"));

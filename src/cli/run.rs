@@ -129,7 +129,7 @@ impl Run {
             return Ok(ExitCode::SUCCESS);
         }
         std::fs::create_dir_all(&self.reports)
-            .with_context(|| format!("the reports folder {} cannot be made", self.reports.display()))?;
+            .with_context(|| format!("cannot create the reports directory {}", self.reports.display()))?;
         let events = JsonLines::create(self.reports.join("events.jsonl"))?;
         let junit = Junit::new(self.reports.join("junit.xml"));
         let mut subscribers: Vec<Box<dyn Subscriber + Send>> = vec![Box::new(events), Box::new(junit)];
@@ -151,7 +151,7 @@ impl Run {
         // Tasks hold clones of the sink: the stream ends when they are gone.
         drop(runtime);
         let summary = reports.join();
-        ran.context("the run could not be started")?;
+        ran.context("cannot start the run")?;
         for error in &summary.errors {
             anstream::eprintln!("{} a report is incomplete: {error:#}", super::bold("error:"));
         }
@@ -220,7 +220,10 @@ fn answering(binaries: &Binaries, cases: &[Case]) -> anyhow::Result<()> {
             // One that only a step can name is looked for when that step runs.
             if !vm.qemu.contains("{{") {
                 binaries.get(&vm.qemu, vm.arch()).map_err(|error| {
-                    anyhow::anyhow!("{error} (VM `{name}` of case `{}`; --qemu names another one)", case.name)
+                    anyhow::anyhow!(
+                        "{error} (VM `{name}` of case `{}`; choose another one with --qemu)",
+                        case.name
+                    )
                 })?;
             }
         }

@@ -179,11 +179,11 @@ impl Selection {
         for template in templates {
             if self.files.iter().any(|given| Path::new(given) == template.path) {
                 let needs = if template.missing.is_empty() {
-                    "it is made to be used or extended by others".to_owned()
+                    "it is meant for `use` or `extends`".to_owned()
                 } else {
                     format!("it needs a value for {}", template.missing.join(", "))
                 };
-                bail!("{} is a template and makes no cases of its own: {needs}", template.path.display());
+                bail!("{} is a template without cases of its own: {needs}", template.path.display());
             }
         }
         Ok(())
@@ -191,7 +191,7 @@ impl Selection {
 
     fn pick(&self, cases: Vec<Case>) -> anyhow::Result<Vec<Case>> {
         let patterns = self.case.iter().map(|pattern| {
-            glob::Pattern::new(pattern).with_context(|| format!("--case {pattern} is no pattern"))
+            glob::Pattern::new(pattern).with_context(|| format!("--case {pattern}: not a valid pattern"))
         });
         let patterns = patterns.collect::<Result<Vec<_>, _>>()?;
         let all = cases.len();
@@ -207,10 +207,10 @@ impl Selection {
         let picked: Vec<Case> = cases.into_iter().filter(wanted).collect();
         if picked.is_empty() {
             if all == 0 {
-                bail!("the files make no case: they are templates");
+                bail!("no cases: the files are templates");
             }
             let first: Vec<&str> = names.iter().take(5).map(String::as_str).collect();
-            bail!("none of {all} cases is selected by --case or --tag; there are {} …", first.join(", "));
+            bail!("--case and --tag select none of {all} cases; available: {} …", first.join(", "));
         }
         Ok(picked)
     }
@@ -228,7 +228,7 @@ fn expand(given: &[String]) -> anyhow::Result<Vec<PathBuf>> {
         } else if pattern.contains(['*', '?', '[']) {
             matching(pattern)?
         } else {
-            bail!("there is no file {pattern}");
+            bail!("no such file: {pattern}");
         };
         if found.is_empty() {
             bail!("no file matches {pattern}");
@@ -243,7 +243,7 @@ fn expand(given: &[String]) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 fn matching(pattern: &str) -> anyhow::Result<Vec<PathBuf>> {
-    let paths = glob::glob(pattern).with_context(|| format!("{pattern} is no pattern"))?;
+    let paths = glob::glob(pattern).with_context(|| format!("{pattern}: not a valid pattern"))?;
     let mut files = Vec::new();
     for path in paths {
         let path = path?;
@@ -279,6 +279,6 @@ mod tests {
     fn a_pattern_that_matches_nothing_is_an_error() {
         let error = |given: &str| expand(&[given.to_owned()]).unwrap_err().to_string();
         assert_eq!(error("/no/such/*.yaml"), "no file matches /no/such/*.yaml");
-        assert_eq!(error("/no/such.yaml"), "there is no file /no/such.yaml");
+        assert_eq!(error("/no/such.yaml"), "no such file: /no/such.yaml");
     }
 }

@@ -259,12 +259,12 @@ impl Diagnostics {
         let errors = self.list.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count();
         let counts = [number(errors, "error"), number(self.list.len() - errors, "warning")];
         let files: HashSet<&Path> = self.list.iter().map(|diagnostic| diagnostic.location.path()).collect();
-        let files = number(files.len(), "file").unwrap_or_else(|| "no file".to_owned());
+        let files = number(files.len(), "file").unwrap_or_else(|| "no files".to_owned());
         let counts = counts.into_iter().flatten().collect::<Vec<_>>().join(" and ");
         let sorted = self.sorted();
         let worst = sorted.iter().find(|diagnostic| diagnostic.severity == Severity::Error);
         match worst.or(sorted.first()) {
-            Some(worst) => format!("{counts} in {files}; lockstep explain {} tells more", worst.code),
+            Some(worst) => format!("{counts} in {files}; for details: lockstep explain {}", worst.code),
             None => format!("nothing in {files}"),
         }
     }
@@ -304,7 +304,7 @@ pub fn suggest<'n>(wrong: &str, known: impl IntoIterator<Item = &'n str>) -> Str
     match (close, known.as_slice()) {
         (Some(name), _) => format!("did you mean `{name}`?"),
         (None, []) => "there are none".to_owned(),
-        (None, names) if names.len() <= LISTED => format!("there are: {}", names.join(", ")),
+        (None, names) if names.len() <= LISTED => format!("available: {}", names.join(", ")),
         (None, names) => {
             let mut near = names.to_vec();
             near.sort_by_key(|name| {
@@ -312,7 +312,7 @@ pub fn suggest<'n>(wrong: &str, known: impl IntoIterator<Item = &'n str>) -> Str
                 let shared = name.split(['-', '_']).any(|part| part.len() > 2 && wrong.contains(part));
                 (!shared, strsim::damerau_levenshtein(wrong, name))
             });
-            format!("there are {}, the nearest: {}", names.len(), near[..NEAREST].join(", "))
+            format!("{} available, nearest: {}", names.len(), near[..NEAREST].join(", "))
         }
     }
 }
@@ -349,7 +349,7 @@ mod tests {
     #[test]
     fn a_close_name_is_suggested_and_a_far_one_gets_the_list() {
         assert_eq!(suggest("wiat", ["wait", "quit"]), "did you mean `wait`?");
-        assert_eq!(suggest("zzzzzz", ["wait", "quit"]), "there are: wait, quit");
+        assert_eq!(suggest("zzzzzz", ["wait", "quit"]), "available: wait, quit");
         assert_eq!(suggest("SIGKILL", ["KILL", "STOP"]), "did you mean `KILL`?");
     }
 
@@ -357,6 +357,6 @@ mod tests {
     fn of_very_many_names_only_the_nearest_are_listed() {
         let names: Vec<String> = (0..300).map(|number| format!("query-{number}")).collect();
         let help = suggest("migrate-status", names.iter().map(String::as_str).chain(["migrate-continue"]));
-        assert!(help.starts_with("there are 301, the nearest: migrate-continue, "), "{help}");
+        assert!(help.starts_with("301 available, nearest: migrate-continue, "), "{help}");
     }
 }

@@ -36,7 +36,7 @@ impl std::str::FromStr for Accel {
         match text {
             "kvm" => Ok(Self::Kvm),
             "tcg" => Ok(Self::Tcg),
-            other => Err(format!("`{other}` is no accelerator; `kvm` and `tcg` are")),
+            other => Err(format!("`{other}` is not an accelerator; use `kvm` or `tcg`")),
         }
     }
 }

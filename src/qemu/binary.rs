@@ -90,7 +90,7 @@ impl Binary {
 #[derive(Debug, Error)]
 pub enum ProbeError {
     /// There is no such program.
-    #[error("there is no QEMU at `{}`: {why}", path.display())]
+    #[error("no QEMU at `{}`: {why}", path.display())]
     Missing {
         /// The path or name.
         path: PathBuf,
@@ -98,7 +98,7 @@ pub enum ProbeError {
         why: std::io::Error,
     },
     /// The program is not QEMU, or died.
-    #[error("`{}` does not answer as QEMU does: {why}", path.display())]
+    #[error("`{}` does not respond like QEMU: {why}", path.display())]
     NotQemu {
         /// The path.
         path: PathBuf,
@@ -279,7 +279,7 @@ mod tests {
     async fn a_program_that_is_not_qemu_is_named_with_what_it_did() {
         let error = probe(Path::new("/bin/true")).await.unwrap_err().to_string();
         assert!(
-            error.contains("`/bin/true` does not answer as QEMU does: it ended with exit status 0"),
+            error.contains("`/bin/true` does not respond like QEMU: it ended with exit status 0"),
             "{error}"
         );
         let error = probe(Path::new("/bin/cat")).await.unwrap_err().to_string();

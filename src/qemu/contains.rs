@@ -89,7 +89,7 @@ pub fn faults(expected: &Value) -> Vec<(Vec<String>, Fault)> {
 /// What can be wrong with a condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// This is no regular expression.
+    /// This is not a valid regular expression.
     Expression(String),
     /// The value is of the wrong kind; this says which it should be.
     Value(String),

@@ -81,10 +81,10 @@ impl Credential {
         match (&self.x509, &self.psk) {
             (None, None) => {
                 let help = "add `x509: {…}` or `psk: {}`";
-                return Err((vec![], "the credential is of no kind".to_owned(), help));
+                return Err((vec![], "the credential has no kind".to_owned(), help));
             }
             (Some(_), Some(_)) => {
-                let help = "make it two credentials";
+                let help = "split it into two credentials";
                 return Err((vec!["psk"], "a credential is `x509` or `psk`, not both".to_owned(), help));
             }
             _ => {}
@@ -92,19 +92,19 @@ impl Credential {
         let subjects = self.x509.iter().flat_map(|x509| [("server", &x509.server), ("client", &x509.client)]);
         for (side, subject) in subjects.filter_map(|(side, subject)| Some((side, subject.as_ref()?))) {
             if let Some(wrong) = subject.ip.iter().flatten().find(|ip| ip.parse::<IpAddr>().is_err()) {
-                let message = format!("`{wrong}` is no IP address");
-                return Err((vec!["x509", side, "ip"], message, "a name goes under `dns`"));
+                let message = format!("`{wrong}` is not an IP address");
+                return Err((vec!["x509", side, "ip"], message, "put host names under `dns`"));
             }
             if let Some(wrong) = subject.dns.iter().flatten().find(|name| name.is_empty() || !name.is_ascii())
             {
-                let message = format!("`{wrong}` is no DNS name of a certificate");
-                return Err((vec!["x509", side, "dns"], message, "it is made of ASCII characters"));
+                let message = format!("`{wrong}` is not a valid DNS name");
+                return Err((vec!["x509", side, "dns"], message, "use ASCII characters only"));
             }
         }
         let user = self.psk.as_ref().and_then(|psk| psk.user.as_deref());
         if user.is_some_and(|user| user.is_empty() || user.contains([':', '\n', '#'])) {
-            let help = "it is not empty, and without `:`, `#` and line breaks";
-            return Err((vec!["psk", "user"], "this cannot be the name of a user".to_owned(), help));
+            let help = "it must not be empty or contain `:`, `#` or line breaks";
+            return Err((vec!["psk", "user"], "not a valid user name".to_owned(), help));
         }
         Ok(())
     }

@@ -40,8 +40,8 @@ impl Disk {
             }
             (_, Some(_)) if self.format == "raw" => Err((
                 "backing",
-                "a raw image has no room for a backing file".to_owned(),
-                "leave `format` out: a `qcow2` has".to_owned(),
+                "a raw image cannot have a backing file".to_owned(),
+                "remove `format`: the default, `qcow2`, can".to_owned(),
             )),
             _ => Ok(()),
         }

@@ -50,7 +50,7 @@ fn expressions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OneOrMany<S
         Regex::new(expression).map_err(|error| {
             let why = error.to_string();
             let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            de::Error::custom(format!("`{expression}` is no regular expression: {why}"))
+            de::Error::custom(format!("`{expression}` is not a valid regular expression: {why}"))
         })?;
     }
     Ok(expressions)
@@ -121,6 +121,6 @@ mod tests {
         assert_eq!(health(json!({"allow": "^RESET "})).unwrap().allowed(), ["^RESET "]);
         assert!(Health::default().allowed().is_empty());
         let error = health(json!({"allow": ["("]})).unwrap_err().to_string();
-        assert!(error.starts_with("`(` is no regular expression: unclosed group"), "{error}");
+        assert!(error.starts_with("`(` is not a valid regular expression: unclosed group"), "{error}");
     }
 }

@@ -58,12 +58,12 @@ pub fn trouble() -> Option<&'static str> {
     static ANSWER: LazyLock<Option<String>> = LazyLock::new(|| {
         let kvm = match open() {
             Ok(kvm) => kvm,
-            Err(error) => return Some(format!("/dev/kvm cannot be opened for reading and writing: {error}")),
+            Err(error) => return Some(format!("cannot open /dev/kvm for reading and writing: {error}")),
         };
         match ask(&kvm, GET_API_VERSION, 0) {
             Ok(API_VERSION) => {}
-            Ok(other) => return Some(format!("/dev/kvm speaks version {other} of its interface")),
-            Err(error) => return Some(format!("/dev/kvm does not answer: {error}")),
+            Ok(other) => return Some(format!("/dev/kvm has API version {other}")),
+            Err(error) => return Some(format!("/dev/kvm: KVM_GET_API_VERSION failed: {error}")),
         }
         match ask(&kvm, CREATE_VM, 0) {
             Ok(made) => {
@@ -71,7 +71,7 @@ pub fn trouble() -> Option<&'static str> {
                 drop(unsafe { OwnedFd::from_raw_fd(made) });
                 None
             }
-            Err(error) => Some(format!("/dev/kvm does not make a virtual machine: {error}")),
+            Err(error) => Some(format!("/dev/kvm: KVM_CREATE_VM failed: {error}")),
         }
     });
     ANSWER.as_deref()

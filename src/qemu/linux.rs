@@ -123,7 +123,7 @@ impl Linux {
         for (key, file) in [("kernel", &self.kernel), ("initrd", &self.initrd)] {
             if let Some(file) = file {
                 std::fs::File::open(file)
-                    .map_err(|error| format!("its {key} {file} cannot be read: {error}"))?;
+                    .map_err(|error| format!("cannot read its {key} {file}: {error}"))?;
             }
         }
         Ok(())
@@ -137,7 +137,7 @@ fn made(guests: &Path, name: &str) -> Result<String, String> {
         return Ok(text(&path));
     }
     Err(format!(
-        "needs the Linux guest, and there is no {}; scripts/fetch-guest makes it (--guests names another folder)",
+        "needs the Linux guest: {} not found; run scripts/fetch-guest, or pass its directory with --guests",
         text(&path)
     ))
 }
@@ -160,7 +160,7 @@ fn ip<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
         return Ok(text);
     }
     Err(de::Error::custom(format!(
-        "`{text}` is no IPv4 address with the length of its prefix; write it like `10.77.0.2/24`"
+        "`{text}` is not an IPv4 address with a prefix length; write it like `10.77.0.2/24`"
     )))
 }
 
@@ -169,7 +169,9 @@ fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>,
     if text.parse::<std::net::SocketAddrV4>().is_ok() || text.contains("{{") {
         return Ok(Some(text));
     }
-    Err(de::Error::custom(format!("`{text}` is no IPv4 address with a port; write it like `10.77.0.2:7001`")))
+    Err(de::Error::custom(format!(
+        "`{text}` is not an IPv4 address with a port; write it like `10.77.0.2:7001`"
+    )))
 }
 
 #[cfg(test)]
@@ -202,7 +204,7 @@ mod tests {
     fn an_address_without_a_prefix_is_refused() {
         for ip in ["10.77.0.2", "10.77.0/24", "10.77.0.2/33", "10.77.0.256/24", "fe80::1/64", "/"] {
             let error = serde_json::from_value::<Linux>(json!({ "ip": ip })).unwrap_err().to_string();
-            assert!(error.contains(&format!("`{ip}` is no IPv4 address")), "{error}");
+            assert!(error.contains(&format!("`{ip}` is not an IPv4 address")), "{error}");
         }
     }
 
@@ -210,7 +212,7 @@ mod tests {
     fn an_address_without_a_port_cannot_be_visited() {
         for visit in ["10.77.0.2", "lan:7001", "10.77.0.2:", "[::1]:7001"] {
             let error = serde_json::from_value::<Linux>(json!({ "visit": visit })).unwrap_err().to_string();
-            assert!(error.contains(&format!("`{visit}` is no IPv4 address with a port")), "{error}");
+            assert!(error.contains(&format!("`{visit}` is not an IPv4 address with a port")), "{error}");
         }
     }
 
@@ -219,7 +221,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let missing = linux(json!({})).located(folder.path()).unwrap_err();
         let path = folder.path().join("vmlinuz");
-        let expected = format!("there is no {}; scripts/fetch-guest makes it", path.display());
+        let expected = format!("{} not found; run scripts/fetch-guest", path.display());
         assert!(missing.contains(&expected), "{missing}");
         for name in ["vmlinuz", "initrd.gz", "own"] {
             std::fs::write(folder.path().join(name), name).unwrap();
@@ -240,6 +242,6 @@ mod tests {
         let path = std::env::current_dir().unwrap().join("no/such").display().to_string();
         assert_eq!((own.kernel.as_deref(), &own.initrd), (Some(path.as_str()), &None));
         let why = own.readable().unwrap_err();
-        assert!(why.starts_with(&format!("its kernel {path} cannot be read: No such file")), "{why}");
+        assert!(why.starts_with(&format!("cannot read its kernel {path}: No such file")), "{why}");
     }
 }

@@ -64,7 +64,7 @@ impl std::str::FromStr for Forward {
             _ => ("tcp", text),
         };
         let to = address.parse().map_err(|_| {
-            format!("`{text}` is no address in a guest; write `10.77.0.2:7000` or `udp:10.77.0.2:7000`")
+            format!("`{text}` is not a guest address; write `10.77.0.2:7000` or `udp:10.77.0.2:7000`")
         })?;
         Ok(Self { protocol, to })
     }
@@ -81,7 +81,9 @@ impl std::str::FromStr for Subnet {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is no subnet; write `10.77.0.0/24`, with a length from 8 to 28");
+        let wrong = || {
+            format!("`{text}` is not a valid subnet; write `10.77.0.0/24`, with a prefix length from 8 to 28")
+        };
         let (address, length) = text.split_once('/').ok_or_else(wrong)?;
         let address: Ipv4Addr = address.parse().map_err(|_| wrong())?;
         let length: u8 = length.parse().map_err(|_| wrong())?;
@@ -117,7 +119,7 @@ impl NetworkSpec {
             match (to.parse::<Forward>(), &subnet) {
                 (Err(message), _) => wrong.push((vec!["forward", name], message)),
                 (Ok(forward), Ok(subnet)) if !subnet.is_for_guests(*forward.to.ip()) => {
-                    let message = format!("`{to}` is no address of a guest in {}", self.subnet);
+                    let message = format!("`{to}` is not a guest address in {}", self.subnet);
                     wrong.push((vec!["forward", name], message));
                 }
                 _ => {}

@@ -33,7 +33,7 @@ pub enum QmpError {
         description: String,
     },
     /// No reply came before the deadline.
-    #[error("`{command}`{} got no reply within {}", if *oob { " (out of band)" } else { "" }, humantime::format_duration(*waited))]
+    #[error("`{command}`{} got no reply within {}", if *oob { " (out of band)" } else { "" }, crate::units::elapsed(*waited))]
     Silent {
         /// The command.
         command: String,
@@ -49,7 +49,7 @@ pub enum QmpError {
         command: String,
     },
     /// What came is no QMP.
-    #[error("this is no QMP monitor: {0}")]
+    #[error("not a QMP monitor: {0}")]
     Protocol(String),
 }
 
@@ -116,7 +116,7 @@ impl Wire {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(0) | Err(_) => self.close(&mut state, "it was closed before a greeting came"),
+                Ok(0) | Err(_) => self.close(&mut state, "closed before the greeting"),
             }
         }
     }
@@ -212,7 +212,7 @@ impl Qmp {
         let offered =
             greeting["QMP"]["capabilities"].as_array().is_some_and(|list| list.contains(&json!("oob")));
         if oob == Some(true) && !offered {
-            return Err(QmpError::Protocol("it offers no out-of-band execution".to_owned()));
+            return Err(QmpError::Protocol("no support for out-of-band execution".to_owned()));
         }
         self.oob = offered && oob.unwrap_or(true);
         self.version = greeting["QMP"]["version"].clone();
@@ -283,7 +283,7 @@ impl Qmp {
             Some(error) => Err(QmpError::Refused {
                 command: command.to_owned(),
                 class: error["class"].as_str().filter(|class| *class != "GenericError").map(str::to_owned),
-                description: error["desc"].as_str().unwrap_or("it gave no reason").to_owned(),
+                description: error["desc"].as_str().unwrap_or("no reason given").to_owned(),
             }),
         }
     }
@@ -337,7 +337,7 @@ async fn greeted(
     match tokio::time::timeout_at(deadline, greeting).await {
         Ok(Ok(Ok(greeting))) => Ok(greeting),
         Ok(Ok(Err(why))) => Err(QmpError::Protocol(why)),
-        Ok(Err(_)) | Err(_) => Err(QmpError::Protocol("no greeting came in time".to_owned())),
+        Ok(Err(_)) | Err(_) => Err(QmpError::Protocol("no greeting in time".to_owned())),
     }
 }
 
@@ -475,7 +475,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_monitor_is_named() {
-        for (said, expected) in [("hello\n", "\"hello\""), ("", "closed before a greeting")] {
+        for (said, expected) in [("hello\n", "\"hello\""), ("", "closed before the greeting")] {
             let (ours, mut theirs) = UnixStream::pair().unwrap();
             theirs.write_all(said.as_bytes()).await.unwrap();
             drop(theirs);

@@ -64,7 +64,7 @@ impl Input {
         }
         self.searched = self.bytes.len();
         if self.bytes.len() - self.begin > LONGEST_MESSAGE {
-            return Err(NotQmp("it sends a line without an end".to_owned()));
+            return Err(NotQmp("it sent an endless line".to_owned()));
         }
         Ok(None)
     }
@@ -79,7 +79,7 @@ fn message(line: &[u8]) -> Result<Message, NotQmp> {
         }
         _ => {
             let text = String::from_utf8_lossy(line).trim().chars().take(SHOWN).collect::<String>();
-            Err(NotQmp(format!("it says {text:?}")))
+            Err(NotQmp(format!("it sent {text:?}")))
         }
     }
 }
@@ -119,7 +119,7 @@ mod tests {
     fn what_is_no_object_is_told_in_brief() {
         for line in ["hello\n", "1\n", "[]\n", "\"x\"\n", "{\n", "\u{0}\n"] {
             let error = all(&[line.as_bytes()]).unwrap_err().0;
-            assert!(error.starts_with("it says \""), "{error}");
+            assert!(error.starts_with("it sent \""), "{error}");
         }
         assert!(all(&[&[b'x'; 5000], b"\n"]).unwrap_err().0.len() < 200);
         assert!(all(&[&[b'['; 5000], b"\n"]).is_err());
@@ -136,7 +136,7 @@ mod tests {
                 break error;
             }
         };
-        assert!(error.0.contains("without an end"));
+        assert!(error.0.contains("endless line"));
         assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
     }
 }

@@ -322,7 +322,7 @@ pub(crate) mod tests {
                 "migrate-set-capabilities",
                 json!({"capabilities": [{"capability": "x-coloo", "state": true}]})
             ),
-            ["capabilities.0.capability: `x-coloo` is no value of `capability`; did you mean `x-colo`?"]
+            ["capabilities.0.capability: `x-coloo` is not a value of `capability`; did you mean `x-colo`?"]
         );
     }
 
@@ -344,7 +344,7 @@ pub(crate) mod tests {
         assert_eq!(
             told("blockdev-add", json!({"driver": "null-co", "filename": "x", "read-only": "yes"})),
             [
-                "filename: `blockdev-add` with `driver: null-co` has no argument `filename`; there are: driver, node-name, read-only, size",
+                "filename: `blockdev-add` with `driver: null-co` has no argument `filename`; available: driver, node-name, read-only, size",
                 "read-only: `read-only` takes `true` or `false`, not `yes`; write `true`",
             ]
         );
@@ -372,10 +372,10 @@ pub(crate) mod tests {
         assert_eq!(never[0].path, ["status"]);
         assert_eq!(
             never[0].message,
-            "`status` takes one of running, paused, postmigrate, of which `above` never holds"
+            "`status` takes one of running, paused, postmigrate, so `above` never matches"
         );
         let never = schema.check_reply("query-status", &json!({"running": {"matches": "true"}}));
-        assert_eq!(never[0].message, "`running` takes `true` or `false`, of which `matches` never holds");
+        assert_eq!(never[0].message, "`running` takes `true` or `false`, so `matches` never matches");
         // What is sent to QEMU is no pattern.
         assert_eq!(schema.check("migrate-set-parameters", &json!({"max-bandwidth": {"above": 1}})).len(), 1);
     }

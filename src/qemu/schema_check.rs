@@ -98,7 +98,7 @@ impl<'s> Checker<'s> {
             (Type::Enum(values), Value::String(word)) => {
                 if !values.contains(word) {
                     let help = suggest(word, values.iter().map(String::as_str));
-                    self.complain(format!("`{word}` is no value of `{owner}`"), help);
+                    self.complain(format!("`{word}` is not a value of `{owner}`"), help);
                 }
             }
             (Type::Array(element), Value::Array(items)) => {
@@ -132,7 +132,7 @@ impl<'s> Checker<'s> {
                 Type::Alternate(_) => true,
             };
             if !possible {
-                let message = format!("`{owner}` takes {}, of which `{key}` never holds", self.what(kind));
+                let message = format!("`{owner}` takes {}, so `{key}` never matches", self.what(kind));
                 self.complain(message, String::new());
             }
         }

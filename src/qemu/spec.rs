@@ -132,7 +132,7 @@ impl<'de> Deserialize<'de> for Scalar {
             Value::String(text) => Ok(Self(text)),
             Value::Bool(on) => Ok(Self(if on { "on" } else { "off" }.to_owned())),
             Value::Number(number) => Ok(Self(number.to_string())),
-            other => Err(de::Error::custom(format!("a single value was expected, not {other}"))),
+            other => Err(de::Error::custom(format!("expected a single value, not {other}"))),
         }
     }
 }
@@ -227,15 +227,13 @@ impl Default for Ticker {
 impl Ticker {
     fn checked(self) -> Result<Self, &'static str> {
         if self.suspend && self.boot == Boot::Disk {
-            return Err(
-                "after a sleep a machine starts in its firmware, so `suspend` needs `boot: firmware`",
-            );
+            return Err("a machine wakes up in its firmware, so `suspend` needs `boot: firmware`");
         }
         if self.blocks.len() > 2 {
-            return Err("the built-in guest works in two further `blocks` at most");
+            return Err("the built-in guest uses at most two more `blocks`");
         }
         if self.blocks.iter().any(|block| block.size.0 < Size::mib(1).0 || block.address.0 % 4096 != 0) {
-            return Err("a block of RAM has `1M` or more, and begins at a multiple of `4K`");
+            return Err("a RAM block must have at least `1M` and begin at a multiple of `4K`");
         }
         Ok(self)
     }
@@ -305,7 +303,7 @@ fn guest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Guest, D::Error> 
                 "linux" => Ok(Guest::Linux(Linux::default())),
                 "none" => Ok(Guest::None),
                 other => Err(E::custom(format!(
-                    "`{other}` is no guest; write `ticker`, `linux`, `none`, `{{ticker: {{…}}}}` or `{{linux: {{…}}}}`"
+                    "`{other}` is not a guest; write `ticker`, `linux`, `none`, `{{ticker: {{…}}}}` or `{{linux: {{…}}}}`"
                 ))),
             }
         }
@@ -377,7 +375,7 @@ mod tests {
         assert!(
             matches!(guest(json!({"ticker": {"boot": "disk"}})).unwrap(), Guest::Ticker(t) if t.boot == Boot::Disk)
         );
-        assert!(guest(json!("tocker")).unwrap_err().to_string().contains("`tocker` is no guest"));
+        assert!(guest(json!("tocker")).unwrap_err().to_string().contains("`tocker` is not a guest"));
         assert!(
             guest(json!({"ticker": {}, "linux": {"kernel": "k"}}))
                 .unwrap_err()

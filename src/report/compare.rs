@@ -208,7 +208,7 @@ fn overall(metric: &str, mut factors: Vec<f64>) -> Option<Overall> {
 }
 
 impl Comparison {
-    /// Whether a case that was well is no longer, or a known issue strikes more often than it may.
+    /// Whether a case that was well is no longer, or a known issue occurs too often.
     #[must_use]
     pub fn is_worse(&self) -> bool {
         let well = |verdict: Verdict| !verdict.is_bad() && verdict != Verdict::Flaky;
@@ -258,17 +258,17 @@ impl Comparison {
             }
         }
         if !self.overall.is_empty() {
-            let _ = writeln!(out, "\n{head}Taken together");
+            let _ = writeln!(out, "\n{head}Overall");
         }
         for Overall { metric, grew, of, factor } in &self.overall {
             let (count, word) = if *factor > 1.0 { (*grew, "longer") } else { (of - grew, "shorter") };
             let _ = writeln!(
                 out,
-                "{item}{mark}{metric}{mark} is {word} in {count} of {of}, ×{factor:.2} in the middle"
+                "{item}{mark}{metric}{mark} is {word} in {count} of {of}, ×{factor:.2} at the median"
             );
         }
         if !self.moved.is_empty() {
-            let _ = writeln!(out, "\n{head}Metrics that moved further than they spread");
+            let _ = writeln!(out, "\n{head}Metrics that changed by more than their spread");
         }
         for Moved { case, metric, unit, from, to, factor } in &self.moved {
             let shown = |spread: &Spread| {
@@ -283,11 +283,11 @@ impl Comparison {
             );
         }
         let same = if self.same == 0 {
-            "no case is".to_owned()
+            "0 cases are".to_owned()
         } else {
             format!("{} {}", cases(self.same), if self.same == 1 { "is" } else { "are" })
         };
-        let _ = writeln!(out, "\n{same} as before");
+        let _ = writeln!(out, "\n{same} unchanged");
         out
     }
 }
@@ -301,10 +301,10 @@ fn turn(from: Verdict, to: Verdict, count: usize) -> String {
     let was = match from {
         Verdict::Pass => "passed",
         Verdict::Fail => "failed",
-        Verdict::Error => "could not be carried out",
+        Verdict::Error => "had an error",
         Verdict::Skip if count == 1 => "was skipped",
         Verdict::Skip => "were skipped",
-        Verdict::Xfail => "failed as a known issue says",
+        Verdict::Xfail => "failed with a known issue",
         Verdict::Flaky if count == 1 => "was flaky",
         Verdict::Flaky => "were flaky",
     };
@@ -314,16 +314,17 @@ fn turn(from: Verdict, to: Verdict, count: usize) -> String {
         Verdict::Pass => "pass",
         Verdict::Fail if one => "fails",
         Verdict::Fail => "fail",
-        Verdict::Error => "cannot be carried out",
+        Verdict::Error if one => "has an error",
+        Verdict::Error => "have an error",
         Verdict::Skip if one => "is skipped",
         Verdict::Skip => "are skipped",
-        Verdict::Xfail if one => "fails as a known issue says",
-        Verdict::Xfail => "fail as a known issue says",
+        Verdict::Xfail if one => "fails with a known issue",
+        Verdict::Xfail => "fail with a known issue",
         Verdict::Flaky if one => "is flaky",
         Verdict::Flaky => "are flaky",
     };
     if from == to {
-        format!("{} of which another share {is} now", cases(count))
+        format!("{}: a different share {is} now", cases(count))
     } else {
         format!("{} {was} and now {is}", cases(count))
     }

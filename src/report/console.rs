@@ -224,7 +224,7 @@ impl Console {
         }
         for ((verdict, reason), count) in &self.reasons {
             let reason = if reason.is_empty() { "no reason given" } else { reason };
-            let _ = writeln!(told, "{count} {}: {reason}", past(*verdict));
+            let _ = writeln!(told, "{count} {}: {reason}", past(*verdict, *count));
         }
         for (number, (reason, rate)) in self.stats.races.told().enumerate() {
             let lead = if number == 0 { "\n" } else { "" };
@@ -291,11 +291,13 @@ fn place(case: &Case) -> &str {
     known.unwrap_or(&case.file)
 }
 
-const fn past(verdict: Verdict) -> &'static str {
+/// The word after a count of cases with this verdict.
+const fn past(verdict: Verdict, count: usize) -> &'static str {
     match verdict {
         Verdict::Pass => "passed",
         Verdict::Fail => "failed",
-        Verdict::Error => "erred",
+        Verdict::Error if count == 1 => "error",
+        Verdict::Error => "errors",
         Verdict::Skip => "skipped",
         Verdict::Xfail => "xfailed",
         Verdict::Flaky => "flaky",
@@ -314,10 +316,10 @@ pub(super) fn counted(counts: Counts) -> String {
     ]
     .into_iter()
     .filter(|(count, _)| *count > 0)
-    .map(|(count, verdict)| format!("{count} {}", past(verdict)))
+    .map(|(count, verdict)| format!("{count} {}", past(verdict, count)))
     .collect();
     match parts.as_slice() {
-        [] => "nothing was run".to_owned(),
+        [] => "no cases run".to_owned(),
         parts => parts.join(", "),
     }
 }

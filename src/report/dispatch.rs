@@ -142,7 +142,7 @@ impl Desk {
             .map(|error| Event {
                 at: self.fold.last(),
                 case: None,
-                what: What::Note { text: text::one_line(&format!("a report was given up: {error:#}")) },
+                what: What::Note { text: text::one_line(&format!("a report is incomplete: {error:#}")) },
             })
             .collect();
         // This ends: every round of notes has one subscriber less to tell.
@@ -256,8 +256,8 @@ mod tests {
             assert_eq!(summary.exit_code(), 1);
             assert_eq!(heard_by_bad.lock().unwrap().len(), 1);
             let heard = heard.lock().unwrap();
-            let notes: Vec<&String> = heard.iter().filter(|text| text.contains("given up")).collect();
-            assert_eq!(notes, [&format!("a report was given up: {message}")]);
+            let notes: Vec<&String> = heard.iter().filter(|text| text.contains("incomplete")).collect();
+            assert_eq!(notes, [&format!("a report is incomplete: {message}")]);
             assert_eq!(heard.last().map(String::as_str), Some("finished"));
         }
     }

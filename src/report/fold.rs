@@ -115,7 +115,7 @@ impl Fold {
         let what = match self.ended {
             Some(false) => return None,
             Some(true) => "the run was interrupted",
-            None => "the run was cut off",
+            None => "the run did not finish",
         };
         Some(match self.not_run() {
             0 => what.to_owned(),
@@ -236,7 +236,7 @@ mod tests {
         let cut = fold.cut_off();
         let end = cut[0].end.as_ref().unwrap();
         assert_eq!(end.verdict, Verdict::Error);
-        assert_eq!(end.reason.as_deref(), Some("the run ended before the case did"));
+        assert_eq!(end.reason.as_deref(), Some("the run ended before the case finished"));
         assert_eq!(end.place.as_deref(), Some("scenarios/colo/failover.yaml:14:5"));
         assert!(fold.trouble().unwrap().contains("did not run"));
     }

@@ -36,7 +36,7 @@ impl<W: Write> Github<W> {
         let (file, line, column) = known.and_then(parts).unwrap_or((case.file.as_str(), 1, 1));
         let place = Place { file: Path::new(file), line, column, end_column: None };
         let title = format!("{verdict}: {}", text::one_line(&case.title()));
-        let reason = text::visible(case.reason().unwrap_or("no reason is known"));
+        let reason = text::visible(case.reason().unwrap_or("no reason given"));
         writeln!(self.out, "{}", annotation("error", &place, &title, &text::cut(&reason, text::LINE_LIMIT)))?;
         Ok(())
     }

@@ -59,7 +59,7 @@ impl Subscriber for JsonLines {
             Ok(there) if (there.dev(), there.ino()) == (own.dev(), own.ino()) => Ok(()),
             // A pipe or a device has no place of its own.
             _ if !own.is_file() => Ok(()),
-            _ => anyhow::bail!("{} was taken away while the run went on", self.path.display()),
+            _ => anyhow::bail!("{} was removed or replaced during the run", self.path.display()),
         }
     }
 }
@@ -76,7 +76,7 @@ pub enum ReadError {
         source: io::Error,
     },
     /// A line is no event.
-    #[error("{}:{line}: this line is no event", path.display())]
+    #[error("{}:{line}: not a valid event", path.display())]
     Garbage {
         /// The file.
         path: PathBuf,
@@ -87,7 +87,7 @@ pub enum ReadError {
     },
     /// The file was written by a Lockstep that knows more than this one.
     #[error(
-        "{} has version {found} of the event stream, and this Lockstep reads up to version {STREAM_VERSION}; \
+        "{} has event stream version {found}, but this Lockstep reads up to version {STREAM_VERSION}; \
          read it with the Lockstep that wrote it, or a newer one",
         path.display()
     )]
@@ -98,7 +98,7 @@ pub enum ReadError {
         found: u32,
     },
     /// The file does not begin as a stream does.
-    #[error("{} is no event stream: its first line is no `run_started`", path.display())]
+    #[error("{} is not an event stream: its first line is not `run_started`", path.display())]
     NoStream {
         /// The file.
         path: PathBuf,
@@ -255,7 +255,7 @@ mod tests {
         report.take(&sample::run_started(1)).unwrap();
         assert!(report.finish().is_ok());
         std::fs::remove_file(&path).unwrap();
-        assert!(report.finish().unwrap_err().to_string().contains("was taken away"));
+        assert!(report.finish().unwrap_err().to_string().contains("was removed or replaced"));
     }
 
     #[test]
@@ -281,7 +281,7 @@ mod tests {
     fn garbage_is_told_with_its_line_and_ends_the_stream() {
         let text = lines(&sample::run()[..2]) + "what?\n" + &lines(&sample::run()[2..]);
         let message = error_of(text.as_bytes());
-        assert!(message.starts_with("events.jsonl:3: this line is no event: expected value"), "{message}");
+        assert!(message.starts_with("events.jsonl:3: not a valid event: expected value"), "{message}");
         assert_eq!(Reader::new("events.jsonl", text.as_bytes()).count(), 3);
         assert!(error_of(b"\xff\xfe\n").starts_with("events.jsonl:1: "));
     }
@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn another_file_is_told_apart_from_a_stream() {
         let message = error_of(lines(&sample::run()[1..]).as_bytes());
-        assert!(message.contains("no event stream"), "{message}");
+        assert!(message.contains("not an event stream"), "{message}");
         let missing = read("/nowhere/events.jsonl").unwrap_err();
         assert!(missing.to_string().contains("/nowhere/events.jsonl"));
     }

@@ -99,7 +99,7 @@ impl Tally {
         };
         let on = qemu.map(|qemu| format!(" on {qemu}")).unwrap_or_default();
         Some(format!(
-            "a known issue strikes more often than it may{on}: in {} of {} {of}, where at most {at_most} are expected \
+            "a known issue occurs too often{on}: in {} of {} {of}, expected at most {at_most} \
              ({reason})",
             rate.struck, rate.of
         ))

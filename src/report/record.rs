@@ -220,9 +220,9 @@ impl Case {
     pub(super) fn cut_off(mut self, at: f64) -> Self {
         let during = self
             .current()
-            .map(|step| (format!("It was in step {}: {}", step.number, step.title), step.place.clone()));
+            .map(|step| (format!("It was running step {}: {}", step.number, step.title), step.place.clone()));
         let (evidence, place) = during.unzip();
-        let reason = "the run ended before the case did".to_owned();
+        let reason = "the run ended before the case finished".to_owned();
         let seconds = (at - self.began).max(0.0);
         self.end = Some(CaseEnd { evidence, place, ..CaseEnd::new(Verdict::Error, Some(reason), seconds) });
         self

@@ -23,7 +23,7 @@ static DIFFERENT: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
 /// The message, its first line, with numbers, times and addresses taken out.
 #[must_use]
 pub fn signature(message: &str) -> String {
-    let line = message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no reason is known");
+    let line = message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no reason given");
     // What was awaited tells failures apart; what was seen instead is a matter of the moment.
     let line = line.split("; saw ").next().unwrap_or(line);
     let mut text = super::text::one_line(line);
@@ -44,8 +44,8 @@ mod tests {
 
     #[test]
     fn failures_of_one_kind_have_one_signature() {
-        let one = "VM `secondary`: the guest found its memory wrong: page 17 (address 0x111000) holds 4, its register says 5 (1 behind)";
-        let other = "VM `secondary`: the guest found its memory wrong: page 3 (address 0x103000) holds 14, its register says 15 (1 behind)";
+        let one = "VM `secondary`: the guest found corrupted memory: page 17 (address 0x111000) holds 4, its register says 5 (1 behind)";
+        let other = "VM `secondary`: the guest found corrupted memory: page 3 (address 0x103000) holds 14, its register says 15 (1 behind)";
         assert_eq!(signature(one), signature(other));
         assert!(signature(one).contains("page N (address ADDRESS) holds N"), "{}", signature(one));
         assert_eq!(
@@ -59,6 +59,6 @@ mod tests {
     #[test]
     fn failures_of_two_kinds_have_two() {
         assert_ne!(signature("no event STOP"), signature("no event RESUME"));
-        assert_eq!(signature(""), "no reason is known");
+        assert_eq!(signature(""), "no reason given");
     }
 }

@@ -46,7 +46,7 @@ impl Markdown {
         self.stats.add(case);
         let verdict = case.verdict();
         if matches!(verdict, Verdict::Skip | Verdict::Xfail) {
-            let reason = text::one_line(case.reason().unwrap_or("no reason is known"));
+            let reason = text::one_line(case.reason().unwrap_or("no reason given"));
             *self.reasons.entry(format!("{verdict}: {reason}")).or_default() += 1;
         }
         if !verdict.is_bad() && verdict != Verdict::Flaky {
@@ -95,20 +95,20 @@ impl Markdown {
         }
         let kinds = self.stats.kinds();
         if kinds.iter().any(|(_, kind)| kind.count > 1) {
-            out.push_str("\n| failures of one kind | |\n|---|---|\n");
+            out.push_str("\n| failures by kind | |\n|---|---|\n");
             for (signature, kind) in kinds.iter().take(SHOWN) {
                 let _ = writeln!(out, "| {} | {} |", cell(signature), rate(kind.count, self.stats.ran));
             }
         }
         if !self.reasons.is_empty() {
-            out.push_str("\n| not run, and known issues | |\n|---|---|\n");
+            out.push_str("\n| skipped, and known issues | |\n|---|---|\n");
         }
         for (reason, count) in self.reasons.iter().take(SHOWN) {
             let _ = writeln!(out, "| {} | {count} |", cell(reason));
         }
         let races: Vec<_> = self.stats.races.told().take(SHOWN).collect();
         if !races.is_empty() {
-            out.push_str("\n| known issues that strike now and then | |\n|---|---|\n");
+            out.push_str("\n| intermittent known issues | |\n|---|---|\n");
         }
         for (reason, rate) in races {
             let _ = writeln!(out, "| {} | {rate} |", cell(reason));
@@ -167,7 +167,7 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(
             text.starts_with(
-                "before\n## Lockstep: 1 passed, 1 failed, 1 erred, 2 skipped, 1 xfailed in 36.00s\n"
+                "before\n## Lockstep: 1 passed, 1 failed, 1 error, 2 skipped, 1 xfailed in 36.00s\n"
             ),
             "{text}"
         );

@@ -64,7 +64,7 @@ pub fn cut(text: &str, limit: usize) -> Cow<'_, str> {
     while !text.is_char_boundary(tail) {
         tail += 1;
     }
-    Cow::Owned(format!("{}\n[… {} bytes left out …]\n{}", &text[..head], tail - head, &text[tail..]))
+    Cow::Owned(format!("{}\n[… {} bytes omitted …]\n{}", &text[..head], tail - head, &text[tail..]))
 }
 
 /// The text for the inside of a `CDATA` section: visible, cut to [`LIMIT`], and safe where it holds `]]>`.
@@ -156,9 +156,9 @@ mod tests {
 
     #[test]
     fn a_long_text_keeps_its_head_and_its_tail_and_says_what_is_missing() {
-        assert_eq!(cut("0123456789", 4), "01\n[… 6 bytes left out …]\n89");
+        assert_eq!(cut("0123456789", 4), "01\n[… 6 bytes omitted …]\n89");
         assert_eq!(cut("0123", 4), "0123");
-        assert_eq!(cut("ééééé", 6), "é\n[… 6 bytes left out …]\né");
+        assert_eq!(cut("ééééé", 6), "é\n[… 6 bytes omitted …]\né");
     }
 
     #[test]

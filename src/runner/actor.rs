@@ -115,7 +115,7 @@ impl<'c> Actor<'c> {
         let started = tokio::select! {
             started = async {
                 make(&self.case.credentials, self.session.directory())
-                    .map_err(|error| Failure::error(format!("the credentials could not be made: {error}")))?;
+                    .map_err(|error| Failure::error(format!("cannot create the credentials:  {error}")))?;
                 self.session.make_disks(deadline).await?;
                 self.session.start(&wires, deadline).await?;
                 self.session.start(&first, deadline).await
@@ -221,7 +221,7 @@ impl<'c> Actor<'c> {
             }
             Ok(true) => {
                 if self.settings.step_by_step {
-                    let text = format!("next: {} ({place}); Enter goes on ", step.step.title());
+                    let text = format!("next: {} ({place}); press Enter to continue ", step.step.title());
                     self.deadline += pause::for_enter(&text, &self.interrupt).await;
                 }
                 self.attempt(step, Instant::now()).await
@@ -264,7 +264,7 @@ impl<'c> Actor<'c> {
                         }
                     }
                     () = tokio::time::sleep_until(deadline + GRACE) => {
-                        break Err(Failure::failed(format!("the step did not end by its deadline: {}", step.title())));
+                        break Err(Failure::failed(format!("the step did not finish by its deadline: {}", step.title())));
                     }
                 }
             }
@@ -286,8 +286,8 @@ impl<'c> Actor<'c> {
         if deadline == self.deadline && Instant::now() >= deadline {
             result = result.map_err(|failure| Failure {
                 message: format!(
-                    "{failure} (the case's timeout of {} is used up)",
-                    humantime::format_duration(self.case.timeout)
+                    "{failure} (the case's timeout of {} expired)",
+                    crate::units::Span(self.case.timeout)
                 ),
                 ..failure
             });
@@ -355,7 +355,7 @@ impl<'c> Actor<'c> {
         }
         if self.settings.pause_on_failure && is_wrong && !interrupted {
             let text = format!(
-                "{verdict}: {}\n{}\n{}\n{}Enter takes it down ",
+                "{verdict}: {}\n{}\n{}\n{}Press Enter to stop the VMs ",
                 self.case.name,
                 reason.as_deref().unwrap_or_default(),
                 spot.as_ref().map(|spot| spot.at.to_string()).unwrap_or_default(),
@@ -381,13 +381,13 @@ impl<'c> Actor<'c> {
             match kept.and_then(|missing| told().map(|()| missing)) {
                 Ok(missing) => {
                     for file in missing {
-                        let text = format!("`artifacts`: the case's folder has no file `{file}`");
+                        let text = format!("`artifacts`: no file `{file}` in the case's directory");
                         self.session.sink.emit(What::Note { text });
                     }
                     artifacts = Some(folder);
                 }
                 Err(error) => {
-                    let text = format!("the artifacts could not be kept in {}: {error}", folder.display());
+                    let text = format!("cannot save the artifacts to {}: {error}", folder.display());
                     self.session.sink.emit(What::Note { text });
                 }
             }
@@ -409,10 +409,12 @@ fn expected(result: Result<Value, Failure>, expression: &str, title: &str) -> Re
         Err(failure) if failure.kind == Kind::Corrupt => Err(failure),
         Err(failure) if matcher.is_match(&failure.message) => Ok(Value::String(failure.message)),
         Err(failure) => Err(Failure {
-            message: format!("the error was to match /{expression}/, and is: {failure}"),
+            message: format!("expected an error matching /{expression}/, got: {failure}"),
             ..failure
         }),
-        Ok(_) => Err(Failure::failed(format!("`{title}` was to fail with /{expression}/, and succeeded"))),
+        Ok(_) => Err(Failure::failed(format!(
+            "`{title}`: expected an error matching /{expression}/, but it succeeded"
+        ))),
     }
 }
 
@@ -424,7 +426,12 @@ mod tests {
     fn a_step_that_must_fail_succeeds_by_failing_as_it_must() {
         let refused = || Err(Failure::failed("`x` was refused: VM is not in COLO mode"));
         assert!(expected(refused(), "not in COLO", "x").is_ok());
-        assert!(expected(refused(), "out of memory", "x").unwrap_err().message.contains("was to match"));
+        assert!(
+            expected(refused(), "out of memory", "x")
+                .unwrap_err()
+                .message
+                .contains("expected an error matching")
+        );
         assert!(expected(Ok(Value::Null), "x", "quit a").unwrap_err().message.contains("succeeded"));
     }
 

@@ -54,7 +54,7 @@ pub fn judge(outcome: &Result<(), Failure>, names: &[String], case: &Case, befor
     let struck = Some(issue.reason.clone());
     if before.excused {
         let reason = format!(
-            "{failure} (a known issue is excused once, and an attempt before this one was excused: {})",
+            "{failure} (a known issue is excused once per case, and an earlier attempt was excused: {})",
             issue.reason
         );
         return Judgement { verdict: plain, reason: Some(reason), struck, again: false };
@@ -67,13 +67,15 @@ fn control_verdict(outcome: &Result<(), Failure>, MustFail { pattern, .. }: &Mus
         |failure: &Failure| Regex::new(pattern).is_ok_and(|expression| expression.is_match(&failure.message));
     match outcome {
         Err(failure) if matches(failure) => {
-            Judgement::of(Verdict::Pass, format!("failed as it must: {failure}"))
+            Judgement::of(Verdict::Pass, format!("failed as expected: {failure}"))
         }
-        Err(failure) => Judgement::of(
+        Err(failure) => {
+            Judgement::of(Verdict::Fail, format!("expected a failure matching /{pattern}/, got: {failure}"))
+        }
+        Ok(()) => Judgement::of(
             Verdict::Fail,
-            format!("it must fail with /{pattern}/, and failed otherwise: {failure}"),
+            format!("expected a failure matching /{pattern}/, but the case passed"),
         ),
-        Ok(()) => Judgement::of(Verdict::Fail, format!("it must fail with /{pattern}/, and nothing failed")),
     }
 }
 
@@ -84,12 +86,14 @@ fn passed(issues: &[KnownIssue], before: Before) -> Judgement {
         return Judgement::of(Verdict::Pass, None);
     };
     if before.passed + 1 < within {
-        let reason = format!("the known issue did not show: {}", issue.reason);
+        let reason = format!("the known issue did not occur: {}", issue.reason);
         return Judgement { again: true, ..Judgement::of(Verdict::Pass, reason) };
     }
     let times = if within > 1 { format!(" in {within} attempts") } else { String::new() };
-    let reason =
-        format!("the known issue did not show{times} ({}); if it is mended, take it out", issue.reason);
+    let reason = format!(
+        "the known issue did not occur{times} ({}); if it is fixed, remove the `known_issue`",
+        issue.reason
+    );
     Judgement::of(Verdict::Fail, reason)
 }
 

@@ -107,7 +107,7 @@ mod tests {
         let binaries = Binaries::new([("default".to_owned(), "/bin/true".to_owned())]);
         assert_eq!(binaries.version_of("default", "x86_64"), None);
         assert!(
-            binaries.get("default", "x86_64").unwrap_err().to_string().contains("does not answer as QEMU")
+            binaries.get("default", "x86_64").unwrap_err().to_string().contains("does not respond like QEMU")
         );
     }
 }

@@ -80,17 +80,17 @@ impl Attempts {
             Again::Stolen(name, port) => {
                 self.spoilt += 1;
                 Some(format!(
-                    "another program took port {port}, which was held as `{name}`; the case is begun anew with other ports"
+                    "another program took port {port}, reserved as `{name}`; restarting the case with new ports"
                 ))
             }
             Again::Issue if end.struck.is_some() => {
                 let reason = end.struck.clone().unwrap_or_default();
                 self.excused = Some(end);
-                Some(format!("a known issue struck, and the case is run again: {reason}"))
+                Some(format!("a known issue occurred; running the case again: {reason}"))
             }
             Again::Issue => {
                 self.passed += 1;
-                Some("the known issue did not show, and the case is run again".to_owned())
+                Some("the known issue did not occur; running the case again".to_owned())
             }
             Again::Retry => {
                 self.first_failure.get_or_insert(end);
@@ -133,7 +133,7 @@ pub async fn run(run: &Run, place: &Place, settings: &Settings, interrupt: &Inte
         let ready = why.as_ref().map(|_| match interrupted {
             Some(signal) => Err(format!("interrupted by {signal}")),
             None => std::fs::create_dir(&place.directory)
-                .map_err(|error| format!("it can have no folder: {error}")),
+                .map_err(|error| format!("cannot create its directory: {error}")),
         });
         let mut end = match (why, ready) {
             (Some(why), Some(Ok(()))) => {
@@ -157,20 +157,20 @@ pub async fn run(run: &Run, place: &Place, settings: &Settings, interrupt: &Inte
 /// The end of a case that was to be run again, and cannot be: what a known issue excuses for that is not excused.
 fn not_again(end: CaseEnd, why: &Again, error: &str, sink: &Sink) -> CaseEnd {
     if !matches!(why, Again::Issue) {
-        sink.emit(What::Note { text: format!("it is not tried again: {error}") });
+        sink.emit(What::Note { text: format!("not retried: {error}") });
         return end;
     }
     let reason = end.reason.unwrap_or_default();
-    let reason = format!("it was to be run again because of a known issue, and was not: {error} ({reason})");
+    let reason = format!("not run again after a known issue: {error} ({reason})");
     CaseEnd { verdict: Verdict::Error, reason: Some(reason), ..end }
 }
 
 /// The end of a case that passed in a later attempt: with the evidence of the first failure.
 fn flaky(failure: CaseEnd, attempt: usize) -> CaseEnd {
-    let reason = failure.reason.unwrap_or_else(|| "no reason is known".to_owned());
+    let reason = failure.reason.unwrap_or_else(|| "no reason given".to_owned());
     CaseEnd {
         verdict: Verdict::Flaky,
-        reason: Some(format!("passed in attempt {attempt}, failed in the first: {reason}")),
+        reason: Some(format!("passed on attempt {attempt}; the first attempt failed: {reason}")),
         ..failure
     }
 }
@@ -297,7 +297,7 @@ mod tests {
         };
         let end = flaky(failure.clone(), 3);
         assert_eq!(end.verdict, Verdict::Flaky);
-        assert_eq!(end.reason.as_deref(), Some("passed in attempt 3, failed in the first: no tick"));
+        assert_eq!(end.reason.as_deref(), Some("passed on attempt 3; the first attempt failed: no tick"));
         assert_eq!((end.evidence, end.artifacts), (failure.evidence, failure.artifacts));
     }
 
@@ -307,7 +307,9 @@ mod tests {
         (excused.struck, excused.evidence) = (Some("torn".into()), Some("page 7".into()));
         let after = |last: Verdict| {
             let mut attempts = Attempts { count: 1, ..Attempts::default() };
-            assert!(attempts.put(excused.clone(), Again::Issue).unwrap().contains("is run again: torn"));
+            assert!(
+                attempts.put(excused.clone(), Again::Issue).unwrap().contains("running the case again: torn")
+            );
             assert!(attempts.before().excused && attempts.free == 1);
             attempts.conclude(CaseEnd::new(last, Some("last".into()), 1.0))
         };
@@ -317,7 +319,7 @@ mod tests {
         }
         let end = not_again(excused.clone(), &Again::Issue, "interrupted by SIGINT", &Sink::silent());
         assert_eq!((end.verdict, end.evidence.as_deref()), (Verdict::Error, Some("page 7")));
-        assert!(end.reason.unwrap().contains("was to be run again"));
+        assert!(end.reason.unwrap().contains("not run again"));
     }
 
     #[test]

@@ -80,11 +80,11 @@ fn rdma() -> Result<(), String> {
     let states = glob::glob("/sys/class/infiniband/*/ports/*/state").into_iter().flatten().flatten();
     let states: Vec<String> = states.filter_map(|state| std::fs::read_to_string(state).ok()).collect();
     if states.is_empty() {
-        return Err("there is no device in /sys/class/infiniband".to_owned());
+        return Err("no device in /sys/class/infiniband".to_owned());
     }
     // As in `4: ACTIVE`.
     if !states.iter().any(|state| state.contains("ACTIVE")) {
-        return Err("no port of the devices in /sys/class/infiniband is active".to_owned());
+        return Err("no active port in /sys/class/infiniband".to_owned());
     }
     let lockable = rustix::process::getrlimit(rustix::process::Resource::Memlock).current;
     match lockable {
@@ -145,7 +145,7 @@ fn userfaultfd(features: u64) -> io::Result<()> {
     // Asked for none, the kernel tells all that it has.
     let there = ask(0)?;
     if there.ioctls & REGISTRATION != REGISTRATION {
-        return Err(io::Error::other("the kernel registers no memory with it"));
+        return Err(io::Error::other("the kernel cannot register memory with it"));
     }
     if there.features & features != features {
         return Err(io::Error::other("the kernel does not offer it"));

@@ -43,7 +43,7 @@ pub fn settle(plans: &mut IndexMap<String, Plan>) -> Result<(), String> {
         let common = common(target, &all).ok_or_else(|| {
             let versions: Vec<String> = all.iter().map(|binary| binary.version.to_string()).collect();
             format!(
-                "VM `{name}` needs a machine type like `{target}` that QEMU {} all know, and there is none",
+                "VM `{name}`: no machine type like `{target}` is common to QEMU {}",
                 versions.join(" and ")
             )
         })?;
@@ -144,6 +144,6 @@ mod tests {
             binary("20.0.0", &["pc-q35-20.0"], "pc-q35-20.0"),
         ];
         let reason = settled("q35", &both).unwrap_err();
-        assert!(reason.contains("like `pc-q35-7.2` that QEMU 20.0.0 and 7.2.0 all know"), "{reason}");
+        assert!(reason.contains("like `pc-q35-7.2` is common to QEMU 20.0.0 and 7.2.0"), "{reason}");
     }
 }

@@ -22,7 +22,7 @@ use crate::session::{Failure, Plan, Session};
 /// When a port cannot be had, a link cannot be opened, or a descriptor cannot be made.
 pub(super) fn open(case: &Case, session: &mut Session, binaries: &Binaries) -> Result<(), Failure> {
     session.ports = Ports::hold(case.net.port_names())
-        .map_err(|error| Failure::error(format!("no free port of 127.0.0.1 can be had: {error}")))?;
+        .map_err(|error| Failure::error(format!("no free port on 127.0.0.1: {error}")))?;
     let names = session.names();
     let nothing = json!({"captures": {}, "vm": {}, "process": {}});
     for name in case.net.links.keys() {
@@ -30,7 +30,7 @@ pub(super) fn open(case: &Case, session: &mut Session, binaries: &Binaries) -> R
         let directory = session.directory().to_owned();
         let late =
             Late { run: &nothing, names: &names, rounds: &Map::new(), dir: &directory, versions: &versions };
-        let broken = |why: String| Failure::error(format!("link `{name}` could not be opened: {why}"));
+        let broken = |why: String| Failure::error(format!("cannot open link `{name}`: {why}"));
         let Some(spec) = resolve_link(case, name, &late).map_err(broken)? else {
             continue;
         };
@@ -51,7 +51,7 @@ pub(super) fn open(case: &Case, session: &mut Session, binaries: &Binaries) -> R
                 versions: &versions,
             };
             let broken = |why: String| {
-                Failure::error(format!("the descriptor `{name}` of VM `{vm}` could not be made: {why}"))
+                Failure::error(format!("cannot create the file descriptor `{name}` of VM `{vm}`: {why}"))
             };
             let path = resolve_text(case, &fd.listen, &Map::new(), &late).map_err(broken)?;
             let path = directory.join(path.as_str().unwrap_or_default());

@@ -34,7 +34,7 @@ pub fn outlook(cases: &[Case], binaries: &Binaries, settings: &Settings) -> Stri
                 }
                 for issue in &case.known_issues {
                     let how = match (issue.at_most, issue.attempts) {
-                        (Some(at_most), _) => format!("known to fail in {at_most} of its runs at most"),
+                        (Some(at_most), _) => format!("known to fail in at most {at_most} of its runs"),
                         (None, Some(attempts)) => format!("known to fail in one of {attempts} attempts"),
                         (None, None) => "known to fail".to_owned(),
                     };

@@ -63,11 +63,7 @@ fn other_accelerator(case: &Case, plans: &IndexMap<String, Plan>) -> Option<Stri
     let (name, plan) = plans.iter().find(|(_, plan)| plan.accel != wanted)?;
     let why =
         kvm::trouble().filter(|_| wanted == Accel::Kvm).map(|why| format!(": {why}")).unwrap_or_default();
-    Some(format!(
-        "needs the accelerator {}; VM `{name}` would have {}{why}",
-        wanted.name(),
-        plan.accel.name()
-    ))
+    Some(format!("needs accelerator {}, but VM `{name}` would use {}{why}", wanted.name(), plan.accel.name()))
 }
 
 /// The reason of a skip where the case has disks and there is nothing to make them with.
@@ -75,17 +71,16 @@ fn no_qemu_img(case: &Case, plans: &IndexMap<String, Plan>) -> Option<String> {
     // Those that belong to no VM are made with what belongs to the first one.
     let first = plans.values().next().filter(|_| !case.disks.is_empty());
     let mut makers = plans.values().filter(|plan| !plan.spec.disks.is_empty()).chain(first);
-    makers.any(|plan| !has_qemu_img(&plan.binary.path)).then(|| {
-        "needs `qemu-img` for its disks, and there is none, neither beside the QEMU nor on the PATH"
-            .to_owned()
-    })
+    makers
+        .any(|plan| !has_qemu_img(&plan.binary.path))
+        .then(|| "needs `qemu-img` for its disks, found neither next to QEMU nor in PATH".to_owned())
 }
 
 /// The reason of a skip where a VM asks for an architecture that its QEMU does not emulate.
 fn other_target(name: &str, spec: &VmSpec, binary: &Binary) -> Option<String> {
     let wanted = spec.arch.as_ref().filter(|_| !spec.runs_on(binary))?;
     let (path, target) = (binary.path.display(), &binary.arch);
-    Some(format!("VM `{name}` has `arch: {wanted}`, and the QEMU at `{path}` emulates {target}"))
+    Some(format!("VM `{name}` has `arch: {wanted}`, but the QEMU at `{path}` emulates {target}"))
 }
 
 /// What one VM is to be started with.
@@ -103,7 +98,7 @@ pub(super) fn plan(
     if let Some(accel) = settings.accel.filter(|accel| spec.accel.excludes(*accel)) {
         let wanted: Vec<String> = spec.accel.names().iter().map(|own| spec.accel.option(*own)).collect();
         let reason = format!(
-            "VM `{name}` needs `-accel {}`, and `--accel {}` was given",
+            "VM `{name}` needs `-accel {}`, but `--accel {}` was given",
             wanted.join(" or "),
             accel.name()
         );
@@ -114,12 +109,15 @@ pub(super) fn plan(
         let wanted: Vec<&str> = wanted.iter().map(|accel| accel.name()).collect();
         let why = kvm::trouble().filter(|_| wanted == ["kvm"]).map(|why| format!(": {why}"));
         let why = why.unwrap_or_default();
-        let reason = format!("needs the accelerator {}, which does not work here{why}", wanted.join(" or "));
+        let reason =
+            format!("needs accelerator {}, which does not work on this host{why}", wanted.join(" or "));
         return Err((Verdict::Skip, reason));
     };
     if matches!(spec.guest, Guest::Ticker(_)) && !matches!(binary.arch.as_str(), "x86_64" | "i386") {
-        let reason =
-            format!("VM `{name}`: the built-in guest is a program for x86, and this is {}", binary.arch);
+        let reason = format!(
+            "VM `{name}`: the built-in guest runs on x86 only, and this QEMU emulates {}",
+            binary.arch
+        );
         return Err((Verdict::Error, reason));
     }
     if let Guest::Linux(linux) = &mut spec.guest {

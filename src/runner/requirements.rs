@@ -50,7 +50,7 @@ pub fn unmet(requires: &Requires, binaries: &[&Binary], directory: &Path) -> Opt
 pub fn not_given(requires: &Requires, binaries: &Binaries) -> Option<String> {
     let named: Vec<&str> = binaries.names().collect();
     let missing = requires.qemus.iter().find(|name| !named.contains(&name.as_str()))?;
-    Some(format!("needs the QEMU `{missing}`, and no `--qemu {missing}=PATH` was given"))
+    Some(format!("needs the QEMU `{missing}`: pass `--qemu {missing}=PATH`"))
 }
 
 /// What of a migration parameter a binary does not know.
@@ -115,10 +115,7 @@ mod tests {
             not_given(&serde_json::from_value(json!({ "qemus": qemus })).unwrap(), &binaries)
         };
         assert_eq!(missed(json!("old")), None);
-        assert_eq!(
-            missed(json!(["old", "new"])).unwrap(),
-            "needs the QEMU `new`, and no `--qemu new=PATH` was given"
-        );
+        assert_eq!(missed(json!(["old", "new"])).unwrap(), "needs the QEMU `new`: pass `--qemu new=PATH`");
     }
 
     #[test]

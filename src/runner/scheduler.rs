@@ -47,7 +47,7 @@ pub async fn run(
             let directory = match workspace.case_directory(number) {
                 Ok(directory) => directory,
                 Err(error) => {
-                    let reason = format!("no folder can be made for it: {error}");
+                    let reason = format!("cannot create its directory: {error}");
                     case::not_begun(&run, &sink.for_case(number), reason);
                     stop |= settings.fail_fast;
                     continue;
@@ -66,7 +66,7 @@ pub async fn run(
                 stop |= settings.fail_fast && is_bad(&ended, settings.flaky_passes);
                 // A panic is a bug of ours; the reports call the case an error.
                 if let Err(error) = ended {
-                    sink.emit(What::Note { text: format!("a case broke the runner: {error}") });
+                    sink.emit(What::Note { text: format!("internal error: a case panicked: {error}") });
                 }
             }
         }

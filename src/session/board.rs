@@ -74,7 +74,7 @@ impl Trouble {
         match self {
             Self::Died { vm, how } => match of_wire(vm) {
                 Some(network) => {
-                    Failure::failed(format!("the QEMU that is the network `{network}` died: {how}"))
+                    Failure::failed(format!("the QEMU that runs network `{network}` died: {how}"))
                 }
                 None => Failure::failed(format!("VM `{vm}` died: {how}")),
             },
@@ -82,11 +82,11 @@ impl Trouble {
                 Failure { kind: Kind::Corrupt, message: format!("VM `{vm}`: {line}") }
             }
             Self::Guest { vm, did, said } => Failure::failed(format!("the guest of VM `{vm}` {did}: {said}")),
-            Self::ProcessEnded { name, how } => Failure::failed(format!(
-                "process `{name}` ended, and neither `exit` nor a `wait` for it allows that: {how}"
-            )),
+            Self::ProcessEnded { name, how } => {
+                Failure::failed(format!("process `{name}` ended, but no `exit` or `wait` allows that: {how}"))
+            }
             Self::MigrationFailed { vm, .. } => {
-                Failure::failed(format!("the migration failed, says VM `{vm}`"))
+                Failure::failed(format!("the migration failed, according to VM `{vm}`"))
             }
         }
     }

@@ -113,14 +113,14 @@ fn settled(events: &[QmpEvent], failover: Option<(f64, bool)>) -> Result<(), Str
     }
     match before.iter().rfind(|event| matches!(event.name.as_str(), "STOP" | "RESUME")) {
         Some(stop) if stop.name == "STOP" && failover.is_none() => {
-            return Err("has stopped and not resumed".to_owned());
+            return Err("was stopped and not resumed".to_owned());
         }
         Some(stop) if stop.name == "STOP" => {
             let span = milliseconds(moment - stop.emitted);
-            return Err(format!("had stopped {span} before the failover and not resumed"));
+            return Err(format!("was stopped {span} before the failover and not resumed"));
         }
         Some(_) => {}
-        None => return Err("had never been resumed".to_owned()),
+        None => return Err("was never resumed".to_owned()),
     }
     match since.iter().find(|event| event.name == "STOP" && !is_survivor) {
         Some(stop) => Err(format!("stopped {} after the failover", milliseconds(stop.emitted - moment))),
@@ -171,7 +171,7 @@ pub fn floor(session: &Session, vm: &str) -> Result<Floor, String> {
         _ if pair.source == vm && (mark.is_some() || in_colo) => {
             let log = machine(vm)?.log.lock();
             let before = log.ticks.iter().rfind(|tick| tick.offset < serial);
-            let before = before.ok_or("it had not ticked before")?;
+            let before = before.ok_or("no tick was seen before that")?;
             let at = mark.map_or_else(real_time, |mark| mark.at_real);
             return Ok(Floor { passes: before.count, serial, source: vm.to_owned(), stopped: at, whole: at });
         }
@@ -180,7 +180,7 @@ pub fn floor(session: &Session, vm: &str) -> Result<Floor, String> {
         }
         None if pair.destination.as_deref() != Some(vm) => {
             return Err(
-                "it has neither survived a failover nor is it the destination of a migration".to_owned()
+                "it is neither the survivor of a failover nor the destination of a migration".to_owned()
             );
         }
         _ => {}
@@ -194,9 +194,9 @@ pub fn floor(session: &Session, vm: &str) -> Result<Floor, String> {
     let log = machine(&pair.source)?.log.lock();
     let taken = |event: &&QmpEvent| event.name == "STOP" && event.emitted < resumed;
     let stopped = log.events.iter().rfind(taken).map(|event| event.emitted);
-    let stopped = stopped.ok_or("the other side was never stopped to hand its state over")?;
+    let stopped = stopped.ok_or("the other side was never stopped to transfer its state")?;
     let before = log.ticks.iter().rfind(|tick| tick.seen_real < stopped);
-    let before = before.ok_or("the other side had not ticked before it handed its state over")?;
+    let before = before.ok_or("no tick of the other side was seen before its state transfer")?;
     let resumed_too = log.events.iter().find(|event| event.name == "RESUME" && event.emitted > stopped);
     // In COLO another checkpoint may come at any time.
     let whole = if in_colo { f64::INFINITY } else { resumed_too.map_or(resumed, |event| event.emitted) };
@@ -209,9 +209,9 @@ fn in_place(vm: &str, log: &Log) -> Result<Floor, String> {
     let (stopped, resumed) = (last("STOP"), last("RESUME"));
     let whole = resumed.unwrap_or(f64::INFINITY);
     let stopped = stopped.filter(|stopped| *stopped < whole);
-    let stopped = stopped.ok_or("it has not been stopped by its migration and gone on since")?;
+    let stopped = stopped.ok_or("it was not stopped and resumed by its migration")?;
     let before = log.ticks.iter().rfind(|tick| tick.seen_real < stopped);
-    let before = before.ok_or("it had not ticked before it was stopped")?;
+    let before = before.ok_or("no tick was seen before it was stopped")?;
     Ok(Floor { passes: before.count, serial: before.offset + 1, source: vm.to_owned(), stopped, whole })
 }
 
@@ -271,7 +271,7 @@ mod tests {
     fn a_stop_without_its_resume_is_a_checkpoint_under_way() {
         let pair = events(&["=colo", "RESUME", "STOP", "=completed", "RESUME"]);
         let seen = settled(&pair, Some((2.25, true))).unwrap_err();
-        assert_eq!(seen, "had stopped 250.0 ms before the failover and not resumed");
+        assert_eq!(seen, "was stopped 250.0 ms before the failover and not resumed");
         let now = events(&["=colo", "RESUME", "STOP"]);
         assert!(settled(&now, None).is_err());
     }
@@ -288,6 +288,6 @@ mod tests {
     fn where_there_is_no_colo_nothing_is_idle() {
         assert!(settled(&events(&["=active", "STOP", "RESUME"]), None).unwrap_err().contains("active"));
         assert!(settled(&events(&[]), None).unwrap_err().contains("none"));
-        assert!(settled(&events(&["=colo"]), None).unwrap_err().contains("never been resumed"));
+        assert!(settled(&events(&["=colo"]), None).unwrap_err().contains("never resumed"));
     }
 }

@@ -74,7 +74,8 @@ impl Session {
                         }
                         Some(backing) => Some(backing),
                         None => {
-                            let message = format!("disk `{name}`: there is no disk `{below}` to lie over");
+                            let message =
+                                format!("disk `{name}`: no disk `{below}` to use as its backing image");
                             return Err(Failure::error(message));
                         }
                     },
@@ -84,7 +85,10 @@ impl Session {
             }
             if later.len() == before {
                 let names: Vec<&str> = later.iter().map(|(name, _)| name.as_str()).collect();
-                return Err(Failure::error(format!("the disks {} lie over each other", names.join(", "))));
+                return Err(Failure::error(format!(
+                    "the disks {} back each other in a cycle",
+                    names.join(", ")
+                )));
             }
             waiting = later;
         }
@@ -98,7 +102,7 @@ impl Session {
         let reply = self.qemu_img(argv, deadline).await?;
         let reply: Value = serde_json::from_str(reply.as_str().unwrap_or_default()).unwrap_or_default();
         let format = reply["format"].as_str().map(str::to_owned);
-        format.ok_or_else(|| Failure::error(format!("`qemu-img info` names no format of {image}")))
+        format.ok_or_else(|| Failure::error(format!("`qemu-img info` reports no format for {image}")))
     }
 
     /// The path and format of the disk below another: one of the same VM, else one of the case.
@@ -125,7 +129,7 @@ impl Session {
         match tokio::time::timeout_at(deadline, process.wait()).await {
             Ok(Ended::Status(0)) => Ok(process.result()["stdout"].clone()),
             Ok(_) => Err(Failure::error(format!("`{command}`: {}", process.last_moments()))),
-            Err(_) => Err(Failure::error(format!("`{command}` did not end in time"))),
+            Err(_) => Err(Failure::error(format!("`{command}` timed out"))),
         }
     }
 }

@@ -41,7 +41,7 @@ pub const METRICS: &[(&str, &str)] = &[
     ("boot", "seconds from the start of a VM's process to the built-in guest's first line"),
     ("time_to_colo", "seconds from `migrate` to the secondary's first `RESUME`"),
     ("checkpoints", "the number of COLO checkpoints a VM completed"),
-    ("checkpoint_pause", "seconds a VM stood still for a checkpoint, the median"),
+    ("checkpoint_pause", "seconds a VM was paused for a checkpoint, the median"),
     ("checkpoint_pause_n", "how many pauses that is the median of"),
     ("checkpoint_pause_min", "the shortest of them, in seconds"),
     ("checkpoint_pause_median", "the same as `checkpoint_pause`"),
@@ -58,10 +58,7 @@ pub const METRICS: &[(&str, &str)] = &[
         "migration_gap",
         "seconds from the last tick of a migration's source to the first one of its destination; not in COLO",
     ),
-    (
-        "failover",
-        "seconds from the `failover` step, whose first deed is the yank, to the survivor's first new tick",
-    ),
+    ("failover", "seconds from the start of the `failover` step (its yank) to the survivor's first new tick"),
 ];
 
 /// Everything that is known by now.

@@ -46,8 +46,7 @@ impl Background {
         trouble: impl Fn(Ended) -> Option<Trouble> + Send + 'static,
     ) -> Result<Self, Failure> {
         let program = argv.first().cloned().unwrap_or_default();
-        let broken =
-            |error: std::io::Error| Failure::error(format!("`{program}` could not be started: {error}"));
+        let broken = |error: std::io::Error| Failure::error(format!("cannot start `{program}`: {error}"));
         let file = || tempfile::tempfile_in(directory).map_err(broken);
         let (stdout, stderr) = (file()?, file()?);
         let stdin = match stdin {

@@ -145,7 +145,7 @@ impl Session {
     pub async fn start(&mut self, names: &[String], deadline: Instant) -> Result<(), Failure> {
         for name in names {
             if self.machines.get(name).is_some_and(|machine| machine.process.ended().is_none()) {
-                return Err(Failure::failed(format!("VM `{name}` is running already")));
+                return Err(Failure::failed(format!("VM `{name}` is already running")));
             }
             let plan = self.plans.get(name).cloned().ok_or_else(|| no_such_vm(name))?;
             self.make_disks_of(&plan, deadline).await?;
@@ -176,7 +176,7 @@ impl Session {
                 machine.connect(deadline, &self.board, &self.sink).await?;
                 self.board.expect_life(name);
                 if let Some(how) = machine.process.ended() {
-                    return Err(Failure::error(format!("VM `{name}` could not be started: {how}")));
+                    return Err(Failure::error(format!("cannot start VM `{name}`: {how}")));
                 }
             }
         }
@@ -372,7 +372,7 @@ impl Session {
             }
         }
         if !self.board.all_processes_ended(DEATH).await {
-            let text = "a host process of the case was killed and has not ended".to_owned();
+            let text = "a host process of the case was killed but did not exit".to_owned();
             self.sink.emit(What::Note { text });
         }
     }

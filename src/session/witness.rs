@@ -58,10 +58,11 @@ pub async fn give(session: &mut Session, vm: &str, deadline: Instant) -> Result<
         }
         if Instant::now() >= deadline {
             let last = session.machine(vm)?.log.lock().ticks.last().copied();
-            let last =
-                last.map_or("no tick came".to_owned(), |tick| format!("its last tick has {}", tick.witness));
+            let last = last.map_or("no tick was seen".to_owned(), |tick| {
+                format!("the last tick reports {}", tick.witness)
+            });
             let waited = began.elapsed().as_secs_f64();
-            let awaited = format!("the guest of `{vm}` to say the number {number} that it was given");
+            let awaited = format!("the guest of `{vm}` to report the number {number}");
             return Err(Failure::failed(format!("waited {waited:.1} s for {awaited}; {last}")));
         }
     }
@@ -123,15 +124,15 @@ impl State<'_> {
         for said in own.iter().map(|tick| tick.witness).filter(|said| *said != known) {
             let Some(at) = given.iter().position(|given| u64::from(given.number) == said) else {
                 return Err(format!(
-                    "`{vm}` says the number {said}, and `{source}` had been given {known} before it handed its state over"
+                    "`{vm}` reports the number {said}, but the state transferred from `{source}` has {known}"
                 ));
             };
             let Given { vm: to, sent, .. } = &given[at];
             let was_said = all.iter().any(|tick| tick.witness == said && tick.seen_real < self.stopped);
             if to == vm && to != source && *sent < self.stopped && was_said {
                 return Err(format!(
-                    "`{vm}` still says the number {said}, which it alone had been given before it got the state of \
-                     `{source}`, with the number {known}"
+                    "`{vm}` still reports its own earlier number {said} instead of the state of \
+                     `{source}`, which has the number {known}"
                 ));
             }
             if to == vm {
@@ -140,13 +141,13 @@ impl State<'_> {
             if to == source && position.is_none_or(|known| at > known) {
                 if *sent > self.whole {
                     return Err(format!(
-                        "`{vm}` says the number {said}, which `{source}` was given only after it had handed its state over"
+                        "`{vm}` reports the number {said}, which `{source}` received only after its state transfer"
                     ));
                 }
                 continue;
             }
             return Err(format!(
-                "`{vm}` says the number {said}, and `{source}` had been given {known} since, before it handed its state over"
+                "`{vm}` reports the old number {said}, but the state transferred from `{source}` has {known}"
             ));
         }
         Ok(())
@@ -160,7 +161,7 @@ impl State<'_> {
         if lowest < last.clock {
             let back = last.clock - lowest;
             return Err(format!(
-                "the clock of `{vm}` is {back} ms behind the one that `{source}` handed over"
+                "the clock of `{vm}` is {back} ms behind the one transferred from `{source}`"
             ));
         }
         // How far the guest's clock is ahead of ours. It falls behind where the machine stands, and never gains.
@@ -169,7 +170,7 @@ impl State<'_> {
         let gained = own.iter().map(ahead).fold(f64::NEG_INFINITY, f64::max) - before;
         if gained > LATENESS {
             return Err(format!(
-                "the clock of `{vm}` jumped: it is {gained:.1} s ahead of the one that `{source}` handed over"
+                "the clock of `{vm}` jumped: it is {gained:.1} s ahead of the one transferred from `{source}`"
             ));
         }
         Ok(())
@@ -210,11 +211,11 @@ mod tests {
         assert_eq!(said_afterwards(1), Ok(()));
         // It was on its way when the source was stopped.
         assert_eq!(said_afterwards(4), Ok(()));
-        assert!(said_afterwards(9).unwrap_err().contains("had been given 1 since"));
-        assert!(said_afterwards(0).unwrap_err().contains("says the number 0"));
-        assert!(said_afterwards(2).unwrap_err().contains("which it alone had been given"));
-        assert!(said_afterwards(3).unwrap_err().contains("only after it had handed its state over"));
-        assert!(said_afterwards(77).unwrap_err().contains("says the number 77"));
+        assert!(said_afterwards(9).unwrap_err().contains("reports the old number 9"));
+        assert!(said_afterwards(0).unwrap_err().contains("reports the number 0"));
+        assert!(said_afterwards(2).unwrap_err().contains("its own earlier number"));
+        assert!(said_afterwards(3).unwrap_err().contains("only after its state transfer"));
+        assert!(said_afterwards(77).unwrap_err().contains("reports the number 77"));
     }
 
     #[test]

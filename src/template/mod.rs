@@ -254,7 +254,7 @@ pub fn is_late(text: &str) -> bool {
 /// Renders a scalar's text.
 ///
 /// # Errors
-/// Where it is no valid template, names something that is not there, or calls a helper wrongly.
+/// Where it is not a valid template, names something that is not there, or calls a helper wrongly.
 pub fn render(text: &str, scope: &Scope<'_>) -> Result<Rendered, TemplateError> {
     if !is_template(text) {
         return Ok(Rendered::Value(Value::String(text.to_owned())));
@@ -368,8 +368,8 @@ fn compile_anew(text: &str) -> Result<Compiled, TemplateError> {
         let help = "write `{{name}}`, `{{eq name 'value'}}` or `{{#if name}}…{{/if}}`";
         let message = match error.reason() {
             // The parser's own words name the rules of its grammar.
-            TemplateErrorReason::InvalidSyntax(_) => format!("`{text}` is no valid template"),
-            reason => format!("`{text}` is no valid template: {reason}"),
+            TemplateErrorReason::InvalidSyntax(_) => format!("`{text}` is not a valid template"),
+            reason => format!("`{text}` is not a valid template: {reason}"),
         };
         TemplateError::new(message, help)
     })?;

@@ -43,9 +43,9 @@ fn expression(elements: &[TemplateElement]) -> Option<&HelperTemplate> {
 pub(super) fn version_range(value: &Value) -> Result<semver::VersionReq, TemplateError> {
     let help = "write `version \">=11.0\"`";
     let Value::String(text) = value else {
-        return Err(TemplateError::new(format!("`{value}` is no version range"), help));
+        return Err(TemplateError::new(format!("`{value}` is not a version range"), help));
     };
-    text.parse().map_err(|_| TemplateError::new(format!("`{text}` is no version range"), help))
+    text.parse().map_err(|_| TemplateError::new(format!("`{text}` is not a version range"), help))
 }
 
 /// The paths of a template that begin with a name, as their names.
@@ -112,7 +112,7 @@ fn check_call(call: &HelperTemplate) -> Result<(), TemplateError> {
                 (1, 1) => "one value".to_owned(),
                 (2, 2) => "two values".to_owned(),
                 (3, 3) => "three values".to_owned(),
-                (least, _) => format!("{least} values or more"),
+                (least, _) => format!("at least {least} values"),
             };
             return Err(TemplateError::new(
                 format!("`{name}` takes {number}, not {}", call.params.len()),
@@ -163,8 +163,8 @@ impl<'d> Walk<'d> {
         template.elements.iter().try_for_each(|element| {
             self.looks += 1;
             if self.looks > MAX_LOOKS {
-                let message = format!("the template goes through more than {MAX_LOOKS} values");
-                return Err(TemplateError::new(message, "loop over less"));
+                let message = format!("the template reads more than {MAX_LOOKS} values");
+                return Err(TemplateError::new(message, "loop over fewer values"));
             }
             match element {
                 TemplateElement::Expression(call)
@@ -239,7 +239,7 @@ impl<'d> Walk<'d> {
         }
         while let Some(below) = rest.strip_prefix("../") {
             let Some(above) = level.checked_sub(1) else {
-                return Err(unknown(path, "there is nothing above the top".to_owned()));
+                return Err(unknown(path, "nothing above the top level".to_owned()));
             };
             (level, rest) = (above, below);
         }
@@ -296,7 +296,7 @@ fn is_unknown_yet(value: &Value) -> bool {
 }
 
 fn unknown(path: &str, help: String) -> TemplateError {
-    TemplateError { message: format!("nothing is called `{path}` here"), help, unknown_name: true }
+    TemplateError { message: format!("unknown name `{path}`"), help, unknown_name: true }
 }
 
 fn step<'d>(value: &'d Value, name: &str) -> Option<&'d Value> {

@@ -114,7 +114,7 @@ pub const DEVICES: &[&str] = &[
 ];
 
 /// How a wrong page is introduced, by the guest and from outside.
-pub const WRONG: &str = "the guest found its memory wrong";
+pub const WRONG: &str = "the guest found corrupted memory";
 
 impl fmt::Display for Bad {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -193,7 +193,7 @@ impl fmt::Display for Line {
                 let name = name.map_or_else(|| format!("device {device}"), |name| (*name).to_owned());
                 write!(
                     f,
-                    "the guest found a device wrong: {name} holds {found:#x}, expected {expected:#x} (written in pass {count})"
+                    "the guest found a wrong device state: {name} holds {found:#x}, expected {expected:#x} (written in pass {count})"
                 )
             }
             Self::Time { what, before, after } => match what {
@@ -203,7 +203,7 @@ impl fmt::Display for Line {
                 }
                 Time::CyclesSlow => write!(
                     f,
-                    "time went wrong in the guest: between two ticks its cycle counter went on by {after} and its clock by {before}, slower than before"
+                    "time went wrong in the guest: between two ticks its cycle counter advanced by {after} and its clock by {before}, slower than before"
                 ),
             },
             Self::Stale { expected, found } => write!(
@@ -314,7 +314,7 @@ mod tests {
         let own = mix(259, 0);
         assert_eq!(
             bad(0, Kind::Live, 11 + own, 12),
-            "the guest found its memory wrong: page 259 (address 0x103000) holds 11, its register says 12 (1 behind)"
+            "the guest found corrupted memory: page 259 (address 0x103000) holds 11, its register says 12 (1 behind)"
         );
         assert!(bad(1023, Kind::Live, 77, 12).ends_with(
             "page 259 (address 0x103ffc) holds 0x4d, its register says 12 (not a value of this page)"
@@ -337,7 +337,7 @@ mod tests {
     fn devices_and_time_have_names() {
         assert_eq!(
             read("device", &[4, 0x12, 0x34, 9]).unwrap().to_string(),
-            "the guest found a device wrong: the local APIC's task priority holds 0x34, expected 0x12 (written in pass 9)"
+            "the guest found a wrong device state: the local APIC's task priority holds 0x34, expected 0x12 (written in pass 9)"
         );
         assert!(read("time", &[1, 9, 3]).unwrap().to_string().contains("its clock stepped back from 9 to 3"));
         assert!(read("time", &[0, 9, 3]).unwrap().is_mismatch());

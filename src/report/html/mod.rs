@@ -21,7 +21,7 @@ use crate::report::stats::{Kind, Measured, Repeated, Stats, rate};
 use crate::report::{Fold, text};
 
 /// Where the cases' own data stand in the page.
-const DATA: &str = "<!-- the cases -->";
+const DATA: &str = "<!-- cases -->";
 /// Once so many bytes are in the page, cases that passed are told in brief.
 const MUCH: u64 = 16 << 20;
 /// How many are listed of what there may be very many of.
@@ -159,7 +159,7 @@ impl Html {
             _ => PathBuf::from("."),
         };
         let page = self.page()?;
-        let (head, tail) = page.split_once(DATA).context("the page has no place for the cases")?;
+        let (head, tail) = page.split_once(DATA).context("the page has no placeholder for the cases")?;
         std::fs::create_dir_all(&folder)?;
         let file = tempfile::Builder::new()
             .prefix(".index.")
@@ -267,7 +267,7 @@ fn counted(counts: Counts) -> Vec<Value> {
     let all = [
         (counts.pass, Verdict::Pass, "passed"),
         (counts.fail, Verdict::Fail, "failed"),
-        (counts.error, Verdict::Error, "erred"),
+        (counts.error, Verdict::Error, if counts.error == 1 { "error" } else { "errors" }),
         (counts.flaky, Verdict::Flaky, "flaky"),
         (counts.xfail, Verdict::Xfail, "known issues"),
         (counts.skip, Verdict::Skip, "skipped"),

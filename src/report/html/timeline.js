@@ -63,8 +63,8 @@ function Timeline(host, story, seconds, picked, tip) {
       label(y + 11, 'checkpoints');
       let count = v.completed - v.checkpoints.filter(c => c[1] !== null).length;
       for (const [a, b] of v.checkpoints) {
-        const cut = b === null, word = cut ? 'never completed' : '' + ++count;
-        bar(a, cut ? a + (to - from) / 80 : b, y, 14, 'var(--cp)', word, { class: 'checkpoint', 'fill-opacity': cut ? .45 : 1, 'data-tip': v.name + (cut ? ': a checkpoint that was never completed, STOP at ' + span(a) : ': checkpoint ' + word + ', STOP to RESUME ' + span(b - a)) });
+        const cut = b === null, word = cut ? 'incomplete' : '' + ++count;
+        bar(a, cut ? a + (to - from) / 80 : b, y, 14, 'var(--cp)', word, { class: 'checkpoint', 'fill-opacity': cut ? .45 : 1, 'data-tip': v.name + (cut ? ': an incomplete checkpoint, STOP at ' + span(a) : ': checkpoint ' + word + ', STOP to RESUME ' + span(b - a)) });
       }
       y += 17;
     }
@@ -119,7 +119,7 @@ function Timeline(host, story, seconds, picked, tip) {
       say(asked[0][0], near ? '' : 'failover → ' + vms[n].name, asked[1], 'failover');
       // A secondary may tick on between the yank and the failover, which says nothing yet.
       const since = (yank || asked)[0][0], tick = own.find(([l]) => l[2] === 't' && l[0] > asked[0][0]);
-      if (tick) say(tick[0][0], 'ticks again +' + span(tick[0][0] - since), tick[1], 'tick');
+      if (tick) say(tick[0][0], 'first tick +' + span(tick[0][0] - since), tick[1], 'tick');
     });
   }
   function stepLane(y) {
@@ -144,7 +144,7 @@ function Timeline(host, story, seconds, picked, tip) {
     gutter = width > 640 ? 96 : 0;
     svg = document.createElementNS(NS, 'svg');
     svg.setAttribute('role', 'img');
-    svg.setAttribute('aria-label', 'timeline of the case; the transcript below has the same in words');
+    svg.setAttribute('aria-label', 'timeline of the case; the transcript below has the same data as text');
     const labels = lines.some(l => l[2] === '>' && l[3] === 'yank' || l[3] === 'x-colo-lost-heartbeat');
     let y = labels ? 58 : 26, failed;
     const back = el('g', {});

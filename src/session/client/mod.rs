@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 pub use record::{Line, Record};
 pub use talk::recall;
@@ -198,16 +197,6 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.task.abort();
     }
-}
-
-/// A moment in words.
-fn seconds(span: Duration) -> String {
-    format!("{:.3}s", span.as_secs_f64())
-}
-
-/// How long ago a moment is, in words.
-fn since(moment: Instant) -> String {
-    seconds(moment.elapsed())
 }
 
 #[cfg(test)]

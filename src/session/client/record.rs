@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{seconds, since};
 use crate::session::log::real_time;
+use crate::units::elapsed;
 
 /// How many lines and wrong answers are kept.
 const KEPT: usize = 200_000;
@@ -123,7 +123,9 @@ impl Record {
     pub fn kept(&self) -> Result<&[Line], String> {
         match self.kept.len() as u64 {
             0 => Err("no line was acknowledged".to_owned()),
-            count if count < self.lines => Err(format!("it has {} lines, and {KEPT} are kept", self.lines)),
+            count if count < self.lines => {
+                Err(format!("it has {} lines, but only {KEPT} are kept", self.lines))
+            }
             _ => Ok(&self.kept),
         }
     }
@@ -143,7 +145,7 @@ impl Record {
         let ranges: Vec<String> =
             self.acknowledged.iter().rev().take(4).rev().map(|[a, b]| format!("{a} to {b}")).collect();
         let ranges = if ranges.is_empty() { String::new() } else { format!(" ({})", ranges.join(", ")) };
-        let gap = self.longest_gap().map_or_else(|| "none".to_owned(), seconds);
+        let gap = self.longest_gap().map_or_else(|| "none".to_owned(), elapsed);
         let wrong = match self.wrong.last() {
             Some((number, answer)) => {
                 format!(", {} wrong answers, the last to line {number}: {answer:?}", self.wrong_answers)
@@ -152,9 +154,9 @@ impl Record {
         };
         let doing = match self.ended {
             Some(_) => "stopped".to_owned(),
-            None => format!("{} for {}", self.doing.0, since(self.doing.1)),
+            None => format!("{} for {}", self.doing.0, elapsed(self.doing.1.elapsed())),
         };
-        let trouble = self.trouble.as_ref().map(|why| format!("; the connection before: {why}"));
+        let trouble = self.trouble.as_ref().map(|why| format!("; previous connection: {why}"));
         let trouble = trouble.unwrap_or_default();
         format!(
             "{} lines acknowledged{ranges}, longest gap {gap}, {} reconnects{wrong}; {doing}{trouble}",

@@ -9,7 +9,8 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, sleep, timeout};
 
-use super::{Shared, seconds};
+use super::Shared;
+use crate::units::elapsed;
 
 /// How long a client waits before it connects again to a service that refuses it or ends the connection without an
 /// answer.
@@ -53,12 +54,12 @@ pub(super) async fn lines(
         {
             let mut record = shared.record();
             record.trouble = Some(why.to_string());
-            record.does(format!("about to connect to {address} again"));
+            record.does(format!("reconnecting to {address}"));
         }
         shared.board.changed();
         if shared.record().lines > before {
             shared.record().reconnects += 1;
-            shared.tell(format!("lost its connection, connects again: {why}"));
+            shared.tell(format!("connection lost, reconnecting: {why}"));
             shared.board.changed();
             continue;
         }
@@ -100,7 +101,7 @@ async fn talk(
                 break told.to_owned();
             }
             shared.record().wrong_answer(answer.clone());
-            shared.tell(format!("a wrong answer to line {number}: {answer:?}"));
+            shared.tell(format!("wrong answer to line {number}: {answer:?}"));
             shared.board.changed();
         };
         let (gap, is_first) = {
@@ -113,7 +114,7 @@ async fn talk(
             shared.tell(format!("line {number} acknowledged, the first"));
         }
         if let Some(gap) = gap.filter(|gap| *gap > TOLD_GAP) {
-            shared.tell(format!("line {number} acknowledged after a gap of {}", seconds(gap)));
+            shared.tell(format!("line {number} acknowledged after a gap of {}", elapsed(gap)));
         }
         shared.board.changed();
         tokio::select! {

@@ -232,10 +232,10 @@ async fn why_the_last_try_failed_is_known_while_the_next_one_is_under_way() {
     served.line().await;
     let told = client.told();
     assert!(told.contains("waiting for the answer to line 1 for "), "{told}");
-    assert!(told.contains("; the connection before: "), "{told}");
+    assert!(told.contains("; previous connection: "), "{told}");
     served.say("ok 1\n").await;
     service.until(&client, |record| record.lines == 1).await;
-    assert!(!client.told().contains("the connection before"), "{}", client.told());
+    assert!(!client.told().contains("previous connection"), "{}", client.told());
     // Nobody listens any more: whatever it does at the moment, the cause is there.
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
     drop(std::mem::replace(&mut service.listener, nobody));

@@ -253,9 +253,10 @@ impl Link {
     #[must_use]
     pub fn told(&self) -> String {
         let [there, back] = self.bytes();
-        let target = lock(&self.shared.target).as_ref().map_or("nowhere yet".to_owned(), ToString::to_string);
+        let target =
+            lock(&self.shared.target).as_ref().map_or("no target yet".to_owned(), ToString::to_string);
         format!(
-            "{}; {} -> {target}; {} connections so far, {} now; {there} bytes there, {back} back",
+            "{}; {} -> {target}; {} connections, {} open; {there} bytes forward, {back} bytes back",
             self.setting(),
             self.address,
             self.connections(),
@@ -318,7 +319,7 @@ async fn serve(shared: Arc<Shared>, address: Address, mut listener: Option<Liste
                     shared.refused.fetch_add(1, Ordering::Relaxed);
                     // Once, while it lasts.
                     if pause.is_zero() {
-                        shared.tell(format!("a connection could not be accepted: {error}"));
+                        shared.tell(format!("cannot accept a connection: {error}"));
                     }
                     pause = AFTER_AN_ERROR;
                 }
@@ -344,7 +345,7 @@ async fn through(shared: Arc<Shared>, (number, connection): (usize, Arc<Connecti
     let connecting = async {
         match &target {
             Some(target) => target.connect().await.map_err(|error| format!("{target}: {error}")),
-            None => Err("the link leads nowhere yet".to_owned()),
+            None => Err("the link leads no target yet".to_owned()),
         }
     };
     let far = tokio::select! {
@@ -364,7 +365,7 @@ async fn through(shared: Arc<Shared>, (number, connection): (usize, Arc<Connecti
         }
         Err(why) => {
             drop(near);
-            shared.tell(format!("connection {number} could not be taken on: {why}"));
+            shared.tell(format!("connection {number} failed: {why}"));
         }
     }
     drop(alive);

@@ -26,7 +26,7 @@ impl std::str::FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is no address of a stream; write `tcp:HOST:PORT` or `unix:PATH`");
+        let wrong = || format!("`{text}` is not a stream address; write `tcp:HOST:PORT` or `unix:PATH`");
         match text.split_once(':') {
             Some(("tcp", address)) => match address.rsplit_once(':') {
                 Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {

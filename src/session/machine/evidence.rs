@@ -26,7 +26,7 @@ impl Machine {
     #[must_use]
     pub fn stderr(&self) -> String {
         std::fs::read(self.file("stderr.log")).map_or_else(
-            |error| format!("(its log cannot be read: {error})"),
+            |error| format!("(cannot read its log: {error})"),
             |bytes| String::from_utf8_lossy(&bytes).into_owned(),
         )
     }
@@ -47,7 +47,7 @@ impl Machine {
             },
         );
         format!(
-            "# {name}, from this folder; its monitor is then the socket ./{name}.qmp\n{}\n\n\
+            "# {name}: run this here; its monitor is the socket ./{name}.qmp\n{}\n\n\
              # as it was run, with inherited sockets for monitor, serial port and qtest\n# {}\n",
             for_shell(&pasted),
             self.argv.join(" "),

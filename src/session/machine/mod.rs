@@ -98,7 +98,7 @@ impl Machine {
         let name = plan.name.clone();
         plan.spec = attached(&plan.spec, &name, directory);
         let trouble = |what: &str, error: std::io::Error| {
-            Failure::error(format!("VM `{name}` could not be started: {what}: {error}"))
+            Failure::error(format!("cannot start VM `{name}`: {what}: {error}"))
         };
         let layout = match &plan.spec.guest {
             Guest::Ticker(ticker) => Some(Layout::new(ticker, Ram::of(&plan.spec), draw)),
@@ -112,9 +112,7 @@ impl Machine {
                 Some(path)
             }
             (Guest::Linux(linux), _) => {
-                linux
-                    .readable()
-                    .map_err(|why| Failure::error(format!("VM `{name}` could not be started: {why}")))?;
+                linux.readable().map_err(|why| Failure::error(format!("cannot start VM `{name}`: {why}")))?;
                 None
             }
             _ => None,
@@ -221,10 +219,7 @@ impl Machine {
                 };
                 let said = self.stderr_tail(20);
                 let said = if said.is_empty() { String::new() } else { format!(", saying: {said}") };
-                return Err(Failure::error(format!(
-                    "VM `{}` could not be started: {why}{said}",
-                    self.name()
-                )));
+                return Err(Failure::error(format!("cannot start VM `{}`: {why}{said}", self.name())));
             }
         }
         self.ask_for_events(deadline).await
@@ -234,14 +229,14 @@ impl Machine {
     async fn connect_again(&mut self, deadline: Instant) -> Result<(), Failure> {
         let (name, oob) = (self.plan.name.clone(), self.plan.spec.oob);
         let Some(qmp) = &mut self.qmp else {
-            return Err(Failure::error(format!("VM `{name}` cannot be connected to any more")));
+            return Err(Failure::error(format!("VM `{name}`: no longer possible to connect to its monitor")));
         };
         if let Err(error) = qmp.greet_again(oob, deadline).await {
             let why = match wait_at_most(&self.process, EVIDENCE_PATIENCE).await {
                 Some(ended) => format!("it has ended: {ended}"),
                 None => error.to_string(),
             };
-            let message = format!("VM `{name}` was to greet again, with another QEMU in its place: {why}");
+            let message = format!("VM `{name}`: no QMP greeting from the QEMU that replaced it: {why}");
             return Err(Failure::failed(message));
         }
         self.ask_for_events(deadline).await
