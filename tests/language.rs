@@ -160,7 +160,7 @@ fn a_host_process_counts_by_how_it_ends() {
                 "too_long",
                 "- exec: {sh: 'echo begun >&2; sleep 1000'}\n  timeout: 1s",
                 Fail,
-                "did not end within 1s.*still running, saying:\n    begun",
+                "did not end within 1.0 s.*still running, saying:\n    begun",
             ),
             (
                 "background_too_long",
@@ -695,7 +695,7 @@ fn a_known_issue_and_a_negative_control_excuse_their_own_failure_only() {
     let other = "- exec: {sh: exit 4}";
     let texts: Vec<(&str, String, Verdict, &str)> = vec![
         ("known", format!("{known}{fails}"), Xfail, "^gitlab 42$"),
-        ("known_passes", format!("{known}{passes}"), Fail, "did not show .gitlab 42."),
+        ("known_passes", format!("{known}{passes}"), Fail, "did not occur .gitlab 42."),
         ("known_other", format!("{known}{other}"), Fail, "exit status 4"),
         (
             "known_elsewhere",
@@ -706,7 +706,7 @@ fn a_known_issue_and_a_negative_control_excuse_their_own_failure_only() {
         ("race_lost_once", format!("{race}{once}"), Xfail, "^gitlab 43$"),
         ("race_lost", format!("{race}{fails}"), Fail, "exit status 3.* .a known issue is excused once"),
         ("often", format!("{often}{third}"), Xfail, "^gitlab 44$"),
-        ("often_never", format!("{often}{passes}"), Fail, "did not show in 3 attempts .gitlab 44."),
+        ("often_never", format!("{often}{passes}"), Fail, "did not occur in 3 attempts .gitlab 44."),
         ("placed", format!("{placed}- block: [{{name: here, exec: {{sh: exit 3}}}}]"), Xfail, "^gitlab 45$"),
         (
             "placed_in_a_group",

@@ -38,11 +38,11 @@ enum Format {
 impl Compare {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let comparison = compare(&load(&self.old)?, &load(&self.new)?);
-        let told = match self.format {
+        let text = match self.format {
             Format::Json => serde_json::to_string_pretty(&comparison)? + "\n",
-            format => comparison.told(format == Format::Markdown),
+            format => comparison.render(format == Format::Markdown),
         };
-        std::io::Write::write_all(&mut std::io::stdout(), told.as_bytes())?;
+        std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes())?;
         Ok(ExitCode::from(u8::from(comparison.is_worse())))
     }
 }

@@ -35,7 +35,7 @@ impl Format {
     }
 
     /// Tells the mistakes. JSON goes to `data`: where mistakes are the result, that is standard output.
-    pub(super) fn tell(&self, diagnostics: &Diagnostics, data: &mut dyn Write) -> std::io::Result<()> {
+    pub(super) fn print(&self, diagnostics: &Diagnostics, data: &mut dyn Write) -> std::io::Result<()> {
         let kind = self.kind();
         if kind == Kind::Json {
             for diagnostic in diagnostics.sorted() {
@@ -43,7 +43,7 @@ impl Format {
             }
             return Ok(());
         }
-        tell(diagnostics);
+        print(diagnostics);
         if kind == Kind::Github {
             let mut out = std::io::stdout().lock();
             for diagnostic in diagnostics.sorted() {
@@ -55,7 +55,7 @@ impl Format {
 }
 
 /// Tells the mistakes to a person.
-pub(super) fn tell(diagnostics: &Diagnostics) {
+pub(super) fn print(diagnostics: &Diagnostics) {
     if !diagnostics.is_empty() {
         let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         anstream::eprintln!("{}\n\n{}", diagnostics.render(colour), diagnostics.summary());

@@ -35,13 +35,13 @@ impl Probe {
         if self.json {
             writeln!(out, "{}", serde_json::to_string_pretty(&*binary)?)?;
         } else {
-            write!(out, "{}", told(&binary))?;
+            write!(out, "{}", summary(&binary))?;
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn told(binary: &Binary) -> String {
+fn summary(binary: &Binary) -> String {
     let yes = |is: bool| if is { "yes" } else { "no" };
     let list = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
     let kvm = if binary.kvm_works { "kvm works here" } else { "kvm does not work here" };

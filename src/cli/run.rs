@@ -110,11 +110,11 @@ impl Run {
             let Some(cases) = checked else {
                 return Ok(ExitCode::from(NOTHING_RUN));
             };
-            answering(&binaries, &cases)?;
+            check_binaries(&binaries, &cases)?;
             if self.dry_run {
                 let on = qemu.as_ref().map(|qemu| format!("on {qemu}:\n")).unwrap_or_default();
-                let outlook = on + &crate::runner::outlook(&cases, &binaries, &settings);
-                std::io::stdout().write_all(outlook.as_bytes())?;
+                let text = on + &crate::runner::dry_run(&cases, &binaries, &settings);
+                std::io::stdout().write_all(text.as_bytes())?;
                 continue;
             }
             let binaries = Arc::new(binaries);
@@ -145,7 +145,7 @@ impl Run {
         let reports = crate::report::run(stream, subscribers);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let ran = runtime.block_on(async {
-            let interrupt = interrupts()?;
+            let interrupt = handle_signals()?;
             crate::runner::run(jobs, settings, sink, interrupt).await
         });
         // Tasks hold clones of the sink: the stream ends when they are gone.
@@ -213,7 +213,7 @@ impl Run {
 }
 
 /// Every QEMU that a case names must answer, before the first case is run.
-fn answering(binaries: &Binaries, cases: &[Case]) -> anyhow::Result<()> {
+fn check_binaries(binaries: &Binaries, cases: &[Case]) -> anyhow::Result<()> {
     for case in cases {
         // One that needs a QEMU which was not given is skipped.
         for (name, vm) in case.vms.iter().filter(|_| not_given(&case.requires, binaries).is_none()) {
@@ -232,7 +232,7 @@ fn answering(binaries: &Binaries, cases: &[Case]) -> anyhow::Result<()> {
 }
 
 /// The first signal ends the run in order; the second one at once, and what is alive is killed.
-fn interrupts() -> std::io::Result<Interrupt> {
+fn handle_signals() -> std::io::Result<Interrupt> {
     let (sender, receiver) = watch::channel(None);
     let kinds = [
         (SignalKind::interrupt(), "SIGINT"),

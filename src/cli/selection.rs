@@ -135,7 +135,7 @@ impl Selection {
     /// Reads the files and picks the cases. `None`: there are mistakes, which have been told.
     pub(super) fn cases(&self, versions: &dyn QemuVersions) -> anyhow::Result<Option<Vec<Case>>> {
         let Found { cases, diagnostics } = self.find(versions, None)?;
-        super::format::tell(&diagnostics);
+        super::format::print(&diagnostics);
         if diagnostics.has_errors() { Ok(None) } else { cases.map(Some) }
     }
 
@@ -148,7 +148,7 @@ impl Selection {
         data: &mut dyn Write,
     ) -> anyhow::Result<Option<Vec<Case>>> {
         let Found { cases, diagnostics } = self.find(versions, binaries)?;
-        format.tell(&diagnostics, data)?;
+        format.print(&diagnostics, data)?;
         if diagnostics.has_errors() { Ok(None) } else { cases.map(Some) }
     }
 

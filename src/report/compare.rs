@@ -218,7 +218,7 @@ impl Comparison {
 
     /// The comparison for a person; with `markdown`, for a page.
     #[must_use]
-    pub fn told(&self, markdown: bool) -> String {
+    pub fn render(&self, markdown: bool) -> String {
         let mut out = String::new();
         let (head, item, mark) = if markdown { ("## ", "- ", "`") } else { ("", "  ", "") };
         for (letter, run) in ["A", "B"].iter().zip(&self.runs) {
@@ -338,9 +338,9 @@ fn why(from: &Side, to: &Side) -> String {
         return format!(": {was}; now {is}{reason}");
     }
     // A failure that is there now says more than one that is gone.
-    let told = if to.verdict == Verdict::Pass { &from.reason } else { &to.reason };
-    let lead = if to.verdict == Verdict::Pass && told.is_some() { "before: " } else { "" };
-    told.as_ref().map(|reason| format!(": {lead}{}", line(reason))).unwrap_or_default()
+    let reason = if to.verdict == Verdict::Pass { &from.reason } else { &to.reason };
+    let lead = if to.verdict == Verdict::Pass && reason.is_some() { "before: " } else { "" };
+    reason.as_ref().map(|reason| format!(": {lead}{}", line(reason))).unwrap_or_default()
 }
 
 #[cfg(test)]

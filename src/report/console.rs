@@ -118,7 +118,7 @@ impl Console {
     fn ended(&mut self, case: &Case) -> String {
         let verdict = case.verdict();
         let reason = case.reason().map(text::one_line).unwrap_or_default();
-        let mut told = self.line(case);
+        let mut out = self.line(case);
         self.stats.add(case);
         if verdict.is_bad() || verdict == Verdict::Flaky {
             let bad = Bad {
@@ -127,15 +127,15 @@ impl Console {
                 place: text::one_line(place(case)),
                 reason,
             };
-            told.push_str(&self.failure(case));
+            out.push_str(&self.failure(case));
             self.bad.push(bad);
         } else if verdict != Verdict::Pass {
             if self.settings.verbose && !reason.is_empty() {
-                let _ = writeln!(told, "{INDENT}{reason}");
+                let _ = writeln!(out, "{INDENT}{reason}");
             }
             *self.reasons.entry((verdict, reason)).or_default() += 1;
         }
-        told
+        out
     }
 
     fn line(&self, case: &Case) -> String {
@@ -153,10 +153,10 @@ impl Console {
     }
 
     fn failure(&self, case: &Case) -> String {
-        let mut told = String::new();
+        let mut out = String::new();
         let mut part = |text: &str, by: &str| {
             if !text.trim().is_empty() {
-                let _ = writeln!(told, "{}", text::indent(&text::visible(text), by));
+                let _ = writeln!(out, "{}", text::indent(&text::visible(text), by));
             }
         };
         part(&text::one_line(place(case)), INDENT);
@@ -168,7 +168,7 @@ impl Console {
                 part(&format!("artifacts: {}", artifacts.display()), INDENT);
             }
         }
-        told
+        out
     }
 
     fn label(&self, verdict: Verdict) -> String {
@@ -209,63 +209,63 @@ impl Console {
     }
 
     fn summary(&self) -> String {
-        let mut told = overview::of(&self.stats);
+        let mut out = overview::of(&self.stats);
         // Where a case failed in many rounds, one example of each kind stands above.
         let each = if self.stats.repeated().next().is_some() { &[] } else { self.bad.as_slice() };
         for bad in each {
             let lead = if std::ptr::eq(bad, &raw const each[0]) { "\n" } else { "" };
-            let _ = writeln!(told, "{lead}{}{}", self.label(bad.verdict), bad.name);
+            let _ = writeln!(out, "{lead}{}{}", self.label(bad.verdict), bad.name);
             let why = [bad.place.as_str(), bad.reason.as_str()].map(str::trim);
             let why: Vec<&str> = why.into_iter().filter(|part| !part.is_empty()).collect();
-            let _ = writeln!(told, "{INDENT}{}", why.join(": "));
+            let _ = writeln!(out, "{INDENT}{}", why.join(": "));
         }
         if !self.reasons.is_empty() {
-            told.push('\n');
+            out.push('\n');
         }
         for ((verdict, reason), count) in &self.reasons {
             let reason = if reason.is_empty() { "no reason given" } else { reason };
-            let _ = writeln!(told, "{count} {}: {reason}", past(*verdict, *count));
+            let _ = writeln!(out, "{count} {}: {reason}", past(*verdict, *count));
         }
-        for (number, (reason, rate)) in self.stats.races.told().enumerate() {
+        for (number, (reason, rate)) in self.stats.races.rates().enumerate() {
             let lead = if number == 0 { "\n" } else { "" };
-            let _ = writeln!(told, "{lead}known issue: {rate}: {}", text::one_line(reason));
+            let _ = writeln!(out, "{lead}known issue: {rate}: {}", text::one_line(reason));
         }
         for exceeded in self.stats.races.exceeded() {
-            let _ = writeln!(told, "\n{}{}", self.label(Verdict::Fail), text::one_line(&exceeded));
+            let _ = writeln!(out, "\n{}{}", self.label(Verdict::Fail), text::one_line(&exceeded));
         }
         let counts = self.fold.counts();
         let cases = if counts.total() == 1 { "case" } else { "cases" };
         let _ = writeln!(
-            told,
+            out,
             "\n{} {cases} in {}: {}",
             counts.total(),
             text::seconds(self.fold.last()),
             counted(counts)
         );
         if let Some(trouble) = self.fold.trouble() {
-            let _ = writeln!(told, "{trouble}");
+            let _ = writeln!(out, "{trouble}");
         }
-        told
+        out
     }
 }
 
 impl Subscriber for Console {
     fn take(&mut self, event: &Event) -> anyhow::Result<()> {
         self.seen = Instant::now();
-        let mut told = self.note(event).unwrap_or_default();
+        let mut out = self.note(event).unwrap_or_default();
         if let Some(case) = self.fold.take(event) {
-            told.push_str(&self.ended(&case));
+            out.push_str(&self.ended(&case));
         }
         if self.settings.verbose {
-            told.push_str(&self.step(event).unwrap_or_default());
+            out.push_str(&self.step(event).unwrap_or_default());
         }
         // Whatever else comes changes nothing on the screen, and there may be thousands of it in a second.
         let changes =
             matches!(event.what, What::CaseStarted { .. } | What::StepBegan { .. } | What::StepEnded { .. });
-        if told.is_empty() && !(changes && self.settings.live) {
+        if out.is_empty() && !(changes && self.settings.live) {
             return Ok(());
         }
-        self.show(&told, self.fold.last())
+        self.show(&out, self.fold.last())
     }
 
     fn tick(&mut self) -> anyhow::Result<()> {
@@ -276,12 +276,12 @@ impl Subscriber for Console {
     }
 
     fn finish(&mut self) -> anyhow::Result<()> {
-        let mut told = String::new();
+        let mut out = String::new();
         for case in self.fold.cut_off() {
-            told.push_str(&self.ended(&case));
+            out.push_str(&self.ended(&case));
         }
-        told.push_str(&self.summary());
-        self.show(&told, self.fold.last())
+        out.push_str(&self.summary());
+        self.show(&out, self.fold.last())
     }
 }
 

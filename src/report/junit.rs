@@ -28,10 +28,10 @@ pub struct Junit {
     held: usize,
 }
 
-/// Once so many bytes of texts are in the file, the texts of further cases are cut to [`LITTLE`]: CI servers refuse
+/// Once so many bytes of texts are in the file, the texts of further cases are cut to [`REDUCED_LIMIT`]: CI servers refuse
 /// files of some 30 MB. The artifacts have them whole.
-const MUCH: usize = 12 << 20;
-const LITTLE: usize = 2 << 10;
+const FULL_TEXT_BUDGET: usize = 12 << 20;
+const REDUCED_LIMIT: usize = 2 << 10;
 
 /// A case that has ended, as it will be written.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Junit {
 
     fn add(&mut self, case: &Case) {
         self.races.add(case);
-        let limit = if self.held > MUCH { LITTLE } else { text::LIMIT };
+        let limit = if self.held > FULL_TEXT_BUDGET { REDUCED_LIMIT } else { text::LIMIT };
         let test = test_case(case, self.fold.flaky_passes(), limit);
         self.held += weight(&test);
         self.done.push(Done { number: case.number, file: case.file.clone(), began: case.began, test });

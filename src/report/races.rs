@@ -58,11 +58,11 @@ impl Races {
     }
 
     /// Each race that struck, or that could have in several rounds, with how often: its reason, and the rate in words.
-    pub fn told(&self) -> impl Iterator<Item = (&str, String)> {
+    pub fn rates(&self) -> impl Iterator<Item = (&str, String)> {
         self.known.iter().filter(|(_, tally)| tally.all.struck > 0 || tally.is_repeated()).map(
             |((race, qemu), tally)| {
                 let on = qemu.as_ref().map(|qemu| format!(" on {qemu}")).unwrap_or_default();
-                (race.reason.as_str(), tally.all.told(tally.noun(), race.at_most) + &on)
+                (race.reason.as_str(), tally.all.summary(tally.noun(), race.at_most) + &on)
             },
         )
     }
@@ -108,7 +108,7 @@ impl Tally {
 
 impl Rate {
     /// `1 of 8 cases; at most 5 % expected`.
-    fn told(self, noun: &str, at_most: Share) -> String {
+    fn summary(self, noun: &str, at_most: Share) -> String {
         format!("{} of {} {noun}; at most {at_most} expected", self.struck, self.of)
     }
 }

@@ -55,16 +55,16 @@ fn a_race_is_told_with_how_often_it_struck_and_how_often_it_may() {
     // What failed otherwise, or never ran, does not count.
     cases.extend([("fails", Verdict::Fail, false), ("skipped", Verdict::Skip, false)]);
     let races = races(&cases);
-    let told: Vec<_> = races.told().collect();
+    let told: Vec<_> = races.rates().collect();
     assert_eq!(told, [(REASON, "1 of 8 cases; at most 5% expected".to_owned())]);
     assert!(races.exceeded().is_empty());
 }
 
 #[test]
 fn a_race_that_never_struck_is_told_of_rounds_only() {
-    assert_eq!(races(&[("a", Verdict::Pass, false), ("b", Verdict::Pass, false)]).told().count(), 0);
+    assert_eq!(races(&[("a", Verdict::Pass, false), ("b", Verdict::Pass, false)]).rates().count(), 0);
     let rounds = races(&[("a", Verdict::Pass, false), ("a", Verdict::Pass, false)]);
-    assert_eq!(rounds.told().next().unwrap().1, "0 of 2 runs; at most 5% expected");
+    assert_eq!(rounds.rates().next().unwrap().1, "0 of 2 runs; at most 5% expected");
 }
 
 #[test]

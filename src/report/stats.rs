@@ -177,7 +177,7 @@ impl Measured {
 
     /// The spread in words.
     #[must_use]
-    pub fn told(&self) -> String {
+    pub fn summary(&self) -> String {
         let Some(Spread { n, min, median, p95, max }) = self.spread() else { return "no value".to_owned() };
         let unit = &self.unit;
         let [min, median, p95, max] = [min, median, p95, max].map(|value| text::value(value, unit));
@@ -285,7 +285,7 @@ mod tests {
             (name.as_str(), case.rate().as_str()),
             ("again", "1 of 3 failed: 33 % (95 %: 6.1 to 79 %)")
         );
-        let told: Vec<String> = case.metrics.values().map(Measured::told).collect();
-        assert_eq!(told, ["median 200 ms (n 3, min 100 ms, p95 300 ms, max 300 ms)"]);
+        let summaries: Vec<String> = case.metrics.values().map(Measured::summary).collect();
+        assert_eq!(summaries, ["median 200 ms (n 3, min 100 ms, p95 300 ms, max 300 ms)"]);
     }
 }

@@ -72,7 +72,7 @@ impl Markdown {
         );
     }
 
-    fn told(&self) -> String {
+    fn render(&self) -> String {
         let counts = self.fold.counts();
         let mut out =
             format!("## Lockstep: {} in {}\n", console::counted(counts), text::seconds(self.fold.last()));
@@ -106,7 +106,7 @@ impl Markdown {
         for (reason, count) in self.reasons.iter().take(SHOWN) {
             let _ = writeln!(out, "| {} | {count} |", cell(reason));
         }
-        let races: Vec<_> = self.stats.races.told().take(SHOWN).collect();
+        let races: Vec<_> = self.stats.races.rates().take(SHOWN).collect();
         if !races.is_empty() {
             out.push_str("\n| intermittent known issues | |\n|---|---|\n");
         }
@@ -130,7 +130,7 @@ impl Subscriber for Markdown {
             self.ended(&case);
         }
         let write = || {
-            OpenOptions::new().create(true).append(true).open(&self.path)?.write_all(self.told().as_bytes())
+            OpenOptions::new().create(true).append(true).open(&self.path)?.write_all(self.render().as_bytes())
         };
         write().with_context(|| format!("cannot write {}", self.path.display()))
     }

@@ -7,12 +7,12 @@ use indexmap::IndexMap;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::actor::Actor;
-use super::adjudge::Before;
+use super::case_runner::CaseRunner;
 use super::net;
 use super::plans::plans;
 use super::scheduler::Job;
 use super::settings::{Interrupt, Settings};
+use super::verdict::Before;
 use crate::event::{CaseEnd, Race, Sink, Verdict, What};
 use crate::random::Random;
 use crate::scenario::model::{Block, Case};
@@ -41,7 +41,7 @@ pub struct Run {
 }
 
 /// How often a case is begun anew because a port that was held for it was taken by another program.
-const NEW_PORTS: usize = 3;
+const MAX_PORT_CONFLICTS: usize = 3;
 
 /// The attempts at a case so far.
 #[derive(Default)]
@@ -50,7 +50,7 @@ struct Attempts {
     /// How many do not count against `--retries`.
     free: usize,
     /// How many failed while another program had one of the case's ports.
-    spoilt: usize,
+    port_conflicts: usize,
     first_failure: Option<CaseEnd>,
     /// The attempt that a race excused.
     excused: Option<CaseEnd>,
@@ -59,9 +59,9 @@ struct Attempts {
 }
 
 /// Why a case is run once more.
-enum Again {
+enum Rerun {
     /// Another program took this port, which was held under this name.
-    Stolen(String, u16),
+    PortTaken(String, u16),
     /// A known issue asks for it.
     Issue,
     /// `--retries` asks for it.
@@ -74,25 +74,25 @@ impl Attempts {
     }
 
     /// Takes in an attempt that does not count yet, and says why in a note.
-    fn put(&mut self, end: CaseEnd, why: Again) -> Option<String> {
-        self.free += usize::from(!matches!(why, Again::Retry));
+    fn put(&mut self, end: CaseEnd, why: Rerun) -> Option<String> {
+        self.free += usize::from(!matches!(why, Rerun::Retry));
         match why {
-            Again::Stolen(name, port) => {
-                self.spoilt += 1;
+            Rerun::PortTaken(name, port) => {
+                self.port_conflicts += 1;
                 Some(format!(
                     "another program took port {port}, reserved as `{name}`; restarting the case with new ports"
                 ))
             }
-            Again::Issue if end.struck.is_some() => {
+            Rerun::Issue if end.struck.is_some() => {
                 let reason = end.struck.clone().unwrap_or_default();
                 self.excused = Some(end);
                 Some(format!("a known issue occurred; running the case again: {reason}"))
             }
-            Again::Issue => {
+            Rerun::Issue => {
                 self.passed += 1;
                 Some("the known issue did not occur; running the case again".to_owned())
             }
-            Again::Retry => {
+            Rerun::Retry => {
                 self.first_failure.get_or_insert(end);
                 None
             }
@@ -120,14 +120,18 @@ pub async fn run(run: &Run, place: &Place, settings: &Settings, interrupt: &Inte
     loop {
         attempts.count += 1;
         let mut held = Vec::new();
-        let (end, again) = one_attempt(run, &attempts, &mut held, place, settings, interrupt).await;
+        let (end, again) = run_attempt(run, &attempts, &mut held, place, settings, interrupt).await;
         let interrupted = interrupt.now();
         let failed = end.verdict.is_bad() && interrupted.is_none();
-        let stolen = if failed && attempts.spoilt < NEW_PORTS { ports::taken(&held).await } else { None };
-        let why = match stolen {
-            Some((name, port)) => Some(Again::Stolen(name, port)),
-            None if again => Some(Again::Issue),
-            None => (failed && attempts.count - attempts.free <= settings.retries).then_some(Again::Retry),
+        let taken = if failed && attempts.port_conflicts < MAX_PORT_CONFLICTS {
+            ports::taken(&held).await
+        } else {
+            None
+        };
+        let why = match taken {
+            Some((name, port)) => Some(Rerun::PortTaken(name, port)),
+            None if again => Some(Rerun::Issue),
+            None => (failed && attempts.count - attempts.free <= settings.retries).then_some(Rerun::Retry),
         };
         // The folder of an attempt goes with its session.
         let ready = why.as_ref().map(|_| match interrupted {
@@ -144,7 +148,7 @@ pub async fn run(run: &Run, place: &Place, settings: &Settings, interrupt: &Inte
                 }
                 continue;
             }
-            (Some(why), Some(Err(error))) => not_again(end, &why, &error, sink),
+            (Some(why), Some(Err(error))) => not_retried(end, &why, &error, sink),
             _ => attempts.conclude(end),
         };
         end.seconds = began.elapsed().as_secs_f64();
@@ -155,8 +159,8 @@ pub async fn run(run: &Run, place: &Place, settings: &Settings, interrupt: &Inte
 }
 
 /// The end of a case that was to be run again, and cannot be: what a known issue excuses for that is not excused.
-fn not_again(end: CaseEnd, why: &Again, error: &str, sink: &Sink) -> CaseEnd {
-    if !matches!(why, Again::Issue) {
+fn not_retried(end: CaseEnd, why: &Rerun, error: &str, sink: &Sink) -> CaseEnd {
+    if !matches!(why, Rerun::Issue) {
         sink.emit(What::Note { text: format!("not retried: {error}") });
         return end;
     }
@@ -176,7 +180,7 @@ fn flaky(failure: CaseEnd, attempt: usize) -> CaseEnd {
 }
 
 /// One attempt at a case, and whether it is run again before that counts.
-async fn one_attempt(
+async fn run_attempt(
     run: &Run,
     attempts: &Attempts,
     held: &mut Vec<(String, u16)>,
@@ -210,7 +214,7 @@ async fn one_attempt(
     }
     let may_be_several = settings.retries > 0 || attempts.count > 1 || !races(case).is_empty();
     let folder = folder(run, attempts.count, may_be_several);
-    Actor::new(case, session, binaries, settings, interrupt, folder, attempts.before()).act(began).await
+    CaseRunner::new(case, session, binaries, settings, interrupt, folder, attempts.before()).run(began).await
 }
 
 /// What decides where the built-in guests of one attempt work: the same each time for the same seed.
@@ -220,7 +224,7 @@ fn draw(run: &Run, attempt: usize, seed: u64) -> u32 {
 }
 
 /// Tells the sink of a case that cannot even be begun.
-pub fn not_begun(run: &Run, sink: &Sink, reason: String) {
+pub fn not_started(run: &Run, sink: &Sink, reason: String) {
     sink.emit(started(run));
     sink.emit(What::CaseEnded(Box::new(CaseEnd::new(Verdict::Error, Some(reason), 0.0))));
 }
@@ -308,7 +312,7 @@ mod tests {
         let after = |last: Verdict| {
             let mut attempts = Attempts { count: 1, ..Attempts::default() };
             assert!(
-                attempts.put(excused.clone(), Again::Issue).unwrap().contains("running the case again: torn")
+                attempts.put(excused.clone(), Rerun::Issue).unwrap().contains("running the case again: torn")
             );
             assert!(attempts.before().excused && attempts.free == 1);
             attempts.conclude(CaseEnd::new(last, Some("last".into()), 1.0))
@@ -317,7 +321,7 @@ mod tests {
         for bad in [Verdict::Fail, Verdict::Error] {
             assert_eq!(after(bad).reason.as_deref(), Some("last"));
         }
-        let end = not_again(excused.clone(), &Again::Issue, "interrupted by SIGINT", &Sink::silent());
+        let end = not_retried(excused.clone(), &Rerun::Issue, "interrupted by SIGINT", &Sink::silent());
         assert_eq!((end.verdict, end.evidence.as_deref()), (Verdict::Error, Some("page 7")));
         assert!(end.reason.unwrap().contains("not run again"));
     }

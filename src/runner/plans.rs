@@ -7,7 +7,7 @@ use semver::Version;
 use serde_json::{Map, Value};
 
 use super::binaries::Binaries;
-use super::machines::settle;
+use super::machine_types::choose_machine_types;
 use super::requirements::{not_given, unmet};
 use super::settings::Settings;
 use crate::event::Verdict;
@@ -46,7 +46,7 @@ pub(super) fn plans(
         let spec = spec.unwrap_or_else(|| case.vms[name].clone());
         found.insert(name.clone(), plan(name, spec, binaries, settings)?);
     }
-    settle(&mut found).map_err(|reason| (Verdict::Skip, reason))?;
+    choose_machine_types(&mut found).map_err(|reason| (Verdict::Skip, reason))?;
     let used: Vec<&Binary> = found.values().map(|plan: &Plan| &*plan.binary).collect();
     // Before the case is run it has no folder.
     let here = if directory.is_dir() { directory.to_owned() } else { std::env::temp_dir() };

@@ -48,7 +48,7 @@ pub async fn run(
                 Ok(directory) => directory,
                 Err(error) => {
                     let reason = format!("cannot create its directory: {error}");
-                    case::not_begun(&run, &sink.for_case(number), reason);
+                    case::not_started(&run, &sink.for_case(number), reason);
                     stop |= settings.fail_fast;
                     continue;
                 }

@@ -95,14 +95,15 @@ pub fn none_under_way(session: &Session, vm: &str) -> Result<(), String> {
     let machine = session.machines.get(vm).ok_or_else(|| format!("VM `{vm}` was never started"))?;
     let log = machine.log.lock();
     let Some(mark) = session.failover.as_ref() else {
-        return settled(&log.events, None).map_err(|seen| format!("`{vm}` {seen}"));
+        return check_none_under_way(&log.events, None).map_err(|seen| format!("`{vm}` {seen}"));
     };
     let is_survivor = mark.survivor == vm;
-    settled(&log.events, Some((mark.at_real, is_survivor))).map_err(|seen| format!("`{vm}` {seen}"))
+    check_none_under_way(&log.events, Some((mark.at_real, is_survivor)))
+        .map_err(|seen| format!("`{vm}` {seen}"))
 }
 
 /// The same of a VM's events: `failover` is its moment, and whether the VM is the survivor.
-fn settled(events: &[QmpEvent], failover: Option<(f64, bool)>) -> Result<(), String> {
+fn check_none_under_way(events: &[QmpEvent], failover: Option<(f64, bool)>) -> Result<(), String> {
     let (moment, is_survivor) = failover.unwrap_or((f64::INFINITY, true));
     let (before, since): (Vec<&QmpEvent>, Vec<&QmpEvent>) =
         events.iter().partition(|event| event.emitted < moment);
@@ -262,32 +263,36 @@ mod tests {
     #[test]
     fn between_two_checkpoints_none_is_under_way() {
         let pair = events(&["=colo", "RESUME", "STOP", "RESUME"]);
-        assert_eq!(settled(&pair, None), Ok(()));
-        assert_eq!(settled(&pair, Some((3.5, true))), Ok(()));
-        assert_eq!(settled(&pair, Some((3.5, false))), Ok(()));
+        assert_eq!(check_none_under_way(&pair, None), Ok(()));
+        assert_eq!(check_none_under_way(&pair, Some((3.5, true))), Ok(()));
+        assert_eq!(check_none_under_way(&pair, Some((3.5, false))), Ok(()));
     }
 
     #[test]
     fn a_stop_without_its_resume_is_a_checkpoint_under_way() {
         let pair = events(&["=colo", "RESUME", "STOP", "=completed", "RESUME"]);
-        let seen = settled(&pair, Some((2.25, true))).unwrap_err();
+        let seen = check_none_under_way(&pair, Some((2.25, true))).unwrap_err();
         assert_eq!(seen, "was stopped 250.0 ms before the failover and not resumed");
         let now = events(&["=colo", "RESUME", "STOP"]);
-        assert!(settled(&now, None).is_err());
+        assert!(check_none_under_way(&now, None).is_err());
     }
 
     #[test]
     fn a_stop_after_the_failover_counts_on_the_lost_side_only() {
         let pair = events(&["=colo", "RESUME", "STOP", "RESUME"]);
-        assert_eq!(settled(&pair, Some((1.5, true))), Ok(()));
-        let seen = settled(&pair, Some((1.5, false))).unwrap_err();
+        assert_eq!(check_none_under_way(&pair, Some((1.5, true))), Ok(()));
+        let seen = check_none_under_way(&pair, Some((1.5, false))).unwrap_err();
         assert_eq!(seen, "stopped 500.0 ms after the failover");
     }
 
     #[test]
     fn where_there_is_no_colo_nothing_is_idle() {
-        assert!(settled(&events(&["=active", "STOP", "RESUME"]), None).unwrap_err().contains("active"));
-        assert!(settled(&events(&[]), None).unwrap_err().contains("none"));
-        assert!(settled(&events(&["=colo"]), None).unwrap_err().contains("never resumed"));
+        assert!(
+            check_none_under_way(&events(&["=active", "STOP", "RESUME"]), None)
+                .unwrap_err()
+                .contains("active")
+        );
+        assert!(check_none_under_way(&events(&[]), None).unwrap_err().contains("none"));
+        assert!(check_none_under_way(&events(&["=colo"]), None).unwrap_err().contains("never resumed"));
     }
 }

@@ -165,14 +165,14 @@ impl Background {
         let said = [("standard output", &self.stdout), ("standard error", &self.stderr)];
         let said = said.map(|(stream, file)| (stream, text(file)));
         let said: Vec<_> = said.iter().filter(|(_, said)| !said.trim().is_empty()).collect();
-        let told = said.iter().enumerate().map(|(number, (stream, text))| {
+        let lines = said.iter().enumerate().map(|(number, (stream, text))| {
             let lines: Vec<&str> = text.trim_end().lines().collect();
             let last = lines[lines.len().saturating_sub(5)..].join("\n    ");
             let before = if number == 0 { ", saying" } else { "\n  and" };
             let stream = if said.len() > 1 { format!(" on its {stream}") } else { String::new() };
             format!("{before}{stream}:\n    {last}")
         });
-        told.fold(state, |state, told| state + &told)
+        lines.fold(state, |state, line| state + &line)
     }
 
     /// All that it wrote, for the artifacts, under what it was.

@@ -231,7 +231,7 @@ impl Session {
 
     /// Waits until the board has heard of each VM that has ended or is about to (a step, and the other side of a migration,
     /// may notice the end of a VM before), and each guest that has found a page wrong has said how many are.
-    pub async fn settle(&self) {
+    pub async fn await_exits(&self) {
         let mut changes = self.board.changes();
         let heard = async {
             for machine in self.machines.values().filter(|machine| machine.ends_just_now()) {
@@ -249,7 +249,7 @@ impl Session {
 
     /// Waits for the end of each VM that ends because a migration to it failed: that of the last migration, and one that
     /// takes in a state as it starts.
-    pub async fn settle_destinations(&self) {
+    pub async fn await_destinations(&self) {
         let destination = self.pair.as_ref().and_then(|pair| pair.destination.as_deref());
         let ending = self.machines.iter().filter(|(name, machine)| {
             (destination == Some(name) || machine.loads_at_start()) && machine.ends_with_its_migration()
@@ -260,7 +260,7 @@ impl Session {
             }
         };
         let _ = tokio::time::timeout(SETTLING, gone).await;
-        self.settle().await;
+        self.await_exits().await;
     }
 
     /// The mark of a failover that happens now.
@@ -343,10 +343,10 @@ impl Session {
             text.push_str(&format!("process `{name}`: {}\n", process.last_moments()));
         }
         for (name, client) in &self.clients {
-            text.push_str(&format!("client `{name}`: {}\n", client.told()));
+            text.push_str(&format!("client `{name}`: {}\n", client.summary()));
         }
         for (name, link) in &self.links {
-            text.push_str(&format!("link `{name}`: {}\n", link.told()));
+            text.push_str(&format!("link `{name}`: {}\n", link.summary()));
         }
         text
     }

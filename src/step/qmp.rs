@@ -125,7 +125,7 @@ impl Qmp {
                     let message = format!("`{}` of `{vm}` was to hang, and answered", self.execute);
                     return Err(Failure::failed(message));
                 }
-                (_, answer) => machine.told(answer).await?,
+                (_, answer) => machine.reply_or_failure(answer).await?,
             };
             if mark.is_some() {
                 run.session.failover = mark;

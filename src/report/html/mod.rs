@@ -23,7 +23,7 @@ use crate::report::{Fold, text};
 /// Where the cases' own data stand in the page.
 const DATA: &str = "<!-- cases -->";
 /// Once so many bytes are in the page, cases that passed are told in brief.
-const MUCH: u64 = 16 << 20;
+const BRIEF_ABOVE: u64 = 16 << 20;
 /// How many are listed of what there may be very many of.
 const LISTED: usize = 50;
 
@@ -82,7 +82,7 @@ impl Html {
             brief,
             rounded(seconds)
         ]));
-        let briefly = self.written > MUCH && verdict == Verdict::Pass;
+        let briefly = self.written > BRIEF_ABOVE && verdict == Verdict::Pass;
         let detail = json!({
             "description": case.description,
             "tags": case.tags,
@@ -94,7 +94,7 @@ impl Html {
             "notes": case.notes.iter().collect::<Vec<_>>(),
             "again": self.again(case),
             "briefly": briefly,
-            "story": story.told(briefly),
+            "story": story.to_json(briefly),
         });
         let mut element = format!("<script type=\"application/json\" id=\"d{}\">", case.number);
         element.push_str(&harmless(&detail)?);
@@ -138,7 +138,7 @@ impl Html {
             "seconds": text::seconds(self.fold.last()),
             "trouble": self.fold.trouble(),
             "exceeded": exceeded,
-            "races": self.stats.races.told().map(|(reason, rate)| json!({"reason": text::one_line(reason), "rate": rate}))
+            "races": self.stats.races.rates().map(|(reason, rate)| json!({"reason": text::one_line(reason), "rate": rate}))
                 .collect::<Vec<_>>(),
             "kinds": self.stats.kinds().iter().take(LISTED).map(|kind| kinds(kind, ran)).collect::<Vec<_>>(),
             "repeated": repeated,
@@ -272,8 +272,8 @@ fn counted(counts: Counts) -> Vec<Value> {
         (counts.xfail, Verdict::Xfail, "known issues"),
         (counts.skip, Verdict::Skip, "skipped"),
     ];
-    let told = all.iter().filter(|(count, ..)| *count > 0);
-    told.map(|(count, verdict, word)| json!({"count": count, "verdict": verdict, "word": word})).collect()
+    let shown = all.iter().filter(|(count, ..)| *count > 0);
+    shown.map(|(count, verdict, word)| json!({"count": count, "verdict": verdict, "word": word})).collect()
 }
 
 fn rounded(seconds: f64) -> f64 {

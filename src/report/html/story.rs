@@ -72,8 +72,8 @@ enum Clock {
 
 /// The story as it stands in the page; times in milliseconds since the case began.
 #[derive(Debug, Serialize)]
-pub(super) struct Told {
-    vms: Vec<VmTold>,
+pub(super) struct StoryJson {
+    vms: Vec<VmJson>,
     others: Vec<String>,
     /// `[time, lane, kind, brief, raw]`; the lane of the steps is -1, VMs come first, then the others.
     lines: Vec<(f64, isize, char, String, String)>,
@@ -82,7 +82,7 @@ pub(super) struct Told {
 }
 
 #[derive(Debug, Serialize)]
-struct VmTold {
+struct VmJson {
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<String>,
@@ -249,8 +249,8 @@ impl Story {
     }
 
     /// The story as the page shows it. `briefly` leaves out most of the transcript.
-    pub(super) fn told(self, briefly: bool) -> Told {
-        let Self { began, vms, others, lines, offset, .. } = self;
+    pub(super) fn to_json(self, briefly: bool) -> StoryJson {
+        let Self { began, vms, others, lines: kept, offset, .. } = self;
         let offset = offset.unwrap_or(0.0);
         let ms = |seconds: f64| ((seconds - began) * 1e5).round() / 1e2;
         let moment = |at: f64, clock: Clock| ms(if clock == Clock::Qemu { at + offset } else { at });
@@ -263,17 +263,17 @@ impl Story {
         let spans = |kept: &Kept<(f64, Clock, String)>| {
             kept.iter().map(|(at, clock, word)| (moment(*at, *clock), word.clone())).collect()
         };
-        let mut told: Vec<(f64, isize, char, String, String)> = Vec::new();
+        let mut lines: Vec<(f64, isize, char, String, String)> = Vec::new();
         let mut left_out = (0, 0);
-        if let Some(lines) = lines {
-            left_out = (lines.left_out(), lines.first().count());
-            for line in lines.iter().filter(|line| !briefly || "()xna".contains(line.kind)) {
+        if let Some(kept) = kept {
+            left_out = (kept.left_out(), kept.first().count());
+            for line in kept.iter().filter(|line| !briefly || "()xna".contains(line.kind)) {
                 let at = line.emitted.map_or_else(|| ms(line.at), |at| moment(at, Clock::Qemu));
                 let raw = if briefly && !"()".contains(line.kind) { String::new() } else { line.raw.clone() };
-                told.push((at, lane(line.lane), line.kind, line.brief.clone(), raw));
+                lines.push((at, lane(line.lane), line.kind, line.brief.clone(), raw));
             }
         }
-        let vm = |vm: Vm| VmTold {
+        let vm = |vm: Vm| VmJson {
             state: spans(&vm.state),
             migration: spans(&vm.migration),
             checkpoints: vm
@@ -292,7 +292,7 @@ impl Story {
             version: vm.version,
             command: vm.command,
         };
-        Told { vms: vms.into_iter().map(vm).collect(), others, lines: told, left_out }
+        StoryJson { vms: vms.into_iter().map(vm).collect(), others, lines, left_out }
     }
 }
 
@@ -344,7 +344,7 @@ mod tests {
     fn told(events: &[Event]) -> Value {
         let mut story = Story::new(10.0);
         events.iter().for_each(|event| story.take(event));
-        serde_json::to_value(story.told(false)).unwrap()
+        serde_json::to_value(story.to_json(false)).unwrap()
     }
 
     #[test]
@@ -381,7 +381,7 @@ mod tests {
             let line = if number == 0 { "x".repeat(10 << 20) } else { "y".into() };
             story.take(&at(1.0, Some(0), What::SerialLine { vm: "a".into(), line }));
         }
-        let told = story.told(false);
+        let told = story.to_json(false);
         assert_eq!((told.lines.len(), told.left_out), (2 * LINES, (20_000 - 2 * LINES, LINES)));
         assert!(told.lines.iter().all(|line| line.4.len() < 2 * RAW));
     }

@@ -57,7 +57,7 @@ impl Shared {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self, happened: impl Into<String>) {
+    fn note(&self, happened: impl Into<String>) {
         let (lines, reconnects) = {
             let record = self.record();
             (record.lines, record.reconnects)
@@ -165,7 +165,7 @@ impl Client {
     pub fn stop_now(&self) {
         self.task.abort();
         self.shared.record().end();
-        self.shared.tell(format!("stopped: {}", self.told()));
+        self.shared.note(format!("stopped: {}", self.summary()));
         self.shared.board.changed();
     }
 
@@ -187,9 +187,9 @@ impl Client {
 
     /// What it has seen and what it does, in one line.
     #[must_use]
-    pub fn told(&self) -> String {
+    pub fn summary(&self) -> String {
         let record = self.shared.record();
-        if self.has_lines() { record.told() } else { format!("{} datagrams sent", record.sent) }
+        if self.has_lines() { record.summary() } else { format!("{} datagrams sent", record.sent) }
     }
 }
 

@@ -101,7 +101,7 @@ impl Record {
         }
     }
 
-    pub(super) fn does(&mut self, what: impl Into<String>) {
+    pub(super) fn set_activity(&mut self, what: impl Into<String>) {
         self.doing = (what.into(), Instant::now());
     }
 
@@ -141,7 +141,7 @@ impl Record {
 
     /// What it has seen and what it does, in one line.
     #[must_use]
-    pub fn told(&self) -> String {
+    pub fn summary(&self) -> String {
         let ranges: Vec<String> =
             self.acknowledged.iter().rev().take(4).rev().map(|[a, b]| format!("{a} to {b}")).collect();
         let ranges = if ranges.is_empty() { String::new() } else { format!(" ({})", ranges.join(", ")) };

@@ -14,11 +14,11 @@ use crate::units::elapsed;
 
 /// How long a client waits before it connects again to a service that refuses it or ends the connection without an
 /// answer.
-const BACK_OFF: Duration = Duration::from_millis(50);
+const RECONNECT_DELAY: Duration = Duration::from_millis(50);
 /// A gap that is told in the stream of events.
-const TOLD_GAP: Duration = Duration::from_millis(500);
+const REPORTED_GAP: Duration = Duration::from_millis(500);
 /// An answer that is longer is none.
-const LONGEST: usize = 4096;
+const MAX_ANSWER: usize = 4096;
 
 /// Waits until the client is to stop.
 async fn to_stop(stop: &mut watch::Receiver<bool>) {
@@ -37,7 +37,7 @@ pub(super) async fn lines(
     mut stop: watch::Receiver<bool>,
 ) {
     while !*stop.borrow() {
-        shared.record().does(format!("connecting to {address}"));
+        shared.record().set_activity(format!("connecting to {address}"));
         let connected = tokio::select! {
             biased;
             () = to_stop(&mut stop) => break,
@@ -54,25 +54,25 @@ pub(super) async fn lines(
         {
             let mut record = shared.record();
             record.trouble = Some(why.to_string());
-            record.does(format!("reconnecting to {address}"));
+            record.set_activity(format!("reconnecting to {address}"));
         }
         shared.board.changed();
         if shared.record().lines > before {
             shared.record().reconnects += 1;
-            shared.tell(format!("connection lost, reconnecting: {why}"));
+            shared.note(format!("connection lost, reconnecting: {why}"));
             shared.board.changed();
             continue;
         }
         // Refused, or accepted by something that does not answer.
-        let _ = timeout(BACK_OFF, to_stop(&mut stop)).await;
+        let _ = timeout(RECONNECT_DELAY, to_stop(&mut stop)).await;
     }
     end(&shared);
 }
 
 fn end(shared: &Shared) {
     shared.record().end();
-    let told = shared.record().told();
-    shared.tell(format!("stopped: {told}"));
+    let summary = shared.record().summary();
+    shared.note(format!("stopped: {summary}"));
     shared.board.changed();
 }
 
@@ -90,7 +90,7 @@ async fn talk(
         let number = {
             let mut record = shared.record();
             let number = record.next;
-            record.does(format!("waiting for the answer to line {number}"));
+            record.set_activity(format!("waiting for the answer to line {number}"));
             number
         };
         let asked = Instant::now();
@@ -101,20 +101,20 @@ async fn talk(
                 break told.to_owned();
             }
             shared.record().wrong_answer(answer.clone());
-            shared.tell(format!("wrong answer to line {number}: {answer:?}"));
+            shared.note(format!("wrong answer to line {number}: {answer:?}"));
             shared.board.changed();
         };
         let (gap, is_first) = {
             let mut record = shared.record();
             let gap = record.acknowledge(asked, &told);
-            record.does("pausing");
+            record.set_activity("pausing");
             (gap, record.lines == 1)
         };
         if is_first {
-            shared.tell(format!("line {number} acknowledged, the first"));
+            shared.note(format!("line {number} acknowledged, the first"));
         }
-        if let Some(gap) = gap.filter(|gap| *gap > TOLD_GAP) {
-            shared.tell(format!("line {number} acknowledged after a gap of {}", elapsed(gap)));
+        if let Some(gap) = gap.filter(|gap| *gap > REPORTED_GAP) {
+            shared.note(format!("line {number} acknowledged after a gap of {}", elapsed(gap)));
         }
         shared.board.changed();
         tokio::select! {
@@ -157,8 +157,8 @@ async fn answer(stream: &mut TcpStream, said: &mut Vec<u8>) -> io::Result<String
             let line: Vec<u8> = said.drain(..=end).collect();
             return Ok(String::from_utf8_lossy(&line).trim_end().to_owned());
         }
-        if said.len() > LONGEST {
-            return Err(io::Error::other(format!("an answer of more than {LONGEST} bytes")));
+        if said.len() > MAX_ANSWER {
+            return Err(io::Error::other(format!("an answer of more than {MAX_ANSWER} bytes")));
         }
         if stream.read_buf(said).await? == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the service closed the connection"));
@@ -167,7 +167,7 @@ async fn answer(stream: &mut TcpStream, said: &mut Vec<u8>) -> io::Result<String
 }
 
 /// Whoever waits is told of the first datagram and of every so many more.
-const SAID: u64 = 50;
+const NOTIFY_EVERY: u64 = 50;
 
 /// Sends datagrams until it is stopped.
 pub(super) async fn datagrams(
@@ -199,13 +199,13 @@ pub(super) async fn datagrams(
                 record.sent += 1;
                 record.sent
             };
-            if sent % SAID == 1 {
+            if sent % NOTIFY_EVERY == 1 {
                 shared.board.changed();
             }
         }
     }
     shared.record().end();
     let sent = shared.record().sent;
-    shared.tell(format!("stopped: {sent} datagrams sent"));
+    shared.note(format!("stopped: {sent} datagrams sent"));
     shared.board.changed();
 }

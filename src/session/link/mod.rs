@@ -95,7 +95,7 @@ impl Shared {
         (each.len(), connection)
     }
 
-    fn tell(&self, happened: impl Into<String>) {
+    fn note(&self, happened: impl Into<String>) {
         self.sink.emit(What::Link {
             link: self.name.clone(),
             happened: happened.into(),
@@ -177,7 +177,7 @@ impl Link {
     /// Changes it. [`Self::is_settled`] says when that is done.
     pub fn set(&self, setting: Setting) {
         self.shared.paces.iter().for_each(|pace| *lock(pace) = Pace::new());
-        self.shared.tell(setting.to_string());
+        self.shared.note(setting.to_string());
         self.shared.setting.send_replace(setting);
     }
 
@@ -251,7 +251,7 @@ impl Link {
 
     /// How it is and what it has carried, in one line.
     #[must_use]
-    pub fn told(&self) -> String {
+    pub fn summary(&self) -> String {
         let [there, back] = self.bytes();
         let target =
             lock(&self.shared.target).as_ref().map_or("no target yet".to_owned(), ToString::to_string);
@@ -319,7 +319,7 @@ async fn serve(shared: Arc<Shared>, address: Address, mut listener: Option<Liste
                     shared.refused.fetch_add(1, Ordering::Relaxed);
                     // Once, while it lasts.
                     if pause.is_zero() {
-                        shared.tell(format!("cannot accept a connection: {error}"));
+                        shared.note(format!("cannot accept a connection: {error}"));
                     }
                     pause = AFTER_AN_ERROR;
                 }
@@ -355,17 +355,17 @@ async fn through(shared: Arc<Shared>, (number, connection): (usize, Arc<Connecti
     };
     match far {
         Ok(far) => {
-            shared.tell(format!("connection {number} is up"));
+            shared.note(format!("connection {number} is up"));
             let end = match relay(&shared, &connection, near, far).await {
                 End::Finished => "finished".to_owned(),
                 End::Lost(error) => format!("lost: {error}"),
                 End::Cut => "cut".to_owned(),
             };
-            shared.tell(format!("connection {number} {end}"));
+            shared.note(format!("connection {number} {end}"));
         }
         Err(why) => {
             drop(near);
-            shared.tell(format!("connection {number} failed: {why}"));
+            shared.note(format!("connection {number} failed: {why}"));
         }
     }
     drop(alive);

@@ -1,7 +1,7 @@
 //! One VM while it is alive.
 
 mod evidence;
-mod hear;
+mod streams;
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::evidence::EVIDENCE_PATIENCE;
-use self::hear::{listen, tap, watch_end};
+use self::streams::{listen, tap, watch_end};
 use super::board::Board;
 use super::failure::Failure;
 use super::log::{SerialPort, SharedLog};
@@ -79,7 +79,7 @@ pub struct Machine {
     qmp: Option<Qmp>,
     qtest: Qtest,
     serial: Arc<SerialPort>,
-    end_is_told: watch::Receiver<bool>,
+    end_is_reported: watch::Receiver<bool>,
     directory: PathBuf,
 }
 
@@ -170,7 +170,7 @@ impl Machine {
             version: Some(plan.binary.version.to_string()),
             argv: argv.clone(),
         });
-        let end_is_told = watch_end(&name, &process, board, sink);
+        let end_is_reported = watch_end(&name, &process, board, sink);
         let log = SharedLog::default();
         let serial = listen(&plan, serial, log.clone(), open("serial.log")?, board, sink);
         Ok(Self {
@@ -186,7 +186,7 @@ impl Machine {
             qmp: None,
             qtest: Qtest::new(qtest),
             serial,
-            end_is_told,
+            end_is_reported,
             directory: directory.to_owned(),
         })
     }
@@ -280,7 +280,7 @@ impl Machine {
         deadline: Instant,
     ) -> Result<Value, Failure> {
         let answer = self.qmp_raw(command, arguments, oob, deadline).await;
-        self.told(answer).await
+        self.reply_or_failure(answer).await
     }
 
     /// Runs a QMP command as [`Self::qmp`] does, and gives the monitor's own answer.
@@ -323,7 +323,7 @@ impl Machine {
     ///
     /// # Errors
     /// As [`Self::qmp`].
-    pub async fn told(&self, answer: Result<Value, QmpError>) -> Result<Value, Failure> {
+    pub async fn reply_or_failure(&self, answer: Result<Value, QmpError>) -> Result<Value, Failure> {
         match answer {
             Ok(reply) => Ok(reply),
             Err(QmpError::Closed { command }) if self.monitor.is_some() && self.process.ended().is_none() => {
@@ -380,7 +380,7 @@ impl Machine {
     /// Whether its process has ended or is ending and the board has not heard of it yet. It will at once.
     #[must_use]
     pub fn ends_just_now(&self) -> bool {
-        !*self.end_is_told.borrow() && (self.process.ended().is_some() || self.process.is_ending())
+        !*self.end_is_reported.borrow() && (self.process.ended().is_some() || self.process.is_ending())
     }
 
     /// Whether it takes in a state as it starts.
@@ -454,7 +454,7 @@ impl Machine {
     pub async fn gone(&self) -> Ended {
         let ended = self.process.wait().await;
         // Whoever tells is gone only with the whole run.
-        let _ = self.end_is_told.clone().wait_for(|told| *told).await;
+        let _ = self.end_is_reported.clone().wait_for(|reported| *reported).await;
         ended
     }
 }

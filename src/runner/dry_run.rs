@@ -13,7 +13,7 @@ use crate::scenario::model::Case;
 /// A line for each case, in the order they would run: that it would run and on what, or that it would be skipped and
 /// why. Starts nothing but probes of the QEMUs.
 #[must_use]
-pub fn outlook(cases: &[Case], binaries: &Binaries, settings: &Settings) -> String {
+pub fn dry_run(cases: &[Case], binaries: &Binaries, settings: &Settings) -> String {
     let mut text = String::new();
     let mut run = 0;
     for case in cases {

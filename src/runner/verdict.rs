@@ -98,5 +98,5 @@ fn passed(issues: &[KnownIssue], before: Before) -> Judgement {
 }
 
 #[cfg(test)]
-#[path = "adjudge_tests.rs"]
+#[path = "verdict_tests.rs"]
 mod tests;

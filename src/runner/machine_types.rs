@@ -15,7 +15,7 @@ use crate::session::Plan;
 ///
 /// # Errors
 /// The reason of a skip, where they have no type in common.
-pub fn settle(plans: &mut IndexMap<String, Plan>) -> Result<(), String> {
+pub fn choose_machine_types(plans: &mut IndexMap<String, Plan>) -> Result<(), String> {
     let all: BTreeMap<&Path, &Binary> =
         plans.values().map(|plan| (plan.binary.path.as_path(), &*plan.binary)).collect();
     if all.len() < 2 {
@@ -113,7 +113,7 @@ mod tests {
 
     fn settled(machine: &str, binaries: &[Arc<Binary>]) -> Result<Vec<String>, String> {
         let mut plans = plans(machine, binaries);
-        settle(&mut plans)?;
+        choose_machine_types(&mut plans)?;
         Ok(plans.values().map(|plan| plan.spec.machine.clone().unwrap()).collect())
     }
 

@@ -25,7 +25,7 @@ pub(super) fn watch_end(
     board: &Arc<Board>,
     sink: &Sink,
 ) -> watch::Receiver<bool> {
-    let (told, is_told) = watch::channel(false);
+    let (reported, is_reported) = watch::channel(false);
     let (vm, board, sink, mut ended) = (name.to_owned(), Arc::clone(board), sink.clone(), process.watch());
     tokio::spawn(async move {
         let how = match ended.wait_for(Option::is_some).await {
@@ -35,11 +35,11 @@ pub(super) fn watch_end(
         if let Some(how) = how {
             sink.emit(What::VmExited { vm: vm.clone(), how: how.to_string(), expected: board.may_exit(&vm) });
             board.report(Trouble::Died { vm, how });
-            told.send_replace(true);
+            reported.send_replace(true);
             board.changed();
         }
     });
-    is_told
+    is_reported
 }
 
 /// Hears the serial port, with a copy in a file.
