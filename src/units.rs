@@ -1,4 +1,4 @@
-//! Durations and sizes as scenarios write them: `300ms`, `5s`, `2m`; `4K`, `150M`, `1G`.
+//! Durations and sizes in scenarios: `300ms`, `5s`, `2m`; `4K`, `150M`, `1G`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 
 /// A duration: a number with a unit (`300ms`, `5s`, `2m`, `1h`, `1m30s`).
 ///
-/// A bare number is refused, because nothing says whether it means seconds or milliseconds.
+/// A bare number is rejected, because it could mean seconds or milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
@@ -128,7 +128,7 @@ impl std::str::FromStr for Size {
         };
         let trimmed = text.trim();
         if let Some(digits) = trimmed.strip_prefix("0x") {
-            // `from_str_radix` would take a sign as well.
+            // `from_str_radix` would also accept a sign.
             let valid = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
             return u64::from_str_radix(digits, 16).ok().filter(|_| valid).map(Size).ok_or_else(wrong);
         }
@@ -199,18 +199,18 @@ impl JsonSchema for Size {
     }
 }
 
-/// A share: a number of percent (`5%`, `2.5%`), kept in hundredths of a percent.
+/// A percentage (`5%`, `2.5%`), in hundredths of a percent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Share(u16);
 
 impl Share {
-    /// A share of whole percent.
+    /// A whole percentage.
     #[must_use]
     pub const fn percent(percent: u8) -> Self {
         Self(percent as u16 * 100)
     }
 
-    /// The share as a fraction of 1.
+    /// The percentage as a fraction of 1.
     #[must_use]
     pub fn fraction(self) -> f64 {
         f64::from(self.0) / 10_000.0
@@ -280,12 +280,12 @@ impl JsonSchema for Share {
     }
 }
 
-/// One value or a list of them, where a scenario may write either.
+/// One value or a list of them, if a scenario may write either.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OneOrMany<T>(pub Vec<T>);
 
 impl<T> OneOrMany<T> {
-    /// The values, in the order they were written.
+    /// The values in their order.
     pub fn iter(&self) -> std::slice::Iter<'_, T> {
         self.0.iter()
     }
@@ -330,7 +330,7 @@ impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
     }
 }
 
-/// As [`OneOrMany`], where none at all has a meaning: it takes away what another file says.
+/// Like [`OneOrMany`], but may be empty, to remove what another file sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnyNumber<T>(pub Vec<T>);
 

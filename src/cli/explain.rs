@@ -9,7 +9,7 @@ use super::{NOTHING_RUN, colourful};
 use crate::diagnostic::Code;
 use crate::docs::{errors, for_terminal};
 
-/// Explain the code of a mistake, such as LS010, with a wrong and a right example; without a code, list them.
+/// Explain an error code such as LS010, with a wrong and a right example; without a code, list them all.
 #[derive(Debug, Args)]
 pub(super) struct Explain {
     /// The code, as `lockstep check` prints it.

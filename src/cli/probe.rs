@@ -10,16 +10,16 @@ use super::selection::Qemu;
 use crate::qemu::binary::Binary;
 use crate::runner::Binaries;
 
-/// Show what a QEMU binary can do, as it says itself.
+/// Show the capabilities of a QEMU binary, as reported by QEMU.
 #[derive(Debug, Args)]
 pub(super) struct Probe {
-    /// The binary: a path or a program on the PATH. Default: --qemu, else qemu-system-x86_64.
+    /// The binary: a path or a program in PATH. Default: --qemu, else qemu-system-x86_64.
     path: Option<String>,
 
     #[command(flatten)]
     qemu: Qemu,
 
-    /// Everything, as JSON.
+    /// Print everything as JSON.
     #[arg(long, env = "LOCKSTEP_JSON")]
     json: bool,
 }

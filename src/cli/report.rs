@@ -9,16 +9,16 @@ use clap::Args;
 use crate::event::Subscriber;
 use crate::report::{Html, Junit, feed, read};
 
-/// Make a report of a run once more, of its events.jsonl.
+/// Rebuild a report from a run's events.jsonl.
 ///
-/// What the report is follows from the name of the file: `.html`, the page; `.xml`, JUnit.
+/// The extension of the output file selects the report: `.html` or `.xml` (JUnit).
 #[derive(Debug, Args)]
 pub(super) struct Report {
-    /// The folder of the run's reports, or its events.jsonl.
+    /// The run's reports directory, or its events.jsonl.
     #[arg(value_name = "DIR|events.jsonl", default_value = "reports")]
     run: PathBuf,
 
-    /// The file to write. Default: index.html beside the events.
+    /// The file to write. Default: index.html next to the events.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -33,7 +33,7 @@ impl Report {
             _ => bail!("{}: the name of a report must end in .html or .xml", output.display()),
         };
         let mut events = read(&events)?;
-        // What is no stream at all is not to replace a report that is there.
+        // Do not overwrite an existing report if the input is not an event stream.
         let Some(first) = events.next().transpose()? else {
             bail!("{} is empty or truncated in its first line", self.run.display());
         };

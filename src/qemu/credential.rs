@@ -1,4 +1,4 @@
-//! TLS credentials, made anew for each case: certificates and their keys, pre-shared keys.
+//! TLS credentials, generated for each case: certificates and their keys, pre-shared keys.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
@@ -73,10 +73,10 @@ pub struct Psk {
 }
 
 impl Credential {
-    /// What is wrong with it.
+    /// Checks the credential.
     ///
     /// # Errors
-    /// The keys that lead to what is at fault, what is wrong, and what would be right.
+    /// The path of the wrong key, what is wrong, and how to fix it.
     pub fn check(&self) -> Result<(), (Vec<&'static str>, String, &'static str)> {
         match (&self.x509, &self.psk) {
             (None, None) => {
@@ -110,16 +110,16 @@ impl Credential {
     }
 }
 
-/// Where a credential's folder is.
+/// The path of a credential's directory.
 #[must_use]
 pub fn folder(directory: &Path, name: &str) -> PathBuf {
     directory.join(format!("credential-{name}"))
 }
 
-/// Makes the folders of a case's credentials.
+/// Creates the directories of a case's credentials.
 ///
 /// # Errors
-/// When a file cannot be written, or there is no randomness.
+/// When a file cannot be written, or no random numbers are available.
 pub fn make(credentials: &BTreeMap<String, Credential>, directory: &Path) -> io::Result<()> {
     let mut authorities: BTreeMap<&str, CertifiedIssuer<'static, KeyPair>> = BTreeMap::new();
     let mut keys: BTreeMap<&str, String> = BTreeMap::new();
@@ -159,7 +159,7 @@ pub fn make(credentials: &BTreeMap<String, Credential>, directory: &Path) -> io:
 
 fn parameters(subject: Option<&str>) -> CertificateParams {
     let mut parameters = CertificateParams::default();
-    // Whatever the host's clock says.
+    // Valid regardless of the host's clock.
     (parameters.not_before, parameters.not_after) = (date_time_ymd(2000, 1, 1), date_time_ymd(2100, 1, 1));
     parameters.distinguished_name = DistinguishedName::new();
     if let Some(name) = subject {

@@ -1,4 +1,4 @@
-//! Disk images, made with the QEMU's own `qemu-img`.
+//! Disk images, created with the QEMU's own `qemu-img`.
 
 use std::path::{Path, PathBuf};
 
@@ -29,10 +29,10 @@ fn qcow2() -> String {
 }
 
 impl Disk {
-    /// What is wrong with it, and what would be right.
+    /// Checks the disk.
     ///
     /// # Errors
-    /// The key at fault, what is wrong, and what would be right.
+    /// The wrong key, what is wrong, and how to fix it.
     pub fn check(&self) -> Result<(), (&'static str, String, String)> {
         match (self.size, &self.backing) {
             (None, None) => {
@@ -47,20 +47,20 @@ impl Disk {
         }
     }
 
-    /// Whether a `backing` is the path of a file; names of disks have neither of these characters.
+    /// Whether a `backing` is a file path; names of disks contain neither of these characters.
     #[must_use]
     pub fn is_file(backing: &str) -> bool {
         backing.contains(['.', '/'])
     }
 
-    /// The name of its file; `owner` is the VM it belongs to, where it belongs to one.
+    /// The name of its file; `owner` is the VM it belongs to, if any.
     #[must_use]
     pub fn file_name(&self, owner: Option<&str>, name: &str) -> String {
         let owner = owner.map(|vm| format!("{vm}.")).unwrap_or_default();
         format!("{owner}{name}.{}", self.format)
     }
 
-    /// The command that makes it.
+    /// The command that creates it.
     #[must_use]
     pub fn create(&self, qemu_img: &Path, file: &Path, backing: Option<(&Path, &str)>) -> Vec<String> {
         let mut argv = vec![qemu_img.display().to_string()];
@@ -74,14 +74,14 @@ impl Disk {
     }
 }
 
-/// The `qemu-img` that belongs to a QEMU: the one beside it, else the one on the `PATH`.
+/// The `qemu-img` for a QEMU: the one next to it, else the one in `PATH`.
 #[must_use]
 pub fn qemu_img(binary: &Path) -> PathBuf {
     let beside = binary.with_file_name("qemu-img");
     if beside.exists() { beside } else { PathBuf::from("qemu-img") }
 }
 
-/// Whether the `qemu-img` that belongs to a QEMU is there.
+/// Whether there is a `qemu-img` for a QEMU.
 #[must_use]
 pub fn has_qemu_img(binary: &Path) -> bool {
     let path = qemu_img(binary);

@@ -1,4 +1,4 @@
-//! What of a guest's own trouble a scenario expects, and the lines of a Linux kernel that tell of trouble.
+//! The allowed symptoms of a guest in trouble, and the console lines of a Linux kernel that indicate trouble.
 
 use std::sync::LazyLock;
 
@@ -45,7 +45,7 @@ impl Health {
 
 fn expressions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OneOrMany<String>, D::Error> {
     let expressions = OneOrMany::<String>::deserialize(deserializer)?;
-    // What is only known in a run is read again then.
+    // Templates that only the run can render are parsed again then.
     for expression in expressions.0.iter().filter(|text| !text.contains("{{")) {
         Regex::new(expression).map_err(|error| {
             let why = error.to_string();
@@ -56,7 +56,8 @@ fn expressions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OneOrMany<S
     Ok(expressions)
 }
 
-/// What a kernel says when it, or a device of it, is broken. Not what a slow machine makes it say: soft lockups and stalls.
+/// What a kernel prints if it, or one of its devices, is broken. Excludes what it prints on a slow machine: soft
+/// lockups and stalls.
 static TROUBLE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
         r"(?x)
@@ -70,7 +71,7 @@ static TROUBLE: LazyLock<Regex> = LazyLock::new(|| {
     .expect("the expression is right")
 });
 
-/// The line of a guest's console, without what is not for people, where it tells of trouble.
+/// The line of a guest's console, without control sequences, if it indicates trouble.
 #[must_use]
 pub fn trouble(line: &[u8]) -> Option<String> {
     let line = String::from_utf8_lossy(line);

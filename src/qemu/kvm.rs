@@ -1,4 +1,4 @@
-//! What the host's KVM offers, asked of `/dev/kvm` itself (`Documentation/virt/kvm/api.rst` of Linux).
+//! The host's KVM features, queried from `/dev/kvm` (`Documentation/virt/kvm/api.rst` of Linux).
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -11,12 +11,12 @@ const GET_API_VERSION: Opcode = opcode::none(0xae, 0x00);
 const CREATE_VM: Opcode = opcode::none(0xae, 0x01);
 const CHECK_EXTENSION: Opcode = opcode::none(0xae, 0x03);
 
-/// The only version of the interface that there is.
+/// The only version of the API.
 const API_VERSION: i32 = 12;
 /// `KVM_CAP_DIRTY_LOG_RING`: how many bytes the ring of a virtual CPU may have.
 const DIRTY_LOG_RING: usize = 192;
 
-/// A request of a number, which is answered by a number.
+/// A request with a number as argument and result.
 struct Ask {
     request: Opcode,
     argument: usize,
@@ -53,7 +53,7 @@ fn open() -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open("/dev/kvm")
 }
 
-/// Why KVM cannot be used here, by making a virtual machine with it; `None`: it can. Asked once.
+/// Why KVM cannot be used, by creating a virtual machine; `None` if it works. Checked once.
 pub fn trouble() -> Option<&'static str> {
     static ANSWER: LazyLock<Option<String>> = LazyLock::new(|| {
         let kvm = match open() {
@@ -67,7 +67,7 @@ pub fn trouble() -> Option<&'static str> {
         }
         match ask(&kvm, CREATE_VM, 0) {
             Ok(made) => {
-                // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+                // SAFETY: the kernel has just created this descriptor for us; nothing else refers to it.
                 drop(unsafe { OwnedFd::from_raw_fd(made) });
                 None
             }
@@ -77,7 +77,7 @@ pub fn trouble() -> Option<&'static str> {
     ANSWER.as_deref()
 }
 
-/// How many bytes the dirty ring of a virtual CPU may have; 0 where there is none.
+/// The maximum size of a virtual CPU's dirty ring in bytes; 0 if there is none.
 #[must_use]
 pub fn dirty_ring() -> u64 {
     let size = open().and_then(|kvm| ask(&kvm, CHECK_EXTENSION, DIRTY_LOG_RING));

@@ -1,4 +1,4 @@
-//! Linux as a guest: its files and its command line.
+//! The Linux guest: its files and its command line.
 
 use std::path::{Path, absolute};
 
@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 
-/// What the kernel's command line begins with: the serial port is the console and says little, a panic reboots, and
-/// neither the clock nor the timer is doubted where the machine is slow (the kernel would panic).
+/// The start of the kernel's command line: a quiet console on the serial port, reboot on panic, and no checks of
+/// clock and timer, which would make the kernel panic on a slow machine.
 const COMMON: &str = "console=ttyS0 quiet panic=1 tsc=reliable no_timer_check";
 
 /// A Linux kernel with its initial RAM disk.
@@ -96,11 +96,11 @@ impl Linux {
         words
     }
 
-    /// The same with absolute paths, as QEMU runs in the case's folder: a relative path is one from the current
-    /// directory.
+    /// The same with absolute paths, since QEMU runs in the case's directory: a relative path is relative to the
+    /// current directory.
     ///
     /// # Errors
-    /// Why the guest cannot be run here, where it is the one of the guests folder and has not been made.
+    /// Why the guest cannot run: it is the one of the guests directory, and is missing.
     pub fn located(mut self, guests: &Path) -> Result<Self, String> {
         if self.kernel.is_none() {
             self.kernel = Some(made(guests, "vmlinuz")?);
@@ -114,8 +114,8 @@ impl Linux {
         Ok(self)
     }
 
-    /// Whether its files can be read. A scenario may name one that an earlier step makes, so this is asked when the VM
-    /// is started.
+    /// Whether its files can be read. A scenario may name one that an earlier step creates, so this is checked when
+    /// the VM is started.
     ///
     /// # Errors
     /// The file that cannot be read, and why.
@@ -130,7 +130,7 @@ impl Linux {
     }
 }
 
-/// A file of the guests folder.
+/// A file of the guests directory.
 fn made(guests: &Path, name: &str) -> Result<String, String> {
     let path = guests.join(name);
     if path.is_file() {
@@ -155,7 +155,7 @@ fn ip<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let fits = text.split_once('/').is_some_and(|(address, length)| {
         address.parse::<std::net::Ipv4Addr>().is_ok() && length.parse::<u8>().is_ok_and(|length| length <= 32)
     });
-    // A template that only the run can fill in is read again then.
+    // A template that only the run can render is parsed again then.
     if fits || text.contains("{{") {
         return Ok(text);
     }

@@ -1,8 +1,8 @@
-//! Networks that join VMs and the host's side, without root: one QEMU without a machine is the wire.
+//! Networks that join VMs and the host, without root: a QEMU without a machine acts as the hub.
 //!
-//! It has a hub with a port for QEMU's user network, which forwards ports of 127.0.0.1, and one for each netdev of a VM
-//! that is on the network: a `stream` netdev (QEMU 7.2) that listens at a unix socket in the case's folder. A VM may
-//! come and go; the others do not notice.
+//! The hub has a port for QEMU's user network, which forwards ports of 127.0.0.1, and one for each netdev of a VM on
+//! the network: a `stream` netdev (QEMU 7.2) that listens at a unix socket in the case's directory. A VM may connect
+//! and disconnect without affecting the others.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -15,10 +15,10 @@ use serde_json::{Map, Value, json};
 
 use super::spec::VmSpec;
 
-/// The type of a netdev that is on a network of the scenario.
+/// The type of a netdev on a network of the scenario.
 pub const TYPE: &str = "network";
 
-/// What stands behind a network's name in that of its QEMU. No VM is called so.
+/// The suffix of the hub QEMU's name. VM names cannot contain it.
 const WIRE: &str = "@network";
 
 /// A network that joins the VMs that have a netdev on it, `{type: network, id: ID, network: NAME}`, and the host.
@@ -47,7 +47,7 @@ fn yes() -> bool {
     true
 }
 
-/// Where a forwarded port leads.
+/// The target of a forwarded port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Forward {
     protocol: &'static str,
@@ -94,14 +94,14 @@ impl std::str::FromStr for Subnet {
 }
 
 impl Subnet {
-    /// The address with this number in it; counted from the end where that is negative.
+    /// The address with this number; negative numbers count from the end.
     fn address(self, number: i64) -> String {
         let size = 1_i64 << (32 - self.length);
         let offset = if number < 0 { size + number } else { number };
         Ipv4Addr::from(self.first + u32::try_from(offset).unwrap_or_default()).to_string()
     }
 
-    /// Whether an address is one of a guest's: not that of the network, of the host, of everyone.
+    /// Whether an address can belong to a guest: not the network's, the host's or the broadcast address.
     #[must_use]
     pub fn is_for_guests(self, address: Ipv4Addr) -> bool {
         let offset = i64::from(u32::from(address)) - i64::from(self.first);
@@ -110,7 +110,7 @@ impl Subnet {
 }
 
 impl NetworkSpec {
-    /// What is wrong with it, each with the keys that lead there.
+    /// The errors in it, each with its path.
     #[must_use]
     pub fn wrong(&self) -> Vec<(Vec<&str>, String)> {
         let subnet: Result<Subnet, String> = self.subnet.parse();
@@ -133,7 +133,7 @@ impl NetworkSpec {
         wrong
     }
 
-    /// The QEMU that is its wire: what it is made of, for these VMs. `port` knows the ports.
+    /// The specification of the hub QEMU for these VMs. `port` provides the ports.
     #[must_use]
     pub fn wire<'v>(
         &self,
@@ -180,19 +180,19 @@ impl NetworkSpec {
     }
 }
 
-/// The name of a network's QEMU.
+/// The name of a network's hub QEMU.
 #[must_use]
 pub fn wire_name(network: &str) -> String {
     format!("{network}{WIRE}")
 }
 
-/// The network whose QEMU is called so.
+/// The network of a hub QEMU's name.
 #[must_use]
 pub fn of_wire(name: &str) -> Option<&str> {
     name.strip_suffix(WIRE)
 }
 
-/// The id of a netdev, where it is on this network.
+/// The id of a netdev, if it is on this network.
 fn on<'n>(netdev: &'n Map<String, Value>, network: &str) -> Option<&'n str> {
     let here = netdev.get("type")? == TYPE && netdev.get("network")? == network;
     netdev.get("id").and_then(Value::as_str).filter(|_| here)
@@ -202,7 +202,7 @@ fn socket(vm: &str, id: &str) -> String {
     format!("{vm}.{id}.net")
 }
 
-/// The VM with its netdevs on networks as QEMU takes them: they connect to the wire's sockets.
+/// The VM with its network netdevs in QEMU's form: they connect to the hub's sockets.
 #[must_use]
 pub fn attached(spec: &VmSpec, vm: &str, directory: &Path) -> VmSpec {
     let mut spec = spec.clone();
@@ -219,7 +219,7 @@ pub fn attached(spec: &VmSpec, vm: &str, directory: &Path) -> VmSpec {
     spec
 }
 
-/// What is wrong with a netdev that is on a network: the key, and what is wrong with it; `None`: nothing.
+/// The error in a netdev on a network: the key, the message and the help; `None` if it is valid.
 #[must_use]
 pub fn wrong_netdev<'k>(
     netdev: &'k Map<String, Value>,

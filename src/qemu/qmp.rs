@@ -19,17 +19,17 @@ use super::hmp;
 use super::qmp_input::{Input, Message, NotQmp};
 use super::read::read_now;
 
-/// Why a command did not give a result.
+/// Why a command failed.
 #[derive(Debug, Error, Clone, PartialEq)]
 pub enum QmpError {
-    /// QEMU answered with an error.
+    /// QEMU replied with an error.
     #[error("`{command}` was refused: {description}{}", class.as_ref().map(|class| format!(" ({class})")).unwrap_or_default())]
     Refused {
         /// The command.
         command: String,
-        /// The error's class, where it is not `GenericError`.
+        /// The error's class, if it is not `GenericError`.
         class: Option<String>,
-        /// QEMU's words.
+        /// QEMU's description.
         description: String,
     },
     /// No reply came before the deadline.
@@ -39,21 +39,21 @@ pub enum QmpError {
         command: String,
         /// Whether it was sent out of band.
         oob: bool,
-        /// How long was waited.
+        /// How long we waited.
         waited: Duration,
     },
-    /// The monitor's connection is closed: QEMU has ended, or is about to.
+    /// The monitor's connection is closed: QEMU has exited or is about to.
     #[error("`{command}`: the monitor is closed")]
     Closed {
         /// The command.
         command: String,
     },
-    /// What came is no QMP.
+    /// The received data is not QMP.
     #[error("not a QMP monitor: {0}")]
     Protocol(String),
 }
 
-/// What goes over the wire, for whoever keeps the transcript and the event log.
+/// The traffic, for the transcript and the event log.
 #[derive(Debug)]
 pub enum Traffic<'a> {
     /// A command as sent.
@@ -71,7 +71,7 @@ type Tap = Box<dyn Fn(Traffic<'_>) + Send + Sync>;
 /// A connected monitor.
 pub struct Qmp {
     wire: Arc<Wire>,
-    /// What is still to be written of the last command that was begun; locked by whoever writes.
+    /// The unsent rest of the last command; locked by the writer.
     unsent: tokio::sync::Mutex<Vec<u8>>,
     /// Whether commands can run out of band.
     pub oob: bool,
@@ -91,7 +91,7 @@ struct State {
     next_id: u64,
     pending: HashMap<u64, oneshot::Sender<Value>>,
     greeting: Option<oneshot::Sender<Result<Value, String>>>,
-    /// A greeting that nobody has waited for yet: another QEMU is at the other end.
+    /// A greeting that was not expected yet: another QEMU is at the other end.
     greeted_again: Option<Value>,
     closed: bool,
 }
@@ -101,7 +101,7 @@ impl Wire {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in everything that has arrived, without waiting. False once the connection is closed.
+    /// Reads everything that has arrived, without waiting. False once the connection is closed.
     fn pump(&self) -> bool {
         let mut state = self.state();
         let mut chunk = [0; 16 * 1024];
@@ -125,7 +125,7 @@ impl Wire {
         loop {
             match state.input.next_message() {
                 Ok(Some(Message::Greeting(message))) => {
-                    // What was asked of the one before is not answered any more.
+                    // Requests to the previous QEMU get no reply any more.
                     state.pending.clear();
                     match state.greeting.take() {
                         Some(greeting) => drop(greeting.send(Ok(message))),
@@ -136,7 +136,7 @@ impl Wire {
                 Ok(Some(Message::Reply { id, message })) => {
                     (self.tap)(Traffic::Reply(&message));
                     if let Some(waiting) = id.and_then(|id| state.pending.remove(&id)) {
-                        // One that gave up in the meantime is not told any more.
+                        // The receiver is gone if it has given up meanwhile.
                         let _ = waiting.send(message);
                     }
                 }
@@ -157,11 +157,12 @@ impl Wire {
 }
 
 impl Qmp {
-    /// Waits for QEMU's greeting and negotiates. `oob`: `None` takes out-of-band execution where it is offered,
-    /// `Some(true)` insists on it. The tap is told of everything but the greeting.
+    /// Waits for QEMU's greeting and negotiates. `oob`: `None` enables out-of-band execution if offered, `Some(true)`
+    /// requires it. The tap receives everything but the greeting.
     ///
     /// # Errors
-    /// When no greeting comes before the deadline, or the connection closes, or insisting is in vain.
+    /// When no greeting comes before the deadline, the connection closes, or required out-of-band execution is not
+    /// offered.
     pub async fn connect(
         stream: UnixStream,
         oob: Option<bool>,
@@ -179,8 +180,8 @@ impl Qmp {
         Ok(qmp)
     }
 
-    /// Waits for a further greeting on the same connection, as another QEMU sends one that has taken the place of the one
-    /// before (`execve`), and negotiates. One that has come already counts.
+    /// Waits for a further greeting on the same connection, from a QEMU that replaced the previous one (`execve`),
+    /// and negotiates. A greeting that has already arrived counts.
     ///
     /// # Errors
     /// As [`Self::connect`].
@@ -222,8 +223,7 @@ impl Qmp {
         Ok(())
     }
 
-    /// Runs a command and waits for its reply, no longer than the deadline. A command that was given up may still be
-    /// carried out by QEMU.
+    /// Runs a command and waits for its reply until the deadline. QEMU may still execute a command that timed out.
     ///
     /// # Errors
     /// See [`QmpError`].
@@ -237,8 +237,7 @@ impl Qmp {
         self.execute_with(command, arguments, None, oob, deadline).await
     }
 
-    /// Runs a command as [`Self::execute`] does, with a descriptor beside it (`SCM_RIGHTS`), as `getfd` and `add-fd`
-    /// take one.
+    /// Runs a command like [`Self::execute`] and passes a descriptor (`SCM_RIGHTS`), for `getfd` and `add-fd`.
     ///
     /// # Errors
     /// See [`QmpError`].
@@ -288,7 +287,7 @@ impl Qmp {
         }
     }
 
-    /// Writes a message. It may be given up at any time: what was begun of it is completed before the next one.
+    /// Writes a message. Cancel-safe: a partly written message is completed before the next one.
     async fn send(&self, message: &Value, descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
         let mut text = message.to_string();
         text.push('\n');
@@ -307,7 +306,7 @@ impl Qmp {
         Ok(())
     }
 
-    /// Writes as many bytes as the socket takes.
+    /// Writes as many bytes as the socket accepts.
     async fn write(&self, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<usize> {
         loop {
             self.wire.stream.writable().await?;
@@ -324,7 +323,7 @@ impl Qmp {
         }
     }
 
-    /// Takes in everything that has arrived so far, so that what is looked at next is up to date.
+    /// Reads everything that has arrived so far, so that what follows is up to date.
     pub fn catch_up(&self) {
         self.wire.pump();
     }
@@ -341,7 +340,7 @@ async fn greeted(
     }
 }
 
-/// A reply that is no error; one of the human monitor, to this command line, may report one all the same.
+/// The result of a successful reply; a reply of the human monitor to this command line may still report an error.
 fn answered(human: Option<String>, reply: Value) -> Result<Value, QmpError> {
     match human.zip(reply.as_str()).and_then(|(line, text)| Some((hmp::refusal(&line, text)?, line))) {
         Some((description, command)) => Err(QmpError::Refused { command, class: None, description }),
@@ -349,7 +348,7 @@ fn answered(human: Option<String>, reply: Value) -> Result<Value, QmpError> {
     }
 }
 
-/// Writes bytes with a descriptor beside the first of them.
+/// Writes bytes with a descriptor attached to the first of them.
 fn send_beside(stream: &UnixStream, bytes: &[u8], descriptor: BorrowedFd<'_>) -> io::Result<usize> {
     let descriptors = [descriptor];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];

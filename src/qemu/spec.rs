@@ -1,4 +1,4 @@
-//! What a VM is made of, as a scenario says it.
+//! The specification of a VM in a scenario.
 
 use std::collections::BTreeMap;
 
@@ -101,19 +101,19 @@ pub struct VmSpec {
 }
 
 impl VmSpec {
-    /// The architecture of the QEMU to look for.
+    /// The architecture of the QEMU to use.
     #[must_use]
     pub fn arch(&self) -> &str {
         self.arch.as_deref().unwrap_or("x86_64")
     }
 
-    /// Whether a QEMU emulates the architecture that the VM asks for.
+    /// Whether a QEMU emulates the VM's architecture.
     #[must_use]
     pub fn runs_on(&self, binary: &Binary) -> bool {
         self.arch.as_ref().is_none_or(|arch| *arch == binary.arch)
     }
 
-    /// The machine type, without the properties that may follow it.
+    /// The machine type without its properties.
     #[must_use]
     pub fn machine_type(&self) -> Option<&str> {
         let machine = self.machine.as_deref()?;
@@ -121,7 +121,7 @@ impl VmSpec {
     }
 }
 
-/// A string, a number or a truth value where the text of it is what counts.
+/// A string, a number or a boolean, used as text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Scalar(pub String);

@@ -1,4 +1,4 @@
-//! Annotations of GitHub Actions: each case that failed or erred, at the line of the step that failed.
+//! GitHub Actions annotations: each case that failed or had an error, at the line of the step that failed.
 
 use std::io::Write;
 use std::path::Path;
@@ -21,7 +21,7 @@ impl<W> std::fmt::Debug for Github<W> {
 }
 
 impl<W: Write> Github<W> {
-    /// Annotations on `out`, which must be the standard output of a step for GitHub to see them.
+    /// Annotations on `out`; GitHub reads them from the standard output of a step.
     #[must_use]
     pub fn new(out: W) -> Self {
         Self { fold: Fold::default(), out }
@@ -42,7 +42,7 @@ impl<W: Write> Github<W> {
     }
 }
 
-/// The file, line and column of a `file:line:column`.
+/// The file, line and column of `file:line:column`.
 fn parts(place: &str) -> Option<(&str, usize, usize)> {
     let mut parts = place.rsplitn(3, ':');
     let (column, line, file) = (parts.next()?, parts.next()?, parts.next()?);

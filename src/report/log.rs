@@ -1,4 +1,4 @@
-//! A case told in plain text: what it was made of, its steps, what was measured.
+//! A case as plain text: its parameters, its steps, its metrics.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use crate::event::StepOutcome;
 use crate::report::record::{Case, Kept, Step};
 use crate::report::text;
 
-/// The whole story of a case that has ended, for a report that has room for it.
+/// The full text of a finished case, for reports with room for it.
 #[must_use]
 pub fn of(case: &Case) -> String {
     let mut out = String::new();
@@ -40,7 +40,7 @@ pub fn of(case: &Case) -> String {
     out
 }
 
-/// A step in one line: its number, its outcome, how long it took, what it does, where it stands.
+/// A step in one line: number, outcome, duration, title, place.
 #[must_use]
 pub fn step_line(step: &Step, planned: usize) -> String {
     let outcome = match step.outcome {

@@ -1,4 +1,4 @@
-//! What the terminal says at the end of all cases taken together: a table of cases and QEMUs, rates, kinds of failures.
+//! The overview at the end of the console report: a table of cases and QEMUs, rates, kinds of failures.
 
 use std::fmt::Write as _;
 
@@ -8,10 +8,10 @@ use crate::event::Verdict;
 use crate::report::stats::{Stats, rate};
 use crate::report::text;
 
-/// How many lines of one table are shown.
+/// The maximum number of lines per table.
 const SHOWN: usize = 200;
 
-/// The overview; empty where each case ran once, on one QEMU.
+/// The overview; empty if each case ran once on one QEMU.
 #[must_use]
 pub fn of(stats: &Stats) -> String {
     let mut out = grid(stats);
@@ -45,7 +45,7 @@ pub fn of(stats: &Stats) -> String {
     out
 }
 
-/// A line for each case, a column for each QEMU.
+/// A line per case, a column per QEMU.
 fn grid(stats: &Stats) -> String {
     let qemus: IndexSet<&str> = stats.cases.keys().filter_map(|(_, qemu)| qemu.as_deref()).collect();
     if qemus.is_empty() {

@@ -1,13 +1,13 @@
-//! What failures have in common: a message without what differs from one failure of a kind to the next.
+//! Failure signatures: a message without the parts that vary between failures of the same kind.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// What is replaced, in this order, and by what.
+/// The patterns to replace, in this order, and their replacements.
 static DIFFERENT: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
     [
-        // Points in time, lengths of time, addresses, sizes, and whatever else is counted.
+        // Timestamps, durations, addresses, sizes, and other numbers.
         (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?", "TIME"),
         (r"\b0x[0-9a-fA-F]+\b", "ADDRESS"),
         (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "UUID"),
@@ -20,11 +20,11 @@ static DIFFERENT: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
     .collect()
 });
 
-/// The message, its first line, with numbers, times and addresses taken out.
+/// The first line of the message, with numbers, times and addresses replaced.
 #[must_use]
 pub fn signature(message: &str) -> String {
     let line = message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no reason given");
-    // What was awaited tells failures apart; what was seen instead is a matter of the moment.
+    // What was expected identifies the failure; what was seen instead varies.
     let line = line.split("; saw ").next().unwrap_or(line);
     let mut text = super::text::one_line(line);
     for (pattern, word) in DIFFERENT.iter() {

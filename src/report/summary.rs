@@ -1,4 +1,4 @@
-//! A run in Markdown, for the page that a CI server shows of a job (`$GITHUB_STEP_SUMMARY`).
+//! A summary in Markdown for a CI server's job page (`$GITHUB_STEP_SUMMARY`).
 
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
@@ -12,12 +12,12 @@ use crate::report::record::Case;
 use crate::report::stats::{Stats, rate};
 use crate::report::{Fold, console, text};
 
-/// How many failures are told with their evidence; GitHub shows no more than 1 MiB.
+/// How many failures to show with their evidence; GitHub shows at most 1 MiB.
 const SHOWN: usize = 50;
-/// How many bytes of the evidence of each.
+/// How many bytes of evidence to show for each.
 const EVIDENCE: usize = 6 << 10;
 
-/// The summary; it is appended to what the file has.
+/// The summary; it is appended to the file.
 #[derive(Debug)]
 pub struct Markdown {
     path: PathBuf,
@@ -29,7 +29,7 @@ pub struct Markdown {
 }
 
 impl Markdown {
-    /// A summary that is appended to the file at `path` when the stream ends.
+    /// A summary to be appended to the file at `path` when the stream ends.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
@@ -136,17 +136,17 @@ impl Subscriber for Markdown {
     }
 }
 
-/// Text inside of HTML, on one line.
+/// Text escaped for HTML, on one line.
 fn html(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// Text in a table.
+/// Text escaped for a table cell.
 fn cell(text: &str) -> String {
     html(&text::one_line(text)).replace('|', "\\|")
 }
 
-/// Text in a block that it cannot end itself.
+/// Text in a fenced block that it cannot close.
 fn fenced(text: &str) -> String {
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest.max(2) + 1);

@@ -1,4 +1,4 @@
-//! One case, as often as it is tried.
+//! One case, with all its attempts.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,9 +23,9 @@ use crate::session::{Session, ports};
 /// Where a case runs.
 #[derive(Debug)]
 pub struct Place {
-    /// Its private folder.
+    /// Its private directory.
     pub directory: PathBuf,
-    /// What the janitor is told.
+    /// What the janitor must clean up.
     pub notes: Arc<Notes>,
     /// Where its events go.
     pub sink: Sink,
@@ -36,11 +36,11 @@ pub struct Place {
 pub struct Run {
     /// The case, and on what it runs.
     pub job: Job,
-    /// The number of the round, where there are several.
+    /// The number of the round, if there are several.
     pub round: Option<usize>,
 }
 
-/// How often a case is begun anew because a port that was held for it was taken by another program.
+/// How often a case is restarted because another program took one of its reserved ports.
 const MAX_PORT_CONFLICTS: usize = 3;
 
 /// The attempts at a case so far.
@@ -54,17 +54,17 @@ struct Attempts {
     first_failure: Option<CaseEnd>,
     /// The attempt that a race excused.
     excused: Option<CaseEnd>,
-    /// How many passed although a known issue was to strike.
+    /// How many passed although a known issue was expected to occur.
     passed: usize,
 }
 
-/// Why a case is run once more.
+/// Why a case is run again.
 enum Rerun {
-    /// Another program took this port, which was held under this name.
+    /// Another program took this port, reserved under this name.
     PortTaken(String, u16),
-    /// A known issue asks for it.
+    /// A known issue requires it.
     Issue,
-    /// `--retries` asks for it.
+    /// `--retries` allows it.
     Retry,
 }
 
@@ -73,7 +73,7 @@ impl Attempts {
         Before { excused: self.excused.is_some(), passed: self.passed }
     }
 
-    /// Takes in an attempt that does not count yet, and says why in a note.
+    /// Records an attempt that does not count yet; returns the text of a note.
     fn put(&mut self, end: CaseEnd, why: Rerun) -> Option<String> {
         self.free += usize::from(!matches!(why, Rerun::Retry));
         match why {
@@ -99,19 +99,19 @@ impl Attempts {
         }
     }
 
-    /// The end of the case, by its last attempt.
+    /// The result of the case, based on its last attempt.
     fn conclude(self, end: CaseEnd) -> CaseEnd {
         match (end.verdict, self.first_failure, self.excused) {
             (Verdict::Pass, Some(failure), _) => flaky(failure, self.count),
-            // With the evidence of what the race did.
+            // With the evidence of the known issue.
             (Verdict::Pass, None, Some(excused)) => excused,
             _ => end,
         }
     }
 }
 
-/// Runs a case, as often as the settings and its known issues have it, and tells its sink everything. A failure while
-/// another program had one of its ports does not count.
+/// Runs a case, with the attempts that the settings and its known issues allow, and emits its events. A failure does
+/// not count if another program had one of the case's ports.
 pub async fn run(run: &Run, place: &Place, settings: &Settings, interrupt: &Interrupt) -> Verdict {
     let began = Instant::now();
     let sink = &place.sink;
@@ -133,7 +133,7 @@ pub async fn run(run: &Run, place: &Place, settings: &Settings, interrupt: &Inte
             None if again => Some(Rerun::Issue),
             None => (failed && attempts.count - attempts.free <= settings.retries).then_some(Rerun::Retry),
         };
-        // The folder of an attempt goes with its session.
+        // The directory of an attempt is removed with its session.
         let ready = why.as_ref().map(|_| match interrupted {
             Some(signal) => Err(format!("interrupted by {signal}")),
             None => std::fs::create_dir(&place.directory)
@@ -158,7 +158,7 @@ pub async fn run(run: &Run, place: &Place, settings: &Settings, interrupt: &Inte
     }
 }
 
-/// The end of a case that was to be run again, and cannot be: what a known issue excuses for that is not excused.
+/// The result of a case that should run again but cannot: the known issue does not excuse it then.
 fn not_retried(end: CaseEnd, why: &Rerun, error: &str, sink: &Sink) -> CaseEnd {
     if !matches!(why, Rerun::Issue) {
         sink.emit(What::Note { text: format!("not retried: {error}") });
@@ -169,7 +169,7 @@ fn not_retried(end: CaseEnd, why: &Rerun, error: &str, sink: &Sink) -> CaseEnd {
     CaseEnd { verdict: Verdict::Error, reason: Some(reason), ..end }
 }
 
-/// The end of a case that passed in a later attempt: with the evidence of the first failure.
+/// The result of a case that passed on a later attempt, with the evidence of the first failure.
 fn flaky(failure: CaseEnd, attempt: usize) -> CaseEnd {
     let reason = failure.reason.unwrap_or_else(|| "no reason given".to_owned());
     CaseEnd {
@@ -179,7 +179,7 @@ fn flaky(failure: CaseEnd, attempt: usize) -> CaseEnd {
     }
 }
 
-/// One attempt at a case, and whether it is run again before that counts.
+/// One attempt at a case; also returns whether to run it again before it counts.
 async fn run_attempt(
     run: &Run,
     attempts: &Attempts,
@@ -217,13 +217,13 @@ async fn run_attempt(
     CaseRunner::new(case, session, binaries, settings, interrupt, folder, attempts.before()).run(began).await
 }
 
-/// What decides where the built-in guests of one attempt work: the same each time for the same seed.
+/// The seed for the memory layout of the built-in guests in one attempt; the same for the same run seed.
 fn draw(run: &Run, attempt: usize, seed: u64) -> u32 {
     let name = format!("{} {} {attempt}", run.job.case.name, run.round.unwrap_or(0));
     (Random::new(&name, seed).next() >> 32) as u32
 }
 
-/// Tells the sink of a case that cannot even be begun.
+/// Reports a case that could not be started.
 pub fn not_started(run: &Run, sink: &Sink, reason: String) {
     sink.emit(started(run));
     sink.emit(What::CaseEnded(Box::new(CaseEnd::new(Verdict::Error, Some(reason), 0.0))));
@@ -245,14 +245,13 @@ fn started(run: &Run) -> What {
     }
 }
 
-/// The races that may strike a case. A negative control has no known issues.
+/// The intermittent known issues of a case. A negative control has none.
 fn races(case: &Case) -> Vec<Race> {
     let issues = case.known_issues.iter().filter(|_| case.must_fail.is_none());
     issues.filter_map(|issue| Some(Race { reason: issue.reason.clone(), at_most: issue.at_most? })).collect()
 }
 
-/// Where the artifacts of one attempt are kept, below the reports: those of the QEMUs, rounds and attempts of a case
-/// each in a folder of their own.
+/// The artifacts directory of one attempt, below the reports: separate for each QEMU, round and attempt.
 fn folder(run: &Run, attempt: usize, are_tried_again: bool) -> PathBuf {
     let mut folder = folder_name(&run.job.case.name);
     folder.extend(run.job.qemu.as_ref().map(|qemu| folder_name(&format!("on-{}", qemu.replace('/', "_")))));
@@ -263,7 +262,7 @@ fn folder(run: &Run, attempt: usize, are_tried_again: bool) -> PathBuf {
 
 /// A case's name as a path below the reports.
 fn folder_name(name: &str) -> PathBuf {
-    // The names of the reports that lie there.
+    // Avoid the names of the report files.
     let name = if matches!(name.split('/').next(), Some("junit.xml" | "events.jsonl" | "index.html")) {
         name.replacen('.', "_", 1)
     } else {
@@ -271,13 +270,13 @@ fn folder_name(name: &str) -> PathBuf {
     };
     name.split('/')
         .map(|part| part.replace(|c: char| c.is_control() || "<>:\"\\|?*".contains(c), "_"))
-        // Below the folder of another case this one would lie among its files.
+        // Below another case's directory its files would mix with that case's.
         .enumerate()
         .map(|(depth, part)| if depth > 0 && part == FILES { format!("{part}_") } else { part })
         .collect()
 }
 
-/// The steps that run, loops counted once.
+/// The number of steps, counting loops once.
 fn count(blocks: &[Block]) -> usize {
     blocks
         .iter()

@@ -1,4 +1,4 @@
-//! The steps of a case, one after the other, and what is made of how they end.
+//! Runs the steps of a case and turns the outcome into a result.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,35 +25,35 @@ use crate::session::failure::Kind;
 use crate::session::{Failure, Session, artifacts, metrics};
 use crate::step::{Action, Running, Start};
 
-/// How much longer than its deadline a step may take before it is cut off. Steps watch their deadline themselves, and
-/// tell more when they give up.
+/// How far a step may overrun its deadline before it is aborted. Steps watch their deadline themselves and report
+/// more detail.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Why a case ended before its last step.
 enum Stop {
-    /// A step failed, at this place.
+    /// A step failed at this place.
     Failed(Failure, Box<FailureSite>),
     /// The user ended the run.
     Interrupted(&'static str),
 }
 
-/// Whoever performs the steps of a case.
+/// Runs the steps of a case.
 pub(super) struct CaseRunner<'c> {
     case: &'c Case,
     pub(super) session: Session,
     binaries: &'c Binaries,
     settings: &'c Settings,
     interrupt: Interrupt,
-    /// What the user wants, also while `interrupt` is not listened to.
+    /// The user's interrupt, also while `interrupt` is ignored.
     user_interrupt: Interrupt,
     deadline: Instant,
-    /// How many steps have begun.
+    /// The number of steps started so far.
     step: usize,
-    /// The numbers of the rounds that are under way, by their `index`.
+    /// The current round of each enclosing loop, by its `index`.
     rounds: Map<String, Value>,
-    /// How much of the session's trouble has been dealt with.
+    /// How many of the board's troubles have been handled.
     pub(super) trouble: usize,
-    /// Where its artifacts are kept, below the reports.
+    /// The artifacts directory, below the reports.
     artifacts_dir: PathBuf,
     before: Before,
 }
@@ -84,12 +84,12 @@ impl<'c> CaseRunner<'c> {
         }
     }
 
-    /// Performs the case, which began then, and concludes; also whether the case is run again before that counts.
+    /// Runs the case; also returns whether to run it again before the result counts.
     pub(super) async fn run(mut self, began: Instant) -> (CaseEnd, bool) {
         let case = self.case;
         self.deadline = began + case.timeout.mul_f64(self.settings.slow);
         let mut outcome = self.run_steps().await;
-        // The end runs whatever happened, and so has its own time and is not interrupted. (A second signal ends it all.)
+        // `finally` always runs, with its own time limit and without interrupts. (A second signal ends the process.)
         self.deadline = Instant::now() + case.timeout.mul_f64(self.settings.slow);
         self.interrupt = Interrupt::never();
         let finally = self.run_blocks(&case.finally, true).await;
@@ -100,7 +100,7 @@ impl<'c> CaseRunner<'c> {
     }
 
     async fn run_steps(&mut self) -> Result<(), Stop> {
-        // A wire must be there when VMs come to it.
+        // The network must exist before the VMs connect to it.
         let wires: Vec<String> = self.case.net.networks.keys().map(|name| wire_name(name)).collect();
         let first: Vec<String> = self
             .session
@@ -124,7 +124,7 @@ impl<'c> CaseRunner<'c> {
         };
         started.map_err(|failure| Stop::Failed(failure, Box::new(FailureSite::plain(&self.case.at))))?;
         self.run_blocks(&self.case.steps, false).await?;
-        // What arrived with the last step's end counts as well.
+        // Include what arrived together with the end of the last step.
         self.session.catch_up();
         match self.cause(None).await {
             Some((failure, _)) => Err(Stop::Failed(failure, Box::new(FailureSite::plain(&self.case.at)))),
@@ -152,7 +152,7 @@ impl<'c> CaseRunner<'c> {
                         self.rounds.extend(index.clone().map(|index| (index, round.into())));
                         Box::pin(self.run_blocks(steps, finally)).await?;
                         let step = self.resolve(until)?;
-                        // Asked in the last moment, QEMU must still have the time to answer.
+                        // QEMU must have time to answer a query sent just before the deadline.
                         let mut running =
                             Running::asking_once(&mut self.session, began, end + GRACE, marks.clone());
                         let interrupt = self.interrupt.clone();
@@ -162,7 +162,7 @@ impl<'c> CaseRunner<'c> {
                             answer = step.action.run(&mut running) => answer,
                         };
                         let Err(failure) = answer else { break };
-                        // The steps of the loop may all be left out, and then nobody else looks at it.
+                        // If every step of the loop is skipped, nothing else checks for trouble.
                         if let Some((cause, _)) = self.cause(None).await {
                             return Err(Stop::Failed(cause, Box::new(FailureSite::of(until))));
                         }
@@ -178,7 +178,7 @@ impl<'c> CaseRunner<'c> {
         Ok(())
     }
 
-    /// Resolves something with all that is known by now.
+    /// Calls `resolve` with all values known at this point of the run.
     fn with_run_values<T>(&self, resolve: impl FnOnce(&Late<'_>) -> T) -> T {
         let run = self.session.run_values();
         let names = self.session.names();
@@ -269,7 +269,7 @@ impl<'c> CaseRunner<'c> {
                 }
             }
         };
-        // Trouble is the cause where there is any, whatever the step itself noticed first.
+        // Trouble, if any, is the cause, whatever the step noticed first.
         if result.is_err() {
             self.session.await_exits().await;
         }
@@ -309,7 +309,7 @@ impl<'c> CaseRunner<'c> {
         }
     }
 
-    /// Makes the plans of VMs that take something from the run, now that it is known.
+    /// Completes the plans of VMs that depend on values of the run, now that these are known.
     fn complete_plans(&mut self, names: &[String], site: &FailureSite) -> Result<(), Stop> {
         let stop = |message: String| Stop::Failed(Failure::error(message), Box::new(site.clone()));
         for name in names.iter().filter(|name| self.case.late_vms.contains_key(*name)) {
@@ -324,7 +324,7 @@ impl<'c> CaseRunner<'c> {
         Ok(())
     }
 
-    /// Gathers the evidence, takes everything down, and makes the verdict.
+    /// Collects the evidence, tears everything down, and determines the verdict.
     async fn finish(mut self, outcome: Result<(), Stop>, began: Instant) -> (CaseEnd, bool) {
         metrics::emit(&self.session);
         let (outcome, site, interrupted) = match outcome {
@@ -341,12 +341,12 @@ impl<'c> CaseRunner<'c> {
             let names = site.as_ref().map(|site| site.names.as_slice()).unwrap_or_default();
             judge(&outcome, names, self.case, self.before)
         };
-        // What a race did is looked into as a failure is.
+        // A known issue needs the same evidence as a failure.
         let is_wrong = struck.is_some() || verdict.is_bad();
         let mut evidence = None;
         if is_wrong && !interrupted {
             let shown = site.as_ref().map(|site| site.description(self.case) + "\n").unwrap_or_default();
-            // The reason of an excused attempt is that of the known issue, and not what failed.
+            // The reason of an excused attempt is the known issue's; show the failure itself.
             let failed = outcome
                 .as_ref()
                 .err()
@@ -372,7 +372,7 @@ impl<'c> CaseRunner<'c> {
         let mut artifacts = None;
         if wanted {
             let artifacts_dir = self.settings.reports.join(&self.artifacts_dir);
-            // The reports cut it where it is long.
+            // The reports truncate it if it is long.
             let write_evidence = || match &evidence {
                 Some(evidence) => std::fs::write(artifacts_dir.join("evidence.txt"), evidence),
                 None => Ok(()),
@@ -396,14 +396,14 @@ impl<'c> CaseRunner<'c> {
         self.session.tear_down().await;
         drop(self.session);
         let seconds = began.elapsed().as_secs_f64();
-        // A negative control has failed at its place as well, but passes.
+        // A negative control also failed at this place, but passes.
         let source = site.as_ref().map(|site| site.excerpt());
         let place = site.filter(|_| verdict != Verdict::Pass).map(|site| site.at.to_string());
         (CaseEnd { verdict, reason, evidence, place, source, artifacts, struck, seconds }, again)
     }
 }
 
-/// A step that must fail: a failure that matches is its success.
+/// `expect_error`: a failure that matches counts as success.
 fn expected(result: Result<Value, Failure>, expression: &str, title: &str) -> Result<Value, Failure> {
     let matcher = Regex::new(expression).map_err(|error| Failure::error(error.to_string()))?;
     match result {

@@ -1,4 +1,4 @@
-//! What a run would do, before it does it.
+//! `lockstep run --dry-run`.
 
 use std::path::Path;
 
@@ -10,8 +10,8 @@ use super::settings::Settings;
 use crate::event::Verdict;
 use crate::scenario::model::Case;
 
-/// A line for each case, in the order they would run: that it would run and on what, or that it would be skipped and
-/// why. Starts nothing but probes of the QEMUs.
+/// Lists the cases in order: those that would run, and on what; those that would be skipped, and why. Only probes the
+/// QEMUs.
 #[must_use]
 pub fn dry_run(cases: &[Case], binaries: &Binaries, settings: &Settings) -> String {
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! Where in a scenario a case failed, and by which way it came there.
+//! The place of a failure in a scenario, and how the run got there.
 
 use serde_json::{Map, Value};
 
@@ -8,7 +8,7 @@ use crate::scenario::model::{Case, CaseStep};
 /// The place of a failure.
 #[derive(Debug, Clone)]
 pub struct FailureSite {
-    /// The step, or the case where it is none.
+    /// The step, or the case if no step failed.
     pub at: Location,
     /// See [`CaseStep::via`].
     via: Vec<Location>,
@@ -19,7 +19,7 @@ pub struct FailureSite {
 }
 
 impl FailureSite {
-    /// A place that nothing leads to.
+    /// A place without a call chain.
     pub fn plain(at: &Location) -> Self {
         Self { at: at.clone(), via: Vec::new(), locals: Map::new(), names: Vec::new() }
     }
@@ -30,7 +30,7 @@ impl FailureSite {
         Self { at: step.at.clone(), via: step.via.clone(), locals: step.locals.clone(), names }
     }
 
-    /// The lines around the place, each with its number; the one of the place is marked.
+    /// The lines around the place with their numbers; the failing line is marked.
     #[must_use]
     pub fn excerpt(&self) -> String {
         const AROUND: usize = 4;
@@ -46,7 +46,7 @@ impl FailureSite {
         lines.join("\n")
     }
 
-    /// The line of the step, how it came there, and the values of the case: a few lines for a person.
+    /// The line of the step, how it was reached, and the values of the case, in a few lines.
     #[must_use]
     pub fn description(&self, case: &Case) -> String {
         let mut lines = Vec::new();

@@ -1,7 +1,7 @@
 //! Machine types that several QEMUs have in common.
 //!
-//! An alias such as `q35` stands for the newest type of each QEMU, and a VM does not migrate between two types. So where
-//! the VMs of a case have different QEMUs, an alias stands for the newest versioned type that all of them know.
+//! An alias such as `q35` stands for the newest type of each QEMU, and a VM cannot migrate between two types. So if
+//! the VMs of a case use different QEMUs, an alias stands for the newest versioned type that all of them know.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use indexmap::IndexMap;
 use crate::qemu::binary::Binary;
 use crate::session::Plan;
 
-/// Puts the versioned type in the place of each alias, where the QEMUs of a case differ.
+/// Replaces each alias by a versioned type if the QEMUs of a case differ.
 ///
 /// # Errors
 /// The reason of a skip, where they have no type in common.
@@ -30,7 +30,7 @@ pub fn choose_machine_types(plans: &mut IndexMap<String, Plan>) -> Result<(), St
         let machine = match plan.spec.machine_type() {
             Some(machine) => machine.to_owned(),
             None => match binary.default_machine.clone() {
-                // A QEMU without a default needs one to be named, and says so itself.
+                // A QEMU without a default needs an explicit type, and reports that itself.
                 None => continue,
                 Some(machine) => machine,
             },
@@ -58,7 +58,7 @@ pub fn choose_machine_types(plans: &mut IndexMap<String, Plan>) -> Result<(), St
     Ok(())
 }
 
-/// The newest type of the same family that all binaries know.
+/// The newest type of the same family known to all binaries.
 fn common(target: &str, binaries: &[&Binary]) -> Option<String> {
     let (family, _) = versioned(target)?;
     let first = binaries.first()?;
@@ -70,7 +70,7 @@ fn common(target: &str, binaries: &[&Binary]) -> Option<String> {
     of_family.max().map(|(_, machine)| machine.clone())
 }
 
-/// A type's family and its version: `pc-q35-7.2` is of `pc-q35`, at 7.2.
+/// A type's family and version: `pc-q35-7.2` is `pc-q35` at 7.2.
 fn versioned(machine: &str) -> Option<(&str, Vec<u32>)> {
     let (family, version) = machine.rsplit_once('-')?;
     let version: Option<Vec<u32>> = version.split('.').map(|part| part.parse().ok()).collect();

@@ -1,4 +1,4 @@
-//! From cases to verdicts.
+//! Runs cases and determines their verdicts.
 
 mod binaries;
 mod case;

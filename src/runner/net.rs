@@ -1,4 +1,4 @@
-//! What a case has of ports, links and networks, there from its beginning.
+//! Sets up the ports, links and networks of a case.
 
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use crate::session::link::Link;
 use crate::session::ports::Ports;
 use crate::session::{Failure, Plan, Session};
 
-/// Takes the ports, opens the links and makes the descriptors of a case that its VMs inherit. Links and descriptors may
-/// name ports.
+/// Reserves the ports, opens the links and creates the descriptors that the case's VMs inherit. Links and descriptors
+/// may name ports.
 ///
 /// # Errors
 /// When a port cannot be had, a link cannot be opened, or a descriptor cannot be made.
@@ -63,10 +63,10 @@ pub(super) fn open(case: &Case, session: &mut Session, binaries: &Binaries) -> R
     Ok(())
 }
 
-/// Plans the QEMU of each network, for the VMs that the session has plans of. They run the first one's QEMU.
+/// Plans the hub QEMU of each network. It runs the QEMU of the first VM.
 ///
 /// # Errors
-/// When there is no VM, whose QEMU it would be.
+/// When the case has no VM.
 pub(super) fn plan_wires(case: &Case, session: &mut Session) -> Result<(), Failure> {
     for (network, spec) in &case.net.networks {
         let name = wire_name(network);

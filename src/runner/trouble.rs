@@ -1,4 +1,4 @@
-//! What is made of the trouble of a session: which of it fails a step, and what the headline is.
+//! Turns the trouble of a session into a failure: what fails a step, and what its headline is.
 
 use std::sync::Arc;
 
@@ -11,9 +11,8 @@ use crate::session::{Failure, Session};
 use crate::step::Action;
 
 impl CaseRunner<'_> {
-    /// Trouble that has not been dealt with, as one failure: what explains the rest comes first, whichever became known
-    /// first. Also, whether a failed migration is part of it. What a step has brought about and is not to be ended by
-    /// stays for the one after it.
+    /// Unhandled trouble as one failure, root cause first, regardless of the order of discovery. Also returns whether
+    /// a failed migration is part of it. Trouble left to the next step stays on the board.
     pub(super) async fn cause(&mut self, action: Option<&Action>) -> Option<(Failure, bool)> {
         let is_of_migration = |trouble: &Trouble| matches!(trouble, Trouble::MigrationFailed { .. });
         let mut found = Vec::new();
@@ -21,7 +20,7 @@ impl CaseRunner<'_> {
         if found.is_empty() {
             return None;
         }
-        // A VM that is about to end may be the reason for what has become known so far.
+        // A VM that is about to exit may be the root cause.
         self.session.await_exits().await;
         self.new_trouble(action, &mut found);
         if found.iter().all(is_of_migration) {
@@ -41,7 +40,7 @@ impl CaseRunner<'_> {
         Some((headline, of_migration))
     }
 
-    /// Adds what is new on the board and counts.
+    /// Adds new trouble that counts.
     fn new_trouble(&mut self, action: Option<&Action>, found: &mut Vec<Trouble>) {
         let board = Arc::clone(&self.session.board);
         let mut left = None;
@@ -58,7 +57,7 @@ impl CaseRunner<'_> {
     }
 }
 
-/// Trouble as a failure; with the last output of a process that ended.
+/// Trouble as a failure, with the last output of a process that ended.
 fn to_failure(session: &Session, trouble: &Trouble) -> Failure {
     let mut failure = trouble.failure();
     if let Trouble::Mismatch { vm, line: Line::Bad(_) } = trouble
@@ -77,8 +76,8 @@ fn to_failure(session: &Session, trouble: &Trouble) -> Failure {
     failure
 }
 
-/// Whether trouble is left to the step that follows: one that only sets something going, or upsets it, is done before
-/// anyone can say whether the migration was to fail by that, or the VM to end; the next one says it.
+/// Whether trouble is left to the next step. A step that only starts or disturbs something finishes before the
+/// scenario can declare that the migration is expected to fail, or the VM to exit; the next step declares it.
 pub(super) fn left_to_next_step(action: &Action, trouble: &Trouble) -> bool {
     let starts = |vm: &String| matches!(action, Action::Start(start) if start.0.0.contains(vm));
     match trouble {

@@ -1,4 +1,4 @@
-//! What the event logs say about COLO checkpoints.
+//! COLO checkpoints, reconstructed from the event logs.
 
 use super::log::{Log, QmpEvent, real_time};
 use super::state::Session;
@@ -14,8 +14,8 @@ pub struct Checkpoint {
     pub resume_at: usize,
 }
 
-/// Tells checkpoints from a VM's events, one after the other: each is a `STOP` and the `RESUME` after it, while the
-/// migration status is `colo`. The stop that ends the migration proper belongs to none.
+/// Tracks checkpoints in a VM's events: each is a `STOP` followed by a `RESUME` while the migration status is `colo`.
+/// The stop that ends the initial migration is not part of a checkpoint.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tracker {
     in_colo: bool,
@@ -23,7 +23,7 @@ pub struct Tracker {
 }
 
 impl Tracker {
-    /// Takes an event; gives the moments of the stop and of the resumption where it completes a checkpoint.
+    /// Processes an event; returns the times of the stop and the resume if it completes a checkpoint.
     pub fn take(&mut self, event: &QmpEvent) -> Option<(f64, f64)> {
         let mut found = None;
         match (event.name.as_str(), event.migration_status()) {
@@ -47,7 +47,7 @@ impl Tracker {
         self.in_colo
     }
 
-    /// When the checkpoint began that is under way.
+    /// When the current checkpoint started, if one is in progress.
     #[must_use]
     pub const fn under_way(&self) -> Option<f64> {
         self.stopped
@@ -65,7 +65,7 @@ pub fn checkpoints(events: &[QmpEvent]) -> Vec<Checkpoint> {
     completed.collect()
 }
 
-/// When each checkpoint in a VM's events began, in seconds of the host's real-time clock, completed or not.
+/// The start of each checkpoint, completed or not, in seconds of the host's real-time clock.
 #[must_use]
 pub fn began(events: &[QmpEvent]) -> Vec<f64> {
     let mut tracker = Tracker::default();
@@ -86,11 +86,11 @@ pub fn is_in_colo(events: &[QmpEvent]) -> bool {
     tracker.is_in_colo()
 }
 
-/// That no checkpoint was under way on a VM when a failover was asked for, or is now where there was none; and that
-/// none has begun since on the side that was lost. (A survivor is stopped by the failover itself.)
+/// Checks that no checkpoint was in progress on a VM at the failover (or is now, if there was none), and that none
+/// has started since on the lost side. (The failover itself stops the survivor.)
 ///
 /// # Errors
-/// What the VM's events say instead.
+/// What the VM's events show instead.
 pub fn none_under_way(session: &Session, vm: &str) -> Result<(), String> {
     let machine = session.machines.get(vm).ok_or_else(|| format!("VM `{vm}` was never started"))?;
     let log = machine.log.lock();
@@ -102,7 +102,7 @@ pub fn none_under_way(session: &Session, vm: &str) -> Result<(), String> {
         .map_err(|seen| format!("`{vm}` {seen}"))
 }
 
-/// The same of a VM's events: `failover` is its moment, and whether the VM is the survivor.
+/// The same for a VM's events: `failover` is its time, and whether the VM is the survivor.
 fn check_none_under_way(events: &[QmpEvent], failover: Option<(f64, bool)>) -> Result<(), String> {
     let (moment, is_survivor) = failover.unwrap_or((f64::INFINITY, true));
     let (before, since): (Vec<&QmpEvent>, Vec<&QmpEvent>) =
@@ -129,34 +129,35 @@ fn check_none_under_way(events: &[QmpEvent], failover: Option<(f64, bool)>) -> R
     }
 }
 
-/// What a VM that took over from another one must have kept.
+/// The minimum state of a VM that took over.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Floor {
-    /// The passes that the guest had completed, for all to see, before the state that the VM went on from.
+    /// The passes that the guest had visibly completed before the state transfer.
     pub passes: u64,
-    /// From here on the VM's serial output is that of the guest that took over.
+    /// The offset in the VM's serial output at which the output of the transferred guest starts.
     pub serial: usize,
-    /// The VM whose state it went on from; itself, where it never changed places.
+    /// The VM that the state came from; the VM itself if it kept its own state.
     pub source: String,
-    /// When that VM was stopped to hand its state over, or the other side was lost, in seconds of the host's real-time
-    /// clock.
+    /// When that VM was stopped for the state transfer, or the other side was lost, in seconds of the host's
+    /// real-time clock.
     pub stopped: f64,
-    /// When the state was whole: what the source learned later is not part of it.
+    /// When the state was complete: what the source received later is not part of it.
     pub whole: f64,
 }
 
-/// How far a VM must at least be that has survived a failover, is the destination of a migration, or is in COLO.
+/// The minimum progress of a VM that survived a failover, is the destination of a migration, or is in COLO.
 ///
-/// One in COLO is compared from now on: each checkpoint may have set its guest to the other side's state, but what it
-/// prints from now on comes after the last one that is known by now.
+/// In COLO the comparison starts now: each checkpoint may have set the guest to the other side's state, but its
+/// output from now on follows the last known checkpoint.
 ///
-/// A primary never steps back, so for it this is its own last tick before the failover. A secondary goes on from the
-/// last checkpoint it has loaded, which the primary took at the stop before: what the primary had printed by then; the
-/// destination of a plain migration likewise, from the source's last stop. Only what the runner had *read* before
-/// QEMU's own time stamp of that stop counts, so that no order between the two sockets is assumed.
+/// A primary never steps back, so its minimum is its own last tick before the failover. A secondary continues from
+/// the last checkpoint it has loaded, which the primary took at the preceding stop: the minimum is what the primary
+/// had printed by then. The same holds for the destination of a plain migration, with the source's last stop. Only
+/// output that the runner had *read* before QEMU's time stamp of that stop counts, so that no order between the two
+/// sockets is assumed.
 ///
 /// # Errors
-/// The reason why there is nothing to compare with.
+/// Why there is nothing to compare with.
 pub fn floor(session: &Session, vm: &str) -> Result<Floor, String> {
     let pair = session.pair.as_ref().ok_or("there was no migration")?;
     let machine =
@@ -199,12 +200,12 @@ pub fn floor(session: &Session, vm: &str) -> Result<Floor, String> {
     let before = log.ticks.iter().rfind(|tick| tick.seen_real < stopped);
     let before = before.ok_or("no tick of the other side was seen before its state transfer")?;
     let resumed_too = log.events.iter().find(|event| event.name == "RESUME" && event.emitted > stopped);
-    // In COLO another checkpoint may come at any time.
+    // In COLO another checkpoint may start at any time.
     let whole = if in_colo { f64::INFINITY } else { resumed_too.map_or(resumed, |event| event.emitted) };
     Ok(Floor { passes: before.count, serial, source: pair.source.clone(), stopped, whole })
 }
 
-/// The same for a VM that was stopped and went on in its own place, as after `cpr-exec`.
+/// The same for a VM that was stopped and continued in place, as after `cpr-exec`.
 fn in_place(vm: &str, log: &Log) -> Result<Floor, String> {
     let last = |name: &str| log.events.iter().rfind(|event| event.name == name).map(|event| event.emitted);
     let (stopped, resumed) = (last("STOP"), last("RESUME"));

@@ -1,4 +1,4 @@
-//! Clients: tasks of the runner that use a service in a guest and keep what they saw of it.
+//! Clients: tasks of the runner that use a service in a guest and record the results.
 
 mod record;
 mod talk;
@@ -21,7 +21,7 @@ use crate::event::{Sink, What};
 /// What a client does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
-    /// Sends numbered lines over TCP, each once the one before was acknowledged.
+    /// Sends numbered lines over TCP, each after the previous one was acknowledged.
     Lines {
         /// The service, `HOST:PORT`.
         connect: String,
@@ -29,10 +29,10 @@ pub enum Work {
         every: Duration,
         /// The first number.
         first: u64,
-        /// Whether the service draws something for each line and answers with it.
+        /// Whether the service draws a value for each line and replies with it.
         draws: bool,
     },
-    /// Sends datagrams and expects no answer.
+    /// Sends datagrams and expects no reply.
     Datagrams {
         /// Where to, `HOST:PORT`.
         to: String,
@@ -43,7 +43,7 @@ pub enum Work {
     },
 }
 
-/// What a client and its task share.
+/// The state shared by a client and its task.
 #[derive(Debug)]
 struct Shared {
     name: String,
@@ -77,10 +77,11 @@ pub struct Client {
 }
 
 impl Client {
-    /// Starts a client. Must be called within a tokio runtime. [`Self::is_up`] says when it has got through.
+    /// Starts a client. Must be called within a tokio runtime. [`Self::is_up`] says whether it has reached the
+    /// service.
     ///
     /// # Errors
-    /// When no socket can be opened.
+    /// When a socket cannot be opened.
     pub fn start(name: &str, work: Work, board: &Arc<Board>, sink: &Sink) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             name: name.to_owned(),
@@ -107,19 +108,19 @@ impl Client {
         Ok(Self { shared, work, stop, task })
     }
 
-    /// How far it has come: the lines acknowledged, or the datagrams sent.
+    /// Its progress: the lines acknowledged, or the datagrams sent.
     #[must_use]
     pub fn progress(&self) -> u64 {
         if self.has_lines() { self.lines() } else { self.record().sent }
     }
 
-    /// Whether it sends numbered lines; else it sends datagrams.
+    /// Whether it sends numbered lines (else datagrams).
     #[must_use]
     pub const fn has_lines(&self) -> bool {
         matches!(self.work, Work::Lines { .. })
     }
 
-    /// What it has seen so far.
+    /// Its record so far.
     #[must_use]
     pub fn record(&self) -> Record {
         self.shared.record().clone()
@@ -137,13 +138,13 @@ impl Client {
         self.shared.record().lines
     }
 
-    /// Whether the service draws something for each line.
+    /// Whether the service draws a value for each line.
     #[must_use]
     pub const fn has_draws(&self) -> bool {
         matches!(self.work, Work::Lines { draws: true, .. })
     }
 
-    /// Whether the service has answered, or a datagram was sent.
+    /// Whether the service has replied, or a datagram was sent.
     #[must_use]
     pub fn is_up(&self) -> bool {
         let record = self.shared.record();
@@ -156,7 +157,7 @@ impl Client {
         self.shared.record().ended.is_some()
     }
 
-    /// Asks it to stop once the answer under way has come; it stops at once where none is.
+    /// Asks it to stop after the pending reply; it stops at once if none is pending.
     pub fn ask_to_stop(&self) {
         self.stop.send_replace(true);
     }
@@ -169,7 +170,7 @@ impl Client {
         self.shared.board.changed();
     }
 
-    /// What templates find under `run.client`.
+    /// The template values under `run.client`.
     #[must_use]
     pub fn values(&self) -> Value {
         let record = self.shared.record();
@@ -185,7 +186,7 @@ impl Client {
         })
     }
 
-    /// What it has seen and what it does, in one line.
+    /// Its record and its current activity, in one line.
     #[must_use]
     pub fn summary(&self) -> String {
         let record = self.shared.record();

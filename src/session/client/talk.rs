@@ -1,4 +1,4 @@
-//! What the tasks of clients do.
+//! The tasks of clients.
 
 use std::io;
 use std::sync::Arc;
@@ -12,23 +12,22 @@ use tokio::time::{Instant, MissedTickBehavior, sleep, timeout};
 use super::Shared;
 use crate::units::elapsed;
 
-/// How long a client waits before it connects again to a service that refuses it or ends the connection without an
-/// answer.
+/// The delay before reconnecting to a service that refuses the connection or closes it without a reply.
 const RECONNECT_DELAY: Duration = Duration::from_millis(50);
-/// A gap that is told in the stream of events.
+/// Gaps longer than this are noted in the event stream.
 const REPORTED_GAP: Duration = Duration::from_millis(500);
-/// An answer that is longer is none.
+/// The maximum length of a reply.
 const MAX_ANSWER: usize = 4096;
 
-/// Waits until the client is to stop.
+/// Waits until the client is asked to stop.
 async fn to_stop(stop: &mut watch::Receiver<bool>) {
     if stop.wait_for(|stop| *stop).await.is_err() {
-        // The client is gone, and this task with it.
+        // The client was dropped, and this task with it.
         std::future::pending::<()>().await;
     }
 }
 
-/// Sends numbered lines until it is stopped, over as many connections as it takes.
+/// Sends numbered lines until it is stopped, reconnecting as needed.
 pub(super) async fn lines(
     shared: Arc<Shared>,
     address: String,
@@ -63,7 +62,7 @@ pub(super) async fn lines(
             shared.board.changed();
             continue;
         }
-        // Refused, or accepted by something that does not answer.
+        // Refused, or accepted by something that does not reply.
         let _ = timeout(RECONNECT_DELAY, to_stop(&mut stop)).await;
     }
     end(&shared);
@@ -76,7 +75,7 @@ fn end(shared: &Shared) {
     shared.board.changed();
 }
 
-/// Sends lines over one connection; ends well when it is to stop.
+/// Sends lines over one connection; returns `Ok` when asked to stop.
 async fn talk(
     shared: &Shared,
     mut stream: TcpStream,
@@ -125,7 +124,7 @@ async fn talk(
     }
 }
 
-/// What the service drew, where this is its answer to line `number`; empty where it draws nothing.
+/// The value that the service drew, if this is its reply to line `number`; empty if it draws none.
 fn acknowledges(answer: &str, number: u64, draws: bool) -> Option<&str> {
     let rest = answer.strip_prefix(&format!("ok {number}"))?;
     if !draws {
@@ -134,11 +133,11 @@ fn acknowledges(answer: &str, number: u64, draws: bool) -> Option<&str> {
     rest.strip_prefix(' ').filter(|told| !told.is_empty() && !told.contains(char::is_whitespace))
 }
 
-/// Asks a service over a connection of its own what it drew for each line; gives its answers in the order of the
-/// numbers.
+/// Asks a service over a separate connection which value it drew for each line; returns its replies in the order of
+/// the numbers.
 ///
 /// # Errors
-/// What ended the connection, or the try to make one.
+/// Why the connection failed.
 pub async fn recall(address: &str, numbers: &[u64]) -> io::Result<Vec<String>> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
@@ -150,7 +149,7 @@ pub async fn recall(address: &str, numbers: &[u64]) -> io::Result<Vec<String>> {
     Ok(answers)
 }
 
-/// The next line from the service, without its end.
+/// The next line from the service, without its line end.
 async fn answer(stream: &mut TcpStream, said: &mut Vec<u8>) -> io::Result<String> {
     loop {
         if let Some(end) = said.iter().position(|&byte| byte == b'\n') {
@@ -166,7 +165,7 @@ async fn answer(stream: &mut TcpStream, said: &mut Vec<u8>) -> io::Result<String
     }
 }
 
-/// Whoever waits is told of the first datagram and of every so many more.
+/// Waiters are notified of the first datagram and of every 50th one.
 const NOTIFY_EVERY: u64 = 50;
 
 /// Sends datagrams until it is stopped.
@@ -189,7 +188,7 @@ pub(super) async fn datagrams(
         let number = shared.record().sent.to_be_bytes();
         let length = size.min(number.len());
         bytes[..length].copy_from_slice(&number[..length]);
-        // A datagram that nobody takes is a datagram all the same.
+        // A datagram that nobody receives still counts.
         if tokio::select! {
             () = to_stop(&mut stop) => break,
             sent = socket.send(&bytes) => sent.is_ok(),
