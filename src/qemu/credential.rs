@@ -16,12 +16,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::OneOrMany;
 
-/// A folder with TLS credentials, as the `dir` of QEMU's `tls-creds-x509` and `tls-creds-psk` takes it: one of the two
+/// A directory with TLS credentials, for the `dir` of QEMU's `tls-creds-x509` and `tls-creds-psk`: one of the two
 /// kinds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Credential {
-    /// Certificates: that of a certificate authority, and those of a server and a client that it has signed.
+    /// Certificates: a certificate authority's, and those of a server and a client signed by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub x509: Option<X509>,
     /// A pre-shared key.
@@ -33,7 +33,7 @@ pub struct Credential {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct X509 {
-    /// The name of the authority that signs; credentials of one case that name the same one trust each other. Default:
+    /// The name of the signing authority; credentials of one case with the same authority trust each other. Default:
     /// `ca`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
@@ -45,7 +45,7 @@ pub struct X509 {
     pub client: Option<Subject>,
 }
 
-/// Whom a certificate speaks of.
+/// The subject of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Subject {
@@ -64,10 +64,10 @@ pub struct Subject {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Psk {
-    /// Whose key it is (`username` of `tls-creds-psk`). Default: `qemu`.
+    /// The user of the key (`username` of `tls-creds-psk`). Default: `qemu`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// The name of the key; credentials of one case that name the same one have the same key. Default: `key`.
+    /// The name of the key; credentials of one case with the same name share the key. Default: `key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::Size;
 
-/// A disk image that is made in the case's folder before it is needed, and gone with it.
+/// A disk image that is created in the case's directory before it is needed, and removed with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Disk {
@@ -17,9 +17,9 @@ pub struct Disk {
     /// Its format, a block driver such as `qcow2` or `raw`. Default: `qcow2`.
     #[serde(default = "qcow2")]
     pub format: String,
-    /// What it is an overlay of: another disk of the same VM or of the case, by name; or an image file that exists, by its
-    /// path from the scenario's file on, which has a `.` or a `/` in it. The image is only read; `qemu-img info` tells its
-    /// format.
+    /// Its backing image: another disk of the same VM or of the case, by name; or an existing image file, by its path
+    /// relative to the scenario file, which contains a `.` or a `/`. The image is only read; its format comes from
+    /// `qemu-img info`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backing: Option<String>,
 }

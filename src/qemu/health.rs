@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::OneOrMany;
 
-/// What a guest may say or do that fails the case otherwise.
+/// What a guest may print or do that would otherwise fail the case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
     /// Anything.
     Off,
-    /// What one of these regular expressions is found in.
+    /// Matches of one of these regular expressions.
     Allow(#[serde(deserialize_with = "expressions")] OneOrMany<String>),
 }
 

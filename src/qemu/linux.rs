@@ -14,32 +14,32 @@ const COMMON: &str = "console=ttyS0 quiet panic=1 tsc=reliable no_timer_check";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Linux {
-    /// The kernel image (`-kernel`). Default: `vmlinuz` in the guests folder.
+    /// The kernel image (`-kernel`). Default: `vmlinuz` in the guests directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<String>,
-    /// The initial RAM disk (`-initrd`). Default: `initrd.gz` in the guests folder; none where `kernel` is given.
+    /// The initial RAM disk (`-initrd`). Default: `initrd.gz` in the guests directory; none if `kernel` is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initrd: Option<String>,
-    /// The address of `eth0` and the length of its network prefix. Default: `10.77.0.2/24`.
+    /// The address of `eth0` with its prefix length. Default: `10.77.0.2/24`.
     #[serde(default = "default_ip", deserialize_with = "ip")]
     pub ip: String,
     /// Whether TCP sends timestamps (`net.ipv4.tcp_timestamps`). Default: `false`, because COLO's `filter-rewriter`
-    /// does not adjust them, and a young connection dies with the failover to the secondary.
+    /// does not adjust them, and a young connection breaks at the failover to the secondary.
     #[serde(default)]
     pub timestamps: bool,
-    /// What the guest does by itself. Default: `none`.
+    /// The guest's own workload. Default: `none`.
     #[serde(default)]
     pub load: Load,
-    /// Another guest that it visits, as `ADDRESS:PORT` of its echo service (port 7001 of the Linux guest). It keeps four
-    /// connections, says a number on each about every 100 ms, prints `visiting …` on the serial port when they are open,
-    /// and `heard n` when each of them has had n answers. Default: nobody.
+    /// Another guest to connect to, as `ADDRESS:PORT` of its echo service (port 7001 of the Linux guest). The guest
+    /// keeps four connections, sends a number on each about every 100 ms, prints `visiting …` on the serial port when
+    /// they are open, and `heard n` when each of them has had n replies. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "address")]
     pub visit: Option<String>,
-    /// Words for the kernel's command line, after those that Lockstep makes.
+    /// Additional words for the kernel's command line, after Lockstep's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub append: Option<String>,
-    /// The whole command line (`-append`), in the place of Lockstep's words: `ip`, `timestamps`, `load`,
-    /// `visit` and `append` then have no effect.
+    /// The whole command line (`-append`), replacing Lockstep's words: `ip`, `timestamps`, `load`, `visit` and
+    /// `append` then have no effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cmdline: Option<String>,
 }
@@ -59,7 +59,7 @@ impl Default for Linux {
     }
 }
 
-/// What the Linux guest does by itself.
+/// The Linux guest's own workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Load {
@@ -67,7 +67,7 @@ pub enum Load {
     #[default]
     None,
     /// About every 100 ms it writes line n to sector 2000+n of `/dev/vda`, waits until the disk has it, and prints
-    /// `wrote n` on the serial port, from 1 on.
+    /// `wrote n` on the serial port, starting at 1.
     Disk,
 }
 

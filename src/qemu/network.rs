@@ -21,20 +21,20 @@ pub const TYPE: &str = "network";
 /// The suffix of the hub QEMU's name. VM names cannot contain it.
 const WIRE: &str = "@network";
 
-/// A network that joins the VMs that have a netdev on it, `{type: network, id: ID, network: NAME}`, and the host.
+/// A network that joins the host and the VMs with a netdev on it, `{type: network, id: ID, network: NAME}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkSpec {
-    /// Its addresses, as `A.B.C.D/LENGTH` with a length from 8 to 28. The first is the host's side, the last but one that
-    /// of a name server; a guest that asks (DHCP) is given the second. Default: `10.77.0.0/24`.
+    /// Its addresses, as `A.B.C.D/LENGTH` with a length from 8 to 28. The first is the host's side, the second to
+    /// last that of a name server; a guest that uses DHCP gets the second. Default: `10.77.0.0/24`.
     #[serde(default = "default_subnet")]
     pub subnet: String,
-    /// Whether the host is on it. The host answers in the place of a guest that another guest speaks to by TCP, so guests
-    /// that speak to each other want `false`; then nothing can be forwarded, and nobody answers DHCP.
+    /// Whether the host is on it. The host answers TCP in place of the guest that another guest connects to, so
+    /// guests that talk to each other need `false`; then there is no port forwarding and no DHCP.
     #[serde(default = "yes", skip_serializing_if = "std::clone::Clone::clone")]
     pub host: bool,
-    /// Ports of 127.0.0.1 that lead to a guest: `NAME: "ADDRESS:PORT"`, or `"udp:ADDRESS:PORT"`. `{{port.NAME}}` is the
-    /// number. Nothing else leaves the network.
+    /// Ports of 127.0.0.1 that are forwarded to a guest: `NAME: "ADDRESS:PORT"`, or `"udp:ADDRESS:PORT"`.
+    /// `{{port.NAME}}` is the number. Nothing else leaves the network.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub forward: BTreeMap<String, String>,
 }
