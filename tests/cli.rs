@@ -1,4 +1,4 @@
-//! The command line: exit codes, messages, and that nothing is started or written over where nothing can be run.
+//! The command line: exit codes, messages, and that nothing is started or overwritten if nothing can be run.
 
 mod common;
 
@@ -26,7 +26,7 @@ fn home() -> Home {
     home
 }
 
-/// Nothing was started, and nothing that was there is lost.
+/// Nothing was started, and no existing file was changed.
 fn assert_untouched(home: &Home, what: &str) {
     assert_eq!(home.read("reports/junit.xml"), "the reports of an earlier run", "{what}");
     assert_eq!(home.read("reports/events.jsonl"), "its events", "{what}");
@@ -159,7 +159,7 @@ fn a_qemu_name_that_nobody_gave_is_an_error_before_anything_runs() {
     let qemu = qemu(5);
     let named = format!("older={}", qemu.path.display());
     home.run(&["run", "named.yaml", "--accel", "tcg", "--qemu", &named]).expect(0);
-    assert_eq!(home.told().cases(), ["named"]);
+    assert_eq!(home.results().cases(), ["named"]);
 }
 
 fn mistakes_in_a_file_are_told_with_their_place_and_nothing_runs() {
@@ -181,7 +181,7 @@ fn check_and_list_start_nothing() {
     let home = home();
     assert_eq!(home.run(&["check", "two.yaml"]).expect(0).stdout, "2 cases: no errors found\n");
     assert_eq!(home.run(&["check", "two.yaml", "-D", "x=2"]).expect(0).stdout, "1 case: no errors found\n");
-    // Templates that a pattern takes along make no cases.
+    // Templates matched by a pattern make no cases.
     assert_eq!(home.run(&["list", "*.yaml"]).expect(0).stdout, "named\ntwo/1\ntwo/2\n");
     assert_eq!(home.run(&["list", "two.yaml", "named.yaml"]).expect(0).stdout, "two/1\ntwo/2\nnamed\n");
     assert_eq!(home.run(&["list", "two.yaml", "named.yaml", "--tag", "!small"]).expect(0).stdout, "named\n");
@@ -205,7 +205,7 @@ fn what_render_prints_loads_again_and_is_the_same_case() {
         home.write(&format!("rendered/{number:03}.yaml"), &format!("{text}\n"));
     }
     assert_eq!(home.run(&["list", "rendered"]).expect(0).stdout, all);
-    // And rendered once more it is the same text.
+    // Rendering it again gives the same text.
     assert_eq!(home.run(&["render", "rendered", "--qemu", &path]).expect(0).stdout, rendered);
 }
 
@@ -213,7 +213,7 @@ fn schema_prints_the_schema_that_is_checked_in() {
     let home = Home::new();
     let printed = home.run(&["schema"]).expect(0).stdout;
     let checked_in = include_str!("../schemas/scenario.schema.json");
-    // Not the whole texts: they fill a hundred screens.
+    // Not the whole texts, which would fill a hundred screens.
     let different =
         printed.lines().zip(checked_in.lines()).find(|(printed, checked_in)| printed != checked_in);
     assert_eq!(different, None, "lockstep schema > schemas/scenario.schema.json");
@@ -264,7 +264,7 @@ fn what_the_environment_says_counts_as_if_it_were_an_option() {
     assert_eq!(ran(&[("LOCKSTEP_TAG", "no")], &["list", "two.yaml"]).code, Some(2));
     ran(&[("LOCKSTEP_SLOW", "x")], &["run", "two.yaml"]).expect(2);
     ran(&[("LOCKSTEP_JOBS", "0")], &["run", "two.yaml"]).expect(2);
-    // An option goes before the environment.
+    // An option takes precedence over the environment.
     ran(&[("LOCKSTEP_ACCEL", "xen")], &["run", "two.yaml", "--accel", "tcg"]).expect(0);
 }
 
@@ -341,7 +341,7 @@ fn a_report_that_cannot_be_written_is_named_and_the_others_are_whole() {
     home.assert_nothing_is_left();
 }
 
-/// Runs a scenario with a small file system, made by `mount`, in a mount namespace of its own.
+/// Runs a scenario with a small file system, mounted by `mount`, in its own mount namespace.
 fn run_with_mounts(home: &Home, mounts: &str, arguments: &[&str]) -> Ran {
     let mut command = home.command("unshare");
     command.args([
@@ -381,13 +381,13 @@ fn a_full_disk_under_the_temporary_folder_is_an_error_of_each_case() {
     let ran = run_with_mounts(&home, &small("size=8k"), &arguments);
     let ran = ran.expect(1);
     assert!(ran.stdout.contains("2 errors") && ran.stdout.contains("No space left on device"), "{ran:?}");
-    // Room for the run's own folder and its lock, and for nothing else.
+    // Room for the run's own directory and its lock only.
     let ran = run_with_mounts(&home, &small("nr_inodes=4"), &arguments);
     assert!(matches!(ran.code, Some(1 | 2)), "{ran:?}");
     let said = format!("{}{}", ran.stdout, ran.stderr);
     assert!(said.contains("No space left on device"), "{ran:?}");
     assert!(!said.contains("passed"), "{ran:?}");
-    // No room for anything.
+    // No room at all.
     let ran = run_with_mounts(&home, &small("nr_inodes=1"), &arguments).expect(2);
     assert!(ran.stderr.contains("No space left on device"), "{ran:?}");
     home.assert_nothing_is_left();
@@ -406,7 +406,7 @@ fn a_qemu_that_dies_of_its_options_is_an_error_and_has_the_last_word() {
         "{}",
         ran.stdout
     );
-    let told = home.told();
+    let told = home.results();
     assert_eq!(told.case("bad").verdict(), Verdict::Error);
     let reason = told.case("bad").reason().unwrap();
     assert!(

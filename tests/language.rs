@@ -1,14 +1,14 @@
-//! Each action and each kind of wait and check does what the language says, and fails when it must.
+//! Each action and each kind of wait and check does what the reference says, and fails when it must.
 
 mod common;
 
 use std::process::{ExitCode, Stdio};
 
 use common::harness::{self, once};
-use common::{Case, Home, Told, VM, qemu, wait_until};
+use common::{Case, Home, Results, VM, qemu, wait_until};
 use lockstep_vm::event::{StepOutcome, Verdict, What};
 
-/// Writes each case to a file of its own, with one small VM `a` unless it names its own.
+/// Writes each case to its own file, with one small VM `a` unless it defines its own.
 fn write(home: &Home, cases: &[(&str, &str)]) {
     for (name, text) in cases {
         let steps = if format!("\n{text}").contains("\nsteps:\n") { "" } else { "steps:\n" };
@@ -17,14 +17,14 @@ fn write(home: &Home, cases: &[(&str, &str)]) {
     }
 }
 
-/// Runs the cases, and holds the verdict and the reason of each against what they must be.
-fn run(cases: &[(&str, &str, Verdict, &str)], options: &[&str]) -> (Home, Told) {
+/// Runs the cases and compares the verdict and the reason of each with the expected ones.
+fn run(cases: &[(&str, &str, Verdict, &str)], options: &[&str]) -> (Home, Results) {
     let qemu = qemu(7);
     let home = Home::new();
     write(&home, &cases.iter().map(|(name, text, ..)| (*name, *text)).collect::<Vec<_>>());
     let ran = home.run_on(qemu, &[&["cases", "-j", "2"], options].concat());
     assert!(matches!(ran.code, Some(0 | 1)), "{ran:?}");
-    let told = home.told();
+    let told = home.results();
     let mut wrong = Vec::new();
     for (name, _, verdict, expected) in cases {
         let case = told.case(name);
@@ -226,7 +226,7 @@ fn when_decides_whether_a_step_runs() {
         )],
         &[],
     );
-    // What is known before the run is not even a step of it.
+    // Conditions known before the run remove the step entirely.
     assert_eq!(outcomes(&told.case("when")), [Done, Skipped, Done]);
 }
 
@@ -307,7 +307,7 @@ steps:
 fn a_death_that_nobody_asked_for_ends_the_case_at_once_and_is_the_cause() {
     let vms = format!("vms: {{a: {VM}, b: {VM}}}\nsteps:\n");
     let kill = "- exec: {background: k, exit: 0, sh: \"kill -KILL {{run.vm.b.pid}}\"}\n";
-    // The wait is about the other VM, and has an hour to go; none of these comes to its deadline.
+    // The wait is about the other VM and has an hour left; none of these reaches its deadline.
     let waits = [
         ("event", "wait: {vm: a, event: POWERDOWN}"),
         ("ticks", "wait: {vm: a, ticks: 1000000000}"),
@@ -504,7 +504,8 @@ fn a_guest_whose_memory_is_overwritten_ends_the_case_by_its_own_report() {
         &[],
     );
     let case = told.case("overwritten");
-    // The guest may report it before the step that writes has ended; no other step is to blame, and none is waited out.
+    // The guest may report it before the step that writes has ended; no other step is to blame, and none runs into
+    // its deadline.
     let place = case.place().unwrap();
     assert!(
         ["cases/overwritten.yaml:5:3", "cases/overwritten.yaml:6:3"].contains(&place.as_str()),
@@ -521,7 +522,7 @@ fn a_guest_whose_memory_could_not_be_saved_goes_on() {
     run(
         &[(
             "pmemsave",
-            // QEMU cannot write its file where there is a folder.
+            // QEMU cannot write its file where there is a directory.
             "- wait: {vm: a, ticks: 1}\n- exec: {run: [mkdir, a.ram]}\n\
              - check: {vm: a, memory: consistent}\n  expect_error: '`pmemsave` was refused: .*a.ram'\n\
              - check: {vm: a, query: query-status, is: {running: true}}\n- wait: {vm: a, ticks: 2}",
@@ -797,9 +798,9 @@ fn fail_fast_ends_the_run_with_the_first_bad_case() {
         &[("1", "- exec: {sh: exit 0}"), ("2", "- exec: {sh: exit 1}"), ("3", "- exec: {sh: exit 0}")],
     );
     home.run_on(qemu, &["cases", "--fail-fast"]).expect(1);
-    assert_eq!(home.told().cases(), ["1", "2"]);
+    assert_eq!(home.results().cases(), ["1", "2"]);
     home.run_on(qemu, &["cases"]).expect(1);
-    assert_eq!(home.told().cases(), ["1", "2", "3"]);
+    assert_eq!(home.results().cases(), ["1", "2", "3"]);
 }
 
 fn two_jobs_run_two_cases_at_the_same_time() {
@@ -814,7 +815,7 @@ fn two_jobs_run_two_cases_at_the_same_time() {
     let (one, other) = (meet("x", "y"), meet("y", "x"));
     write(&home, &[("1", &one), ("2", &other)]);
     home.run_on(qemu, &["cases", "-j", "2"]).expect(0);
-    assert_eq!(home.told().cases(), ["1", "2"]);
+    assert_eq!(home.results().cases(), ["1", "2"]);
 }
 
 fn artifacts_are_kept_as_the_option_says_and_the_command_line_really_starts() {
@@ -829,7 +830,7 @@ fn artifacts_are_kept_as_the_option_says_and_the_command_line_really_starts() {
         let reports = home.path("reports");
         let _ = std::fs::remove_dir_all(&reports);
         home.run_on(qemu, &["cases", "--keep", keep]).expect(1);
-        let told = home.told();
+        let told = home.results();
         let artifacts = ["deep", "deep/x"].map(|name| told.case(name).artifacts().is_some());
         let there = ["deep", "deep/x"].map(|name| reports.join(name).join("scenario.yaml").exists());
         assert_eq!((artifacts, there), (kept, kept), "{keep}");
@@ -853,7 +854,7 @@ fn artifacts_are_kept_as_the_option_says_and_the_command_line_really_starts() {
     let mut start = home.command("sh");
     start.arg("a.command.sh").current_dir(&folder).stdout(Stdio::null());
     let child = home.spawn(start);
-    // The socket is there as soon as QEMU listens; whoever connects then is answered.
+    // The socket exists as soon as QEMU listens; a client that connects then gets a reply.
     let monitor = folder.join("a.qmp");
     let connect = || std::os::unix::net::UnixStream::connect(&monitor).ok();
     let mut monitor = wait_until("the monitor", connect, || home.read("tmp.stderr"));
@@ -881,7 +882,7 @@ fn a_guest_moves_to_a_vm_that_waits_for_it() {
     let failed = format!(
         "{begin}{{from: a, uri: \"exec:exit 1\"}}\n- wait: {{vm: a, migration: completed}}\n  timeout: 10m"
     );
-    // It may fail before the step that starts it has ended, and after.
+    // It may fail before or after the step that starts it has ended.
     let again = "\n- repeat: {times: 20, steps: [{migrate: {from: a, uri: \"exec:exit 1\"}}, {wait: {vm: a, migration: failed}}]}";
     let is_to_fail = format!(
         "{begin}{{from: a, uri: \"exec:exit 1\"}}\n- wait: {{vm: a, migration: failed}}{again}\n- wait: {{vm: a, ticks: 1}}"

@@ -1,4 +1,4 @@
-//! What a new user does first: `new`, `check`, `run`, `docs`, `explain`.
+//! A new user's first steps: `new`, `check`, `run`, `docs`, `explain`.
 
 mod common;
 
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use common::harness::{self, once};
 use common::{Home, Qemu, qemu};
 
-/// Writes a new scenario, checks it, and runs it where it is given a QEMU.
+/// Writes a new scenario, checks it, and runs it if a QEMU is given.
 fn new(template: &str, qemu: Option<&Qemu>) {
     let home = Home::new();
     let file = format!("{template}.yaml");
