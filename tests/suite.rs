@@ -128,18 +128,18 @@ fn told(runs: &[String]) -> (Vec<String>, BTreeMap<(String, String), Went>) {
 fn page(names: &[&str], listed: &BTreeMap<String, Listed>, runs: &[String]) -> String {
     let (versions, went) = told(runs);
     let mut page = "<!-- `make suite` writes this page. -->\n\n# QEMU's migration test suite\n\n\
-        Every case of QEMU's own migration test (`tests/qtest/migration*` of QEMU, 105 cases) by its name there, without\n\
-        `/migration/`; the scenario it is here; how it went on each QEMU at hand, under emulation where the case does not\n\
-        ask for KVM; and what the scenario asserts, which is where it goes beyond QEMU's.\n\n\
-        All of them wait with deadlines, count the guest's output from the step on that waits for it, want both sides to be\n\
-        done, have the guest compare every page of its memory on every pass, and allow no line on the standard error that\n\
-        they do not name.\n\n"
+        Every case of QEMU's own migration test (`tests/qtest/migration*` of QEMU, 105 cases) under its name there, without\n\
+        `/migration/`; the scenario; its result on each QEMU, under emulation unless the case needs KVM; and what the\n\
+        scenario checks, beyond QEMU's own test.\n\n\
+        All of them wait with deadlines, count the guest's output from the step that waits for it, check that both sides\n\
+        have finished, let the guest compare every page of its memory on every pass, and accept only the listed lines on\n\
+        standard error.\n\n"
         .to_owned();
     let _ = write!(page, "| case | scenario |");
     for version in &versions {
         let _ = write!(page, " {version} |");
     }
-    page += " seconds | what it shows, and checks beyond QEMU's own case |\n|---|---|";
+    page += " seconds | what it checks, also beyond QEMU's own case |\n|---|---|";
     page += &"---|".repeat(versions.len() + 2);
     page.push('\n');
     let mut reasons: BTreeMap<(String, String), usize> = BTreeMap::new();
@@ -163,7 +163,7 @@ fn page(names: &[&str], listed: &BTreeMap<String, Listed>, runs: &[String]) -> S
         let _ =
             writeln!(page, " {} | {} |", seconds.unwrap_or_default(), case.description.replace('|', "\\|"));
     }
-    page += "\n## What did not pass, and why\n\n| QEMU | cases | why |\n|---|---|---|\n";
+    page += "\n## Cases that did not pass\n\n| QEMU | cases | reason |\n|---|---|---|\n";
     for version in &versions {
         for ((_, reason), count) in reasons.iter().filter(|((of, _), _)| of == version) {
             let reason = reason.lines().next().unwrap_or_default().replace('|', "\\|");

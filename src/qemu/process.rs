@@ -110,7 +110,7 @@ fn on_spawner<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> T 
     });
     let (answer, result) = mpsc::sync_channel(1);
     let job: Job = Box::new(move || drop(answer.send(job())));
-    spawner.lock().unwrap_or_else(PoisonError::into_inner).send(job).expect("the spawner lives for ever");
+    spawner.lock().unwrap_or_else(PoisonError::into_inner).send(job).expect("the spawner never exits");
     result.recv().expect("the spawner answers")
 }
 

@@ -58,7 +58,7 @@ fn colours_change_nothing_but_the_colours() {
     assert_eq!(anstream::adapter::strip_str(&shown).to_string(), include_str!("snapshots/verbose.txt"));
 }
 
-/// What stands on a terminal in the end: as much of one as the live lines need, which breaks where a line is too long.
+/// The final contents of a minimal terminal emulation, which wraps lines that are too long.
 fn terminal(shown: &str, columns: usize) -> Vec<String> {
     let mut rows = vec![String::new()];
     let mut row = 0;

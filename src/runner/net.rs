@@ -75,9 +75,7 @@ pub(super) fn plan_wires(case: &Case, session: &mut Session) -> Result<(), Failu
         let spec = spec.wire(network, vms, port, session.directory());
         let first = session.plans.values().next();
         let (Some(spec), Some(first)) = (spec, first) else {
-            return Err(Failure::error(format!(
-                "network `{network}` has no VM whose QEMU could be its wire"
-            )));
+            return Err(Failure::error(format!("network `{network}` has no VM whose QEMU can run it")));
         };
         let binary = std::sync::Arc::clone(&first.binary);
         let plan = Plan {

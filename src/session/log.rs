@@ -323,7 +323,7 @@ mod tests {
         assert_eq!(seen, [(128, 7, 40, 0)]);
         let end = log.serial_end();
         log.push(format!("{}{}", &second[20..], tick(384)).as_bytes(), true);
-        // The line that had begun before is not new; the one after it is.
+        // The line that started before is not new; the next one is.
         assert_eq!(log.ticks_from(end).map(|tick| tick.count).collect::<Vec<_>>(), [384]);
     }
 

@@ -210,7 +210,7 @@ fn text(file: &File) -> String {
         match file.read_at(&mut chunk, bytes.len() as u64) {
             Ok(0) => break,
             Ok(count) => bytes.extend_from_slice(&chunk[..count]),
-            Err(error) => return format!("(its output cannot be read: {error})"),
+            Err(error) => return format!("(cannot read its output: {error})"),
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()

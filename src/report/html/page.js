@@ -1,4 +1,4 @@
-// The page: the list of cases, one case opened, keys. A case's data are read when it is opened.
+// The page: the list of cases, the open case, keyboard shortcuts. A case's data is parsed when it is opened.
 'use strict';
 (() => {
   const $ = id => document.getElementById(id);
@@ -31,7 +31,7 @@
   function source(text) {
     return '<pre class="source">' + text.split('\n').map(line => line.startsWith('>') ? `<b>${esc(line)}</b>` : esc(line)).join('\n') + '</pre>';
   }
-  // What was awaited and what was seen, where the message says both.
+  // What was expected and what was seen, if the message has both.
   function parts(reason) {
     const both = /^(?:([^;]*?): )?waited (.+?) for ([\s\S]*?); saw ([\s\S]*)$/.exec(reason || '');
     if (!both) return `<dt>reason</dt><dd>${esc(reason || 'no reason given')}</dd>`;
@@ -42,9 +42,9 @@
     if (!['fail', 'error', 'flaky'].includes(end.verdict) && !end.source) return `<p class="dim">${esc(end.reason)}</p>`;
     return `<div class="failure ${end.verdict}"><strong>${title}</strong><dl>${step ? `<dt>step</dt><dd>${esc(step)}</dd>` : ''}${parts(end.reason)}${end.place ? `<dt>at</dt><dd><code>${esc(end.place)}</code></dd>` : ''}</dl>${end.source ? source(end.source) : ''}${end.artifacts ? `<p>artifacts: <a href="${esc(link(end.artifacts))}">${esc(end.artifacts)}</a></p>` : ''}</div>`;
   }
-  // The excerpt at its beginning stands above already.
+  // Omits the excerpt at the start, which is shown above.
   const moments = end => end && end.evidence && (end.source ? end.evidence.split('\n').filter((l, i, all) => !(/^\s*(-->|\d*\s*\|)/.test(l) && i < all.findIndex(m => m.startsWith('VM `')))).join('\n') : end.evidence);
-  // The artifacts lie beside this file, whatever the folder was called when it was written.
+  // The artifacts are next to this file, even if the directory was renamed.
   const link = folder => { const at = folder.lastIndexOf('/' + cases[place.get(open)][TITLE].split(' ')[0]); return encodeURI(at < 0 ? folder : folder.slice(at + 1)) + '/'; };
 
   const KINDS = { '>': '→', '<': '←', e: '●', t: '·', s: '|', x: '■', '(': '▶', ')': '◀', l: '⇄', c: '◇', n: '!', a: '✗' };
