@@ -1,16 +1,16 @@
-# The two commands that do everything on a fresh Debian machine with Rust and make:
+# The two main commands, for a fresh Debian machine with Rust and make:
 #
-#   make demo   runs the main job: the COLO failover matrix on real QEMU pairs, reports in reports/
-#   make test   passes the tests
+#   make demo   runs the COLO failover matrix on real QEMU pairs, reports in reports/
+#   make test   runs the tests
 #
-# Both install what is missing: Debian's qemu-system-x86 and binutils, and a QEMU of a newer Debian suite, unpacked into
-# .qemu/ without any change to the system; the tests also gcc-12, and the Linux guest, made in .guests/ of Debian's kernel.
+# Both install what is missing: Debian's qemu-system-x86 and binutils, and a QEMU from a newer Debian suite, unpacked into
+# .qemu/ without changing the system; the tests also gcc-12, and the Linux guest, built in .guests/ from Debian's kernel.
 
 # Full COLO needs QEMU 11 or later; the older one shows what a QEMU before 11 can and cannot do.
 SUITE     ?= sid
 OLD_SUITE ?= trixie
 QEMU      ?= .qemu/$(SUITE)/bin/qemu-system-x86_64
-# Emulation: a nested /dev/kvm, as virtual machines have it, is often ten times slower.
+# Emulation: a nested /dev/kvm in a virtual machine is often ten times slower.
 ACCEL     ?= tcg
 CARGO     ?= cargo
 
@@ -23,15 +23,15 @@ qemu:
 	scripts/install-qemu
 	scripts/fetch-qemu $(SUITE)
 
-# Without it the tests on that suite are not run, and listed as such.
+# Optional: without it the tests on that suite are not run, and listed as such.
 old-qemu:
 	-scripts/fetch-qemu $(OLD_SUITE)
 
-# The Linux guest; without it the tests and cases that need it are not run, and listed as such.
+# The Linux guest; optional: without it the tests and cases that need it are not run, and listed as such.
 guest:
 	-scripts/fetch-guest
 
-# What the image of the built-in guest is compared with; without it that test is left out, and says so.
+# For the test that rebuilds the image of the built-in guest; optional: without it that test is ignored.
 compiler:
 	-scripts/install-qemu gcc-12
 
@@ -40,13 +40,13 @@ demo: qemu
 	target/release/lockstep run 'scenarios/colo/failover.yaml' --qemu $(QEMU) --accel $(ACCEL)
 	@echo "reports: reports/index.html reports/junit.xml reports/events.jsonl"
 
-# Programs of others that read our files; without them the tests with them are not run, and listed as such.
+# Third-party readers of our files; optional: without them their tests are not run, and listed as such.
 readers:
 	-scripts/fetch-readers
 
 test: qemu old-qemu guest compiler readers run-tests
 
-# The tests on what is there; what was not run for want of something is listed at the end.
+# Runs the tests with what is installed; lists those that were not run at the end.
 NOT_RUN = $(CURDIR)/target/tests-not-run
 run-tests:
 	@mkdir -p target && rm -f $(NOT_RUN)
@@ -65,7 +65,7 @@ repeat: qemu
 	$(CARGO) build --release
 	benches/repeat $(N) target/release/lockstep run scenarios/colo/failover.yaml --qemu $(QEMU) --accel $(ACCEL)
 
-# QEMU's migration test suite on each QEMU there is, and docs/migration-suite.md of that.
+# QEMU's migration test suite on each available QEMU; regenerates docs/migration-suite.md.
 SUITE_CASES = scenarios/colo/failover.yaml 'scenarios/migration/**/*.yaml'
 SUITE_QEMUS = sid=$(QEMU),$(OLD_SUITE)=.qemu/$(OLD_SUITE)/bin/qemu-system-x86_64,system=/usr/bin/qemu-system-x86_64
 suite: qemu old-qemu

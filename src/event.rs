@@ -1,7 +1,7 @@
-//! The one stream of events of a run.
+//! The event stream of a run.
 //!
-//! The runner, the sessions and the steps emit [`Event`]s; every report is a subscriber of the same stream. What a
-//! report shows is in the stream, or it is not shown. `reports/events.jsonl` is this stream, one event a line.
+//! The runner, the sessions and the steps emit [`Event`]s; every report subscribes to the same stream and shows
+//! nothing else. `reports/events.jsonl` is this stream, one event per line.
 
 use std::path::PathBuf;
 use std::sync::mpsc;
@@ -12,13 +12,13 @@ use serde_json::Value;
 
 use crate::units::Share;
 
-/// The version of the stream's format; a reader refuses a newer one.
+/// The version of the stream's format; readers reject a newer one.
 pub const STREAM_VERSION: u32 = 1;
 
-/// Something that happened, with the moment it was seen.
+/// An event, with the time it was seen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// Seconds since the run began, from a monotonic clock.
+    /// Seconds since the start of the run, from a monotonic clock.
     pub at: f64,
     /// The number of the case it belongs to, counted from 0 in the order of selection; absent for the run itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -27,7 +27,7 @@ pub struct Event {
     pub what: What,
 }
 
-/// What an [`Event`] says.
+/// The content of an [`Event`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum What {
@@ -39,59 +39,59 @@ pub enum What {
         lockstep: String,
         /// When, in RFC 3339, UTC.
         time: String,
-        /// How many cases were selected; where each is run a known number of times, so many times as many.
+        /// How many cases were selected, times the number of rounds if that is known.
         cases: usize,
         /// The command line.
         command: Vec<String>,
-        /// What of the command line another run needs to be like this one, without files and `--case`.
+        /// The command-line options needed to reproduce the run, without files and `--case`.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         options: Vec<String>,
-        /// What random axes are drawn by.
+        /// The seed for random axes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         seed: Option<u64>,
-        /// Where it runs.
+        /// The host.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         host: Option<Host>,
         /// The QEMUs that the cases name.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         qemus: Vec<Qemu>,
-        /// Whether a case that passes only when it is tried again counts as a success.
+        /// Whether a case that passes only on a retry counts as a success.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         flaky_passes: bool,
     },
-    /// All cases are run once more, where it was not known beforehand how often.
+    /// A further round of all cases, if the number of rounds was not known beforehand.
     RoundBegan {
         /// The number of the round, counted from 1.
         round: usize,
-        /// How many cases it has.
+        /// The number of its cases.
         cases: usize,
     },
-    /// A case is about to begin.
+    /// A case starts.
     CaseStarted {
         /// The case's name.
         name: String,
         /// The scenario file, as the user named it.
         file: String,
-        /// The file's own prose on what it shows.
+        /// The file's description.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         description: Option<String>,
-        /// Words to select by.
+        /// The tags.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         tags: Vec<String>,
         /// The values of the matrix cell and the parameters.
         params: Value,
-        /// Which of them are the axes of its matrix.
+        /// Which of them are matrix axes.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         axes: Vec<String>,
-        /// The name of the QEMU, where each case is run on several.
+        /// The name of the QEMU, if each case runs on several.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         qemu: Option<String>,
-        /// The number of the round, counted from 1, where cases are run again and again.
+        /// The number of the round, counted from 1, if cases are repeated.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         round: Option<usize>,
         /// The number of steps, `finally` included.
         steps: usize,
-        /// The races that may strike it (`known_issue` with `at_most`).
+        /// The intermittent known issues (`known_issue` with `at_most`).
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         races: Vec<Race>,
     },
@@ -99,21 +99,21 @@ pub enum What {
     VmSpawned {
         /// The VM's name.
         vm: String,
-        /// The process.
+        /// The process id.
         pid: u32,
-        /// The version of the binary, where it is known.
+        /// The version of the binary, if known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         version: Option<String>,
         /// The command line as it was run.
         argv: Vec<String>,
     },
-    /// A QEMU ended.
+    /// A QEMU exited.
     VmExited {
         /// The VM's name.
         vm: String,
-        /// How, in words: `exit status 0`, `signal KILL`.
+        /// How: `exit status 0`, `signal KILL`.
         how: String,
-        /// Whether the scenario asked for it.
+        /// Whether the scenario expected it.
         expected: bool,
     },
     /// A QMP command was sent.
@@ -123,14 +123,14 @@ pub enum What {
         /// The message as sent.
         message: Value,
     },
-    /// A QMP reply or error came.
+    /// A QMP reply or error was received.
     QmpReply {
         /// The VM's name.
         vm: String,
         /// The message as received.
         message: Value,
     },
-    /// A QMP event came.
+    /// A QMP event was received.
     QmpEvent {
         /// The VM's name.
         vm: String,
@@ -141,16 +141,16 @@ pub enum What {
     SerialLine {
         /// The VM's name.
         vm: String,
-        /// The line without its end; bytes that are no UTF-8 are replaced.
+        /// The line without its line end; invalid UTF-8 is replaced.
         line: String,
     },
-    /// A step began.
+    /// A step started.
     StepBegan {
-        /// Its number in the case, counted from 1 over everything that runs.
+        /// Its number in the case, counted from 1 over all steps that run.
         step: usize,
-        /// One line on what it does: its `name`, or its action in brief.
+        /// Its title: its `name`, or a short form of its action.
         title: String,
-        /// Where it stands: `file:line:column`.
+        /// Its place: `file:line:column`.
         place: String,
         /// Whether it is one of the `finally` steps.
         #[serde(default)]
@@ -165,57 +165,57 @@ pub enum What {
         /// The failure's or the skip's message.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         message: Option<String>,
-        /// Seconds it took.
+        /// Its duration in seconds.
         seconds: f64,
     },
     /// A measured value.
     Metric {
-        /// Its name, as `check: {metric: …}` knows it.
+        /// Its name, as in `check: {metric: …}`.
         name: String,
-        /// Its value; JSON has no word for what is no number, and `null` stands for it.
+        /// Its value; `null` for a value that is not a number, which JSON cannot represent.
         #[serde(deserialize_with = "number_or_null")]
         value: f64,
         /// Its unit, such as `s`.
         unit: String,
-        /// The VM, or client, it is about.
+        /// The VM or client it belongs to.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         vm: Option<String>,
-        /// Where it was measured again and again: all of it; the value is then the median.
+        /// The spread, if it was measured repeatedly; the value is then the median.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         spread: Option<Spread>,
     },
-    /// Something happened to a link: its state was changed, a connection came or ended.
+    /// A change of a link: its state changed, a connection was opened or closed.
     Link {
         /// The link's name.
         link: String,
         /// What happened, in words.
         happened: String,
-        /// How many connections it has accepted so far.
+        /// How many connections it has accepted.
         connections: u64,
-        /// How many bytes it has delivered so far, in both directions.
+        /// How many bytes it has delivered, in both directions.
         bytes: u64,
     },
-    /// Something happened to a client: its first answer, a lost connection, a long gap, a wrong answer, its end.
+    /// A change of a client: its first reply, a lost connection, a long gap, a wrong reply, its end.
     Client {
         /// The client's name.
         client: String,
         /// What happened, in words.
         happened: String,
-        /// How many of its lines were acknowledged so far.
+        /// How many of its lines were acknowledged.
         lines: u64,
-        /// How often it had to connect again so far.
+        /// How often it reconnected.
         reconnects: u64,
     },
-    /// Something a person should know that is no verdict.
+    /// A note for the user that does not affect a verdict.
     Note {
         /// The text.
         text: String,
     },
-    /// A case failed, erred or was excused by a known issue, and is run once more.
+    /// An attempt failed, had an error or was excused by a known issue, and the case runs again.
     AttemptEnded {
         /// The number of the attempt, counted from 1.
         attempt: usize,
-        /// How it ended.
+        /// Its result.
         #[serde(flatten)]
         end: Box<CaseEnd>,
     },
@@ -223,78 +223,78 @@ pub enum What {
     CaseEnded(Box<CaseEnd>),
     /// The last event of a run.
     RunEnded {
-        /// Whether an interrupt ended it.
+        /// Whether it was interrupted.
         interrupted: bool,
-        /// Seconds the run took.
+        /// Its duration in seconds.
         seconds: f64,
     },
 }
 
-/// Where a run runs.
+/// The host of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
-    /// The machine's own name.
+    /// The host name.
     pub name: String,
-    /// The system: its kernel, its release, its architecture.
+    /// The kernel, its release, the architecture.
     pub system: String,
-    /// How many processors the run may use.
+    /// The number of CPUs available to the run.
     pub cpus: usize,
     /// Bytes of memory.
     pub memory: u64,
 }
 
-/// A QEMU that cases name.
+/// A QEMU used by cases.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Qemu {
-    /// What it is called by the scenarios, or on the command line.
+    /// Its name in the scenarios or on the command line.
     pub name: String,
-    /// Where it is.
+    /// Its path.
     pub path: String,
     /// Its version.
     pub version: String,
-    /// Its packager's words on the version; may be empty.
+    /// The packager's version string; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub package: String,
 }
 
-/// A known issue that strikes in a part of the runs of a case.
+/// A known issue that occurs in some of the runs of a case.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Race {
     /// The issue's reason.
     pub reason: String,
-    /// In which share of the runs it strikes at most.
+    /// The maximum share of runs in which it is expected.
     pub at_most: Share,
 }
 
-/// How a case, or one attempt at it, ended.
+/// The result of a case or of one attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CaseEnd {
     /// The verdict.
     pub verdict: Verdict,
-    /// Why: the failure's first line, the skip reason.
+    /// The reason: the failure's first line, or why it was skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The evidence: what was awaited, what was seen instead, the VMs' last moments. Many lines.
+    /// The evidence: what was expected, what was seen, the VMs' last output and state. Many lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
-    /// Where the failing step stands: `file:line:column`.
+    /// The place of the failed step: `file:line:column`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
-    /// The lines around it, each with its number, the failing one marked with `>`.
+    /// The lines around it with their numbers, the failed one marked with `>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// Where the artifacts were kept.
+    /// The directory of the artifacts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifacts: Option<PathBuf>,
-    /// The reason of the [`Race`] that struck.
+    /// The reason of the [`Race`] that occurred.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub struck: Option<String>,
-    /// Seconds from its start to its end, set-up and tear-down included.
+    /// Its duration in seconds, including set-up and tear-down.
     pub seconds: f64,
 }
 
 impl CaseEnd {
-    /// An end of which nothing is known but the verdict, its reason and the time.
+    /// A result with only the verdict, its reason and the duration.
     #[must_use]
     pub const fn new(verdict: Verdict, reason: Option<String>, seconds: f64) -> Self {
         Self {
@@ -314,28 +314,29 @@ fn number_or_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f
     Option::deserialize(deserializer).map(|value| value.unwrap_or(f64::NAN))
 }
 
-/// What is known of a value that was measured again and again.
+/// The spread of a value that was measured repeatedly.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// How often it was measured.
     pub n: usize,
     /// The smallest value.
     pub min: f64,
-    /// The one in the middle.
+    /// The median.
     pub median: f64,
-    /// The one that 95 % of them do not exceed.
+    /// The 95th percentile.
     pub p95: f64,
     /// The largest value.
     pub max: f64,
 }
 
 impl Spread {
-    /// The spread of some values, which are sorted by it; `None` where there are none. What is no number is left out.
+    /// The spread of some values, which are sorted by it; `None` if there are none. Ignores values that are not
+    /// numbers.
     #[must_use]
     pub fn of(values: &mut Vec<f64>) -> Option<Self> {
         values.retain(|value| value.is_finite());
         values.sort_by(f64::total_cmp);
-        // The nearest rank: a value that was really measured, even where there are few.
+        // Nearest rank, so that each is a measured value even if there are few.
         let rank = |share: usize| values.get((values.len() * share).div_ceil(100).saturating_sub(1)).copied();
         Some(Self {
             n: values.len(),
@@ -347,38 +348,38 @@ impl Spread {
     }
 }
 
-/// How a step ended.
+/// The outcome of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepOutcome {
-    /// It did what it says.
+    /// It succeeded.
     Done,
-    /// It did not.
+    /// It failed.
     Failed,
-    /// Its `when` said no.
+    /// Its `when` was false.
     Skipped,
 }
 
-/// What became of a case.
+/// The verdict on a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// Everything the scenario says is so.
+    /// Everything is as the scenario says.
     Pass,
-    /// The system under test did not do what the scenario says.
+    /// The system under test did not behave as the scenario says.
     Fail,
-    /// The test could not be carried out.
+    /// The test could not be run.
     Error,
-    /// A requirement is not met here, or the run was interrupted before it.
+    /// A requirement is not met, or the run was interrupted first.
     Skip,
-    /// It failed as its `known_issue` says; where that is a race, it passed when it was run again.
+    /// It failed with its `known_issue`; an intermittent one also passed when run again.
     Xfail,
-    /// It failed or erred at first, and passed when it was tried again.
+    /// It failed or had an error first, and passed on a retry.
     Flaky,
 }
 
 impl Verdict {
-    /// Whether this verdict makes the run fail. (Whether [`Verdict::Flaky`] does is for the user to say.)
+    /// Whether this verdict makes the run fail. (For [`Verdict::Flaky`], the user decides.)
     #[must_use]
     pub const fn is_bad(self) -> bool {
         matches!(self, Self::Fail | Self::Error)
@@ -407,49 +408,49 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// A sink and the stream that comes out of it; the stream ends when the last clone of the sink is dropped.
+    /// A sink and its stream; the stream ends when the last clone of the sink is dropped.
     #[must_use]
     pub fn new() -> (Self, mpsc::Receiver<Event>) {
         let (sender, receiver) = mpsc::channel();
         (Self { began: Instant::now(), case: None, sender: Some(sender) }, receiver)
     }
 
-    /// A sink that nobody listens to.
+    /// A sink whose events are discarded.
     #[must_use]
     pub fn silent() -> Self {
         Self { began: Instant::now(), case: None, sender: None }
     }
 
-    /// The same sink, for what belongs to one case.
+    /// The same sink for the events of one case.
     #[must_use]
     pub fn for_case(&self, number: usize) -> Self {
         Self { case: Some(number), ..self.clone() }
     }
 
-    /// Emits what happened, now.
+    /// Emits an event with the current time.
     pub fn emit(&self, what: What) {
         if let Some(sender) = &self.sender {
-            // A stream whose reader is gone has nobody to tell.
+            // Fails if the reader is gone; then there is no report to write to.
             let _ = sender.send(Event { at: self.elapsed().as_secs_f64(), case: self.case, what });
         }
     }
 
-    /// Time since the run began.
+    /// The time since the start of the run.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
 }
 
-/// A report: something that is told of every event, in order.
+/// A report: receives every event, in order.
 pub trait Subscriber {
-    /// Takes note of one event.
+    /// Processes one event.
     ///
     /// # Errors
-    /// When the report cannot be written; the run goes on, and the error is told at its end.
+    /// When the report cannot be written; the run continues, and the error is printed at its end.
     fn take(&mut self, event: &Event) -> anyhow::Result<()>;
 
-    /// Called some times a second as long as the run lasts, for reports that show how time goes by.
+    /// Called several times a second during the run, for reports that show elapsed time.
     ///
     /// # Errors
     /// As [`Subscriber::take`].
@@ -457,7 +458,7 @@ pub trait Subscriber {
         Ok(())
     }
 
-    /// Completes the report when the stream has ended, also after an interrupt.
+    /// Completes the report when the stream has ended, even after an interrupt.
     ///
     /// # Errors
     /// When the report cannot be written.

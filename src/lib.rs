@@ -1,9 +1,9 @@
 //! Lockstep: a declarative scenario runner for QEMU fault tolerance (COLO) and migration.
 //!
 //! A scenario is a YAML file: VM options, capabilities, hooks, waits and failover actions as ordered steps. Lockstep
-//! expands its parameter matrix, spawns real QEMUs, drives them over QMP, and writes JUnit XML. The rooms, from the
-//! top: `runner` turns cases into verdicts, [`scenario`] turns files into cases, [`step`] holds the actions,
-//! `session` what one case has alive, [`qemu`] and `guest` what a VM is.
+//! expands its parameter matrix, starts real QEMUs, drives them over QMP, and writes JUnit XML. The modules, from the
+//! top: `runner` runs cases and determines their verdicts, [`scenario`] loads files into cases, [`step`] has the
+//! actions, `session` owns the live resources of one case, [`qemu`] and `guest` describe a VM.
 
 pub mod cli;
 pub mod diagnostic;

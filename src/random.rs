@@ -1,11 +1,11 @@
-//! Numbers drawn by a seed.
+//! Seeded random numbers.
 
-/// SplitMix64: the same numbers for the same seed and name, on every machine.
+/// SplitMix64: the same numbers for the same seed and name on every machine.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 
 impl Random {
-    /// The numbers for this name and seed.
+    /// A generator for this name and seed.
     #[must_use]
     pub fn new(name: &str, seed: u64) -> Self {
         let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {

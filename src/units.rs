@@ -1,4 +1,4 @@
-//! Durations and sizes as scenarios write them: `300ms`, `5s`, `2m`; `4K`, `150M`, `1G`.
+//! Durations and sizes in scenarios: `300ms`, `5s`, `2m`; `4K`, `150M`, `1G`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 
 /// A duration: a number with a unit (`300ms`, `5s`, `2m`, `1h`, `1m30s`).
 ///
-/// A bare number is refused, because nothing says whether it means seconds or milliseconds.
+/// A bare number is rejected, because it could mean seconds or milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
@@ -19,6 +19,15 @@ impl Span {
     #[must_use]
     pub const fn from_secs(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
+    }
+}
+
+/// A measured duration, for messages: `250 ms`, `3.0 s`, `92.5 s`.
+#[must_use]
+pub fn elapsed(duration: Duration) -> String {
+    match duration.as_millis() {
+        millis @ ..1000 => format!("{millis} ms"),
+        _ => format!("{:.1} s", duration.as_secs_f64()),
     }
 }
 
@@ -35,12 +44,12 @@ impl std::str::FromStr for Span {
         humantime::parse_duration(text.trim()).map(Span).map_err(|error| {
             let why = match error {
                 humantime::DurationError::UnknownUnit { unit, .. } if !unit.is_empty() => {
-                    format!(": there is no unit `{unit}`")
+                    format!(": unknown unit `{unit}`")
                 }
                 humantime::DurationError::NumberOverflow => ": it is too long".to_owned(),
                 _ => String::new(),
             };
-            format!("`{text}` is no duration{why}; write a number with a unit, such as `300ms`, `5s` or `2m`")
+            format!("`{text}` is not a valid duration{why}; write a number with a unit, such as `300ms`, `5s` or `2m`")
         })
     }
 }
@@ -114,12 +123,12 @@ impl std::str::FromStr for Size {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "`{text}` is no size; write a whole number with K, M, G or T, such as `4K` or `150M`, or bytes"
+                "`{text}` is not a valid size; write a whole number with K, M, G or T, such as `4K` or `150M`, or bytes"
             )
         };
         let trimmed = text.trim();
         if let Some(digits) = trimmed.strip_prefix("0x") {
-            // `from_str_radix` would take a sign as well.
+            // `from_str_radix` would also accept a sign.
             let valid = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
             return u64::from_str_radix(digits, 16).ok().filter(|_| valid).map(Size).ok_or_else(wrong);
         }
@@ -190,18 +199,18 @@ impl JsonSchema for Size {
     }
 }
 
-/// A share: a number of percent (`5%`, `2.5%`), kept in hundredths of a percent.
+/// A percentage (`5%`, `2.5%`), in hundredths of a percent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Share(u16);
 
 impl Share {
-    /// A share of whole percent.
+    /// A whole percentage.
     #[must_use]
     pub const fn percent(percent: u8) -> Self {
         Self(percent as u16 * 100)
     }
 
-    /// The share as a fraction of 1.
+    /// The percentage as a fraction of 1.
     #[must_use]
     pub fn fraction(self) -> f64 {
         f64::from(self.0) / 10_000.0
@@ -218,7 +227,8 @@ impl std::str::FromStr for Share {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a share; write a number of percent, such as `5%` or `2.5%`");
+        let wrong =
+            || format!("`{text}` is not a percentage; write a number of percent, such as `5%` or `2.5%`");
         let number = text.trim().strip_suffix('%').ok_or_else(wrong)?.trim_end();
         let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
         let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -270,12 +280,12 @@ impl JsonSchema for Share {
     }
 }
 
-/// One value or a list of them, where a scenario may write either.
+/// One value or a list of them, if a scenario may write either.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OneOrMany<T>(pub Vec<T>);
 
 impl<T> OneOrMany<T> {
-    /// The values, in the order they were written.
+    /// The values in their order.
     pub fn iter(&self) -> std::slice::Iter<'_, T> {
         self.0.iter()
     }
@@ -320,7 +330,7 @@ impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
     }
 }
 
-/// As [`OneOrMany`], where none at all has a meaning: it takes away what another file says.
+/// Like [`OneOrMany`], but may be empty, to remove what another file sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnyNumber<T>(pub Vec<T>);
 

@@ -1,4 +1,4 @@
-//! Wrong scenarios, each with what the author is told beside it. `LOCKSTEP_BLESS=1` writes those down anew.
+//! Wrong scenarios, each with the expected diagnostics next to it. `LOCKSTEP_BLESS=1` regenerates those.
 
 #[path = "support/loading.rs"]
 mod loading;
@@ -42,7 +42,7 @@ fn check_text(text: &str) {
     check_texts(&[text]);
 }
 
-/// Pieces of which scenarios, right and wrong, are made.
+/// Pieces of scenarios, right and wrong.
 fn scraps() -> impl Strategy<Value = String> {
     let words = prop::sample::select(vec![
         "vms:",
@@ -144,7 +144,7 @@ proptest! {
         let (name, mut tree) = shipped()[which.index(shipped().len())].clone();
         changes.iter().for_each(|change: &Change| change.apply(&mut tree));
         let text = serde_yaml::to_string(&tree).unwrap();
-        // Beside what it extends and uses, on the disk; a place of its own would have it find nothing.
+        // On disk next to the files it extends and uses; in another place it would not find them.
         let loaded = load_texts(&[(name, text)], &Options::default(), &NoVersions);
         lie_inside_their_files(&loaded.diagnostics);
         if !loaded.diagnostics.has_errors() {

@@ -1,4 +1,4 @@
-//! What goes wrong around the reports: broken streams, folders that cannot be written to, guests that say anything, and
+//! Errors around the reports: broken streams, directories that are not writable, arbitrary guest output, and
 //! terminals that are narrow or gone.
 
 mod common;
@@ -11,10 +11,10 @@ use common::harness::{self, once};
 use common::{Home, VM, names, qemu};
 use lockstep_vm::event::What;
 
-/// What no terminal, XML or HTML is to take for more than a text: ESC, NUL, no UTF-8, and ends of sections.
+/// Input that terminals, XML and HTML must treat as plain text: ESC, NUL, invalid UTF-8, and ends of sections.
 const VICIOUS: &[u8] = b"\x1b[31mred\x1b]0;title\x07 nul\0 bad\xff\xfe ]]> </script><b>&amp; \x9b2J\r\n";
 
-/// A home with two cases, one after the other, that start no VM.
+/// A home with two sequential cases that start no VM.
 fn two(second: &str) -> Home {
     let home = Home::new();
     home.write("one.yaml", "name: first\nvms: {}\nsteps:\n- exec: {run: [\"true\"]}\n");
@@ -22,7 +22,7 @@ fn two(second: &str) -> Home {
     home
 }
 
-/// The file is XML to a parser that is not ours, and to a second one where that is installed.
+/// The file is valid XML for an independent parser, and for a second one if that is installed.
 fn assert_xml(path: &Path) {
     roxmltree::Document::parse(&std::fs::read_to_string(path).unwrap()).unwrap();
     if let Ok(output) = Command::new("xmllint").arg("--noout").arg(path).output() {
@@ -41,21 +41,21 @@ fn a_stream_that_is_no_whole_run_is_told_in_one_line_and_no_report_is_lost() {
     let cut = &whole[..whole.len() / 2];
     assert!(!cut.ends_with('\n'));
 
-    // The stream, how `report` ends and what it says, the same of `compare`, and whether there is a report.
+    // The stream, the exit code and message of `report`, the same of `compare`, and whether there is a report.
     let all: [(&str, &str, i32, &str, i32, &str, bool); 5] = [
         (
             "cut",
             cut,
             0,
-            "note: the last line was cut short, and is left out\n",
+            "note: ignored the last line, which is truncated\n",
             1,
-            "; the run was cut off",
+            "; the run did not finish",
             true,
         ),
         ("empty", "", 2, "error: bad is empty", 2, "error: bad is empty", false),
-        ("newer", &newer, 2, "has version 99 of the event stream", 2, "has version 99", false),
-        ("garbage", &garbage, 1, "bad:4: this line is no event: ", 2, "bad:4: this line is no event: ", true),
-        ("other", "{\"at\":1}\n", 2, "bad:1: this line is no event: ", 2, "bad:1: ", false),
+        ("newer", &newer, 2, "has event stream version 99", 2, "has event stream version 99", false),
+        ("garbage", &garbage, 1, "bad:4: not a valid event: ", 2, "bad:4: not a valid event: ", true),
+        ("other", "{\"at\":1}\n", 2, "bad:1: not a valid event: ", 2, "bad:1: ", false),
     ];
     for (what, text, code, message, compare_code, compare_message, made) in all {
         home.write("bad", text);
@@ -68,12 +68,12 @@ fn a_stream_that_is_no_whole_run_is_told_in_one_line_and_no_report_is_lost() {
         if made {
             assert_xml(&home.path("junit.xml"));
             for name in ["page.html", "junit.xml"] {
-                assert!(home.read(name).contains("the run was cut off"), "{what}: {name}");
+                assert!(home.read(name).contains("the run did not finish"), "{what}: {name}");
             }
         }
         for (old, new) in [("reports", "bad"), ("bad", "reports")] {
             let ran = home.run(&["compare", old, new]);
-            // A run that has lost its cases is worse; one that has got them back is not.
+            // A run that has lost its cases is worse; one that has regained them is not.
             let code = if compare_code == 1 && old == "bad" { 0 } else { compare_code };
             let ran = ran.expect(code);
             let said = if ran.code == Some(2) { &ran.stderr } else { &ran.stdout };
@@ -93,7 +93,7 @@ fn a_reports_folder_that_one_may_not_write_to_is_an_error_before_anything_runs()
     mode("reports", 0o555);
     mode("tmp", 0o777);
     mode(".", 0o755);
-    // The superuser may do everything, so that somebody else has to try.
+    // Root may do everything, so run as another user.
     let mut command = home.command("setpriv");
     command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]);
     command.args([env!("CARGO_BIN_EXE_lockstep"), "run", "two.yaml"]);
@@ -104,23 +104,23 @@ fn a_reports_folder_that_one_may_not_write_to_is_an_error_before_anything_runs()
 }
 
 fn a_reports_folder_that_is_taken_away_during_the_run_costs_no_verdict() {
-    // Gone: the page and the JUnit report are made at the end, in a folder of their own.
+    // Removed: the page and the JUnit report are written at the end, to a new directory.
     let home = two("rm -r $HERE/reports; exit 3");
     let ran = home.run(&["run", "one.yaml", "two.yaml", "--keep", "never"]).expect(1);
     assert!(ran.stdout.contains("PASS   first") && ran.stdout.contains("FAIL   second"), "{}", ran.stdout);
     assert!(ran.stdout.ends_with("1 passed, 1 failed\n"), "{}", ran.stdout);
     let message =
-        "error: a report is incomplete: reports/events.jsonl was taken away while the run went on\n";
+        "error: a report is incomplete: reports/events.jsonl was removed or replaced during the run\n";
     assert_eq!(ran.stderr, message);
     assert_xml(&home.path("reports/junit.xml"));
     assert!(home.read("reports/junit.xml").contains("second"));
     assert_eq!(names(&home.path("reports")).into_iter().collect::<Vec<_>>(), ["index.html", "junit.xml"]);
 
-    // Something else stands in its place: nothing can be written, and each of the three is named.
+    // Replaced by a file: nothing can be written, and each of the three is named.
     let home = two("rm -r $HERE/reports; touch $HERE/reports; exit 3");
     let ran = home.run(&["run", "one.yaml", "two.yaml"]).expect(1);
     assert!(ran.stdout.contains("PASS   first") && ran.stdout.contains("FAIL   second"), "{}", ran.stdout);
-    assert!(ran.stdout.contains("the artifacts could not be kept in reports/second: "), "{}", ran.stdout);
+    assert!(ran.stdout.contains("cannot save the artifacts to reports/second: "), "{}", ran.stdout);
     for name in ["events.jsonl", "junit.xml", "index.html"] {
         assert!(ran.stderr.contains(&format!("reports/{name}")), "{}", ran.stderr);
     }
@@ -128,10 +128,10 @@ fn a_reports_folder_that_is_taken_away_during_the_run_costs_no_verdict() {
     home.assert_nothing_is_left();
 }
 
-/// A boot sector that says [`VICIOUS`] on the first serial port, a line of so many bytes, and `the end`.
+/// A boot sector that prints [`VICIOUS`] on the first serial port, a line of this many bytes, and `the end`.
 fn loud_guest(long: u32) -> Vec<u8> {
     const CODE: usize = 64;
-    // Sends CX bytes from SI on, as bytes the port takes at once.
+    // Sends CX bytes starting at SI, as fast as the port accepts them.
     let says = |text: &[u8], at: usize| {
         let (at, count) = (u16::try_from(at).unwrap(), u16::try_from(text.len()).unwrap());
         let mut code = vec![0xbe]; // mov si, at
@@ -162,7 +162,7 @@ fn loud_guest(long: u32) -> Vec<u8> {
 }
 
 fn whatever_a_guest_says_the_reports_are_whole_and_memory_stays_bounded() {
-    // Many times what is taken for one line; each byte of the guest is an exit, and the host's process is faster.
+    // Many times the maximum line length; each byte of the guest is a VM exit, and the host process is faster.
     const LONG: u32 = 1 << 20;
     const LONGER: u32 = 10 << 20;
     let qemu = qemu(5);
@@ -183,7 +183,7 @@ fn whatever_a_guest_says_the_reports_are_whole_and_memory_stays_bounded() {
     let ran = home.run_on(qemu, &["loud.yaml", "peak.yaml", "--verbose"]).expect(1);
 
     let said: usize = home
-        .told()
+        .results()
         .events
         .iter()
         .map(|event| match &event.what {
@@ -203,7 +203,7 @@ fn whatever_a_guest_says_the_reports_are_whole_and_memory_stays_bounded() {
         assert!(text.len() < 1 << 20, "{name} has {} bytes", text.len());
     }
     assert!(!home.read("reports/index.html").contains("</script><b>"));
-    // It was kept whole where there is room for it.
+    // It was kept completely where there is room for it.
     let kept = std::fs::read(home.path("reports/loud/a.serial.log")).unwrap();
     assert!(kept.windows(VICIOUS.len()).any(|part| part == VICIOUS) && kept.len() > LONG as usize);
     let peak = home.read("peak");
@@ -227,12 +227,12 @@ fn a_terminal_of_twenty_columns_and_a_reader_that_leaves_are_no_trouble() {
         let ran = home.finish(command).expect(0);
         assert_eq!((ran.stdout.lines().count(), ran.stderr.as_str()), (1, ""), "{}", ran.stdout);
         home.assert_nothing_is_left();
-        // It went on to its end, for the sake of the files.
+        // It continued to its end, to write the files.
         assert!(home.read("reports/junit.xml").contains("name=\"b\""));
     }
 
     let mut command = home.command("script");
-    // What the terminal itself says counts, not what the tests are told.
+    // Use the real size of the terminal, not the test's settings.
     command.env_remove("COLUMNS").env_remove("NO_COLOR").env("TERM", "xterm");
     command.args([
         "--quiet",
@@ -247,7 +247,7 @@ fn a_terminal_of_twenty_columns_and_a_reader_that_leaves_are_no_trouble() {
     assert_eq!(child.wait().unwrap().code(), Some(0), "{seen}");
     assert!(seen.contains("2 passed") && !seen.contains("panicked"), "{seen}");
     let lines = seen.split(['\r', '\n']);
-    // What is rewritten in place must not wrap, else it could not be taken off again.
+    // Lines that are rewritten in place must not wrap, or they could not be removed.
     let live: Vec<&str> = lines.filter(|line| line.contains("RUN    ") || line.contains(" done")).collect();
     assert!(!live.is_empty(), "nothing was shown of what runs: {seen}");
     for line in live {

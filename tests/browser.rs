@@ -1,4 +1,4 @@
-//! `index.html` in a real browser: it opens, zooms, filters, follows a failure, and says nothing on the console.
+//! `index.html` in a real browser: it opens, zooms, filters, follows a failure, and logs no errors on the console.
 
 mod common;
 
@@ -13,14 +13,14 @@ use lockstep_vm::event::{CaseEnd, Event, STREAM_VERSION, StepOutcome, Subscriber
 use lockstep_vm::report::Html;
 use serde_json::{Value, json};
 
-/// One browser at a time: it takes much memory.
+/// One browser at a time: it needs much memory.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// Opens the page in the browser, lets it run a script of the test, and gives what that returns.
+/// Opens the page in the browser, runs a script of the test in it, and returns the script's result.
 ///
-/// A script that waits does so by a clock of its own, which the browser moves on as soon as nothing is left to do; one
-/// that measures must not wait. The script is put into a copy of the page; it may `await`. What it returns, or the error that it, or the page, throws,
-/// stands in the page's text in the end, which the browser prints.
+/// A script that waits uses a virtual clock, which the browser advances when it is idle; a script that measures time
+/// must not wait. The script is inserted into a copy of the page; it may `await`. Its result, or an error of the
+/// script or the page, becomes the page's text, which the browser prints.
 fn look(browser: &Path, home: &Home, page: &Path, size: &str, script: &str) -> Value {
     let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let text = std::fs::read_to_string(page).unwrap();
@@ -68,7 +68,7 @@ fn started(cases: usize) -> Event {
     event(0.0, None, serde_json::from_value(started).unwrap())
 }
 
-/// A COLO case of four checkpoints and a failover; every tenth fails.
+/// A COLO case with four checkpoints and a failover; every tenth fails.
 fn case(number: usize) -> Vec<Event> {
     let t = number as f64;
     let fails = number % 10 == 3;
@@ -199,7 +199,7 @@ fn the_page_is_readable_on_a_phone_and_in_the_dark() {
     let browser = chromium().unwrap();
     let home = Home::new();
     let page = page(&home, 14);
-    // No window is as narrow as a phone, but a frame is.
+    // A window cannot be as narrow as a phone, but a frame can.
     let text = std::fs::read_to_string(&page).unwrap().replace('&', "&amp;").replace('"', "&quot;");
     let frame = format!(
         "<html><head></head><body><iframe style=\"width:390px;height:800px;border:0\" srcdoc=\"{}\"></iframe></body></html>",
@@ -253,7 +253,8 @@ fn what_a_race_did_stands_with_its_attempt_and_a_rate_that_is_too_high_at_the_to
             end
         };
         take(Some(number), with(end("xfail", 1), "attempt_ended"));
-        // The first case passed when it was run again, and ends as its first attempt did; the other one did not.
+        // The first case passed when it was run again, and has the result of its first attempt; the other one did
+        // not.
         let last = if number == 0 { end("xfail", 1) } else { end("fail", 2) };
         take(Some(number), with(last, "case_ended"));
     }
@@ -265,11 +266,11 @@ fn what_a_race_did_stands_with_its_attempt_and_a_rate_that_is_too_high_at_the_to
         out[n] = all('.failure strong').map(e => e.textContent); }} return out;"
     );
     let said = look(&browser, &home, &path, "1280,900", &script);
-    let told = "in 2 of 2 cases, where at most 5% are expected (torn <b>pages</b>)";
+    let told = "in 2 of 2 cases, expected at most 5% (torn <b>pages</b>)";
     assert!(said["top"].as_str().unwrap().ends_with(told), "{said}");
     assert!(said["rate"].as_str().unwrap().contains("2 of 2 cases; at most 5% expected"), "{said}");
-    assert_eq!(said["0"], json!(["What a known issue excused; the next attempt passed"]), "{said}");
-    assert_eq!(said["1"], json!(["What was wrong", "Earlier attempt"]), "{said}");
+    assert_eq!(said["0"], json!(["Excused by a known issue; the next attempt passed"]), "{said}");
+    assert_eq!(said["1"], json!(["Failure", "Earlier attempt"]), "{said}");
 }
 
 fn a_thousand_cases_open_in_less_than_two_seconds() {
@@ -291,7 +292,7 @@ fn each_colo_failover_shows_its_checkpoints_its_yank_its_failover_and_the_next_t
     let (browser, qemu) = (chromium().unwrap(), qemu(11));
     let home = Home::new();
     let scenario = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/colo/failover.yaml");
-    // Each twice: one that ends early, as a known issue of a busy machine says, has no failover to show.
+    // Each twice: one that ends early because of a known issue on a busy machine has no failover to show.
     home.run_on(qemu, &[scenario, "--slow", "3", "--repeat", "2"]).expect(0);
     let script = format!(
         "{KIT} const out = []; for (let n = 0; n < 16; n++) {{ location.hash = '#case-' + n; await pause(150);
@@ -312,7 +313,7 @@ fn each_colo_failover_shows_its_checkpoints_its_yank_its_failover_and_the_next_t
         let survivor = if name.contains("/primary_failover") { "primary" } else { "secondary" };
         assert!(words.contains("steps primary secondary"), "no lane for each side: {case}");
         assert!(words.contains(&format!("failover → {survivor}")), "{case}");
-        assert!(words.contains("ticks again +"), "{case}");
+        assert!(words.contains("first tick +"), "{case}");
         for side in ["primary", "secondary"] {
             assert!(case[side].as_u64().unwrap() >= 3, "fewer than three checkpoints of {side}: {case}");
         }

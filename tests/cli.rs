@@ -1,4 +1,4 @@
-//! The command line: exit codes, messages, and that nothing is started or written over where nothing can be run.
+//! The command line: exit codes, messages, and that nothing is started or overwritten if nothing can be run.
 
 mod common;
 
@@ -26,7 +26,7 @@ fn home() -> Home {
     home
 }
 
-/// Nothing was started, and nothing that was there is lost.
+/// Nothing was started, and no existing file was changed.
 fn assert_untouched(home: &Home, what: &str) {
     assert_eq!(home.read("reports/junit.xml"), "the reports of an earlier run", "{what}");
     assert_eq!(home.read("reports/events.jsonl"), "its events", "{what}");
@@ -59,38 +59,38 @@ fn what_cannot_be_run_is_one_error_and_changes_nothing() {
     let home = home();
     let told: &[(&[&str], &str)] = &[
         (&["no/*.yaml"], "error: no file matches no/*.yaml\n"),
-        (&["no.yaml"], "error: there is no file no.yaml\n"),
+        (&["no.yaml"], "error: no such file: no.yaml\n"),
         (
             &["template.yaml"],
-            "error: template.yaml is a template and makes no cases of its own: it needs a value for x\n",
+            "error: template.yaml is a template without cases of its own: it needs a value for x\n",
         ),
         (
             &["two.yaml", "--case", "none"],
-            "error: none of 2 cases is selected by --case or --tag; there are two/1, two/2 …\n",
+            "error: --case and --tag select none of 2 cases; available: two/1, two/2 …\n",
         ),
         (
             &["two.yaml", "--tag", "!small"],
-            "error: none of 2 cases is selected by --case or --tag; there are two/1, two/2 …\n",
+            "error: --case and --tag select none of 2 cases; available: two/1, two/2 …\n",
         ),
         (
             &["two.yaml", "--case", "["],
-            "error: --case [ is no pattern: Pattern syntax error near position 0: invalid range pattern\n",
+            "error: --case [: not a valid pattern: Pattern syntax error near position 0: invalid range pattern\n",
         ),
         (
             &["two.yaml", "-D", "y=1"],
             "error[LS021]: no scenario has a parameter or an axis `y`\n --> -D:1:3\n  |\n1 | y=1\n  |   ^\n  |\n  \
-             = help: there are: x\n\n1 error in 1 file; lockstep explain LS021 tells more\n",
+             = help: available: x\n\n1 error in 1 file; for details: lockstep explain LS021\n",
         ),
         (
             &["two.yaml", "-D", "x=3"],
             "error[LS022]: the axis `x` has no value `3`\n --> -D:1:3\n  |\n1 | x=3\n  |   ^\n  |\n \
              ::: two.yaml:2:10\n  |\n2 | matrix: {x: [1, 2]}\n  |          - the axis\n  |\n  \
-             = help: there are: 1, 2\n\n1 error in 1 file; lockstep explain LS022 tells more\n",
+             = help: available: 1, 2\n\n1 error in 1 file; for details: lockstep explain LS022\n",
         ),
         (&["two.yaml", "-D", "x"], "error: -D x: write NAME=VALUE\n"),
         (
             &["two.yaml", "--accel", "xen"],
-            "error: invalid value 'xen' for '--accel <ACCEL>': `xen` is no accelerator; `kvm` and `tcg` are\n\n\
+            "error: invalid value 'xen' for '--accel <ACCEL>': `xen` is not an accelerator; use `kvm` or `tcg`\n\n\
              For more information, try '--help'.\n",
         ),
         (
@@ -118,28 +118,21 @@ fn what_cannot_be_run_is_one_error_and_changes_nothing() {
 
 fn a_qemu_that_is_none_is_one_error_and_changes_nothing() {
     let home = home();
-    let of = "(VM `a` of case `two/1`; --qemu names another one)";
+    let of = "(VM `a` of case `two/1`; choose another one with --qemu)";
     let told = [
         (
             "/no/such",
-            "--qemu default: there is no QEMU at `/no/such`: No such file or directory (os error 2)"
-                .to_owned(),
+            "--qemu default: no QEMU at `/no/such`: No such file or directory (os error 2)".to_owned(),
         ),
-        ("./no-qemu", "--qemu default: there is no QEMU at `./no-qemu`: it is not executable".to_owned()),
-        ("/tmp", "--qemu default: there is no QEMU at `/tmp`: it is a directory".to_owned()),
-        (
-            "no-such-program",
-            "--qemu default: there is no QEMU at `no-such-program`: it is not on the PATH".to_owned(),
-        ),
+        ("./no-qemu", "--qemu default: no QEMU at `./no-qemu`: it is not executable".to_owned()),
+        ("/tmp", "--qemu default: no QEMU at `/tmp`: it is a directory".to_owned()),
+        ("no-such-program", "--qemu default: no QEMU at `no-such-program`: it is not on the PATH".to_owned()),
         (
             "other=/no/such",
-            "--qemu other: there is no QEMU at `/no/such`: No such file or directory (os error 2)".to_owned(),
+            "--qemu other: no QEMU at `/no/such`: No such file or directory (os error 2)".to_owned(),
         ),
-        ("/bin/true", format!("`/bin/true` does not answer as QEMU does: it ended with exit status 0 {of}")),
-        (
-            "/bin/false",
-            format!("`/bin/false` does not answer as QEMU does: it ended with exit status 1 {of}"),
-        ),
+        ("/bin/true", format!("`/bin/true` does not respond like QEMU: it ended with exit status 0 {of}")),
+        ("/bin/false", format!("`/bin/false` does not respond like QEMU: it ended with exit status 1 {of}")),
     ];
     for (path, expected) in told {
         let ran = home.run(&["run", "two.yaml", "--accel", "tcg", "--qemu", path]).expect(2);
@@ -147,9 +140,11 @@ fn a_qemu_that_is_none_is_one_error_and_changes_nothing() {
         assert_untouched(&home, path);
     }
     let cat = home.run(&["run", "two.yaml", "--qemu", "/bin/cat"]).expect(2);
-    assert!(cat.stderr.starts_with(
-        "error: `/bin/cat` does not answer as QEMU does: it ended with exit status 1, saying: "
-    ));
+    assert!(
+        cat.stderr.starts_with(
+            "error: `/bin/cat` does not respond like QEMU: it ended with exit status 1, saying: "
+        )
+    );
     assert_untouched(&home, "/bin/cat");
 }
 
@@ -158,13 +153,13 @@ fn a_qemu_name_that_nobody_gave_is_an_error_before_anything_runs() {
     let ran = home.run(&["run", "named.yaml"]).expect(2);
     assert_eq!(
         ran.stderr,
-        "error: there is no QEMU at `older`: it is not on the PATH (VM `a` of case `named`; --qemu names another one)\n"
+        "error: no QEMU at `older`: it is not on the PATH (VM `a` of case `named`; choose another one with --qemu)\n"
     );
     assert_untouched(&home, "named.yaml");
     let qemu = qemu(5);
     let named = format!("older={}", qemu.path.display());
     home.run(&["run", "named.yaml", "--accel", "tcg", "--qemu", &named]).expect(0);
-    assert_eq!(home.told().cases(), ["named"]);
+    assert_eq!(home.results().cases(), ["named"]);
 }
 
 fn mistakes_in_a_file_are_told_with_their_place_and_nothing_runs() {
@@ -186,7 +181,7 @@ fn check_and_list_start_nothing() {
     let home = home();
     assert_eq!(home.run(&["check", "two.yaml"]).expect(0).stdout, "2 cases: no errors found\n");
     assert_eq!(home.run(&["check", "two.yaml", "-D", "x=2"]).expect(0).stdout, "1 case: no errors found\n");
-    // Templates that a pattern takes along make no cases.
+    // Templates matched by a pattern make no cases.
     assert_eq!(home.run(&["list", "*.yaml"]).expect(0).stdout, "named\ntwo/1\ntwo/2\n");
     assert_eq!(home.run(&["list", "two.yaml", "named.yaml"]).expect(0).stdout, "two/1\ntwo/2\nnamed\n");
     assert_eq!(home.run(&["list", "two.yaml", "named.yaml", "--tag", "!small"]).expect(0).stdout, "named\n");
@@ -210,7 +205,7 @@ fn what_render_prints_loads_again_and_is_the_same_case() {
         home.write(&format!("rendered/{number:03}.yaml"), &format!("{text}\n"));
     }
     assert_eq!(home.run(&["list", "rendered"]).expect(0).stdout, all);
-    // And rendered once more it is the same text.
+    // Rendering it again gives the same text.
     assert_eq!(home.run(&["render", "rendered", "--qemu", &path]).expect(0).stdout, rendered);
 }
 
@@ -218,7 +213,7 @@ fn schema_prints_the_schema_that_is_checked_in() {
     let home = Home::new();
     let printed = home.run(&["schema"]).expect(0).stdout;
     let checked_in = include_str!("../schemas/scenario.schema.json");
-    // Not the whole texts: they fill a hundred screens.
+    // Not the whole texts, which would fill a hundred screens.
     let different =
         printed.lines().zip(checked_in.lines()).find(|(printed, checked_in)| printed != checked_in);
     assert_eq!(different, None, "lockstep schema > schemas/scenario.schema.json");
@@ -243,7 +238,7 @@ fn probe_tells_what_a_qemu_can_do() {
         assert!(json[list].as_array().unwrap().contains(&name.into()), "{name} is not among the {list}");
     }
     let none = home.run(&["probe", "/bin/true"]).expect(2);
-    assert_eq!(none.stderr, "error: `/bin/true` does not answer as QEMU does: it ended with exit status 0\n");
+    assert_eq!(none.stderr, "error: `/bin/true` does not respond like QEMU: it ended with exit status 0\n");
     home.assert_nothing_is_left();
 }
 
@@ -269,7 +264,7 @@ fn what_the_environment_says_counts_as_if_it_were_an_option() {
     assert_eq!(ran(&[("LOCKSTEP_TAG", "no")], &["list", "two.yaml"]).code, Some(2));
     ran(&[("LOCKSTEP_SLOW", "x")], &["run", "two.yaml"]).expect(2);
     ran(&[("LOCKSTEP_JOBS", "0")], &["run", "two.yaml"]).expect(2);
-    // An option goes before the environment.
+    // An option takes precedence over the environment.
     ran(&[("LOCKSTEP_ACCEL", "xen")], &["run", "two.yaml", "--accel", "tcg"]).expect(0);
 }
 
@@ -304,10 +299,10 @@ fn a_reports_folder_that_cannot_be_is_an_error_before_anything_runs() {
     home.write("file", "");
     home.write("taken/events.jsonl/x", "");
     for (reports, message) in [
-        ("file", "error: the reports folder file cannot be made: File exists (os error 17)\n"),
+        ("file", "error: cannot create the reports directory file: File exists (os error 17)\n"),
         (
             "file/below",
-            "error: the reports folder file/below cannot be made: Not a directory (os error 20)\n",
+            "error: cannot create the reports directory file/below: Not a directory (os error 20)\n",
         ),
         ("taken", "error: cannot create taken/events.jsonl: Is a directory (os error 21)\n"),
     ] {
@@ -346,7 +341,7 @@ fn a_report_that_cannot_be_written_is_named_and_the_others_are_whole() {
     home.assert_nothing_is_left();
 }
 
-/// Runs a scenario with a small file system, made by `mount`, in a mount namespace of its own.
+/// Runs a scenario with a small file system, mounted by `mount`, in its own mount namespace.
 fn run_with_mounts(home: &Home, mounts: &str, arguments: &[&str]) -> Ran {
     let mut command = home.command("unshare");
     command.args([
@@ -373,10 +368,7 @@ fn a_full_disk_under_the_reports_ends_the_run_in_order() {
     assert!(ran.stdout.contains("2 passed"), "{ran:?}");
     assert!(ran.stderr.contains("reports/events.jsonl: No space left on device"), "{ran:?}");
     assert!(ran.stderr.contains("reports/junit.xml: No space left on device"), "{ran:?}");
-    assert!(
-        ran.stdout.contains("the artifacts could not be kept in reports/two/1: No space left"),
-        "{ran:?}"
-    );
+    assert!(ran.stdout.contains("cannot save the artifacts to reports/two/1: No space left"), "{ran:?}");
     home.assert_nothing_is_left();
 }
 
@@ -388,14 +380,14 @@ fn a_full_disk_under_the_temporary_folder_is_an_error_of_each_case() {
     let small = |options: &str| format!("mount -t tmpfs -o {options} none tmp");
     let ran = run_with_mounts(&home, &small("size=8k"), &arguments);
     let ran = ran.expect(1);
-    assert!(ran.stdout.contains("2 erred") && ran.stdout.contains("No space left on device"), "{ran:?}");
-    // Room for the run's own folder and its lock, and for nothing else.
+    assert!(ran.stdout.contains("2 errors") && ran.stdout.contains("No space left on device"), "{ran:?}");
+    // Room for the run's own directory and its lock only.
     let ran = run_with_mounts(&home, &small("nr_inodes=4"), &arguments);
     assert!(matches!(ran.code, Some(1 | 2)), "{ran:?}");
     let said = format!("{}{}", ran.stdout, ran.stderr);
     assert!(said.contains("No space left on device"), "{ran:?}");
     assert!(!said.contains("passed"), "{ran:?}");
-    // No room for anything.
+    // No room at all.
     let ran = run_with_mounts(&home, &small("nr_inodes=1"), &arguments).expect(2);
     assert!(ran.stderr.contains("No space left on device"), "{ran:?}");
     home.assert_nothing_is_left();
@@ -410,15 +402,15 @@ fn a_qemu_that_dies_of_its_options_is_an_error_and_has_the_last_word() {
     );
     let ran = home.run_on(qemu, &["bad.yaml", "two.yaml"]).expect(1);
     assert!(
-        ran.stdout.contains("2 passed, 1 erred") || ran.stdout.contains("1 erred, 2 passed"),
+        ran.stdout.contains("2 passed, 1 error") || ran.stdout.contains("1 error, 2 passed"),
         "{}",
         ran.stdout
     );
-    let told = home.told();
+    let told = home.results();
     assert_eq!(told.case("bad").verdict(), Verdict::Error);
     let reason = told.case("bad").reason().unwrap();
     assert!(
-        reason.starts_with("VM `a` could not be started: exit status 1, saying: ")
+        reason.starts_with("cannot start VM `a`: exit status 1, saying: ")
             && reason.ends_with("-no-such-option: invalid option"),
         "{reason}"
     );

@@ -1,4 +1,4 @@
-//! What an author sees in an editor: the schema in the hands of the server that editors run.
+//! The schema in an editor, tested with the language server that editors use.
 //!
 mod common;
 #[path = "support/language_server.rs"]
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 const SCHEMA: &str = "schemas/scenario.schema.json";
 
-/// A server, and the proxy that stands for the network: it must not be asked.
+/// A server, and the proxy that stands for the network, which must not be used.
 struct Editor {
     server: Server,
     network: TcpListener,
@@ -50,7 +50,7 @@ impl Editor {
         (uri, found)
     }
 
-    /// What is found wrong: lines, counted from 1, and messages.
+    /// The errors found: lines, counted from 1, and messages.
     fn wrong(&mut self, text: &str) -> Vec<(u64, String)> {
         let text = format!("# yaml-language-server: $schema=../../{SCHEMA}\n{text}");
         let (_, found) = self.open("scenarios/colo", &text);
@@ -60,7 +60,7 @@ impl Editor {
             .collect()
     }
 
-    /// What may be written at the `|` of a text.
+    /// The completions at the `|` of a text.
     fn completion(&mut self, text: &str) -> BTreeSet<String> {
         let (text, place) = at_the_bar(text);
         let (uri, _) = self.open("by-setting", &text);
@@ -69,7 +69,7 @@ impl Editor {
         items.iter().map(|item| item["label"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// What is told of the word at the `|` of a text.
+    /// The hover text at the `|` of a text.
     fn hover(&mut self, text: &str) -> String {
         let (text, place) = at_the_bar(text);
         let (uri, _) = self.open("by-setting", &text);
@@ -109,7 +109,7 @@ fn nothing_is_wrong_with_what_ships() {
         let found = editor.server.open(&uri(&Path::new(ROOT).join(&file)), &text);
         assert!(found.is_empty(), "{}: {found:#?}", file.display());
     }
-    // The server does see the schema.
+    // The server does use the schema.
     assert_eq!(editor.wrong("nothing_of_the_kind: 1\n").len(), 1);
 }
 

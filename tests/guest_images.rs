@@ -1,4 +1,4 @@
-//! The built-in guest's images are what their source makes.
+//! The built-in guest's images match their source.
 
 mod common;
 

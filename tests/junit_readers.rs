@@ -1,4 +1,4 @@
-//! What other people's programs read in our JUnit file: counts, verdicts, times, messages, reasons.
+//! Other programs read our JUnit file: counts, verdicts, times, messages, reasons.
 
 mod common;
 
@@ -13,7 +13,7 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const PYTHON: &str = ".tools/python/bin/python";
 const NODE: &str = ".tools/node";
 
-/// Every verdict there is, and a message with what XML cannot hold.
+/// Every verdict, and a message with characters that XML cannot represent.
 const CASES: &str = r#"
 name: "verdict/{{what}}"
 matrix: {what: [pass, fail, error, skip, xfail, xpass, flaky, race, twice]}
@@ -33,23 +33,19 @@ steps:
   - {when: "{{eq what 'flaky'}}", exec: {sh: "test -e $HERE/again || { touch $HERE/again; exit 5; }"}}
 "#;
 
-/// A run of them, of which the file of JUnit is read.
+/// A run of them, and its JUnit file.
 fn ran() -> (Home, PathBuf) {
     let qemu = qemu(7);
     let home = Home::new();
     home.write("verdicts.yaml", CASES);
     let ran = home.run_on(qemu, &["verdicts.yaml", "--retries", "1"]).expect(1);
-    // Both cases that the race may strike are struck, which at 5 % is beyond chance.
-    assert!(
-        ran.stdout.contains("a known issue strikes more often than it may: in 2 of 2 cases"),
-        "{}",
-        ran.stdout
-    );
+    // The race occurs in both cases, which at 5 % is beyond chance.
+    assert!(ran.stdout.contains("a known issue occurs too often: in 2 of 2 cases"), "{}", ran.stdout);
     let file = home.path("reports/junit.xml");
     (home, file)
 }
 
-/// What a reader prints.
+/// The output of a reader.
 fn read(mut reader: Command) -> Value {
     let output = reader.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -74,7 +70,7 @@ fn assert_cases(home: &Home, told: &Value) {
     const RATE: &str = "rate of a known issue #1";
     let rate = cases.iter().find(|case| case["name"] == RATE).unwrap();
     assert_eq!(rate["status"], "failure", "{rate:#}");
-    assert!(rate.to_string().contains("strikes more often than it may: in 2 of 2 cases"), "{rate:#}");
+    assert!(rate.to_string().contains("occurs too often: in 2 of 2 cases"), "{rate:#}");
     let names = cases.iter().map(|case| case["name"].as_str().unwrap());
     let mut names: Vec<&str> = names.filter(|name| *name != RATE).collect();
     names.sort_unstable();
@@ -88,10 +84,10 @@ fn assert_cases(home: &Home, told: &Value) {
         if let Some(said) = said {
             assert!(texts.iter().any(|text| text.contains(said)), "`{said}` is not in {texts:?}");
         }
-        let took = home.told().case(&format!("verdict/{what}")).seconds();
+        let took = home.results().case(&format!("verdict/{what}")).seconds();
         assert!((case["seconds"].as_f64().unwrap() - took).abs() < 0.01, "{what} took {took} s: {case:#}");
     }
-    // What XML cannot hold is shown, not lost, and the rest is as it was.
+    // Characters that XML cannot represent are shown, not lost, and the rest is unchanged.
     let text = told.to_string();
     assert!(text.contains("end ]]> <&>"), "{text}");
 }
@@ -122,7 +118,7 @@ fn a_report_is_valid_by_its_schema() {
     let events = home.read("reports/events.jsonl");
     let lines: Vec<&str> = events.split_inclusive('\n').collect();
     let mut files = vec![whole];
-    // One that was cut off in the middle of a case, and one without a case.
+    // One truncated in the middle of a case, and one without a case.
     for (name, kept) in [("cut", lines.len() / 2), ("none", 1)] {
         home.write(name, &lines[..kept].concat());
         let file = format!("{name}.xml");

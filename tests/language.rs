@@ -1,14 +1,14 @@
-//! Each action and each kind of wait and check does what the language says, and fails when it must.
+//! Each action and each kind of wait and check does what the reference says, and fails when it must.
 
 mod common;
 
 use std::process::{ExitCode, Stdio};
 
 use common::harness::{self, once};
-use common::{Case, Home, Told, VM, qemu, wait_until};
+use common::{Case, Home, Results, VM, qemu, wait_until};
 use lockstep_vm::event::{StepOutcome, Verdict, What};
 
-/// Writes each case to a file of its own, with one small VM `a` unless it names its own.
+/// Writes each case to its own file, with one small VM `a` unless it defines its own.
 fn write(home: &Home, cases: &[(&str, &str)]) {
     for (name, text) in cases {
         let steps = if format!("\n{text}").contains("\nsteps:\n") { "" } else { "steps:\n" };
@@ -17,14 +17,14 @@ fn write(home: &Home, cases: &[(&str, &str)]) {
     }
 }
 
-/// Runs the cases, and holds the verdict and the reason of each against what they must be.
-fn run(cases: &[(&str, &str, Verdict, &str)], options: &[&str]) -> (Home, Told) {
+/// Runs the cases and compares the verdict and the reason of each with the expected ones.
+fn run(cases: &[(&str, &str, Verdict, &str)], options: &[&str]) -> (Home, Results) {
     let qemu = qemu(7);
     let home = Home::new();
     write(&home, &cases.iter().map(|(name, text, ..)| (*name, *text)).collect::<Vec<_>>());
     let ran = home.run_on(qemu, &[&["cases", "-j", "2"], options].concat());
     assert!(matches!(ran.code, Some(0 | 1)), "{ran:?}");
-    let told = home.told();
+    let told = home.results();
     let mut wrong = Vec::new();
     for (name, _, verdict, expected) in cases {
         let case = told.case(name);
@@ -142,13 +142,13 @@ fn a_host_process_counts_by_how_it_ends() {
                 "missing",
                 "- exec: {run: [/no/such/program]}",
                 Error,
-                "^`/no/such/program` could not be started: No such file",
+                "^cannot start `/no/such/program`: No such file",
             ),
             (
                 "missing_behind",
                 "- exec: {background: b, run: [no-such-program]}",
                 Error,
-                "^`no-such-program` could not be started",
+                "^cannot start `no-such-program`",
             ),
             (
                 "background_fails",
@@ -160,7 +160,7 @@ fn a_host_process_counts_by_how_it_ends() {
                 "too_long",
                 "- exec: {sh: 'echo begun >&2; sleep 1000'}\n  timeout: 1s",
                 Fail,
-                "did not end within 1s.*still running, saying:\n    begun",
+                "did not end within 1.0 s.*still running, saying:\n    begun",
             ),
             (
                 "background_too_long",
@@ -181,13 +181,13 @@ fn a_step_that_must_fail_fails_as_it_says_or_fails_the_case() {
             "matches_not",
             "- qmp: {vm: a, execute: no-such-command}\n  expect_error: DeviceNotFound",
             Fail,
-            "^the error was to match /DeviceNotFound/, and is: a: .*CommandNotFound",
+            "^expected an error matching /DeviceNotFound/, got: a: .*CommandNotFound",
         ),
         (
             "succeeds",
             "- qmp: {vm: a, execute: stop}\n  expect_error: x",
             Fail,
-            "was to fail with /x/, and succeeded$",
+            "expected an error matching /x/, but it succeeded$",
         ),
         (
             "refused",
@@ -226,7 +226,7 @@ fn when_decides_whether_a_step_runs() {
         )],
         &[],
     );
-    // What is known before the run is not even a step of it.
+    // Conditions known before the run remove the step entirely.
     assert_eq!(outcomes(&told.case("when")), [Done, Skipped, Done]);
 }
 
@@ -269,7 +269,7 @@ steps:
 - start: [a, b]
 - wait: {vm: [a, b], ticks: 1}
 - start: a
-  expect_error: is running already
+  expect_error: is already running
 - quit: [a, b]
 "#,
                 Pass,
@@ -307,7 +307,7 @@ steps:
 fn a_death_that_nobody_asked_for_ends_the_case_at_once_and_is_the_cause() {
     let vms = format!("vms: {{a: {VM}, b: {VM}}}\nsteps:\n");
     let kill = "- exec: {background: k, exit: 0, sh: \"kill -KILL {{run.vm.b.pid}}\"}\n";
-    // The wait is about the other VM, and has an hour to go; none of these comes to its deadline.
+    // The wait is about the other VM and has an hour left; none of these reaches its deadline.
     let waits = [
         ("event", "wait: {vm: a, event: POWERDOWN}"),
         ("ticks", "wait: {vm: a, ticks: 1000000000}"),
@@ -504,7 +504,8 @@ fn a_guest_whose_memory_is_overwritten_ends_the_case_by_its_own_report() {
         &[],
     );
     let case = told.case("overwritten");
-    // The guest may report it before the step that writes has ended; no other step is to blame, and none is waited out.
+    // The guest may report it before the step that writes has ended; no other step is to blame, and none runs into
+    // its deadline.
     let place = case.place().unwrap();
     assert!(
         ["cases/overwritten.yaml:5:3", "cases/overwritten.yaml:6:3"].contains(&place.as_str()),
@@ -521,7 +522,7 @@ fn a_guest_whose_memory_could_not_be_saved_goes_on() {
     run(
         &[(
             "pmemsave",
-            // QEMU cannot write its file where there is a folder.
+            // QEMU cannot write its file where there is a directory.
             "- wait: {vm: a, ticks: 1}\n- exec: {run: [mkdir, a.ram]}\n\
              - check: {vm: a, memory: consistent}\n  expect_error: '`pmemsave` was refused: .*a.ram'\n\
              - check: {vm: a, query: query-status, is: {running: true}}\n- wait: {vm: a, ticks: 2}",
@@ -544,7 +545,7 @@ fn finally_runs_whatever_happened_and_its_failure_counts() {
             ("fails", &fails, Fail, "exit status 1"),
             ("passes", &passes, Pass, ""),
             ("dies", &dies, Fail, "^VM `a` died: signal KILL"),
-            ("used_up", &used_up, Fail, "the case's timeout of 1s is used up"),
+            ("used_up", &used_up, Fail, "the case's timeout of 1s expired"),
             (
                 "only_finally_fails",
                 "- exec: {sh: exit 0}\nfinally:\n- exec: {sh: exit 5}",
@@ -661,7 +662,7 @@ fn deadlines_are_those_of_the_step_and_the_case_times_slow() {
             "both",
             "timeout: 30ms\nsteps:\n- exec: {sh: sleep 3600}\n  timeout: 1h",
             Fail,
-            "the case's timeout of 30ms is used up",
+            "the case's timeout of 30ms expired",
         ),
     ];
     run(&cases, &["--slow", "100"]);
@@ -676,7 +677,7 @@ fn deadlines_are_those_of_the_step_and_the_case_times_slow() {
             "case",
             "timeout: 8s\nsteps:\n- wait: {vm: a, event: POWERDOWN}",
             Fail,
-            "the case's timeout of 8s is used up",
+            "the case's timeout of 8s expired",
         ),
     ];
     run(&cases, &[]);
@@ -695,7 +696,7 @@ fn a_known_issue_and_a_negative_control_excuse_their_own_failure_only() {
     let other = "- exec: {sh: exit 4}";
     let texts: Vec<(&str, String, Verdict, &str)> = vec![
         ("known", format!("{known}{fails}"), Xfail, "^gitlab 42$"),
-        ("known_passes", format!("{known}{passes}"), Fail, "did not show .gitlab 42."),
+        ("known_passes", format!("{known}{passes}"), Fail, "did not occur .gitlab 42."),
         ("known_other", format!("{known}{other}"), Fail, "exit status 4"),
         (
             "known_elsewhere",
@@ -706,7 +707,7 @@ fn a_known_issue_and_a_negative_control_excuse_their_own_failure_only() {
         ("race_lost_once", format!("{race}{once}"), Xfail, "^gitlab 43$"),
         ("race_lost", format!("{race}{fails}"), Fail, "exit status 3.* .a known issue is excused once"),
         ("often", format!("{often}{third}"), Xfail, "^gitlab 44$"),
-        ("often_never", format!("{often}{passes}"), Fail, "did not show in 3 attempts .gitlab 44."),
+        ("often_never", format!("{often}{passes}"), Fail, "did not occur in 3 attempts .gitlab 44."),
         ("placed", format!("{placed}- block: [{{name: here, exec: {{sh: exit 3}}}}]"), Xfail, "^gitlab 45$"),
         (
             "placed_in_a_group",
@@ -725,7 +726,7 @@ fn a_known_issue_and_a_negative_control_excuse_their_own_failure_only() {
         ("placed_elsewhere", format!("{placed}{fails}\n- {{name: here, sleep: 1ms}}"), Fail, "exit status 3"),
         ("race_won", format!("{race}{passes}"), Pass, ""),
         ("race_other", format!("{race}{other}"), Fail, "exit status 4"),
-        ("control", format!("{control}{fails}"), Pass, "^failed as it must"),
+        ("control", format!("{control}{fails}"), Pass, "^failed as expected"),
         (
             "no_control",
             format!("must_fail: {{when: false, match: exit status 3}}\nsteps:\n{passes}"),
@@ -742,13 +743,13 @@ fn a_known_issue_and_a_negative_control_excuse_their_own_failure_only() {
             "control_passes",
             format!("{control}{passes}"),
             Fail,
-            "^it must fail with /exit status 3/, and nothing failed",
+            "^expected a failure matching /exit status 3/, but the case passed",
         ),
         (
             "control_other",
             format!("{control}{other}"),
             Fail,
-            "^it must fail with .*, and failed otherwise: .*exit status 4",
+            "^expected a failure matching .*, got: .*exit status 4",
         ),
         (
             "old",
@@ -797,9 +798,9 @@ fn fail_fast_ends_the_run_with_the_first_bad_case() {
         &[("1", "- exec: {sh: exit 0}"), ("2", "- exec: {sh: exit 1}"), ("3", "- exec: {sh: exit 0}")],
     );
     home.run_on(qemu, &["cases", "--fail-fast"]).expect(1);
-    assert_eq!(home.told().cases(), ["1", "2"]);
+    assert_eq!(home.results().cases(), ["1", "2"]);
     home.run_on(qemu, &["cases"]).expect(1);
-    assert_eq!(home.told().cases(), ["1", "2", "3"]);
+    assert_eq!(home.results().cases(), ["1", "2", "3"]);
 }
 
 fn two_jobs_run_two_cases_at_the_same_time() {
@@ -814,7 +815,7 @@ fn two_jobs_run_two_cases_at_the_same_time() {
     let (one, other) = (meet("x", "y"), meet("y", "x"));
     write(&home, &[("1", &one), ("2", &other)]);
     home.run_on(qemu, &["cases", "-j", "2"]).expect(0);
-    assert_eq!(home.told().cases(), ["1", "2"]);
+    assert_eq!(home.results().cases(), ["1", "2"]);
 }
 
 fn artifacts_are_kept_as_the_option_says_and_the_command_line_really_starts() {
@@ -829,7 +830,7 @@ fn artifacts_are_kept_as_the_option_says_and_the_command_line_really_starts() {
         let reports = home.path("reports");
         let _ = std::fs::remove_dir_all(&reports);
         home.run_on(qemu, &["cases", "--keep", keep]).expect(1);
-        let told = home.told();
+        let told = home.results();
         let artifacts = ["deep", "deep/x"].map(|name| told.case(name).artifacts().is_some());
         let there = ["deep", "deep/x"].map(|name| reports.join(name).join("scenario.yaml").exists());
         assert_eq!((artifacts, there), (kept, kept), "{keep}");
@@ -853,7 +854,7 @@ fn artifacts_are_kept_as_the_option_says_and_the_command_line_really_starts() {
     let mut start = home.command("sh");
     start.arg("a.command.sh").current_dir(&folder).stdout(Stdio::null());
     let child = home.spawn(start);
-    // The socket is there as soon as QEMU listens; whoever connects then is answered.
+    // The socket exists as soon as QEMU listens; a client that connects then gets a reply.
     let monitor = folder.join("a.qmp");
     let connect = || std::os::unix::net::UnixStream::connect(&monitor).ok();
     let mut monitor = wait_until("the monitor", connect, || home.read("tmp.stderr"));
@@ -881,7 +882,7 @@ fn a_guest_moves_to_a_vm_that_waits_for_it() {
     let failed = format!(
         "{begin}{{from: a, uri: \"exec:exit 1\"}}\n- wait: {{vm: a, migration: completed}}\n  timeout: 10m"
     );
-    // It may fail before the step that starts it has ended, and after.
+    // It may fail before or after the step that starts it has ended.
     let again = "\n- repeat: {times: 20, steps: [{migrate: {from: a, uri: \"exec:exit 1\"}}, {wait: {vm: a, migration: failed}}]}";
     let is_to_fail = format!(
         "{begin}{{from: a, uri: \"exec:exit 1\"}}\n- wait: {{vm: a, migration: failed}}{again}\n- wait: {{vm: a, ticks: 1}}"
@@ -894,7 +895,7 @@ fn a_guest_moves_to_a_vm_that_waits_for_it() {
             ("tcp", &tcp, Pass, ""),
             ("unix", &unix, Pass, ""),
             ("uri", &uri, Pass, ""),
-            ("failed", &failed, Fail, "^the migration (failed, says VM `a`|of `a` is failed)"),
+            ("failed", &failed, Fail, "^the migration (failed, according to VM `a`|of `a` is failed)"),
             ("is_to_fail", &is_to_fail, Pass, ""),
             ("killed", &killed, Pass, ""),
             (

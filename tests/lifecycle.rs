@@ -1,4 +1,4 @@
-//! Whatever ends a run, nothing of it is left: no process, no folder, no file outside of the reports.
+//! However a run ends, nothing is left behind: no process, no directory, no file outside of the reports.
 
 mod common;
 
@@ -9,7 +9,7 @@ use common::{Home, Qemu, Ran, VM, names, qemu, signal, wait_until};
 use lockstep_vm::event::{Verdict, What};
 use rustix::process::{Pid, Signal};
 
-/// A scenario with a process that has children of its own, and with `last` as its last step.
+/// A scenario with a process that has child processes, and with `last` as its last step.
 fn home(last: &str) -> Home {
     let home = Home::new();
     home.write(
@@ -30,7 +30,7 @@ steps:
     home
 }
 
-/// What stays: the scenario, the place for temporary files (empty), the reports, and what a test says.
+/// What may stay: the scenario, the directory for temporary files (empty), the reports, and what a test names.
 fn assert_nothing_is_left(home: &Home, but: &[&str]) {
     home.assert_nothing_is_left();
     let mut expected: Vec<&str> = ["case.yaml", "reached", "reports", "tmp"].to_vec();
@@ -39,7 +39,7 @@ fn assert_nothing_is_left(home: &Home, but: &[&str]) {
     assert_eq!(home.files().into_iter().collect::<Vec<_>>(), expected);
 }
 
-/// Starts a run and waits until it stands in the midst of its last step.
+/// Starts a run and waits until it is in its last step.
 fn started(home: &Home, qemu: &Qemu) -> Child {
     let path = qemu.path.display().to_string();
     let child = home.spawn(home.lockstep(&["run", "case.yaml", "--accel", "tcg", "--qemu", &path]));
@@ -57,9 +57,9 @@ fn reached(home: &Home, name: &str) {
     wait_until(name, || home.path(name).exists().then_some(()), said);
 }
 
-/// The reports tell of the interrupt, and are whole.
+/// The reports mention the interrupt, and are complete.
 fn assert_interrupted(home: &Home, by: &str) {
-    let told = home.told();
+    let told = home.results();
     assert_eq!(told.case("life/case").verdict(), Verdict::Error);
     assert_eq!(told.case("life/case").reason().unwrap(), format!("interrupted by {by}"));
     assert!(matches!(told.events.last().unwrap().what, What::RunEnded { interrupted: true, .. }));
@@ -144,8 +144,8 @@ fn a_signal_ends_cases_side_by_side_and_those_to_come_are_not_begun() {
     wait_until("two cases to run", || sleeping().then_some(()), || format!("{:?}", home.alive()));
     signal(&child, Signal::INT);
     home.ended(child).expect(130);
-    assert_eq!(home.told().cases(), ["life/case", "second"]);
-    assert!(home.told().verdicts().iter().all(|(_, verdict, _)| *verdict == Verdict::Error));
+    assert_eq!(home.results().cases(), ["life/case", "second"]);
+    assert!(home.results().verdicts().iter().all(|(_, verdict, _)| *verdict == Verdict::Error));
     home.assert_nothing_is_left();
 }
 
@@ -185,7 +185,7 @@ fn what_a_killed_runner_and_a_killed_janitor_leave_is_removed_by_the_next_run() 
     rustix::process::kill_process(Pid::from_raw(janitor).unwrap(), Signal::KILL).unwrap();
     signal(&child, Signal::KILL);
     home.ended(child);
-    // The kernel has killed the QEMUs with the runner; the folder is still there.
+    // The kernel has killed the QEMUs with the runner; the directory is still there.
     wait_until(
         "the QEMUs to end",
         || home.alive().is_empty().then_some(()),
@@ -215,7 +215,7 @@ fn a_run_leaves_the_folder_of_another_living_one_alone() {
 fn a_signal_ends_a_case_in_each_of_its_phases() {
     let qemu = qemu(11);
     let path = qemu.path.display().to_string();
-    // What is awaited last, and what of the case's processes shows that it has got there.
+    // What the last step waits for, and what of the case's processes shows that it has started.
     let phases = [
         ("a VM does not answer at its start", "- start: c\n  timeout: 1h", "addr.type=fd"),
         ("memory does not change", "- wait: {vm: a, memory: {address: 16M, equals: 1}}\n  timeout: 1h", ""),

@@ -1,4 +1,4 @@
-//! The Linux guest boots on a real QEMU, writes its disk, and is missed where it has not been made.
+//! The Linux guest boots on a real QEMU and writes its disk; a case is skipped if the guest has not been built.
 
 mod common;
 
@@ -8,7 +8,7 @@ use common::harness::{self, each, once};
 use common::{Home, Qemu};
 use lockstep_vm::event::Verdict;
 
-/// Line `n` as the guest writes it into its sector.
+/// Line `n` as the guest writes it to its sector.
 fn sector(n: u64) -> Vec<u8> {
     format!("{n:<511}\n").into_bytes()
 }
@@ -38,7 +38,7 @@ steps:
     let started = std::time::Instant::now();
     home.run_on(qemu, &["disk.yaml", "--guests", &guests]).expect(0);
     eprintln!("QEMU {}: {:.1} s", qemu.version, started.elapsed().as_secs_f64());
-    assert_eq!(home.told().case("linux/disk").verdict(), Verdict::Pass);
+    assert_eq!(home.results().case("linux/disk").verdict(), Verdict::Pass);
     let written = std::fs::read(&disk).unwrap();
     let at = |n: u64| &written[usize::try_from((2000 + n) * 512).unwrap()..][..512];
     for n in 1..=5 {
@@ -53,20 +53,20 @@ fn a_guest_that_has_not_been_made_skips_the_case_and_a_kernel_that_is_not_there_
     let home = Home::new();
     home.write("unmade.yaml", "name: unmade\nvms: {vm: {guest: linux}}\nsteps: []\n");
     home.run_on(qemu, &["unmade.yaml"]).expect(0);
-    let told = home.told();
+    let told = home.results();
     assert_eq!(told.case("unmade").verdict(), Verdict::Skip);
     let expected = format!(
-        "VM `vm` needs the Linux guest, and there is no {}; scripts/fetch-guest makes it (--guests names another folder)",
+        "VM `vm` needs the Linux guest: {} not found; run scripts/fetch-guest, or pass its directory with --guests",
         home.path(".guests/vmlinuz").display()
     );
     assert_eq!(told.case("unmade").reason(), Some(expected));
 
     home.write("own.yaml", "name: own\nvms: {vm: {guest: {linux: {kernel: own/bzImage}}}}\nsteps: []\n");
     home.run_on(qemu, &["own.yaml"]).expect(1);
-    let told = home.told();
+    let told = home.results();
     assert_eq!(told.case("own").verdict(), Verdict::Error);
     let expected = format!(
-        "VM `vm` could not be started: its kernel {} cannot be read: No such file",
+        "cannot start VM `vm`: cannot read its kernel {}: No such file",
         home.path("own/bzImage").display()
     );
     let reason = told.case("own").reason().unwrap();

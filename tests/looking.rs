@@ -1,4 +1,4 @@
-//! Looking closer: what a run would do, standing still before a step, and before a failed case is taken down.
+//! Interactive use: dry runs, and pauses before a step and before a failed case is torn down.
 
 mod common;
 
@@ -15,7 +15,7 @@ fn home(steps: &str) -> Home {
     home
 }
 
-/// A run whose standard input we hold.
+/// A run whose standard input we control.
 fn asked(home: &Home, qemu: &Qemu, option: &str) -> Child {
     let path = qemu.path.display().to_string();
     let mut command = home.lockstep(&["run", "case.yaml", "--accel", "tcg", "--qemu", &path, option]);
@@ -54,11 +54,11 @@ fn a_failed_case_stands_still_with_a_monitor_for_the_person_until_enter_is_press
     let home =
         home("- wait: {vm: a, ticks: 1}\n- check: {vm: a, query: query-status, is: {status: paused}}\n");
     let mut child = asked(&home, qemu, "--pause-on-failure");
-    prompts(&home, "Enter takes it down", 1);
+    prompts(&home, "Press Enter to stop the VMs", 1);
     let told = home.read("tmp.stderr");
     assert!(told.contains("query-status of `a` does not contain"), "{told}");
     let socket = told.lines().find_map(|line| line.trim().strip_prefix("monitor  nc -U ")).unwrap();
-    // Still alive, and somebody else can talk to it.
+    // Still alive, and others can connect to it.
     let mut monitor = UnixStream::connect(socket).unwrap();
     monitor.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
     let mut greeting = [0; 8];
@@ -75,19 +75,19 @@ fn a_case_goes_on_step_by_step_and_its_deadlines_stand_still_meanwhile() {
     let home = home(
         "- wait: {vm: a, ticks: 1}\n- exec: {sh: \"touch {{env.HERE}}/second\"}\n- wait: {vm: a, ticks: 1}\n",
     );
-    // Shorter than the person takes.
+    // Shorter than the pause.
     let text = home.read("case.yaml").replace("name: look/case", "name: look/case\ntimeout: 5s");
     home.write("case.yaml", &text);
     let mut child = asked(&home, qemu, "--step");
     let mut enter = child.stdin.take().unwrap();
-    prompts(&home, "Enter goes on", 1);
-    // Time itself is what is tested: the person looks for longer than the case may take.
+    prompts(&home, "press Enter to continue", 1);
+    // Time itself is tested: the pause is longer than the case's timeout.
     std::thread::sleep(std::time::Duration::from_secs(6));
     enter.write_all(b"\n").unwrap();
-    prompts(&home, "Enter goes on", 2);
+    prompts(&home, "press Enter to continue", 2);
     assert!(!home.path("second").exists(), "it went on without being asked to");
     enter.write_all(b"\n").unwrap();
-    prompts(&home, "Enter goes on", 3);
+    prompts(&home, "press Enter to continue", 3);
     assert!(home.path("second").exists());
     drop(enter);
     home.ended(child).expect(0);

@@ -1,4 +1,4 @@
-//! The tables of tests with needs: what becomes of a test that lacks one.
+//! The tables of tests with needs: what happens to a test that lacks one.
 
 mod common;
 
@@ -11,7 +11,7 @@ const NEEDY: &str = "one_that_needs_a_qemu";
 
 fn one_that_needs_a_qemu() {}
 
-/// This table once more, on a machine without a QEMU; what is required, and what else is said.
+/// This table again, on a machine without a QEMU, with the given requirements and arguments.
 fn without_a_qemu(home: &Home, required: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", NEEDY]).args(arguments);
@@ -54,7 +54,7 @@ fn a_need_that_is_none_and_a_test_that_would_never_run_are_errors() {
     let output = without_a_qemu(&home, "browser,quemu", &[]);
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(2) && said.contains("no test needs `quemu`"), "{said}");
-    // It has tests in the ordinary way, and so must not have a table.
+    // It has ordinary tests, and so must not have a table.
     assert_eq!(harness::main("tests/suite.rs", &[]), ExitCode::from(2));
 }
 

@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::harness::{self, once};
-use common::{Home, Told, VM, qemu, signal, wait_until};
+use common::{Home, Results, VM, qemu, signal, wait_until};
 use lockstep_vm::event::{Verdict, What};
 use rustix::process::Signal;
 
-/// A service of numbered lines: the connection with this number is dropped after its third answer, one line is answered
-/// late, another wrongly.
+/// A service of numbered lines: the connection with this number is closed after its third reply, one line is answered
+/// late, another with a wrong reply.
 fn service(dropped: usize, late: &'static str, wrong: &'static str) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -43,8 +43,8 @@ fn service(dropped: usize, late: &'static str, wrong: &'static str) -> u16 {
     port
 }
 
-/// Runs cases, each a file, and holds the verdict and the reason of each against what they must be.
-fn run(cases: &[(&str, &str, Verdict, &str)]) -> (Home, Told) {
+/// Runs cases, each in a file, and compares the verdict and the reason of each with the expected ones.
+fn run(cases: &[(&str, &str, Verdict, &str)]) -> (Home, Results) {
     let qemu = qemu(7);
     let home = Home::new();
     for (name, text, ..) in cases {
@@ -52,7 +52,7 @@ fn run(cases: &[(&str, &str, Verdict, &str)]) -> (Home, Told) {
     }
     let ran = home.run_on(qemu, &["cases", "-j", "2"]);
     assert!(matches!(ran.code, Some(0 | 1)), "{ran:?}");
-    let told = home.told();
+    let told = home.results();
     for (name, _, verdict, expected) in cases {
         let case = told.case(name);
         let reason = case.reason().unwrap_or_default();
@@ -96,7 +96,7 @@ fn a_migration_takes_a_link_at_its_rate_and_fails_where_it_is_cut() {
                 ),
             ),
             Verdict::Fail,
-            "the migration failed, says VM `|VM `destination` died: exit status 1",
+            "the migration failed, according to VM `|VM `destination` died: exit status 1",
         ),
         (
             "hole",
@@ -221,7 +221,7 @@ fn a_client_waits_and_is_checked_and_every_check_can_fail() {
             "waiting",
             client(well, "- wait: {client: c, lines: 1000000}\n  timeout: 300ms"),
             Verdict::Fail,
-            "waited .* for 1000000 more lines of client `c`; saw [0-9]+ of 1000000; in all .* longest gap [0-9.]+s",
+            "waited .* for 1000000 more lines of client `c`; saw [0-9]+ of 1000000; in all .* longest gap [0-9.]+ m?s",
         ),
         (
             "stopped",
@@ -265,13 +265,13 @@ fn a_client_waits_and_is_checked_and_every_check_can_fail() {
     assert_eq!(words("all").len(), 2, "{:?}", words("all"));
     let gap = words("gap").join("\n");
     for happened in
-        ["line 1 acknowledged, the first", "a wrong answer to line 7", "line 5 acknowledged after a gap of "]
+        ["line 1 acknowledged, the first", "wrong answer to line 7", "line 5 acknowledged after a gap of "]
     {
         assert!(gap.contains(happened), "{happened}: {gap}");
     }
 }
 
-/// Two VMs with a netdev each on a network, and what is done with them.
+/// Two VMs with a netdev each on a network, and steps for them.
 fn on_a_network(steps: &str) -> String {
     format!(
         r#"
@@ -292,7 +292,7 @@ steps:
 }
 
 fn vms_come_to_a_network_and_go_and_a_dead_wire_is_told() {
-    // A guest that does not answer: the forwarder takes the connection, and the client waits for an answer.
+    // A guest that does not reply: the forwarder accepts the connection, and the client waits for a reply.
     let comes_and_goes = on_a_network(
         r#"
 - client: {name: nobody, connect: "127.0.0.1:{{port.service}}", wait: false}
@@ -313,7 +313,7 @@ fn vms_come_to_a_network_and_go_and_a_dead_wire_is_told() {
     );
     let (home, told) = run(&[
         ("comes", &comes_and_goes, Verdict::Pass, ""),
-        ("dead", &dead, Verdict::Fail, "the QEMU that is the network `lan` died: signal KILL"),
+        ("dead", &dead, Verdict::Fail, "the QEMU that runs network `lan` died: signal KILL"),
     ]);
     let files = common::names(&home.path("reports/dead"));
     for file in ["lan@network.command.sh", "lan@network.stderr.log", "other@network.qmp.jsonl"] {
@@ -419,9 +419,9 @@ steps:
     }
 }
 
-/// A port that is held for a case, and that another program listens at all the same by the time that a QEMU wants it.
-/// `thefts` is how many times; the runner asks for each port by a file, and goes on when that is gone.
-fn a_case_whose_ports_are_stolen(thefts: usize) -> Told {
+/// A port reserved for a case that another program listens at before a QEMU does. `thefts` is how many times; the
+/// runner asks for each port by creating a file, and continues when that is removed.
+fn a_case_whose_ports_are_stolen(thefts: usize) -> Results {
     let qemu = qemu(7);
     let home = Home::new();
     home.write(
@@ -452,14 +452,14 @@ fn a_case_whose_ports_are_stolen(thefts: usize) -> Told {
     });
     assert!(matches!(ran.code, Some(0 | 1)), "{ran:?}");
     home.assert_nothing_is_left();
-    home.told()
+    home.results()
 }
 
 fn a_case_whose_port_another_program_took_is_begun_anew_with_another_one() {
     let told = a_case_whose_ports_are_stolen(2);
     let case = told.case("stolen");
     assert_eq!((case.verdict(), case.reason()), (Verdict::Pass, None));
-    let begun = told.notes().iter().filter(|note| note.contains("which was held as `nbd`")).count();
+    let begun = told.notes().iter().filter(|note| note.contains("reserved as `nbd`")).count();
     assert_eq!(begun, 2, "{:?}", told.notes());
 }
 

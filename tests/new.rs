@@ -1,4 +1,4 @@
-//! What a new user does first: `new`, `check`, `run`, `docs`, `explain`.
+//! A new user's first steps: `new`, `check`, `run`, `docs`, `explain`.
 
 mod common;
 
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use common::harness::{self, once};
 use common::{Home, Qemu, qemu};
 
-/// Writes a new scenario, checks it, and runs it where it is given a QEMU.
+/// Writes a new scenario, checks it, and runs it if a QEMU is given.
 fn new(template: &str, qemu: Option<&Qemu>) {
     let home = Home::new();
     let file = format!("{template}.yaml");
@@ -35,7 +35,7 @@ fn mistakes_are_counted_in_a_last_line_that_says_where_to_read_on() {
     let home = Home::new();
     home.write("a.yaml", "vms: {vm: }\nsteps:\n  - wait: {vm: vm, tick: 3}\n");
     let checked = home.run(&["check", "a.yaml"]).expect(2);
-    assert_eq!(checked.stderr.lines().last(), Some("1 error in 1 file; lockstep explain LS010 tells more"));
+    assert_eq!(checked.stderr.lines().last(), Some("1 error in 1 file; for details: lockstep explain LS010"));
     let told = home.run(&["explain", "LS010"]).expect(0).stdout;
     assert!(told.contains("wait: {vm: vm, tick: 3}") && told.contains("wait: {vm: vm, ticks: 3}"), "{told}");
 }
@@ -43,7 +43,7 @@ fn mistakes_are_counted_in_a_last_line_that_says_where_to_read_on() {
 fn a_topic_or_code_that_is_not_there_is_told_with_the_way_out() {
     let home = Home::new();
     let missed = home.run(&["docs", "tikcs"]).expect(2);
-    assert!(missed.stderr.contains("there is no topic `tikcs`; did you mean `ticks`?"), "{}", missed.stderr);
+    assert!(missed.stderr.contains("unknown topic `tikcs`; did you mean `ticks`?"), "{}", missed.stderr);
     let missed = home.run(&["explain", "LS999"]).expect(2);
     assert!(missed.stderr.contains("`lockstep explain` lists them"), "{}", missed.stderr);
 }

@@ -1,5 +1,5 @@
-//! The words for COLO as it is used, with real QEMUs: what steps are done to, and what is left in the end, by what the
-//! processes and the stream of events say.
+//! The actions for COLO with disk and network, on real QEMUs: what they do to the processes, and what is left at the
+//! end.
 
 mod common;
 
@@ -10,31 +10,31 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use common::harness::{self, once};
-use common::{Case, Home, Qemu, Told, VM, guests, qemu, qemu_img_of, signal, wait_until};
+use common::{Case, Home, Qemu, Results, VM, guests, qemu, qemu_img_of, signal, wait_until};
 use lockstep_vm::event::{Verdict, What};
 use rustix::process::Signal;
 
-/// Runs one case to its end, after which nothing of it is left.
-fn run(qemu: &Qemu, text: &str) -> (Home, Told) {
+/// Runs one case to its end; nothing may be left.
+fn run(qemu: &Qemu, text: &str) -> (Home, Results) {
     let home = Home::new();
     home.write("case.yaml", text);
     let ran = home.run_on(qemu, &["case.yaml"]);
     assert!(matches!(ran.code, Some(0 | 1)), "{ran:?}");
     home.assert_nothing_is_left();
-    let told = home.told();
+    let told = home.results();
     (home, told)
 }
 
 /// Runs one case, which must pass.
 #[track_caller]
-fn passes(qemu: &Qemu, text: &str) -> Told {
+fn passes(qemu: &Qemu, text: &str) -> Results {
     let (_, told) = run(qemu, text);
     let case = told.case("case");
     assert_eq!(case.verdict(), Verdict::Pass, "{:?}\n{:?}", case.reason(), case.steps());
     told
 }
 
-/// Runs one case, which must fail, and gives the reason.
+/// Runs one case, which must fail, and returns the reason.
 #[track_caller]
 fn fails(qemu: &Qemu, text: &str) -> String {
     let (_, told) = run(qemu, text);
@@ -43,7 +43,7 @@ fn fails(qemu: &Qemu, text: &str) -> String {
     case.reason().unwrap()
 }
 
-/// Where in the events of a case the first is that is looked for.
+/// The position of the first matching event of a case.
 #[track_caller]
 fn position(case: &Case<'_>, what: &str, is_it: impl Fn(&What) -> bool) -> usize {
     let found = case.events.iter().position(|event| is_it(event));
@@ -133,7 +133,7 @@ fn disks_are_made_by_the_qemu_img_beside_the_qemu_each_over_the_one_it_names() {
     let qemu = qemu(7);
     let real = qemu_img_of(qemu).unwrap();
     let home = Home::new();
-    // A QEMU with a `qemu-img` beside it that writes down what it is asked for.
+    // A QEMU with a `qemu-img` next to it that records its arguments.
     let folder = home.path("bin");
     std::fs::create_dir(&folder).unwrap();
     let binary = folder.join(qemu.path.file_name().unwrap());
@@ -190,7 +190,7 @@ fn a_disk_that_cannot_be_made_is_an_error_with_what_qemu_img_said() {
     assert!(reason.contains("nosuch") && reason.contains("exit status 1"), "{reason}");
 }
 
-/// A pair in COLO, and what is done with it: between two checkpoints, for in one a failover may lose a race of QEMU's.
+/// A pair in COLO, and steps between two checkpoints: in a checkpoint, a failover may lose a race in QEMU.
 fn in_colo(steps: &str) -> String {
     let steps = steps.trim_start_matches('\n');
     format!(
@@ -275,7 +275,7 @@ fn a_guest_that_writes_to_most_of_its_memory_gets_into_colo_as_well() {
     let options =
         ["-D", "dirty=100M", "-D", "memory=192M", "--case", "colo/plain/primary_failover", "--slow", "2"];
     home.run_on(qemu(11), &[&[file], &options[..]].concat()).expect(0);
-    assert_eq!(home.told().case("colo/plain/primary_failover").verdict(), Verdict::Pass);
+    assert_eq!(home.results().case("colo/plain/primary_failover").verdict(), Verdict::Pass);
     home.assert_nothing_is_left();
 }
 
@@ -322,7 +322,7 @@ fn a_frozen_monitor_hangs_and_one_that_answers_does_not() {
     );
     let answers = fails(qemu, &with("- qmp: {vm: a, execute: query-status, expect: hang}"));
     assert_eq!(answers, "`query-status` of `a` was to hang, and answered");
-    // A hang that was not looked at for long enough is none.
+    // A hang shorter than the limit does not count.
     let short = fails(
         qemu,
         &with(
@@ -365,7 +365,7 @@ fn protect_names_every_piece_that_is_missing_before_it_starts_anything() {
     assert!(!case.events.iter().any(|what| command("a", "\"migrate\"")(what)), "it migrates all the same");
 }
 
-/// A service that answers each line as a guest would; ends with the process of the test.
+/// A service that answers each line like a guest; ends with the process of the test.
 fn service() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -382,7 +382,7 @@ fn service() -> u16 {
     port
 }
 
-/// A case with all that a production scenario has alive, and what it does in the end.
+/// A case with everything that a production scenario uses, and its last steps.
 fn everything(service: u16, last: &str) -> String {
     format!(
         r#"
@@ -423,7 +423,7 @@ fn nothing_is_left_of_disks_networks_and_clients_whatever_ends_the_case() {
     failing.write("case.yaml", &everything(port, "check: {equal: [1, 2]}"));
     failing.run_on(qemu, &["case.yaml"]).expect(1);
     failing.assert_nothing_is_left();
-    assert_eq!(failing.told().case("production/case").reason().unwrap(), "1 is not equal to 2");
+    assert_eq!(failing.results().case("production/case").reason().unwrap(), "1 is not equal to 2");
 
     for (number, code) in [(Signal::INT, Some(130)), (Signal::KILL, None)] {
         let home = Home::new();
@@ -468,7 +468,7 @@ steps:
     failing.write("case.yaml", &text("check: {client: user, lines: 1000000}"));
     failing.run_on(qemu, &["case.yaml", "--guests", &guests, "--slow", "4"]).expect(1);
     failing.assert_nothing_is_left();
-    let reason = failing.told().case("production/pair").reason().unwrap();
+    let reason = failing.results().case("production/pair").reason().unwrap();
     assert!(reason.contains("not 1000000 at least"), "{reason}");
 
     let home = Home::new();

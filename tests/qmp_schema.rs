@@ -1,4 +1,4 @@
-//! Scenarios held against the QEMUs that are there: what ships is clean on each, and what is wrong is found.
+//! Scenarios checked against the available QEMUs: the shipped ones are clean on each, and errors are found.
 
 mod common;
 
@@ -48,8 +48,8 @@ fn what_no_qemu_has_is_found_on_every_qemu(qemu: &Qemu) {
         .sorted()
         .iter()
         .map(|found| {
-            // Lists of what there is differ from version to version.
-            let help = found.help.iter().filter(|help| !help.starts_with("there are"));
+            // Lists of names differ from version to version.
+            let help = found.help.iter().filter(|help| !help.contains("available"));
             let help: String = help.map(|help| format!("; {help}")).collect();
             let message = found.message.replace(&version, "N");
             format!("{}: {} {message}{help}", found.location.line, found.code)
@@ -75,7 +75,7 @@ fn an_example_of_what_a_qemu_lacks_gets_its_code_and_a_right_one_none(qemu: &Qem
     }
 }
 
-/// The key `exit_on_error` is no argument of the step's own command, so that nothing else holds it against the QEMU.
+/// `exit_on_error` is not an argument of the step's own command, so that no other check compares it with the QEMU.
 fn exit_on_error_is_for_a_qemu_that_has_it(qemu: &Qemu) {
     let has_it = (qemu.version.major, qemu.version.minor) >= (9, 1);
     let home = Home::new();
@@ -87,10 +87,10 @@ fn exit_on_error_is_for_a_qemu_that_has_it(qemu: &Qemu) {
     assert_eq!(diagnostics.is_empty(), has_it, "{told}");
     let place = format!("QEMU {} has no `exit-on-error` of `migrate-incoming`", qemu.version);
     assert!(has_it || told.contains("known.yaml:3:29") && told.contains(&place), "{told}");
-    // Which VM a role stands for is only known in the run.
+    // The VM behind a role is only known in the run.
     home.write("role.yaml", &format!("roles: {{there: b}}\n{vms}{}", steps.replace("DESTINATION", "there")));
     let ran = home.run_on(qemu, &["role.yaml"]).expect(i32::from(!has_it));
-    let reason = home.told().case("role").reason().unwrap_or_default();
+    let reason = home.results().case("role").reason().unwrap_or_default();
     let expected = "`exit_on_error` needs `exit-on-error` of `migrate-incoming`, which QEMU has from 9.1 on; VM `b` has QEMU ";
     assert!(has_it || reason.starts_with(expected), "{ran:?}");
     home.assert_nothing_is_left();

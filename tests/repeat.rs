@@ -1,4 +1,4 @@
-//! Cases that are run again and again.
+//! Repeated cases: rounds, retries and known issues.
 
 mod common;
 
@@ -8,7 +8,7 @@ use common::harness::{self, once};
 use common::{Home, VM, qemu};
 use lockstep_vm::event::{Verdict, What};
 
-/// A case that fails as long as there is no mark, and leaves one.
+/// A case that fails while there is no marker file, and leaves one.
 fn fails_once() -> String {
     format!(
         "name: once\nvms: {{vm: {VM}}}\nsteps:\n\
@@ -22,10 +22,10 @@ fn a_case_that_passes_when_it_is_tried_again_is_flaky_with_the_evidence_of_its_f
     home.write("once.yaml", &fails_once());
     let ran = home.run_on(qemu, &["once.yaml", "--retries", "2"]).expect(1);
     assert!(ran.stdout.contains("1 flaky") && !ran.stdout.contains("passed\n"), "{}", ran.stdout);
-    let told = home.told();
+    let told = home.results();
     let case = told.case("once");
     assert_eq!(case.verdict(), Verdict::Flaky);
-    assert!(case.reason().unwrap().starts_with("passed in attempt 2, failed in the first: "));
+    assert!(case.reason().unwrap().starts_with("passed on attempt 2; the first attempt failed: "));
     assert!(case.artifacts().unwrap().ends_with("once/attempt-1"));
     assert!(home.path("reports/once/attempt-1/scenario.yaml").exists());
     let attempts = case.events.iter().filter(|what| matches!(what, What::AttemptEnded { .. })).count();
@@ -46,7 +46,7 @@ fn a_run_until_failure_ends_with_the_first_round_that_fails() {
     home.write("third.yaml", &third);
     home.run_on(qemu, &["third.yaml", "--until-failure"]).expect(1);
     let verdicts = |home: &Home| -> Vec<Verdict> {
-        let events = home.told().events;
+        let events = home.results().events;
         let ends = events.iter().filter_map(|event| match &event.what {
             What::CaseEnded(end) => Some(end.verdict),
             _ => None,
@@ -62,7 +62,7 @@ fn a_run_until_failure_ends_with_the_first_round_that_fails() {
     home.assert_nothing_is_left();
 }
 
-/// A case that a race strikes in the attempts of these numbers, counted over all of a home.
+/// A case in which a race occurs in the attempts of these numbers, counted over all runs in a home.
 fn struck(attempts: &str, at_most: &str) -> String {
     format!(
         "name: race\nknown_issue: {{reason: the pages are torn, match: exit status 7, step: the race, at_most: {at_most}}}\n\
@@ -83,13 +83,13 @@ fn a_case_that_a_race_strikes_is_run_again_at_once_and_both_attempts_stand_in_th
     let ran = home.run_on(qemu, &["race.yaml"]).expect(0);
     assert_eq!(lines(&home, "attempts"), 2);
     for told in [
-        "NOTE   race: a known issue struck, and the case is run again: the pages are torn",
+        "NOTE   race: a known issue occurred; running the case again: the pages are torn",
         "1 xfailed: the pages are torn",
         "known issue: 1 of 1 case; at most 5% expected: the pages are torn",
     ] {
         assert!(ran.stdout.contains(told), "{told}\n{}", ran.stdout);
     }
-    let told = home.told();
+    let told = home.results();
     let case = told.case("race");
     assert_eq!(case.verdict(), Verdict::Xfail);
     assert_eq!(case.reason().as_deref(), Some("the pages are torn"));
@@ -116,7 +116,7 @@ fn a_case_that_a_race_strikes_twice_in_a_row_fails() {
     home.write("race.yaml", &struck("1 2", "25%"));
     home.run_on(qemu, &["race.yaml"]).expect(1);
     assert_eq!(lines(&home, "attempts"), 2);
-    let told = home.told();
+    let told = home.results();
     let case = told.case("race");
     assert_eq!(case.verdict(), Verdict::Fail);
     let reason = case.reason().unwrap();
@@ -129,19 +129,19 @@ fn a_case_that_a_race_strikes_twice_in_a_row_fails() {
 fn an_attempt_that_a_race_excuses_does_not_use_up_a_retry_and_is_not_flaky() {
     let qemu = qemu(7);
     let home = Home::new();
-    // Another failure in the second attempt, which `--retries` may try again; the race is not excused a second time.
+    // Another failure in the second attempt, which `--retries` may retry; the race is not excused a second time.
     home.write(
         "race.yaml",
         &(struck("1 3", "5%") + "- exec: {sh: 'test $(wc -l <$HERE/attempts) -ne 2 || exit 5'}\n"),
     );
     home.run_on(qemu, &["race.yaml", "--retries", "1"]).expect(1);
     assert_eq!(lines(&home, "attempts"), 3);
-    assert_eq!(home.told().case("race").verdict(), Verdict::Fail);
+    assert_eq!(home.results().case("race").verdict(), Verdict::Fail);
 
     std::fs::remove_file(home.path("attempts")).unwrap();
     home.write("race.yaml", &struck("1", "5%"));
     home.run_on(qemu, &["race.yaml", "--retries", "1"]).expect(0);
-    assert_eq!(home.told().case("race").verdict(), Verdict::Xfail);
+    assert_eq!(home.results().case("race").verdict(), Verdict::Xfail);
     home.assert_nothing_is_left();
 }
 
@@ -153,12 +153,12 @@ fn rounds_and_their_comparison_fail_where_a_race_strikes_more_often_than_it_may(
         home.write("race.yaml", &struck(attempts, "5%"));
         home.run_on(qemu, &["race.yaml", "--repeat", "6", "--reports", reports])
     };
-    // 1 of 6 is nothing unusual at 5 %; 3 of 6 are (0.2 %), although no round failed.
+    // 1 of 6 is not unusual at 5 %; 3 of 6 are (0.2 %), although no round failed.
     let seldom = rounds("3", "seldom").expect(0);
     assert!(seldom.stdout.contains("known issue: 1 of 6 runs; at most 5% expected"), "{}", seldom.stdout);
     let often = rounds("1 3 5", "often").expect(1);
     assert!(often.stdout.contains("3 passed, 3 xfailed"), "{}", often.stdout);
-    let told = "a known issue strikes more often than it may: in 3 of 6 runs, where at most 5% are expected (the pages are torn)";
+    let told = "a known issue occurs too often: in 3 of 6 runs, expected at most 5% (the pages are torn)";
     assert!(often.stdout.contains(&format!("FAIL   {told}")), "{}", often.stdout);
     for report in ["often/junit.xml", "often/index.html"] {
         assert!(home.read(report).contains(told), "{report}");
@@ -174,12 +174,12 @@ fn rounds_and_their_comparison_fail_where_a_race_strikes_more_often_than_it_may(
 fn memory_that_is_wrong_each_time_is_no_race_and_further_off_is_not_excused_at_all() {
     let qemu = qemu(7);
     let home = Home::new();
-    // The last page of RAM is set back some passes while the guest stands, in every attempt, as a QEMU would that always
-    // loses it.
+    // The last page of RAM is set back some passes while the guest is stopped, in every attempt, like a QEMU that
+    // always loses it.
     let lost = |far: &str| {
         format!(
             "name: lost\nknown_issue:\n- reason: a page is lost\n  at_most: 5%\n  step: the guest runs on\n\
-             \x20 match: \"^VM `vm`: the guest found its memory wrong: page 8191 .* \\\\({far} behind\\\\)\"\n\
+             \x20 match: \"^VM `vm`: the guest found corrupted memory: page 8191 .* \\\\({far} behind\\\\)\"\n\
              vms:\n  vm:\n    machine: pc,memory-backend=ram\n    memory: 32M\n    guest: {{ticker: {{dirty: 1M}}}}\n\
              \x20   objects: [{{qom-type: memory-backend-file, id: ram, mem-path: '{{{{case.dir}}}}/ram', size: 33554432, share: true}}]\n\
              steps:\n- wait: {{vm: vm, ticks: 1}}\n- qmp: {{vm: vm, execute: stop}}\n- exec: {{sh: cp ram before}}\n\
@@ -189,7 +189,7 @@ fn memory_that_is_wrong_each_time_is_no_race_and_further_off_is_not_excused_at_a
         )
     };
     let attempts = || {
-        home.told()
+        home.results()
             .case("lost")
             .events
             .iter()
@@ -198,8 +198,8 @@ fn memory_that_is_wrong_each_time_is_no_race_and_further_off_is_not_excused_at_a
     };
     home.write("lost.yaml", &lost("[0-9]+"));
     home.run_on(qemu, &["lost.yaml"]).expect(1);
-    assert_eq!((home.told().case("lost").verdict(), attempts()), (Verdict::Fail, 1));
-    let reason = home.told().case("lost").reason().unwrap_or_default();
+    assert_eq!((home.results().case("lost").verdict(), attempts()), (Verdict::Fail, 1));
+    let reason = home.results().case("lost").reason().unwrap_or_default();
     assert!(
         reason.contains("page 8191 (address 0x1fff000) holds ") && reason.contains("excused once"),
         "{reason}"
@@ -207,7 +207,7 @@ fn memory_that_is_wrong_each_time_is_no_race_and_further_off_is_not_excused_at_a
 
     home.write("lost.yaml", &lost("1"));
     home.run_on(qemu, &["lost.yaml"]).expect(1);
-    assert_eq!((home.told().case("lost").verdict(), attempts()), (Verdict::Fail, 0));
+    assert_eq!((home.results().case("lost").verdict(), attempts()), (Verdict::Fail, 0));
     home.assert_nothing_is_left();
 }
 

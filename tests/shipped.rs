@@ -1,4 +1,4 @@
-//! All scenarios that ship, on every QEMU there is.
+//! All shipped scenarios, on every available QEMU.
 
 mod common;
 
@@ -11,7 +11,7 @@ use common::harness::{self, Need, each, once};
 use common::{Home, Qemu, guests, qemus};
 use lockstep_vm::event::Verdict;
 
-/// The failovers that QEMU's own test has, and that must work from 11.0 on.
+/// The failovers of QEMU's own test, which must work from 11.0 on.
 const FAILOVERS: [&str; 8] = [
     "colo/plain/primary_failover",
     "colo/plain/primary_failover_checkpoint",
@@ -24,15 +24,15 @@ const FAILOVERS: [&str; 8] = [
 ];
 
 const SCENARIOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
-/// Cases that are drawn by chance, over and over, are for whoever has the time.
+/// Long random cases are excluded.
 const NOT_FOR_LONG: [&str; 2] = ["--tag", "!soak"];
-/// How long the others may take on one QEMU; ten minutes where nothing else runs.
+/// The time limit for the others on one QEMU; ten minutes on an idle machine.
 const ALL_OF_THEM: Duration = Duration::from_secs(50 * 60);
 
 /// One at a time: each has two jobs, and known issues show by a deadline that passes.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// Cases that a machine cannot run are named at the end of `make test`: how many there are of each reason.
+/// Lists the cases that cannot run on this machine at the end of `make test`: their number per reason.
 fn left_out(qemu: &Qemu, skips: &[&str]) {
     let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
     for reason in skips {
@@ -43,7 +43,7 @@ fn left_out(qemu: &Qemu, skips: &[&str]) {
         match reason {
             _ if reason.contains("needs the Linux guest") => harness::left_out(Need::Guest, &what, reason),
             _ if reason.contains("needs `qemu-img`") => harness::left_out(Need::QemuImg, &what, reason),
-            // These are run with KVM, by a test of their own.
+            // Another test runs these with KVM.
             _ if reason.contains("`--accel tcg` was given") || reason.contains("accelerator kvm") => {}
             _ => harness::not_run(&what, reason),
         }
@@ -56,11 +56,11 @@ fn every_shipped_scenario_does_on_every_qemu_what_it_is_to_do(qemu: &Qemu) {
     let has_guest = guests.join("vmlinuz").exists();
     let guests = guests.display().to_string();
     let home = Home::patient(ALL_OF_THEM);
-    // Known issues show by a deadline that passes, so patience has its price.
+    // Known issues show by a deadline that passes, so longer deadlines take longer.
     let options = ["-j", "2", "--slow", "2", "--guests", &guests];
     let ran = home.run_on(qemu, &[&[SCENARIOS], &NOT_FOR_LONG[..], &options].concat());
     assert_eq!(ran.code, Some(0), "QEMU {}:\n{}{}", qemu.version, ran.stdout, ran.stderr);
-    let told = home.told();
+    let told = home.results();
     let with_kind = |(name, verdict, reason): (String, Verdict, Option<String>)| {
         let is_control = told.case(&name).file().contains("/controls/");
         (name, verdict, reason, is_control)
@@ -108,20 +108,20 @@ fn every_shipped_scenario_does_on_every_qemu_what_it_is_to_do(qemu: &Qemu) {
             found.unwrap_or_else(|| panic!("no case {name}")).1
         };
         let verdicts_of_eight = FAILOVERS.map(|name| (name, of(name)));
-        // QEMU may lose a race, which a known issue names; hardly twice in eight.
+        // QEMU may lose a race, as declared in a known issue; hardly twice in eight.
         let lost = verdicts_of_eight.iter().filter(|(_, verdict)| *verdict == Verdict::Xfail).count();
         let sound = |verdict| matches!(verdict, Verdict::Pass | Verdict::Xfail);
         assert!(
             lost < 3 && verdicts_of_eight.iter().all(|(_, verdict)| sound(*verdict)),
             "{verdicts_of_eight:?}"
         );
-        // None of them may be left out, but for want of the guest, of `qemu-img`, or of KVM (which has a test below).
+        // None may be skipped, except for lack of the guest, of `qemu-img`, or of KVM (which has a test below).
         let lacks = |reason: &Option<String>| {
             let reason = reason.as_deref().unwrap_or_default();
             !has_guest && reason.contains("needs the Linux guest")
                 || reason.contains("needs `qemu-img`")
-                || reason.contains("and `--accel tcg` was given")
-                || reason.contains("needs the accelerator kvm")
+                || reason.contains("but `--accel tcg` was given")
+                || reason.contains("needs accelerator kvm")
         };
         let controls = || verdicts.iter().filter(|(.., is_control)| *is_control);
         let unproven: Vec<_> = controls()
@@ -141,12 +141,12 @@ fn what_needs_kvm_does_what_it_is_to_do_where_there_is_kvm() {
     let options = ["--tag", "kvm", "--accel", "kvm", "--qemu", &path, "--slow", "2"];
     let ran = home.run(&[&["run", SCENARIOS], &options[..]].concat());
     assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
-    let verdicts = home.told().verdicts();
+    let verdicts = home.results().verdicts();
     assert!(verdicts.len() >= 5, "{verdicts:?}");
     for (name, verdict, reason) in &verdicts {
         match verdict {
             Verdict::Pass => {}
-            // Without KVM, without a dirty ring, or with a QEMU that has not the feature.
+            // Without KVM, without a dirty ring, or with a QEMU that lacks the feature.
             Verdict::Skip => harness::not_run(name, reason.as_deref().unwrap_or_default()),
             _ => panic!("{name}: {verdict}, {reason:?}"),
         }
@@ -164,7 +164,7 @@ fn a_guest_moves_from_each_qemu_to_the_next_one_and_back() {
         let ran = home
             .run(&["run", &file, "--accel", "tcg", "--qemu", &old, "--qemu", &new, "-j", "2", "--slow", "2"]);
         let ran = ran.expect(0);
-        for (case, verdict, reason) in home.told().verdicts() {
+        for (case, verdict, reason) in home.results().verdicts() {
             assert_eq!(verdict, Verdict::Pass, "{case}: {reason:?}\n{}", ran.stdout);
         }
     }

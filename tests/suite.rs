@@ -1,7 +1,7 @@
-//! QEMU's migration test suite: that every case of it is a scenario, and the table of them.
+//! QEMU's migration test suite: every case of it is a scenario, and the table of results.
 //!
-//! `tests/data/migration_suite.txt` has the names of QEMU's cases (`tests/qtest/migration*`), without `/migration/` before
-//! them.
+//! `tests/data/migration_suite.txt` has the names of QEMU's cases (`tests/qtest/migration*`), without the prefix
+//! `/migration/`.
 
 mod common;
 
@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const NAMES: &str = include_str!("data/migration_suite.txt");
 const PAGE: &str = "docs/migration-suite.md";
-/// The files of events that the table is made of, as paths are listed in `PATH`.
+/// The event files from which the table is made, separated like in `PATH`.
 const EVENTS: &str = "LOCKSTEP_SUITE_EVENTS";
 
-/// A case as `lockstep list --long` has it.
+/// A case in the output of `lockstep list --long`.
 struct Listed {
     file: String,
     description: String,
@@ -73,14 +73,14 @@ fn the_table_has_every_case_at_its_place() {
     assert_eq!(rows.len(), NAMES.lines().count());
 }
 
-/// How a case went on one QEMU.
+/// The result of a case on one QEMU.
 struct Went {
     verdict: Verdict,
     reason: String,
     seconds: f64,
 }
 
-/// What the runs say of each case, by QEMU: `kvm` stands beside the version where the case had that to itself.
+/// The results of each case, by QEMU; `kvm` is appended to the version if the case ran with that.
 fn told(runs: &[String]) -> (Vec<String>, BTreeMap<(String, String), Went>) {
     let mut versions: Vec<semver::Version> = Vec::new();
     let mut went = BTreeMap::new();
@@ -110,7 +110,7 @@ fn told(runs: &[String]) -> (Vec<String>, BTreeMap<(String, String), Went>) {
                         reason: end.reason.unwrap_or_default(),
                         seconds: end.seconds,
                     };
-                    // A case that one run skips, for want of an accelerator, another one may have run.
+                    // A case that one run skips, for lack of an accelerator, may have run in another one.
                     let better = went.get(&key).is_none_or(|known: &Went| known.verdict == Verdict::Skip);
                     if better && (this.verdict != Verdict::Skip || !went.contains_key(&key)) {
                         went.insert(key, this);
@@ -124,22 +124,22 @@ fn told(runs: &[String]) -> (Vec<String>, BTreeMap<(String, String), Went>) {
     (versions.iter().map(ToString::to_string).collect(), went)
 }
 
-/// The page, of the events of runs.
+/// The page, generated from the events of runs.
 fn page(names: &[&str], listed: &BTreeMap<String, Listed>, runs: &[String]) -> String {
     let (versions, went) = told(runs);
     let mut page = "<!-- `make suite` writes this page. -->\n\n# QEMU's migration test suite\n\n\
-        Every case of QEMU's own migration test (`tests/qtest/migration*` of QEMU, 105 cases) by its name there, without\n\
-        `/migration/`; the scenario it is here; how it went on each QEMU at hand, under emulation where the case does not\n\
-        ask for KVM; and what the scenario asserts, which is where it goes beyond QEMU's.\n\n\
-        All of them wait with deadlines, count the guest's output from the step on that waits for it, want both sides to be\n\
-        done, have the guest compare every page of its memory on every pass, and allow no line on the standard error that\n\
-        they do not name.\n\n"
+        Every case of QEMU's own migration test (`tests/qtest/migration*` of QEMU, 105 cases) under its name there, without\n\
+        `/migration/`; the scenario; its result on each QEMU, under emulation unless the case needs KVM; and what the\n\
+        scenario checks, beyond QEMU's own test.\n\n\
+        All of them wait with deadlines, count the guest's output from the step that waits for it, check that both sides\n\
+        have finished, let the guest compare every page of its memory on every pass, and accept only the listed lines on\n\
+        standard error.\n\n"
         .to_owned();
     let _ = write!(page, "| case | scenario |");
     for version in &versions {
         let _ = write!(page, " {version} |");
     }
-    page += " seconds | what it shows, and checks beyond QEMU's own case |\n|---|---|";
+    page += " seconds | what it checks, also beyond QEMU's own case |\n|---|---|";
     page += &"---|".repeat(versions.len() + 2);
     page.push('\n');
     let mut reasons: BTreeMap<(String, String), usize> = BTreeMap::new();
@@ -163,7 +163,7 @@ fn page(names: &[&str], listed: &BTreeMap<String, Listed>, runs: &[String]) -> S
         let _ =
             writeln!(page, " {} | {} |", seconds.unwrap_or_default(), case.description.replace('|', "\\|"));
     }
-    page += "\n## What did not pass, and why\n\n| QEMU | cases | why |\n|---|---|---|\n";
+    page += "\n## Cases that did not pass\n\n| QEMU | cases | reason |\n|---|---|---|\n";
     for version in &versions {
         for ((_, reason), count) in reasons.iter().filter(|((of, _), _)| of == version) {
             let reason = reason.lines().next().unwrap_or_default().replace('|', "\\|");
@@ -173,7 +173,7 @@ fn page(names: &[&str], listed: &BTreeMap<String, Listed>, runs: &[String]) -> S
     page
 }
 
-/// `make suite` names the events of its runs, and the page is written of them.
+/// `make suite` sets the event files of its runs, and the page is generated from them.
 #[test]
 fn the_table_says_what_the_runs_say() {
     let listed = listed();
@@ -223,7 +223,7 @@ fn the_table_says_what_the_runs_say() {
         let of = |line: &&str| line.starts_with(&format!("| `{name}` |"));
         page.lines().find(of).unwrap().split(" | ").skip(2).take(3).collect::<Vec<_>>().join(", ")
     };
-    // A case that one run skipped has run where another one ran it, and one that ran is not made a skip.
+    // A case that one run skipped but another one ran has run, and one that ran does not become a skip.
     assert_eq!((row(plain), row(ring)), ("pass, fail, 1.2".into(), "pass, skip, 14.0".into()));
     assert_eq!(row(nowhere), "not run, not run, ");
     assert!(

@@ -1,5 +1,5 @@
-//! Words of the language for migrations, each in scenarios of its own below `tests/words`: with a QEMU that does what
-//! they say, and with controls that pass only where what they break is noticed.
+//! The actions for migrations, each in its own scenarios in `tests/words`: with a QEMU that supports them, and with
+//! controls that pass only if their fault is detected.
 
 mod common;
 
@@ -15,10 +15,10 @@ fn holds(qemu: &Qemu, file: &str) {
     let ran =
         home.run_on(qemu, &[&path, "-j", "2", "--slow", "2", "--guests", &guests().display().to_string()]);
     assert_eq!(ran.code, Some(0), "QEMU {}:\n{}{}", qemu.version, ran.stdout, ran.stderr);
-    let told = home.told();
+    let told = home.results();
     let passed = told.verdicts().iter().filter(|case| case.1 == lockstep_vm::event::Verdict::Pass).count();
     let newest = qemus().first() == Some(qemu);
-    assert!(!newest || passed > 0, "nothing was run on QEMU {}: {}", qemu.version, ran.stdout);
+    assert!(!newest || passed > 0, "no cases run on QEMU {}: {}", qemu.version, ran.stdout);
 }
 
 fn a_migration_goes_through_a_descriptor_that_was_passed_on(qemu: &Qemu) {
@@ -49,12 +49,12 @@ fn what_host_processes_wrote_is_kept_also_of_a_case_that_passes() {
         artifacts: [traffic.log, 'sub/*.log', absent.log]\n";
     let file = home.write("kept.yaml", text);
     home.run_on(qemu, &[&file.display().to_string(), "--keep", "always"]).expect(0);
-    let told = home.told();
+    let told = home.results();
     let folder = home.path("").join(told.case("kept").artifacts().unwrap());
     let read = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
     assert_eq!((read("files/traffic.log"), read("files/sub/a.log")), ("line\n".into(), "more\n".into()));
     let events = home.read("reports/events.jsonl");
-    assert!(events.contains("the case's folder has no file `absent.log`"), "{events}");
+    assert!(events.contains("no file `absent.log`"), "{events}");
     let kept = read("exec.log");
     for part in [
         "== exec one in the background: still running\n-- standard output\nbehind\n",
@@ -140,7 +140,7 @@ fn what_a_case_requires_and_a_host_lacks_is_named_in_its_skip() {
     let ran = home.run_on(qemu, &[&path, "-j", "2"]);
     assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
     let reason = |case: &str| {
-        let told = home.told();
+        let told = home.results();
         let (_, verdict, reason) =
             told.verdicts().into_iter().find(|(name, ..)| name.ends_with(case)).unwrap();
         assert_eq!(verdict, lockstep_vm::event::Verdict::Skip, "{case}");
@@ -148,9 +148,9 @@ fn what_a_case_requires_and_a_host_lacks_is_named_in_its_skip() {
     };
     assert!(reason("parameter").contains("needs the migration parameter `no-such-parameter`"));
     assert!(reason("word").contains("needs `middle-out` for the migration parameter `multifd-compression`"));
-    assert!(reason("accel").contains("needs the accelerator kvm; VM `vm` would have tcg"));
+    assert!(reason("accel").contains("needs accelerator kvm, but VM `vm` would use tcg"));
     assert!(
-        reason("properties").contains("needs `-accel kvm,dirty-ring-size=4096`, and `--accel tcg` was given")
+        reason("properties").contains("needs `-accel kvm,dirty-ring-size=4096`, but `--accel tcg` was given")
     );
 }
 
@@ -181,15 +181,15 @@ fn a_qemu_of_another_architecture_than_the_vm_asks_for_is_not_used() {
     let file =
         home.write("arch.yaml", "name: arch\nvms: {vm: {arch: i386}}\nsteps: [{wait: {vm: vm, ticks: 1}}]\n");
     let ran = home.run_on(qemu, &[&file.display().to_string()]);
-    let told = home.told();
+    let told = home.results();
     let (_, verdict, reason) = told.verdicts().remove(0);
     assert_eq!(verdict, lockstep_vm::event::Verdict::Skip, "{}{}", ran.stdout, ran.stderr);
     let path = qemu.path.display();
     assert_eq!(
         reason.unwrap_or_default(),
-        format!("VM `vm` has `arch: i386`, and the QEMU at `{path}` emulates x86_64")
+        format!("VM `vm` has `arch: i386`, but the QEMU at `{path}` emulates x86_64")
     );
-    // The same architecture, asked for by name.
+    // The same architecture, given explicitly.
     let text = "name: arch\nvms: {vm: {arch: x86_64}}\nsteps: [{wait: {vm: vm, ticks: 1}}]\n";
     let home = Home::new();
     let file = home.write("arch.yaml", text);
@@ -205,7 +205,7 @@ fn an_alias_is_the_newest_machine_type_that_two_qemus_have_in_common() {
         let home = Home::new();
         let ran = home.run(&[&["run", &format!("{root}/{file}")], &both[..], options].concat());
         assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
-        let told = home.told();
+        let told = home.results();
         let verdicts = told.verdicts();
         let passed = |case: &(String, lockstep_vm::event::Verdict, Option<String>)| {
             case.1 == lockstep_vm::event::Verdict::Pass
@@ -220,11 +220,7 @@ fn an_alias_is_the_newest_machine_type_that_two_qemus_have_in_common() {
     let home = Home::new();
     let file = format!("{root}/scenarios/migration/cross-version.yaml");
     let ran = home.run(&["run", "--accel", "tcg", "--qemu", &named("new", new), &file]).expect(0);
-    assert!(
-        ran.stdout.contains("needs the QEMU `old`, and no `--qemu old=PATH` was given"),
-        "{}",
-        ran.stdout
-    );
+    assert!(ran.stdout.contains("needs the QEMU `old`: pass `--qemu old=PATH`"), "{}", ran.stdout);
 }
 
 fn a_vm_that_has_ended_is_started_again_beside_a_live_one(qemu: &Qemu) {

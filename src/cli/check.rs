@@ -9,8 +9,8 @@ use super::format::{Format, Kind};
 use super::selection::{Qemu, Selection};
 use crate::template::NoVersions;
 
-/// Find what is wrong with scenarios. Starts nothing; with --qemu, it asks that binary what it can do, and holds commands,
-/// arguments, capabilities and the like against that.
+/// Check scenarios without running them. With --qemu, it probes that binary and also checks commands, arguments,
+/// capabilities and the like against it.
 #[derive(Debug, Args)]
 pub(super) struct Check {
     #[command(flatten)]

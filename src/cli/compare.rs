@@ -9,13 +9,13 @@ use clap::{Args, ValueEnum};
 use crate::report::compare::{Run, compare};
 use crate::report::read;
 
-/// Tell what changed from one run to another: verdicts, cases that came and went, metrics that moved.
+/// Compare two runs: changed verdicts, added and removed cases, changed metrics.
 ///
-/// Exit codes: 0, no case is worse; 1, one that was well is not any longer, or a known issue strikes in RUN_B more often
-/// than its `at_most` says, beyond chance; 2, a run cannot be read.
+/// Exit codes: 0, no case is worse; 1, a case got worse, or a known issue occurs in RUN_B more often than its
+/// `at_most` allows, beyond chance; 2, a run cannot be read.
 #[derive(Debug, Args)]
 pub(super) struct Compare {
-    /// The run to start from: the folder of its reports, or its events.jsonl.
+    /// The baseline: a reports directory, or its events.jsonl.
     #[arg(value_name = "RUN_A")]
     old: PathBuf,
 
@@ -23,7 +23,7 @@ pub(super) struct Compare {
     #[arg(value_name = "RUN_B")]
     new: PathBuf,
 
-    /// How to tell it.
+    /// The output format.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
@@ -38,16 +38,16 @@ enum Format {
 impl Compare {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let comparison = compare(&load(&self.old)?, &load(&self.new)?);
-        let told = match self.format {
+        let text = match self.format {
             Format::Json => serde_json::to_string_pretty(&comparison)? + "\n",
-            format => comparison.told(format == Format::Markdown),
+            format => comparison.render(format == Format::Markdown),
         };
-        std::io::Write::write_all(&mut std::io::stdout(), told.as_bytes())?;
+        std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes())?;
         Ok(ExitCode::from(u8::from(comparison.is_worse())))
     }
 }
 
-/// A run that is whole, or cut off in its last line: half a run would look like one with fewer cases.
+/// Loads a complete run, or one with a truncated last line: half a run would look like one with fewer cases.
 fn load(path: &Path) -> anyhow::Result<Run> {
     let mut wrong = None;
     let events = read(super::events_of(path))?.map_while(|event| event.map_err(|why| wrong = Some(why)).ok());

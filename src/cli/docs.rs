@@ -13,8 +13,8 @@ use crate::docs::{Part, TOPICS, find, for_terminal, names, page};
 /// Print the reference of the scenario language: the list of its topics, one topic, or `all`.
 #[derive(Debug, Args)]
 pub(super) struct Docs {
-    /// A key, an action, a condition of `wait`, a kind of `check`, a chapter; or `all`. A word that means several
-    /// things prints them all; `wait.query` or `vms.memory` says which one is meant.
+    /// A key, an action, a condition of `wait`, a kind of `check`, a chapter; or `all`. A word with several meanings
+    /// prints them all; `wait.query` or `vms.memory` selects one.
     topic: Option<String>,
 }
 
@@ -27,8 +27,8 @@ impl Docs {
                 Some(text) => text,
                 None => {
                     let close = Some(suggest(name, names())).filter(|help| help.starts_with("did you mean"));
-                    let help = close.unwrap_or_else(|| format!("there are: {}", words().join(", ")));
-                    anstream::eprintln!("{} there is no topic `{name}`; {help}", super::bold("error:"));
+                    let help = close.unwrap_or_else(|| format!("available: {}", words().join(", ")));
+                    anstream::eprintln!("{} unknown topic `{name}`; {help}", super::bold("error:"));
                     anstream::eprintln!("`lockstep docs` lists them all");
                     return Ok(ExitCode::from(NOTHING_RUN));
                 }
@@ -50,7 +50,7 @@ fn words() -> Vec<&'static str> {
     words
 }
 
-/// All that goes by a name.
+/// All topics with this name.
 fn topic(name: &str) -> Option<String> {
     let found = find(name);
     let text = found.iter().map(|topic| {
@@ -59,7 +59,7 @@ fn topic(name: &str) -> Option<String> {
     (!found.is_empty()).then(|| text.collect::<Vec<_>>().join("\n"))
 }
 
-/// The topics, each with its one sentence, part by part.
+/// The topics by part, one sentence each.
 fn list() -> String {
     let mut text = "`lockstep docs TOPIC` prints one of these, `lockstep docs all` everything.\n".to_owned();
     let width = 100;

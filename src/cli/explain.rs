@@ -9,7 +9,7 @@ use super::{NOTHING_RUN, colourful};
 use crate::diagnostic::Code;
 use crate::docs::{errors, for_terminal};
 
-/// Explain the code of a mistake, such as LS010, with a wrong and a right example; without a code, list them.
+/// Explain an error code such as LS010, with a wrong and a right example; without a code, list them all.
 #[derive(Debug, Args)]
 pub(super) struct Explain {
     /// The code, as `lockstep check` prints it.
@@ -24,7 +24,7 @@ impl Explain {
                 Some(code) => errors::explain(code),
                 None => {
                     let error = super::bold("error:");
-                    anstream::eprintln!("{error} there is no code `{number}`; `lockstep explain` lists them");
+                    anstream::eprintln!("{error} unknown code `{number}`; `lockstep explain` lists them");
                     return Ok(ExitCode::from(NOTHING_RUN));
                 }
             },

@@ -1,4 +1,4 @@
-//! In which form mistakes are told.
+//! The output format of diagnostics.
 
 use std::io::{IsTerminal, Write};
 
@@ -6,17 +6,17 @@ use clap::{Args, ValueEnum};
 
 use crate::diagnostic::Diagnostics;
 
-/// In which form mistakes are told.
+/// The output format of diagnostics.
 #[derive(Debug, Args)]
 pub(super) struct Format {
-    /// How mistakes are told. `human`: with an excerpt of the file, on standard error. `json`: one object a line.
-    /// `github`: as `human`, and as annotations of the workflow on standard output. Default: `human`, and `github`
+    /// How to print diagnostics. `human`: with an excerpt of the file, on standard error. `json`: one object per
+    /// line. `github`: like `human`, plus workflow annotations on standard output. Default: `human`, or `github`
     /// under GitHub Actions.
     #[arg(long, value_enum, env = "LOCKSTEP_FORMAT")]
     format: Option<Kind>,
 }
 
-/// A form.
+/// A format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Kind {
     /// For people.
@@ -28,14 +28,14 @@ pub(super) enum Kind {
 }
 
 impl Format {
-    /// The form that was asked for, or that belongs here.
+    /// The requested format, or the default for this environment.
     pub(super) fn kind(&self) -> Kind {
         let in_actions = || std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true");
         self.format.unwrap_or(if in_actions() { Kind::Github } else { Kind::Human })
     }
 
-    /// Tells the mistakes. JSON goes to `data`: where mistakes are the result, that is standard output.
-    pub(super) fn tell(&self, diagnostics: &Diagnostics, data: &mut dyn Write) -> std::io::Result<()> {
+    /// Prints the diagnostics. JSON goes to `data`: standard output for commands whose result is the diagnostics.
+    pub(super) fn print(&self, diagnostics: &Diagnostics, data: &mut dyn Write) -> std::io::Result<()> {
         let kind = self.kind();
         if kind == Kind::Json {
             for diagnostic in diagnostics.sorted() {
@@ -43,7 +43,7 @@ impl Format {
             }
             return Ok(());
         }
-        tell(diagnostics);
+        print(diagnostics);
         if kind == Kind::Github {
             let mut out = std::io::stdout().lock();
             for diagnostic in diagnostics.sorted() {
@@ -54,8 +54,8 @@ impl Format {
     }
 }
 
-/// Tells the mistakes to a person.
-pub(super) fn tell(diagnostics: &Diagnostics) {
+/// Prints the diagnostics for people.
+pub(super) fn print(diagnostics: &Diagnostics) {
     if !diagnostics.is_empty() {
         let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         anstream::eprintln!("{}\n\n{}", diagnostics.render(colour), diagnostics.summary());

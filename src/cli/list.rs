@@ -9,13 +9,13 @@ use super::NOTHING_RUN;
 use super::selection::Selection;
 use crate::template::NoVersions;
 
-/// Print the names of the cases, one a line; starts nothing.
+/// Print the names of the cases, one per line, without running them.
 #[derive(Debug, Args)]
 pub(super) struct List {
     #[command(flatten)]
     selection: Selection,
 
-    /// Print the file, the tags and the description as well, separated by tabs.
+    /// Also print the file, the tags and the description, separated by tabs.
     #[arg(short, long, env = "LOCKSTEP_LONG")]
     long: bool,
 }

@@ -22,8 +22,8 @@ use clap::{Parser, Subcommand};
 
 /// A declarative scenario runner for QEMU fault tolerance (COLO) and migration.
 ///
-/// Exit codes: 0, all selected cases passed, were skipped, or failed as a known issue says; 1, one failed or erred; 2,
-/// nothing could be run (usage, a mistake in a file, no QEMU, no case selected); 130, interrupted.
+/// Exit codes: 0, every selected case passed, was skipped, or failed with a known issue; 1, a case failed or had an
+/// error; 2, nothing was run (usage, a mistake in a file, no QEMU, no case selected); 130, interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "lockstep", version, about, long_about, max_term_width = 110)]
 struct Cli {
@@ -46,7 +46,7 @@ enum Command {
     Explain(explain::Explain),
 }
 
-/// Runs the command that the process was started with.
+/// Runs the command given on the command line.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -64,7 +64,7 @@ pub fn main() -> ExitCode {
         Command::Explain(explain) => explain.run(),
     };
     done.unwrap_or_else(|error| {
-        // Whoever reads us through `head` has seen enough.
+        // Standard output was closed (`| head`): stop quietly.
         let piped = error.chain().any(|cause| {
             cause
                 .downcast_ref::<std::io::Error>()
@@ -78,15 +78,15 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// The exit code for bad usage and bad files: nothing was run.
+/// The exit code for bad usage and bad files: no cases run.
 const NOTHING_RUN: u8 = 2;
 
-/// Whether what is printed may have colours.
+/// Whether the output may be coloured.
 fn colourful() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
-/// The event stream of a run: the file itself, or the one in the folder of its reports.
+/// The event stream of a run: the file itself, or the one in its reports directory.
 fn events_of(run: &std::path::Path) -> std::path::PathBuf {
     if run.is_dir() { run.join("events.jsonl") } else { run.to_owned() }
 }

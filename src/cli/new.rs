@@ -7,29 +7,29 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 
-/// Write a scenario to begin with.
+/// Write a new scenario to start from.
 #[derive(Debug, Args)]
 pub(super) struct New {
-    /// The file to write; `.yaml` is added where it has no ending.
+    /// The file to write; `.yaml` is appended if it has no extension.
     path: PathBuf,
 
-    /// What to begin with.
+    /// The template.
     #[arg(long, value_enum, default_value = "precopy", env = "LOCKSTEP_TEMPLATE")]
     template: Template,
 
-    /// Write over a file that exists.
+    /// Overwrite an existing file.
     #[arg(long, env = "LOCKSTEP_FORCE")]
     force: bool,
 }
 
-/// What a new scenario begins with.
+/// The template of a new scenario.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Template {
-    /// A COLO pair in lock-step; one side is lost, the other one carries on (QEMU 11.0 and later).
+    /// A COLO pair in lock-step; one side is lost, the other takes over (QEMU 11.0 and later).
     Colo,
-    /// A running guest moves to another VM.
+    /// A live migration of a running guest.
     Precopy,
-    /// One VM, and a step to replace.
+    /// One VM, and a placeholder step.
     Blank,
 }
 
@@ -59,18 +59,18 @@ impl New {
         };
         let mut file = match options.open(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                bail!("{shown} is there already; --force writes over it")
+                bail!("{shown} already exists; use --force to overwrite it")
             }
-            opened => opened.with_context(|| format!("{shown} cannot be written"))?,
+            opened => opened.with_context(|| format!("cannot write {shown}"))?,
         };
         file.write_all(named(self.template.text(), &path).as_bytes())
-            .with_context(|| format!("{shown} cannot be written"))?;
-        anstream::println!("{shown} is written; next: lockstep check {shown}, lockstep run {shown}");
+            .with_context(|| format!("cannot write {shown}"))?;
+        anstream::println!("wrote {shown}; next: lockstep check {shown}, lockstep run {shown}");
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// The scenario with its own name, which is the file's.
+/// The scenario, named after its file.
 fn named(text: &str, path: &Path) -> String {
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let clean = |c: char| if c.is_alphanumeric() || matches!(c, '_' | '-' | '.') { c } else { '_' };
@@ -122,7 +122,7 @@ mod tests {
         let path = folder.path().join("mine.yaml");
         std::fs::write(&path, "kept").unwrap();
         let error = write(&path, Template::Blank, false).unwrap_err().to_string();
-        assert!(error.ends_with("is there already; --force writes over it"), "{error}");
+        assert!(error.ends_with("already exists; use --force to overwrite it"), "{error}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "kept");
         write(&path, Template::Blank, true).unwrap();
         assert!(std::fs::read_to_string(&path).unwrap().contains("steps:"));

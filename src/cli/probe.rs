@@ -10,16 +10,16 @@ use super::selection::Qemu;
 use crate::qemu::binary::Binary;
 use crate::runner::Binaries;
 
-/// Show what a QEMU binary can do, as it says itself.
+/// Show the capabilities of a QEMU binary, as reported by QEMU.
 #[derive(Debug, Args)]
 pub(super) struct Probe {
-    /// The binary: a path or a program on the PATH. Default: --qemu, else qemu-system-x86_64.
+    /// The binary: a path or a program in PATH. Default: --qemu, else qemu-system-x86_64.
     path: Option<String>,
 
     #[command(flatten)]
     qemu: Qemu,
 
-    /// Everything, as JSON.
+    /// Print everything as JSON.
     #[arg(long, env = "LOCKSTEP_JSON")]
     json: bool,
 }
@@ -35,13 +35,13 @@ impl Probe {
         if self.json {
             writeln!(out, "{}", serde_json::to_string_pretty(&*binary)?)?;
         } else {
-            write!(out, "{}", told(&binary))?;
+            write!(out, "{}", summary(&binary))?;
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn told(binary: &Binary) -> String {
+fn summary(binary: &Binary) -> String {
     let yes = |is: bool| if is { "yes" } else { "no" };
     let list = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
     let kvm = if binary.kvm_works { "kvm works here" } else { "kvm does not work here" };

@@ -9,7 +9,7 @@ use super::NOTHING_RUN;
 use super::selection::{Qemu, Selection};
 use crate::scenario::to_yaml;
 
-/// Print the resolved YAML of the selected cases, one document each; starts nothing but probes of the QEMU's version.
+/// Print the resolved YAML of the selected cases, one document each. Only probes QEMU for its version.
 #[derive(Debug, Args)]
 pub(super) struct Render {
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! How often cases are run, and what counts where they do not always end the same way.
+//! Repetition of cases: rounds, retries, and how flaky cases count.
 
 use std::time::Duration;
 
@@ -6,23 +6,23 @@ use clap::{Args, ValueEnum};
 
 use crate::runner::Rounds;
 
-/// How often.
+/// Repetition of cases.
 #[derive(Debug, Args)]
 pub(super) struct Repeat {
-    /// Run all cases again and again: so many times, or for so long (`10m`; a round that has begun is ended).
+    /// Repeat all cases N times, or for a DURATION such as `10m`; a round that has started is completed.
     #[arg(long, value_name = "N|DURATION", env = "LOCKSTEP_REPEAT", value_parser = rounds)]
     repeat: Option<Rounds>,
 
-    /// Run all cases again and again until one fails; with `--repeat`, no more often than that says.
+    /// Repeat all cases until one fails, at most as often as `--repeat` allows.
     #[arg(long, env = "LOCKSTEP_UNTIL_FAILURE")]
     pub until_failure: bool,
 
-    /// Try a case that failed or erred again, up to so many times. One that passes then is `flaky`, not passed.
+    /// Retry a case that failed or had an error, up to N times. If it then passes, it is `flaky`, not passed.
     #[arg(long, value_name = "N", default_value_t = 0, env = "LOCKSTEP_RETRIES",
           value_parser = clap::value_parser!(u16).range(..=1000))]
     retries: u16,
 
-    /// Whether a flaky case makes the run fail.
+    /// Whether a flaky case fails the run.
     #[arg(long, value_enum, default_value = "fail", env = "LOCKSTEP_FLAKY")]
     flaky: Flaky,
 }

@@ -9,16 +9,16 @@ use clap::Args;
 use crate::event::Subscriber;
 use crate::report::{Html, Junit, feed, read};
 
-/// Make a report of a run once more, of its events.jsonl.
+/// Rebuild a report from a run's events.jsonl.
 ///
-/// What the report is follows from the name of the file: `.html`, the page; `.xml`, JUnit.
+/// The extension of the output file selects the report: `.html` or `.xml` (JUnit).
 #[derive(Debug, Args)]
 pub(super) struct Report {
-    /// The folder of the run's reports, or its events.jsonl.
+    /// The run's reports directory, or its events.jsonl.
     #[arg(value_name = "DIR|events.jsonl", default_value = "reports")]
     run: PathBuf,
 
-    /// The file to write. Default: index.html beside the events.
+    /// The file to write. Default: index.html next to the events.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -30,12 +30,12 @@ impl Report {
         let report: Box<dyn Subscriber + Send> = match output.extension().and_then(|end| end.to_str()) {
             Some("html" | "htm") => Box::new(Html::new(&output)),
             Some("xml") => Box::new(Junit::new(&output)),
-            _ => bail!("{}: the name of a report ends with .html or .xml", output.display()),
+            _ => bail!("{}: the name of a report must end in .html or .xml", output.display()),
         };
         let mut events = read(&events)?;
-        // What is no stream at all is not to replace a report that is there.
+        // Do not overwrite an existing report if the input is not an event stream.
         let Some(first) = events.next().transpose()? else {
-            bail!("{} is empty, or was cut short in its first line", self.run.display());
+            bail!("{} is empty or truncated in its first line", self.run.display());
         };
         let mut error = None;
         let rest = events.by_ref().map_while(|event| event.map_err(|why| error = Some(why)).ok());
@@ -43,11 +43,11 @@ impl Report {
         let mut code = ExitCode::SUCCESS;
         if let Some(error) = error {
             let error = anyhow::Error::from(error);
-            anstream::eprintln!("{} {error:#}; the report ends before it", super::bold("error:"));
+            anstream::eprintln!("{} {error:#}; the report stops before it", super::bold("error:"));
             code = ExitCode::FAILURE;
         }
         if events.cut() {
-            anstream::eprintln!("note: the last line was cut short, and is left out");
+            anstream::eprintln!("note: ignored the last line, which is truncated");
         }
         for error in &summary.errors {
             anstream::eprintln!("{} {error:#}", super::bold("error:"));

@@ -38,15 +38,15 @@ pub(super) struct Run {
     #[command(flatten)]
     repeat: Repeat,
 
-    /// The folder of the Linux guest, `vmlinuz` and `initrd.gz`; scripts/fetch-guest makes it.
+    /// The directory of the Linux guest with `vmlinuz` and `initrd.gz`; scripts/fetch-guest creates it.
     #[arg(long, value_name = "DIR", default_value = ".guests", env = "LOCKSTEP_GUESTS")]
     guests: PathBuf,
 
-    /// The accelerator for all VMs, whatever they say: `tcg` or `kvm`.
+    /// The accelerator for all VMs, overriding the scenarios: `tcg` or `kvm`.
     #[arg(long, env = "LOCKSTEP_ACCEL")]
     accel: Option<Accel>,
 
-    /// Where the reports go: index.html, junit.xml, events.jsonl, and a folder per case that failed.
+    /// The reports directory: index.html, junit.xml, events.jsonl, and a directory for each failed case.
     #[arg(long, value_name = "DIR", default_value = "reports", env = "LOCKSTEP_REPORTS")]
     reports: PathBuf,
 
@@ -54,30 +54,29 @@ pub(super) struct Run {
     #[arg(long, value_enum, default_value = "on-failure", env = "LOCKSTEP_KEEP")]
     keep: KeepWhen,
 
-    /// End the run with the first case that fails.
+    /// Stop the run at the first case that fails.
     #[arg(long, env = "LOCKSTEP_FAIL_FAST")]
     fail_fast: bool,
 
-    /// How many cases run side by side.
+    /// How many cases to run in parallel.
     #[arg(short, long, value_name = "N", default_value_t = 1, env = "LOCKSTEP_JOBS",
           value_parser = clap::value_parser!(u16).range(1..))]
     jobs: u16,
 
-    /// Multiplies every deadline, for slow or busy machines.
+    /// Multiply every deadline by N, for slow or busy machines.
     #[arg(long, value_name = "N", default_value_t = 1.0, env = "LOCKSTEP_SLOW", value_parser = factor)]
     slow: f64,
 
-    /// Before a failed case is taken down, show how to look into its VMs (monitor, serial output, gdb) and wait for
-    /// Enter.
+    /// When a case fails, show how to inspect its VMs (monitor, serial output, gdb) and wait for Enter before
+    /// stopping them.
     #[arg(long, env = "LOCKSTEP_PAUSE_ON_FAILURE")]
     pause_on_failure: bool,
 
-    /// Wait for Enter before each step; deadlines stand still meanwhile.
+    /// Wait for Enter before each step; deadlines are paused meanwhile.
     #[arg(long, env = "LOCKSTEP_STEP")]
     step: bool,
 
-    /// Show what would run, in which order and with what, and what would be skipped and why; start nothing but probes
-    /// of the QEMUs.
+    /// Show what would run, in which order and with what, and what would be skipped and why; only probes the QEMUs.
     #[arg(long, env = "LOCKSTEP_DRY_RUN")]
     dry_run: bool,
 
@@ -110,11 +109,11 @@ impl Run {
             let Some(cases) = checked else {
                 return Ok(ExitCode::from(NOTHING_RUN));
             };
-            answering(&binaries, &cases)?;
+            check_binaries(&binaries, &cases)?;
             if self.dry_run {
                 let on = qemu.as_ref().map(|qemu| format!("on {qemu}:\n")).unwrap_or_default();
-                let outlook = on + &crate::runner::outlook(&cases, &binaries, &settings);
-                std::io::stdout().write_all(outlook.as_bytes())?;
+                let text = on + &crate::runner::dry_run(&cases, &binaries, &settings);
+                std::io::stdout().write_all(text.as_bytes())?;
                 continue;
             }
             let binaries = Arc::new(binaries);
@@ -129,7 +128,7 @@ impl Run {
             return Ok(ExitCode::SUCCESS);
         }
         std::fs::create_dir_all(&self.reports)
-            .with_context(|| format!("the reports folder {} cannot be made", self.reports.display()))?;
+            .with_context(|| format!("cannot create the reports directory {}", self.reports.display()))?;
         let events = JsonLines::create(self.reports.join("events.jsonl"))?;
         let junit = Junit::new(self.reports.join("junit.xml"));
         let mut subscribers: Vec<Box<dyn Subscriber + Send>> = vec![Box::new(events), Box::new(junit)];
@@ -145,13 +144,13 @@ impl Run {
         let reports = crate::report::run(stream, subscribers);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let ran = runtime.block_on(async {
-            let interrupt = interrupts()?;
+            let interrupt = handle_signals()?;
             crate::runner::run(jobs, settings, sink, interrupt).await
         });
-        // Tasks hold clones of the sink: the stream ends when they are gone.
+        // Tasks hold clones of the sink; the stream ends when they are dropped.
         drop(runtime);
         let summary = reports.join();
-        ran.context("the run could not be started")?;
+        ran.context("cannot start the run")?;
         for error in &summary.errors {
             anstream::eprintln!("{} a report is incomplete: {error:#}", super::bold("error:"));
         }
@@ -165,7 +164,7 @@ impl Run {
             accel: self.accel,
             guests: self.guests.clone(),
             slow: self.slow,
-            // A person looks at one case at a time.
+            // Interactive runs are sequential.
             jobs: if self.pause_on_failure || self.step { 1 } else { usize::from(self.jobs) },
             fail_fast: self.fail_fast || self.repeat.until_failure,
             keep: match self.keep {
@@ -185,7 +184,7 @@ impl Run {
         }
     }
 
-    /// What another run needs to be like this one, beside its files.
+    /// The options needed to reproduce this run, besides its files.
     fn options(&self) -> Vec<String> {
         let mut options = Vec::new();
         let mut add = |option: &str, value: String| options.extend([option.to_owned(), value]);
@@ -204,7 +203,7 @@ impl Run {
         options
     }
 
-    /// Live lines do not go with questions to the user.
+    /// Live lines would interfere with prompts.
     fn console(&self) -> Console {
         let mut settings = crate::report::Settings::of_stdout(self.verbose);
         settings.live &= !(self.pause_on_failure || self.step);
@@ -212,15 +211,18 @@ impl Run {
     }
 }
 
-/// Every QEMU that a case names must answer, before the first case is run.
-fn answering(binaries: &Binaries, cases: &[Case]) -> anyhow::Result<()> {
+/// Every QEMU named by a case must respond before the first case is run.
+fn check_binaries(binaries: &Binaries, cases: &[Case]) -> anyhow::Result<()> {
     for case in cases {
-        // One that needs a QEMU which was not given is skipped.
+        // A case that needs a QEMU which was not given is skipped.
         for (name, vm) in case.vms.iter().filter(|_| not_given(&case.requires, binaries).is_none()) {
-            // One that only a step can name is looked for when that step runs.
+            // A name that depends on a step is resolved when that step runs.
             if !vm.qemu.contains("{{") {
                 binaries.get(&vm.qemu, vm.arch()).map_err(|error| {
-                    anyhow::anyhow!("{error} (VM `{name}` of case `{}`; --qemu names another one)", case.name)
+                    anyhow::anyhow!(
+                        "{error} (VM `{name}` of case `{}`; choose another one with --qemu)",
+                        case.name
+                    )
                 })?;
             }
         }
@@ -228,8 +230,8 @@ fn answering(binaries: &Binaries, cases: &[Case]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The first signal ends the run in order; the second one at once, and what is alive is killed.
-fn interrupts() -> std::io::Result<Interrupt> {
+/// The first signal ends the run in order; the second one exits at once and kills what is left.
+fn handle_signals() -> std::io::Result<Interrupt> {
     let (sender, receiver) = watch::channel(None);
     let kinds = [
         (SignalKind::interrupt(), "SIGINT"),
@@ -243,7 +245,7 @@ fn interrupts() -> std::io::Result<Interrupt> {
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
                 if sender.borrow().is_some() {
-                    // The kernel kills the QEMUs, the janitor does the rest.
+                    // The kernel kills the QEMUs; the janitor cleans up the rest.
                     std::process::exit(130);
                 }
                 sender.send_replace(Some(name));

@@ -1,4 +1,4 @@
-//! Which scenario files, which cases of them, with which values, on which QEMU: the options that the commands share.
+//! Options shared by the commands: which scenario files and cases, with which values, on which QEMU.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,42 +16,41 @@ use crate::scenario::lint::against_binaries;
 use crate::scenario::model::Case;
 use crate::scenario::{Loaded, Options, QemuVersions, Template, load};
 
-/// Which cases.
+/// Which cases to select.
 #[derive(Debug, Args)]
 pub(super) struct Selection {
-    /// Scenario files, folders, or glob patterns (quote them or not); `**` crosses folders.
+    /// Scenario files, directories, or glob patterns (quoted or not); `**` crosses directories.
     #[arg(required = true, value_name = "GLOB")]
     files: Vec<String>,
 
-    /// Only the cases whose name matches this pattern (`*` also matches `/`); may be given more than once.
+    /// Select the cases whose name matches this pattern (`*` also matches `/`); may be repeated.
     #[arg(long, value_name = "GLOB", env = "LOCKSTEP_CASE", value_delimiter = ',')]
     case: Vec<String>,
 
-    /// Only the cases with this tag; a leading `!` means only those without it. May be given more than once: all must
-    /// hold.
+    /// Select the cases with this tag; with a leading `!`, those without it. May be repeated: all must hold.
     #[arg(long, value_name = "TAG", env = "LOCKSTEP_TAG", value_delimiter = ',')]
     tag: Vec<String>,
 
-    /// Sets a parameter, or narrows an axis of the matrix to one value; may be given more than once.
+    /// Set a parameter, or restrict a matrix axis to one value; may be repeated.
     #[arg(short = 'D', value_name = "NAME=VALUE", env = "LOCKSTEP_DEFINE", value_delimiter = ',')]
     define: Vec<String>,
 
-    /// What random axes draw their values by. Default: another one each time; the reports say which.
+    /// The seed for random axes. Default: a new one each time; the reports name it.
     #[arg(long, value_name = "N", env = "LOCKSTEP_SEED")]
     seed: Option<u64>,
 }
 
-/// What became of the files.
+/// The result of reading the files.
 struct Found {
     cases: anyhow::Result<Vec<Case>>,
     diagnostics: Diagnostics,
 }
 
-/// Which QEMU.
+/// Which QEMU to use.
 #[derive(Debug, Args)]
 pub(super) struct Qemu {
-    /// The QEMU to run, as a path or a program on the PATH. With a name, what a VM's `qemu: NAME` stands for. May be
-    /// given more than once. Default: `qemu-system-<arch>` on the PATH.
+    /// The QEMU to run: a path or a program in PATH. With a name, it stands for a VM's `qemu: NAME`. May be repeated.
+    /// Default: `qemu-system-<arch>` in PATH.
     #[arg(long, value_name = "[NAME=]PATH", env = "LOCKSTEP_QEMU", value_delimiter = ',')]
     qemu: Vec<String>,
 }
@@ -59,13 +58,13 @@ pub(super) struct Qemu {
 /// Several QEMUs, one after the other.
 #[derive(Debug, Args)]
 pub(super) struct QemuMatrix {
-    /// Runs all cases on each of these QEMUs, and shows them side by side.
+    /// Run all cases on each of these QEMUs and show the results side by side.
     #[arg(long, value_name = "NAME=PATH,…", env = "LOCKSTEP_QEMU_MATRIX", value_delimiter = ',')]
     qemu_matrix: Vec<String>,
 }
 
 impl QemuMatrix {
-    /// The QEMUs with their names, each in place of the one that `--qemu` gives for `default`; else that one alone.
+    /// The QEMUs with their names, each replacing the `default` one of `--qemu`; without a matrix, that one alone.
     pub(super) fn binaries(&self, qemu: &Qemu) -> anyhow::Result<Vec<(Option<String>, Binaries)>> {
         if self.qemu_matrix.is_empty() {
             return Ok(vec![(None, qemu.binaries()?)]);
@@ -87,7 +86,7 @@ impl QemuMatrix {
 }
 
 impl Qemu {
-    /// The binaries; each that was given must be there.
+    /// The binaries; each given path must exist.
     pub(super) fn binaries(&self) -> anyhow::Result<Binaries> {
         let binaries = Binaries::new(self.named());
         for name in binaries.names() {
@@ -103,43 +102,43 @@ impl Qemu {
         })
     }
 
-    /// What was given, as it was.
+    /// The given options, unchanged.
     pub(super) fn given(&self) -> &[String] {
         &self.qemu
     }
 
-    /// Whether one was given.
+    /// Whether any was given.
     pub(super) fn is_given(&self) -> bool {
         !self.qemu.is_empty()
     }
 }
 
 impl Selection {
-    /// What random axes draw by: the same all over the process.
+    /// The seed for random axes: the same in the whole process.
     pub(super) fn seed(&self) -> u64 {
         static DRAWN: OnceLock<u64> = OnceLock::new();
         self.seed.unwrap_or_else(|| {
             *DRAWN.get_or_init(|| {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                // Short enough to be typed again.
+                // Short enough to retype.
                 u64::from(now.subsec_nanos()) ^ (now.as_secs() % 1_000_000)
             })
         })
     }
 
-    /// What `-D` gives.
+    /// The values of `-D`.
     pub(super) fn defines(&self) -> &[String] {
         &self.define
     }
 
-    /// Reads the files and picks the cases. `None`: there are mistakes, which have been told.
+    /// Reads the files and selects the cases. `None`: there were errors, which have been printed.
     pub(super) fn cases(&self, versions: &dyn QemuVersions) -> anyhow::Result<Option<Vec<Case>>> {
         let Found { cases, diagnostics } = self.find(versions, None)?;
-        super::format::tell(&diagnostics);
+        super::format::print(&diagnostics);
         if diagnostics.has_errors() { Ok(None) } else { cases.map(Some) }
     }
 
-    /// The same with all that can be known of the cases from their QEMUs, where those are at hand.
+    /// Like `cases`, with all checks that need the QEMUs, where they are available.
     pub(super) fn checked(
         &self,
         versions: &dyn QemuVersions,
@@ -148,7 +147,7 @@ impl Selection {
         data: &mut dyn Write,
     ) -> anyhow::Result<Option<Vec<Case>>> {
         let Found { cases, diagnostics } = self.find(versions, binaries)?;
-        format.tell(&diagnostics, data)?;
+        format.print(&diagnostics, data)?;
         if diagnostics.has_errors() { Ok(None) } else { cases.map(Some) }
     }
 
@@ -165,7 +164,7 @@ impl Selection {
             for case in cases {
                 let own = binaries.of(case);
                 let used: Vec<&Binary> = own.values().map(|binary| &**binary).collect();
-                // A case that is skipped does not meet this QEMU.
+                // A skipped case is not checked against this QEMU.
                 if unmet(&case.requires, &used, &std::env::temp_dir()).is_none() {
                     against_binaries(case, &own, &mut diagnostics);
                 }
@@ -174,16 +173,16 @@ impl Selection {
         Ok(Found { cases, diagnostics })
     }
 
-    /// A template that the user named himself makes no cases, and he should be told what it needs.
+    /// A template named by the user makes no cases; say what it needs.
     fn no_templates(&self, templates: &[Template]) -> anyhow::Result<()> {
         for template in templates {
             if self.files.iter().any(|given| Path::new(given) == template.path) {
                 let needs = if template.missing.is_empty() {
-                    "it is made to be used or extended by others".to_owned()
+                    "it is meant for `use` or `extends`".to_owned()
                 } else {
                     format!("it needs a value for {}", template.missing.join(", "))
                 };
-                bail!("{} is a template and makes no cases of its own: {needs}", template.path.display());
+                bail!("{} is a template without cases of its own: {needs}", template.path.display());
             }
         }
         Ok(())
@@ -191,7 +190,7 @@ impl Selection {
 
     fn pick(&self, cases: Vec<Case>) -> anyhow::Result<Vec<Case>> {
         let patterns = self.case.iter().map(|pattern| {
-            glob::Pattern::new(pattern).with_context(|| format!("--case {pattern} is no pattern"))
+            glob::Pattern::new(pattern).with_context(|| format!("--case {pattern}: not a valid pattern"))
         });
         let patterns = patterns.collect::<Result<Vec<_>, _>>()?;
         let all = cases.len();
@@ -207,16 +206,16 @@ impl Selection {
         let picked: Vec<Case> = cases.into_iter().filter(wanted).collect();
         if picked.is_empty() {
             if all == 0 {
-                bail!("the files make no case: they are templates");
+                bail!("no cases: the files are templates");
             }
             let first: Vec<&str> = names.iter().take(5).map(String::as_str).collect();
-            bail!("none of {all} cases is selected by --case or --tag; there are {} …", first.join(", "));
+            bail!("--case and --tag select none of {all} cases; available: {} …", first.join(", "));
         }
         Ok(picked)
     }
 }
 
-/// The files that patterns, folders and names stand for, each once, in the order given.
+/// The files matched by patterns, directories and names, each once, in the given order.
 fn expand(given: &[String]) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for pattern in given {
@@ -228,7 +227,7 @@ fn expand(given: &[String]) -> anyhow::Result<Vec<PathBuf>> {
         } else if pattern.contains(['*', '?', '[']) {
             matching(pattern)?
         } else {
-            bail!("there is no file {pattern}");
+            bail!("no such file: {pattern}");
         };
         if found.is_empty() {
             bail!("no file matches {pattern}");
@@ -243,7 +242,7 @@ fn expand(given: &[String]) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 fn matching(pattern: &str) -> anyhow::Result<Vec<PathBuf>> {
-    let paths = glob::glob(pattern).with_context(|| format!("{pattern} is no pattern"))?;
+    let paths = glob::glob(pattern).with_context(|| format!("{pattern}: not a valid pattern"))?;
     let mut files = Vec::new();
     for path in paths {
         let path = path?;
@@ -279,6 +278,6 @@ mod tests {
     fn a_pattern_that_matches_nothing_is_an_error() {
         let error = |given: &str| expand(&[given.to_owned()]).unwrap_err().to_string();
         assert_eq!(error("/no/such/*.yaml"), "no file matches /no/such/*.yaml");
-        assert_eq!(error("/no/such.yaml"), "there is no file /no/such.yaml");
+        assert_eq!(error("/no/such.yaml"), "no such file: /no/such.yaml");
     }
 }

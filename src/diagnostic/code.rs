@@ -1,4 +1,4 @@
-//! The stable numbers of the mistakes.
+//! The stable error codes.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 macro_rules! codes {
     ($($(#[doc = $doc:literal])* $name:ident = $number:literal,)*) => {
-        /// The kind of a mistake. Its number is stable: it may be searched for, and written about.
+        /// The kind of a mistake. Its code is stable, so that it can be searched for and referenced.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Code {
             $($(#[doc = $doc])* $name,)*
@@ -16,13 +16,13 @@ macro_rules! codes {
             /// Every code.
             pub const ALL: &[Self] = &[$(Self::$name),*];
 
-            /// The number as it is printed, such as `LS010`.
+            /// The code as printed, such as `LS010`.
             #[must_use]
             pub const fn number(self) -> &'static str {
                 match self { $(Self::$name => $number,)* }
             }
 
-            /// What it is, in one sentence.
+            /// A one-sentence description.
             #[must_use]
             pub const fn summary(self) -> &'static str {
                 match self { $(Self::$name => concat!($($doc),*).trim_ascii(),)* }
@@ -34,59 +34,59 @@ macro_rules! codes {
 codes! {
     /// A file cannot be read: missing, a directory, no permission, not UTF-8.
     Unreadable = "LS001",
-    /// A file is no YAML.
+    /// A file is not valid YAML.
     Syntax = "LS002",
-    /// A map has a key twice.
+    /// A map has a duplicate key.
     DuplicateKey = "LS003",
-    /// A `{{…}}` without quotes, which YAML takes for a map.
+    /// A `{{…}}` without quotes, which YAML parses as a map.
     Unquoted = "LS004",
     /// A file without a document, or with several.
     NotOneDocument = "LS005",
     /// Too large, too deep, too many cases or steps.
     TooMuch = "LS006",
-    /// A key that is not known where it stands.
+    /// A key that is unknown in this place.
     UnknownKey = "LS010",
-    /// A key that must be given is missing.
+    /// A required key is missing.
     MissingKey = "LS011",
     /// A value of the wrong type, or one that is not allowed.
     WrongValue = "LS012",
-    /// A template that cannot be read or rendered.
+    /// A template that cannot be parsed or rendered.
     Template = "LS013",
-    /// A name in a template that stands for nothing.
+    /// An unknown name in a template.
     UnknownName = "LS014",
-    /// A template that is only known when its step runs, where that is too late.
+    /// A template whose value is only known when its step runs, in a place where that is too late.
     Late = "LS015",
-    /// A regular expression that cannot be read.
+    /// An invalid regular expression.
     Regex = "LS016",
-    /// `extends` leads nowhere, or in a circle.
+    /// `extends` names a missing file, or is circular.
     Extends = "LS020",
-    /// A parameter is missing, unknown, or has a value it may not have.
+    /// A parameter is missing, unknown, or has a value that is not allowed.
     Param = "LS021",
-    /// A matrix that gives no cases, or whose cells are wrong.
+    /// A matrix that yields no cases, or whose cells are invalid.
     Matrix = "LS022",
-    /// A case without a usable name, or two cases of one name.
+    /// A case without a usable name, or two cases with the same name.
     CaseName = "LS023",
-    /// A hook that is not placed, or not there.
+    /// A hook that is not placed, or does not exist.
     Hook = "LS024",
-    /// `like` leads nowhere, or in a circle.
+    /// `like` names a missing VM, or is circular.
     Like = "LS025",
-    /// `use` leads nowhere, or in a circle.
+    /// `use` names a missing file, or is circular.
     Use = "LS026",
-    /// A step without an action, with two, or with one that does not exist.
+    /// A step without an action, with two, or with an unknown one.
     Step = "LS030",
     /// An action that cannot work, such as one that names an unknown VM.
     Action = "LS031",
-    /// A step that cannot work where it stands: what it needs is not there yet, or not any more.
+    /// A step that cannot work in this place: what it needs does not exist yet, or no longer.
     Order = "LS032",
-    /// Something that is there and that nothing names.
+    /// Something that is declared but never used.
     Unused = "LS033",
-    /// A VM that takes over a guest and does not have its disk.
+    /// A VM that takes over a guest but does not have its disk.
     OwnDisk = "LS034",
-    /// An item of `args` that QEMU will not take.
+    /// An item of `args` that QEMU does not accept.
     RawArgument = "LS035",
-    /// Something that the QEMU at hand does not have: a command, an event, a capability, a machine type.
+    /// Something that the given QEMU does not have: a command, an event, a capability, a machine type.
     Missing = "LS050",
-    /// Arguments that do not fit the description QEMU gives of them.
+    /// Arguments that do not match QEMU's own description of them.
     Arguments = "LS051",
 }
 

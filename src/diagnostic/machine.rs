@@ -1,4 +1,4 @@
-//! A diagnostic for programs: as a line of JSON, and as an annotation of GitHub's.
+//! Machine-readable diagnostics: a line of JSON, and a GitHub annotation.
 
 use std::path::{Path, PathBuf};
 
@@ -8,8 +8,8 @@ use super::{Diagnostic, Location, Severity};
 
 impl Diagnostic {
     /// The diagnostic as one JSON object: `code`, `severity`, `file`, `line`, `column`, `end_line`, `end_column`,
-    /// `length` (in characters), `message`, and where there are any `label`, `help` and `related`, a list of places with
-    /// a `message` each. Lines and columns are counted from 1; the end is the first column behind it.
+    /// `length` (in characters), `message`, and, if present, `label`, `help` and `related`, a list of places with a
+    /// `message` each. Lines and columns are counted from 1; the end is exclusive.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let mut object = json!({"code": self.code, "severity": self.severity});
@@ -42,7 +42,7 @@ impl Diagnostic {
         };
         let at = &self.location;
         let end = end(at);
-        // GitHub underlines within one line only.
+        // GitHub underlines only within one line.
         let end_column = (end.line == at.line && end.column > at.column).then_some(end.column - 1);
         let place = Place { file: at.path(), line: at.line, column: at.column, end_column };
         let help = self.help.as_ref().map(|help| format!("\n{help}")).unwrap_or_default();
@@ -64,21 +64,21 @@ fn end(at: &Location) -> Location {
     Location::of(&at.file, at.end, at.end)
 }
 
-/// Where an annotation stands.
+/// The place of an annotation.
 #[derive(Debug)]
 pub struct Place<'p> {
-    /// The file, as the user knows it.
+    /// The file as the user named it.
     pub file: &'p Path,
     /// The line, counted from 1.
     pub line: usize,
     /// The column, counted from 1.
     pub column: usize,
-    /// The last column, where it is in the same line.
+    /// The last column, if it is in the same line.
     pub end_column: Option<usize>,
 }
 
 /// A workflow command of GitHub Actions (`::error file=…,line=…::message`): `severity` is `error`, `warning` or
-/// `notice`. A place in no file, such as `-D` on the command line, is left out.
+/// `notice`. Omits a place that is not in a file, such as `-D` on the command line.
 #[must_use]
 pub fn annotation(severity: &str, place: &Place<'_>, title: &str, message: &str) -> String {
     let mut properties = Vec::new();
@@ -93,7 +93,7 @@ pub fn annotation(severity: &str, place: &Place<'_>, title: &str, message: &str)
     format!("::{severity} {}::{}", properties.join(","), data(message))
 }
 
-/// GitHub knows files by their path in the repository.
+/// GitHub identifies files by their path in the repository.
 fn in_workspace(file: &Path, workspace: Option<&Path>) -> PathBuf {
     let whole = std::path::absolute(file).ok();
     let inside =

@@ -14,7 +14,7 @@ use serde::Serialize;
 pub use code::Code;
 pub use machine::{Place, annotation};
 
-/// The text of a scenario file and the name the user knows it by.
+/// The text of a scenario file and its name as given by the user.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SourceFile {
     /// The path as the user would type it.
@@ -32,21 +32,20 @@ pub struct Location {
     pub line: usize,
     /// The column, in characters, counted from 1.
     pub column: usize,
-    /// Where it begins, in bytes from the start of the text.
+    /// The start, in bytes from the start of the text.
     pub start: usize,
-    /// Where it ends, in bytes from the start of the text.
+    /// The end, in bytes from the start of the text.
     pub end: usize,
 }
 
 impl Location {
-    /// The very beginning of a file, for what is wrong with it as a whole.
+    /// The start of a file, for errors about the whole file.
     #[must_use]
     pub fn top_of(file: &Arc<SourceFile>) -> Self {
         Self { file: Arc::clone(file), line: 1, column: 1, start: 0, end: 0 }
     }
 
-    /// The place of a range of bytes in a file; what lies outside the text, or inside a character, is moved to the
-    /// nearest place that does not.
+    /// The place of a byte range in a file; clamped to the text and to character boundaries.
     #[must_use]
     pub fn of(file: &Arc<SourceFile>, start: usize, end: usize) -> Self {
         let text = &file.text;
@@ -64,13 +63,13 @@ impl Location {
         }
     }
 
-    /// The text it spans.
+    /// The text of the range.
     #[must_use]
     pub fn excerpt(&self) -> &str {
         self.file.text.get(self.start..self.end).unwrap_or_default()
     }
 
-    /// The file's path as the user knows it.
+    /// The file's path as the user named it.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.file.path
@@ -95,34 +94,34 @@ impl Serialize for Location {
     }
 }
 
-/// How bad it is.
+/// The severity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The file cannot be used as it is.
     Error,
-    /// The file can be used; the author should look at it all the same.
+    /// The file can be used, but the author should check it.
     Warning,
 }
 
-/// One thing an author did wrong.
+/// One mistake in a scenario.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
-    /// What kind of mistake it is, with its stable number.
+    /// The kind of mistake, with its stable code.
     pub code: Code,
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
     /// Where.
     pub location: Location,
     /// What is wrong, in one sentence without a full stop.
     pub message: String,
-    /// A few words to stand at the underlined text.
+    /// A short label at the underlined text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// What would be right.
+    /// How to fix it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
-    /// Other places that have to do with it, each with what it has to do with it.
+    /// Related places, each with an explanation.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub related: Vec<(Location, String)>,
 }
@@ -148,21 +147,21 @@ impl Diagnostic {
         Self { severity: Severity::Warning, ..Self::error(code, location, message) }
     }
 
-    /// The same with words at the underlined text.
+    /// Adds a label at the underlined text.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = Some(label.into());
         self
     }
 
-    /// The same with what would be right; an empty text is no help.
+    /// Adds help; an empty text adds none.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into()).filter(|help| !help.is_empty());
         self
     }
 
-    /// The same with another place that has to do with it.
+    /// Adds a related place.
     #[must_use]
     pub fn related(mut self, location: &Location, what: impl Into<String>) -> Self {
         self.related.push((location.clone(), what.into()));
@@ -181,7 +180,8 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Diagnostics, gathered: the same message at the same place counts once, however many cases show it.
+/// A collection of diagnostics without duplicates: the same message at the same place counts once, however many cases
+/// have it.
 #[derive(Debug, Clone, Default)]
 pub struct Diagnostics {
     list: Vec<Diagnostic>,
@@ -190,7 +190,7 @@ pub struct Diagnostics {
 }
 
 impl Diagnostics {
-    /// Adds one, unless it is there already.
+    /// Adds one, unless it is already there.
     pub fn push(&mut self, diagnostic: Diagnostic) {
         self.errors += usize::from(diagnostic.severity == Severity::Error);
         let location = &diagnostic.location;
@@ -205,7 +205,7 @@ impl Diagnostics {
         diagnostics.into_iter().for_each(|diagnostic| self.push(diagnostic));
     }
 
-    /// All of them: file by file in the order in which the files first appear, each from its top.
+    /// All of them, file by file in the order in which the files first appear, each from its top.
     #[must_use]
     pub fn sorted(&self) -> Vec<&Diagnostic> {
         let mut files: Vec<&Path> = Vec::new();
@@ -223,14 +223,14 @@ impl Diagnostics {
         sorted
     }
 
-    /// How many errors were added, those included that were there already: whether it has grown says whether a part of
-    /// a file is sound, also when the same part is looked at again.
+    /// How many errors were added, duplicates included: if it has not grown, a part of a file is valid, even if the
+    /// same part was checked before.
     #[must_use]
     pub const fn errors_added(&self) -> usize {
         self.errors
     }
 
-    /// Whether one of them is an error.
+    /// Whether there is an error.
     #[must_use]
     pub const fn has_errors(&self) -> bool {
         self.errors > 0
@@ -242,13 +242,13 @@ impl Diagnostics {
         self.list.is_empty()
     }
 
-    /// How many there are.
+    /// The number of diagnostics.
     #[must_use]
     pub fn len(&self) -> usize {
         self.list.len()
     }
 
-    /// How many errors and warnings there are, in how many files, and where to read more about the first.
+    /// The number of errors and warnings, the number of files, and where to read more about the first.
     #[must_use]
     pub fn summary(&self) -> String {
         let number = |count: usize, what: &str| match count {
@@ -259,17 +259,17 @@ impl Diagnostics {
         let errors = self.list.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count();
         let counts = [number(errors, "error"), number(self.list.len() - errors, "warning")];
         let files: HashSet<&Path> = self.list.iter().map(|diagnostic| diagnostic.location.path()).collect();
-        let files = number(files.len(), "file").unwrap_or_else(|| "no file".to_owned());
+        let files = number(files.len(), "file").unwrap_or_else(|| "no files".to_owned());
         let counts = counts.into_iter().flatten().collect::<Vec<_>>().join(" and ");
         let sorted = self.sorted();
         let worst = sorted.iter().find(|diagnostic| diagnostic.severity == Severity::Error);
         match worst.or(sorted.first()) {
-            Some(worst) => format!("{counts} in {files}; lockstep explain {} tells more", worst.code),
+            Some(worst) => format!("{counts} in {files}; for details: lockstep explain {}", worst.code),
             None => format!("nothing in {files}"),
         }
     }
 
-    /// All of them for a person, each with its excerpt of the file, an empty line between two.
+    /// All of them for people, each with its excerpt of the file, separated by empty lines.
     #[must_use]
     pub fn render(&self, colour: bool) -> String {
         let rendered: Vec<String> =
@@ -278,24 +278,24 @@ impl Diagnostics {
     }
 }
 
-/// So many names are listed; of more, only the nearest.
+/// The maximum number of names to list; if there are more, only the nearest are listed.
 const LISTED: usize = 24;
 const NEAREST: usize = 6;
 
-/// "did you mean `x`?" where a known name is close to a wrong one, else the list of the known names.
+/// "did you mean `x`?" if a known name is similar to the wrong one, else the list of the known names.
 #[must_use]
 pub fn suggest<'n>(wrong: &str, known: impl IntoIterator<Item = &'n str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
     let close = known
         .iter()
         .map(|name| (strsim::damerau_levenshtein(wrong, name), name))
-        // A name of one letter is close to every other.
+        // A name of one letter is similar to every other.
         .filter(|(distance, name)| {
             let length = name.chars().count();
             *distance <= 1 + length / 4 && *distance < length
         })
         .min_by_key(|(distance, _)| *distance);
-    // `SIGKILL` for `KILL`: too far away in letters, and yet what is meant.
+    // `SIGKILL` for `KILL`: a large edit distance, but clearly what is meant.
     let inside = known
         .iter()
         .filter(|name| name.len() > 2 && (wrong.starts_with(**name) || wrong.ends_with(**name)))
@@ -304,15 +304,15 @@ pub fn suggest<'n>(wrong: &str, known: impl IntoIterator<Item = &'n str>) -> Str
     match (close, known.as_slice()) {
         (Some(name), _) => format!("did you mean `{name}`?"),
         (None, []) => "there are none".to_owned(),
-        (None, names) if names.len() <= LISTED => format!("there are: {}", names.join(", ")),
+        (None, names) if names.len() <= LISTED => format!("available: {}", names.join(", ")),
         (None, names) => {
             let mut near = names.to_vec();
             near.sort_by_key(|name| {
-                // What shares a part with the wrong name is nearer than what is as short.
+                // A name that shares a part with the wrong one ranks before one that is merely as short.
                 let shared = name.split(['-', '_']).any(|part| part.len() > 2 && wrong.contains(part));
                 (!shared, strsim::damerau_levenshtein(wrong, name))
             });
-            format!("there are {}, the nearest: {}", names.len(), near[..NEAREST].join(", "))
+            format!("{} available, nearest: {}", names.len(), near[..NEAREST].join(", "))
         }
     }
 }
@@ -349,7 +349,7 @@ mod tests {
     #[test]
     fn a_close_name_is_suggested_and_a_far_one_gets_the_list() {
         assert_eq!(suggest("wiat", ["wait", "quit"]), "did you mean `wait`?");
-        assert_eq!(suggest("zzzzzz", ["wait", "quit"]), "there are: wait, quit");
+        assert_eq!(suggest("zzzzzz", ["wait", "quit"]), "available: wait, quit");
         assert_eq!(suggest("SIGKILL", ["KILL", "STOP"]), "did you mean `KILL`?");
     }
 
@@ -357,6 +357,6 @@ mod tests {
     fn of_very_many_names_only_the_nearest_are_listed() {
         let names: Vec<String> = (0..300).map(|number| format!("query-{number}")).collect();
         let help = suggest("migrate-status", names.iter().map(String::as_str).chain(["migrate-continue"]));
-        assert!(help.starts_with("there are 301, the nearest: migrate-continue, "), "{help}");
+        assert!(help.starts_with("301 available, nearest: migrate-continue, "), "{help}");
     }
 }

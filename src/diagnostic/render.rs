@@ -1,4 +1,4 @@
-//! A diagnostic for a person: the excerpt of the file with the place underlined.
+//! Renders a diagnostic for people: an excerpt of the file with the place underlined.
 
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Renderer, Snippet};
@@ -6,8 +6,8 @@ use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Render
 use super::{Diagnostic, Location, Severity};
 
 impl Diagnostic {
-    /// What is wrong, the excerpt with its place underlined, related places, and what would be right. Ends without a
-    /// line break.
+    /// The message, the excerpt with its place underlined, related places, and the help. Without a trailing line
+    /// break.
     #[must_use]
     pub fn render(&self, colour: bool) -> String {
         let level = match self.severity {
@@ -43,7 +43,7 @@ impl Diagnostic {
 }
 
 impl Location {
-    /// The excerpt of the file with this place underlined, without colour. Ends without a line break.
+    /// The excerpt of the file with this place underlined, without colour. Without a trailing line break.
     #[must_use]
     pub fn shown(&self) -> String {
         let snippet = Snippet::source(self.file.text.as_str())
@@ -55,13 +55,13 @@ impl Location {
 
 fn rendered(renderer: &Renderer, group: Group<'_>) -> String {
     let text = renderer.clone().decor_style(DecorStyle::Ascii).render(&[group]);
-    // Trailing blanks carry nothing, and disturb those who compare or paste the text.
+    // Remove trailing blanks, which get in the way when the text is compared or pasted.
     text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
 fn annotation<'a>(kind: AnnotationKind, place: &Location, label: Option<&'a str>) -> Annotation<'a> {
     let text = &place.file.text;
-    // Something must be underlined: one character, where there is one.
+    // Underline at least one character, if there is one.
     let mut end = place.end.max(place.start);
     if end == place.start {
         end += text[place.start..].chars().next().map_or(0, char::len_utf8);

@@ -80,7 +80,7 @@ fn every_key_and_action_has_an_example_and_no_example_is_left_over() {
         assert!(!topic.summary.is_empty(), "`{}` has no doc comment", topic.name);
     }
     for name in topics::example_names() {
-        assert!(TOPICS.iter().any(|topic| topic.name == name), "there is no topic `{name}` for its example");
+        assert!(TOPICS.iter().any(|topic| topic.name == name), "unknown topic `{name}` for its example");
     }
 }
 

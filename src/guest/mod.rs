@@ -1,3 +1,3 @@
-//! What runs inside a VM, as far as the runner knows it.
+//! The guests, as far as the runner knows them.
 
 pub mod ticker;

@@ -1,4 +1,4 @@
-//! Accelerators, and what is said of them.
+//! Accelerators and their properties.
 
 use std::collections::BTreeMap;
 
@@ -36,16 +36,16 @@ impl std::str::FromStr for Accel {
         match text {
             "kvm" => Ok(Self::Kvm),
             "tcg" => Ok(Self::Tcg),
-            other => Err(format!("`{other}` is no accelerator; `kvm` and `tcg` are")),
+            other => Err(format!("`{other}` is not an accelerator; use `kvm` or `tcg`")),
         }
     }
 }
 
-/// The accelerators that a VM may have, in the order in which they are tried, with the properties of each.
+/// The accelerators that a VM may use, in the order of preference, with the properties of each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accelerators(pub Vec<(Accel, Properties)>);
 
-/// What `-accel` is told beside the name.
+/// The properties for `-accel`.
 pub type Properties = BTreeMap<String, Scalar>;
 
 impl Default for Accelerators {
@@ -61,7 +61,7 @@ impl Accelerators {
         self.0.iter().map(|(accel, _)| *accel).collect()
     }
 
-    /// An accelerator as `-accel` takes it.
+    /// An accelerator as an `-accel` argument.
     #[must_use]
     pub fn option(&self, accel: Accel) -> String {
         let own = self.0.iter().find(|(known, _)| *known == accel);
@@ -71,7 +71,7 @@ impl Accelerators {
         })
     }
 
-    /// Whether the VM is meant for accelerators other than this one: properties are asked for, and none of this one.
+    /// Whether the VM is meant for other accelerators: it has properties, but none for this one.
     #[must_use]
     pub fn excludes(&self, accel: Accel) -> bool {
         self.0.iter().any(|(_, properties)| !properties.is_empty()) && !self.names().contains(&accel)

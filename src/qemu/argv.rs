@@ -1,4 +1,4 @@
-//! From what a VM is made of to QEMU's command line.
+//! Builds QEMU's command line from a VM's specification.
 
 use std::os::fd::RawFd;
 use std::path::Path;
@@ -7,22 +7,22 @@ use serde_json::{Map, Value};
 
 use super::spec::{Accel, Boot, Guest, VmSpec};
 
-/// What the command line needs beside the scenario's own words.
+/// What the command line needs besides the specification.
 #[derive(Debug, Clone, Copy)]
 pub struct Surroundings<'a> {
     /// The binary.
     pub binary: &'a Path,
     /// The VM's name.
     pub name: &'a str,
-    /// The accelerator that was chosen.
+    /// The selected accelerator.
     pub accel: Accel,
-    /// The guest's image file, where the guest is the ticker.
+    /// The ticker's image file, if the guest is the ticker.
     pub image: Option<&'a Path>,
     /// The runner's ends of the channels.
     pub channels: Channels<'a>,
 }
 
-/// The names of the chardevs through which the runner speaks with QEMU begin with this.
+/// The prefix of the chardevs that connect the runner and QEMU.
 pub const OWN_CHARDEVS: &str = "lockstep-";
 
 /// How the monitor, the serial port and the qtest server are reached.
@@ -37,11 +37,11 @@ pub enum Channels<'a> {
         /// The qtest server.
         qtest: RawFd,
     },
-    /// As a person would: the monitor as a socket in this directory, the serial port on the terminal.
+    /// For interactive use: the monitor as a socket in this directory, the serial port on the terminal.
     Shell(&'a Path),
 }
 
-/// The command line of a VM, the program first.
+/// The command line of a VM, starting with the program.
 #[must_use]
 pub fn command_line(spec: &VmSpec, around: &Surroundings<'_>) -> Vec<String> {
     let mut argv = vec![around.binary.display().to_string()];
@@ -51,7 +51,7 @@ pub fn command_line(spec: &VmSpec, around: &Surroundings<'_>) -> Vec<String> {
         add("-machine", machine.clone());
     }
     add("-accel", spec.accel.option(around.accel));
-    // The wire of a network has none, and the machine `none` takes none.
+    // The hub of a network has no CPU, and the machine `none` accepts none.
     if !spec.cpu.is_empty() && spec.machine_type() != Some("none") {
         add("-cpu", spec.cpu.clone());
     }
@@ -123,8 +123,8 @@ fn escape(value: &str) -> String {
     value.replace(',', ",,")
 }
 
-/// `-chardev` knows no JSON: QAPI's `chardev-add` arguments (`{id, backend: {type, data}}`) become its `key=value`
-/// form. Keys that differ between the two are translated.
+/// `-chardev` does not accept JSON: converts QAPI's `chardev-add` arguments (`{id, backend: {type, data}}`) to its
+/// `key=value` form. Translates keys that differ between the two.
 fn chardev_options(chardev: &Map<String, Value>) -> String {
     let mut options = Vec::new();
     let mut id = String::new();
@@ -171,7 +171,7 @@ fn text(value: &Value) -> String {
     }
 }
 
-/// The words as they can be pasted into a shell, one option a line.
+/// The words quoted for a shell, one option per line.
 #[must_use]
 pub fn for_shell(argv: &[String]) -> String {
     let mut text = String::new();

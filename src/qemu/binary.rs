@@ -1,4 +1,4 @@
-//! What a QEMU binary can do, asked of the binary itself over QMP.
+//! Probes the capabilities of a QEMU binary over QMP.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Seek, SeekFrom};
@@ -20,29 +20,29 @@ use super::qmp::{Qmp, QmpError};
 use super::schema::Schema;
 use super::spec::Accel;
 
-/// How long a binary may take to say what it can.
+/// The timeout of a probe.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A QEMU binary and what it can do.
+/// A QEMU binary and its capabilities.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Binary {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
     /// Its version (QMP `query-version`).
     pub version: Version,
-    /// The packager's own words on the version.
+    /// The packager's version string.
     pub package: String,
     /// The architecture it emulates (QMP `query-target`).
     pub arch: String,
     /// The accelerators built into it.
     pub accelerators: BTreeSet<String>,
-    /// Whether KVM is built into it and works here.
+    /// Whether KVM is built into it and works on this host.
     pub kvm_works: bool,
     /// Its machine types, aliases included (QMP `query-machines`).
     pub machines: BTreeSet<String>,
-    /// The machine types that its aliases stand for, such as `pc-q35-11.1` for `q35`.
+    /// The machine types behind its aliases, such as `pc-q35-11.1` for `q35`.
     pub aliases: BTreeMap<String, String>,
-    /// The machine type it takes where none is named.
+    /// Its default machine type.
     pub default_machine: Option<String>,
     /// The migration capabilities it knows (QMP `query-migrate-capabilities`).
     pub capabilities: BTreeSet<String>,
@@ -58,13 +58,13 @@ pub struct Binary {
     pub block_drivers: BTreeSet<String>,
     /// Whether its monitor can run commands out of band.
     pub oob: bool,
-    /// Its own description of QMP (QMP `query-qmp-schema`); too long to be shown.
+    /// Its QMP schema (QMP `query-qmp-schema`); too long to print.
     #[serde(skip)]
     pub schema: Arc<Schema>,
 }
 
 impl Binary {
-    /// Whether VMs can be protected by COLO: QEMU was built with block replication, which it takes for COLO too.
+    /// Whether it supports COLO: QEMU enables it together with block replication.
     #[must_use]
     pub fn has_colo(&self) -> bool {
         self.capabilities.contains("x-colo") && self.commands.contains("x-colo-lost-heartbeat")
@@ -86,11 +86,11 @@ impl Binary {
     }
 }
 
-/// Why a binary could not be asked.
+/// Why a probe failed.
 #[derive(Debug, Error)]
 pub enum ProbeError {
     /// There is no such program.
-    #[error("there is no QEMU at `{}`: {why}", path.display())]
+    #[error("no QEMU at `{}`: {why}", path.display())]
     Missing {
         /// The path or name.
         path: PathBuf,
@@ -98,19 +98,19 @@ pub enum ProbeError {
         why: std::io::Error,
     },
     /// The program is not QEMU, or died.
-    #[error("`{}` does not answer as QEMU does: {why}", path.display())]
+    #[error("`{}` does not respond like QEMU: {why}", path.display())]
     NotQemu {
         /// The path.
         path: PathBuf,
-        /// What it did instead, with what it wrote to its standard error.
+        /// What it did instead, with its standard error.
         why: String,
     },
 }
 
-/// Finds a program as a shell would: a path with a `/` as it stands, else by the `PATH`.
+/// Finds a program like a shell: a path with a `/` is used as is, else `PATH` is searched.
 ///
 /// # Errors
-/// When there is none that can be executed.
+/// When there is no such executable.
 pub fn find(name: &str) -> Result<PathBuf, ProbeError> {
     let missing = |path: PathBuf, kind: std::io::ErrorKind, why: &str| ProbeError::Missing {
         path,
@@ -137,10 +137,10 @@ pub fn find(name: &str) -> Result<PathBuf, ProbeError> {
         .ok_or_else(|| missing(PathBuf::from(name), std::io::ErrorKind::NotFound, "it is not on the PATH"))
 }
 
-/// Starts a binary without a machine and asks it what it can do.
+/// Starts a binary without a machine and queries its capabilities.
 ///
 /// # Errors
-/// When it cannot be started, is no QEMU, or does not answer in time.
+/// When it cannot be started, is not QEMU, or does not reply in time.
 pub async fn probe(path: &Path) -> Result<Binary, ProbeError> {
     let broken = |why: String| ProbeError::NotQemu { path: path.to_owned(), why };
     let missing = |why| ProbeError::Missing { path: path.to_owned(), why };
@@ -172,7 +172,7 @@ pub async fn probe(path: &Path) -> Result<Binary, ProbeError> {
     match answer {
         Ok(binary) => Ok(binary),
         Err(mut why) => {
-            // A closed monitor is the smaller part of the story where the process has ended as well.
+            // If the process has exited, that is the cause of the closed monitor.
             if let Some(ended) = wait_at_most(&process, Duration::from_secs(2)).await {
                 why = format!("it ended with {ended}");
             }
@@ -247,7 +247,7 @@ fn names(value: &Value, key: &str) -> BTreeSet<String> {
 
 #[cfg(test)]
 impl Binary {
-    /// A made-up binary that has next to nothing, for tests.
+    /// A fake binary with minimal capabilities, for tests.
     pub(crate) fn made_up(version: &str) -> Self {
         Self {
             path: PathBuf::from("/qemu"),
@@ -279,7 +279,7 @@ mod tests {
     async fn a_program_that_is_not_qemu_is_named_with_what_it_did() {
         let error = probe(Path::new("/bin/true")).await.unwrap_err().to_string();
         assert!(
-            error.contains("`/bin/true` does not answer as QEMU does: it ended with exit status 0"),
+            error.contains("`/bin/true` does not respond like QEMU: it ended with exit status 0"),
             "{error}"
         );
         let error = probe(Path::new("/bin/cat")).await.unwrap_err().to_string();

@@ -1,16 +1,16 @@
-//! What "contains" means: whether a reply or an event holds what a scenario expects of it.
+//! The meaning of "contains": whether a reply or an event has the expected content.
 
 use regex::Regex;
 use serde_json::{Map, Value};
 
-/// The keys of a condition, which stands for a value that is not known beforehand.
+/// The keys of a condition on a value.
 const CONDITIONS: [&str; 3] = ["matches", "above", "below"];
 
-/// Whether a reply contains what is expected of it: every key of a map, for every entry of a list some entry; anything
-/// else must be equal, whole numbers and fractions alike.
+/// Whether a reply contains what is expected: every key of a map; for every entry of a list, some matching entry;
+/// anything else must be equal, integers and fractions alike.
 ///
-/// A map of nothing but `matches`, `above` and `below` is a condition for a single value: a text that matches a regular
-/// expression, a number within bounds, which it must not reach.
+/// A map with only `matches`, `above` and `below` is a condition on a single value: a text that matches a regular
+/// expression, or a number strictly within bounds.
 #[must_use]
 pub fn contains(reply: &Value, expected: &Value) -> bool {
     match (reply, expected) {
@@ -30,7 +30,7 @@ pub fn contains(reply: &Value, expected: &Value) -> bool {
     }
 }
 
-/// Whether a map stands for a single value that is not known beforehand.
+/// Whether a map is a condition on a single value.
 #[must_use]
 pub fn is_condition(map: &Map<String, Value>) -> bool {
     !map.is_empty() && map.keys().all(|key| CONDITIONS.contains(&key.as_str()))
@@ -47,7 +47,7 @@ fn holds(reply: &Value, key: &str, value: &Value) -> bool {
     }
 }
 
-/// What is wrong with the conditions in an expected value, each with the keys that lead to it.
+/// The errors in the conditions of an expected value, each with its path.
 #[must_use]
 pub fn faults(expected: &Value) -> Vec<(Vec<String>, Fault)> {
     fn look(value: &Value, path: &mut Vec<String>, faults: &mut Vec<(Vec<String>, Fault)>) {
@@ -86,12 +86,12 @@ pub fn faults(expected: &Value) -> Vec<(Vec<String>, Fault)> {
     faults
 }
 
-/// What can be wrong with a condition.
+/// An error in a condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// This is no regular expression.
+    /// This is not a valid regular expression.
     Expression(String),
-    /// The value is of the wrong kind; this says which it should be.
+    /// The value has the wrong type; this says which is expected.
     Value(String),
 }
 

@@ -1,4 +1,4 @@
-//! TLS credentials, made anew for each case: certificates and their keys, pre-shared keys.
+//! TLS credentials, generated for each case: certificates and their keys, pre-shared keys.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
@@ -16,12 +16,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::OneOrMany;
 
-/// A folder with TLS credentials, as the `dir` of QEMU's `tls-creds-x509` and `tls-creds-psk` takes it: one of the two
+/// A directory with TLS credentials, for the `dir` of QEMU's `tls-creds-x509` and `tls-creds-psk`: one of the two
 /// kinds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Credential {
-    /// Certificates: that of a certificate authority, and those of a server and a client that it has signed.
+    /// Certificates: a certificate authority's, and those of a server and a client signed by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub x509: Option<X509>,
     /// A pre-shared key.
@@ -33,7 +33,7 @@ pub struct Credential {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct X509 {
-    /// The name of the authority that signs; credentials of one case that name the same one trust each other. Default:
+    /// The name of the signing authority; credentials of one case with the same authority trust each other. Default:
     /// `ca`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
@@ -45,7 +45,7 @@ pub struct X509 {
     pub client: Option<Subject>,
 }
 
-/// Whom a certificate speaks of.
+/// The subject of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Subject {
@@ -64,27 +64,27 @@ pub struct Subject {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Psk {
-    /// Whose key it is (`username` of `tls-creds-psk`). Default: `qemu`.
+    /// The user of the key (`username` of `tls-creds-psk`). Default: `qemu`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// The name of the key; credentials of one case that name the same one have the same key. Default: `key`.
+    /// The name of the key; credentials of one case with the same name share the key. Default: `key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
 }
 
 impl Credential {
-    /// What is wrong with it.
+    /// Checks the credential.
     ///
     /// # Errors
-    /// The keys that lead to what is at fault, what is wrong, and what would be right.
+    /// The path of the wrong key, what is wrong, and how to fix it.
     pub fn check(&self) -> Result<(), (Vec<&'static str>, String, &'static str)> {
         match (&self.x509, &self.psk) {
             (None, None) => {
                 let help = "add `x509: {…}` or `psk: {}`";
-                return Err((vec![], "the credential is of no kind".to_owned(), help));
+                return Err((vec![], "the credential has no kind".to_owned(), help));
             }
             (Some(_), Some(_)) => {
-                let help = "make it two credentials";
+                let help = "split it into two credentials";
                 return Err((vec!["psk"], "a credential is `x509` or `psk`, not both".to_owned(), help));
             }
             _ => {}
@@ -92,34 +92,34 @@ impl Credential {
         let subjects = self.x509.iter().flat_map(|x509| [("server", &x509.server), ("client", &x509.client)]);
         for (side, subject) in subjects.filter_map(|(side, subject)| Some((side, subject.as_ref()?))) {
             if let Some(wrong) = subject.ip.iter().flatten().find(|ip| ip.parse::<IpAddr>().is_err()) {
-                let message = format!("`{wrong}` is no IP address");
-                return Err((vec!["x509", side, "ip"], message, "a name goes under `dns`"));
+                let message = format!("`{wrong}` is not an IP address");
+                return Err((vec!["x509", side, "ip"], message, "put host names under `dns`"));
             }
             if let Some(wrong) = subject.dns.iter().flatten().find(|name| name.is_empty() || !name.is_ascii())
             {
-                let message = format!("`{wrong}` is no DNS name of a certificate");
-                return Err((vec!["x509", side, "dns"], message, "it is made of ASCII characters"));
+                let message = format!("`{wrong}` is not a valid DNS name");
+                return Err((vec!["x509", side, "dns"], message, "use ASCII characters only"));
             }
         }
         let user = self.psk.as_ref().and_then(|psk| psk.user.as_deref());
         if user.is_some_and(|user| user.is_empty() || user.contains([':', '\n', '#'])) {
-            let help = "it is not empty, and without `:`, `#` and line breaks";
-            return Err((vec!["psk", "user"], "this cannot be the name of a user".to_owned(), help));
+            let help = "it must not be empty or contain `:`, `#` or line breaks";
+            return Err((vec!["psk", "user"], "not a valid user name".to_owned(), help));
         }
         Ok(())
     }
 }
 
-/// Where a credential's folder is.
+/// The path of a credential's directory.
 #[must_use]
 pub fn folder(directory: &Path, name: &str) -> PathBuf {
     directory.join(format!("credential-{name}"))
 }
 
-/// Makes the folders of a case's credentials.
+/// Creates the directories of a case's credentials.
 ///
 /// # Errors
-/// When a file cannot be written, or there is no randomness.
+/// When a file cannot be written, or no random numbers are available.
 pub fn make(credentials: &BTreeMap<String, Credential>, directory: &Path) -> io::Result<()> {
     let mut authorities: BTreeMap<&str, CertifiedIssuer<'static, KeyPair>> = BTreeMap::new();
     let mut keys: BTreeMap<&str, String> = BTreeMap::new();
@@ -159,7 +159,7 @@ pub fn make(credentials: &BTreeMap<String, Credential>, directory: &Path) -> io:
 
 fn parameters(subject: Option<&str>) -> CertificateParams {
     let mut parameters = CertificateParams::default();
-    // Whatever the host's clock says.
+    // Valid regardless of the host's clock.
     (parameters.not_before, parameters.not_after) = (date_time_ymd(2000, 1, 1), date_time_ymd(2100, 1, 1));
     parameters.distinguished_name = DistinguishedName::new();
     if let Some(name) = subject {

@@ -1,4 +1,4 @@
-//! Disk images, made with the QEMU's own `qemu-img`.
+//! Disk images, created with the QEMU's own `qemu-img`.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::Size;
 
-/// A disk image that is made in the case's folder before it is needed, and gone with it.
+/// A disk image that is created in the case's directory before it is needed, and removed with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Disk {
@@ -17,9 +17,9 @@ pub struct Disk {
     /// Its format, a block driver such as `qcow2` or `raw`. Default: `qcow2`.
     #[serde(default = "qcow2")]
     pub format: String,
-    /// What it is an overlay of: another disk of the same VM or of the case, by name; or an image file that exists, by its
-    /// path from the scenario's file on, which has a `.` or a `/` in it. The image is only read; `qemu-img info` tells its
-    /// format.
+    /// Its backing image: another disk of the same VM or of the case, by name; or an existing image file, by its path
+    /// relative to the scenario file, which contains a `.` or a `/`. The image is only read; its format comes from
+    /// `qemu-img info`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backing: Option<String>,
 }
@@ -29,10 +29,10 @@ fn qcow2() -> String {
 }
 
 impl Disk {
-    /// What is wrong with it, and what would be right.
+    /// Checks the disk.
     ///
     /// # Errors
-    /// The key at fault, what is wrong, and what would be right.
+    /// The wrong key, what is wrong, and how to fix it.
     pub fn check(&self) -> Result<(), (&'static str, String, String)> {
         match (self.size, &self.backing) {
             (None, None) => {
@@ -40,27 +40,27 @@ impl Disk {
             }
             (_, Some(_)) if self.format == "raw" => Err((
                 "backing",
-                "a raw image has no room for a backing file".to_owned(),
-                "leave `format` out: a `qcow2` has".to_owned(),
+                "a raw image cannot have a backing file".to_owned(),
+                "remove `format`: the default, `qcow2`, can".to_owned(),
             )),
             _ => Ok(()),
         }
     }
 
-    /// Whether a `backing` is the path of a file; names of disks have neither of these characters.
+    /// Whether a `backing` is a file path; names of disks contain neither of these characters.
     #[must_use]
     pub fn is_file(backing: &str) -> bool {
         backing.contains(['.', '/'])
     }
 
-    /// The name of its file; `owner` is the VM it belongs to, where it belongs to one.
+    /// The name of its file; `owner` is the VM it belongs to, if any.
     #[must_use]
     pub fn file_name(&self, owner: Option<&str>, name: &str) -> String {
         let owner = owner.map(|vm| format!("{vm}.")).unwrap_or_default();
         format!("{owner}{name}.{}", self.format)
     }
 
-    /// The command that makes it.
+    /// The command that creates it.
     #[must_use]
     pub fn create(&self, qemu_img: &Path, file: &Path, backing: Option<(&Path, &str)>) -> Vec<String> {
         let mut argv = vec![qemu_img.display().to_string()];
@@ -74,14 +74,14 @@ impl Disk {
     }
 }
 
-/// The `qemu-img` that belongs to a QEMU: the one beside it, else the one on the `PATH`.
+/// The `qemu-img` for a QEMU: the one next to it, else the one in `PATH`.
 #[must_use]
 pub fn qemu_img(binary: &Path) -> PathBuf {
     let beside = binary.with_file_name("qemu-img");
     if beside.exists() { beside } else { PathBuf::from("qemu-img") }
 }
 
-/// Whether the `qemu-img` that belongs to a QEMU is there.
+/// Whether there is a `qemu-img` for a QEMU.
 #[must_use]
 pub fn has_qemu_img(binary: &Path) -> bool {
     let path = qemu_img(binary);

@@ -1,4 +1,4 @@
-//! What of a guest's own trouble a scenario expects, and the lines of a Linux kernel that tell of trouble.
+//! The allowed symptoms of a guest in trouble, and the console lines of a Linux kernel that indicate trouble.
 
 use std::sync::LazyLock;
 
@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::OneOrMany;
 
-/// What a guest may say or do that fails the case otherwise.
+/// What a guest may print or do that would otherwise fail the case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
     /// Anything.
     Off,
-    /// What one of these regular expressions is found in.
+    /// Matches of one of these regular expressions.
     Allow(#[serde(deserialize_with = "expressions")] OneOrMany<String>),
 }
 
@@ -45,18 +45,19 @@ impl Health {
 
 fn expressions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OneOrMany<String>, D::Error> {
     let expressions = OneOrMany::<String>::deserialize(deserializer)?;
-    // What is only known in a run is read again then.
+    // Templates that only the run can render are parsed again then.
     for expression in expressions.0.iter().filter(|text| !text.contains("{{")) {
         Regex::new(expression).map_err(|error| {
             let why = error.to_string();
             let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            de::Error::custom(format!("`{expression}` is no regular expression: {why}"))
+            de::Error::custom(format!("`{expression}` is not a valid regular expression: {why}"))
         })?;
     }
     Ok(expressions)
 }
 
-/// What a kernel says when it, or a device of it, is broken. Not what a slow machine makes it say: soft lockups and stalls.
+/// What a kernel prints if it, or one of its devices, is broken. Excludes what it prints on a slow machine: soft
+/// lockups and stalls.
 static TROUBLE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
         r"(?x)
@@ -70,7 +71,7 @@ static TROUBLE: LazyLock<Regex> = LazyLock::new(|| {
     .expect("the expression is right")
 });
 
-/// The line of a guest's console, without what is not for people, where it tells of trouble.
+/// The line of a guest's console, without control sequences, if it indicates trouble.
 #[must_use]
 pub fn trouble(line: &[u8]) -> Option<String> {
     let line = String::from_utf8_lossy(line);
@@ -121,6 +122,6 @@ mod tests {
         assert_eq!(health(json!({"allow": "^RESET "})).unwrap().allowed(), ["^RESET "]);
         assert!(Health::default().allowed().is_empty());
         let error = health(json!({"allow": ["("]})).unwrap_err().to_string();
-        assert!(error.starts_with("`(` is no regular expression: unclosed group"), "{error}");
+        assert!(error.starts_with("`(` is not a valid regular expression: unclosed group"), "{error}");
     }
 }

@@ -1,13 +1,13 @@
-//! The human monitor, as `human-monitor-command` reaches it: its reply is text, and an error is a reply like any other.
+//! The human monitor through `human-monitor-command`: its reply is text, and errors are ordinary replies.
 
-/// The QMP command that carries one of the human monitor.
+/// The QMP command that runs a human monitor command.
 pub const CARRIER: &str = "human-monitor-command";
 
-/// How a line begins with which the monitor itself reports an error, whatever the command.
+/// How the monitor's own error lines begin, for any command.
 const MONITOR: &[&str] = &["error:", "error ", "unknown command:", "try \"help "];
 
-/// How a line begins or ends where a command has its own words for an error (QEMU 7.2 to 11.1). What `info` and `help`
-/// print may be anything, so they are left out.
+/// How lines begin or end in which a command reports an error (QEMU 7.2 to 11.1). `info` and `help` are excluded,
+/// since they may print anything.
 const BEGINNINGS: &[&str] = &[
     "cannot ",
     "could not ",
@@ -30,7 +30,7 @@ const BEGINNINGS: &[&str] = &[
 const ENDINGS: &[&str] =
     &[" not found", " not in use", " cannot access memory", " not supported", " is not available"];
 
-/// The lines of a reply that report an error, as one; `None` where it reports none.
+/// The error lines of a reply, joined; `None` if there are none.
 #[must_use]
 pub fn refusal(command: &str, reply: &str) -> Option<String> {
     let prints_anything = matches!(word(command), "info" | "help" | "?");

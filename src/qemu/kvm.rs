@@ -1,4 +1,4 @@
-//! What the host's KVM offers, asked of `/dev/kvm` itself (`Documentation/virt/kvm/api.rst` of Linux).
+//! The host's KVM features, queried from `/dev/kvm` (`Documentation/virt/kvm/api.rst` of Linux).
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -11,12 +11,12 @@ const GET_API_VERSION: Opcode = opcode::none(0xae, 0x00);
 const CREATE_VM: Opcode = opcode::none(0xae, 0x01);
 const CHECK_EXTENSION: Opcode = opcode::none(0xae, 0x03);
 
-/// The only version of the interface that there is.
+/// The only version of the API.
 const API_VERSION: i32 = 12;
 /// `KVM_CAP_DIRTY_LOG_RING`: how many bytes the ring of a virtual CPU may have.
 const DIRTY_LOG_RING: usize = 192;
 
-/// A request of a number, which is answered by a number.
+/// A request with a number as argument and result.
 struct Ask {
     request: Opcode,
     argument: usize,
@@ -53,31 +53,31 @@ fn open() -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open("/dev/kvm")
 }
 
-/// Why KVM cannot be used here, by making a virtual machine with it; `None`: it can. Asked once.
+/// Why KVM cannot be used, by creating a virtual machine; `None` if it works. Checked once.
 pub fn trouble() -> Option<&'static str> {
     static ANSWER: LazyLock<Option<String>> = LazyLock::new(|| {
         let kvm = match open() {
             Ok(kvm) => kvm,
-            Err(error) => return Some(format!("/dev/kvm cannot be opened for reading and writing: {error}")),
+            Err(error) => return Some(format!("cannot open /dev/kvm for reading and writing: {error}")),
         };
         match ask(&kvm, GET_API_VERSION, 0) {
             Ok(API_VERSION) => {}
-            Ok(other) => return Some(format!("/dev/kvm speaks version {other} of its interface")),
-            Err(error) => return Some(format!("/dev/kvm does not answer: {error}")),
+            Ok(other) => return Some(format!("/dev/kvm has API version {other}")),
+            Err(error) => return Some(format!("/dev/kvm: KVM_GET_API_VERSION failed: {error}")),
         }
         match ask(&kvm, CREATE_VM, 0) {
             Ok(made) => {
-                // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+                // SAFETY: the kernel has just created this descriptor for us; nothing else refers to it.
                 drop(unsafe { OwnedFd::from_raw_fd(made) });
                 None
             }
-            Err(error) => Some(format!("/dev/kvm does not make a virtual machine: {error}")),
+            Err(error) => Some(format!("/dev/kvm: KVM_CREATE_VM failed: {error}")),
         }
     });
     ANSWER.as_deref()
 }
 
-/// How many bytes the dirty ring of a virtual CPU may have; 0 where there is none.
+/// The maximum size of a virtual CPU's dirty ring in bytes; 0 if there is none.
 #[must_use]
 pub fn dirty_ring() -> u64 {
     let size = open().and_then(|kvm| ask(&kvm, CHECK_EXTENSION, DIRTY_LOG_RING));

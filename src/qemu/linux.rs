@@ -1,4 +1,4 @@
-//! Linux as a guest: its files and its command line.
+//! The Linux guest: its files and its command line.
 
 use std::path::{Path, absolute};
 
@@ -6,40 +6,40 @@ use schemars::JsonSchema;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 
-/// What the kernel's command line begins with: the serial port is the console and says little, a panic reboots, and
-/// neither the clock nor the timer is doubted where the machine is slow (the kernel would panic).
+/// The start of the kernel's command line: a quiet console on the serial port, reboot on panic, and no checks of
+/// clock and timer, which would make the kernel panic on a slow machine.
 const COMMON: &str = "console=ttyS0 quiet panic=1 tsc=reliable no_timer_check";
 
 /// A Linux kernel with its initial RAM disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Linux {
-    /// The kernel image (`-kernel`). Default: `vmlinuz` in the guests folder.
+    /// The kernel image (`-kernel`). Default: `vmlinuz` in the guests directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<String>,
-    /// The initial RAM disk (`-initrd`). Default: `initrd.gz` in the guests folder; none where `kernel` is given.
+    /// The initial RAM disk (`-initrd`). Default: `initrd.gz` in the guests directory; none if `kernel` is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initrd: Option<String>,
-    /// The address of `eth0` and the length of its network prefix. Default: `10.77.0.2/24`.
+    /// The address of `eth0` with its prefix length. Default: `10.77.0.2/24`.
     #[serde(default = "default_ip", deserialize_with = "ip")]
     pub ip: String,
     /// Whether TCP sends timestamps (`net.ipv4.tcp_timestamps`). Default: `false`, because COLO's `filter-rewriter`
-    /// does not adjust them, and a young connection dies with the failover to the secondary.
+    /// does not adjust them, and a young connection breaks at the failover to the secondary.
     #[serde(default)]
     pub timestamps: bool,
-    /// What the guest does by itself. Default: `none`.
+    /// The guest's own workload. Default: `none`.
     #[serde(default)]
     pub load: Load,
-    /// Another guest that it visits, as `ADDRESS:PORT` of its echo service (port 7001 of the Linux guest). It keeps four
-    /// connections, says a number on each about every 100 ms, prints `visiting …` on the serial port when they are open,
-    /// and `heard n` when each of them has had n answers. Default: nobody.
+    /// Another guest to connect to, as `ADDRESS:PORT` of its echo service (port 7001 of the Linux guest). The guest
+    /// keeps four connections, sends a number on each about every 100 ms, prints `visiting …` on the serial port when
+    /// they are open, and `heard n` when each of them has had n replies. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "address")]
     pub visit: Option<String>,
-    /// Words for the kernel's command line, after those that Lockstep makes.
+    /// Additional words for the kernel's command line, after Lockstep's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub append: Option<String>,
-    /// The whole command line (`-append`), in the place of Lockstep's words: `ip`, `timestamps`, `load`,
-    /// `visit` and `append` then have no effect.
+    /// The whole command line (`-append`), replacing Lockstep's words: `ip`, `timestamps`, `load`, `visit` and
+    /// `append` then have no effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cmdline: Option<String>,
 }
@@ -59,7 +59,7 @@ impl Default for Linux {
     }
 }
 
-/// What the Linux guest does by itself.
+/// The Linux guest's own workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Load {
@@ -67,7 +67,7 @@ pub enum Load {
     #[default]
     None,
     /// About every 100 ms it writes line n to sector 2000+n of `/dev/vda`, waits until the disk has it, and prints
-    /// `wrote n` on the serial port, from 1 on.
+    /// `wrote n` on the serial port, starting at 1.
     Disk,
 }
 
@@ -96,11 +96,11 @@ impl Linux {
         words
     }
 
-    /// The same with absolute paths, as QEMU runs in the case's folder: a relative path is one from the current
-    /// directory.
+    /// The same with absolute paths, since QEMU runs in the case's directory: a relative path is relative to the
+    /// current directory.
     ///
     /// # Errors
-    /// Why the guest cannot be run here, where it is the one of the guests folder and has not been made.
+    /// Why the guest cannot run: it is the one of the guests directory, and is missing.
     pub fn located(mut self, guests: &Path) -> Result<Self, String> {
         if self.kernel.is_none() {
             self.kernel = Some(made(guests, "vmlinuz")?);
@@ -114,8 +114,8 @@ impl Linux {
         Ok(self)
     }
 
-    /// Whether its files can be read. A scenario may name one that an earlier step makes, so this is asked when the VM
-    /// is started.
+    /// Whether its files can be read. A scenario may name one that an earlier step creates, so this is checked when
+    /// the VM is started.
     ///
     /// # Errors
     /// The file that cannot be read, and why.
@@ -123,21 +123,21 @@ impl Linux {
         for (key, file) in [("kernel", &self.kernel), ("initrd", &self.initrd)] {
             if let Some(file) = file {
                 std::fs::File::open(file)
-                    .map_err(|error| format!("its {key} {file} cannot be read: {error}"))?;
+                    .map_err(|error| format!("cannot read its {key} {file}: {error}"))?;
             }
         }
         Ok(())
     }
 }
 
-/// A file of the guests folder.
+/// A file of the guests directory.
 fn made(guests: &Path, name: &str) -> Result<String, String> {
     let path = guests.join(name);
     if path.is_file() {
         return Ok(text(&path));
     }
     Err(format!(
-        "needs the Linux guest, and there is no {}; scripts/fetch-guest makes it (--guests names another folder)",
+        "needs the Linux guest: {} not found; run scripts/fetch-guest, or pass its directory with --guests",
         text(&path)
     ))
 }
@@ -155,12 +155,12 @@ fn ip<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let fits = text.split_once('/').is_some_and(|(address, length)| {
         address.parse::<std::net::Ipv4Addr>().is_ok() && length.parse::<u8>().is_ok_and(|length| length <= 32)
     });
-    // A template that only the run can fill in is read again then.
+    // A template that only the run can render is parsed again then.
     if fits || text.contains("{{") {
         return Ok(text);
     }
     Err(de::Error::custom(format!(
-        "`{text}` is no IPv4 address with the length of its prefix; write it like `10.77.0.2/24`"
+        "`{text}` is not an IPv4 address with a prefix length; write it like `10.77.0.2/24`"
     )))
 }
 
@@ -169,7 +169,9 @@ fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>,
     if text.parse::<std::net::SocketAddrV4>().is_ok() || text.contains("{{") {
         return Ok(Some(text));
     }
-    Err(de::Error::custom(format!("`{text}` is no IPv4 address with a port; write it like `10.77.0.2:7001`")))
+    Err(de::Error::custom(format!(
+        "`{text}` is not an IPv4 address with a port; write it like `10.77.0.2:7001`"
+    )))
 }
 
 #[cfg(test)]
@@ -202,7 +204,7 @@ mod tests {
     fn an_address_without_a_prefix_is_refused() {
         for ip in ["10.77.0.2", "10.77.0/24", "10.77.0.2/33", "10.77.0.256/24", "fe80::1/64", "/"] {
             let error = serde_json::from_value::<Linux>(json!({ "ip": ip })).unwrap_err().to_string();
-            assert!(error.contains(&format!("`{ip}` is no IPv4 address")), "{error}");
+            assert!(error.contains(&format!("`{ip}` is not an IPv4 address")), "{error}");
         }
     }
 
@@ -210,7 +212,7 @@ mod tests {
     fn an_address_without_a_port_cannot_be_visited() {
         for visit in ["10.77.0.2", "lan:7001", "10.77.0.2:", "[::1]:7001"] {
             let error = serde_json::from_value::<Linux>(json!({ "visit": visit })).unwrap_err().to_string();
-            assert!(error.contains(&format!("`{visit}` is no IPv4 address with a port")), "{error}");
+            assert!(error.contains(&format!("`{visit}` is not an IPv4 address with a port")), "{error}");
         }
     }
 
@@ -219,7 +221,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let missing = linux(json!({})).located(folder.path()).unwrap_err();
         let path = folder.path().join("vmlinuz");
-        let expected = format!("there is no {}; scripts/fetch-guest makes it", path.display());
+        let expected = format!("{} not found; run scripts/fetch-guest", path.display());
         assert!(missing.contains(&expected), "{missing}");
         for name in ["vmlinuz", "initrd.gz", "own"] {
             std::fs::write(folder.path().join(name), name).unwrap();
@@ -240,6 +242,6 @@ mod tests {
         let path = std::env::current_dir().unwrap().join("no/such").display().to_string();
         assert_eq!((own.kernel.as_deref(), &own.initrd), (Some(path.as_str()), &None));
         let why = own.readable().unwrap_err();
-        assert!(why.starts_with(&format!("its kernel {path} cannot be read: No such file")), "{why}");
+        assert!(why.starts_with(&format!("cannot read its kernel {path}: No such file")), "{why}");
     }
 }

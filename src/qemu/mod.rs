@@ -1,4 +1,4 @@
-//! QEMU itself: what a VM is made of, its command line, its process, its monitor.
+//! QEMU: a VM's specification, its command line, its process, its monitor.
 
 mod accel;
 pub mod argv;

@@ -1,8 +1,8 @@
-//! Networks that join VMs and the host's side, without root: one QEMU without a machine is the wire.
+//! Networks that join VMs and the host, without root: a QEMU without a machine acts as the hub.
 //!
-//! It has a hub with a port for QEMU's user network, which forwards ports of 127.0.0.1, and one for each netdev of a VM
-//! that is on the network: a `stream` netdev (QEMU 7.2) that listens at a unix socket in the case's folder. A VM may
-//! come and go; the others do not notice.
+//! The hub has a port for QEMU's user network, which forwards ports of 127.0.0.1, and one for each netdev of a VM on
+//! the network: a `stream` netdev (QEMU 7.2) that listens at a unix socket in the case's directory. A VM may connect
+//! and disconnect without affecting the others.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -15,26 +15,26 @@ use serde_json::{Map, Value, json};
 
 use super::spec::VmSpec;
 
-/// The type of a netdev that is on a network of the scenario.
+/// The type of a netdev on a network of the scenario.
 pub const TYPE: &str = "network";
 
-/// What stands behind a network's name in that of its QEMU. No VM is called so.
+/// The suffix of the hub QEMU's name. VM names cannot contain it.
 const WIRE: &str = "@network";
 
-/// A network that joins the VMs that have a netdev on it, `{type: network, id: ID, network: NAME}`, and the host.
+/// A network that joins the host and the VMs with a netdev on it, `{type: network, id: ID, network: NAME}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkSpec {
-    /// Its addresses, as `A.B.C.D/LENGTH` with a length from 8 to 28. The first is the host's side, the last but one that
-    /// of a name server; a guest that asks (DHCP) is given the second. Default: `10.77.0.0/24`.
+    /// Its addresses, as `A.B.C.D/LENGTH` with a length from 8 to 28. The first is the host's side, the second to
+    /// last that of a name server; a guest that uses DHCP gets the second. Default: `10.77.0.0/24`.
     #[serde(default = "default_subnet")]
     pub subnet: String,
-    /// Whether the host is on it. The host answers in the place of a guest that another guest speaks to by TCP, so guests
-    /// that speak to each other want `false`; then nothing can be forwarded, and nobody answers DHCP.
+    /// Whether the host is on it. The host answers TCP in place of the guest that another guest connects to, so
+    /// guests that talk to each other need `false`; then there is no port forwarding and no DHCP.
     #[serde(default = "yes", skip_serializing_if = "std::clone::Clone::clone")]
     pub host: bool,
-    /// Ports of 127.0.0.1 that lead to a guest: `NAME: "ADDRESS:PORT"`, or `"udp:ADDRESS:PORT"`. `{{port.NAME}}` is the
-    /// number. Nothing else leaves the network.
+    /// Ports of 127.0.0.1 that are forwarded to a guest: `NAME: "ADDRESS:PORT"`, or `"udp:ADDRESS:PORT"`.
+    /// `{{port.NAME}}` is the number. Nothing else leaves the network.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub forward: BTreeMap<String, String>,
 }
@@ -47,7 +47,7 @@ fn yes() -> bool {
     true
 }
 
-/// Where a forwarded port leads.
+/// The target of a forwarded port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Forward {
     protocol: &'static str,
@@ -64,7 +64,7 @@ impl std::str::FromStr for Forward {
             _ => ("tcp", text),
         };
         let to = address.parse().map_err(|_| {
-            format!("`{text}` is no address in a guest; write `10.77.0.2:7000` or `udp:10.77.0.2:7000`")
+            format!("`{text}` is not a guest address; write `10.77.0.2:7000` or `udp:10.77.0.2:7000`")
         })?;
         Ok(Self { protocol, to })
     }
@@ -81,7 +81,9 @@ impl std::str::FromStr for Subnet {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is no subnet; write `10.77.0.0/24`, with a length from 8 to 28");
+        let wrong = || {
+            format!("`{text}` is not a valid subnet; write `10.77.0.0/24`, with a prefix length from 8 to 28")
+        };
         let (address, length) = text.split_once('/').ok_or_else(wrong)?;
         let address: Ipv4Addr = address.parse().map_err(|_| wrong())?;
         let length: u8 = length.parse().map_err(|_| wrong())?;
@@ -92,14 +94,14 @@ impl std::str::FromStr for Subnet {
 }
 
 impl Subnet {
-    /// The address with this number in it; counted from the end where that is negative.
+    /// The address with this number; negative numbers count from the end.
     fn address(self, number: i64) -> String {
         let size = 1_i64 << (32 - self.length);
         let offset = if number < 0 { size + number } else { number };
         Ipv4Addr::from(self.first + u32::try_from(offset).unwrap_or_default()).to_string()
     }
 
-    /// Whether an address is one of a guest's: not that of the network, of the host, of everyone.
+    /// Whether an address can belong to a guest: not the network's, the host's or the broadcast address.
     #[must_use]
     pub fn is_for_guests(self, address: Ipv4Addr) -> bool {
         let offset = i64::from(u32::from(address)) - i64::from(self.first);
@@ -108,7 +110,7 @@ impl Subnet {
 }
 
 impl NetworkSpec {
-    /// What is wrong with it, each with the keys that lead there.
+    /// The errors in it, each with its path.
     #[must_use]
     pub fn wrong(&self) -> Vec<(Vec<&str>, String)> {
         let subnet: Result<Subnet, String> = self.subnet.parse();
@@ -117,7 +119,7 @@ impl NetworkSpec {
             match (to.parse::<Forward>(), &subnet) {
                 (Err(message), _) => wrong.push((vec!["forward", name], message)),
                 (Ok(forward), Ok(subnet)) if !subnet.is_for_guests(*forward.to.ip()) => {
-                    let message = format!("`{to}` is no address of a guest in {}", self.subnet);
+                    let message = format!("`{to}` is not a guest address in {}", self.subnet);
                     wrong.push((vec!["forward", name], message));
                 }
                 _ => {}
@@ -131,7 +133,7 @@ impl NetworkSpec {
         wrong
     }
 
-    /// The QEMU that is its wire: what it is made of, for these VMs. `port` knows the ports.
+    /// The specification of the hub QEMU for these VMs. `port` provides the ports.
     #[must_use]
     pub fn wire<'v>(
         &self,
@@ -178,19 +180,19 @@ impl NetworkSpec {
     }
 }
 
-/// The name of a network's QEMU.
+/// The name of a network's hub QEMU.
 #[must_use]
 pub fn wire_name(network: &str) -> String {
     format!("{network}{WIRE}")
 }
 
-/// The network whose QEMU is called so.
+/// The network of a hub QEMU's name.
 #[must_use]
 pub fn of_wire(name: &str) -> Option<&str> {
     name.strip_suffix(WIRE)
 }
 
-/// The id of a netdev, where it is on this network.
+/// The id of a netdev, if it is on this network.
 fn on<'n>(netdev: &'n Map<String, Value>, network: &str) -> Option<&'n str> {
     let here = netdev.get("type")? == TYPE && netdev.get("network")? == network;
     netdev.get("id").and_then(Value::as_str).filter(|_| here)
@@ -200,7 +202,7 @@ fn socket(vm: &str, id: &str) -> String {
     format!("{vm}.{id}.net")
 }
 
-/// The VM with its netdevs on networks as QEMU takes them: they connect to the wire's sockets.
+/// The VM with its network netdevs in QEMU's form: they connect to the hub's sockets.
 #[must_use]
 pub fn attached(spec: &VmSpec, vm: &str, directory: &Path) -> VmSpec {
     let mut spec = spec.clone();
@@ -217,7 +219,7 @@ pub fn attached(spec: &VmSpec, vm: &str, directory: &Path) -> VmSpec {
     spec
 }
 
-/// What is wrong with a netdev that is on a network: the key, and what is wrong with it; `None`: nothing.
+/// The error in a netdev on a network: the key, the message and the help; `None` if it is valid.
 #[must_use]
 pub fn wrong_netdev<'k>(
     netdev: &'k Map<String, Value>,

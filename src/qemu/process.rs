@@ -1,7 +1,7 @@
-//! A child process that never outlives us.
+//! A child process that never outlives the runner.
 //!
-//! Each child gets a process group of its own, so that a Ctrl-C at the terminal reaches only the runner, and the
-//! kernel kills it when the runner dies (`PR_SET_PDEATHSIG`). That signal follows the *thread* that spawned, so all
+//! Each child gets its own process group, so that Ctrl-C at the terminal reaches only the runner, and the kernel
+//! kills it when the runner dies (`PR_SET_PDEATHSIG`). That signal is tied to the *thread* that spawned it, so all
 //! children are spawned by one thread that lives as long as the process.
 
 use std::collections::BTreeMap;
@@ -77,16 +77,16 @@ fn signal_name(number: i32) -> Option<&'static str> {
     names.into_iter().find(|(signal, _)| signal.as_raw() == number).map(|(_, name)| name)
 }
 
-/// How a process ended that is a zombie, from its `/proc/PID/stat`. The fields after the name, which stands in
-/// parentheses, begin with the state; the exit code is the 50th.
+/// How a zombie process ended, from its `/proc/PID/stat`. The fields after the name in parentheses start with the
+/// state; the exit code is the 50th.
 fn zombie(stat: &str) -> Option<Ended> {
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let code: i32 = fields.get(49).filter(|_| fields[0] == "Z")?.parse().ok()?;
     Some(if code & 0x7f == 0 { Ended::Status(code >> 8) } else { Ended::Signal(code & 0x7f) })
 }
 
-/// A running or ended child. What it leaves running in its process group is killed when it ends. Dropping it kills the
-/// whole group and does not wait; [`Self::watch`] still says when it has ended.
+/// A running or ended child. Its process group is killed when it ends. Dropping it kills the whole group without
+/// waiting; [`Self::watch`] still reports the end.
 #[derive(Debug)]
 pub struct Process {
     pid: Pid,
@@ -110,7 +110,7 @@ fn on_spawner<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> T 
     });
     let (answer, result) = mpsc::sync_channel(1);
     let job: Job = Box::new(move || drop(answer.send(job())));
-    spawner.lock().unwrap_or_else(PoisonError::into_inner).send(job).expect("the spawner lives for ever");
+    spawner.lock().unwrap_or_else(PoisonError::into_inner).send(job).expect("the spawner never exits");
     result.recv().expect("the spawner answers")
 }
 
@@ -124,7 +124,7 @@ impl Process {
         let pidfd = Arc::new(pidfd);
         let reaped = Arc::new(Mutex::new(None));
         let (sender, ended) = watch::channel(None);
-        // SAFETY: the descriptor stays open and the same as long as the `Arc` that is handed over.
+        // SAFETY: the descriptor stays open and unchanged as long as the `Arc` that is moved in.
         let waiter = unsafe { AsyncFd::register_with_interest(Arc::clone(&pidfd), Interest::READABLE) }
             .map_err(io::Error::from)?;
         let reaper = Arc::clone(&reaped);
@@ -137,29 +137,29 @@ impl Process {
         Ok(Self { pid, pidfd, reaped, ended })
     }
 
-    /// The process's number.
+    /// The process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// How it ended, where it has.
+    /// How it ended, if it has.
     #[must_use]
     pub fn ended(&self) -> Option<Ended> {
         reap(self.pid, &self.pidfd, &self.reaped)
     }
 
-    /// Whether it is ending, which takes a moment: it leaves the kernel's tables only after its sockets have closed, and
-    /// after its memory has been dumped. The kernel's documentation of `/proc/PID/stat` and `status` has the fields.
+    /// Whether it is exiting, which takes a moment: it disappears from the kernel's tables only after its sockets are
+    /// closed and its memory is dumped. See the kernel's documentation of `/proc/PID/stat` and `status`.
     #[must_use]
     pub fn is_ending(&self) -> bool {
         // PF_EXITING, PF_DUMPCORE and PF_SIGNALED of `linux/sched.h`.
         const FLAGS: u64 = 0x4 | 0x200 | 0x400;
         let read = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", self.pid()));
-        // None where it is ending.
+        // `None` if it is exiting.
         let state = || {
             let stat = read("stat").ok()?;
-            // The name in parentheses may have anything in it.
+            // The name in parentheses may contain anything.
             let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
             let state = fields.next().unwrap_or_default().to_owned();
             let flags: u64 = fields.nth(5).and_then(|flags| flags.parse().ok()).unwrap_or(0);
@@ -174,11 +174,11 @@ impl Process {
         };
         let is_pending =
             || read("status").is_ok_and(|status| status.lines().any(|line| pending(line) & deadly != 0));
-        // A signal that was acted upon in between is no longer pending, and shows in the state.
+        // A signal that was handled in between is no longer pending, but visible in the state.
         (before != "T" && is_pending()) || state().is_none()
     }
 
-    /// Tells when it has ended, to someone who does not hold the process.
+    /// Reports when it has ended, without holding the process.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Option<Ended>> {
         self.ended.clone()
@@ -197,7 +197,7 @@ impl Process {
         }
     }
 
-    /// How a child of the process ended of which it has not taken the exit status yet.
+    /// How a child of the process ended whose exit status has not been collected yet.
     #[must_use]
     pub fn ended_child(&self) -> Option<Ended> {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).ok()?;
@@ -209,24 +209,23 @@ impl Process {
         })
     }
 
-    /// Sends it a signal; one to a process that has ended is no error.
+    /// Sends it a signal; ignored if the process has ended.
     pub fn signal(&self, signal: Signal) {
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, signal);
     }
 
     /// Kills it and everything in its process group.
     pub fn kill(&self) {
-        // The group of a process that has ended was killed with it.
+        // The group of an ended process was killed with it.
         if self.ended().is_none() {
             let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
         }
     }
 
-    /// Kills it as [`Self::kill`] does, and holds up the thread until it is gone: for the way out on which nothing can be
-    /// awaited any more.
+    /// Kills it like [`Self::kill`] and blocks until it has exited, for clean-up outside of async code.
     pub fn kill_and_wait(&self) {
         self.kill();
-        // SIGKILL is not to be refused; the bound is for a process that hangs inside the kernel.
+        // SIGKILL cannot be refused; the bound is for a process that hangs inside the kernel.
         let fds = &mut [PollFd::new(&*self.pidfd, PollFlags::IN)];
         let _ = poll(fds, Some(&Timespec { tv_sec: 10, tv_nsec: 0 }));
         let _ = self.ended();
@@ -251,7 +250,7 @@ fn spawn_here(launch: Launch) -> io::Result<(Pid, OwnedFd)> {
     let prepare = move || {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         if rustix::process::getppid() != Some(runner) {
-            // The runner died before the line above: nobody would send the signal any more.
+            // The runner died before the line above: the signal would never be sent.
             return Err(io::ErrorKind::Interrupted.into());
         }
         for number in &numbers {
@@ -285,7 +284,7 @@ fn reap(pid: Pid, pidfd: &OwnedFd, reaped: &Mutex<Option<Ended>>) -> Option<Ende
             rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options).ok().flatten()
         };
         has_ended(WaitIdOptions::NOWAIT)?;
-        // Now, because the group's number may be given to another once its leader has been waited for.
+        // Do it now: the group's number may be reused once its leader has been waited for.
         let _ = rustix::process::kill_process_group(pid, Signal::KILL);
         let status = has_ended(WaitIdOptions::empty())?;
         *reaped = match (status.exit_status(), status.terminating_signal()) {

@@ -19,41 +19,41 @@ use super::hmp;
 use super::qmp_input::{Input, Message, NotQmp};
 use super::read::read_now;
 
-/// Why a command did not give a result.
+/// Why a command failed.
 #[derive(Debug, Error, Clone, PartialEq)]
 pub enum QmpError {
-    /// QEMU answered with an error.
+    /// QEMU replied with an error.
     #[error("`{command}` was refused: {description}{}", class.as_ref().map(|class| format!(" ({class})")).unwrap_or_default())]
     Refused {
         /// The command.
         command: String,
-        /// The error's class, where it is not `GenericError`.
+        /// The error's class, if it is not `GenericError`.
         class: Option<String>,
-        /// QEMU's words.
+        /// QEMU's description.
         description: String,
     },
     /// No reply came before the deadline.
-    #[error("`{command}`{} got no reply within {}", if *oob { " (out of band)" } else { "" }, humantime::format_duration(*waited))]
+    #[error("`{command}`{} got no reply within {}", if *oob { " (out of band)" } else { "" }, crate::units::elapsed(*waited))]
     Silent {
         /// The command.
         command: String,
         /// Whether it was sent out of band.
         oob: bool,
-        /// How long was waited.
+        /// How long we waited.
         waited: Duration,
     },
-    /// The monitor's connection is closed: QEMU has ended, or is about to.
+    /// The monitor's connection is closed: QEMU has exited or is about to.
     #[error("`{command}`: the monitor is closed")]
     Closed {
         /// The command.
         command: String,
     },
-    /// What came is no QMP.
-    #[error("this is no QMP monitor: {0}")]
+    /// The received data is not QMP.
+    #[error("not a QMP monitor: {0}")]
     Protocol(String),
 }
 
-/// What goes over the wire, for whoever keeps the transcript and the event log.
+/// The traffic, for the transcript and the event log.
 #[derive(Debug)]
 pub enum Traffic<'a> {
     /// A command as sent.
@@ -71,7 +71,7 @@ type Tap = Box<dyn Fn(Traffic<'_>) + Send + Sync>;
 /// A connected monitor.
 pub struct Qmp {
     wire: Arc<Wire>,
-    /// What is still to be written of the last command that was begun; locked by whoever writes.
+    /// The unsent rest of the last command; locked by the writer.
     unsent: tokio::sync::Mutex<Vec<u8>>,
     /// Whether commands can run out of band.
     pub oob: bool,
@@ -91,7 +91,7 @@ struct State {
     next_id: u64,
     pending: HashMap<u64, oneshot::Sender<Value>>,
     greeting: Option<oneshot::Sender<Result<Value, String>>>,
-    /// A greeting that nobody has waited for yet: another QEMU is at the other end.
+    /// A greeting that was not expected yet: another QEMU is at the other end.
     greeted_again: Option<Value>,
     closed: bool,
 }
@@ -101,7 +101,7 @@ impl Wire {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in everything that has arrived, without waiting. False once the connection is closed.
+    /// Reads everything that has arrived, without waiting. False once the connection is closed.
     fn pump(&self) -> bool {
         let mut state = self.state();
         let mut chunk = [0; 16 * 1024];
@@ -116,7 +116,7 @@ impl Wire {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(0) | Err(_) => self.close(&mut state, "it was closed before a greeting came"),
+                Ok(0) | Err(_) => self.close(&mut state, "closed before the greeting"),
             }
         }
     }
@@ -125,7 +125,7 @@ impl Wire {
         loop {
             match state.input.next_message() {
                 Ok(Some(Message::Greeting(message))) => {
-                    // What was asked of the one before is not answered any more.
+                    // Requests to the previous QEMU get no reply any more.
                     state.pending.clear();
                     match state.greeting.take() {
                         Some(greeting) => drop(greeting.send(Ok(message))),
@@ -136,7 +136,7 @@ impl Wire {
                 Ok(Some(Message::Reply { id, message })) => {
                     (self.tap)(Traffic::Reply(&message));
                     if let Some(waiting) = id.and_then(|id| state.pending.remove(&id)) {
-                        // One that gave up in the meantime is not told any more.
+                        // The receiver is gone if it has given up meanwhile.
                         let _ = waiting.send(message);
                     }
                 }
@@ -157,11 +157,12 @@ impl Wire {
 }
 
 impl Qmp {
-    /// Waits for QEMU's greeting and negotiates. `oob`: `None` takes out-of-band execution where it is offered,
-    /// `Some(true)` insists on it. The tap is told of everything but the greeting.
+    /// Waits for QEMU's greeting and negotiates. `oob`: `None` enables out-of-band execution if offered, `Some(true)`
+    /// requires it. The tap receives everything but the greeting.
     ///
     /// # Errors
-    /// When no greeting comes before the deadline, or the connection closes, or insisting is in vain.
+    /// When no greeting comes before the deadline, the connection closes, or required out-of-band execution is not
+    /// offered.
     pub async fn connect(
         stream: UnixStream,
         oob: Option<bool>,
@@ -179,8 +180,8 @@ impl Qmp {
         Ok(qmp)
     }
 
-    /// Waits for a further greeting on the same connection, as another QEMU sends one that has taken the place of the one
-    /// before (`execve`), and negotiates. One that has come already counts.
+    /// Waits for a further greeting on the same connection, from a QEMU that replaced the previous one (`execve`),
+    /// and negotiates. A greeting that has already arrived counts.
     ///
     /// # Errors
     /// As [`Self::connect`].
@@ -212,7 +213,7 @@ impl Qmp {
         let offered =
             greeting["QMP"]["capabilities"].as_array().is_some_and(|list| list.contains(&json!("oob")));
         if oob == Some(true) && !offered {
-            return Err(QmpError::Protocol("it offers no out-of-band execution".to_owned()));
+            return Err(QmpError::Protocol("no support for out-of-band execution".to_owned()));
         }
         self.oob = offered && oob.unwrap_or(true);
         self.version = greeting["QMP"]["version"].clone();
@@ -222,8 +223,7 @@ impl Qmp {
         Ok(())
     }
 
-    /// Runs a command and waits for its reply, no longer than the deadline. A command that was given up may still be
-    /// carried out by QEMU.
+    /// Runs a command and waits for its reply until the deadline. QEMU may still execute a command that timed out.
     ///
     /// # Errors
     /// See [`QmpError`].
@@ -237,8 +237,7 @@ impl Qmp {
         self.execute_with(command, arguments, None, oob, deadline).await
     }
 
-    /// Runs a command as [`Self::execute`] does, with a descriptor beside it (`SCM_RIGHTS`), as `getfd` and `add-fd`
-    /// take one.
+    /// Runs a command like [`Self::execute`] and passes a descriptor (`SCM_RIGHTS`), for `getfd` and `add-fd`.
     ///
     /// # Errors
     /// See [`QmpError`].
@@ -283,12 +282,12 @@ impl Qmp {
             Some(error) => Err(QmpError::Refused {
                 command: command.to_owned(),
                 class: error["class"].as_str().filter(|class| *class != "GenericError").map(str::to_owned),
-                description: error["desc"].as_str().unwrap_or("it gave no reason").to_owned(),
+                description: error["desc"].as_str().unwrap_or("no reason given").to_owned(),
             }),
         }
     }
 
-    /// Writes a message. It may be given up at any time: what was begun of it is completed before the next one.
+    /// Writes a message. Cancel-safe: a partly written message is completed before the next one.
     async fn send(&self, message: &Value, descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
         let mut text = message.to_string();
         text.push('\n');
@@ -307,7 +306,7 @@ impl Qmp {
         Ok(())
     }
 
-    /// Writes as many bytes as the socket takes.
+    /// Writes as many bytes as the socket accepts.
     async fn write(&self, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<usize> {
         loop {
             self.wire.stream.writable().await?;
@@ -324,7 +323,7 @@ impl Qmp {
         }
     }
 
-    /// Takes in everything that has arrived so far, so that what is looked at next is up to date.
+    /// Reads everything that has arrived so far, so that what follows is up to date.
     pub fn catch_up(&self) {
         self.wire.pump();
     }
@@ -337,11 +336,11 @@ async fn greeted(
     match tokio::time::timeout_at(deadline, greeting).await {
         Ok(Ok(Ok(greeting))) => Ok(greeting),
         Ok(Ok(Err(why))) => Err(QmpError::Protocol(why)),
-        Ok(Err(_)) | Err(_) => Err(QmpError::Protocol("no greeting came in time".to_owned())),
+        Ok(Err(_)) | Err(_) => Err(QmpError::Protocol("no greeting in time".to_owned())),
     }
 }
 
-/// A reply that is no error; one of the human monitor, to this command line, may report one all the same.
+/// The result of a successful reply; a reply of the human monitor to this command line may still report an error.
 fn answered(human: Option<String>, reply: Value) -> Result<Value, QmpError> {
     match human.zip(reply.as_str()).and_then(|(line, text)| Some((hmp::refusal(&line, text)?, line))) {
         Some((description, command)) => Err(QmpError::Refused { command, class: None, description }),
@@ -349,7 +348,7 @@ fn answered(human: Option<String>, reply: Value) -> Result<Value, QmpError> {
     }
 }
 
-/// Writes bytes with a descriptor beside the first of them.
+/// Writes bytes with a descriptor attached to the first of them.
 fn send_beside(stream: &UnixStream, bytes: &[u8], descriptor: BorrowedFd<'_>) -> io::Result<usize> {
     let descriptors = [descriptor];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -475,7 +474,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_monitor_is_named() {
-        for (said, expected) in [("hello\n", "\"hello\""), ("", "closed before a greeting")] {
+        for (said, expected) in [("hello\n", "\"hello\""), ("", "closed before the greeting")] {
             let (ours, mut theirs) = UnixStream::pair().unwrap();
             theirs.write_all(said.as_bytes()).await.unwrap();
             drop(theirs);

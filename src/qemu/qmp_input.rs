@@ -1,47 +1,47 @@
-//! What a QMP monitor says, from bytes to messages: the part of the client that needs no socket.
+//! Parses the input of a QMP monitor, from bytes to messages, independent of the socket.
 
 use serde_json::Value;
 use thiserror::Error;
 
-/// The longest message that is read; QEMU's own limit for what it reads is 64 MiB.
+/// The maximum length of a message; QEMU's own input limit is 64 MiB.
 const LONGEST_MESSAGE: usize = 64 << 20;
 
-/// How much of what is no QMP is told.
+/// How much of invalid input is shown.
 const SHOWN: usize = 80;
 
-/// Bytes that have arrived, in pieces of any length, to be taken out as messages.
+/// Received bytes, in pieces of any length, to be taken out as messages.
 #[derive(Debug, Default)]
 pub struct Input {
     bytes: Vec<u8>,
-    /// Where the next message begins; what lies before is dropped with the next piece.
+    /// Where the next message starts; earlier bytes are dropped with the next piece.
     begin: usize,
-    /// Up to where no end of a line was found: a long line in many pieces is looked through once.
+    /// How far the search for a line end has got, so that a long line in many pieces is searched once.
     searched: usize,
 }
 
 /// One message of a monitor.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Message {
-    /// The first one, with the version and the capabilities.
+    /// The first message, with the version and the capabilities.
     Greeting(Value),
     /// An event.
     Event(Value),
     /// A reply to a command, or an error.
     Reply {
-        /// The command it answers; `None` where it does not say so.
+        /// The command it belongs to; `None` if it has no id.
         id: Option<u64>,
-        /// The whole of it.
+        /// The whole message.
         message: Value,
     },
 }
 
-/// What came is no QMP; what follows cannot be trusted either.
+/// The input is not QMP; nothing after it can be trusted either.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct NotQmp(pub String);
 
 impl Input {
-    /// Adds what has arrived.
+    /// Adds received bytes.
     pub fn feed(&mut self, piece: &[u8]) {
         self.bytes.drain(..self.begin);
         self.searched -= self.begin;
@@ -49,10 +49,10 @@ impl Input {
         self.bytes.extend_from_slice(piece);
     }
 
-    /// Takes out the next message; `None` where none is complete.
+    /// Takes out the next message; `None` if none is complete.
     ///
     /// # Errors
-    /// Where a line is no JSON object, or does not end.
+    /// If a line is not a JSON object, or does not end.
     pub fn next_message(&mut self) -> Result<Option<Message>, NotQmp> {
         while let Some(length) = self.bytes[self.searched..].iter().position(|&byte| byte == b'\n') {
             let end = self.searched + length;
@@ -64,7 +64,7 @@ impl Input {
         }
         self.searched = self.bytes.len();
         if self.bytes.len() - self.begin > LONGEST_MESSAGE {
-            return Err(NotQmp("it sends a line without an end".to_owned()));
+            return Err(NotQmp("it sent an endless line".to_owned()));
         }
         Ok(None)
     }
@@ -79,7 +79,7 @@ fn message(line: &[u8]) -> Result<Message, NotQmp> {
         }
         _ => {
             let text = String::from_utf8_lossy(line).trim().chars().take(SHOWN).collect::<String>();
-            Err(NotQmp(format!("it says {text:?}")))
+            Err(NotQmp(format!("it sent {text:?}")))
         }
     }
 }
@@ -119,7 +119,7 @@ mod tests {
     fn what_is_no_object_is_told_in_brief() {
         for line in ["hello\n", "1\n", "[]\n", "\"x\"\n", "{\n", "\u{0}\n"] {
             let error = all(&[line.as_bytes()]).unwrap_err().0;
-            assert!(error.starts_with("it says \""), "{error}");
+            assert!(error.starts_with("it sent \""), "{error}");
         }
         assert!(all(&[&[b'x'; 5000], b"\n"]).unwrap_err().0.len() < 200);
         assert!(all(&[&[b'['; 5000], b"\n"]).is_err());
@@ -136,7 +136,7 @@ mod tests {
                 break error;
             }
         };
-        assert!(error.0.contains("without an end"));
+        assert!(error.0.contains("endless line"));
         assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
     }
 }

@@ -1,4 +1,4 @@
-//! A client of QEMU's qtest protocol, used for what no QMP command offers: writing guest RAM.
+//! A client of QEMU's qtest protocol, used for what QMP cannot do: writing guest RAM.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// Why a command did not give a result.
+/// Why a command failed.
 #[derive(Debug, Error)]
 pub enum QtestError {
     /// QEMU refused it.
@@ -28,12 +28,12 @@ pub enum QtestError {
     Io(#[from] io::Error),
 }
 
-/// A connected qtest socket. One command a line, one reply a line.
+/// A connected qtest socket. One command per line, one reply per line.
 #[derive(Debug)]
 pub struct Qtest(Mutex<(BufReader<OwnedReadHalf>, OwnedWriteHalf)>);
 
 impl Qtest {
-    /// Takes a connection to a `qtest` object of QEMU.
+    /// Uses a connection to a `qtest` object of QEMU.
     #[must_use]
     pub fn new(stream: UnixStream) -> Self {
         let (input, output) = stream.into_split();

@@ -1,13 +1,13 @@
-//! QEMU's own description of its QMP, as `query-qmp-schema` gives it, and what of a command does not fit it.
+//! QEMU's QMP schema from `query-qmp-schema`, and checks of commands against it.
 //!
-//! The types of the answer are named by numbers, which change from version to version; only commands and events have
-//! names of their own (QEMU's `docs/devel/qapi-code-gen.rst`, "Client JSON Protocol introspection").
+//! The types in the reply have numeric names that change from version to version; only commands and events have
+//! stable names (QEMU's `docs/devel/qapi-code-gen.rst`, "Client JSON Protocol introspection").
 
 use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
-/// What a binary says of its commands and events.
+/// The schema of a binary's commands and events.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Schema {
     pub(super) types: HashMap<String, Type>,
@@ -15,18 +15,18 @@ pub struct Schema {
     pub(super) events: BTreeMap<String, String>,
 }
 
-/// A type of the schema; other types are referred to by their names.
+/// A type of the schema; it refers to other types by name.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Type {
     /// A JSON type: `string`, `number`, `int`, `boolean`, `null`, `object`, `array` or `value`.
     Plain(String),
-    /// A text out of these.
+    /// One of these strings.
     Enum(Vec<String>),
     /// A list of this type.
     Array(String),
-    /// An object; a union, where it has a tag.
+    /// An object; a union if it has a tag.
     Object(Object),
-    /// One of these types, told apart by their JSON types.
+    /// One of these types, distinguished by their JSON types.
     Alternate(Vec<String>),
 }
 
@@ -34,7 +34,7 @@ pub(super) enum Type {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Object {
     pub members: Vec<Member>,
-    /// The member whose value says which further members there are.
+    /// The member whose value selects further members.
     pub tag: Option<String>,
     /// The type with those further members, by the tag's value.
     pub variants: Vec<(String, String)>,
@@ -56,19 +56,19 @@ pub(super) struct Command {
     pub oob: bool,
 }
 
-/// Something that does not fit the schema, at a path inside of what was checked.
+/// A mismatch with the schema, at a path inside the checked value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Complaint {
-    /// The keys and list positions that lead to it; empty for the whole.
+    /// The path of keys and list positions; empty for the whole.
     pub path: Vec<String>,
     /// What is wrong.
     pub message: String,
-    /// What would be right; may be empty.
+    /// How to fix it; may be empty.
     pub help: String,
 }
 
 impl Schema {
-    /// Reads the answer to `query-qmp-schema`. What it does not know of it is left out, and checked by nobody.
+    /// Parses the reply to `query-qmp-schema`. Unknown parts are ignored and not checked.
     #[must_use]
     pub fn read(answer: &Value) -> Self {
         let mut schema = Self::default();
@@ -105,7 +105,7 @@ impl Schema {
         schema
     }
 
-    /// Whether there is nothing to check against: the binary was not asked.
+    /// Whether there is no schema: the binary was not probed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.commands.is_empty()
@@ -121,13 +121,13 @@ impl Schema {
         self.events.keys().map(String::as_str)
     }
 
-    /// Whether a command may be run out of band; `None`: there is no such command.
+    /// Whether a command may run out of band; `None` if there is no such command.
     #[must_use]
     pub fn allows_oob(&self, command: &str) -> Option<bool> {
         self.commands.get(command).map(|command| command.oob)
     }
 
-    /// The values that the tag of a command's argument may have, such as the drivers of `blockdev-add`.
+    /// The possible values of the tag of a command's argument, such as the drivers of `blockdev-add`.
     #[must_use]
     pub fn variants(&self, command: &str) -> Vec<&str> {
         let argument = self.commands.get(command).and_then(|command| self.types.get(&command.argument));
@@ -137,7 +137,7 @@ impl Schema {
         }
     }
 
-    /// The names of a command's arguments, but for those that hang on the value of another one.
+    /// The names of a command's arguments, except those that depend on the value of another one.
     #[must_use]
     pub fn arguments(&self, command: &str) -> Vec<&str> {
         let argument = self.commands.get(command).and_then(|command| self.types.get(&command.argument));
@@ -147,13 +147,13 @@ impl Schema {
         }
     }
 
-    /// Whether a command has an argument; true where the QEMU does not describe its commands.
+    /// Whether a command has an argument; true if the QEMU does not describe its commands.
     #[must_use]
     pub fn has_argument(&self, command: &str, argument: &str) -> bool {
         self.is_empty() || self.arguments(command).contains(&argument)
     }
 
-    /// The words that an argument of a command may be, where it is one of several.
+    /// The possible values of an enum argument of a command.
     #[must_use]
     pub fn words(&self, command: &str, argument: &str) -> Option<&[String]> {
         let command = self.commands.get(command)?;
@@ -167,7 +167,7 @@ impl Schema {
         }
     }
 
-    /// That there is no such command, with the one that is meant.
+    /// The error for an unknown command, with a suggestion.
     #[must_use]
     pub fn unknown_command(&self, command: &str) -> Complaint {
         Complaint {
@@ -186,7 +186,7 @@ fn text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
-/// Before 7.0 an enum had `values` only; from then on `members`, which know more.
+/// Before 7.0 an enum had only `values`; since then `members`, with more details.
 fn values(entry: &Value) -> Vec<String> {
     let members: Vec<String> = list(&entry["members"]).filter_map(|member| text(&member["name"])).collect();
     if members.is_empty() { list(&entry["values"]).filter_map(text).collect() } else { members }
@@ -214,7 +214,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// A schema by hand, in the shape of QEMU's.
+    /// A hand-written schema in QEMU's format.
     pub(crate) fn sample() -> Schema {
         let member = |name: &str, kind: &str| json!({"name": name, "type": kind});
         let option = |name: &str, kind: &str| json!({"name": name, "type": kind, "default": null});
@@ -239,7 +239,7 @@ pub(crate) mod tests {
             list("4", "5"),
             json!({"name": "5", "meta-type": "object", "members": [member("type", "6")], "tag": "type",
                    "variants": [{"case": "migration", "type": "0"}, {"case": "block-node", "type": "7"}]}),
-            // As newer QEMUs have it, with `members`.
+            // As in newer QEMUs, with `members`.
             json!({"name": "6", "meta-type": "enum", "values": ["migration", "block-node"],
                    "members": [{"name": "migration"}, {"name": "block-node"}]}),
             object("7", json!([member("node-name", "str")])),
@@ -322,7 +322,7 @@ pub(crate) mod tests {
                 "migrate-set-capabilities",
                 json!({"capabilities": [{"capability": "x-coloo", "state": true}]})
             ),
-            ["capabilities.0.capability: `x-coloo` is no value of `capability`; did you mean `x-colo`?"]
+            ["capabilities.0.capability: `x-coloo` is not a value of `capability`; did you mean `x-colo`?"]
         );
     }
 
@@ -344,7 +344,7 @@ pub(crate) mod tests {
         assert_eq!(
             told("blockdev-add", json!({"driver": "null-co", "filename": "x", "read-only": "yes"})),
             [
-                "filename: `blockdev-add` with `driver: null-co` has no argument `filename`; there are: driver, node-name, read-only, size",
+                "filename: `blockdev-add` with `driver: null-co` has no argument `filename`; available: driver, node-name, read-only, size",
                 "read-only: `read-only` takes `true` or `false`, not `yes`; write `true`",
             ]
         );
@@ -372,11 +372,11 @@ pub(crate) mod tests {
         assert_eq!(never[0].path, ["status"]);
         assert_eq!(
             never[0].message,
-            "`status` takes one of running, paused, postmigrate, of which `above` never holds"
+            "`status` takes one of running, paused, postmigrate, so `above` never matches"
         );
         let never = schema.check_reply("query-status", &json!({"running": {"matches": "true"}}));
-        assert_eq!(never[0].message, "`running` takes `true` or `false`, of which `matches` never holds");
-        // What is sent to QEMU is no pattern.
+        assert_eq!(never[0].message, "`running` takes `true` or `false`, so `matches` never matches");
+        // What is sent to QEMU is not a pattern.
         assert_eq!(schema.check("migrate-set-parameters", &json!({"max-bandwidth": {"above": 1}})).len(), 1);
     }
 

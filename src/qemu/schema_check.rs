@@ -1,4 +1,4 @@
-//! How values are held against the [`Schema`].
+//! Checks values against the [`Schema`].
 
 use serde_json::{Map, Value};
 
@@ -7,11 +7,11 @@ use super::schema::{Complaint, Object, Schema, Type};
 use crate::diagnostic::suggest;
 use crate::units::Size;
 
-/// Commands whose arguments the schema names in part only: the rest are properties of the device.
+/// Commands whose arguments the schema describes only in part: the rest are properties of the device.
 const OPEN: &[&str] = &["device_add"];
 
 impl Schema {
-    /// What is wrong with a command and its arguments. Texts with `{{…}}` in them are only known later, and passed over.
+    /// The errors in a command and its arguments. Texts with `{{…}}` are only known later, and skipped.
     #[must_use]
     pub fn check(&self, command: &str, arguments: &Value) -> Vec<Complaint> {
         match self.commands.get(command) {
@@ -20,7 +20,7 @@ impl Schema {
         }
     }
 
-    /// What of a pattern no reply of a command can ever contain; nothing for an unknown command.
+    /// The parts of a pattern that no reply of a command can ever match; nothing for an unknown command.
     #[must_use]
     pub fn check_reply(&self, command: &str, pattern: &Value) -> Vec<Complaint> {
         let known = self.commands.get(command);
@@ -29,7 +29,7 @@ impl Schema {
         })
     }
 
-    /// What of a pattern the data of an event can never contain; nothing for an unknown event.
+    /// The parts of a pattern that the data of an event can never match; nothing for an unknown event.
     #[must_use]
     pub fn check_event(&self, event: &str, pattern: &Value) -> Vec<Complaint> {
         let known = self.events.get(event);
@@ -37,12 +37,12 @@ impl Schema {
     }
 }
 
-/// How much of a value must be there.
+/// Whether a value must be complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Extent {
-    /// All that is not optional: it is sent to QEMU.
+    /// Complete: it is sent to QEMU.
     Whole,
-    /// Any part: it is looked for in what QEMU sends.
+    /// Partial: it is a pattern for what QEMU sends.
     Part,
 }
 
@@ -57,9 +57,9 @@ pub(super) struct Checker<'s> {
 /// The members that an object may have.
 #[derive(Default)]
 struct Members<'s> {
-    /// Each with its type and whether it may be left out.
+    /// Each with its type and whether it is optional.
     known: Vec<(&'s str, &'s str, bool)>,
-    /// The tags that chose among the variants, as `tag: value`.
+    /// The tags that selected the variants, as `tag: value`.
     chosen: Vec<String>,
 }
 
@@ -79,7 +79,7 @@ impl<'s> Checker<'s> {
         self.complaints
     }
 
-    /// Checks a value of a type; `owner` is what a person calls it.
+    /// Checks a value of a type; `owner` is its name in messages.
     pub fn value(mut self, owner: &str, kind: &str, value: &Value) -> Vec<Complaint> {
         self.one(owner, kind, value);
         self.complaints
@@ -98,7 +98,7 @@ impl<'s> Checker<'s> {
             (Type::Enum(values), Value::String(word)) => {
                 if !values.contains(word) {
                     let help = suggest(word, values.iter().map(String::as_str));
-                    self.complain(format!("`{word}` is no value of `{owner}`"), help);
+                    self.complain(format!("`{word}` is not a value of `{owner}`"), help);
                 }
             }
             (Type::Array(element), Value::Array(items)) => {
@@ -121,7 +121,7 @@ impl<'s> Checker<'s> {
         }
     }
 
-    /// A condition in the place of a single value, which must be of a type that it can be asked of.
+    /// A condition on a single value, which must have a suitable type.
     fn condition(&mut self, owner: &str, kind: &Type, condition: &Map<String, Value>) {
         for key in condition.keys() {
             let possible = match kind {
@@ -132,7 +132,7 @@ impl<'s> Checker<'s> {
                 Type::Alternate(_) => true,
             };
             if !possible {
-                let message = format!("`{owner}` takes {}, of which `{key}` never holds", self.what(kind));
+                let message = format!("`{owner}` takes {}, so `{key}` never matches", self.what(kind));
                 self.complain(message, String::new());
             }
         }
@@ -182,7 +182,7 @@ impl<'s> Checker<'s> {
         let whole = self.extent == Extent::Whole && self.path.is_empty();
         let part = if whole { "argument" } else { "member" };
         for (key, inner) in value {
-            // Of a union whose tag is not known several variants may have the member, each in its own way.
+            // In a union whose tag is unknown, several variants may have the member, with different types.
             let kinds: Vec<&str> =
                 members.known.iter().filter(|(name, ..)| name == key).map(|(_, kind, _)| *kind).collect();
             self.path.push(key.clone());
@@ -209,7 +209,7 @@ impl<'s> Checker<'s> {
         }
     }
 
-    /// What a type is, in a word.
+    /// A short name of a type.
     fn what(&self, kind: &Type) -> String {
         match kind {
             Type::Plain(json) => match json.as_str() {

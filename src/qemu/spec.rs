@@ -1,4 +1,4 @@
-//! What a VM is made of, as a scenario says it.
+//! The specification of a VM in a scenario.
 
 use std::collections::BTreeMap;
 
@@ -18,24 +18,24 @@ use crate::units::Size;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VmSpec {
-    /// The QEMU to run: a name given by `--qemu NAME=PATH`, or a path. Default: `default`, which is
-    /// `--qemu PATH` where that was given, else `qemu-system-<arch>` on the `PATH`.
+    /// The QEMU to run: a name given by `--qemu NAME=PATH`, or a path. Default: `default`, which is `--qemu PATH` if
+    /// given, else `qemu-system-<arch>` in `PATH`.
     #[serde(default = "default_qemu")]
     pub qemu: String,
-    /// The architecture, as in `qemu-system-<arch>`; where the QEMU emulates another one, the case is skipped. Default: that
-    /// of the QEMU which `--qemu` gives, else `x86_64`.
+    /// The architecture, as in `qemu-system-<arch>`; if the QEMU emulates another one, the case is skipped. Default:
+    /// that of the QEMU given by `--qemu`, else `x86_64`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arch: Option<String>,
-    /// The machine type, an alias or the full name with its version, and its properties as `-machine` takes them.
-    /// Default: the binary's own default. Where the VMs of a case have different QEMUs, an alias stands for the newest
-    /// versioned type that all of them know.
+    /// The machine type, an alias or the full name with its version, and its properties as for `-machine`. Default:
+    /// the binary's own default. If the VMs of a case use different QEMUs, an alias stands for the newest versioned
+    /// type that all of them know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
     /// The accelerators to try in order; the first that works is used. Default: `[kvm, tcg]`. One with properties, as
-    /// `-accel` takes them, is a map: `{kvm: {dirty-ring-size: 4096}}`.
+    /// for `-accel`, is a map: `{kvm: {dirty-ring-size: 4096}}`.
     #[serde(default = "default_accel")]
     pub accel: Accelerators,
-    /// The CPU model, as `-cpu` takes it; the machine `none` has no CPU. Default: `max`.
+    /// The CPU model, as for `-cpu`; the machine `none` has no CPU. Default: `max`.
     #[serde(default = "default_cpu")]
     pub cpu: String,
     /// The guest's RAM. Default: `128M`.
@@ -45,31 +45,31 @@ pub struct VmSpec {
     #[serde(default, deserialize_with = "guest")]
     #[schemars(schema_with = "guest_schema")]
     pub guest: Guest,
-    /// What the guest may say or do that fails the case otherwise: `{allow: REGEX}`, or a list of them, or `off` for
-    /// anything. Each is looked for in the line of the serial port, or in the event as a report shows it:
+    /// What the guest may print or do that would otherwise fail the case: `{allow: REGEX}`, or a list of them, or
+    /// `off` for anything. Each is searched in the line of the serial port, or in the event as shown in reports:
     /// `RESET (guest=true reason=guest-reset)`. Default: nothing.
     #[serde(default, skip_serializing_if = "Health::is_strict")]
     pub health: Health,
     /// Absent: the VM starts at once. `defer`: it waits for `migrate`. Anything else: the URI for `-incoming`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incoming: Option<String>,
-    /// Whether it is spawned before the first step (the default) or by a `start` step.
+    /// Whether it is started before the first step (the default) or by a `start` step.
     #[serde(default = "yes")]
     pub start: bool,
-    /// Whether the runner connects to it when it is started (the default) or in a `connect` step. A QEMU that waits for what
-    /// another one sends before it has a monitor, as with `-incoming cpr`, can only be connected to later.
+    /// Whether the runner connects to it when it is started (the default) or in a `connect` step. A QEMU that waits
+    /// for data from another one before it has a monitor, as with `-incoming cpr`, can only be connected to later.
     #[serde(default = "yes")]
     pub connect: bool,
-    /// Descriptors that the process inherits, by name, made before anything is started. `{{self.fd.NAME}}` is the number of
-    /// one in the VM's own options.
+    /// Descriptors that the process inherits, by name, created before anything is started. `{{self.fd.NAME}}` is the
+    /// number of one in the VM's own options.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fds: BTreeMap<String, Inherited>,
-    /// Whether to negotiate QMP's out-of-band execution. Default: where the binary offers it; `true` makes it an
-    /// error where it does not.
+    /// Whether to negotiate QMP's out-of-band execution. Default: if the binary offers it; with `true`, it is an
+    /// error if the binary does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oob: Option<bool>,
-    /// Disk images of its own, made when it is started for the first time. `{{self.disk.NAME}}` is the path of one in
-    /// the VM's own options, `{{run.vm.VM.disk.NAME}}` elsewhere.
+    /// Disk images of its own, created when it is started for the first time. `{{self.disk.NAME}}` is the path of one
+    /// in the VM's own options, `{{run.vm.VM.disk.NAME}}` elsewhere.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub disks: BTreeMap<String, Disk>,
     /// Block devices, each as `BlockdevOptions` of QEMU's QAPI schema (`-blockdev`).
@@ -91,8 +91,8 @@ pub struct VmSpec {
     /// Settings for `-global`, such as `migration.x-events: on`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub globals: BTreeMap<String, Scalar>,
-    /// Raw arguments, last on the command line: a list, of which each item is one argument, or a text that is split into
-    /// words as a shell does. An item of this list and of those above may have a `when`.
+    /// Raw arguments, last on the command line: a list in which each item is one argument, or a text that is split
+    /// into words like in a shell. An item of this list and of those above may have a `when`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
     /// Environment variables for the process.
@@ -101,19 +101,19 @@ pub struct VmSpec {
 }
 
 impl VmSpec {
-    /// The architecture of the QEMU to look for.
+    /// The architecture of the QEMU to use.
     #[must_use]
     pub fn arch(&self) -> &str {
         self.arch.as_deref().unwrap_or("x86_64")
     }
 
-    /// Whether a QEMU emulates the architecture that the VM asks for.
+    /// Whether a QEMU emulates the VM's architecture.
     #[must_use]
     pub fn runs_on(&self, binary: &Binary) -> bool {
         self.arch.as_ref().is_none_or(|arch| *arch == binary.arch)
     }
 
-    /// The machine type, without the properties that may follow it.
+    /// The machine type without its properties.
     #[must_use]
     pub fn machine_type(&self) -> Option<&str> {
         let machine = self.machine.as_deref()?;
@@ -121,7 +121,7 @@ impl VmSpec {
     }
 }
 
-/// A string, a number or a truth value where the text of it is what counts.
+/// A string, a number or a boolean, used as text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Scalar(pub String);
@@ -132,7 +132,7 @@ impl<'de> Deserialize<'de> for Scalar {
             Value::String(text) => Ok(Self(text)),
             Value::Bool(on) => Ok(Self(if on { "on" } else { "off" }.to_owned())),
             Value::Number(number) => Ok(Self(number.to_string())),
-            other => Err(de::Error::custom(format!("a single value was expected, not {other}"))),
+            other => Err(de::Error::custom(format!("expected a single value, not {other}"))),
         }
     }
 }
@@ -159,11 +159,11 @@ pub struct Inherited {
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Guest {
-    /// The built-in workload: dirties memory, prints a line per some passes, and checks itself.
+    /// The built-in workload: dirties memory, prints a line every few passes, and checks itself.
     Ticker(Ticker),
-    /// Linux: the guest that `scripts/fetch-guest` makes, or a kernel of the scenario's own.
+    /// Linux: the guest built by `scripts/fetch-guest`, or the scenario's own kernel.
     Linux(Linux),
-    /// Nothing of ours: the scenario's own `args` and devices decide.
+    /// No built-in guest: the scenario's own `args` and devices decide.
     None,
 }
 
@@ -177,34 +177,34 @@ impl Default for Guest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ticker {
-    /// How much memory it writes to on each pass, in whole 4 KiB pages, spread over all of the VM's RAM. Default: `4M`.
+    /// How much memory it writes to on each pass, in whole 4 KiB pages distributed over all of the VM's RAM. Default:
+    /// `4M`.
     #[serde(default = "default_dirty")]
     pub dirty: Size,
-    /// How much memory it writes once, when it starts, and compares on each pass. Its content can be compressed to about a
-    /// quarter, more with more effort. Default: `256K`.
+    /// How much memory it writes once, at its start, and compares on each pass. Its content can be compressed to
+    /// about a quarter, or further with more effort. Default: `256K`.
     #[serde(default = "default_still")]
     pub still: Size,
-    /// Further blocks of RAM that it works in, such as a memory device (`pc-dimm`): two at most.
+    /// Further blocks of RAM that it uses, such as a memory device (`pc-dimm`): at most two.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blocks: Vec<RamBlock>,
     /// How it is booted. Default: `firmware`.
     #[serde(default)]
     pub boot: Boot,
-    /// How many passes go to one printed line (a tick). Default: so many that a line comes every few milliseconds
-    /// under emulation.
+    /// How many passes there are per printed line (a tick). Default: chosen so that a line comes every few
+    /// milliseconds under emulation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passes: Option<u32>,
-    /// Whether it also patches its own code: on each pass it writes its count into a routine, runs that, and reports
-    /// where the routine returns another number, so that the emulator ran code that is no longer in memory. Default:
-    /// `false`.
+    /// Whether it also patches its own code: on each pass it writes its count into a routine, runs it, and reports if
+    /// the routine returns another number, which means that the emulator ran stale code. Default: `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub self_patching: bool,
-    /// Whether it puts the machine to sleep once (ACPI S3), after its first tick; `system_wakeup` wakes it, and it goes on
-    /// with its count. Needs `boot: firmware`. Default: `false`.
+    /// Whether it suspends the machine once (ACPI S3), after its first tick; `system_wakeup` wakes it, and it
+    /// continues with its count. Needs `boot: firmware`. Default: `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
-    /// Whether it writes to I/O port 0x80 after each page, so that its vCPU leaves the guest there (a VM exit to QEMU). A KVM
-    /// without hardware virtualization needs it where there is a dirty ring, at which it looks only then. Default: `false`.
+    /// Whether it writes to I/O port 0x80 after each page, which causes a VM exit to QEMU. A KVM without hardware
+    /// virtualization needs this for a dirty ring, which it checks only then. Default: `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub exits: bool,
 }
@@ -227,15 +227,13 @@ impl Default for Ticker {
 impl Ticker {
     fn checked(self) -> Result<Self, &'static str> {
         if self.suspend && self.boot == Boot::Disk {
-            return Err(
-                "after a sleep a machine starts in its firmware, so `suspend` needs `boot: firmware`",
-            );
+            return Err("a machine wakes up in its firmware, so `suspend` needs `boot: firmware`");
         }
         if self.blocks.len() > 2 {
-            return Err("the built-in guest works in two further `blocks` at most");
+            return Err("the built-in guest uses at most two more `blocks`");
         }
         if self.blocks.iter().any(|block| block.size.0 < Size::mib(1).0 || block.address.0 % 4096 != 0) {
-            return Err("a block of RAM has `1M` or more, and begins at a multiple of `4K`");
+            return Err("a RAM block must have at least `1M` and begin at a multiple of `4K`");
         }
         Ok(self)
     }
@@ -251,7 +249,7 @@ pub struct RamBlock {
     pub size: Size,
 }
 
-/// How the ticker is booted.
+/// How the ticker boots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Boot {
@@ -305,7 +303,7 @@ fn guest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Guest, D::Error> 
                 "linux" => Ok(Guest::Linux(Linux::default())),
                 "none" => Ok(Guest::None),
                 other => Err(E::custom(format!(
-                    "`{other}` is no guest; write `ticker`, `linux`, `none`, `{{ticker: {{…}}}}` or `{{linux: {{…}}}}`"
+                    "`{other}` is not a guest; write `ticker`, `linux`, `none`, `{{ticker: {{…}}}}` or `{{linux: {{…}}}}`"
                 ))),
             }
         }
@@ -377,7 +375,7 @@ mod tests {
         assert!(
             matches!(guest(json!({"ticker": {"boot": "disk"}})).unwrap(), Guest::Ticker(t) if t.boot == Boot::Disk)
         );
-        assert!(guest(json!("tocker")).unwrap_err().to_string().contains("`tocker` is no guest"));
+        assert!(guest(json!("tocker")).unwrap_err().to_string().contains("`tocker` is not a guest"));
         assert!(
             guest(json!({"ticker": {}, "linux": {"kernel": "k"}}))
                 .unwrap_err()

@@ -1,4 +1,4 @@
-//! What changed from one run to another: verdicts, cases that came and went, metrics that moved further than they spread.
+//! Compares two runs: changed verdicts, added and removed cases, metrics that changed by more than their spread.
 
 use std::fmt::Write as _;
 
@@ -9,14 +9,14 @@ use crate::event::{Event, Qemu, Spread, Verdict, What};
 use crate::report::stats::{Measured, Repeated, Stats, wilson};
 use crate::report::{Fold, text};
 
-/// A metric must have moved by this factor to be named, and where nothing is known of its spread, by the second one.
+/// The minimum factor for a changed metric; the second one applies if its spread is unknown.
 const FACTORS: [f64; 2] = [1.1, 2.0];
-/// Differences of less than this are noise on any machine.
+/// Smaller differences are noise on any machine.
 const LEAST_SECONDS: f64 = 0.010;
-/// In so many cases at least a metric must have moved the same way to be named for the run as a whole.
+/// The minimum number of cases in which a metric must change in the same direction to be listed for the whole run.
 const ALIKE: usize = 5;
 
-/// What is known of a run.
+/// The data of a run.
 #[derive(Debug, Clone, Default)]
 pub struct Run {
     name: String,
@@ -26,7 +26,7 @@ pub struct Run {
     trouble: Option<String>,
 }
 
-/// What changed.
+/// The differences.
 #[derive(Debug, Serialize)]
 pub struct Comparison {
     runs: [About; 2],
@@ -37,7 +37,7 @@ pub struct Comparison {
     same: usize,
     moved: Vec<Moved>,
     overall: Vec<Overall>,
-    /// The known issues that strike more often than they may in the other run.
+    /// The known issues that occur too often in run B.
     exceeded: Vec<String>,
 }
 
@@ -47,12 +47,12 @@ struct About {
     time: String,
     qemus: Vec<String>,
     cases: usize,
-    /// Why it is no whole run.
+    /// Why the run is incomplete.
     #[serde(skip_serializing_if = "Option::is_none")]
     trouble: Option<String>,
 }
 
-/// A case whose verdict changed, or how often it fails.
+/// A case whose verdict or failure rate changed.
 #[derive(Debug, Serialize)]
 struct Changed {
     case: String,
@@ -69,7 +69,7 @@ struct Side {
     rate: Option<String>,
 }
 
-/// A metric of one case that moved.
+/// A changed metric of one case.
 #[derive(Debug, Serialize)]
 struct Moved {
     case: String,
@@ -80,11 +80,11 @@ struct Moved {
     factor: f64,
 }
 
-/// A metric that moved the same way in most cases.
+/// A metric that changed in the same direction in most cases.
 #[derive(Debug, Serialize)]
 struct Overall {
     metric: String,
-    /// In how many cases it grew, and in how many there is one.
+    /// In how many cases it grew, and how many have it.
     grew: usize,
     of: usize,
     /// The median of the cases' factors.
@@ -92,7 +92,7 @@ struct Overall {
 }
 
 impl Run {
-    /// Takes a run together; `name` is what the comparison calls it.
+    /// Builds a run from its events; `name` is its name in the comparison.
     pub fn new(name: impl Into<String>, events: impl IntoIterator<Item = Event>) -> Self {
         let mut run = Self { name: name.into(), ..Self::default() };
         let mut fold = Fold::default();
@@ -166,7 +166,7 @@ pub fn compare(old: &Run, new: &Run) -> Comparison {
     comparison
 }
 
-/// Whether the verdict is another one; of a case that ran often, whether it fails more or less often than chance has it.
+/// Whether the verdict changed; for a repeated case, whether the failure rate changed beyond chance.
 fn has_changed(one: &Repeated, other: &Repeated) -> bool {
     if one.counts.total() == 1 || other.counts.total() == 1 {
         return one.worst() != other.worst();
@@ -181,7 +181,7 @@ fn side(case: &Repeated) -> Side {
     Side { verdict: case.worst(), reason: case.reason.clone(), rate }
 }
 
-/// Whether either median lies outside of all that the other run has seen.
+/// Whether either median lies outside the range of the other run.
 fn has_moved((one, from): (&Measured, Spread), (other, to): (&Measured, Spread)) -> bool {
     let known = from.n > 1 && to.n > 1 || one.within.is_some() && other.within.is_some();
     let factor = FACTORS[usize::from(!known)];
@@ -208,7 +208,7 @@ fn overall(metric: &str, mut factors: Vec<f64>) -> Option<Overall> {
 }
 
 impl Comparison {
-    /// Whether a case that was well is no longer, or a known issue strikes more often than it may.
+    /// Whether a case got worse, or a known issue occurs too often.
     #[must_use]
     pub fn is_worse(&self) -> bool {
         let well = |verdict: Verdict| !verdict.is_bad() && verdict != Verdict::Flaky;
@@ -216,9 +216,9 @@ impl Comparison {
         !self.exceeded.is_empty() || self.changed.iter().any(worse)
     }
 
-    /// The comparison for a person; with `markdown`, for a page.
+    /// The comparison as text, or as Markdown.
     #[must_use]
-    pub fn told(&self, markdown: bool) -> String {
+    pub fn render(&self, markdown: bool) -> String {
         let mut out = String::new();
         let (head, item, mark) = if markdown { ("## ", "- ", "`") } else { ("", "  ", "") };
         for (letter, run) in ["A", "B"].iter().zip(&self.runs) {
@@ -240,7 +240,7 @@ impl Comparison {
         for ((from, to), changed) in groups {
             let reasons: Vec<String> =
                 changed.iter().map(|changed| why(&changed.from, &changed.to)).collect();
-            // A reason that all of them share is told once.
+            // Print a reason shared by all of them once.
             let shared = reasons.len() > 1 && reasons.iter().all(|reason| *reason == reasons[0]);
             let lead = if shared { reasons[0].as_str() } else { "" };
             let _ = writeln!(out, "\n{head}{}{lead}", turn(from, to, changed.len()));
@@ -258,17 +258,17 @@ impl Comparison {
             }
         }
         if !self.overall.is_empty() {
-            let _ = writeln!(out, "\n{head}Taken together");
+            let _ = writeln!(out, "\n{head}Overall");
         }
         for Overall { metric, grew, of, factor } in &self.overall {
             let (count, word) = if *factor > 1.0 { (*grew, "longer") } else { (of - grew, "shorter") };
             let _ = writeln!(
                 out,
-                "{item}{mark}{metric}{mark} is {word} in {count} of {of}, ×{factor:.2} in the middle"
+                "{item}{mark}{metric}{mark} is {word} in {count} of {of}, ×{factor:.2} at the median"
             );
         }
         if !self.moved.is_empty() {
-            let _ = writeln!(out, "\n{head}Metrics that moved further than they spread");
+            let _ = writeln!(out, "\n{head}Metrics that changed by more than their spread");
         }
         for Moved { case, metric, unit, from, to, factor } in &self.moved {
             let shown = |spread: &Spread| {
@@ -283,11 +283,11 @@ impl Comparison {
             );
         }
         let same = if self.same == 0 {
-            "no case is".to_owned()
+            "0 cases are".to_owned()
         } else {
             format!("{} {}", cases(self.same), if self.same == 1 { "is" } else { "are" })
         };
-        let _ = writeln!(out, "\n{same} as before");
+        let _ = writeln!(out, "\n{same} unchanged");
         out
     }
 }
@@ -301,10 +301,10 @@ fn turn(from: Verdict, to: Verdict, count: usize) -> String {
     let was = match from {
         Verdict::Pass => "passed",
         Verdict::Fail => "failed",
-        Verdict::Error => "could not be carried out",
+        Verdict::Error => "had an error",
         Verdict::Skip if count == 1 => "was skipped",
         Verdict::Skip => "were skipped",
-        Verdict::Xfail => "failed as a known issue says",
+        Verdict::Xfail => "failed with a known issue",
         Verdict::Flaky if count == 1 => "was flaky",
         Verdict::Flaky => "were flaky",
     };
@@ -314,32 +314,33 @@ fn turn(from: Verdict, to: Verdict, count: usize) -> String {
         Verdict::Pass => "pass",
         Verdict::Fail if one => "fails",
         Verdict::Fail => "fail",
-        Verdict::Error => "cannot be carried out",
+        Verdict::Error if one => "has an error",
+        Verdict::Error => "have an error",
         Verdict::Skip if one => "is skipped",
         Verdict::Skip => "are skipped",
-        Verdict::Xfail if one => "fails as a known issue says",
-        Verdict::Xfail => "fail as a known issue says",
+        Verdict::Xfail if one => "fails with a known issue",
+        Verdict::Xfail => "fail with a known issue",
         Verdict::Flaky if one => "is flaky",
         Verdict::Flaky => "are flaky",
     };
     if from == to {
-        format!("{} of which another share {is} now", cases(count))
+        format!("{}: a different share {is} now", cases(count))
     } else {
         format!("{} {was} and now {is}", cases(count))
     }
 }
 
-/// What the old and the new run said of it.
+/// The reasons of the old and the new run.
 fn why(from: &Side, to: &Side) -> String {
     let line = |reason: &String| text::fit(&text::one_line(reason), 160).into_owned();
     if let (Some(was), Some(is)) = (&from.rate, &to.rate) {
         let reason = to.reason.as_ref().map(|reason| format!("; {}", line(reason))).unwrap_or_default();
         return format!(": {was}; now {is}{reason}");
     }
-    // A failure that is there now says more than one that is gone.
-    let told = if to.verdict == Verdict::Pass { &from.reason } else { &to.reason };
-    let lead = if to.verdict == Verdict::Pass && told.is_some() { "before: " } else { "" };
-    told.as_ref().map(|reason| format!(": {lead}{}", line(reason))).unwrap_or_default()
+    // A current failure is more informative than a past one.
+    let reason = if to.verdict == Verdict::Pass { &from.reason } else { &to.reason };
+    let lead = if to.verdict == Verdict::Pass && reason.is_some() { "before: " } else { "" };
+    reason.as_ref().map(|reason| format!(": {lead}{}", line(reason))).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -43,18 +43,18 @@ fn what_changed_is_told_in_words() {
         ],
     );
     let comparison = compare(&old, &new);
-    let told = comparison.told(false);
+    let told = comparison.render(false);
     let (_, told) = told.split_once("\n\n").unwrap();
     assert_eq!(
         told,
         "1 case passed and now fails\n  b: no tick\n\n\
          1 case was skipped and now passes\n  a: before: needs QEMU >=11.0, this is 10.0.2\n\n\
          1 case only in A\n  gone\n\n1 case only in B\n  came\n\n\
-         Metrics that moved further than they spread\n  c: failover (primary) 20 ms → 80 ms (×4.00)\n\n\
-         1 case is as before\n"
+         Metrics that changed by more than their spread\n  c: failover (primary) 20 ms → 80 ms (×4.00)\n\n\
+         1 case is unchanged\n"
     );
     assert!(comparison.is_worse());
-    assert!(comparison.told(true).contains("\n## 1 case passed and now fails\n- `b`: no tick\n"));
+    assert!(comparison.render(true).contains("\n## 1 case passed and now fails\n- `b`: no tick\n"));
     let json = serde_json::to_value(&comparison).unwrap();
     assert_eq!(
         (json["changed"][1]["to"]["verdict"].as_str(), json["same"].as_u64()),
@@ -65,8 +65,8 @@ fn what_changed_is_told_in_words() {
 #[test]
 fn cases_that_changed_for_one_reason_are_told_with_it_once() {
     let all = |verdict, reason: &'static str| ["a", "b"].map(|name| (name, verdict, reason, 0.1));
-    let told =
-        compare(&run("old", &all(Verdict::Skip, "no KVM")), &run("new", &all(Verdict::Pass, ""))).told(false);
+    let told = compare(&run("old", &all(Verdict::Skip, "no KVM")), &run("new", &all(Verdict::Pass, "")))
+        .render(false);
     assert!(told.contains("\n2 cases were skipped and now pass: before: no KVM\n  a\n  b\n"), "{told}");
 }
 
@@ -75,7 +75,7 @@ fn the_same_run_twice_has_not_changed() {
     let one = run("one", &[("a", Verdict::Pass, "", 0.1), ("b", Verdict::Fail, "no", 0.1)]);
     let comparison = compare(&one, &one.clone());
     assert!(!comparison.is_worse() && comparison.changed.is_empty() && comparison.moved.is_empty());
-    assert!(comparison.told(false).ends_with("\n2 cases are as before\n"));
+    assert!(comparison.render(false).ends_with("\n2 cases are unchanged\n"));
 }
 
 #[test]
@@ -121,8 +121,8 @@ fn a_race_that_strikes_too_often_in_the_newer_run_makes_it_worse() {
     assert!(!compare(&rounds(0), &rounds(4)).is_worse());
     let comparison = compare(&rounds(4), &rounds(5));
     assert!(comparison.is_worse() && comparison.changed.is_empty());
-    let told = "\nB: a known issue strikes more often than it may: in 5 of 20 runs, where at most 5% are expected (torn)\n";
-    assert!(comparison.told(false).contains(told), "{}", comparison.told(false));
+    let told = "\nB: a known issue occurs too often: in 5 of 20 runs, expected at most 5% (torn)\n";
+    assert!(comparison.render(false).contains(told), "{}", comparison.render(false));
     assert!(!compare(&rounds(5), &rounds(4)).is_worse());
 }
 
@@ -133,8 +133,6 @@ fn what_moves_the_same_way_in_most_cases_is_told_once() {
     let comparison = compare(&run("old", &all(0.1)), &run("new", &all(0.13)));
     assert!(comparison.moved.is_empty(), "one value each says nothing of a spread");
     assert!(
-        comparison
-            .told(false)
-            .contains("\nTaken together\n  failover is longer in 6 of 6, ×1.30 in the middle\n")
+        comparison.render(false).contains("\nOverall\n  failover is longer in 6 of 6, ×1.30 at the median\n")
     );
 }

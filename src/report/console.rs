@@ -1,4 +1,4 @@
-//! What a person sees of a run: a line per case as it ends, what runs now, and a summary.
+//! The console report: a line per finished case, the running cases, and a summary.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write};
@@ -15,10 +15,10 @@ use crate::report::record::{Case, Counts};
 use crate::report::stats::Stats;
 use crate::report::{Fold, log, overview, text};
 
-/// How far what belongs to a case stands to the right.
+/// The indentation of details below a case.
 const INDENT: &str = "       ";
 
-/// How many bytes of a case's evidence are shown; the other reports have more.
+/// How many bytes of a case's evidence to show; the other reports have more.
 const EVIDENCE: usize = 8 << 10;
 
 /// How the console shows a run.
@@ -26,17 +26,17 @@ const EVIDENCE: usize = 8 << 10;
 pub struct Settings {
     /// Whether to use colours.
     pub colour: bool,
-    /// Whether to show what runs now, in lines that are rewritten in place; for terminals only.
+    /// Whether to show running cases in lines rewritten in place; for terminals only.
     pub live: bool,
-    /// Whether to show every step as it ends, and the reason of a skip where it happens.
+    /// Whether to show every finished step, and the reason of each skip.
     pub verbose: bool,
-    /// How many columns there are; asked again each time, for a window may change its size.
+    /// The terminal width; queried each time, since the window may be resized.
     pub columns: fn() -> usize,
 }
 
 impl Settings {
-    /// The settings that fit the standard output: colours and live lines on a terminal, plain lines elsewhere.
-    /// `NO_COLOR`, `CLICOLOR_FORCE` and their like are honoured.
+    /// The settings for standard output: colours and live lines on a terminal, plain lines elsewhere. Honours
+    /// `NO_COLOR`, `CLICOLOR_FORCE` and the like.
     #[must_use]
     pub fn of_stdout(verbose: bool) -> Self {
         let stdout = io::stdout();
@@ -54,19 +54,19 @@ impl Settings {
 
 /// The report on the console.
 pub struct Console {
-    /// Gone once nobody reads it any more.
+    /// `None` once the reader has closed it.
     out: Option<Box<dyn Write + Send>>,
     settings: Settings,
     fold: Fold,
     live: Live,
-    /// When the latest event came: what runs now goes on between events.
+    /// The time of the latest event; live lines keep counting between events.
     seen: Instant,
     bad: Vec<Bad>,
     reasons: IndexMap<(Verdict, String), usize>,
     stats: Stats,
 }
 
-/// A case that failed or erred, as the summary names it again.
+/// A failed case, to be listed again in the summary.
 struct Bad {
     verdict: Verdict,
     name: String,
@@ -96,7 +96,7 @@ impl Console {
         Self::new(Box::new(io::stdout()), Settings::of_stdout(verbose))
     }
 
-    /// Puts text above the live lines, and those anew.
+    /// Prints text above the live lines, then redraws them.
     fn show(&mut self, text: &str, now: f64) -> anyhow::Result<()> {
         let mut frame = self.live.clear();
         frame.push_str(text);
@@ -107,18 +107,18 @@ impl Console {
             return Ok(());
         };
         match out.write_all(frame.as_bytes()).and_then(|()| out.flush()) {
-            // Whoever read this has gone, as `head` does; that is no fault of the run.
+            // Output was closed (`| head`): stop quietly.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.out = None,
             result => result.context("cannot write to the console")?,
         }
         Ok(())
     }
 
-    /// Remembers a case that has ended, and tells of it.
+    /// Records a finished case and returns its lines.
     fn ended(&mut self, case: &Case) -> String {
         let verdict = case.verdict();
         let reason = case.reason().map(text::one_line).unwrap_or_default();
-        let mut told = self.line(case);
+        let mut out = self.line(case);
         self.stats.add(case);
         if verdict.is_bad() || verdict == Verdict::Flaky {
             let bad = Bad {
@@ -127,15 +127,15 @@ impl Console {
                 place: text::one_line(place(case)),
                 reason,
             };
-            told.push_str(&self.failure(case));
+            out.push_str(&self.failure(case));
             self.bad.push(bad);
         } else if verdict != Verdict::Pass {
             if self.settings.verbose && !reason.is_empty() {
-                let _ = writeln!(told, "{INDENT}{reason}");
+                let _ = writeln!(out, "{INDENT}{reason}");
             }
             *self.reasons.entry((verdict, reason)).or_default() += 1;
         }
-        told
+        out
     }
 
     fn line(&self, case: &Case) -> String {
@@ -145,7 +145,7 @@ impl Console {
             _ => String::new(),
         };
         let name = text::one_line(&case.title());
-        // Long lines are hard to follow from a name to its time, so no more than 100 columns are used.
+        // Use at most 100 columns, so that a name and its time stay close together.
         let room = (self.settings.columns)().min(100).saturating_sub(INDENT.len() + 10);
         let gap = " ".repeat(room.saturating_sub(text::width(&name)));
         let line = format!("{}{name}{gap}  {seconds:>7}", self.label(verdict));
@@ -153,10 +153,10 @@ impl Console {
     }
 
     fn failure(&self, case: &Case) -> String {
-        let mut told = String::new();
+        let mut out = String::new();
         let mut part = |text: &str, by: &str| {
             if !text.trim().is_empty() {
-                let _ = writeln!(told, "{}", text::indent(&text::visible(text), by));
+                let _ = writeln!(out, "{}", text::indent(&text::visible(text), by));
             }
         };
         part(&text::one_line(place(case)), INDENT);
@@ -168,7 +168,7 @@ impl Console {
                 part(&format!("artifacts: {}", artifacts.display()), INDENT);
             }
         }
-        told
+        out
     }
 
     fn label(&self, verdict: Verdict) -> String {
@@ -209,63 +209,63 @@ impl Console {
     }
 
     fn summary(&self) -> String {
-        let mut told = overview::of(&self.stats);
-        // Where a case failed in many rounds, one example of each kind stands above.
+        let mut out = overview::of(&self.stats);
+        // If a case failed in many rounds, the overview already has an example of each kind.
         let each = if self.stats.repeated().next().is_some() { &[] } else { self.bad.as_slice() };
         for bad in each {
             let lead = if std::ptr::eq(bad, &raw const each[0]) { "\n" } else { "" };
-            let _ = writeln!(told, "{lead}{}{}", self.label(bad.verdict), bad.name);
+            let _ = writeln!(out, "{lead}{}{}", self.label(bad.verdict), bad.name);
             let why = [bad.place.as_str(), bad.reason.as_str()].map(str::trim);
             let why: Vec<&str> = why.into_iter().filter(|part| !part.is_empty()).collect();
-            let _ = writeln!(told, "{INDENT}{}", why.join(": "));
+            let _ = writeln!(out, "{INDENT}{}", why.join(": "));
         }
         if !self.reasons.is_empty() {
-            told.push('\n');
+            out.push('\n');
         }
         for ((verdict, reason), count) in &self.reasons {
             let reason = if reason.is_empty() { "no reason given" } else { reason };
-            let _ = writeln!(told, "{count} {}: {reason}", past(*verdict));
+            let _ = writeln!(out, "{count} {}: {reason}", past(*verdict, *count));
         }
-        for (number, (reason, rate)) in self.stats.races.told().enumerate() {
+        for (number, (reason, rate)) in self.stats.races.rates().enumerate() {
             let lead = if number == 0 { "\n" } else { "" };
-            let _ = writeln!(told, "{lead}known issue: {rate}: {}", text::one_line(reason));
+            let _ = writeln!(out, "{lead}known issue: {rate}: {}", text::one_line(reason));
         }
         for exceeded in self.stats.races.exceeded() {
-            let _ = writeln!(told, "\n{}{}", self.label(Verdict::Fail), text::one_line(&exceeded));
+            let _ = writeln!(out, "\n{}{}", self.label(Verdict::Fail), text::one_line(&exceeded));
         }
         let counts = self.fold.counts();
         let cases = if counts.total() == 1 { "case" } else { "cases" };
         let _ = writeln!(
-            told,
+            out,
             "\n{} {cases} in {}: {}",
             counts.total(),
             text::seconds(self.fold.last()),
             counted(counts)
         );
         if let Some(trouble) = self.fold.trouble() {
-            let _ = writeln!(told, "{trouble}");
+            let _ = writeln!(out, "{trouble}");
         }
-        told
+        out
     }
 }
 
 impl Subscriber for Console {
     fn take(&mut self, event: &Event) -> anyhow::Result<()> {
         self.seen = Instant::now();
-        let mut told = self.note(event).unwrap_or_default();
+        let mut out = self.note(event).unwrap_or_default();
         if let Some(case) = self.fold.take(event) {
-            told.push_str(&self.ended(&case));
+            out.push_str(&self.ended(&case));
         }
         if self.settings.verbose {
-            told.push_str(&self.step(event).unwrap_or_default());
+            out.push_str(&self.step(event).unwrap_or_default());
         }
-        // Whatever else comes changes nothing on the screen, and there may be thousands of it in a second.
+        // Other events do not change the screen, and there may be thousands per second.
         let changes =
             matches!(event.what, What::CaseStarted { .. } | What::StepBegan { .. } | What::StepEnded { .. });
-        if told.is_empty() && !(changes && self.settings.live) {
+        if out.is_empty() && !(changes && self.settings.live) {
             return Ok(());
         }
-        self.show(&told, self.fold.last())
+        self.show(&out, self.fold.last())
     }
 
     fn tick(&mut self) -> anyhow::Result<()> {
@@ -276,33 +276,35 @@ impl Subscriber for Console {
     }
 
     fn finish(&mut self) -> anyhow::Result<()> {
-        let mut told = String::new();
+        let mut out = String::new();
         for case in self.fold.cut_off() {
-            told.push_str(&self.ended(&case));
+            out.push_str(&self.ended(&case));
         }
-        told.push_str(&self.summary());
-        self.show(&told, self.fold.last())
+        out.push_str(&self.summary());
+        self.show(&out, self.fold.last())
     }
 }
 
-/// Where a case failed, or at least in which file it stands.
+/// Where a case failed, or at least its file.
 fn place(case: &Case) -> &str {
     let known = case.end.as_ref().and_then(|end| end.place.as_deref());
     known.unwrap_or(&case.file)
 }
 
-const fn past(verdict: Verdict) -> &'static str {
+/// The word after a count of cases with this verdict.
+const fn past(verdict: Verdict, count: usize) -> &'static str {
     match verdict {
         Verdict::Pass => "passed",
         Verdict::Fail => "failed",
-        Verdict::Error => "erred",
+        Verdict::Error if count == 1 => "error",
+        Verdict::Error => "errors",
         Verdict::Skip => "skipped",
         Verdict::Xfail => "xfailed",
         Verdict::Flaky => "flaky",
     }
 }
 
-/// `3 passed, 1 failed`, without the verdicts that no case has.
+/// `3 passed, 1 failed`, without verdicts that have no case.
 pub(super) fn counted(counts: Counts) -> String {
     let parts: Vec<String> = [
         (counts.pass, Verdict::Pass),
@@ -314,10 +316,10 @@ pub(super) fn counted(counts: Counts) -> String {
     ]
     .into_iter()
     .filter(|(count, _)| *count > 0)
-    .map(|(count, verdict)| format!("{count} {}", past(verdict)))
+    .map(|(count, verdict)| format!("{count} {}", past(verdict, count)))
     .collect();
     match parts.as_slice() {
-        [] => "nothing was run".to_owned(),
+        [] => "no cases run".to_owned(),
         parts => parts.join(", "),
     }
 }

@@ -58,7 +58,7 @@ fn colours_change_nothing_but_the_colours() {
     assert_eq!(anstream::adapter::strip_str(&shown).to_string(), include_str!("snapshots/verbose.txt"));
 }
 
-/// What stands on a terminal in the end: as much of one as the live lines need, which breaks where a line is too long.
+/// The final contents of a minimal terminal emulation, which wraps lines that are too long.
 fn terminal(shown: &str, columns: usize) -> Vec<String> {
     let mut rows = vec![String::new()];
     let mut row = 0;
@@ -165,7 +165,7 @@ fn the_summary_names_each_failure_with_its_place_and_its_reason_in_two_lines() {
             "FLAKY  case/2",
             "       c.yaml:9:5: late",
             "",
-            "3 cases in 3.00s: 1 failed, 1 erred, 1 flaky",
+            "3 cases in 3.00s: 1 failed, 1 error, 1 flaky",
         ]
     );
 }
@@ -173,5 +173,5 @@ fn the_summary_names_each_failure_with_its_place_and_its_reason_in_two_lines() {
 #[test]
 fn a_run_of_nothing_has_a_summary_too() {
     let shown = shown_of(&[sample::run_started(0), sample::run_ended(0.5, false)], PLAIN);
-    assert_eq!(shown, "\n0 cases in 0.50s: nothing was run\n");
+    assert_eq!(shown, "\n0 cases in 0.50s: no cases run\n");
 }

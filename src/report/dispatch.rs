@@ -1,4 +1,4 @@
-//! Hands the stream of events to the reports, on a thread of its own, so that no report holds up a case.
+//! Dispatches the event stream to the reports on a separate thread, so that no report delays a case.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -15,26 +15,27 @@ use crate::report::{Fold, text};
 /// How often [`Subscriber::tick`] is called.
 const TICK: Duration = Duration::from_millis(200);
 
-/// What became of a run and of its reports.
+/// The result of a run and of its reports.
 #[derive(Debug, Default)]
 pub struct Summary {
-    /// How many cases there were of each verdict; a case that the stream left open is an error.
+    /// The number of cases per verdict; a case left open by the stream is an error.
     pub counts: Counts,
-    /// Whether a case that passes only when it is tried again counts as a success.
+    /// Whether a case that passes only on a retry counts as a success.
     pub flaky_passes: bool,
     /// Whether an interrupt ended the run.
     pub interrupted: bool,
-    /// Whether the stream came to its end; if not, whatever emitted it broke down.
+    /// Whether the stream is complete; if not, the emitter crashed.
     pub complete: bool,
-    /// The races that struck more often than they may, each in one line.
+    /// The known issues that occurred too often, one line each.
     pub exceeded: Vec<String>,
-    /// What went wrong with reports, at most one error each.
+    /// The errors of reports, at most one each.
     pub errors: Vec<anyhow::Error>,
 }
 
 impl Summary {
-    /// The exit code of the process: 130 after an interrupt, 1 if a case failed, erred or was flaky where that does not
-    /// pass, a known issue struck too often, a report could not be written or the run broke down, else 0.
+    /// The exit code of the process: 130 after an interrupt; 1 if a case failed, had an error or was flaky (unless
+    /// that passes), a known issue occurred too often, a report could not be written or the run did not finish; else
+    /// 0.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         if self.interrupted {
@@ -52,14 +53,14 @@ impl Summary {
     }
 }
 
-/// The reports at work; see [`run`]. Dropped unjoined, nobody waits for them to be written.
+/// The running reports; see [`run`]. If it is dropped without joining, reports may be incomplete.
 #[derive(Debug)]
 pub struct Reports(JoinHandle<Summary>);
 
 impl Reports {
     /// Waits until the stream has ended and every report is complete.
     ///
-    /// The stream ends when the last [`Sink`](crate::event::Sink) is dropped; whoever calls this must hold none.
+    /// The stream ends when the last [`Sink`](crate::event::Sink) is dropped; the caller must not hold one.
     #[must_use]
     pub fn join(self) -> Summary {
         match self.0.join() {
@@ -69,11 +70,11 @@ impl Reports {
     }
 }
 
-/// Starts a thread that hands each event of the stream to every subscriber, in their order, and completes the reports
-/// when the stream has ended.
+/// Starts a thread that passes each event to every subscriber, in order, and completes the reports when the stream
+/// ends.
 ///
-/// A subscriber that fails, or panics, is left out from then on; the others are told in a note, and go on. Put the
-/// console last: the files are then written before it says that the run is over.
+/// A subscriber that fails or panics is removed, and a note informs the others. Put the console last, so that the
+/// files are written before it prints the summary.
 #[must_use]
 pub fn run(stream: Receiver<Event>, subscribers: Vec<Box<dyn Subscriber + Send>>) -> Reports {
     Reports(std::thread::spawn(move || {
@@ -94,7 +95,7 @@ pub fn run(stream: Receiver<Event>, subscribers: Vec<Box<dyn Subscriber + Send>>
     }))
 }
 
-/// Hands events that were recorded earlier to the subscribers, on this thread: the reports of a run, made once more.
+/// Passes recorded events to the subscribers on this thread, to rebuild the reports of a run.
 #[must_use]
 pub fn feed(
     events: impl IntoIterator<Item = Event>,
@@ -130,7 +131,7 @@ impl Desk {
         self.each(&|subscriber| subscriber.tick());
     }
 
-    /// Does the same with every subscriber; those that fail are let go, and the others hear of it.
+    /// Calls `act` for every subscriber; removes those that fail and notifies the others.
     fn each(&mut self, act: &dyn Fn(&mut (dyn Subscriber + Send)) -> anyhow::Result<()>) {
         let known = self.errors.len();
         let errors = &mut self.errors;
@@ -142,10 +143,10 @@ impl Desk {
             .map(|error| Event {
                 at: self.fold.last(),
                 case: None,
-                what: What::Note { text: text::one_line(&format!("a report was given up: {error:#}")) },
+                what: What::Note { text: text::one_line(&format!("a report is incomplete: {error:#}")) },
             })
             .collect();
-        // This ends: every round of notes has one subscriber less to tell.
+        // This terminates: every round of notes has one subscriber less.
         for note in notes {
             self.each(&|subscriber| subscriber.take(&note));
         }
@@ -169,7 +170,7 @@ impl Desk {
     }
 }
 
-/// Takes a panic for an error: a bug in one report is not to cost the others.
+/// Turns a panic into an error: a bug in one report must not break the others.
 fn guarded(act: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
     catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|panic| {
         let said = panic
@@ -256,8 +257,8 @@ mod tests {
             assert_eq!(summary.exit_code(), 1);
             assert_eq!(heard_by_bad.lock().unwrap().len(), 1);
             let heard = heard.lock().unwrap();
-            let notes: Vec<&String> = heard.iter().filter(|text| text.contains("given up")).collect();
-            assert_eq!(notes, [&format!("a report was given up: {message}")]);
+            let notes: Vec<&String> = heard.iter().filter(|text| text.contains("incomplete")).collect();
+            assert_eq!(notes, [&format!("a report is incomplete: {message}")]);
             assert_eq!(heard.last().map(String::as_str), Some("finished"));
         }
     }

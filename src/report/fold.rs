@@ -1,7 +1,7 @@
-//! The events of a case folded into one record, for every report that shows cases as a whole.
+//! Folds the events of each case into one record, for reports that show whole cases.
 //!
-//! What grows without bound in a stream is dropped here: serial lines and QMP traffic are not kept, of steps, metrics
-//! and notes only the first and the last ones are, and long texts are cut.
+//! Bounds the memory: drops serial lines and QMP traffic, keeps only the first and last steps, metrics and notes, and
+//! truncates long texts.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::event::{CaseEnd, Event, What};
 use crate::report::record::{Case, Counts, Kept, Metric, Step};
 use crate::report::text;
 
-/// Folds a stream of events into the records of its cases.
+/// Folds a stream of events into records of cases.
 #[derive(Debug, Clone, Default)]
 pub struct Fold {
     open: BTreeMap<usize, Case>,
@@ -22,7 +22,7 @@ pub struct Fold {
 }
 
 impl Fold {
-    /// Takes an event, and gives back the case that it ends, which is then forgotten here.
+    /// Processes an event; returns the case that it ends, which is then dropped here.
     pub fn take(&mut self, event: &Event) -> Option<Case> {
         self.last = self.last.max(finite(event.at));
         match (&event.what, event.case) {
@@ -52,7 +52,7 @@ impl Fold {
         None
     }
 
-    /// Ends the cases that the stream left open: they are errors, for nobody knows how they would have ended.
+    /// Ends the cases that the stream left open; they are errors.
     pub fn cut_off(&mut self) -> Vec<Case> {
         let cut: Vec<Case> =
             std::mem::take(&mut self.open).into_values().map(|case| case.cut_off(self.last)).collect();
@@ -62,18 +62,18 @@ impl Fold {
         cut
     }
 
-    /// The cases that run now, in the order of selection.
+    /// The running cases, in the order of selection.
     pub fn open(&self) -> impl ExactSizeIterator<Item = &Case> {
         self.open.values()
     }
 
-    /// How the cases that have ended did.
+    /// The verdicts of the finished cases.
     #[must_use]
     pub const fn counts(&self) -> Counts {
         self.counts
     }
 
-    /// Whether a case that passes only when it is tried again counts as a success.
+    /// Whether a case that passes only on a retry counts as a success.
     #[must_use]
     pub const fn flaky_passes(&self) -> bool {
         self.flaky_passes
@@ -85,37 +85,37 @@ impl Fold {
         self.selected
     }
 
-    /// How many cases were selected and neither ran nor run now.
+    /// How many selected cases have not run.
     #[must_use]
     pub fn not_run(&self) -> usize {
         self.selected.saturating_sub(self.counts.total() + self.open.len())
     }
 
-    /// When the run began, as the stream has it.
+    /// When the run started, according to the stream.
     #[must_use]
     pub fn time(&self) -> Option<&str> {
         self.time.as_deref()
     }
 
-    /// The time of the latest event, in seconds since the run began.
+    /// The time of the latest event, in seconds since the start of the run.
     #[must_use]
     pub const fn last(&self) -> f64 {
         self.last
     }
 
-    /// Whether an interrupt ended the run; unknown as long as it has not ended.
+    /// Whether an interrupt ended the run; `None` before its end.
     #[must_use]
     pub const fn interrupted(&self) -> Option<bool> {
         self.ended
     }
 
-    /// What is wrong with the run as a whole, in one line: it was interrupted, or it never came to its end.
+    /// What is wrong with the run as a whole, in one line: it was interrupted, or did not finish.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         let what = match self.ended {
             Some(false) => return None,
             Some(true) => "the run was interrupted",
-            None => "the run was cut off",
+            None => "the run did not finish",
         };
         Some(match self.not_run() {
             0 => what.to_owned(),
@@ -124,7 +124,7 @@ impl Fold {
     }
 }
 
-/// The seconds, or 0 for what is no length of time.
+/// The seconds, or 0 for an invalid duration.
 fn finite(seconds: f64) -> f64 {
     if seconds.is_finite() { seconds.max(0.0) } else { 0.0 }
 }
@@ -176,7 +176,7 @@ fn grow(case: &mut Case, what: &What, at: f64) {
             seconds: 0.0,
         }),
         What::StepEnded { step, outcome, message, seconds } => {
-            // From the end, for that is where it nearly always is.
+            // Search from the end: it is usually there.
             if let Some(known) = case.steps.iter_mut().rev().find(|known| known.number == *step) {
                 known.outcome = Some(*outcome);
                 known.message = kept(message.as_ref(), text::LINE_LIMIT);
@@ -192,7 +192,7 @@ fn grow(case: &mut Case, what: &What, at: f64) {
         }),
         What::AttemptEnded { end: ended, .. } => {
             case.attempts.push(end(ended));
-            // The next attempt takes the same steps anew.
+            // The next attempt repeats the same steps.
             case.vms = Kept::default();
             case.steps = Kept::default();
             case.metrics = Kept::default();
@@ -236,7 +236,7 @@ mod tests {
         let cut = fold.cut_off();
         let end = cut[0].end.as_ref().unwrap();
         assert_eq!(end.verdict, Verdict::Error);
-        assert_eq!(end.reason.as_deref(), Some("the run ended before the case did"));
+        assert_eq!(end.reason.as_deref(), Some("the run ended before the case finished"));
         assert_eq!(end.place.as_deref(), Some("scenarios/colo/failover.yaml:14:5"));
         assert!(fold.trouble().unwrap().contains("did not run"));
     }

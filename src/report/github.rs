@@ -1,4 +1,4 @@
-//! Annotations of GitHub Actions: each case that failed or erred, at the line of the step that failed.
+//! GitHub Actions annotations: each case that failed or had an error, at the line of the step that failed.
 
 use std::io::Write;
 use std::path::Path;
@@ -21,7 +21,7 @@ impl<W> std::fmt::Debug for Github<W> {
 }
 
 impl<W: Write> Github<W> {
-    /// Annotations on `out`, which must be the standard output of a step for GitHub to see them.
+    /// Annotations on `out`; GitHub reads them from the standard output of a step.
     #[must_use]
     pub fn new(out: W) -> Self {
         Self { fold: Fold::default(), out }
@@ -36,13 +36,13 @@ impl<W: Write> Github<W> {
         let (file, line, column) = known.and_then(parts).unwrap_or((case.file.as_str(), 1, 1));
         let place = Place { file: Path::new(file), line, column, end_column: None };
         let title = format!("{verdict}: {}", text::one_line(&case.title()));
-        let reason = text::visible(case.reason().unwrap_or("no reason is known"));
+        let reason = text::visible(case.reason().unwrap_or("no reason given"));
         writeln!(self.out, "{}", annotation("error", &place, &title, &text::cut(&reason, text::LINE_LIMIT)))?;
         Ok(())
     }
 }
 
-/// The file, line and column of a `file:line:column`.
+/// The file, line and column of `file:line:column`.
 fn parts(place: &str) -> Option<(&str, usize, usize)> {
     let mut parts = place.rsplitn(3, ':');
     let (column, line, file) = (parts.next()?, parts.next()?, parts.next()?);

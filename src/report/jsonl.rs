@@ -1,4 +1,4 @@
-//! `reports/events.jsonl`: the stream itself, one event a line, to be read again by `lockstep report` and by scripts.
+//! `reports/events.jsonl`: the event stream, one event per line, for `lockstep report` and for scripts.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::event::{Event, STREAM_VERSION, Subscriber, What};
 
-/// Writes every event to a file, one a line.
+/// Writes every event to a file, one per line.
 #[derive(Debug)]
 pub struct JsonLines {
     path: PathBuf,
@@ -18,10 +18,10 @@ pub struct JsonLines {
 }
 
 impl JsonLines {
-    /// Creates the file, and its folder where that is missing; what stood there is replaced.
+    /// Creates the file, and its directory if missing; replaces an existing file.
     ///
     /// # Errors
-    /// When the folder or the file cannot be created; the message names it.
+    /// When the directory or the file cannot be created; the message names it.
     pub fn create(path: impl Into<PathBuf>) -> anyhow::Result<Self> {
         let path = path.into();
         let create = || {
@@ -37,8 +37,7 @@ impl JsonLines {
     fn write(&mut self, event: &Event) -> io::Result<()> {
         serde_json::to_writer(&mut self.out, event)?;
         self.out.write_all(b"\n")?;
-        // A run that is killed loses what is still in memory, so nothing of a finished step or case is. The buffer
-        // writes itself when it is dropped.
+        // Flush after each step and case, since a killed run loses buffered data. The buffer is also flushed on drop.
         match event.what {
             What::StepEnded { .. } | What::CaseEnded { .. } | What::RunEnded { .. } => self.out.flush(),
             _ => Ok(()),
@@ -53,13 +52,13 @@ impl Subscriber for JsonLines {
 
     fn finish(&mut self) -> anyhow::Result<()> {
         self.out.flush().with_context(|| format!("cannot write {}", self.path.display()))?;
-        // What is written to a file that was removed meanwhile is lost, and no write says so.
+        // Writes to a file that was removed meanwhile succeed but are lost.
         let own = self.out.get_ref().metadata()?;
         match std::fs::metadata(&self.path) {
             Ok(there) if (there.dev(), there.ino()) == (own.dev(), own.ino()) => Ok(()),
-            // A pipe or a device has no place of its own.
+            // A pipe or a device cannot be compared.
             _ if !own.is_file() => Ok(()),
-            _ => anyhow::bail!("{} was taken away while the run went on", self.path.display()),
+            _ => anyhow::bail!("{} was removed or replaced during the run", self.path.display()),
         }
     }
 }
@@ -75,8 +74,8 @@ pub enum ReadError {
         /// Why.
         source: io::Error,
     },
-    /// A line is no event.
-    #[error("{}:{line}: this line is no event", path.display())]
+    /// A line is not an event.
+    #[error("{}:{line}: not a valid event", path.display())]
     Garbage {
         /// The file.
         path: PathBuf,
@@ -85,20 +84,20 @@ pub enum ReadError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
-    /// The file was written by a Lockstep that knows more than this one.
+    /// The file was written by a newer Lockstep.
     #[error(
-        "{} has version {found} of the event stream, and this Lockstep reads up to version {STREAM_VERSION}; \
+        "{} has event stream version {found}, but this Lockstep reads up to version {STREAM_VERSION}; \
          read it with the Lockstep that wrote it, or a newer one",
         path.display()
     )]
     Newer {
         /// The file.
         path: PathBuf,
-        /// The version that it says it has.
+        /// Its version.
         found: u32,
     },
-    /// The file does not begin as a stream does.
-    #[error("{} is no event stream: its first line is no `run_started`", path.display())]
+    /// The file does not start like a stream.
+    #[error("{} is not an event stream: its first line is not `run_started`", path.display())]
     NoStream {
         /// The file.
         path: PathBuf,
@@ -108,7 +107,7 @@ pub enum ReadError {
 /// Opens a stream that [`JsonLines`] wrote.
 ///
 /// # Errors
-/// When the file cannot be opened. What is wrong with its content comes out of the [`Reader`].
+/// When the file cannot be opened. The [`Reader`] reports errors in its content.
 pub fn read(path: impl AsRef<Path>) -> Result<Reader<BufReader<File>>, ReadError> {
     let path = path.as_ref();
     match File::open(path) {
@@ -119,7 +118,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<Reader<BufReader<File>>, ReadError
 
 /// The events of a stream, in order; it ends after the first error.
 ///
-/// A run that was killed may have left half a line at the end of its file; that is no error, see [`Reader::cut`].
+/// A killed run may leave half a line at the end of its file; that is not an error, see [`Reader::cut`].
 #[derive(Debug)]
 pub struct Reader<R> {
     path: PathBuf,
@@ -129,7 +128,7 @@ pub struct Reader<R> {
     done: bool,
 }
 
-/// As much of the first line as must be known before the rest of it can be trusted to mean what it meant.
+/// The part of the first line needed to check the version before parsing the rest.
 #[derive(Deserialize)]
 struct FirstLine {
     what: First,
@@ -143,12 +142,12 @@ struct First {
 }
 
 impl<R: BufRead> Reader<R> {
-    /// Reads the stream from `input`; `path` is what messages call it.
+    /// Reads the stream from `input`; `path` is used in messages.
     pub fn new(path: impl Into<PathBuf>, input: R) -> Self {
         Self { path: path.into(), input, line: 0, cut: false, done: false }
     }
 
-    /// Whether the last line was cut short, and so left out.
+    /// Whether the last line was truncated and therefore ignored.
     #[must_use]
     pub const fn cut(&self) -> bool {
         self.cut
@@ -255,7 +254,7 @@ mod tests {
         report.take(&sample::run_started(1)).unwrap();
         assert!(report.finish().is_ok());
         std::fs::remove_file(&path).unwrap();
-        assert!(report.finish().unwrap_err().to_string().contains("was taken away"));
+        assert!(report.finish().unwrap_err().to_string().contains("was removed or replaced"));
     }
 
     #[test]
@@ -281,7 +280,7 @@ mod tests {
     fn garbage_is_told_with_its_line_and_ends_the_stream() {
         let text = lines(&sample::run()[..2]) + "what?\n" + &lines(&sample::run()[2..]);
         let message = error_of(text.as_bytes());
-        assert!(message.starts_with("events.jsonl:3: this line is no event: expected value"), "{message}");
+        assert!(message.starts_with("events.jsonl:3: not a valid event: expected value"), "{message}");
         assert_eq!(Reader::new("events.jsonl", text.as_bytes()).count(), 3);
         assert!(error_of(b"\xff\xfe\n").starts_with("events.jsonl:1: "));
     }
@@ -289,7 +288,7 @@ mod tests {
     #[test]
     fn another_file_is_told_apart_from_a_stream() {
         let message = error_of(lines(&sample::run()[1..]).as_bytes());
-        assert!(message.contains("no event stream"), "{message}");
+        assert!(message.contains("not an event stream"), "{message}");
         let missing = read("/nowhere/events.jsonl").unwrap_err();
         assert!(missing.to_string().contains("/nowhere/events.jsonl"));
     }

@@ -1,7 +1,7 @@
 //! `reports/junit.xml`, for CI servers.
 //!
-//! One suite per scenario file, one test case per case. The file is written whole and moved into its place when the
-//! stream ends, however it ends, so that a CI server never reads half of one.
+//! One suite per scenario file, one test case per case. The file is written completely and moved into place when the
+//! stream ends, so that a CI server never reads half of it.
 
 use std::fs::Permissions;
 use std::io::Write as _;
@@ -24,16 +24,16 @@ pub struct Junit {
     fold: Fold,
     done: Vec<Done>,
     races: Races,
-    /// How many bytes of texts there are so far.
+    /// The size of the texts so far, in bytes.
     held: usize,
 }
 
-/// Once so many bytes of texts are in the file, the texts of further cases are cut to [`LITTLE`]: CI servers refuse
-/// files of some 30 MB. The artifacts have them whole.
-const MUCH: usize = 12 << 20;
-const LITTLE: usize = 2 << 10;
+/// Beyond this size, the texts of further cases are cut to [`REDUCED_LIMIT`]: CI servers refuse files of about 30 MB.
+/// The artifacts have the full texts.
+const FULL_TEXT_BUDGET: usize = 12 << 20;
+const REDUCED_LIMIT: usize = 2 << 10;
 
-/// A case that has ended, as it will be written.
+/// A finished case as it will be written.
 #[derive(Debug)]
 struct Done {
     number: usize,
@@ -43,7 +43,7 @@ struct Done {
 }
 
 impl Junit {
-    /// A report that will be written to `path` when the stream ends; its folder is made if it is missing.
+    /// A report to be written to `path` when the stream ends; creates its directory if missing.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), fold: Fold::default(), done: Vec::new(), races: Races::default(), held: 0 }
@@ -51,14 +51,14 @@ impl Junit {
 
     fn add(&mut self, case: &Case) {
         self.races.add(case);
-        let limit = if self.held > MUCH { LITTLE } else { text::LIMIT };
+        let limit = if self.held > FULL_TEXT_BUDGET { REDUCED_LIMIT } else { text::LIMIT };
         let test = test_case(case, self.fold.flaky_passes(), limit);
         self.held += weight(&test);
         self.done.push(Done { number: case.number, file: case.file.clone(), began: case.began, test });
     }
 
     fn report(&mut self) -> Report {
-        // Cases that ran side by side ended in any order; a report of the same run is to look the same each time.
+        // Parallel cases end in any order; keep the report deterministic.
         self.done.sort_by_key(|done| done.number);
         let began = self.fold.time().and_then(|time| humantime::parse_rfc3339(time).ok());
         let began = began.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
@@ -66,7 +66,7 @@ impl Junit {
         let suite = |file: &str, after: f64| {
             let name = if file.is_empty() { "lockstep" } else { file };
             let mut suite = TestSuite::new(&text::one_line(name));
-            // The crate would make it `testsuite/` and the name, which means nothing to anybody.
+            // The crate's default is `testsuite/` plus the name, which is meaningless here.
             suite.package = class_name(file);
             suite.set_timestamp(timestamp(began, after));
             if let Some(trouble) = &trouble {
@@ -87,7 +87,7 @@ impl Junit {
         }
         let exceeded = self.races.exceeded();
         if !exceeded.is_empty() {
-            // No case of the run is at fault, and the file must not be green.
+            // No single case is at fault, but the file must not be green.
             let mut rates = suite("known issues", 0.0);
             for (number, message) in exceeded.into_iter().enumerate() {
                 let message = text::one_line(&message);
@@ -135,7 +135,7 @@ fn test_case(case: &Case, flaky_passes: bool, limit: usize) -> TestCase {
     let mut test = TestCase::success(&name, duration(seconds));
     test.result = match verdict {
         Verdict::Pass => TestResult::Success,
-        // The schema has no word for it; what it says of itself stands in the system-out.
+        // JUnit has no `flaky`; the details are in the system-out.
         Verdict::Flaky if flaky_passes => TestResult::Success,
         Verdict::Fail | Verdict::Flaky => TestResult::Failure { type_, message, cause },
         Verdict::Error => TestResult::Error { type_, message, cause },
@@ -152,7 +152,7 @@ fn test_case(case: &Case, flaky_passes: bool, limit: usize) -> TestCase {
     test
 }
 
-/// How many bytes of texts a test case holds.
+/// The size of a test case's texts, in bytes.
 fn weight(test: &TestCase) -> usize {
     let cause = match &test.result {
         TestResult::Success | TestResult::Skipped => 0,
@@ -163,7 +163,7 @@ fn weight(test: &TestCase) -> usize {
     cause + test.system_out.as_ref().map_or(0, String::len) + test.name.len()
 }
 
-/// What stands inside of a `failure`, `error` or `skipped`: the place, the whole reason, the evidence.
+/// The body of a `failure`, `error` or `skipped`: the place, the whole reason, the evidence.
 fn cause(end: &CaseEnd) -> String {
     [&end.place, &end.reason, &end.evidence]
         .into_iter()
@@ -173,7 +173,7 @@ fn cause(end: &CaseEnd) -> String {
         .join("\n")
 }
 
-/// The file's path as a class name: without its extension, and without dots, at which CI servers would split it.
+/// The file's path as a class name: without its extension, and without dots, which CI servers would split at.
 fn class_name(file: &str) -> String {
     let path = Path::new(file).with_extension("");
     let parts: Vec<String> = path
@@ -189,13 +189,13 @@ fn class_name(file: &str) -> String {
     }
 }
 
-/// Seconds to the millisecond, for nobody needs the rest and floating point would make it 16 digits.
+/// Seconds rounded to milliseconds; avoids 16 digits of floating-point noise.
 #[expect(clippy::cast_possible_truncation, reason = "what is too big is cut to a size that still adds up")]
 fn duration(seconds: f64) -> Duration {
     Duration::milliseconds(((seconds * 1000.0).round() as i64).clamp(0, 1 << 50))
 }
 
-/// The moment so many seconds after the run began; the crate cannot write years of more than four digits.
+/// The given number of seconds after the start of the run; the crate cannot write years of more than four digits.
 fn timestamp(began: Option<StdDuration>, after: f64) -> OffsetDateTime {
     let after = StdDuration::try_from_secs_f64(after).unwrap_or_default();
     let seconds = began.unwrap_or_default().saturating_add(after).as_secs().min(253_402_300_799);
@@ -205,7 +205,7 @@ fn timestamp(began: Option<StdDuration>, after: f64) -> OffsetDateTime {
         .unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
-/// Writes to a file beside the place and moves it there; what stood there before stays as long as that fails.
+/// Writes to a temporary file and moves it into place; an existing file stays if that fails.
 fn write(path: &Path, report: &Report) -> anyhow::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -215,7 +215,7 @@ fn write(path: &Path, report: &Report) -> anyhow::Result<()> {
     let mut file = tempfile::Builder::new()
         .prefix(".junit.")
         .suffix(".xml")
-        // Others may read it, as far as the umask lets them: a CI server often is another user.
+        // Readable by others, subject to the umask: a CI server often runs as another user.
         .permissions(Permissions::from_mode(0o666))
         .tempfile_in(folder)?;
     let mut text = Vec::new();

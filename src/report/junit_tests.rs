@@ -128,9 +128,9 @@ fn a_stream_that_ends_amid_a_case_makes_it_an_error() {
     let xml = written(&events[..14]);
     let document = Document::parse(&xml).unwrap();
     let error = elements(&document, "error")[0];
-    assert_eq!(error.attribute("message"), Some("the run ended before the case did"));
-    assert!(whole_text(error).contains("It was in step 2: wait: secondary event STOP"));
-    assert!(xml.contains("the run was cut off: 4 of 6 cases did not run"), "{xml}");
+    assert_eq!(error.attribute("message"), Some("the run ended before the case finished"));
+    assert!(whole_text(error).contains("It was running step 2: wait: secondary event STOP"));
+    assert!(xml.contains("the run did not finish: 4 of 6 cases did not run"), "{xml}");
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn a_run_of_many_long_failures_stays_a_file_that_a_server_takes() {
     let document = Document::parse(&xml).unwrap();
     let failures = elements(&document, "failure");
     assert_eq!(failures.len(), 400);
-    assert!(failures.iter().all(|failure| whole_text(*failure).contains(" bytes left out …]")));
+    assert!(failures.iter().all(|failure| whole_text(*failure).contains(" bytes omitted …]")));
 }
 
 /// Texts as guests print them, and worse.

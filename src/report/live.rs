@@ -1,24 +1,24 @@
-//! The lines at the bottom of a terminal that show what runs now, rewritten in place.
+//! Live lines at the bottom of a terminal that show the running cases.
 
 use std::fmt::Write as _;
 
 use crate::report::record::Case;
 use crate::report::{Fold, text};
 
-/// How many running cases are shown.
+/// How many running cases to show.
 const SHOWN: usize = 4;
 
-/// How wide the bar of the whole run is.
+/// The width of the progress bar.
 const BAR: usize = 16;
 
-/// What of it stands on the terminal now.
+/// The state of the live lines on the terminal.
 #[derive(Debug, Default)]
 pub struct Live {
     drawn: usize,
 }
 
 impl Live {
-    /// What takes the lines off the terminal again; the cursor is then where they began.
+    /// The escape sequence that removes the lines; the cursor is then where they began.
     pub fn clear(&mut self) -> String {
         match std::mem::take(&mut self.drawn) {
             0 => String::new(),
@@ -27,11 +27,11 @@ impl Live {
         }
     }
 
-    /// What puts the lines on the terminal, after whatever stands there; nothing where no case runs.
+    /// The text that draws the lines below the existing output; empty if no case runs.
     pub fn draw(&mut self, fold: &Fold, now: f64, columns: usize) -> String {
         let lines = lines(fold, now);
         self.drawn = lines.len();
-        // One column less than there are: many terminals go to the next line when the last column is filled.
+        // Leave the last column free: many terminals wrap when it is filled.
         let fitted: Vec<_> = lines.iter().map(|line| text::fit(line, columns.saturating_sub(1))).collect();
         fitted.join("\n")
     }
@@ -46,7 +46,7 @@ fn lines(fold: &Fold, now: f64) -> Vec<String> {
     lines
 }
 
-/// How far the run is, and how much longer it will take if it goes on like this.
+/// The progress of the run and the estimated time left.
 fn progress(fold: &Fold, now: f64) -> String {
     let counts = fold.counts();
     let (done, selected) = (counts.total(), fold.selected());

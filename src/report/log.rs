@@ -1,4 +1,4 @@
-//! A case told in plain text: what it was made of, its steps, what was measured.
+//! A case as plain text: its parameters, its steps, its metrics.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use crate::event::StepOutcome;
 use crate::report::record::{Case, Kept, Step};
 use crate::report::text;
 
-/// The whole story of a case that has ended, for a report that has room for it.
+/// The full text of a finished case, for reports with room for it.
 #[must_use]
 pub fn of(case: &Case) -> String {
     let mut out = String::new();
@@ -23,7 +23,7 @@ pub fn of(case: &Case) -> String {
     }
     list(&mut out, "earlier attempts", &case.attempts, |end| {
         let place = end.place.as_deref().map(|place| format!(" at {place}")).unwrap_or_default();
-        format!("{}{place}: {}", end.verdict, end.reason.as_deref().unwrap_or("no reason is known"))
+        format!("{}{place}: {}", end.verdict, end.reason.as_deref().unwrap_or("no reason given"))
     });
     list(&mut out, "steps", &case.steps, |step| {
         let mut lines = step_line(step, case.planned);
@@ -40,7 +40,7 @@ pub fn of(case: &Case) -> String {
     out
 }
 
-/// A step in one line: its number, its outcome, how long it took, what it does, where it stands.
+/// A step in one line: number, outcome, duration, title, place.
 #[must_use]
 pub fn step_line(step: &Step, planned: usize) -> String {
     let outcome = match step.outcome {
@@ -90,7 +90,7 @@ fn list<T>(out: &mut String, name: &str, items: &Kept<T>, line: impl Fn(&T) -> S
     };
     items.first().map(&line).for_each(&mut put);
     if items.left_out() > 0 {
-        put(format!("[… {} left out …]", items.left_out()));
+        put(format!("[… {} omitted …]", items.left_out()));
     }
     items.last().map(&line).for_each(&mut put);
 }
@@ -147,6 +147,6 @@ artifacts: reports/artifacts/1
             fold.take(&sample::step(0, number, "again"));
         }
         let told = of(&fold.cut_off()[0]);
-        assert!(told.contains("\n  [… 1000 left out …]\n"), "{told}");
+        assert!(told.contains("\n  [… 1000 omitted …]\n"), "{told}");
     }
 }

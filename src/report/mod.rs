@@ -1,4 +1,4 @@
-//! The reports of a run, each a subscriber of the one stream of events.
+//! The reports of a run, each a subscriber of the event stream.
 
 pub mod compare;
 mod console;

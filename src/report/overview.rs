@@ -1,4 +1,4 @@
-//! What the terminal says at the end of all cases taken together: a table of cases and QEMUs, rates, kinds of failures.
+//! The overview at the end of the console report: a table of cases and QEMUs, rates, kinds of failures.
 
 use std::fmt::Write as _;
 
@@ -8,44 +8,44 @@ use crate::event::Verdict;
 use crate::report::stats::{Stats, rate};
 use crate::report::text;
 
-/// How many lines of one table are shown.
+/// The maximum number of lines per table.
 const SHOWN: usize = 200;
 
-/// The overview; empty where each case ran once, on one QEMU.
+/// The overview; empty if each case ran once on one QEMU.
 #[must_use]
 pub fn of(stats: &Stats) -> String {
-    let mut told = grid(stats);
+    let mut out = grid(stats);
     let repeated: Vec<_> = stats.repeated().collect();
     if repeated.is_empty() {
-        return told;
+        return out;
     }
-    told.push('\n');
+    out.push('\n');
     for (name, case) in repeated.iter().take(SHOWN) {
-        let _ = writeln!(told, "{}: {}", text::one_line(name), case.rate());
+        let _ = writeln!(out, "{}: {}", text::one_line(name), case.rate());
         for ((metric, vm), measured) in &case.metrics {
             let whose = vm.as_ref().map(|vm| format!(" ({vm})")).unwrap_or_default();
             let _ =
-                writeln!(told, "    {}: {}", text::one_line(&format!("{metric}{whose}")), measured.told());
+                writeln!(out, "    {}: {}", text::one_line(&format!("{metric}{whose}")), measured.summary());
         }
     }
     if repeated.len() > SHOWN {
-        let _ = writeln!(told, "and {} more", repeated.len() - SHOWN);
+        let _ = writeln!(out, "and {} more", repeated.len() - SHOWN);
     }
     for (signature, kind) in stats.kinds().iter().take(SHOWN) {
         let example = &kind.example;
         let place = example.place.as_deref().map(|place| format!("{place}: ")).unwrap_or_default();
         let _ = writeln!(
-            told,
+            out,
             "\n{}: {signature}\n    such as {}: {}",
             rate(kind.count, stats.ran),
             text::one_line(&example.title),
             text::one_line(&format!("{place}{}", example.reason)),
         );
     }
-    told
+    out
 }
 
-/// A line for each case, a column for each QEMU.
+/// A line per case, a column per QEMU.
 fn grid(stats: &Stats) -> String {
     let qemus: IndexSet<&str> = stats.cases.keys().filter_map(|(_, qemu)| qemu.as_deref()).collect();
     if qemus.is_empty() {
@@ -64,12 +64,12 @@ fn grid(stats: &Stats) -> String {
             words.iter().zip(&columns).map(|(word, width)| format!("{word:<width$}")).collect();
         format!("{name}{gap}  {}", cells.join("  ")).trim_end().to_owned() + "\n"
     };
-    let mut told = "\n".to_owned() + &line("", qemus.iter().map(|qemu| (*qemu).to_owned()).collect());
+    let mut out = "\n".to_owned() + &line("", qemus.iter().map(|qemu| (*qemu).to_owned()).collect());
     for (name, found) in rows.iter().take(SHOWN) {
         let word = |qemu: &&str| found.get(qemu).map_or_else(|| "none".to_owned(), ToString::to_string);
-        told.push_str(&line(&text::one_line(name), qemus.iter().map(word).collect()));
+        out.push_str(&line(&text::one_line(name), qemus.iter().map(word).collect()));
     }
-    told
+    out
 }
 
 #[cfg(test)]
@@ -99,19 +99,19 @@ mod tests {
 
     #[test]
     fn several_qemus_are_a_table() {
-        let told = of(&stats(&[
+        let out = of(&stats(&[
             ("colo/a", Some("old"), Verdict::Skip),
             ("b", Some("old"), Verdict::Pass),
             ("colo/a", Some("new"), Verdict::Pass),
         ]));
-        assert_eq!(told, "\n        old    new\ncolo/a  skip   pass\nb       pass   none\n");
+        assert_eq!(out, "\n        old    new\ncolo/a  skip   pass\nb       pass   none\n");
     }
 
     #[test]
     fn rounds_are_told_with_their_rate_and_each_kind_of_failure_with_an_example() {
-        let told = of(&stats(&[("a", None, Verdict::Pass), ("a", None, Verdict::Fail)]));
+        let out = of(&stats(&[("a", None, Verdict::Pass), ("a", None, Verdict::Fail)]));
         assert_eq!(
-            told,
+            out,
             "\na: 1 of 2 failed: 50 % (95 %: 9.5 to 91 %)\n\n\
              1 of 2 failed: 50 % (95 %: 9.5 to 91 %): waited TIME for N ticks\n    \
              such as a: waited 3s for 2 ticks; saw none\n"

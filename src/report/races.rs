@@ -1,5 +1,4 @@
-//! How often the races that scenarios know of (`known_issue` with `at_most`) struck, and whether that is more often than
-//! they may.
+//! How often intermittent known issues (`known_issue` with `at_most`) occurred, and whether that is too often.
 
 use indexmap::IndexMap;
 
@@ -7,24 +6,24 @@ use crate::event::{Race, Verdict};
 use crate::report::record::Case;
 use crate::units::Share;
 
-/// A rate is too high where one that is as `at_most` says would be seen this seldom, or less.
+/// A rate is too high if it, or a higher one, would occur with at most this probability at the rate `at_most`.
 pub const CHANCE: f64 = 0.01;
 
-/// How often each race struck.
+/// The counts of each intermittent known issue.
 #[derive(Debug, Clone, Default)]
 pub struct Races {
-    /// By the race, and the QEMU where there are several.
+    /// By known issue, and by QEMU if there are several.
     known: IndexMap<(Race, Option<String>), Tally>,
 }
 
-/// How often one race struck.
+/// The counts of one known issue.
 #[derive(Debug, Clone, Default)]
 struct Tally {
     all: Rate,
     cases: IndexMap<String, Rate>,
 }
 
-/// In how many runs of how many.
+/// Occurrences, and the number of runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Rate {
     struck: usize,
@@ -43,8 +42,7 @@ impl Rate {
 }
 
 impl Races {
-    /// Takes in a case that has ended. One that failed otherwise did not come to where the race strikes, and does not
-    /// count.
+    /// Counts a finished case. A case that failed for another reason did not get far enough, and is not counted.
     pub fn add(&mut self, case: &Case) {
         let came_to_its_end = matches!(case.verdict(), Verdict::Pass | Verdict::Xfail | Verdict::Flaky);
         for race in &case.races {
@@ -57,18 +55,17 @@ impl Races {
         }
     }
 
-    /// Each race that struck, or that could have in several rounds, with how often: its reason, and the rate in words.
-    pub fn told(&self) -> impl Iterator<Item = (&str, String)> {
+    /// The reason and rate of each known issue that occurred, or that could have in several rounds.
+    pub fn rates(&self) -> impl Iterator<Item = (&str, String)> {
         self.known.iter().filter(|(_, tally)| tally.all.struck > 0 || tally.is_repeated()).map(
             |((race, qemu), tally)| {
                 let on = qemu.as_ref().map(|qemu| format!(" on {qemu}")).unwrap_or_default();
-                (race.reason.as_str(), tally.all.told(tally.noun(), race.at_most) + &on)
+                (race.reason.as_str(), tally.all.summary(tally.noun(), race.at_most) + &on)
             },
         )
     }
 
-    /// The races that struck more often than they may, beyond chance, each in one line: over all cases, or else in some
-    /// one case.
+    /// The known issues that occurred too often, beyond chance, one line each: over all cases, or in a single case.
     #[must_use]
     pub fn exceeded(&self) -> Vec<String> {
         self.known.iter().filter_map(|((race, qemu), tally)| tally.exceeded(race, qemu.as_deref())).collect()
@@ -76,7 +73,7 @@ impl Races {
 }
 
 impl Tally {
-    /// Whether some case ran more than once.
+    /// Whether any case ran more than once.
     fn is_repeated(&self) -> bool {
         self.cases.len() < self.all.of
     }
@@ -99,7 +96,7 @@ impl Tally {
         };
         let on = qemu.map(|qemu| format!(" on {qemu}")).unwrap_or_default();
         Some(format!(
-            "a known issue strikes more often than it may{on}: in {} of {} {of}, where at most {at_most} are expected \
+            "a known issue occurs too often{on}: in {} of {} {of}, expected at most {at_most} \
              ({reason})",
             rate.struck, rate.of
         ))
@@ -108,13 +105,13 @@ impl Tally {
 
 impl Rate {
     /// `1 of 8 cases; at most 5 % expected`.
-    fn told(self, noun: &str, at_most: Share) -> String {
+    fn summary(self, noun: &str, at_most: Share) -> String {
         format!("{} of {} {noun}; at most {at_most} expected", self.struck, self.of)
     }
 }
 
-/// The probability that something which happens with this probability each time happens at least so often in so many
-/// times (the upper tail of the binomial distribution, added up term by term).
+/// The probability that an event of this probability occurs at least `hits` times in `of` trials (the upper tail of
+/// the binomial distribution, summed term by term).
 #[must_use]
 pub fn at_least(hits: usize, of: usize, probability: f64) -> f64 {
     if hits == 0 || probability >= 1.0 {
@@ -123,7 +120,7 @@ pub fn at_least(hits: usize, of: usize, probability: f64) -> f64 {
     if hits > of || probability <= 0.0 {
         return 0.0;
     }
-    // The terms in logarithms: the first ones of a long run are too small for a number.
+    // Use logarithms: the first terms of a long run underflow.
     let odds = (probability / (1.0 - probability)).ln();
     let mut term = of as f64 * (1.0 - probability).ln();
     let mut sum = 0.0;

@@ -55,16 +55,16 @@ fn a_race_is_told_with_how_often_it_struck_and_how_often_it_may() {
     // What failed otherwise, or never ran, does not count.
     cases.extend([("fails", Verdict::Fail, false), ("skipped", Verdict::Skip, false)]);
     let races = races(&cases);
-    let told: Vec<_> = races.told().collect();
+    let told: Vec<_> = races.rates().collect();
     assert_eq!(told, [(REASON, "1 of 8 cases; at most 5% expected".to_owned())]);
     assert!(races.exceeded().is_empty());
 }
 
 #[test]
 fn a_race_that_never_struck_is_told_of_rounds_only() {
-    assert_eq!(races(&[("a", Verdict::Pass, false), ("b", Verdict::Pass, false)]).told().count(), 0);
+    assert_eq!(races(&[("a", Verdict::Pass, false), ("b", Verdict::Pass, false)]).rates().count(), 0);
     let rounds = races(&[("a", Verdict::Pass, false), ("a", Verdict::Pass, false)]);
-    assert_eq!(rounds.told().next().unwrap().1, "0 of 2 runs; at most 5% expected");
+    assert_eq!(rounds.rates().next().unwrap().1, "0 of 2 runs; at most 5% expected");
 }
 
 #[test]
@@ -80,16 +80,12 @@ fn a_race_that_strikes_too_often_over_all_cases_or_in_one_is_named() {
     assert!(exceeded(rounds("a", 4, 20).collect()).is_empty());
     assert_eq!(
         exceeded(rounds("a", 5, 20).collect()),
-        [
-            "a known issue strikes more often than it may: in 5 of 20 runs, where at most 5% are expected (the pages are torn)"
-        ]
+        ["a known issue occurs too often: in 5 of 20 runs, expected at most 5% (the pages are torn)"]
     );
     // Over all cases it is seldom, in one of them it is not.
     assert_eq!(
         exceeded(rounds("a", 5, 20).chain(rounds("b", 0, 100)).collect()),
-        [
-            "a known issue strikes more often than it may: in 5 of 20 runs of `a`, where at most 5% are expected (the pages are torn)"
-        ]
+        ["a known issue occurs too often: in 5 of 20 runs of `a`, expected at most 5% (the pages are torn)"]
     );
     // A single run of many cases is judged as well; a failure at the second strike counts as a strike.
     let single = ["a", "b", "c"].map(|name| (name, Verdict::Fail, true)).into_iter();

@@ -1,4 +1,4 @@
-//! What the reports know of a case.
+//! The record of a case, as reports use it.
 
 use std::collections::VecDeque;
 
@@ -7,10 +7,10 @@ use serde_json::Value;
 use super::text;
 use crate::event::{CaseEnd, Race, Spread, StepOutcome, Verdict};
 
-/// How many steps, metrics or notes of a case are kept from its beginning, and as many from its end.
+/// How many steps, metrics or notes of a case are kept from its start, and from its end.
 const KEPT: usize = 500;
 
-/// The first and the last items of a list, and how many were left out between them.
+/// The first and the last items of a list, and how many were omitted between them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kept<T> {
     limit: usize,
@@ -26,7 +26,7 @@ impl<T> Default for Kept<T> {
 }
 
 impl<T> Kept<T> {
-    /// A list that keeps so many items of its beginning, and of its end.
+    /// A list that keeps `limit` items from its start, and from its end.
     pub(super) const fn of(limit: usize) -> Self {
         Self { limit, head: Vec::new(), tail: VecDeque::new(), left_out: 0 }
     }
@@ -43,18 +43,18 @@ impl<T> Kept<T> {
         self.tail.push_back(item);
     }
 
-    /// The items from the beginning.
+    /// The items from the start.
     pub fn first(&self) -> impl Iterator<Item = &T> {
         self.head.iter()
     }
 
-    /// How many are missing between the first and the last ones.
+    /// How many items were omitted.
     #[must_use]
     pub const fn left_out(&self) -> usize {
         self.left_out
     }
 
-    /// The items from the end, in their order; without those that [`Kept::first`] gives.
+    /// The items from the end, in order, without those of [`Kept::first`].
     pub fn last(&self) -> impl Iterator<Item = &T> {
         self.tail.iter()
     }
@@ -69,44 +69,44 @@ impl<T> Kept<T> {
     }
 }
 
-/// What is known of a case.
+/// The data of a case.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case {
     /// Its number in the order of selection.
     pub number: usize,
     /// Its name.
     pub name: String,
-    /// The scenario file, as the user named it; empty where the case never started.
+    /// The scenario file as the user named it; empty if the case never started.
     pub file: String,
-    /// What the scenario says it shows.
+    /// The scenario's description.
     pub description: Option<String>,
-    /// Words to select by.
+    /// Its tags.
     pub tags: Vec<String>,
     /// The values of the matrix cell and the parameters.
     pub params: Value,
-    /// Which of them are the axes of its matrix.
+    /// Which of them are matrix axes.
     pub axes: Vec<String>,
-    /// The name of the QEMU, where each case is run on several.
+    /// The name of the QEMU, if each case runs on several.
     pub qemu: Option<String>,
-    /// The number of the round, where cases are run again and again.
+    /// The number of the round, if cases are repeated.
     pub round: Option<usize>,
     /// The number of steps it has.
     pub planned: usize,
-    /// The races that may strike it.
+    /// Its intermittent known issues.
     pub races: Vec<Race>,
-    /// When it began, in seconds since the run did.
+    /// When it started, in seconds since the start of the run.
     pub began: f64,
     /// The VMs it started, with the version of their QEMU.
     pub vms: Kept<(String, Option<String>)>,
-    /// The steps that began.
+    /// The steps that started.
     pub steps: Kept<Step>,
     /// What was measured.
     pub metrics: Kept<Metric>,
-    /// What a person should know.
+    /// Notes for the user.
     pub notes: Kept<String>,
-    /// How earlier attempts at it ended.
+    /// The results of earlier attempts.
     pub attempts: Kept<CaseEnd>,
-    /// How it ended, once it has; of `seconds` it is certain that it is a length of time.
+    /// Its result, once it has ended; `seconds` is a valid duration.
     pub end: Option<CaseEnd>,
 }
 
@@ -115,19 +115,19 @@ pub struct Case {
 pub struct Step {
     /// Its number in the case, counted from 1.
     pub number: usize,
-    /// One line on what it does.
+    /// Its one-line title.
     pub title: String,
-    /// Where it stands: `file:line:column`.
+    /// Its place: `file:line:column`.
     pub place: String,
     /// Whether it is one of the `finally` steps.
     pub finally: bool,
-    /// When it began, in seconds since the run did.
+    /// When it started, in seconds since the start of the run.
     pub began: f64,
-    /// How it ended; absent as long as it has not.
+    /// Its outcome; absent while it runs.
     pub outcome: Option<StepOutcome>,
     /// The failure's or the skip's message.
     pub message: Option<String>,
-    /// Seconds it took.
+    /// Its duration in seconds.
     pub seconds: f64,
 }
 
@@ -140,9 +140,9 @@ pub struct Metric {
     pub value: f64,
     /// Its unit.
     pub unit: String,
-    /// The VM it is about.
+    /// The VM it belongs to.
     pub vm: Option<String>,
-    /// All of it, where it was measured again and again.
+    /// The spread, if it was measured repeatedly.
     pub spread: Option<Spread>,
 }
 
@@ -160,7 +160,7 @@ impl std::fmt::Display for Metric {
 }
 
 impl Case {
-    /// A case of which nothing is known but that it is there.
+    /// A case about which nothing is known but its number.
     pub(super) fn unknown(number: usize, began: f64) -> Self {
         Self {
             number,
@@ -184,7 +184,7 @@ impl Case {
         }
     }
 
-    /// Its name, with the QEMU and the round where there are several.
+    /// Its name, with the QEMU and the round if there are several.
     #[must_use]
     pub fn title(&self) -> String {
         let qemu = self.qemu.as_ref().map(|qemu| format!(" on {qemu}")).unwrap_or_default();
@@ -192,13 +192,13 @@ impl Case {
         format!("{}{qemu}{round}", self.name)
     }
 
-    /// The step that runs now: the latest that began and has not ended.
+    /// The running step: the latest that started and has not ended.
     #[must_use]
     pub fn current(&self) -> Option<&Step> {
         self.steps.iter().rev().find(|step| step.outcome.is_none())
     }
 
-    /// The verdict and its reason; an error where the case has not ended.
+    /// The verdict; an error if the case has not ended.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         self.end.as_ref().map_or(Verdict::Error, |end| end.verdict)
@@ -210,39 +210,39 @@ impl Case {
         self.end.as_ref().and_then(|end| end.reason.as_deref())
     }
 
-    /// Whether a race struck it, in its last attempt or before.
+    /// Whether an intermittent known issue occurred in any attempt.
     #[must_use]
     pub fn was_struck_by(&self, race: &Race) -> bool {
         self.attempts.iter().chain(&self.end).any(|end| end.struck.as_ref() == Some(&race.reason))
     }
 
-    /// Ends a case whose end the stream does not tell.
+    /// Ends a case whose end is missing in the stream.
     pub(super) fn cut_off(mut self, at: f64) -> Self {
         let during = self
             .current()
-            .map(|step| (format!("It was in step {}: {}", step.number, step.title), step.place.clone()));
+            .map(|step| (format!("It was running step {}: {}", step.number, step.title), step.place.clone()));
         let (evidence, place) = during.unzip();
-        let reason = "the run ended before the case did".to_owned();
+        let reason = "the run ended before the case finished".to_owned();
         let seconds = (at - self.began).max(0.0);
         self.end = Some(CaseEnd { evidence, place, ..CaseEnd::new(Verdict::Error, Some(reason), seconds) });
         self
     }
 }
 
-/// How many cases there are of each verdict.
+/// The number of cases per verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Cases that passed.
     pub pass: usize,
     /// Cases that failed.
     pub fail: usize,
-    /// Cases that could not be carried out.
+    /// Cases with an error.
     pub error: usize,
     /// Cases that were skipped.
     pub skip: usize,
-    /// Cases that failed as their known issue says.
+    /// Cases that failed with a known issue.
     pub xfail: usize,
-    /// Cases that passed when they were tried again.
+    /// Cases that passed on a retry.
     pub flaky: usize,
 }
 
@@ -259,7 +259,7 @@ impl Counts {
         }
     }
 
-    /// How many there are.
+    /// The total.
     #[must_use]
     pub const fn total(&self) -> usize {
         self.pass + self.fail + self.error + self.skip + self.xfail + self.flaky

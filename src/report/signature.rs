@@ -1,13 +1,13 @@
-//! What failures have in common: a message without what differs from one failure of a kind to the next.
+//! Failure signatures: a message without the parts that vary between failures of the same kind.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// What is replaced, in this order, and by what.
+/// The patterns to replace, in this order, and their replacements.
 static DIFFERENT: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
     [
-        // Points in time, lengths of time, addresses, sizes, and whatever else is counted.
+        // Timestamps, durations, addresses, sizes, and other numbers.
         (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?", "TIME"),
         (r"\b0x[0-9a-fA-F]+\b", "ADDRESS"),
         (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "UUID"),
@@ -20,11 +20,11 @@ static DIFFERENT: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
     .collect()
 });
 
-/// The message, its first line, with numbers, times and addresses taken out.
+/// The first line of the message, with numbers, times and addresses replaced.
 #[must_use]
 pub fn signature(message: &str) -> String {
-    let line = message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no reason is known");
-    // What was awaited tells failures apart; what was seen instead is a matter of the moment.
+    let line = message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no reason given");
+    // What was expected identifies the failure; what was seen instead varies.
     let line = line.split("; saw ").next().unwrap_or(line);
     let mut text = super::text::one_line(line);
     for (pattern, word) in DIFFERENT.iter() {
@@ -44,8 +44,8 @@ mod tests {
 
     #[test]
     fn failures_of_one_kind_have_one_signature() {
-        let one = "VM `secondary`: the guest found its memory wrong: page 17 (address 0x111000) holds 4, its register says 5 (1 behind)";
-        let other = "VM `secondary`: the guest found its memory wrong: page 3 (address 0x103000) holds 14, its register says 15 (1 behind)";
+        let one = "VM `secondary`: the guest found corrupted memory: page 17 (address 0x111000) holds 4, its register says 5 (1 behind)";
+        let other = "VM `secondary`: the guest found corrupted memory: page 3 (address 0x103000) holds 14, its register says 15 (1 behind)";
         assert_eq!(signature(one), signature(other));
         assert!(signature(one).contains("page N (address ADDRESS) holds N"), "{}", signature(one));
         assert_eq!(
@@ -59,6 +59,6 @@ mod tests {
     #[test]
     fn failures_of_two_kinds_have_two() {
         assert_ne!(signature("no event STOP"), signature("no event RESUME"));
-        assert_eq!(signature(""), "no reason is known");
+        assert_eq!(signature(""), "no reason given");
     }
 }

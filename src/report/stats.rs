@@ -1,5 +1,4 @@
-//! What a run says of its cases taken together: how often each failed, what was measured each time, which failures are
-//! of one kind.
+//! Statistics over a run: failure rates, metrics over the rounds, kinds of failures.
 
 use indexmap::IndexMap;
 
@@ -9,30 +8,30 @@ use crate::report::record::{Case, Counts, Metric};
 use crate::report::signature::signature;
 use crate::report::text;
 
-/// How many values of a metric are kept of one case; a run for days has more than anyone looks at.
+/// How many values of a metric are kept per case, for very long runs.
 const KEPT: usize = 10_000;
 
-/// What is known of all cases.
+/// The statistics of all cases.
 #[derive(Debug, Clone, Default)]
 pub struct Stats {
-    /// The cases by their name, those of several QEMUs apart, in the order they ended.
+    /// The cases by name and QEMU, in the order they ended.
     pub cases: IndexMap<(String, Option<String>), Repeated>,
     /// The failures by their signature.
     pub failures: IndexMap<String, Kind>,
-    /// How many cases ran, so that they could have failed.
+    /// How many cases ran.
     pub ran: usize,
-    /// How often the races struck that scenarios know of.
+    /// The intermittent known issues.
     pub races: Races,
 }
 
 /// One case in all its rounds.
 #[derive(Debug, Clone, Default)]
 pub struct Repeated {
-    /// How its rounds ended.
+    /// The verdicts of its rounds.
     pub counts: Counts,
-    /// Why the first of them that did not pass did not.
+    /// The reason of the first round that did not pass.
     pub reason: Option<String>,
-    /// The values of each metric, by its name and its VM.
+    /// The values of each metric, by name and VM.
     pub metrics: IndexMap<(String, Option<String>), Measured>,
 }
 
@@ -43,18 +42,18 @@ pub struct Measured {
     pub unit: String,
     /// One value for each round.
     pub values: Vec<f64>,
-    /// The smallest and the largest value that was met inside of one round, where it was measured again and again.
+    /// The smallest and largest value within one round, if it was measured repeatedly.
     pub within: Option<(f64, f64)>,
 }
 
 /// Failures of one kind.
 #[derive(Debug, Clone)]
 pub struct Kind {
-    /// How often it was met.
+    /// How often it occurred.
     pub count: usize,
-    /// The first case that it was met in.
+    /// The first case in which it occurred.
     pub example: Example,
-    /// How often each case failed so.
+    /// How often each case failed this way.
     pub cases: IndexMap<String, usize>,
 }
 
@@ -69,12 +68,12 @@ pub struct Example {
     pub verdict: Verdict,
     /// The whole reason.
     pub reason: String,
-    /// Where.
+    /// The place.
     pub place: Option<String>,
 }
 
 impl Stats {
-    /// Takes in a case that has ended.
+    /// Adds a finished case.
     pub fn add(&mut self, case: &Case) {
         let verdict = case.verdict();
         let known = self.cases.entry((case.name.clone(), case.qemu.clone())).or_default();
@@ -93,7 +92,7 @@ impl Stats {
     }
 
     fn failed(&mut self, case: &Case, verdict: Verdict) {
-        // A flaky case failed as its first attempt did.
+        // A flaky case failed like its first attempt.
         let failed = case.attempts.first().next().filter(|_| verdict == Verdict::Flaky).or(case.end.as_ref());
         let reason = failed.and_then(|end| end.reason.clone()).unwrap_or_default();
         let place = failed.and_then(|end| end.place.clone());
@@ -135,7 +134,7 @@ impl Repeated {
         }
     }
 
-    /// How many rounds did not pass of those that ran.
+    /// How many of the rounds that ran did not pass.
     #[must_use]
     pub const fn failed(&self) -> usize {
         let Counts { fail, error, xfail, flaky, .. } = self.counts;
@@ -148,13 +147,13 @@ impl Repeated {
         self.counts.total() - self.counts.skip
     }
 
-    /// How many rounds failed of those that ran, in words, with the interval that the true rate lies in.
+    /// The failure rate as text, with its confidence interval.
     #[must_use]
     pub fn rate(&self) -> String {
         rate(self.failed(), self.ran())
     }
 
-    /// The worst of its verdicts.
+    /// The worst verdict.
     #[must_use]
     pub const fn worst(&self) -> Verdict {
         match self.counts {
@@ -177,7 +176,7 @@ impl Measured {
 
     /// The spread in words.
     #[must_use]
-    pub fn told(&self) -> String {
+    pub fn summary(&self) -> String {
         let Some(Spread { n, min, median, p95, max }) = self.spread() else { return "no value".to_owned() };
         let unit = &self.unit;
         let [min, median, p95, max] = [min, median, p95, max].map(|value| text::value(value, unit));
@@ -205,7 +204,7 @@ pub fn rate(failed: usize, of: usize) -> String {
     )
 }
 
-/// The interval that a rate lies in with 95 % certainty, by Wilson's score; good for few and for rare ones too.
+/// The 95 % confidence interval of a rate, by Wilson's score; also good for few runs and rare failures.
 #[must_use]
 pub fn wilson(hits: usize, of: usize) -> (f64, f64) {
     if of == 0 {
@@ -218,7 +217,7 @@ pub fn wilson(hits: usize, of: usize) -> (f64, f64) {
     let square = z * z / n;
     let centre = (share + square / 2.0) / (1.0 + square);
     let half = z / (1.0 + square) * (share * (1.0 - share) / n + square / (4.0 * n)).sqrt();
-    // At the ends rounding would leave something like 1e-17.
+    // Avoid rounding errors such as 1e-17 at the ends.
     let low = if hits == 0.0 { 0.0 } else { (centre - half).max(0.0) };
     let high = if hits >= n { 1.0 } else { (centre + half).min(1.0) };
     (low, high)
@@ -285,7 +284,7 @@ mod tests {
             (name.as_str(), case.rate().as_str()),
             ("again", "1 of 3 failed: 33 % (95 %: 6.1 to 79 %)")
         );
-        let told: Vec<String> = case.metrics.values().map(Measured::told).collect();
-        assert_eq!(told, ["median 200 ms (n 3, min 100 ms, p95 300 ms, max 300 ms)"]);
+        let summaries: Vec<String> = case.metrics.values().map(Measured::summary).collect();
+        assert_eq!(summaries, ["median 200 ms (n 3, min 100 ms, p95 300 ms, max 300 ms)"]);
     }
 }

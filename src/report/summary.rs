@@ -1,4 +1,4 @@
-//! A run in Markdown, for the page that a CI server shows of a job (`$GITHUB_STEP_SUMMARY`).
+//! A summary in Markdown for a CI server's job page (`$GITHUB_STEP_SUMMARY`).
 
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
@@ -12,12 +12,12 @@ use crate::report::record::Case;
 use crate::report::stats::{Stats, rate};
 use crate::report::{Fold, console, text};
 
-/// How many failures are told with their evidence; GitHub shows no more than 1 MiB.
+/// How many failures to show with their evidence; GitHub shows at most 1 MiB.
 const SHOWN: usize = 50;
-/// How many bytes of the evidence of each.
+/// How many bytes of evidence to show for each.
 const EVIDENCE: usize = 6 << 10;
 
-/// The summary; it is appended to what the file has.
+/// The summary; it is appended to the file.
 #[derive(Debug)]
 pub struct Markdown {
     path: PathBuf,
@@ -29,7 +29,7 @@ pub struct Markdown {
 }
 
 impl Markdown {
-    /// A summary that is appended to the file at `path` when the stream ends.
+    /// A summary to be appended to the file at `path` when the stream ends.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
@@ -46,7 +46,7 @@ impl Markdown {
         self.stats.add(case);
         let verdict = case.verdict();
         if matches!(verdict, Verdict::Skip | Verdict::Xfail) {
-            let reason = text::one_line(case.reason().unwrap_or("no reason is known"));
+            let reason = text::one_line(case.reason().unwrap_or("no reason given"));
             *self.reasons.entry(format!("{verdict}: {reason}")).or_default() += 1;
         }
         if !verdict.is_bad() && verdict != Verdict::Flaky {
@@ -72,7 +72,7 @@ impl Markdown {
         );
     }
 
-    fn told(&self) -> String {
+    fn render(&self) -> String {
         let counts = self.fold.counts();
         let mut out =
             format!("## Lockstep: {} in {}\n", console::counted(counts), text::seconds(self.fold.last()));
@@ -95,20 +95,20 @@ impl Markdown {
         }
         let kinds = self.stats.kinds();
         if kinds.iter().any(|(_, kind)| kind.count > 1) {
-            out.push_str("\n| failures of one kind | |\n|---|---|\n");
+            out.push_str("\n| failures by kind | |\n|---|---|\n");
             for (signature, kind) in kinds.iter().take(SHOWN) {
                 let _ = writeln!(out, "| {} | {} |", cell(signature), rate(kind.count, self.stats.ran));
             }
         }
         if !self.reasons.is_empty() {
-            out.push_str("\n| not run, and known issues | |\n|---|---|\n");
+            out.push_str("\n| skipped, and known issues | |\n|---|---|\n");
         }
         for (reason, count) in self.reasons.iter().take(SHOWN) {
             let _ = writeln!(out, "| {} | {count} |", cell(reason));
         }
-        let races: Vec<_> = self.stats.races.told().take(SHOWN).collect();
+        let races: Vec<_> = self.stats.races.rates().take(SHOWN).collect();
         if !races.is_empty() {
-            out.push_str("\n| known issues that strike now and then | |\n|---|---|\n");
+            out.push_str("\n| intermittent known issues | |\n|---|---|\n");
         }
         for (reason, rate) in races {
             let _ = writeln!(out, "| {} | {rate} |", cell(reason));
@@ -130,23 +130,23 @@ impl Subscriber for Markdown {
             self.ended(&case);
         }
         let write = || {
-            OpenOptions::new().create(true).append(true).open(&self.path)?.write_all(self.told().as_bytes())
+            OpenOptions::new().create(true).append(true).open(&self.path)?.write_all(self.render().as_bytes())
         };
         write().with_context(|| format!("cannot write {}", self.path.display()))
     }
 }
 
-/// Text inside of HTML, on one line.
+/// Text escaped for HTML, on one line.
 fn html(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// Text in a table.
+/// Text escaped for a table cell.
 fn cell(text: &str) -> String {
     html(&text::one_line(text)).replace('|', "\\|")
 }
 
-/// Text in a block that it cannot end itself.
+/// Text in a fenced block that it cannot close.
 fn fenced(text: &str) -> String {
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest.max(2) + 1);
@@ -167,7 +167,7 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(
             text.starts_with(
-                "before\n## Lockstep: 1 passed, 1 failed, 1 erred, 2 skipped, 1 xfailed in 36.00s\n"
+                "before\n## Lockstep: 1 passed, 1 failed, 1 error, 2 skipped, 1 xfailed in 36.00s\n"
             ),
             "{text}"
         );

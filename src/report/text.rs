@@ -1,21 +1,20 @@
-//! The one place where text of others is made fit to be shown: what a guest, a QEMU or a hook printed.
+//! Sanitizes untrusted text for display: output of guests, QEMU and hooks.
 //!
-//! Such text may hold anything. XML 1.0 forbids most control characters even when escaped, and a terminal obeys them,
-//! so they are made visible: `␛` for ESC, as the Unicode block "Control Pictures" has it. Nothing is dropped in
-//! silence: what is cut out leaves a note of its size.
+//! XML 1.0 forbids most control characters even when escaped, and a terminal interprets them, so they are made
+//! visible: `␛` for ESC, from the Unicode block "Control Pictures". Omissions are marked with their size.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use unicode_width::UnicodeWidthChar as _;
 
-/// How many bytes of one text a report keeps.
+/// The maximum size of one text in a report, in bytes.
 pub const LIMIT: usize = 64 << 10;
 
-/// How many bytes of a text are kept where it stands on a single line.
+/// The maximum size of a text on a single line, in bytes.
 pub const LINE_LIMIT: usize = 4 << 10;
 
-/// The text with every control character but the tab and the line feed made visible; `\r\n` is an end of line.
+/// The text with every control character except tab and line feed made visible; `\r\n` is a line end.
 #[must_use]
 pub fn visible(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_unfit) {
@@ -39,18 +38,18 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Whether XML forbids the character, or a terminal acts on it.
+/// Whether XML forbids the character, or a terminal interprets it.
 fn is_unfit(c: char) -> bool {
     (c.is_control() && c != '\n' && c != '\t') || matches!(c, '\u{fffe}' | '\u{ffff}')
 }
 
-/// The text on a single line: white space of any kind becomes one blank each, [`LINE_LIMIT`] bytes are kept.
+/// The text on a single line: each white-space character becomes one blank; at most [`LINE_LIMIT`] bytes.
 #[must_use]
 pub fn one_line(text: &str) -> String {
     visible(&cut(text.trim_end(), LINE_LIMIT)).replace(['\n', '\t'], " ")
 }
 
-/// At most about `limit` bytes of the text: its head and its tail, with a note between them of how much was left out.
+/// At most about `limit` bytes of the text: its head and its tail, with a note of the omitted size between them.
 #[must_use]
 pub fn cut(text: &str, limit: usize) -> Cow<'_, str> {
     if text.len() <= limit {
@@ -64,12 +63,12 @@ pub fn cut(text: &str, limit: usize) -> Cow<'_, str> {
     while !text.is_char_boundary(tail) {
         tail += 1;
     }
-    Cow::Owned(format!("{}\n[… {} bytes left out …]\n{}", &text[..head], tail - head, &text[tail..]))
+    Cow::Owned(format!("{}\n[… {} bytes omitted …]\n{}", &text[..head], tail - head, &text[tail..]))
 }
 
-/// The text for the inside of a `CDATA` section: visible, cut to [`LIMIT`], and safe where it holds `]]>`.
+/// The text for a `CDATA` section: sanitized, cut to [`LIMIT`], with `]]>` made safe.
 ///
-/// The section is closed and opened anew in the middle of a `]]>`, so that a parser gives back the very text.
+/// A `]]>` is split over two sections, so that a parser returns the original text.
 #[must_use]
 pub fn cdata(text: &str) -> String {
     cdata_of(text, LIMIT)
@@ -81,7 +80,7 @@ pub fn cdata_of(text: &str, limit: usize) -> String {
     visible(&cut(text, limit)).replace("]]>", "]]]]><![CDATA[>")
 }
 
-/// The text cut to so many columns of a terminal, with `…` where something is missing.
+/// The text cut to this many terminal columns, with `…` if it was cut.
 #[must_use]
 pub fn fit(text: &str, columns: usize) -> Cow<'_, str> {
     let mut used = 0;
@@ -99,20 +98,20 @@ pub fn fit(text: &str, columns: usize) -> Cow<'_, str> {
     Cow::Borrowed(text)
 }
 
-/// How many columns of a terminal the text takes.
+/// The width of the text in terminal columns.
 #[must_use]
 pub fn width(text: &str) -> usize {
     text.chars().map(|c| c.width().unwrap_or(0)).sum()
 }
 
-/// The text with every line moved right by `by`.
+/// The text with every line indented by `by`.
 #[must_use]
 pub fn indent(text: &str, by: &str) -> String {
     let lines: Vec<String> = text.lines().map(|line| format!("{by}{line}").trim_end().to_owned()).collect();
     lines.join("\n")
 }
 
-/// Seconds as a person reads them: `1.42s`, `1m32s`, `1h02m03s`.
+/// Seconds for people: `1.42s`, `1m32s`, `1h02m03s`.
 #[must_use]
 pub fn seconds(seconds: f64) -> String {
     if seconds < 59.995 {
@@ -125,7 +124,7 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
-/// A measured value with its unit as a person reads it: three digits that count, and milliseconds for short times.
+/// A value with its unit for people: three significant digits, milliseconds for short times.
 #[must_use]
 pub fn value(value: f64, unit: &str) -> String {
     let (value, unit) = match unit {
@@ -156,9 +155,9 @@ mod tests {
 
     #[test]
     fn a_long_text_keeps_its_head_and_its_tail_and_says_what_is_missing() {
-        assert_eq!(cut("0123456789", 4), "01\n[… 6 bytes left out …]\n89");
+        assert_eq!(cut("0123456789", 4), "01\n[… 6 bytes omitted …]\n89");
         assert_eq!(cut("0123", 4), "0123");
-        assert_eq!(cut("ééééé", 6), "é\n[… 6 bytes left out …]\né");
+        assert_eq!(cut("ééééé", 6), "é\n[… 6 bytes omitted …]\né");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The QEMU binaries of a run, each asked once what it can do.
+//! The QEMU binaries of a run, each probed once.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use crate::qemu::binary::{Binary, ProbeError, find, probe};
 use crate::scenario::QemuVersions;
 use crate::scenario::model::Case;
 
-/// What a binary answered.
+/// The result of a probe.
 type Answer = Result<Arc<Binary>, Arc<ProbeError>>;
 
-/// What a VM's `qemu` may name, and what is known of it.
+/// The names that a VM's `qemu` may use, and the probe results.
 #[derive(Debug, Default)]
 pub struct Binaries {
     named: BTreeMap<String, String>,
@@ -21,7 +21,7 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// The binaries given on the command line, by name. One without a name is `default`.
+    /// The binaries given on the command line, by name. A path without a name is `default`.
     #[must_use]
     pub fn new(named: impl IntoIterator<Item = (String, String)>) -> Self {
         Self { named: named.into_iter().collect(), known: Mutex::default() }
@@ -32,8 +32,8 @@ impl Binaries {
         self.named.keys().map(String::as_str)
     }
 
-    /// Where the QEMU is that a VM's `qemu` and `arch` name: a name of the command line, `default` for
-    /// `qemu-system-<arch>` on the `PATH`, or a path.
+    /// The path for a VM's `qemu` and `arch`: a name of the command line, `default` for `qemu-system-<arch>` in
+    /// `PATH`, or a path.
     ///
     /// # Errors
     /// When there is no such program.
@@ -45,7 +45,7 @@ impl Binaries {
         }
     }
 
-    /// What the QEMU can do that a VM's `qemu` and `arch` name. Asks it the first time.
+    /// The probed QEMU for a VM's `qemu` and `arch`. Probes it the first time.
     ///
     /// # Errors
     /// When there is no such program, or it is not QEMU.
@@ -55,8 +55,8 @@ impl Binaries {
         known.entry(path.clone()).or_insert_with(|| ask(&path)).clone()
     }
 
-    /// The QEMUs of a case's VMs, by the VM's name; without those that cannot be asked, emulate another architecture, or
-    /// are only known when the case runs.
+    /// The QEMUs of a case's VMs, by the VM's name. Omits those that cannot be probed, emulate another architecture,
+    /// or are only known when the case runs.
     #[must_use]
     pub fn of(&self, case: &Case) -> BTreeMap<String, Arc<Binary>> {
         let known = case.vms.iter().filter(|(_, vm)| !crate::template::is_template(&vm.qemu));
@@ -68,7 +68,7 @@ impl Binaries {
     }
 }
 
-/// On a thread and a runtime of its own, so that it can be called from anywhere.
+/// Uses its own thread and runtime, so it can be called from anywhere.
 fn ask(path: &Path) -> Answer {
     let asked = std::thread::scope(|scope| {
         let asking = scope.spawn(|| {
@@ -107,7 +107,7 @@ mod tests {
         let binaries = Binaries::new([("default".to_owned(), "/bin/true".to_owned())]);
         assert_eq!(binaries.version_of("default", "x86_64"), None);
         assert!(
-            binaries.get("default", "x86_64").unwrap_err().to_string().contains("does not answer as QEMU")
+            binaries.get("default", "x86_64").unwrap_err().to_string().contains("does not respond like QEMU")
         );
     }
 }

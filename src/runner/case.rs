@@ -1,4 +1,4 @@
-//! One case, as often as it is tried.
+//! One case, with all its attempts.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,12 +7,12 @@ use indexmap::IndexMap;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::actor::Actor;
-use super::adjudge::Before;
+use super::case_runner::CaseRunner;
 use super::net;
 use super::plans::plans;
 use super::scheduler::Job;
 use super::settings::{Interrupt, Settings};
+use super::verdict::Before;
 use crate::event::{CaseEnd, Race, Sink, Verdict, What};
 use crate::random::Random;
 use crate::scenario::model::{Block, Case};
@@ -23,9 +23,9 @@ use crate::session::{Session, ports};
 /// Where a case runs.
 #[derive(Debug)]
 pub struct Place {
-    /// Its private folder.
+    /// Its private directory.
     pub directory: PathBuf,
-    /// What the janitor is told.
+    /// What the janitor must clean up.
     pub notes: Arc<Notes>,
     /// Where its events go.
     pub sink: Sink,
@@ -36,12 +36,12 @@ pub struct Place {
 pub struct Run {
     /// The case, and on what it runs.
     pub job: Job,
-    /// The number of the round, where there are several.
+    /// The number of the round, if there are several.
     pub round: Option<usize>,
 }
 
-/// How often a case is begun anew because a port that was held for it was taken by another program.
-const NEW_PORTS: usize = 3;
+/// How often a case is restarted because another program took one of its reserved ports.
+const MAX_PORT_CONFLICTS: usize = 3;
 
 /// The attempts at a case so far.
 #[derive(Default)]
@@ -50,21 +50,21 @@ struct Attempts {
     /// How many do not count against `--retries`.
     free: usize,
     /// How many failed while another program had one of the case's ports.
-    spoilt: usize,
+    port_conflicts: usize,
     first_failure: Option<CaseEnd>,
     /// The attempt that a race excused.
     excused: Option<CaseEnd>,
-    /// How many passed although a known issue was to strike.
+    /// How many passed although a known issue was expected to occur.
     passed: usize,
 }
 
-/// Why a case is run once more.
-enum Again {
-    /// Another program took this port, which was held under this name.
-    Stolen(String, u16),
-    /// A known issue asks for it.
+/// Why a case is run again.
+enum Rerun {
+    /// Another program took this port, reserved under this name.
+    PortTaken(String, u16),
+    /// A known issue requires it.
     Issue,
-    /// `--retries` asks for it.
+    /// `--retries` allows it.
     Retry,
 }
 
@@ -73,45 +73,45 @@ impl Attempts {
         Before { excused: self.excused.is_some(), passed: self.passed }
     }
 
-    /// Takes in an attempt that does not count yet, and says why in a note.
-    fn put(&mut self, end: CaseEnd, why: Again) -> Option<String> {
-        self.free += usize::from(!matches!(why, Again::Retry));
+    /// Records an attempt that does not count yet; returns the text of a note.
+    fn put(&mut self, end: CaseEnd, why: Rerun) -> Option<String> {
+        self.free += usize::from(!matches!(why, Rerun::Retry));
         match why {
-            Again::Stolen(name, port) => {
-                self.spoilt += 1;
+            Rerun::PortTaken(name, port) => {
+                self.port_conflicts += 1;
                 Some(format!(
-                    "another program took port {port}, which was held as `{name}`; the case is begun anew with other ports"
+                    "another program took port {port}, reserved as `{name}`; restarting the case with new ports"
                 ))
             }
-            Again::Issue if end.struck.is_some() => {
+            Rerun::Issue if end.struck.is_some() => {
                 let reason = end.struck.clone().unwrap_or_default();
                 self.excused = Some(end);
-                Some(format!("a known issue struck, and the case is run again: {reason}"))
+                Some(format!("a known issue occurred; running the case again: {reason}"))
             }
-            Again::Issue => {
+            Rerun::Issue => {
                 self.passed += 1;
-                Some("the known issue did not show, and the case is run again".to_owned())
+                Some("the known issue did not occur; running the case again".to_owned())
             }
-            Again::Retry => {
+            Rerun::Retry => {
                 self.first_failure.get_or_insert(end);
                 None
             }
         }
     }
 
-    /// The end of the case, by its last attempt.
+    /// The result of the case, based on its last attempt.
     fn conclude(self, end: CaseEnd) -> CaseEnd {
         match (end.verdict, self.first_failure, self.excused) {
             (Verdict::Pass, Some(failure), _) => flaky(failure, self.count),
-            // With the evidence of what the race did.
+            // With the evidence of the known issue.
             (Verdict::Pass, None, Some(excused)) => excused,
             _ => end,
         }
     }
 }
 
-/// Runs a case, as often as the settings and its known issues have it, and tells its sink everything. A failure while
-/// another program had one of its ports does not count.
+/// Runs a case, with the attempts that the settings and its known issues allow, and emits its events. A failure does
+/// not count if another program had one of the case's ports.
 pub async fn run(run: &Run, place: &Place, settings: &Settings, interrupt: &Interrupt) -> Verdict {
     let began = Instant::now();
     let sink = &place.sink;
@@ -120,20 +120,24 @@ pub async fn run(run: &Run, place: &Place, settings: &Settings, interrupt: &Inte
     loop {
         attempts.count += 1;
         let mut held = Vec::new();
-        let (end, again) = one_attempt(run, &attempts, &mut held, place, settings, interrupt).await;
+        let (end, again) = run_attempt(run, &attempts, &mut held, place, settings, interrupt).await;
         let interrupted = interrupt.now();
         let failed = end.verdict.is_bad() && interrupted.is_none();
-        let stolen = if failed && attempts.spoilt < NEW_PORTS { ports::taken(&held).await } else { None };
-        let why = match stolen {
-            Some((name, port)) => Some(Again::Stolen(name, port)),
-            None if again => Some(Again::Issue),
-            None => (failed && attempts.count - attempts.free <= settings.retries).then_some(Again::Retry),
+        let taken = if failed && attempts.port_conflicts < MAX_PORT_CONFLICTS {
+            ports::taken(&held).await
+        } else {
+            None
         };
-        // The folder of an attempt goes with its session.
+        let why = match taken {
+            Some((name, port)) => Some(Rerun::PortTaken(name, port)),
+            None if again => Some(Rerun::Issue),
+            None => (failed && attempts.count - attempts.free <= settings.retries).then_some(Rerun::Retry),
+        };
+        // The directory of an attempt is removed with its session.
         let ready = why.as_ref().map(|_| match interrupted {
             Some(signal) => Err(format!("interrupted by {signal}")),
             None => std::fs::create_dir(&place.directory)
-                .map_err(|error| format!("it can have no folder: {error}")),
+                .map_err(|error| format!("cannot create its directory: {error}")),
         });
         let mut end = match (why, ready) {
             (Some(why), Some(Ok(()))) => {
@@ -144,7 +148,7 @@ pub async fn run(run: &Run, place: &Place, settings: &Settings, interrupt: &Inte
                 }
                 continue;
             }
-            (Some(why), Some(Err(error))) => not_again(end, &why, &error, sink),
+            (Some(why), Some(Err(error))) => not_retried(end, &why, &error, sink),
             _ => attempts.conclude(end),
         };
         end.seconds = began.elapsed().as_secs_f64();
@@ -154,29 +158,29 @@ pub async fn run(run: &Run, place: &Place, settings: &Settings, interrupt: &Inte
     }
 }
 
-/// The end of a case that was to be run again, and cannot be: what a known issue excuses for that is not excused.
-fn not_again(end: CaseEnd, why: &Again, error: &str, sink: &Sink) -> CaseEnd {
-    if !matches!(why, Again::Issue) {
-        sink.emit(What::Note { text: format!("it is not tried again: {error}") });
+/// The result of a case that should run again but cannot: the known issue does not excuse it then.
+fn not_retried(end: CaseEnd, why: &Rerun, error: &str, sink: &Sink) -> CaseEnd {
+    if !matches!(why, Rerun::Issue) {
+        sink.emit(What::Note { text: format!("not retried: {error}") });
         return end;
     }
     let reason = end.reason.unwrap_or_default();
-    let reason = format!("it was to be run again because of a known issue, and was not: {error} ({reason})");
+    let reason = format!("not run again after a known issue: {error} ({reason})");
     CaseEnd { verdict: Verdict::Error, reason: Some(reason), ..end }
 }
 
-/// The end of a case that passed in a later attempt: with the evidence of the first failure.
+/// The result of a case that passed on a later attempt, with the evidence of the first failure.
 fn flaky(failure: CaseEnd, attempt: usize) -> CaseEnd {
-    let reason = failure.reason.unwrap_or_else(|| "no reason is known".to_owned());
+    let reason = failure.reason.unwrap_or_else(|| "no reason given".to_owned());
     CaseEnd {
         verdict: Verdict::Flaky,
-        reason: Some(format!("passed in attempt {attempt}, failed in the first: {reason}")),
+        reason: Some(format!("passed on attempt {attempt}; the first attempt failed: {reason}")),
         ..failure
     }
 }
 
-/// One attempt at a case, and whether it is run again before that counts.
-async fn one_attempt(
+/// One attempt at a case; also returns whether to run it again before it counts.
+async fn run_attempt(
     run: &Run,
     attempts: &Attempts,
     held: &mut Vec<(String, u16)>,
@@ -210,17 +214,17 @@ async fn one_attempt(
     }
     let may_be_several = settings.retries > 0 || attempts.count > 1 || !races(case).is_empty();
     let folder = folder(run, attempts.count, may_be_several);
-    Actor::new(case, session, binaries, settings, interrupt, folder, attempts.before()).act(began).await
+    CaseRunner::new(case, session, binaries, settings, interrupt, folder, attempts.before()).run(began).await
 }
 
-/// What decides where the built-in guests of one attempt work: the same each time for the same seed.
+/// The seed for the memory layout of the built-in guests in one attempt; the same for the same run seed.
 fn draw(run: &Run, attempt: usize, seed: u64) -> u32 {
     let name = format!("{} {} {attempt}", run.job.case.name, run.round.unwrap_or(0));
     (Random::new(&name, seed).next() >> 32) as u32
 }
 
-/// Tells the sink of a case that cannot even be begun.
-pub fn not_begun(run: &Run, sink: &Sink, reason: String) {
+/// Reports a case that could not be started.
+pub fn not_started(run: &Run, sink: &Sink, reason: String) {
     sink.emit(started(run));
     sink.emit(What::CaseEnded(Box::new(CaseEnd::new(Verdict::Error, Some(reason), 0.0))));
 }
@@ -241,14 +245,13 @@ fn started(run: &Run) -> What {
     }
 }
 
-/// The races that may strike a case. A negative control has no known issues.
+/// The intermittent known issues of a case. A negative control has none.
 fn races(case: &Case) -> Vec<Race> {
     let issues = case.known_issues.iter().filter(|_| case.must_fail.is_none());
     issues.filter_map(|issue| Some(Race { reason: issue.reason.clone(), at_most: issue.at_most? })).collect()
 }
 
-/// Where the artifacts of one attempt are kept, below the reports: those of the QEMUs, rounds and attempts of a case
-/// each in a folder of their own.
+/// The artifacts directory of one attempt, below the reports: separate for each QEMU, round and attempt.
 fn folder(run: &Run, attempt: usize, are_tried_again: bool) -> PathBuf {
     let mut folder = folder_name(&run.job.case.name);
     folder.extend(run.job.qemu.as_ref().map(|qemu| folder_name(&format!("on-{}", qemu.replace('/', "_")))));
@@ -259,7 +262,7 @@ fn folder(run: &Run, attempt: usize, are_tried_again: bool) -> PathBuf {
 
 /// A case's name as a path below the reports.
 fn folder_name(name: &str) -> PathBuf {
-    // The names of the reports that lie there.
+    // Avoid the names of the report files.
     let name = if matches!(name.split('/').next(), Some("junit.xml" | "events.jsonl" | "index.html")) {
         name.replacen('.', "_", 1)
     } else {
@@ -267,13 +270,13 @@ fn folder_name(name: &str) -> PathBuf {
     };
     name.split('/')
         .map(|part| part.replace(|c: char| c.is_control() || "<>:\"\\|?*".contains(c), "_"))
-        // Below the folder of another case this one would lie among its files.
+        // Below another case's directory its files would mix with that case's.
         .enumerate()
         .map(|(depth, part)| if depth > 0 && part == FILES { format!("{part}_") } else { part })
         .collect()
 }
 
-/// The steps that run, loops counted once.
+/// The number of steps, counting loops once.
 fn count(blocks: &[Block]) -> usize {
     blocks
         .iter()
@@ -297,7 +300,7 @@ mod tests {
         };
         let end = flaky(failure.clone(), 3);
         assert_eq!(end.verdict, Verdict::Flaky);
-        assert_eq!(end.reason.as_deref(), Some("passed in attempt 3, failed in the first: no tick"));
+        assert_eq!(end.reason.as_deref(), Some("passed on attempt 3; the first attempt failed: no tick"));
         assert_eq!((end.evidence, end.artifacts), (failure.evidence, failure.artifacts));
     }
 
@@ -307,7 +310,9 @@ mod tests {
         (excused.struck, excused.evidence) = (Some("torn".into()), Some("page 7".into()));
         let after = |last: Verdict| {
             let mut attempts = Attempts { count: 1, ..Attempts::default() };
-            assert!(attempts.put(excused.clone(), Again::Issue).unwrap().contains("is run again: torn"));
+            assert!(
+                attempts.put(excused.clone(), Rerun::Issue).unwrap().contains("running the case again: torn")
+            );
             assert!(attempts.before().excused && attempts.free == 1);
             attempts.conclude(CaseEnd::new(last, Some("last".into()), 1.0))
         };
@@ -315,9 +320,9 @@ mod tests {
         for bad in [Verdict::Fail, Verdict::Error] {
             assert_eq!(after(bad).reason.as_deref(), Some("last"));
         }
-        let end = not_again(excused.clone(), &Again::Issue, "interrupted by SIGINT", &Sink::silent());
+        let end = not_retried(excused.clone(), &Rerun::Issue, "interrupted by SIGINT", &Sink::silent());
         assert_eq!((end.verdict, end.evidence.as_deref()), (Verdict::Error, Some("page 7")));
-        assert!(end.reason.unwrap().contains("was to be run again"));
+        assert!(end.reason.unwrap().contains("not run again"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a host offers, tried out.
+//! Probes of host features.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -13,16 +13,16 @@ use rustix::mm::UserfaultfdFlags;
 use crate::qemu::kvm;
 use crate::scenario::model::HostFeature;
 
-/// The smallest dirty ring that is of use (`-accel kvm,dirty-ring-size=4096`).
+/// The smallest useful dirty ring (`-accel kvm,dirty-ring-size=4096`).
 const DIRTY_RING: u64 = 4096;
 
-/// What is written past the page cache: enough for every size of block.
+/// The size of the O_DIRECT test write: enough for every block size.
 const BLOCK: usize = 1 << 20;
 
-/// What must be lockable for a migration of a small guest through RDMA, in bytes.
+/// The lockable memory needed to migrate a small guest over RDMA, in bytes.
 const LOCKED: u64 = 128 << 20;
 
-/// Why the host does not offer a feature; `None`: it does. Files are tried out in `directory`.
+/// Why the host does not offer a feature; `None` if it does. Test files go to `directory`.
 #[must_use]
 pub fn missing(feature: HostFeature, directory: &Path) -> Option<String> {
     let tell = |what: &str, why: String| Some(format!("needs {what}: {why}"));
@@ -75,16 +75,16 @@ pub fn missing(feature: HostFeature, directory: &Path) -> Option<String> {
     }
 }
 
-/// An RDMA device with an active port, and leave to lock a guest's RAM in memory.
+/// An RDMA device with an active port, and permission to lock a guest's RAM in memory.
 fn rdma() -> Result<(), String> {
     let states = glob::glob("/sys/class/infiniband/*/ports/*/state").into_iter().flatten().flatten();
     let states: Vec<String> = states.filter_map(|state| std::fs::read_to_string(state).ok()).collect();
     if states.is_empty() {
-        return Err("there is no device in /sys/class/infiniband".to_owned());
+        return Err("no device in /sys/class/infiniband".to_owned());
     }
     // As in `4: ACTIVE`.
     if !states.iter().any(|state| state.contains("ACTIVE")) {
-        return Err("no port of the devices in /sys/class/infiniband is active".to_owned());
+        return Err("no active port in /sys/class/infiniband".to_owned());
     }
     let lockable = rustix::process::getrlimit(rustix::process::Resource::Memlock).current;
     match lockable {
@@ -104,13 +104,13 @@ fn has_net_admin() -> bool {
         .is_some_and(|bits| bits & (1 << 12) != 0)
 }
 
-/// Writes a block past the page cache, at an offset, into a file without a name.
+/// Writes a block with O_DIRECT, at an offset, into an unnamed file.
 fn direct_io(directory: &Path) -> io::Result<()> {
     let flags = rustix::fs::OFlags::DIRECT.bits();
     let probe = tempfile::Builder::new().prefix("probe-direct").tempfile_in(directory)?;
     let flags = i32::try_from(flags).map_err(io::Error::other)?;
     let file = OpenOptions::new().write(true).custom_flags(flags).open(probe.path())?;
-    // Memory and offset must lie at a whole block of the device.
+    // Memory and offset must be aligned to the device's block size.
     let memory = vec![0_u8; 2 * BLOCK];
     let start = memory.as_ptr().align_offset(BLOCK);
     file.write_all_at(&memory[start..start + BLOCK], BLOCK as u64)
@@ -133,7 +133,7 @@ const THREAD_ID: u64 = 1 << 8;
 /// The requests `UFFDIO_REGISTER` and `UFFDIO_UNREGISTER`.
 const REGISTRATION: u64 = 0b11;
 
-/// Opens a descriptor as QEMU does for postcopy, and agrees on the interface with the kernel.
+/// Opens a userfaultfd as QEMU does for postcopy and negotiates the API with the kernel.
 fn userfaultfd(features: u64) -> io::Result<()> {
     let ask = |features: u64| -> io::Result<Api> {
         let descriptor = open_userfaultfd()?;
@@ -142,10 +142,10 @@ fn userfaultfd(features: u64) -> io::Result<()> {
         unsafe { ioctl(descriptor.as_fd(), Updater::<UFFDIO_API, Api>::new(&mut api)) }?;
         Ok(api)
     };
-    // Asked for none, the kernel tells all that it has.
+    // With no feature requested, the kernel reports all that it supports.
     let there = ask(0)?;
     if there.ioctls & REGISTRATION != REGISTRATION {
-        return Err(io::Error::other("the kernel registers no memory with it"));
+        return Err(io::Error::other("the kernel cannot register memory with it"));
     }
     if there.features & features != features {
         return Err(io::Error::other("the kernel does not offer it"));
@@ -173,7 +173,7 @@ unsafe impl Ioctl for Open {
         out: IoctlOutput,
         _: *mut std::ffi::c_void,
     ) -> rustix::io::Result<Self::Output> {
-        // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+        // SAFETY: the kernel has just created this descriptor for us; nothing else refers to it.
         Ok(unsafe { OwnedFd::from_raw_fd(out) })
     }
 }
@@ -183,7 +183,7 @@ fn open_userfaultfd() -> io::Result<OwnedFd> {
         // SAFETY: see `Open`.
         return Ok(unsafe { ioctl(device.as_fd(), Open) }?);
     }
-    // SAFETY: nothing is registered with the descriptor, so no memory of ours is ever handled through it.
+    // SAFETY: nothing is registered with the descriptor, so it never handles any of our memory.
     Ok(unsafe { rustix::mm::userfaultfd(UserfaultfdFlags::CLOEXEC) }?)
 }
 

@@ -1,11 +1,11 @@
-//! What a run says of the machine it runs on.
+//! Facts about the host, for the reports.
 
 use std::collections::BTreeSet;
 
 use super::scheduler::Job;
 use crate::event::{Host, Qemu};
 
-/// The machine.
+/// The host.
 #[must_use]
 pub fn host() -> Host {
     let names = rustix::system::uname();

@@ -1,24 +1,24 @@
-//! From cases to verdicts.
+//! Runs cases and determines their verdicts.
 
-mod actor;
-mod adjudge;
 mod binaries;
 mod case;
+mod case_runner;
+mod dry_run;
+mod failure_site;
 mod features;
 mod host;
-mod machines;
+mod machine_types;
 mod net;
-mod outlook;
 mod pause;
 mod plans;
 mod requirements;
 mod scheduler;
 mod settings;
-mod spot;
 mod trouble;
+mod verdict;
 
 pub use binaries::Binaries;
-pub use outlook::outlook;
+pub use dry_run::dry_run;
 pub use requirements::{not_given, unmet};
 pub use scheduler::{Job, run};
 pub use settings::{Interrupt, Keep, Rounds, Settings};

@@ -1,4 +1,4 @@
-//! What a case has of ports, links and networks, there from its beginning.
+//! Sets up the ports, links and networks of a case.
 
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use crate::session::link::Link;
 use crate::session::ports::Ports;
 use crate::session::{Failure, Plan, Session};
 
-/// Takes the ports, opens the links and makes the descriptors of a case that its VMs inherit. Links and descriptors may
-/// name ports.
+/// Reserves the ports, opens the links and creates the descriptors that the case's VMs inherit. Links and descriptors
+/// may name ports.
 ///
 /// # Errors
 /// When a port cannot be had, a link cannot be opened, or a descriptor cannot be made.
 pub(super) fn open(case: &Case, session: &mut Session, binaries: &Binaries) -> Result<(), Failure> {
     session.ports = Ports::hold(case.net.port_names())
-        .map_err(|error| Failure::error(format!("no free port of 127.0.0.1 can be had: {error}")))?;
+        .map_err(|error| Failure::error(format!("no free port on 127.0.0.1: {error}")))?;
     let names = session.names();
     let nothing = json!({"captures": {}, "vm": {}, "process": {}});
     for name in case.net.links.keys() {
@@ -30,7 +30,7 @@ pub(super) fn open(case: &Case, session: &mut Session, binaries: &Binaries) -> R
         let directory = session.directory().to_owned();
         let late =
             Late { run: &nothing, names: &names, rounds: &Map::new(), dir: &directory, versions: &versions };
-        let broken = |why: String| Failure::error(format!("link `{name}` could not be opened: {why}"));
+        let broken = |why: String| Failure::error(format!("cannot open link `{name}`: {why}"));
         let Some(spec) = resolve_link(case, name, &late).map_err(broken)? else {
             continue;
         };
@@ -51,7 +51,7 @@ pub(super) fn open(case: &Case, session: &mut Session, binaries: &Binaries) -> R
                 versions: &versions,
             };
             let broken = |why: String| {
-                Failure::error(format!("the descriptor `{name}` of VM `{vm}` could not be made: {why}"))
+                Failure::error(format!("cannot create the file descriptor `{name}` of VM `{vm}`: {why}"))
             };
             let path = resolve_text(case, &fd.listen, &Map::new(), &late).map_err(broken)?;
             let path = directory.join(path.as_str().unwrap_or_default());
@@ -63,10 +63,10 @@ pub(super) fn open(case: &Case, session: &mut Session, binaries: &Binaries) -> R
     Ok(())
 }
 
-/// Plans the QEMU of each network, for the VMs that the session has plans of. They run the first one's QEMU.
+/// Plans the hub QEMU of each network. It runs the QEMU of the first VM.
 ///
 /// # Errors
-/// When there is no VM, whose QEMU it would be.
+/// When the case has no VM.
 pub(super) fn plan_wires(case: &Case, session: &mut Session) -> Result<(), Failure> {
     for (network, spec) in &case.net.networks {
         let name = wire_name(network);
@@ -75,9 +75,7 @@ pub(super) fn plan_wires(case: &Case, session: &mut Session) -> Result<(), Failu
         let spec = spec.wire(network, vms, port, session.directory());
         let first = session.plans.values().next();
         let (Some(spec), Some(first)) = (spec, first) else {
-            return Err(Failure::error(format!(
-                "network `{network}` has no VM whose QEMU could be its wire"
-            )));
+            return Err(Failure::error(format!("network `{network}` has no VM whose QEMU can run it")));
         };
         let binary = std::sync::Arc::clone(&first.binary);
         let plan = Plan {

@@ -1,4 +1,4 @@
-//! Standing still for a person to look.
+//! Pauses for interactive use.
 
 use std::io::{BufRead, Write};
 use std::time::Duration;
@@ -9,15 +9,15 @@ use tokio::time::Instant;
 use super::settings::Interrupt;
 use crate::session::Session;
 
-/// Shows a text and waits for Enter, for the end of the standard input, or for an interrupt. Gives the time that took:
-/// deadlines are to be moved by it.
+/// Shows a text and waits for Enter, for the end of standard input, or for an interrupt. Returns the time it took, so
+/// that deadlines can be moved by it.
 pub(super) async fn for_enter(text: &str, interrupt: &Interrupt) -> Duration {
     let began = Instant::now();
     let mut out = anstream::stderr();
     let _ = write!(out, "{text}");
     let _ = out.flush();
     let (pressed, enter) = oneshot::channel();
-    // A thread of its own, which nobody waits for: a read of the terminal cannot be taken back.
+    // A separate thread that is never joined: a read from the terminal cannot be cancelled.
     std::thread::spawn(move || {
         let mut line = String::new();
         let _ = std::io::stdin().lock().read_line(&mut line);
@@ -30,7 +30,7 @@ pub(super) async fn for_enter(text: &str, interrupt: &Interrupt) -> Duration {
     began.elapsed()
 }
 
-/// How to look into the VMs of a case while they live.
+/// How to inspect the running VMs of a case.
 pub(super) fn how_to_attach(session: &Session) -> String {
     let mut text = format!("The case's folder is {}\n", session.directory().display());
     for (name, machine) in &session.machines {

@@ -1,4 +1,4 @@
-//! What the VMs of a case are to be started with, and whether the case can be run at all.
+//! How to start the VMs of a case, and whether it can run at all.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use semver::Version;
 use serde_json::{Map, Value};
 
 use super::binaries::Binaries;
-use super::machines::settle;
+use super::machine_types::choose_machine_types;
 use super::requirements::{not_given, unmet};
 use super::settings::Settings;
 use crate::event::Verdict;
@@ -20,7 +20,7 @@ use crate::scenario::{Late, resolve_vm};
 use crate::session::Plan;
 use crate::template::Versions;
 
-/// What each VM is to be started with, or why the case cannot be run. `names` is what templates find beside `run`.
+/// How to start each VM, or why the case cannot run. `names` are the extra values for templates besides `run`.
 pub(super) fn plans(
     case: &Case,
     directory: &Path,
@@ -36,19 +36,19 @@ pub(super) fn plans(
         let nothing = serde_json::json!({"captures": {}, "vm": {}, "process": {}, "role": case.roles});
         let versions = CaseVersions { case, binaries };
         let late = Late { run: &nothing, names, rounds: &Map::new(), dir: directory, versions: &versions };
-        // What only a later step can fill in is filled in when that step starts the VM.
+        // Values that only a later step knows are filled in when that step starts the VM.
         let spec = match resolve_vm(case, name, &late) {
             Ok(spec) => spec,
-            // Nor is there a port or a descriptor before the case has its folder.
+            // Ports and descriptors do not exist before the case has its directory.
             Err(_) if !case.vms[name].start || !directory.is_dir() => None,
             Err(why) => return Err((Verdict::Error, format!("VM `{name}`: {why}"))),
         };
         let spec = spec.unwrap_or_else(|| case.vms[name].clone());
         found.insert(name.clone(), plan(name, spec, binaries, settings)?);
     }
-    settle(&mut found).map_err(|reason| (Verdict::Skip, reason))?;
+    choose_machine_types(&mut found).map_err(|reason| (Verdict::Skip, reason))?;
     let used: Vec<&Binary> = found.values().map(|plan: &Plan| &*plan.binary).collect();
-    // Before the case is run it has no folder.
+    // Before the case runs it has no directory.
     let here = if directory.is_dir() { directory.to_owned() } else { std::env::temp_dir() };
     let unmet = unmet(&case.requires, &used, &here);
     match unmet.or_else(|| other_accelerator(case, &found)).or_else(|| no_qemu_img(case, &found)) {
@@ -57,38 +57,33 @@ pub(super) fn plans(
     }
 }
 
-/// The reason of a skip where a VM does not have the accelerator that the case needs.
+/// The reason to skip if a VM does not have the accelerator that the case needs.
 fn other_accelerator(case: &Case, plans: &IndexMap<String, Plan>) -> Option<String> {
     let wanted = case.requires.accel?;
     let (name, plan) = plans.iter().find(|(_, plan)| plan.accel != wanted)?;
     let why =
         kvm::trouble().filter(|_| wanted == Accel::Kvm).map(|why| format!(": {why}")).unwrap_or_default();
-    Some(format!(
-        "needs the accelerator {}; VM `{name}` would have {}{why}",
-        wanted.name(),
-        plan.accel.name()
-    ))
+    Some(format!("needs accelerator {}, but VM `{name}` would use {}{why}", wanted.name(), plan.accel.name()))
 }
 
-/// The reason of a skip where the case has disks and there is nothing to make them with.
+/// The reason to skip if the case has disks but no `qemu-img`.
 fn no_qemu_img(case: &Case, plans: &IndexMap<String, Plan>) -> Option<String> {
-    // Those that belong to no VM are made with what belongs to the first one.
+    // Disks that belong to no VM are created with the first VM's `qemu-img`.
     let first = plans.values().next().filter(|_| !case.disks.is_empty());
     let mut makers = plans.values().filter(|plan| !plan.spec.disks.is_empty()).chain(first);
-    makers.any(|plan| !has_qemu_img(&plan.binary.path)).then(|| {
-        "needs `qemu-img` for its disks, and there is none, neither beside the QEMU nor on the PATH"
-            .to_owned()
-    })
+    makers
+        .any(|plan| !has_qemu_img(&plan.binary.path))
+        .then(|| "needs `qemu-img` for its disks, found neither next to QEMU nor in PATH".to_owned())
 }
 
-/// The reason of a skip where a VM asks for an architecture that its QEMU does not emulate.
+/// The reason to skip if a VM needs an architecture that its QEMU does not emulate.
 fn other_target(name: &str, spec: &VmSpec, binary: &Binary) -> Option<String> {
     let wanted = spec.arch.as_ref().filter(|_| !spec.runs_on(binary))?;
     let (path, target) = (binary.path.display(), &binary.arch);
-    Some(format!("VM `{name}` has `arch: {wanted}`, and the QEMU at `{path}` emulates {target}"))
+    Some(format!("VM `{name}` has `arch: {wanted}`, but the QEMU at `{path}` emulates {target}"))
 }
 
-/// What one VM is to be started with.
+/// How to start one VM.
 pub(super) fn plan(
     name: &str,
     mut spec: VmSpec,
@@ -103,7 +98,7 @@ pub(super) fn plan(
     if let Some(accel) = settings.accel.filter(|accel| spec.accel.excludes(*accel)) {
         let wanted: Vec<String> = spec.accel.names().iter().map(|own| spec.accel.option(*own)).collect();
         let reason = format!(
-            "VM `{name}` needs `-accel {}`, and `--accel {}` was given",
+            "VM `{name}` needs `-accel {}`, but `--accel {}` was given",
             wanted.join(" or "),
             accel.name()
         );
@@ -114,12 +109,15 @@ pub(super) fn plan(
         let wanted: Vec<&str> = wanted.iter().map(|accel| accel.name()).collect();
         let why = kvm::trouble().filter(|_| wanted == ["kvm"]).map(|why| format!(": {why}"));
         let why = why.unwrap_or_default();
-        let reason = format!("needs the accelerator {}, which does not work here{why}", wanted.join(" or "));
+        let reason =
+            format!("needs accelerator {}, which does not work on this host{why}", wanted.join(" or "));
         return Err((Verdict::Skip, reason));
     };
     if matches!(spec.guest, Guest::Ticker(_)) && !matches!(binary.arch.as_str(), "x86_64" | "i386") {
-        let reason =
-            format!("VM `{name}`: the built-in guest is a program for x86, and this is {}", binary.arch);
+        let reason = format!(
+            "VM `{name}`: the built-in guest runs on x86 only, and this QEMU emulates {}",
+            binary.arch
+        );
         return Err((Verdict::Error, reason));
     }
     if let Guest::Linux(linux) = &mut spec.guest {
@@ -136,7 +134,7 @@ pub(super) fn plan(
     })
 }
 
-/// The versions that a case's templates ask for.
+/// The QEMU versions for a case's templates.
 pub(super) struct CaseVersions<'c> {
     pub(super) case: &'c Case,
     pub(super) binaries: &'c Binaries,

@@ -1,4 +1,4 @@
-//! Whether a case can be run here, and if not, why.
+//! Whether a case can run here, and if not, why.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,8 +8,8 @@ use super::features::missing;
 use crate::qemu::binary::Binary;
 use crate::scenario::model::Requires;
 
-/// The first requirement that is not met, as the reason of a skip: what is needed and what was found. What the host
-/// does with files is tried out in `directory`.
+/// The first unmet requirement as the reason to skip: what is needed and what was found. File features are probed in
+/// `directory`.
 #[must_use]
 pub fn unmet(requires: &Requires, binaries: &[&Binary], directory: &Path) -> Option<String> {
     for binary in binaries {
@@ -45,15 +45,15 @@ pub fn unmet(requires: &Requires, binaries: &[&Binary], directory: &Path) -> Opt
     requires.host.iter().find_map(|feature| missing(*feature, directory))
 }
 
-/// The reason of a skip where a QEMU that must be named on the command line is not.
+/// The reason to skip if a required `--qemu NAME=PATH` is missing.
 #[must_use]
 pub fn not_given(requires: &Requires, binaries: &Binaries) -> Option<String> {
     let named: Vec<&str> = binaries.names().collect();
     let missing = requires.qemus.iter().find(|name| !named.contains(&name.as_str()))?;
-    Some(format!("needs the QEMU `{missing}`, and no `--qemu {missing}=PATH` was given"))
+    Some(format!("needs the QEMU `{missing}`: pass `--qemu {missing}=PATH`"))
 }
 
-/// What of a migration parameter a binary does not know.
+/// The migration parameter, or the values of it, that a binary does not know.
 fn parameter(binary: &Binary, name: &str, words: &[String]) -> Option<String> {
     let version = &binary.version;
     let known = binary.schema.arguments("migrate-set-parameters");
@@ -115,10 +115,7 @@ mod tests {
             not_given(&serde_json::from_value(json!({ "qemus": qemus })).unwrap(), &binaries)
         };
         assert_eq!(missed(json!("old")), None);
-        assert_eq!(
-            missed(json!(["old", "new"])).unwrap(),
-            "needs the QEMU `new`, and no `--qemu new=PATH` was given"
-        );
+        assert_eq!(missed(json!(["old", "new"])).unwrap(), "needs the QEMU `new`: pass `--qemu new=PATH`");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Which case runs when.
+//! Schedules the cases of a run.
 
 use std::sync::Arc;
 
@@ -11,21 +11,21 @@ use crate::event::{Sink, Verdict, What};
 use crate::scenario::model::Case;
 use crate::session::directory::Workspace;
 
-/// A case to be run, and on what.
+/// A case and what it runs on.
 #[derive(Debug, Clone)]
 pub struct Job {
     /// The case.
     pub case: Arc<Case>,
-    /// What its VMs' `qemu` stands for.
+    /// The QEMUs for its VMs' `qemu`.
     pub binaries: Arc<Binaries>,
-    /// What the reports call the QEMU, where each case is run on several.
+    /// The QEMU's name in the reports, if each case runs on several.
     pub qemu: Option<String>,
 }
 
-/// Runs the cases, in order, as often as the settings say, and tells the sink everything.
+/// Runs the cases in order, as often as the settings say, and emits all events.
 ///
 /// # Errors
-/// When not even a private folder can be made.
+/// When the private directory cannot be created.
 pub async fn run(
     jobs: Vec<Job>,
     settings: Settings,
@@ -47,8 +47,8 @@ pub async fn run(
             let directory = match workspace.case_directory(number) {
                 Ok(directory) => directory,
                 Err(error) => {
-                    let reason = format!("no folder can be made for it: {error}");
-                    case::not_begun(&run, &sink.for_case(number), reason);
+                    let reason = format!("cannot create its directory: {error}");
+                    case::not_started(&run, &sink.for_case(number), reason);
                     stop |= settings.fail_fast;
                     continue;
                 }
@@ -64,9 +64,9 @@ pub async fn run(
             None => break,
             Some(ended) => {
                 stop |= settings.fail_fast && is_bad(&ended, settings.flaky_passes);
-                // A panic is a bug of ours; the reports call the case an error.
+                // A panic is a bug in Lockstep; the reports show the case as an error.
                 if let Err(error) = ended {
-                    sink.emit(What::Note { text: format!("a case broke the runner: {error}") });
+                    sink.emit(What::Note { text: format!("internal error: a case panicked: {error}") });
                 }
             }
         }
@@ -77,7 +77,7 @@ pub async fn run(
     Ok(())
 }
 
-/// Whether a case ended as none should: a run with `--fail-fast` ends with it.
+/// Whether the result ends a run with `--fail-fast`.
 fn is_bad(ended: &Result<Verdict, JoinError>, flaky_passes: bool) -> bool {
     match ended {
         Ok(Verdict::Flaky) => !flaky_passes,
@@ -105,7 +105,7 @@ fn started(jobs: &[Job], settings: &Settings) -> What {
     }
 }
 
-/// The cases that have not begun, round by round.
+/// The cases that have not started, round by round.
 struct Waiting {
     rounds: Rounds,
     jobs: Vec<Job>,
@@ -113,14 +113,14 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// The next case with its number in the run and the number of its round.
+    /// The next case, its number in the run and its round.
     fn next(&mut self, sink: &Sink) -> Option<(usize, usize, Job)> {
         let cases = self.jobs.len();
         let round = self.given.checked_div(cases)?;
         let begins = self.given.is_multiple_of(cases);
         let over = match self.rounds {
             Rounds::Times(times) => round >= times,
-            // Another round is begun only where there is time left for it to begin.
+            // Start another round only if there is time left.
             Rounds::For(time) => begins && round > 0 && sink.elapsed() >= time,
             Rounds::Endless => false,
         };

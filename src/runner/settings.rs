@@ -1,4 +1,4 @@
-//! How a run goes, and how it is interrupted.
+//! Settings of a run, and its interruption.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,54 +7,54 @@ use tokio::sync::watch;
 
 use crate::qemu::spec::Accel;
 
-/// How a run goes.
+/// Settings of a run.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The accelerator for all VMs, over what they say.
+    /// The accelerator for all VMs; overrides the scenarios.
     pub accel: Option<Accel>,
-    /// The folder of the Linux guest.
+    /// The directory of the Linux guest.
     pub guests: PathBuf,
-    /// Every deadline is multiplied by this.
+    /// The factor for every deadline.
     pub slow: f64,
-    /// How many cases run side by side.
+    /// How many cases run in parallel.
     pub jobs: usize,
-    /// Whether the first case that fails or errs ends the run.
+    /// Whether the first failure or error ends the run.
     pub fail_fast: bool,
-    /// When a case's artifacts are kept.
+    /// When to keep a case's artifacts.
     pub keep: Keep,
-    /// Where they are kept.
+    /// Where to keep them.
     pub reports: PathBuf,
-    /// Whether to stand still before a failed case is taken down, so that a person can look into its VMs.
+    /// Whether to wait for Enter before a failed case is torn down, so that its VMs can be inspected.
     pub pause_on_failure: bool,
-    /// Whether to stand still before each step.
+    /// Whether to wait for Enter before each step.
     pub step_by_step: bool,
-    /// How often all cases are run.
+    /// How often to run all cases.
     pub rounds: Rounds,
-    /// How often a case that failed or erred is tried again.
+    /// How often to retry a case that failed or had an error.
     pub retries: usize,
-    /// Whether a case that passes only when it is tried again counts as a success.
+    /// Whether a case that passes only on a retry counts as a success.
     pub flaky_passes: bool,
-    /// What random axes were drawn by, for the reports.
+    /// The seed for random axes, for the reports.
     pub seed: u64,
     /// The command line, for the reports.
     pub command: Vec<String>,
-    /// What of it another run needs to be like this one, for the reports.
+    /// The options needed to reproduce the run, for the reports.
     pub options: Vec<String>,
 }
 
-/// How often all cases are run.
+/// How often to run all cases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rounds {
-    /// So many times.
+    /// This many times.
     Times(usize),
-    /// Again and again until this time has passed, at least once; what has begun then is brought to its end.
+    /// Until this time has passed, at least once; a round that has started is completed.
     For(Duration),
     /// Until something else ends the run.
     Endless,
 }
 
 impl Rounds {
-    /// Whether the reports tell the rounds apart.
+    /// Whether the reports show rounds separately.
     #[must_use]
     pub const fn are_several(self) -> bool {
         !matches!(self, Self::Times(0 | 1))
@@ -62,42 +62,42 @@ impl Rounds {
 }
 
 impl Settings {
-    /// Whether a person may want to look into the VMs.
+    /// Whether the VMs may be inspected interactively.
     #[must_use]
     pub const fn is_watched(&self) -> bool {
         self.pause_on_failure || self.step_by_step
     }
 }
 
-/// When a case's artifacts are kept.
+/// When to keep a case's artifacts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
-    /// Of every case.
+    /// For every case.
     Always,
-    /// Of cases that failed or erred.
+    /// For cases that failed or had an error.
     OnFailure,
-    /// Of none.
+    /// Never.
     Never,
 }
 
-/// Whether the user wants the run to end, and by what.
+/// An interrupt by the user, with the signal's name.
 #[derive(Debug, Clone)]
 pub struct Interrupt(pub watch::Receiver<Option<&'static str>>);
 
 impl Interrupt {
-    /// One that never comes.
+    /// One that never occurs.
     #[must_use]
     pub fn never() -> Self {
         Self(watch::channel(None).1)
     }
 
-    /// What interrupted the run, where something has.
+    /// The signal that interrupted the run, if any.
     #[must_use]
     pub fn now(&self) -> Option<&'static str> {
         *self.0.borrow()
     }
 
-    /// Waits for an interrupt; for ever, where none can come any more.
+    /// Waits for an interrupt; forever if none can occur any more.
     pub async fn wait(&self) -> &'static str {
         let mut receiver = self.0.clone();
         loop {

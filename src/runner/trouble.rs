@@ -1,8 +1,8 @@
-//! What is made of the trouble of a session: which of it fails a step, and what the headline is.
+//! Turns the trouble of a session into a failure: what fails a step, and what its headline is.
 
 use std::sync::Arc;
 
-use super::actor::Actor;
+use super::case_runner::CaseRunner;
 use crate::guest::ticker::Line;
 use crate::session::board::Trouble;
 use crate::session::failure::Kind;
@@ -10,10 +10,9 @@ use crate::session::process::Background;
 use crate::session::{Failure, Session};
 use crate::step::Action;
 
-impl Actor<'_> {
-    /// Trouble that has not been dealt with, as one failure: what explains the rest comes first, whichever became known
-    /// first. Also, whether a failed migration is part of it. What a step has brought about and is not to be ended by
-    /// stays for the one after it.
+impl CaseRunner<'_> {
+    /// Unhandled trouble as one failure, root cause first, regardless of the order of discovery. Also returns whether
+    /// a failed migration is part of it. Trouble left to the next step stays on the board.
     pub(super) async fn cause(&mut self, action: Option<&Action>) -> Option<(Failure, bool)> {
         let is_of_migration = |trouble: &Trouble| matches!(trouble, Trouble::MigrationFailed { .. });
         let mut found = Vec::new();
@@ -21,18 +20,18 @@ impl Actor<'_> {
         if found.is_empty() {
             return None;
         }
-        // A VM that is about to end may be the reason for what has become known so far.
-        self.session.settle().await;
+        // A VM that is about to exit may be the root cause.
+        self.session.await_exits().await;
         self.new_trouble(action, &mut found);
         if found.iter().all(is_of_migration) {
-            self.session.settle_destinations().await;
+            self.session.await_destinations().await;
             self.new_trouble(action, &mut found);
         }
         let of_migration = found.iter().any(is_of_migration);
         found.sort_by_key(Trouble::rank);
-        let mut told = found.iter().map(|trouble| told(&self.session, trouble));
-        let mut headline = told.next()?;
-        for consequence in told {
+        let mut failures = found.iter().map(|trouble| to_failure(&self.session, trouble));
+        let mut headline = failures.next()?;
+        for consequence in failures {
             if consequence.kind == Kind::Corrupt {
                 headline.kind = Kind::Corrupt;
             }
@@ -41,14 +40,14 @@ impl Actor<'_> {
         Some((headline, of_migration))
     }
 
-    /// Adds what is new on the board and counts.
+    /// Adds new trouble that counts.
     fn new_trouble(&mut self, action: Option<&Action>, found: &mut Vec<Trouble>) {
         let board = Arc::clone(&self.session.board);
         let mut left = None;
         while let Some(trouble) = board.trouble_since(self.trouble) {
             let number = self.trouble;
             self.trouble += 1;
-            if action.is_some_and(|action| is_left(action, &trouble)) {
+            if action.is_some_and(|action| left_to_next_step(action, &trouble)) {
                 left.get_or_insert(number);
             } else if !board.is_asked_for(&trouble) && !found.contains(&trouble) {
                 found.push(trouble);
@@ -58,28 +57,28 @@ impl Actor<'_> {
     }
 }
 
-/// Trouble as a failure; with the last output of a process that ended.
-fn told(session: &Session, trouble: &Trouble) -> Failure {
+/// Trouble as a failure, with the last output of a process that ended.
+fn to_failure(session: &Session, trouble: &Trouble) -> Failure {
     let mut failure = trouble.failure();
     if let Trouble::Mismatch { vm, line: Line::Bad(_) } = trouble
         && let Some(pages) = session.machines.get(vm).and_then(|vm| vm.log.lock().bad_pages)
     {
         failure.message.push_str(&format!("; {pages}"));
     }
-    let said = match trouble {
+    let output = match trouble {
         Trouble::Died { vm, .. } => session.machine(vm).map(|machine| machine.stderr_tail(3)).ok(),
         Trouble::ProcessEnded { name, .. } => session.background.get(name).map(Background::output_tail),
         _ => None,
     };
-    if let Some(said) = said.filter(|said| !said.is_empty()) {
-        failure.message.push_str(&format!(", saying: {said}"));
+    if let Some(output) = output.filter(|output| !output.is_empty()) {
+        failure.message.push_str(&format!(", saying: {output}"));
     }
     failure
 }
 
-/// Whether trouble is left to the step that follows: one that only sets something going, or upsets it, is done before
-/// anyone can say whether the migration was to fail by that, or the VM to end; the next one says it.
-pub(super) fn is_left(action: &Action, trouble: &Trouble) -> bool {
+/// Whether trouble is left to the next step. A step that only starts or disturbs something finishes before the
+/// scenario can declare that the migration is expected to fail, or the VM to exit; the next step declares it.
+pub(super) fn left_to_next_step(action: &Action, trouble: &Trouble) -> bool {
     let starts = |vm: &String| matches!(action, Action::Start(start) if start.0.0.contains(vm));
     match trouble {
         Trouble::MigrationFailed { vm, .. } => {
@@ -104,7 +103,10 @@ mod tests {
         let migrate = action(serde_json::json!({"migrate": {"from": "a", "uri": "exec:exit 1"}}));
         let wait = action(serde_json::json!({"wait": {"vm": "a", "ticks": 1}}));
         let failed = Trouble::MigrationFailed { vm: "a".into(), migration: 1 };
-        assert!(is_left(&migrate, &failed) && !is_left(&wait, &failed));
-        assert!(!is_left(&migrate, &Trouble::Guest { vm: "a".into(), did: "panicked", said: String::new() }));
+        assert!(left_to_next_step(&migrate, &failed) && !left_to_next_step(&wait, &failed));
+        assert!(!left_to_next_step(
+            &migrate,
+            &Trouble::Guest { vm: "a".into(), did: "panicked", said: String::new() }
+        ));
     }
 }

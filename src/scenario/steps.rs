@@ -208,7 +208,8 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
             } else {
                 // A modifier may be meant; listed are the actions, one of which is missing.
                 let close = suggest(&key.name, known().chain(MODIFIERS.iter().copied()));
-                let help = if close.starts_with("there are") { suggest(&key.name, known()) } else { close };
+                let help =
+                    if !close.starts_with("did you mean") { suggest(&key.name, known()) } else { close };
                 self.complain(Code::Step, &key.at, format!("there is no action `{}`", key.name), help);
             }
         }
@@ -383,7 +384,7 @@ fn at_its_place(complaint: Complaint, pending: &Pending) -> Option<Diagnostic> {
     if is_late(node) || node.items().iter().any(|item| is_late(item) && named(&item)) {
         return None;
     }
-    if complaint.message.contains("is no regular expression") {
+    if complaint.message.contains("is not a valid regular expression") {
         let expression = complaint.message.split('`').nth(1).unwrap_or_default();
         return bad_regex(&at, expression)
             .or_else(|| Some(Diagnostic::error(Code::Regex, &at, complaint.message.clone())));
@@ -432,5 +433,9 @@ pub(super) fn bad_regex(at: &Location, expression: &str) -> Option<Diagnostic> {
     let error = Regex::new(expression).err()?.to_string();
     // The crate draws the place; its last line says what is wrong.
     let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
-    Some(Diagnostic::error(Code::Regex, at, format!("`{expression}` is no regular expression: {reason}")))
+    Some(Diagnostic::error(
+        Code::Regex,
+        at,
+        format!("`{expression}` is not a valid regular expression: {reason}"),
+    ))
 }

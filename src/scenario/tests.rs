@@ -293,7 +293,7 @@ fn a_rendered_case_loads_to_an_equal_case() {
 fn steps_that_are_not_run_are_checked_all_the_same() {
     let wrong =
         error("vms: {a: }\nsteps:\n- {when: false, quit: b}\n- {when: false, wait: {vm: a, tick: 1}}\n");
-    let expected = "3:23 there is no VM `b` in this case; there are: a\n4:31 unknown key `tick` in `wait`; did you mean `ticks`?";
+    let expected = "3:23 there is no VM `b` in this case; available: a\n4:31 unknown key `tick` in `wait`; did you mean `ticks`?";
     assert_eq!(wrong, expected);
 }
 
@@ -362,7 +362,7 @@ fn a_hexadecimal_size_is_a_size_as_a_number_as_text_and_of_a_template() {
         assert_eq!(cases[0].vms["a"].memory, crate::units::Size::mib(64), "{size}");
     }
     let told = messages(&load_one(&text("'0x{{d}}M'")));
-    assert!(told[0].contains("`0x4000000M` is no size"), "{told:?}");
+    assert!(told[0].contains("`0x4000000M` is not a valid size"), "{told:?}");
 }
 
 #[test]
@@ -388,7 +388,7 @@ fn what_would_fill_the_memory_or_never_end_is_refused_at_its_place() {
     for (text, line, message) in [
         (texts, 8, "renders to more than 1024 KiB"),
         (lists, 7, "stand for more than 500000 values"),
-        (loops, 3, "goes through more than 100000 values"),
+        (loops, 3, "reads more than 100000 values"),
         (cells, 1, "hold more than 20000000 values in all"),
     ] {
         let told = error(&(text + rest));

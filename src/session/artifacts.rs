@@ -1,20 +1,20 @@
-//! What is kept of a case for whoever looks into its failure.
+//! The artifacts of a case.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::state::Session;
 
-/// In the case's folder: what each `exec` has written that has ended.
+/// The file in the case's directory with the output of finished `exec` steps.
 pub const EXECS: &str = ".lockstep-exec.log";
 
-/// The folder, in that of a case's artifacts, of the files that the scenario names. No case's folder is called so.
+/// The subdirectory for files that the scenario names. No case directory has this name.
 pub const FILES: &str = "files";
 
-/// Copies what the session has in its folder (QMP transcripts, serial output, standard errors, guest images), and
-/// writes the command lines, the resolved scenario and what host processes wrote, into a folder of the reports; `files` are
-/// the scenario's own `artifacts`. What lies there of an earlier run is replaced; other folders in it are other cases', whose
-/// names begin with this one's. Gives those of `files` that match no file.
+/// Copies the session's files (QMP transcripts, serial output, standard error, guest images) to a directory of the
+/// reports and adds the command lines, the resolved scenario and the output of host processes; `files` are the
+/// scenario's own `artifacts`. Replaces what an earlier run left there; other subdirectories belong to cases whose
+/// names start with this one's. Returns the patterns of `files` without a match.
 ///
 /// # Errors
 /// When something cannot be written.
@@ -55,7 +55,7 @@ pub fn keep(session: &Session, scenario: &str, files: &[String], folder: &Path) 
     keep_files(session.directory(), files, &folder.join(FILES))
 }
 
-/// Copies what matches these patterns below a directory; gives the patterns that match no file.
+/// Copies the files that match these patterns; returns the patterns without a match.
 fn keep_files(directory: &Path, patterns: &[String], folder: &Path) -> io::Result<Vec<String>> {
     let directory = directory.canonicalize()?;
     let mut missing = Vec::new();
@@ -73,7 +73,7 @@ fn keep_files(directory: &Path, patterns: &[String], folder: &Path) -> io::Resul
     Ok(missing)
 }
 
-/// The files, relative to the directory, that a pattern matches; none to which a symbolic link leads out of it.
+/// The files matching a pattern, relative to the directory; not those that a symbolic link takes out of it.
 fn matching(directory: &Path, pattern: &str) -> Vec<PathBuf> {
     let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
     let whole = format!("{}/{pattern}", glob::Pattern::escape(&directory.to_string_lossy()));

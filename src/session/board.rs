@@ -1,4 +1,4 @@
-//! What everyone in a session looks at: that something changed, and the trouble that ends a step at once.
+//! The shared state of a session: notifies of changes, and collects trouble that ends a step at once.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,52 +12,52 @@ use crate::guest::ticker::Line;
 use crate::qemu::network::of_wire;
 use crate::qemu::process::Ended;
 
-/// Something that ends whatever is being done, at once.
+/// An event that ends the current step at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trouble {
-    /// A VM's process ended and nobody had asked for it.
+    /// A VM's process ended unexpectedly.
     Died {
         /// The VM.
         vm: String,
-        /// How.
+        /// How it ended.
         how: Ended,
     },
-    /// The built-in guest found its memory wrong.
+    /// The built-in guest found corrupted memory.
     Mismatch {
         /// The VM.
         vm: String,
         /// Its report.
         line: Line,
     },
-    /// The guest said or did what only a guest in trouble does.
+    /// The guest printed or did something that indicates a malfunction.
     Guest {
         /// The VM.
         vm: String,
         /// What it did, as a verb.
         did: &'static str,
-        /// The line of its console, or the event.
+        /// The console line, or the event.
         said: String,
     },
-    /// A background process ended, and nothing had allowed that.
+    /// A background process ended unexpectedly.
     ProcessEnded {
         /// Its name.
         name: String,
-        /// How.
+        /// How it ended.
         how: Ended,
     },
     /// The migration failed (QMP event `MIGRATION`, status `failed`).
     MigrationFailed {
-        /// The VM that said so.
+        /// The VM that reported it.
         vm: String,
-        /// Which migration of the case. The board fills it in.
+        /// The number of the migration in the case; filled in by the board.
         migration: u64,
     },
 }
 
 impl Trouble {
-    /// The trouble of this number or a lower one explains that of a higher one, whichever became known first. A VM that a
-    /// signal ended did not end because of another one; one with an exit status may have, as a destination does whose
-    /// source has gone.
+    /// Trouble with a lower rank explains trouble with a higher one, regardless of which was seen first. A VM killed
+    /// by a signal did not end because of another VM; one with an exit status may have, such as a destination that
+    /// lost its source.
     #[must_use]
     pub const fn rank(&self) -> u8 {
         match self {
@@ -68,13 +68,13 @@ impl Trouble {
         }
     }
 
-    /// The trouble as the failure of the step it ends.
+    /// The trouble as a failure of the step it ends.
     #[must_use]
     pub fn failure(&self) -> Failure {
         match self {
             Self::Died { vm, how } => match of_wire(vm) {
                 Some(network) => {
-                    Failure::failed(format!("the QEMU that is the network `{network}` died: {how}"))
+                    Failure::failed(format!("the QEMU that runs network `{network}` died: {how}"))
                 }
                 None => Failure::failed(format!("VM `{vm}` died: {how}")),
             },
@@ -82,11 +82,11 @@ impl Trouble {
                 Failure { kind: Kind::Corrupt, message: format!("VM `{vm}`: {line}") }
             }
             Self::Guest { vm, did, said } => Failure::failed(format!("the guest of VM `{vm}` {did}: {said}")),
-            Self::ProcessEnded { name, how } => Failure::failed(format!(
-                "process `{name}` ended, and neither `exit` nor a `wait` for it allows that: {how}"
-            )),
+            Self::ProcessEnded { name, how } => {
+                Failure::failed(format!("process `{name}` ended, but no `exit` or `wait` allows that: {how}"))
+            }
             Self::MigrationFailed { vm, .. } => {
-                Failure::failed(format!("the migration failed, says VM `{vm}`"))
+                Failure::failed(format!("the migration failed, according to VM `{vm}`"))
             }
         }
     }
@@ -96,7 +96,7 @@ impl Trouble {
 #[derive(Debug)]
 pub struct Board {
     changes: watch::Sender<u64>,
-    /// How many host processes of the case are alive, those included that their step has given up.
+    /// The number of live host processes of the case, including those abandoned by their step.
     processes: watch::Sender<usize>,
     state: Mutex<State>,
 }
@@ -105,12 +105,12 @@ pub struct Board {
 struct State {
     troubles: Vec<Trouble>,
     may_exit: BTreeSet<String>,
-    /// What the guests of VMs may say and do.
+    /// What the guests of VMs are allowed to print and do.
     allowed: Vec<(String, Regex)>,
     migration: Migration,
 }
 
-/// The migration of which a failure would be trouble.
+/// The migration whose failure would be trouble.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Migration {
     number: u64,
@@ -134,7 +134,7 @@ impl Board {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says that a log, a process or a flag has changed.
+    /// Notifies of a change of a log, a process or a flag.
     pub fn changed(&self) {
         self.changes.send_modify(|count| *count += 1);
     }
@@ -144,27 +144,27 @@ impl Board {
         self.processes.send_modify(|count| *count += 1);
     }
 
-    /// A host process has ended, and with it its group.
+    /// A host process and its group have ended.
     pub fn process_ended(&self) {
         self.processes.send_modify(|count| *count -= 1);
         self.changed();
     }
 
-    /// Waits until no host process is alive; false where that takes longer.
+    /// Waits until no host process is alive; false on timeout.
     pub async fn all_processes_ended(&self, patience: Duration) -> bool {
         let mut processes = self.processes.subscribe();
         tokio::time::timeout(patience, processes.wait_for(|count| *count == 0)).await.is_ok()
     }
 
-    /// Wakes whoever waits for a change.
+    /// A receiver that is notified of each change.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
-    /// Puts up trouble. A VM's death that was asked for, a failed migration that is not watched or of which a VM speaks that
-    /// may end (its last words may come after the news of its end), and a second report of the same kind by the same VM
-    /// are none.
+    /// Reports trouble. Ignores the expected exit of a VM; a failed migration that is not watched, or is reported by
+    /// a VM that may exit (its last message may arrive after the exit); and repeated reports of one kind by the same
+    /// VM.
     pub fn report(&self, mut trouble: Trouble) {
         let mut state = self.state();
         if let Trouble::MigrationFailed { migration, .. } = &mut trouble {
@@ -192,31 +192,31 @@ impl Board {
         self.changed();
     }
 
-    /// From now on the VM's process may end.
+    /// Allows the VM's process to exit.
     pub fn expect_exit(&self, vm: &str) {
         self.state().may_exit.insert(vm.to_owned());
     }
 
-    /// From now on the VM's process must not end: it has just been started.
+    /// Forbids the VM's process to exit: it has just been started.
     pub fn expect_life(&self, vm: &str) {
         self.state().may_exit.remove(vm);
     }
 
-    /// From now on the VM's guest may say, or do with an event, what this is found in.
+    /// Allows output lines and events of the VM's guest that match this expression.
     pub fn allow(&self, vm: &str, expression: &str) {
-        // One that is wrong was told where it stands.
+        // An invalid expression is reported where it is written.
         if let Ok(expression) = Regex::new(expression) {
             self.state().allowed.push((vm.to_owned(), expression));
         }
     }
 
-    /// Whether the VM's end was asked for.
+    /// Whether the VM's exit is expected.
     #[must_use]
     pub fn may_exit(&self, vm: &str) -> bool {
         self.state().may_exit.contains(vm)
     }
 
-    /// Whether trouble has been made none by what was expected since.
+    /// Whether trouble has become expected since it was reported.
     #[must_use]
     pub fn is_asked_for(&self, trouble: &Trouble) -> bool {
         let state = self.state();
@@ -231,7 +231,7 @@ impl Board {
         }
     }
 
-    /// A new migration begins: only what fails from now on is trouble. Gives what was watched before.
+    /// Starts watching a new migration; earlier failures no longer count. Returns the previous state.
     pub fn begin_migration(&self) -> Migration {
         let mut state = self.state();
         let before = state.migration;
@@ -239,29 +239,29 @@ impl Board {
         before
     }
 
-    /// The migration that was to begin did not: what was watched before is watched again.
+    /// Restores the previous state if a migration did not start.
     pub fn restore_migration(&self, before: Migration) {
         self.state().migration = before;
     }
 
-    /// From now on the failure of the migration is no trouble.
+    /// From now on a failure of the migration is expected.
     pub fn forgive_migration(&self) {
         self.state().migration.watched = false;
     }
 
-    /// How much trouble there has been: what is put up later has this number or a higher one.
+    /// The number of troubles so far; later ones have this number or a higher one.
     #[must_use]
     pub fn mark(&self) -> usize {
         self.state().troubles.len()
     }
 
-    /// The first trouble from this number on.
+    /// The first trouble with this number or a higher one.
     #[must_use]
     pub fn trouble_since(&self, mark: usize) -> Option<Trouble> {
         self.state().troubles.get(mark).cloned()
     }
 
-    /// Waits for trouble from this number on.
+    /// Waits for trouble with this number or a higher one.
     pub async fn trouble(&self, mark: usize) -> Trouble {
         let mut changes = self.changes();
         loop {
@@ -269,7 +269,7 @@ impl Board {
             if let Some(trouble) = self.trouble_since(mark) {
                 return trouble;
             }
-            // The sender is part of the board, which we hold.
+            // The board owns the sender, so this cannot fail.
             let _ = changes.changed().await;
         }
     }

@@ -1,4 +1,4 @@
-//! What the event logs say about COLO checkpoints.
+//! COLO checkpoints, reconstructed from the event logs.
 
 use super::log::{Log, QmpEvent, real_time};
 use super::state::Session;
@@ -14,8 +14,8 @@ pub struct Checkpoint {
     pub resume_at: usize,
 }
 
-/// Tells checkpoints from a VM's events, one after the other: each is a `STOP` and the `RESUME` after it, while the
-/// migration status is `colo`. The stop that ends the migration proper belongs to none.
+/// Tracks checkpoints in a VM's events: each is a `STOP` followed by a `RESUME` while the migration status is `colo`.
+/// The stop that ends the initial migration is not part of a checkpoint.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tracker {
     in_colo: bool,
@@ -23,7 +23,7 @@ pub struct Tracker {
 }
 
 impl Tracker {
-    /// Takes an event; gives the moments of the stop and of the resumption where it completes a checkpoint.
+    /// Processes an event; returns the times of the stop and the resume if it completes a checkpoint.
     pub fn take(&mut self, event: &QmpEvent) -> Option<(f64, f64)> {
         let mut found = None;
         match (event.name.as_str(), event.migration_status()) {
@@ -47,7 +47,7 @@ impl Tracker {
         self.in_colo
     }
 
-    /// When the checkpoint began that is under way.
+    /// When the current checkpoint started, if one is in progress.
     #[must_use]
     pub const fn under_way(&self) -> Option<f64> {
         self.stopped
@@ -65,7 +65,7 @@ pub fn checkpoints(events: &[QmpEvent]) -> Vec<Checkpoint> {
     completed.collect()
 }
 
-/// When each checkpoint in a VM's events began, in seconds of the host's real-time clock, completed or not.
+/// The start of each checkpoint, completed or not, in seconds of the host's real-time clock.
 #[must_use]
 pub fn began(events: &[QmpEvent]) -> Vec<f64> {
     let mut tracker = Tracker::default();
@@ -86,23 +86,24 @@ pub fn is_in_colo(events: &[QmpEvent]) -> bool {
     tracker.is_in_colo()
 }
 
-/// That no checkpoint was under way on a VM when a failover was asked for, or is now where there was none; and that
-/// none has begun since on the side that was lost. (A survivor is stopped by the failover itself.)
+/// Checks that no checkpoint was in progress on a VM at the failover (or is now, if there was none), and that none
+/// has started since on the lost side. (The failover itself stops the survivor.)
 ///
 /// # Errors
-/// What the VM's events say instead.
+/// What the VM's events show instead.
 pub fn none_under_way(session: &Session, vm: &str) -> Result<(), String> {
     let machine = session.machines.get(vm).ok_or_else(|| format!("VM `{vm}` was never started"))?;
     let log = machine.log.lock();
     let Some(mark) = session.failover.as_ref() else {
-        return settled(&log.events, None).map_err(|seen| format!("`{vm}` {seen}"));
+        return check_none_under_way(&log.events, None).map_err(|seen| format!("`{vm}` {seen}"));
     };
     let is_survivor = mark.survivor == vm;
-    settled(&log.events, Some((mark.at_real, is_survivor))).map_err(|seen| format!("`{vm}` {seen}"))
+    check_none_under_way(&log.events, Some((mark.at_real, is_survivor)))
+        .map_err(|seen| format!("`{vm}` {seen}"))
 }
 
-/// The same of a VM's events: `failover` is its moment, and whether the VM is the survivor.
-fn settled(events: &[QmpEvent], failover: Option<(f64, bool)>) -> Result<(), String> {
+/// The same for a VM's events: `failover` is its time, and whether the VM is the survivor.
+fn check_none_under_way(events: &[QmpEvent], failover: Option<(f64, bool)>) -> Result<(), String> {
     let (moment, is_survivor) = failover.unwrap_or((f64::INFINITY, true));
     let (before, since): (Vec<&QmpEvent>, Vec<&QmpEvent>) =
         events.iter().partition(|event| event.emitted < moment);
@@ -113,14 +114,14 @@ fn settled(events: &[QmpEvent], failover: Option<(f64, bool)>) -> Result<(), Str
     }
     match before.iter().rfind(|event| matches!(event.name.as_str(), "STOP" | "RESUME")) {
         Some(stop) if stop.name == "STOP" && failover.is_none() => {
-            return Err("has stopped and not resumed".to_owned());
+            return Err("was stopped and not resumed".to_owned());
         }
         Some(stop) if stop.name == "STOP" => {
             let span = milliseconds(moment - stop.emitted);
-            return Err(format!("had stopped {span} before the failover and not resumed"));
+            return Err(format!("was stopped {span} before the failover and not resumed"));
         }
         Some(_) => {}
-        None => return Err("had never been resumed".to_owned()),
+        None => return Err("was never resumed".to_owned()),
     }
     match since.iter().find(|event| event.name == "STOP" && !is_survivor) {
         Some(stop) => Err(format!("stopped {} after the failover", milliseconds(stop.emitted - moment))),
@@ -128,34 +129,35 @@ fn settled(events: &[QmpEvent], failover: Option<(f64, bool)>) -> Result<(), Str
     }
 }
 
-/// What a VM that took over from another one must have kept.
+/// The minimum state of a VM that took over.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Floor {
-    /// The passes that the guest had completed, for all to see, before the state that the VM went on from.
+    /// The passes that the guest had visibly completed before the state transfer.
     pub passes: u64,
-    /// From here on the VM's serial output is that of the guest that took over.
+    /// The offset in the VM's serial output at which the output of the transferred guest starts.
     pub serial: usize,
-    /// The VM whose state it went on from; itself, where it never changed places.
+    /// The VM that the state came from; the VM itself if it kept its own state.
     pub source: String,
-    /// When that VM was stopped to hand its state over, or the other side was lost, in seconds of the host's real-time
-    /// clock.
+    /// When that VM was stopped for the state transfer, or the other side was lost, in seconds of the host's
+    /// real-time clock.
     pub stopped: f64,
-    /// When the state was whole: what the source learned later is not part of it.
+    /// When the state was complete: what the source received later is not part of it.
     pub whole: f64,
 }
 
-/// How far a VM must at least be that has survived a failover, is the destination of a migration, or is in COLO.
+/// The minimum progress of a VM that survived a failover, is the destination of a migration, or is in COLO.
 ///
-/// One in COLO is compared from now on: each checkpoint may have set its guest to the other side's state, but what it
-/// prints from now on comes after the last one that is known by now.
+/// In COLO the comparison starts now: each checkpoint may have set the guest to the other side's state, but its
+/// output from now on follows the last known checkpoint.
 ///
-/// A primary never steps back, so for it this is its own last tick before the failover. A secondary goes on from the
-/// last checkpoint it has loaded, which the primary took at the stop before: what the primary had printed by then; the
-/// destination of a plain migration likewise, from the source's last stop. Only what the runner had *read* before
-/// QEMU's own time stamp of that stop counts, so that no order between the two sockets is assumed.
+/// A primary never steps back, so its minimum is its own last tick before the failover. A secondary continues from
+/// the last checkpoint it has loaded, which the primary took at the preceding stop: the minimum is what the primary
+/// had printed by then. The same holds for the destination of a plain migration, with the source's last stop. Only
+/// output that the runner had *read* before QEMU's time stamp of that stop counts, so that no order between the two
+/// sockets is assumed.
 ///
 /// # Errors
-/// The reason why there is nothing to compare with.
+/// Why there is nothing to compare with.
 pub fn floor(session: &Session, vm: &str) -> Result<Floor, String> {
     let pair = session.pair.as_ref().ok_or("there was no migration")?;
     let machine =
@@ -171,7 +173,7 @@ pub fn floor(session: &Session, vm: &str) -> Result<Floor, String> {
         _ if pair.source == vm && (mark.is_some() || in_colo) => {
             let log = machine(vm)?.log.lock();
             let before = log.ticks.iter().rfind(|tick| tick.offset < serial);
-            let before = before.ok_or("it had not ticked before")?;
+            let before = before.ok_or("no tick was seen before that")?;
             let at = mark.map_or_else(real_time, |mark| mark.at_real);
             return Ok(Floor { passes: before.count, serial, source: vm.to_owned(), stopped: at, whole: at });
         }
@@ -180,7 +182,7 @@ pub fn floor(session: &Session, vm: &str) -> Result<Floor, String> {
         }
         None if pair.destination.as_deref() != Some(vm) => {
             return Err(
-                "it has neither survived a failover nor is it the destination of a migration".to_owned()
+                "it is neither the survivor of a failover nor the destination of a migration".to_owned()
             );
         }
         _ => {}
@@ -194,24 +196,24 @@ pub fn floor(session: &Session, vm: &str) -> Result<Floor, String> {
     let log = machine(&pair.source)?.log.lock();
     let taken = |event: &&QmpEvent| event.name == "STOP" && event.emitted < resumed;
     let stopped = log.events.iter().rfind(taken).map(|event| event.emitted);
-    let stopped = stopped.ok_or("the other side was never stopped to hand its state over")?;
+    let stopped = stopped.ok_or("the other side was never stopped to transfer its state")?;
     let before = log.ticks.iter().rfind(|tick| tick.seen_real < stopped);
-    let before = before.ok_or("the other side had not ticked before it handed its state over")?;
+    let before = before.ok_or("no tick of the other side was seen before its state transfer")?;
     let resumed_too = log.events.iter().find(|event| event.name == "RESUME" && event.emitted > stopped);
-    // In COLO another checkpoint may come at any time.
+    // In COLO another checkpoint may start at any time.
     let whole = if in_colo { f64::INFINITY } else { resumed_too.map_or(resumed, |event| event.emitted) };
     Ok(Floor { passes: before.count, serial, source: pair.source.clone(), stopped, whole })
 }
 
-/// The same for a VM that was stopped and went on in its own place, as after `cpr-exec`.
+/// The same for a VM that was stopped and continued in place, as after `cpr-exec`.
 fn in_place(vm: &str, log: &Log) -> Result<Floor, String> {
     let last = |name: &str| log.events.iter().rfind(|event| event.name == name).map(|event| event.emitted);
     let (stopped, resumed) = (last("STOP"), last("RESUME"));
     let whole = resumed.unwrap_or(f64::INFINITY);
     let stopped = stopped.filter(|stopped| *stopped < whole);
-    let stopped = stopped.ok_or("it has not been stopped by its migration and gone on since")?;
+    let stopped = stopped.ok_or("it was not stopped and resumed by its migration")?;
     let before = log.ticks.iter().rfind(|tick| tick.seen_real < stopped);
-    let before = before.ok_or("it had not ticked before it was stopped")?;
+    let before = before.ok_or("no tick was seen before it was stopped")?;
     Ok(Floor { passes: before.count, serial: before.offset + 1, source: vm.to_owned(), stopped, whole })
 }
 
@@ -262,32 +264,36 @@ mod tests {
     #[test]
     fn between_two_checkpoints_none_is_under_way() {
         let pair = events(&["=colo", "RESUME", "STOP", "RESUME"]);
-        assert_eq!(settled(&pair, None), Ok(()));
-        assert_eq!(settled(&pair, Some((3.5, true))), Ok(()));
-        assert_eq!(settled(&pair, Some((3.5, false))), Ok(()));
+        assert_eq!(check_none_under_way(&pair, None), Ok(()));
+        assert_eq!(check_none_under_way(&pair, Some((3.5, true))), Ok(()));
+        assert_eq!(check_none_under_way(&pair, Some((3.5, false))), Ok(()));
     }
 
     #[test]
     fn a_stop_without_its_resume_is_a_checkpoint_under_way() {
         let pair = events(&["=colo", "RESUME", "STOP", "=completed", "RESUME"]);
-        let seen = settled(&pair, Some((2.25, true))).unwrap_err();
-        assert_eq!(seen, "had stopped 250.0 ms before the failover and not resumed");
+        let seen = check_none_under_way(&pair, Some((2.25, true))).unwrap_err();
+        assert_eq!(seen, "was stopped 250.0 ms before the failover and not resumed");
         let now = events(&["=colo", "RESUME", "STOP"]);
-        assert!(settled(&now, None).is_err());
+        assert!(check_none_under_way(&now, None).is_err());
     }
 
     #[test]
     fn a_stop_after_the_failover_counts_on_the_lost_side_only() {
         let pair = events(&["=colo", "RESUME", "STOP", "RESUME"]);
-        assert_eq!(settled(&pair, Some((1.5, true))), Ok(()));
-        let seen = settled(&pair, Some((1.5, false))).unwrap_err();
+        assert_eq!(check_none_under_way(&pair, Some((1.5, true))), Ok(()));
+        let seen = check_none_under_way(&pair, Some((1.5, false))).unwrap_err();
         assert_eq!(seen, "stopped 500.0 ms after the failover");
     }
 
     #[test]
     fn where_there_is_no_colo_nothing_is_idle() {
-        assert!(settled(&events(&["=active", "STOP", "RESUME"]), None).unwrap_err().contains("active"));
-        assert!(settled(&events(&[]), None).unwrap_err().contains("none"));
-        assert!(settled(&events(&["=colo"]), None).unwrap_err().contains("never been resumed"));
+        assert!(
+            check_none_under_way(&events(&["=active", "STOP", "RESUME"]), None)
+                .unwrap_err()
+                .contains("active")
+        );
+        assert!(check_none_under_way(&events(&[]), None).unwrap_err().contains("none"));
+        assert!(check_none_under_way(&events(&["=colo"]), None).unwrap_err().contains("never resumed"));
     }
 }

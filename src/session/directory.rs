@@ -1,7 +1,7 @@
-//! The run's private folder, which is gone afterwards, also when the runner is killed.
+//! The run's private directory, removed afterwards even if the runner is killed.
 //!
-//! A small shell process, the janitor, reads from a pipe that ends when the runner does, however it ends. It then kills
-//! the process groups that are still noted with it and removes the folder.
+//! A small shell process, the janitor, reads from a pipe that closes when the runner exits for any reason. It then
+//! kills the registered process groups and removes the directory.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,14 +12,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
 
-/// Folders begin with this, so that those of a runner that was killed together with its janitor are found again.
+/// The prefix of the directories, to find those of a runner that was killed together with its janitor.
 const PREFIX: &str = "lockstep-";
-/// The longest path of a temporary folder that leaves room for the names of sockets: an address of a unix socket has
-/// 108 bytes (`unix(7)`).
+/// The longest temporary directory path that leaves room for socket names: the address of a Unix socket has 108 bytes
+/// (`unix(7)`).
 const LONGEST: usize = 60;
 
-/// Reads numbers of process groups to remember (`N`) and to forget (`-N`); at the end of its input kills those it
-/// remembers, and removes the folder.
+/// Reads process group numbers to register (`N`) and to unregister (`-N`); at the end of its input kills the
+/// registered ones and removes the directory.
 const JANITOR: &str = r#"
 g=' '
 while read -r n; do
@@ -32,7 +32,7 @@ for n in $g; do kill -s KILL -- "-$n"; done
 rm -rf -- "$1"
 "#;
 
-/// The run's private folder.
+/// The run's private directory.
 #[derive(Debug)]
 pub struct Workspace {
     root: PathBuf,
@@ -41,35 +41,35 @@ pub struct Workspace {
     notes: Arc<Notes>,
 }
 
-/// What the janitor is told.
+/// The janitor's input.
 #[derive(Debug)]
 pub struct Notes(Mutex<Option<ChildStdin>>);
 
 impl Notes {
-    /// The group is to be killed if the runner dies.
+    /// Registers a group to be killed if the runner dies.
     pub fn remember(&self, group: u32) {
         self.write(&format!("{group}\n"));
     }
 
-    /// The group has ended.
+    /// Unregisters a group that has ended.
     pub fn forget(&self, group: u32) {
         self.write(&format!("-{group}\n"));
     }
 
     fn write(&self, line: &str) {
         if let Some(pipe) = self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            // A janitor that is gone has been killed on purpose; the run is none the worse for it.
+            // A missing janitor was killed deliberately; the run can go on.
             let _ = pipe.write_all(line.as_bytes());
         }
     }
 }
 
 impl Workspace {
-    /// Makes the folder, readable by this user only, in the system's temporary folder, and removes what runs that
-    /// were killed have left there.
+    /// Creates the directory, readable by this user only, in the system's temporary directory, and removes leftovers
+    /// of killed runs.
     ///
     /// # Errors
-    /// When the folder cannot be made, or the janitor cannot be started.
+    /// When the directory cannot be created, or the janitor cannot be started.
     pub fn new() -> io::Result<Self> {
         let temporary = std::env::temp_dir();
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
@@ -85,7 +85,7 @@ impl Workspace {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // Out of reach of a Ctrl-C at the terminal.
+            // Not reached by Ctrl-C at the terminal.
             .process_group(0)
             .spawn()
             .inspect_err(|_| drop(std::fs::remove_dir_all(&root)))?;
@@ -93,22 +93,22 @@ impl Workspace {
         Ok(Self { root, _lock: lock, janitor: Some(janitor), notes })
     }
 
-    /// Where it is.
+    /// Its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.root
     }
 
-    /// What the janitor is told.
+    /// The janitor's input.
     #[must_use]
     pub fn notes(&self) -> Arc<Notes> {
         Arc::clone(&self.notes)
     }
 
-    /// Makes a folder for one case; the caller removes it.
+    /// Creates a directory for one case; the caller removes it.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When it cannot be created.
     pub fn case_directory(&self, number: usize) -> io::Result<PathBuf> {
         let directory = self.root.join(number.to_string());
         std::fs::create_dir(&directory)?;
@@ -126,7 +126,7 @@ impl Drop for Workspace {
     }
 }
 
-/// Removes the folders of dead runs. A living run holds the lock of its folder.
+/// Removes the directories of dead runs. A live run holds a lock on its directory.
 fn sweep(base: &Path) {
     let me = rustix::process::geteuid().as_raw();
     for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {

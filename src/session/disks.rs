@@ -1,4 +1,4 @@
-//! The disk images of a case: made before they are needed, read back after they were used.
+//! The disk images of a case: created before use, inspected afterwards.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,10 +14,10 @@ use crate::qemu::disk::{Disk, qemu_img};
 use crate::qemu::process::Ended;
 
 impl Session {
-    /// Makes the disks that belong to no VM, with the `qemu-img` of the case's first VM.
+    /// Creates the disks that belong to no VM, with the `qemu-img` of the case's first VM.
     ///
     /// # Errors
-    /// When one cannot be made.
+    /// When one cannot be created.
     pub async fn make_disks(&self, deadline: Instant) -> Result<(), Failure> {
         let Some(first) = self.plans.values().next() else {
             return Ok(());
@@ -25,10 +25,10 @@ impl Session {
         self.make(&self.disks, None, &first.binary.path, deadline).await
     }
 
-    /// Makes the disks of a VM, where it does not have them yet.
+    /// Creates the missing disks of a VM.
     ///
     /// # Errors
-    /// When one cannot be made.
+    /// When one cannot be created.
     pub async fn make_disks_of(&self, plan: &Plan, deadline: Instant) -> Result<(), Failure> {
         self.make(&plan.spec.disks, Some(&plan.name), &plan.binary.path, deadline).await
     }
@@ -74,7 +74,8 @@ impl Session {
                         }
                         Some(backing) => Some(backing),
                         None => {
-                            let message = format!("disk `{name}`: there is no disk `{below}` to lie over");
+                            let message =
+                                format!("disk `{name}`: no disk `{below}` to use as its backing image");
                             return Err(Failure::error(message));
                         }
                     },
@@ -84,24 +85,27 @@ impl Session {
             }
             if later.len() == before {
                 let names: Vec<&str> = later.iter().map(|(name, _)| name.as_str()).collect();
-                return Err(Failure::error(format!("the disks {} lie over each other", names.join(", "))));
+                return Err(Failure::error(format!(
+                    "the disks {} back each other in a cycle",
+                    names.join(", ")
+                )));
             }
             waiting = later;
         }
         Ok(())
     }
 
-    /// The format of an image that exists.
+    /// The format of an existing image.
     async fn format(&self, image: &str, binary: &Path, deadline: Instant) -> Result<String, Failure> {
         let info = ["info", "-U", "--output=json", image].map(str::to_owned);
         let argv = [vec![qemu_img(binary).display().to_string()], info.to_vec()].concat();
         let reply = self.qemu_img(argv, deadline).await?;
         let reply: Value = serde_json::from_str(reply.as_str().unwrap_or_default()).unwrap_or_default();
         let format = reply["format"].as_str().map(str::to_owned);
-        format.ok_or_else(|| Failure::error(format!("`qemu-img info` names no format of {image}")))
+        format.ok_or_else(|| Failure::error(format!("`qemu-img info` reports no format for {image}")))
     }
 
-    /// The path and format of the disk below another: one of the same VM, else one of the case.
+    /// The path and format of a disk's backing disk: of the same VM, else of the case.
     fn below(
         &self,
         disks: &BTreeMap<String, Disk>,
@@ -113,10 +117,10 @@ impl Session {
         Some((self.disk_path(owner, name, disk), disk.format.clone()))
     }
 
-    /// Runs `qemu-img`, and gives what it wrote to its standard output.
+    /// Runs `qemu-img` and returns its standard output.
     ///
     /// # Errors
-    /// When it cannot be started, fails, or does not end before the deadline; with what it said.
+    /// When it cannot be started, fails, or exceeds the deadline; includes its output.
     pub async fn qemu_img(&self, argv: Vec<String>, deadline: Instant) -> Result<Value, Failure> {
         let command = argv.join(" ");
         let (board, notes) = (&self.board, &self.notes);
@@ -125,7 +129,7 @@ impl Session {
         match tokio::time::timeout_at(deadline, process.wait()).await {
             Ok(Ended::Status(0)) => Ok(process.result()["stdout"].clone()),
             Ok(_) => Err(Failure::error(format!("`{command}`: {}", process.last_moments()))),
-            Err(_) => Err(Failure::error(format!("`{command}` did not end in time"))),
+            Err(_) => Err(Failure::error(format!("`{command}` timed out"))),
         }
     }
 }

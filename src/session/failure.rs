@@ -1,42 +1,42 @@
-//! Why a step did not do what it says.
+//! Failures of steps.
 
 use std::fmt;
 
 use crate::qemu::qmp::QmpError;
 use crate::qemu::qtest::QtestError;
 
-/// A step's failure: one message for a person. The VMs' last moments are gathered apart.
+/// A step's failure with a one-line message. The evidence is collected separately.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// Whose fault it is.
+    /// The kind of failure.
     pub kind: Kind,
-    /// What was wrong: what was expected, what was there instead.
+    /// What was expected, and what was found instead.
     pub message: String,
 }
 
-/// Whose fault a failure is.
+/// The kind of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The system under test did not do what the scenario says.
+    /// The system under test did not behave as the scenario says.
     Failed,
-    /// The guest found its own memory wrong. No `expect_error` makes that good.
+    /// The guest found corrupted memory. `expect_error` does not excuse it.
     Corrupt,
-    /// The test could not be carried out.
+    /// The test could not be run.
     Error,
 }
 
 impl Failure {
-    /// The system under test did not do what the scenario says.
+    /// The system under test did not behave as the scenario says.
     pub fn failed(message: impl Into<String>) -> Self {
         Self { kind: Kind::Failed, message: message.into() }
     }
 
-    /// The test could not be carried out.
+    /// The test could not be run.
     pub fn error(message: impl Into<String>) -> Self {
         Self { kind: Kind::Error, message: message.into() }
     }
 
-    /// The same, about a VM.
+    /// The same failure, prefixed with a VM's name.
     #[must_use]
     pub fn of(mut self, vm: &str) -> Self {
         self.message = format!("{vm}: {}", self.message);

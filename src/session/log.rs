@@ -1,4 +1,4 @@
-//! What one VM said: its QMP events and its serial output, with cursors.
+//! The log of one VM: its QMP events and serial output, with cursors.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,17 +12,17 @@ use tokio::time::Instant;
 use crate::guest::ticker::Line;
 use crate::qemu::read::read_now;
 
-/// The most serial output that is kept in memory; the log file has all of it.
+/// How much serial output is kept in memory; the log file has all of it.
 const KEPT: usize = 8 << 20;
-/// The longest piece that is taken for one line.
+/// The maximum length of a line.
 const LONGEST_LINE: usize = 64 << 10;
 
-/// A QMP event as it came.
+/// A QMP event.
 #[derive(Debug, Clone)]
 pub struct QmpEvent {
     /// Its name.
     pub name: String,
-    /// Its `data`, null where there is none.
+    /// Its `data`, null if absent.
     pub data: Value,
     /// When QEMU emitted it, in seconds of the host's real-time clock.
     pub emitted: f64,
@@ -43,7 +43,7 @@ impl QmpEvent {
         }
     }
 
-    /// The status, where it is a `MIGRATION` event.
+    /// The migration status, for a `MIGRATION` event.
     #[must_use]
     pub fn migration_status(&self) -> Option<&str> {
         (self.name == "MIGRATION").then(|| self.data["status"].as_str())?
@@ -65,16 +65,16 @@ impl std::fmt::Display for QmpEvent {
     }
 }
 
-/// A line that the built-in guest printed after a number of passes.
+/// A progress line of the built-in guest.
 #[derive(Debug, Clone, Copy)]
 pub struct Tick {
     /// The passes completed.
     pub count: u64,
-    /// The number that the guest was given last; 0 for none.
+    /// The last number received by the guest; 0 for none.
     pub witness: u64,
-    /// How long the guest has run, in milliseconds of its own clock; 0 where it has none.
+    /// How long the guest has run, in milliseconds of its own clock; 0 if it has no clock.
     pub clock: u64,
-    /// Where the line begins in the serial output.
+    /// The offset of the line in the serial output.
     pub offset: usize,
     /// When the runner saw it.
     pub seen: Instant,
@@ -82,20 +82,20 @@ pub struct Tick {
     pub seen_real: f64,
 }
 
-/// The log of one VM, from its start on.
+/// The log of one VM since its start.
 #[derive(Debug, Default)]
 pub struct Log {
     /// Every QMP event, in order.
     pub events: Vec<QmpEvent>,
-    /// Event waits without `fresh` look from here on.
+    /// Where event waits without `fresh` start to look.
     pub event_cursor: usize,
-    /// Serial waits without `fresh` look from here on.
+    /// Where serial waits without `fresh` start to look.
     pub serial_cursor: usize,
     /// The built-in guest's ticks, in order.
     pub ticks: Vec<Tick>,
-    /// The built-in guest's first line, once it has come.
+    /// The built-in guest's first line, if seen.
     pub ready: Option<Line>,
-    /// How many pages were wrong in the first pass in which the built-in guest found one.
+    /// How many pages were wrong in the first pass in which the built-in guest found a wrong one.
     pub bad_pages: Option<Line>,
     is_bad: bool,
     serial: Vec<u8>,
@@ -104,18 +104,18 @@ pub struct Log {
 }
 
 impl Log {
-    /// Whether the built-in guest has reported a wrong page and not yet said how many they are.
+    /// Whether the built-in guest has reported a wrong page but not yet their number.
     #[must_use]
     pub const fn counts_bad_pages(&self) -> bool {
         self.is_bad && self.bad_pages.is_none()
     }
 
-    /// The migration statuses that the events from this one on tell of.
+    /// The migration statuses in the events from this one on.
     pub fn migration_statuses(&self, from: usize) -> impl DoubleEndedIterator<Item = &str> {
         self.events.iter().skip(from).filter_map(QmpEvent::migration_status)
     }
 
-    /// How many bytes the serial port has put out so far.
+    /// The number of serial bytes so far.
     #[must_use]
     pub fn serial_end(&self) -> usize {
         self.dropped + self.serial.len()
@@ -125,13 +125,13 @@ impl Log {
     #[must_use]
     pub fn find_serial(&self, expression: &Regex, from: usize) -> Option<(usize, String)> {
         let from = from.saturating_sub(self.dropped).min(self.serial.len());
-        // Not of a slice: `^` is the start of a line, not of what is new.
+        // Not on a slice: `^` must match at the start of a line only.
         let found = expression.find_at(&self.serial, from)?;
         let start = self.serial_end() - self.serial.len();
         Some((start + found.end(), String::from_utf8_lossy(found.as_bytes()).into_owned()))
     }
 
-    /// The serial output, as far back as it is kept in memory.
+    /// The serial output that is kept in memory.
     #[must_use]
     pub fn serial(&self) -> &[u8] {
         &self.serial
@@ -146,12 +146,12 @@ impl Log {
         all[all.len().saturating_sub(lines)..].join("\n")
     }
 
-    /// Ticks whose line begins at or after this offset of the serial output.
+    /// Ticks whose line starts at or after this offset of the serial output.
     pub fn ticks_from(&self, offset: usize) -> impl Iterator<Item = &Tick> {
         self.ticks[self.ticks.partition_point(|tick| tick.offset < offset)..].iter()
     }
 
-    /// The longest time between two ticks whose lines begin before this offset.
+    /// The longest time between two ticks whose lines start before this offset.
     #[must_use]
     pub fn longest_gap(&self, offset: usize) -> Duration {
         let before = &self.ticks[..self.ticks.partition_point(|tick| tick.offset < offset)];
@@ -159,8 +159,8 @@ impl Log {
         gaps.max().unwrap_or_default()
     }
 
-    /// What the guest did from this offset on: the passes completed, and how many a second between the first and the last
-    /// tick; null where there is but one.
+    /// The progress of the guest from this offset on: passes completed, and passes per second between the first and
+    /// last tick; null if there is only one tick.
     #[must_use]
     pub fn pace(&self, offset: usize) -> Option<Value> {
         let ticks: Vec<&Tick> = self.ticks_from(offset).collect();
@@ -170,7 +170,7 @@ impl Log {
         Some(json!({"passes": last.count, "speed": speed}))
     }
 
-    /// Takes in serial output; returns the lines that it completes.
+    /// Adds serial output; returns the completed lines.
     fn push(&mut self, bytes: &[u8], ticker: bool) -> Vec<(Vec<u8>, Option<Line>)> {
         self.serial.extend_from_slice(bytes);
         let mut lines = Vec::new();
@@ -210,7 +210,7 @@ impl Log {
     }
 }
 
-/// Seconds of the host's real-time clock, which QEMU stamps its events with.
+/// The host's real-time clock in seconds, which QEMU's event time stamps use.
 #[must_use]
 pub fn real_time() -> f64 {
     std::time::SystemTime::now()
@@ -218,12 +218,12 @@ pub fn real_time() -> f64 {
         .map_or(0.0, |since| since.as_secs_f64())
 }
 
-/// Where the log of a VM is kept, shared with the tasks that write it.
+/// A VM's log, shared with the tasks that write it.
 #[derive(Debug, Clone, Default)]
 pub struct SharedLog(Arc<Mutex<Log>>);
 
 impl SharedLog {
-    /// The log, for a moment; never across an `await`.
+    /// Locks the log; never hold it across an `await`.
     pub fn lock(&self) -> MutexGuard<'_, Log> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -243,8 +243,8 @@ pub struct SerialPort {
 }
 
 impl SerialPort {
-    /// Reads a serial port into a log until it closes. `heard` is told of every line, `copied` of every byte.
-    /// `ticker` says whether the built-in guest's lines are looked for.
+    /// Reads a serial port into a log until it closes. Calls `heard` for every line and `copied` for all bytes.
+    /// `ticker` says whether to parse the built-in guest's lines.
     pub fn open(
         stream: UnixStream,
         log: SharedLog,
@@ -276,12 +276,12 @@ impl SerialPort {
         Ok(())
     }
 
-    /// Takes in everything that the guest has printed so far, so that "from now on" means now. Returns false once the
+    /// Reads everything that the guest has printed so far, so that "from now on" means now. Returns false once the
     /// port is closed.
     pub fn pump(&self) -> bool {
         let _one_reader_at_a_time = self.pumping.lock().unwrap_or_else(PoisonError::into_inner);
         let mut chunk = [0; 16 * 1024];
-        // A guest that prints faster than we read must not keep us here for ever.
+        // Bounded, in case the guest prints faster than we read.
         for _ in 0..64 {
             match read_now(&self.stream, &mut chunk) {
                 Ok(0) => return false,
@@ -323,7 +323,7 @@ mod tests {
         assert_eq!(seen, [(128, 7, 40, 0)]);
         let end = log.serial_end();
         log.push(format!("{}{}", &second[20..], tick(384)).as_bytes(), true);
-        // The line that had begun before is not new; the one after it is.
+        // The line that started before is not new; the next one is.
         assert_eq!(log.ticks_from(end).map(|tick| tick.count).collect::<Vec<_>>(), [384]);
     }
 

@@ -1,4 +1,4 @@
-//! What a case measures by itself, from its logs.
+//! Metrics of a case, computed from its logs.
 
 use super::checkpoints::checkpoints;
 use super::state::Session;
@@ -9,18 +9,18 @@ use crate::event::{Spread, What};
 pub struct Metric {
     /// Its name.
     pub name: &'static str,
-    /// Its value; the median, where there is a spread.
+    /// Its value; the median if there is a spread.
     pub value: f64,
     /// Its unit: `s` for seconds, empty for a number.
     pub unit: &'static str,
-    /// The VM or client it is about.
+    /// The VM or client it belongs to.
     pub vm: String,
-    /// All of it, where it was measured again and again.
+    /// The spread, if it was measured repeatedly.
     pub spread: Option<Spread>,
 }
 
 impl Metric {
-    /// The value that one of the names of [`METRICS`] stands for, where it is this metric's.
+    /// The value for a name of [`METRICS`], if it belongs to this metric.
     #[must_use]
     pub fn named(&self, name: &str) -> Option<f64> {
         let part = name.strip_prefix(self.name)?;
@@ -36,12 +36,12 @@ impl Metric {
     }
 }
 
-/// The names that `check: {metric: …}` knows, and what each means.
+/// The names for `check: {metric: …}`, and their meanings.
 pub const METRICS: &[(&str, &str)] = &[
     ("boot", "seconds from the start of a VM's process to the built-in guest's first line"),
     ("time_to_colo", "seconds from `migrate` to the secondary's first `RESUME`"),
     ("checkpoints", "the number of COLO checkpoints a VM completed"),
-    ("checkpoint_pause", "seconds a VM stood still for a checkpoint, the median"),
+    ("checkpoint_pause", "seconds a VM was paused for a checkpoint, the median"),
     ("checkpoint_pause_n", "how many pauses that is the median of"),
     ("checkpoint_pause_min", "the shortest of them, in seconds"),
     ("checkpoint_pause_median", "the same as `checkpoint_pause`"),
@@ -58,13 +58,10 @@ pub const METRICS: &[(&str, &str)] = &[
         "migration_gap",
         "seconds from the last tick of a migration's source to the first one of its destination; not in COLO",
     ),
-    (
-        "failover",
-        "seconds from the `failover` step, whose first deed is the yank, to the survivor's first new tick",
-    ),
+    ("failover", "seconds from the start of the `failover` step (its yank) to the survivor's first new tick"),
 ];
 
-/// Everything that is known by now.
+/// All metrics known so far.
 #[must_use]
 pub fn measure(session: &Session) -> Vec<Metric> {
     let mut metrics = Vec::new();
@@ -120,7 +117,7 @@ pub fn measure(session: &Session) -> Vec<Metric> {
     metrics
 }
 
-/// How long the guest of the last migration stood still.
+/// The downtime of the guest in the last migration.
 fn migration_gap(session: &Session) -> Option<Metric> {
     let pair = session.pair.as_ref()?;
     let name = pair.destination.as_ref()?;
@@ -137,7 +134,7 @@ fn migration_gap(session: &Session) -> Option<Metric> {
     Some(Metric { name: "migration_gap", value, unit: "s", vm: name.clone(), spread: None })
 }
 
-/// Puts everything that was measured into the stream of events.
+/// Emits all metrics.
 pub fn emit(session: &Session) {
     for Metric { name, value, unit, vm, spread } in measure(session) {
         let (name, unit, vm) = (name.to_owned(), unit.to_owned(), Some(vm));

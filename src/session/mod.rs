@@ -1,4 +1,4 @@
-//! What one case has alive: its QEMUs, its processes, its folder. Dropping a [`Session`] leaves nothing behind.
+//! The live resources of one case: QEMUs, processes, its directory. Dropping a [`Session`] leaves nothing behind.
 
 pub mod artifacts;
 pub mod board;

@@ -1,7 +1,8 @@
-//! Free TCP ports that are held for a case, so that no other run is given them.
+//! Free TCP ports reserved for a case, so that no other run gets them.
 //!
-//! A port is held by a socket that is bound to it and never listens. Whoever sets `SO_REUSEADDR`, as QEMU's listeners
-//! and forwarders do, can still bind and listen there; the kernel gives it to nobody who asks for any free port.
+//! A port is reserved by a socket that is bound to it and never listens. With `SO_REUSEADDR`, as set by QEMU's
+//! listeners and forwarders, others can still bind and listen there; the kernel does not assign it to programs that
+//! ask for any free port.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,13 +14,13 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, soc
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-/// How many ports are tried until one is free for datagrams as well.
+/// How many ports to try until one is also free for datagrams.
 const ATTEMPTS: usize = 64;
 
-/// How long a port may be in use after the end of a case, and be that case's nevertheless.
+/// How long a port may stay in use by the case itself after the case has ended.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A port of 127.0.0.1 that is held.
+/// A reserved port of 127.0.0.1.
 #[derive(Debug)]
 pub struct Port {
     /// Its number.
@@ -28,10 +29,10 @@ pub struct Port {
 }
 
 impl Port {
-    /// Takes a port that is free for streams, and at this moment for datagrams.
+    /// Reserves a port that is free for streams and, at this moment, for datagrams.
     ///
     /// # Errors
-    /// When there is none, or no socket can be opened.
+    /// When there is none, or a socket cannot be opened.
     pub fn hold() -> io::Result<Self> {
         let mut last = io::Error::from(io::ErrorKind::AddrInUse);
         for _ in 0..ATTEMPTS {
@@ -58,7 +59,7 @@ impl Port {
 pub struct Ports(BTreeMap<String, Port>);
 
 impl Ports {
-    /// Takes a port for each name.
+    /// Reserves a port for each name.
     ///
     /// # Errors
     /// As [`Port::hold`].
@@ -78,17 +79,17 @@ impl Ports {
         self.0.iter().map(|(name, port)| (name.clone(), port.number))
     }
 
-    /// What templates find under `port`.
+    /// The values of `port` in templates.
     #[must_use]
     pub fn values(&self) -> Map<String, Value> {
         self.0.iter().map(|(name, port)| (name.clone(), port.number.into())).collect()
     }
 }
 
-/// The first of these ports that another program has, when nothing of their case is left.
+/// The first of these ports that another program uses, once nothing of their case is left.
 ///
-/// The kernel may give a port free only a while after the end of the process that listened there: a QEMU whose event
-/// loop is an `io_uring` leaves its sockets to that.
+/// The kernel may release a port only some time after the exit of the process that listened there, such as a QEMU
+/// whose event loop is an `io_uring`.
 pub async fn taken(held: &[(String, u16)]) -> Option<(String, u16)> {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -96,17 +97,17 @@ pub async fn taken(held: &[(String, u16)]) -> Option<(String, u16)> {
         if Instant::now() >= deadline {
             return Some(taken);
         }
-        // Nobody tells of this.
+        // There is no notification for this.
         tokio::time::sleep(PATIENCE / 40).await;
     }
 }
 
-/// The first of these ports at which a socket of this network namespace listens, or receives datagrams.
+/// The first of these ports with a socket in this network namespace that listens or receives datagrams.
 fn in_use(held: &[(String, u16)]) -> Option<(String, u16)> {
     if held.is_empty() {
         return None;
     }
-    // `TCP_LISTEN` of the kernel is 10; a datagram socket that is bound is in the state `TCP_CLOSE`, 7 (proc_net_tcp.rst).
+    // The kernel's `TCP_LISTEN` is 10; a bound datagram socket is in the state `TCP_CLOSE`, 7 (proc_net_tcp.rst).
     let tables = [("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")];
     let used: Vec<u16> = tables
         .iter()
@@ -120,7 +121,7 @@ fn in_use(held: &[(String, u16)]) -> Option<(String, u16)> {
     held.iter().find(|(_, port)| used.contains(port)).cloned()
 }
 
-/// The local port of a line of `/proc/net/tcp` or its like, if its socket is in this state.
+/// The local port in a line of `/proc/net/tcp` or the like, if its socket is in this state.
 fn local_port(line: &str, state: &str) -> Option<u16> {
     let mut fields = line.split_ascii_whitespace().skip(1);
     let (local, _remote, found) = (fields.next()?, fields.next()?, fields.next()?);

@@ -19,24 +19,24 @@ use super::directory::Notes;
 use super::failure::Failure;
 use crate::qemu::process::{Ended, Launch, Process};
 
-/// How much of what a process writes becomes part of its result.
+/// How much output becomes part of a process's result.
 const KEPT: usize = 1 << 20;
 
-/// A host process, its output in files that have no name.
+/// A host process; its output goes to unnamed files.
 #[derive(Debug)]
 pub struct Background {
     process: Process,
     stdout: File,
     stderr: File,
-    /// Looks at the output, where somebody waits for it.
+    /// The task that watches the output, if a step waits for it.
     watcher: Option<AbortHandle>,
 }
 
 impl Background {
-    /// Starts a process in the case's folder. `trouble` says what of its end is trouble.
+    /// Starts a process in the case's directory. `trouble` decides whether its end is trouble.
     ///
     /// # Errors
-    /// When it cannot be started: the test cannot be carried out.
+    /// When it cannot be started.
     pub fn start(
         argv: Vec<String>,
         env: BTreeMap<String, String>,
@@ -46,8 +46,7 @@ impl Background {
         trouble: impl Fn(Ended) -> Option<Trouble> + Send + 'static,
     ) -> Result<Self, Failure> {
         let program = argv.first().cloned().unwrap_or_default();
-        let broken =
-            |error: std::io::Error| Failure::error(format!("`{program}` could not be started: {error}"));
+        let broken = |error: std::io::Error| Failure::error(format!("cannot start `{program}`: {error}"));
         let file = || tempfile::tempfile_in(directory).map_err(broken);
         let (stdout, stderr) = (file()?, file()?);
         let stdin = match stdin {
@@ -86,25 +85,25 @@ impl Background {
         Ok(Self { process, stdout, stderr, watcher: None })
     }
 
-    /// From now on the board is told of each write to its standard output and error.
+    /// Notifies the board of each write to its standard output and error from now on.
     ///
     /// # Errors
-    /// When the kernel does not let us watch them.
+    /// When the kernel does not allow watching them.
     pub fn watch_output(&mut self, board: &Arc<Board>) -> std::io::Result<()> {
         let watch = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
         for file in [&self.stdout, &self.stderr] {
-            // The files have no name but this one.
+            // The files have no other name.
             let path = format!("/proc/self/fd/{}", file.as_raw_fd());
             inotify::add_watch(&watch, path, WatchFlags::MODIFY)?;
         }
-        // SAFETY: the descriptor is handed over, and stays open and the same as long as it is registered.
+        // SAFETY: the descriptor is moved, and stays open and unchanged while it is registered.
         let watch = unsafe { AsyncFd::register_with_interest(watch, Interest::READABLE) }
             .map_err(std::io::Error::from)?;
         let board = Arc::clone(board);
         let watcher = tokio::spawn(async move {
             let mut seen = [0; 1024];
             while let Ok(mut ready) = watch.readable().await {
-                // What was written where is of no interest: whoever is woken looks for himself.
+                // The event's content does not matter: waiters read the output themselves.
                 match ready.try_io(|watch| Ok(rustix::io::read(watch.get_ref(), &mut seen)?)) {
                     Ok(Ok(_)) => board.changed(),
                     Ok(Err(_)) => return,
@@ -116,24 +115,24 @@ impl Background {
         Ok(())
     }
 
-    /// The first line of its standard output or error in which this is found.
+    /// The first line of its standard output or error that matches.
     #[must_use]
     pub fn find_line(&self, expression: &Regex) -> Option<String> {
         [&self.stdout, &self.stderr].into_iter().find_map(|file| {
             let text = text(file);
-            // A line that is not complete yet may still become another one.
+            // An incomplete line may still change.
             let mut lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
             lines.find(|line| expression.is_match(line.trim_end())).map(|line| line.trim_end().to_owned())
         })
     }
 
-    /// Its number.
+    /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
 
-    /// How it ended, where it has.
+    /// How it ended, if it has.
     #[must_use]
     pub fn ended(&self) -> Option<Ended> {
         self.process.ended()
@@ -144,12 +143,12 @@ impl Background {
         self.process.wait().await
     }
 
-    /// Kills it, and holds up the thread until it is gone.
+    /// Kills it and blocks until it has exited.
     pub fn kill_and_wait(&self) {
         self.process.kill_and_wait();
     }
 
-    /// Its result: `stdout`, `stderr` and `exit`, the latter null where a signal ended it.
+    /// Its result: `stdout`, `stderr` and `exit`; `exit` is null if a signal ended it.
     #[must_use]
     pub fn result(&self) -> Value {
         let exit = match self.ended() {
@@ -159,24 +158,24 @@ impl Background {
         json!({"stdout": text(&self.stdout), "stderr": text(&self.stderr), "exit": exit})
     }
 
-    /// How it ended or that it runs, and the last lines that it wrote to its standard output and to its standard error.
+    /// Its state, and the last lines of its standard output and standard error.
     #[must_use]
     pub fn last_moments(&self) -> String {
         let state = self.ended().map_or_else(|| "still running".to_owned(), |ended| ended.to_string());
         let said = [("standard output", &self.stdout), ("standard error", &self.stderr)];
         let said = said.map(|(stream, file)| (stream, text(file)));
         let said: Vec<_> = said.iter().filter(|(_, said)| !said.trim().is_empty()).collect();
-        let told = said.iter().enumerate().map(|(number, (stream, text))| {
+        let lines = said.iter().enumerate().map(|(number, (stream, text))| {
             let lines: Vec<&str> = text.trim_end().lines().collect();
             let last = lines[lines.len().saturating_sub(5)..].join("\n    ");
             let before = if number == 0 { ", saying" } else { "\n  and" };
             let stream = if said.len() > 1 { format!(" on its {stream}") } else { String::new() };
             format!("{before}{stream}:\n    {last}")
         });
-        told.fold(state, |state, told| state + &told)
+        lines.fold(state, |state, line| state + &line)
     }
 
-    /// All that it wrote, for the artifacts, under what it was.
+    /// Its whole output under a title, for the artifacts.
     #[must_use]
     pub fn record(&self, title: &str) -> String {
         let state = self.ended().map_or_else(|| "still running".to_owned(), |ended| ended.to_string());
@@ -184,7 +183,7 @@ impl Background {
         format!("== {title}: {state}\n-- standard output\n{stdout}\n-- standard error\n{stderr}\n")
     }
 
-    /// The last lines that it wrote: to its standard error, else to its standard output.
+    /// The last lines of its standard error, else of its standard output.
     #[must_use]
     pub fn output_tail(&self) -> String {
         let said = [&self.stderr, &self.stdout].map(text);
@@ -204,14 +203,14 @@ impl Drop for Background {
 
 fn text(file: &File) -> String {
     use std::os::unix::fs::FileExt;
-    // At a position of our own: the process writes through the same open file.
+    // With an explicit offset: the process writes through the same open file.
     let mut bytes = Vec::new();
     let mut chunk = vec![0; 64 << 10];
     while bytes.len() < KEPT {
         match file.read_at(&mut chunk, bytes.len() as u64) {
             Ok(0) => break,
             Ok(count) => bytes.extend_from_slice(&chunk[..count]),
-            Err(error) => return format!("(its output cannot be read: {error})"),
+            Err(error) => return format!("(cannot read its output: {error})"),
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()

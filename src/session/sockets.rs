@@ -1,4 +1,4 @@
-//! The connections of a process as the kernel has them, without asking the process.
+//! The connections of a process as seen by the kernel, without asking the process.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,14 +10,14 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 use super::link::Address;
 
-/// The states of a TCP connection (`/proc/net/tcp`) in which this end has not been shut down: being made, established,
-/// closed by the other end alone.
+/// The states of a TCP connection (`/proc/net/tcp`) in which this end is not shut down: connecting, established, or
+/// closed by the other end only.
 const TCP_OPEN: [&str; 4] = ["01", "02", "03", "08"];
 
-/// The stream connections of a process, to or from one of these addresses, that it has not shut down: a line for each.
+/// The stream connections of a process to or from one of these addresses that it has not shut down, one line each.
 ///
 /// # Errors
-/// When the kernel does not tell.
+/// When the kernel does not provide the information.
 pub fn open_connections(pid: u32, addresses: &[Address]) -> io::Result<Vec<String>> {
     let own = inodes(pid)?;
     let ports: Vec<u16> = addresses.iter().filter_map(port).collect();
@@ -25,7 +25,7 @@ pub fn open_connections(pid: u32, addresses: &[Address]) -> io::Result<Vec<Strin
     for table in ["tcp", "tcp6"] {
         match std::fs::read_to_string(format!("/proc/{pid}/net/{table}")) {
             Ok(text) => open.extend(tcp(&text, &own, &ports)),
-            // A kernel without IPv6.
+            // The kernel has no IPv6.
             Err(error) if error.kind() == io::ErrorKind::NotFound && table == "tcp6" => {}
             Err(error) => return Err(error),
         }
@@ -61,7 +61,7 @@ const fn path(address: &Address) -> Option<&PathBuf> {
 fn inodes(pid: u32) -> io::Result<Vec<u32>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(format!("/proc/{pid}/fd"))? {
-        // A descriptor that was closed meanwhile.
+        // The descriptor was closed meanwhile.
         let Ok(target) = std::fs::read_link(entry?.path()) else { continue };
         let target = target.to_string_lossy();
         let inode = target.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']'));
@@ -70,7 +70,7 @@ fn inodes(pid: u32) -> io::Result<Vec<u32>> {
     Ok(found)
 }
 
-/// The open connections in a table of the kernel's TCP sockets.
+/// The open connections in a kernel table of TCP sockets.
 fn tcp(table: &str, own: &[u32], ports: &[u16]) -> Vec<String> {
     let port = |address: &str| {
         let (_, port) = address.rsplit_once(':')?;
@@ -92,7 +92,7 @@ struct UnixSocket {
     inode: u32,
     listens: bool,
     path: Option<PathBuf>,
-    /// The inode of the other end; 0 where there is none.
+    /// The inode of the other end; 0 if there is none.
     peer: u32,
     /// Whether it was shut down, at either end.
     shut: bool,
@@ -104,7 +104,7 @@ impl UnixSocket {
     }
 }
 
-// Of linux/sock_diag.h, linux/unix_diag.h and linux/netlink.h.
+// From linux/sock_diag.h, linux/unix_diag.h and linux/netlink.h.
 const HEADER: usize = 16;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const REQUEST_DUMP: u16 = 0x301;
@@ -116,7 +116,7 @@ const NAME: u16 = 0;
 const PEER: u16 = 2;
 const SHUTDOWN: u16 = 6;
 
-/// All Unix-domain sockets, by inode. `/proc/net/unix` tells neither who is connected to whom nor what was shut down.
+/// All Unix sockets, by inode. `/proc/net/unix` shows neither peers nor shut-down states.
 fn unix_sockets() -> io::Result<BTreeMap<u32, UnixSocket>> {
     let kernel = rustix::net::socket_with(
         AddressFamily::NETLINK,
@@ -137,7 +137,7 @@ fn unix_sockets() -> io::Result<BTreeMap<u32, UnixSocket>> {
     Ok(sockets)
 }
 
-/// Takes in one datagram of the kernel's answer; says whether there are more.
+/// Parses one datagram of the kernel's reply; returns whether there are more.
 fn answer(kernel: &OwnedFd, sockets: &mut BTreeMap<u32, UnixSocket>) -> io::Result<bool> {
     let mut buffer = vec![0; 64 << 10];
     let (_, length) = rustix::net::recv(kernel, &mut buffer[..], RecvFlags::empty())?;

@@ -24,12 +24,12 @@ use crate::event::{Sink, What};
 use crate::qemu::disk::Disk;
 use crate::qemu::process::Ended;
 
-/// How long the board may take to hear of the end of a process that is about to end, which it does at once.
+/// How long to wait for the board to learn of an imminent process exit; normally immediate.
 const SETTLING: Duration = Duration::from_secs(5);
-/// How long a process may take to end that was killed; the bound is for one that hangs inside the kernel.
+/// How long a killed process may take to exit; bounds one that hangs inside the kernel.
 const DEATH: Duration = Duration::from_secs(10);
 
-/// Who migrates to whom.
+/// The two sides of a migration.
 #[derive(Debug, Clone)]
 pub struct Pair {
     /// The source; in COLO the primary.
@@ -38,9 +38,9 @@ pub struct Pair {
     pub destination: Option<String>,
     /// When the migration was started.
     pub started: Instant,
-    /// Where its connections lead to, as far as that is known: to where the destination listens, and to a link.
+    /// The known addresses of its connections: where the destination listens, and the link's.
     pub addresses: Vec<Address>,
-    /// The link that it takes.
+    /// The link that it uses.
     pub link: Option<String>,
 }
 
@@ -51,60 +51,60 @@ pub struct FailoverMark {
     pub survivor: String,
     /// When its connections were about to be cut.
     pub at: Instant,
-    /// The same, in seconds of the host's real-time clock, which QEMU stamps its events with.
+    /// The same, in seconds of the host's real-time clock, which QEMU's event time stamps use.
     pub at_real: f64,
-    /// How much the survivor had printed by then.
+    /// The length of the survivor's serial output at that time.
     pub serial: usize,
 }
 
-/// What one case has alive, and what its steps have found out.
+/// The live resources of one case, and the results of its steps.
 #[derive(Debug)]
 pub struct Session {
     /// The VMs, started or not.
     pub plans: IndexMap<String, Plan>,
-    /// The names that stand for VMs, and the VM each stands for now.
+    /// The role names, and the VM that each currently stands for.
     pub roles: IndexMap<String, String>,
     /// The disks that belong to no VM.
     pub disks: BTreeMap<String, Disk>,
-    /// The VMs that were started, ended ones included.
+    /// The VMs that were started, including those that ended.
     pub machines: BTreeMap<String, Machine>,
     /// Background processes by name.
     pub background: BTreeMap<String, Background>,
-    /// The background processes for whose end some step of the case waits.
+    /// The background processes that a step of the case waits for.
     pub awaited: BTreeSet<String>,
-    /// The clients that were started, stopped ones included.
+    /// The clients that were started, including stopped ones.
     pub clients: BTreeMap<String, Client>,
-    /// The ports that are held for the case.
+    /// The ports reserved for the case.
     pub ports: Ports,
     /// Its links.
     pub links: Links,
-    /// The socket pairs of which an end is still ours, by name.
+    /// The socket pairs of which we still hold an end, by name.
     pub sockets: BTreeMap<String, Vec<OwnedFd>>,
     /// The descriptors that VMs inherit, by VM and name.
     pub inherited: BTreeMap<String, BTreeMap<String, Arc<OwnedFd>>>,
-    /// What steps have captured.
+    /// Values captured by steps.
     pub captures: Map<String, Value>,
     /// The last migration.
     pub pair: Option<Pair>,
     /// The last failover.
     pub failover: Option<FailoverMark>,
-    /// The numbers that guests were given, in order.
+    /// The numbers sent to guests, in order.
     pub witnesses: Vec<Given>,
-    /// What decides where the built-in guests work.
+    /// The seed for the memory layout of the built-in guests.
     pub draw: u32,
     /// Changes and trouble.
     pub board: Arc<Board>,
     /// Where events go.
     pub sink: Sink,
-    /// What deadlines are multiplied by.
+    /// The factor for deadlines.
     pub slow: f64,
-    /// What the janitor is told.
+    /// The janitor's input.
     pub notes: Arc<Notes>,
     directory: PathBuf,
 }
 
 impl Session {
-    /// A session in a folder of its own, which is removed with it. Nothing is started yet.
+    /// A session with its own directory, which is removed with it. Starts nothing.
     #[must_use]
     pub fn new(plans: IndexMap<String, Plan>, directory: PathBuf, notes: Arc<Notes>, sink: Sink) -> Self {
         Self {
@@ -132,20 +132,20 @@ impl Session {
         }
     }
 
-    /// Its folder.
+    /// Its directory.
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Starts VMs, all at once, and connects to each.
+    /// Starts VMs in parallel and connects to each.
     ///
     /// # Errors
-    /// When one of them is alive already, cannot be started, or does not answer.
+    /// When one of them is already running, cannot be started, or does not respond.
     pub async fn start(&mut self, names: &[String], deadline: Instant) -> Result<(), Failure> {
         for name in names {
             if self.machines.get(name).is_some_and(|machine| machine.process.ended().is_none()) {
-                return Err(Failure::failed(format!("VM `{name}` is running already")));
+                return Err(Failure::failed(format!("VM `{name}` is already running")));
             }
             let plan = self.plans.get(name).cloned().ok_or_else(|| no_such_vm(name))?;
             self.make_disks_of(&plan, deadline).await?;
@@ -158,11 +158,11 @@ impl Session {
             }
         }
         self.takes_over(names);
-        // They boot side by side while we talk to one after the other.
+        // They boot in parallel while we connect to one after the other.
         for name in names {
             if let Some(machine) = self.machines.get_mut(name).filter(|machine| machine.plan.spec.connect) {
-                // One that takes in a state as it starts may end of that at any moment from now on. Whether that is before
-                // or after it is connected to is chance: it is left to the step that follows, as trouble.
+                // A VM that loads a state at startup may fail from now on. Whether that happens before or after we
+                // connect is chance: leave it to the next step as trouble.
                 if machine.loads_at_start() {
                     let connected = machine.connect(deadline, &self.board, &self.sink).await;
                     match machine.process.ended() {
@@ -171,20 +171,20 @@ impl Session {
                     }
                     continue;
                 }
-                // Until it is connected, its end is told by `connect`, with what it wrote to its standard error.
+                // Until it is connected, `connect` reports its exit, with its standard error.
                 self.board.expect_exit(name);
                 machine.connect(deadline, &self.board, &self.sink).await?;
                 self.board.expect_life(name);
                 if let Some(how) = machine.process.ended() {
-                    return Err(Failure::error(format!("VM `{name}` could not be started: {how}")));
+                    return Err(Failure::error(format!("cannot start VM `{name}`: {how}")));
                 }
             }
         }
         Ok(())
     }
 
-    /// Where the last migration went to no VM but to a file or a program, a VM that is started with `incoming: exec:…` or the
-    /// like is the one that takes it.
+    /// If the last migration went to a file or a program, the VM started with `incoming: exec:…` or the like becomes
+    /// its destination.
     fn takes_over(&mut self, names: &[String]) {
         let waits = |name: &&String| {
             let incoming = self.plans.get(*name).and_then(|plan| plan.spec.incoming.as_deref());
@@ -198,10 +198,10 @@ impl Session {
         }
     }
 
-    /// Connects to a VM that was started without that, or to the QEMU that one has put in its own place.
+    /// Connects to a VM that was started without connecting, or to the QEMU that replaced it.
     ///
     /// # Errors
-    /// As [`Self::machine`], and when it does not answer.
+    /// As [`Self::machine`], and when it does not respond.
     pub async fn connect(&mut self, name: &str, deadline: Instant) -> Result<(), Failure> {
         self.machine(name)?;
         match self.machines.get_mut(name) {
@@ -210,7 +210,7 @@ impl Session {
         }
     }
 
-    /// A VM that was started.
+    /// A started VM.
     ///
     /// # Errors
     /// When there is none of that name, or it was not started yet.
@@ -224,14 +224,14 @@ impl Session {
         })
     }
 
-    /// Takes in everything that was said so far.
+    /// Processes all output received so far.
     pub fn catch_up(&self) {
         self.machines.values().for_each(Machine::catch_up);
     }
 
-    /// Waits until the board has heard of each VM that has ended or is about to (a step, and the other side of a migration,
-    /// may notice the end of a VM before), and each guest that has found a page wrong has said how many are.
-    pub async fn settle(&self) {
+    /// Waits until the board knows of each VM that has exited or is about to (a step, or the other side of a
+    /// migration, may notice it first), and until each guest with a wrong page has reported their number.
+    pub async fn await_exits(&self) {
         let mut changes = self.board.changes();
         let heard = async {
             for machine in self.machines.values().filter(|machine| machine.ends_just_now()) {
@@ -239,7 +239,7 @@ impl Session {
             }
             while self.machines.values().any(|machine| machine.counts_bad_pages()) {
                 changes.borrow_and_update();
-                // The sender is part of the board, which we hold.
+                // The board owns the sender, so this cannot fail.
                 let _ = changes.changed().await;
             }
         };
@@ -247,9 +247,9 @@ impl Session {
         self.catch_up();
     }
 
-    /// Waits for the end of each VM that ends because a migration to it failed: that of the last migration, and one that
-    /// takes in a state as it starts.
-    pub async fn settle_destinations(&self) {
+    /// Waits for the exit of each VM that exits because a migration to it failed: the destination of the last
+    /// migration, and a VM that loads a state at startup.
+    pub async fn await_destinations(&self) {
         let destination = self.pair.as_ref().and_then(|pair| pair.destination.as_deref());
         let ending = self.machines.iter().filter(|(name, machine)| {
             (destination == Some(name) || machine.loads_at_start()) && machine.ends_with_its_migration()
@@ -260,7 +260,7 @@ impl Session {
             }
         };
         let _ = tokio::time::timeout(SETTLING, gone).await;
-        self.settle().await;
+        self.await_exits().await;
     }
 
     /// The mark of a failover that happens now.
@@ -274,8 +274,8 @@ impl Session {
         Ok(FailoverMark { survivor: survivor.to_owned(), at: Instant::now(), at_real: real_time(), serial })
     }
 
-    /// What templates find beside `run` once the case has begun: the numbers of its ports under `port`, the addresses of
-    /// its links under `link`, and under `fd` the numbers of what VMs inherit, which their own options find as `self.fd`.
+    /// The template values besides `run` once the case has started: its port numbers under `port`, link addresses
+    /// under `link`, and under `fd` the numbers of inherited descriptors, which a VM's own options see as `self.fd`.
     #[must_use]
     pub fn names(&self) -> Map<String, Value> {
         let links: Map<String, Value> =
@@ -290,7 +290,7 @@ impl Session {
         there.map(|(name, values)| (name.to_owned(), Value::Object(values))).collect()
     }
 
-    /// What templates find under `run`.
+    /// The template values under `run`.
     #[must_use]
     pub fn run_values(&self) -> Value {
         let mut vms: Map<String, Value> = self
@@ -333,7 +333,7 @@ impl Session {
         })
     }
 
-    /// What every VM did last, for the evidence of a failure.
+    /// The last output and state of every VM, for the evidence of a failure.
     pub async fn last_moments(&self) -> String {
         let mut text = String::new();
         for machine in self.machines.values() {
@@ -343,15 +343,15 @@ impl Session {
             text.push_str(&format!("process `{name}`: {}\n", process.last_moments()));
         }
         for (name, client) in &self.clients {
-            text.push_str(&format!("client `{name}`: {}\n", client.told()));
+            text.push_str(&format!("client `{name}`: {}\n", client.summary()));
         }
         for (name, link) in &self.links {
-            text.push_str(&format!("link `{name}`: {}\n", link.told()));
+            text.push_str(&format!("link `{name}`: {}\n", link.summary()));
         }
         text
     }
 
-    /// Ends everything, politely first, all at once.
+    /// Stops everything in parallel, gracefully first.
     pub async fn tear_down(&mut self) {
         self.clients.clear();
         self.background.clear();
@@ -359,7 +359,7 @@ impl Session {
         for (name, machine) in std::mem::take(&mut self.machines) {
             let (board, notes) = (Arc::clone(&self.board), Arc::clone(&self.notes));
             leaving.spawn(async move {
-                // One without a monitor cannot be asked to quit.
+                // A VM without a monitor connection cannot be asked to quit.
                 let was_alive = machine.process.ended().is_none() && machine.is_connected();
                 let ended = machine.tear_down(&board).await;
                 notes.forget(machine.process.pid());
@@ -372,7 +372,7 @@ impl Session {
             }
         }
         if !self.board.all_processes_ended(DEATH).await {
-            let text = "a host process of the case was killed and has not ended".to_owned();
+            let text = "a host process of the case was killed but did not exit".to_owned();
             self.sink.emit(What::Note { text });
         }
     }

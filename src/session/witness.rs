@@ -1,8 +1,8 @@
-//! Numbers that the runner gives to the built-in guests, to tell one guest's state from another's.
+//! Numbers sent to the built-in guests, to distinguish the state of one guest from another's.
 //!
-//! Two guests run the same program from the same beginning, so a guest that was never brought up to date looks as good as
-//! one that was. A number that only the source was given tells them apart: it is in a register and in RAM of the source's
-//! guest, and nowhere else until the state is handed over.
+//! Two guests run the same program from the same start, so a guest that never received the state looks the same as
+//! one that did. A number sent only to the source distinguishes them: it is in a register and in RAM of the source's
+//! guest, and nowhere else until the state is transferred.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -13,14 +13,14 @@ use super::failure::Failure;
 use super::log::{Tick, real_time};
 use super::state::Session;
 
-/// How long a guest has to say a number before it is given another one: a number can be lost where a checkpoint sets the
-/// guest back.
+/// How long a guest may take to report a number before another one is sent: a number can be lost if a checkpoint
+/// resets the guest.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// The most by which a guest's clock may seem to go faster than the runner's: a line may be read late.
+/// How far a guest's clock may seem to be ahead of the runner's: a line may be read late.
 const LATENESS: f64 = 1.0;
 
-/// A number that a guest was given.
+/// A number sent to a guest.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Given {
     /// The VM.
@@ -31,10 +31,10 @@ pub struct Given {
     pub sent: f64,
 }
 
-/// Gives the guest of a VM a number and waits until the guest says it.
+/// Sends a number to the guest of a VM and waits until the guest reports it.
 ///
 /// # Errors
-/// When it has not said one by the deadline, or its serial port is closed.
+/// When it has not reported one by the deadline, or its serial port is closed.
 pub async fn give(session: &mut Session, vm: &str, deadline: Instant) -> Result<u32, Failure> {
     let (began, first) = (Instant::now(), session.witnesses.len());
     loop {
@@ -58,16 +58,17 @@ pub async fn give(session: &mut Session, vm: &str, deadline: Instant) -> Result<
         }
         if Instant::now() >= deadline {
             let last = session.machine(vm)?.log.lock().ticks.last().copied();
-            let last =
-                last.map_or("no tick came".to_owned(), |tick| format!("its last tick has {}", tick.witness));
+            let last = last.map_or("no tick was seen".to_owned(), |tick| {
+                format!("the last tick reports {}", tick.witness)
+            });
             let waited = began.elapsed().as_secs_f64();
-            let awaited = format!("the guest of `{vm}` to say the number {number} that it was given");
+            let awaited = format!("the guest of `{vm}` to report the number {number}");
             return Err(Failure::failed(format!("waited {waited:.1} s for {awaited}; {last}")));
         }
     }
 }
 
-/// A number of 24 bits that no guest was given yet.
+/// A 24-bit number that no guest has received yet.
 fn unused(given: &[Given]) -> u32 {
     loop {
         let number = (RandomState::new().hash_one(given.len()) >> 40) as u32;
@@ -77,7 +78,7 @@ fn unused(given: &[Given]) -> u32 {
     }
 }
 
-/// The number that a guest says now, where it is one of those that it was given from this one on.
+/// The number that a guest reports now, if it is one of those sent from this one on.
 fn said(session: &Session, vm: &str, first: usize) -> Option<u32> {
     let machine = session.machines.get(vm)?;
     machine.catch_up();
@@ -86,11 +87,11 @@ fn said(session: &Session, vm: &str, first: usize) -> Option<u32> {
     given.find(|number| u64::from(*number) == last)
 }
 
-/// That a guest goes on from the state that was handed over to it, and from no other: it says the number that the source had
-/// said before that, and none that the source was given only after it, or that it was given itself before.
+/// Checks that a guest continues from the transferred state and no other: it reports the source's last number before
+/// the transfer, not one the source received later or one of its own.
 ///
 /// # Errors
-/// The number that it says, and the one that it should.
+/// The number that it reports, and the expected one.
 pub fn inherited(session: &Session, vm: &str, floor: &Floor) -> Result<(), String> {
     let ticks = |name: &str| {
         session.machines.get(name).map_or_else(Vec::new, |machine| machine.log.lock().ticks.clone())
@@ -104,14 +105,14 @@ pub fn inherited(session: &Session, vm: &str, floor: &Floor) -> Result<(), Strin
     state.clock(&own)
 }
 
-/// The state that a guest goes on from.
+/// The transferred state.
 #[derive(Debug)]
 struct State<'s> {
     vm: &'s str,
     source: &'s str,
     stopped: f64,
     whole: f64,
-    /// What the source's guest had printed before.
+    /// The source's ticks before the transfer.
     before: &'s [Tick],
 }
 
@@ -123,15 +124,15 @@ impl State<'_> {
         for said in own.iter().map(|tick| tick.witness).filter(|said| *said != known) {
             let Some(at) = given.iter().position(|given| u64::from(given.number) == said) else {
                 return Err(format!(
-                    "`{vm}` says the number {said}, and `{source}` had been given {known} before it handed its state over"
+                    "`{vm}` reports the number {said}, but the state transferred from `{source}` has {known}"
                 ));
             };
             let Given { vm: to, sent, .. } = &given[at];
             let was_said = all.iter().any(|tick| tick.witness == said && tick.seen_real < self.stopped);
             if to == vm && to != source && *sent < self.stopped && was_said {
                 return Err(format!(
-                    "`{vm}` still says the number {said}, which it alone had been given before it got the state of \
-                     `{source}`, with the number {known}"
+                    "`{vm}` still reports its own earlier number {said} instead of the state of \
+                     `{source}`, which has the number {known}"
                 ));
             }
             if to == vm {
@@ -140,19 +141,19 @@ impl State<'_> {
             if to == source && position.is_none_or(|known| at > known) {
                 if *sent > self.whole {
                     return Err(format!(
-                        "`{vm}` says the number {said}, which `{source}` was given only after it had handed its state over"
+                        "`{vm}` reports the number {said}, which `{source}` received only after its state transfer"
                     ));
                 }
                 continue;
             }
             return Err(format!(
-                "`{vm}` says the number {said}, and `{source}` had been given {known} since, before it handed its state over"
+                "`{vm}` reports the old number {said}, but the state transferred from `{source}` has {known}"
             ));
         }
         Ok(())
     }
 
-    /// The guest's clock goes on where it was, and no faster than time does.
+    /// The guest's clock continues and does not run ahead of real time.
     fn clock(&self, own: &[Tick]) -> Result<(), String> {
         let Self { vm, source, before, .. } = self;
         let (Some(last), Some(first)) = (before.last(), own.first()) else { return Ok(()) };
@@ -160,16 +161,16 @@ impl State<'_> {
         if lowest < last.clock {
             let back = last.clock - lowest;
             return Err(format!(
-                "the clock of `{vm}` is {back} ms behind the one that `{source}` handed over"
+                "the clock of `{vm}` is {back} ms behind the one transferred from `{source}`"
             ));
         }
-        // How far the guest's clock is ahead of ours. It falls behind where the machine stands, and never gains.
+        // How far the guest's clock is ahead of ours. It falls behind while the VM is stopped, and never gains.
         let ahead = |tick: &Tick| tick.clock as f64 / 1e3 - tick.seen_real;
         let before = before.iter().map(ahead).fold(f64::NEG_INFINITY, f64::max);
         let gained = own.iter().map(ahead).fold(f64::NEG_INFINITY, f64::max) - before;
         if gained > LATENESS {
             return Err(format!(
-                "the clock of `{vm}` jumped: it is {gained:.1} s ahead of the one that `{source}` handed over"
+                "the clock of `{vm}` jumped: it is {gained:.1} s ahead of the one transferred from `{source}`"
             ));
         }
         Ok(())
@@ -188,8 +189,8 @@ mod tests {
         Given { vm: vm.to_owned(), number, sent }
     }
 
-    /// The source said 1, handed its state over from second 5 to 6, and was given 3 after that; the other side had been
-    /// given 2 of its own before.
+    /// The source reported 1, transferred its state from second 5 to 6, and received 3 after that; the other side had
+    /// received its own number 2 before.
     fn said_afterwards(witness: u64) -> Result<(), String> {
         let before = [tick(1.0, 9, 100), tick(4.0, 1, 3100)];
         let state = State { vm: "b", source: "a", stopped: 5.0, whole: 6.0, before: &before };
@@ -208,13 +209,13 @@ mod tests {
     #[test]
     fn a_guest_says_what_its_source_knew_and_nothing_else() {
         assert_eq!(said_afterwards(1), Ok(()));
-        // It was on its way when the source was stopped.
+        // It was in transit when the source was stopped.
         assert_eq!(said_afterwards(4), Ok(()));
-        assert!(said_afterwards(9).unwrap_err().contains("had been given 1 since"));
-        assert!(said_afterwards(0).unwrap_err().contains("says the number 0"));
-        assert!(said_afterwards(2).unwrap_err().contains("which it alone had been given"));
-        assert!(said_afterwards(3).unwrap_err().contains("only after it had handed its state over"));
-        assert!(said_afterwards(77).unwrap_err().contains("says the number 77"));
+        assert!(said_afterwards(9).unwrap_err().contains("reports the old number 9"));
+        assert!(said_afterwards(0).unwrap_err().contains("reports the number 0"));
+        assert!(said_afterwards(2).unwrap_err().contains("its own earlier number"));
+        assert!(said_afterwards(3).unwrap_err().contains("only after its state transfer"));
+        assert!(said_afterwards(77).unwrap_err().contains("reports the number 77"));
     }
 
     #[test]

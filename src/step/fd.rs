@@ -250,7 +250,7 @@ impl StepAction for Fd {
             let machine = run.session.machine(vm)?;
             let fd = Some(descriptor.as_fd());
             let answer = machine.qmp_with(command, arguments.clone(), fd, false, run.deadline).await;
-            replies.push(machine.told(answer).await?);
+            replies.push(machine.reply_or_failure(answer).await?);
         }
         match self.count {
             Some(_) => Ok(Value::Array(replies)),

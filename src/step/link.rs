@@ -63,7 +63,7 @@ impl StepAction for Link {
             let settled = find(session, &self.name)?.is_settled();
             Ok(settled.map_err(Failure::error)?.then_some(()))
         };
-        run.until(&awaited, look, |_| link.told()).await?;
+        run.until(&awaited, look, |_| link.summary()).await?;
         Ok(link.values())
     }
 }

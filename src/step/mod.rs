@@ -342,7 +342,7 @@ impl Complaints {
     /// Complains where a regular expression cannot be read.
     pub fn regex(&mut self, path: &[&str], expression: &str) {
         if let Err(error) = regex::Regex::new(expression) {
-            self.add(path, format!("`{expression}` is no regular expression: {error}"), "");
+            self.add(path, format!("`{expression}` is not a valid regular expression: {error}"), "");
         }
     }
 }

@@ -133,7 +133,7 @@ impl StepAction for Qmp {
                     let message = format!("`{}` of `{vm}` was to hang, and answered", self.execute);
                     return Err(Failure::failed(message));
                 }
-                (_, answer) => machine.told(answer).await?,
+                (_, answer) => machine.reply_or_failure(answer).await?,
             };
             if mark.is_some() {
                 run.session.failover = mark;

@@ -88,9 +88,8 @@ impl<'s> Running<'s> {
 
     /// How long the step has been running, for a message.
     #[must_use]
-    pub fn waited(&self) -> humantime::FormattedDuration {
-        let waited = self.began.elapsed();
-        humantime::format_duration(Duration::from_millis(waited.as_millis().try_into().unwrap_or(u64::MAX)))
+    pub fn waited(&self) -> String {
+        crate::units::elapsed(self.began.elapsed())
     }
 
     /// Waits until `look` finds something, looking again at each change in the session.

@@ -1,9 +1,9 @@
-//! Handlebars inside the scalars of a scenario: strict, without escaping, and true to types.
+//! Handlebars in the scalars of a scenario: strict, without escaping, and type-preserving.
 //!
-//! A scalar that is one expression and nothing else keeps the JSON type of its value; any other becomes text. A name
-//! that stands for nothing is an error, also as the parameter of a helper and in a branch that is not taken. What is
-//! only known when a step runs (`run.…`, `case.dir`, `port.…`, `link.…`, the version of a binary that nobody has asked) defers the whole
-//! scalar: it stays text until then.
+//! A scalar that is a single expression keeps the JSON type of its value; any other becomes text. An unknown name is
+//! an error, even as a parameter of a helper or in a branch that is not taken. If a value is only known when a step
+//! runs (`run.…`, `case.dir`, `port.…`, `link.…`, the version of a binary that was not probed), the whole scalar is
+//! deferred: it stays text until then.
 
 mod names;
 
@@ -17,7 +17,7 @@ use handlebars::{
 };
 use serde_json::{Map, Value};
 
-/// The helpers a template may call, with how many values each takes.
+/// The helpers, with the number of values each takes.
 const HELPERS: &[(&str, std::ops::RangeInclusive<usize>)] = &[
     ("eq", 2..=2),
     ("ne", 2..=2),
@@ -41,21 +41,21 @@ const HELPERS: &[(&str, std::ops::RangeInclusive<usize>)] = &[
     (TEXT, 1..=1),
 ];
 
-/// The helper that writes a value as JSON, so that its type survives.
+/// The helper that writes a value as JSON, to preserve its type.
 const JSON: &str = "__json";
 
-/// The helper whose value is its own parameter; see [`escape`].
+/// The helper that returns its parameter; see [`escape`].
 const TEXT: &str = "__text";
 
-/// Templates longer than this are refused, and so is deeper nesting: the parser would take very long or very deep.
+/// The maximum length and nesting depth of a template, to bound the parser's time and stack.
 const MAX_LENGTH: usize = 64 * 1024;
 const MAX_NESTING: usize = 24;
 
-/// A template that renders to more bytes than this is refused, and so is one that looks at more values on the way.
+/// The maximum size of a rendered template, and the maximum number of values it may read.
 const MAX_OUTPUT: usize = 1 << 20;
 const MAX_LOOKS: usize = 100_000;
 
-/// Names that a param, an axis or a loop variable may not have, because templates use them for something else.
+/// Reserved names, which a param, an axis or a loop variable may not have.
 #[must_use]
 pub fn is_reserved(name: &str) -> bool {
     HELPERS.iter().any(|(helper, _)| *helper == name)
@@ -78,12 +78,12 @@ pub fn is_reserved(name: &str) -> bool {
         .contains(&name)
 }
 
-/// Who knows the versions of a case's QEMUs.
+/// Provides the versions of a case's QEMUs.
 pub trait Versions: Sync {
-    /// The version of the VM's QEMU, or of the case's where no VM is named. `None`: not known (yet).
+    /// The version of the VM's QEMU, or of the case's if no VM is named. `None`: not known (yet).
     fn version(&self, vm: Option<&str>) -> Option<semver::Version>;
 
-    /// Whether there is a VM of that name.
+    /// Checks that there is a VM of that name.
     ///
     /// # Errors
     /// What is wrong with the name.
@@ -93,7 +93,7 @@ pub trait Versions: Sync {
     }
 }
 
-/// Knows no versions.
+/// Provides no versions.
 #[derive(Debug, Clone, Copy)]
 pub struct NoVersions;
 
@@ -103,11 +103,11 @@ impl Versions for NoVersions {
     }
 }
 
-/// What a template may refer to.
+/// The names that a template may use.
 pub struct Scope<'a> {
     context: Context,
     versions: &'a dyn Versions,
-    /// The names of numbers of rounds, which only the run knows; each has the number of the first round here.
+    /// The names of loop indexes, which are only known in the run; each has the number of the first round here.
     rounds: BTreeSet<String>,
 }
 
@@ -118,13 +118,14 @@ impl std::fmt::Debug for Scope<'_> {
 }
 
 impl<'a> Scope<'a> {
-    /// The names of a map, and whoever knows the versions. With `run` and `case.dir` in the map nothing is deferred.
+    /// A scope with the names of a map and a provider of versions. If `run` and `case.dir` are in the map, nothing is
+    /// deferred.
     #[must_use]
     pub fn new(names: Map<String, Value>, versions: &'a dyn Versions) -> Self {
         Self { context: Context::from(Value::Object(names)), versions, rounds: BTreeSet::new() }
     }
 
-    /// The same with more names, which win.
+    /// Adds names, which take precedence.
     #[must_use]
     pub fn with(&self, more: impl IntoIterator<Item = (String, Value)>) -> Self {
         let (mut names, mut rounds) = (self.names().clone(), self.rounds.clone());
@@ -135,7 +136,7 @@ impl<'a> Scope<'a> {
         Self { rounds, ..Self::new(names, self.versions) }
     }
 
-    /// The same with a name for the number of a round that is only known when its steps run.
+    /// Adds the name of a loop index that is only known when its steps run.
     #[must_use]
     pub fn with_round(&self, name: &str) -> Self {
         let mut scope = self.with([(name.to_owned(), Value::from(1))]);
@@ -143,13 +144,13 @@ impl<'a> Scope<'a> {
         scope
     }
 
-    /// Other names, and the same one to ask for versions.
+    /// Replaces the names, keeping the provider of versions.
     #[must_use]
     pub fn renamed(&self, names: Map<String, Value>) -> Self {
         Self::new(names, self.versions)
     }
 
-    /// Whether a name stands for the number of a round.
+    /// Whether a name is a loop index.
     #[must_use]
     pub fn is_round(&self, name: &str) -> bool {
         self.rounds.contains(name)
@@ -169,9 +170,9 @@ impl<'a> Scope<'a> {
 pub struct TemplateError {
     /// What is wrong.
     pub message: String,
-    /// What would be right; may be empty.
+    /// How to fix it; may be empty.
     pub help: String,
-    /// Whether a name stands for nothing; else the template itself is at fault.
+    /// Whether a name is unknown; else the template itself is invalid.
     pub unknown_name: bool,
 }
 
@@ -181,20 +182,20 @@ impl TemplateError {
     }
 }
 
-/// What became of a scalar.
+/// The result of rendering a scalar.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Rendered {
     /// Its value.
     Value(Value),
-    /// It names `run`, `case.dir`, `port` or `link`, and stays as it is until the step runs.
+    /// It uses `run`, `case.dir`, `port` or `link`, and stays text until the step runs.
     Late,
-    /// It names the number of a round that is only known when the step runs. The value is that of the first round.
+    /// It uses a loop index that is only known when the step runs. The value is that of the first round.
     Round(Value),
-    /// It asks for a version that is not known. The value is what it would be were every range met.
+    /// It uses a version that is not known. The value is computed as if every version range matched.
     Unprobed(Value),
 }
 
-/// Whether a value means yes, for `when`: everything but `""`, `false`, `0` and null.
+/// Whether a value counts as true for `when`: everything but `""`, `false`, `0` and null.
 #[must_use]
 pub fn is_true(value: &Value) -> bool {
     match value {
@@ -205,13 +206,13 @@ pub fn is_true(value: &Value) -> bool {
     }
 }
 
-/// Whether a text is a template at all.
+/// Whether a text contains a template.
 #[must_use]
 pub fn is_template(text: &str) -> bool {
     text.contains("{{")
 }
 
-/// A text as a template that renders to just that text; a text without `{{` is one already.
+/// Escapes a text into a template that renders to that text; a text without `{{` needs no escaping.
 #[must_use]
 pub fn escape(text: &str) -> String {
     if !is_template(text) {
@@ -221,14 +222,14 @@ pub fn escape(text: &str) -> String {
     format!("{{{{{TEXT} {}}}}}", quoted.replace('{', "\\u007b").replace('}', "\\u007d"))
 }
 
-/// The names under `run` that a template uses, each as the names that lead there, `run` first; none where it cannot be
-/// read.
+/// The names under `run` that a template uses, each as a path that starts with `run`; empty if the template cannot be
+/// parsed.
 #[must_use]
 pub fn run_names(text: &str) -> Vec<Vec<String>> {
     names_below(text, "run")
 }
 
-/// The same for what is under another root.
+/// The same for another root.
 #[must_use]
 pub fn names_below(text: &str, root: &str) -> Vec<Vec<String>> {
     if !is_template(text) || !text.contains(root) {
@@ -240,7 +241,7 @@ pub fn names_below(text: &str, root: &str) -> Vec<Vec<String>> {
     }
 }
 
-/// Whether a text is a template that may name what is only known when the case runs.
+/// Whether a template may use values that are only known when the case runs.
 #[must_use]
 pub fn is_late(text: &str) -> bool {
     let roots = ["run", "port", "link", "disk", "credential", "self"];
@@ -254,7 +255,7 @@ pub fn is_late(text: &str) -> bool {
 /// Renders a scalar's text.
 ///
 /// # Errors
-/// Where it is no valid template, names something that is not there, or calls a helper wrongly.
+/// If it is not a valid template, uses an unknown name, or calls a helper incorrectly.
 pub fn render(text: &str, scope: &Scope<'_>) -> Result<Rendered, TemplateError> {
     if !is_template(text) {
         return Ok(Rendered::Value(Value::String(text.to_owned())));
@@ -295,7 +296,7 @@ fn run(template: &Template, context: &Context, version: &VersionHelper<'_>) -> R
     }
 }
 
-/// Takes no more than [`MAX_OUTPUT`].
+/// A writer limited to [`MAX_OUTPUT`] bytes.
 #[derive(Default)]
 struct Bounded {
     text: String,
@@ -315,9 +316,9 @@ impl Output for Bounded {
 
 struct Compiled {
     template: Template,
-    /// Where the scalar is one expression: the same as JSON.
+    /// For a single expression: the same as JSON.
     json: Option<Template>,
-    /// Where it is one plain path: that.
+    /// For a single plain path: the path.
     path: Option<String>,
 }
 
@@ -339,7 +340,7 @@ static REGISTRY: LazyLock<Handlebars<'static>> = LazyLock::new(|| {
 
 type Compilation = Arc<Result<Compiled, TemplateError>>;
 
-/// Every text is compiled once: a matrix renders the same few hundred scalars ten thousand times.
+/// Compiles every text once: a matrix renders the same few hundred scalars thousands of times.
 fn compile(text: &str) -> Compilation {
     static CACHE: LazyLock<Mutex<HashMap<String, Compilation>>> = LazyLock::new(Mutex::default);
     let mut cache = CACHE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -367,9 +368,9 @@ fn compile_anew(text: &str) -> Result<Compiled, TemplateError> {
     let template = Template::compile(text).map_err(|error| {
         let help = "write `{{name}}`, `{{eq name 'value'}}` or `{{#if name}}…{{/if}}`";
         let message = match error.reason() {
-            // The parser's own words name the rules of its grammar.
-            TemplateErrorReason::InvalidSyntax(_) => format!("`{text}` is no valid template"),
-            reason => format!("`{text}` is no valid template: {reason}"),
+            // The parser's own message would name its grammar rules.
+            TemplateErrorReason::InvalidSyntax(_) => format!("`{text}` is not a valid template"),
+            reason => format!("`{text}` is not a valid template: {reason}"),
         };
         TemplateError::new(message, help)
     })?;
@@ -408,13 +409,13 @@ impl HelperDef for Of {
         _: &'rc Context,
         _: &mut RenderContext<'reg, 'rc>,
     ) -> Result<ScopedJson<'rc>, RenderError> {
-        // How many there are was checked when the template was compiled.
+        // The number of parameters was checked when the template was compiled.
         let values: Vec<&Value> = helper.params().iter().map(|param| param.value()).collect();
         Ok(ScopedJson::from((self.0)(&values)))
     }
 }
 
-/// The text of a value: a port as QAPI's addresses have it, for example.
+/// The text of a value, such as a port for QAPI's addresses.
 fn as_text(values: &[&Value]) -> Value {
     match values {
         [Value::String(text), ..] => Value::String(text.clone()),
@@ -423,7 +424,7 @@ fn as_text(values: &[&Value]) -> Value {
     }
 }
 
-/// The second of three values where the first one means yes, else the third.
+/// The second of three values if the first one is true, else the third.
 fn choose(values: &[&Value]) -> Value {
     match values {
         [asked, yes, no] => (*if is_true(asked) { yes } else { no }).clone(),
@@ -431,7 +432,7 @@ fn choose(values: &[&Value]) -> Value {
     }
 }
 
-/// A list with more values behind it.
+/// A list with values appended.
 fn append(values: &[&Value]) -> Value {
     match values {
         [Value::Array(list), more @ ..] => list.iter().chain(more.iter().copied()).cloned().collect(),
@@ -439,7 +440,7 @@ fn append(values: &[&Value]) -> Value {
     }
 }
 
-/// One of the values behind a seed and a number: the same for the same two, on every machine.
+/// One of the values, selected by a seed and a number: deterministic on every machine.
 fn pick(values: &[&Value]) -> Value {
     match values {
         [seed, number, choices @ ..] if !choices.is_empty() => {
@@ -450,7 +451,7 @@ fn pick(values: &[&Value]) -> Value {
     }
 }
 
-/// FNV-1a with a last mixing of the bits, of which the low ones decide.
+/// FNV-1a with a final bit mix, since the low bits are used.
 fn picked(text: &str) -> u64 {
     let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)

@@ -1,5 +1,5 @@
-//! The names in a template, checked before it is rendered: Handlebars' own strict mode lets a missing name pass as the
-//! parameter of a helper, and sees nothing of a branch that is not taken.
+//! Checks the names in a template before it is rendered: Handlebars' strict mode accepts a missing name as the
+//! parameter of a helper, and does not look at branches that are not taken.
 
 use handlebars::template::{HelperTemplate, Parameter, TemplateElement};
 use handlebars::{Path, Template};
@@ -8,26 +8,26 @@ use serde_json::Value;
 use super::{HELPERS, MAX_LOOKS, TemplateError};
 use crate::diagnostic::suggest;
 
-/// Checks every name of a template against the data; says whether one is only known when the step runs.
+/// Checks every name of a template against the data; returns whether one is only known when the step runs.
 pub(super) fn check(template: &Template, data: &Value) -> Result<bool, TemplateError> {
     let mut walk = Walk { stack: vec![Some(data)], late: false, looks: 0 };
     walk.template(template)?;
     Ok(walk.late)
 }
 
-/// The value at a plain path from the top.
+/// The value at a plain path from the root.
 pub(super) fn lookup<'d>(path: &str, data: &'d Value) -> Option<&'d Value> {
     segments(path).iter().try_fold(data, |value, name| step(value, name))
 }
 
-/// The path, where the template is one plain path and nothing else.
+/// The path, if the template is a single plain path.
 pub(super) fn only_path(template: &Template) -> Option<String> {
     let call = expression(template.elements.as_slice())?;
     let plain = call.params.is_empty() && call.hash.is_empty() && !call.block;
     Some(name_of(&call.name)?.to_owned()).filter(|_| plain)
 }
 
-/// Whether the template is one expression and nothing else.
+/// Whether the template is a single expression.
 pub(super) fn is_one_expression(template: &Template) -> bool {
     expression(template.elements.as_slice()).is_some()
 }
@@ -43,12 +43,12 @@ fn expression(elements: &[TemplateElement]) -> Option<&HelperTemplate> {
 pub(super) fn version_range(value: &Value) -> Result<semver::VersionReq, TemplateError> {
     let help = "write `version \">=11.0\"`";
     let Value::String(text) = value else {
-        return Err(TemplateError::new(format!("`{value}` is no version range"), help));
+        return Err(TemplateError::new(format!("`{value}` is not a version range"), help));
     };
-    text.parse().map_err(|_| TemplateError::new(format!("`{text}` is no version range"), help))
+    text.parse().map_err(|_| TemplateError::new(format!("`{text}` is not a version range"), help))
 }
 
-/// The paths of a template that begin with a name, as their names.
+/// The paths of a template that start with a name, as lists of names.
 pub(super) fn below(template: &Template, root: &str) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     gather(template, &mut |path| {
@@ -89,7 +89,7 @@ fn gather_call(call: &HelperTemplate, take: &mut dyn FnMut(&str)) {
     call.template.iter().chain(&call.inverse).for_each(|body| gather(body, take));
 }
 
-/// Checks what can be known of a template without data: its helpers are there, and have what they take.
+/// Checks a template without data: its helpers exist and have the right number of parameters.
 pub(super) fn check_helpers(template: &Template) -> Result<(), TemplateError> {
     template.elements.iter().try_for_each(|element| match element {
         TemplateElement::RawString(_) | TemplateElement::Comment(_) => Ok(()),
@@ -112,7 +112,7 @@ fn check_call(call: &HelperTemplate) -> Result<(), TemplateError> {
                 (1, 1) => "one value".to_owned(),
                 (2, 2) => "two values".to_owned(),
                 (3, 3) => "three values".to_owned(),
-                (least, _) => format!("{least} values or more"),
+                (least, _) => format!("at least {least} values"),
             };
             return Err(TemplateError::new(
                 format!("`{name}` takes {number}, not {}", call.params.len()),
@@ -151,10 +151,10 @@ fn check_call(call: &HelperTemplate) -> Result<(), TemplateError> {
 }
 
 struct Walk<'d> {
-    /// What `this` is, from the top to the innermost `each`; `None` where it is only known later.
+    /// The values of `this`, outermost first; `None` if only known later.
     stack: Vec<Option<&'d Value>>,
     late: bool,
-    /// How much of the template was looked at, each round of an `each` anew: as much as rendering it would.
+    /// How much of the template was visited, counting each round of an `each`: as much as rendering would.
     looks: usize,
 }
 
@@ -163,8 +163,8 @@ impl<'d> Walk<'d> {
         template.elements.iter().try_for_each(|element| {
             self.looks += 1;
             if self.looks > MAX_LOOKS {
-                let message = format!("the template goes through more than {MAX_LOOKS} values");
-                return Err(TemplateError::new(message, "loop over less"));
+                let message = format!("the template reads more than {MAX_LOOKS} values");
+                return Err(TemplateError::new(message, "loop over fewer values"));
             }
             match element {
                 TemplateElement::Expression(call)
@@ -175,7 +175,7 @@ impl<'d> Walk<'d> {
         })
     }
 
-    /// Checks a call; gives the value where it is a plain path.
+    /// Checks a call; returns the value if it is a plain path.
     fn call(&mut self, call: &HelperTemplate) -> Result<Option<&'d Value>, TemplateError> {
         let name = name_of(&call.name).unwrap_or_default();
         if call.params.is_empty() && call.hash.is_empty() && !call.block {
@@ -239,7 +239,7 @@ impl<'d> Walk<'d> {
         }
         while let Some(below) = rest.strip_prefix("../") {
             let Some(above) = level.checked_sub(1) else {
-                return Err(unknown(path, "there is nothing above the top".to_owned()));
+                return Err(unknown(path, "nothing above the top level".to_owned()));
             };
             (level, rest) = (above, below);
         }
@@ -277,7 +277,7 @@ impl<'d> Walk<'d> {
         match names {
             ["run", ..] => absent("run", top),
             ["case", "dir", ..] => absent("dir", top.and_then(|top| top.get("case"))),
-            // What is declared stands there as null until it is known.
+            // Declared names are null until their value is known.
             ["port" | "link" | "disk" | "credential", ..] | ["self", "disk" | "fd", ..] => names
                 .iter()
                 .try_fold(top.unwrap_or(&Value::Null), |value, name| step(value, name))
@@ -296,7 +296,7 @@ fn is_unknown_yet(value: &Value) -> bool {
 }
 
 fn unknown(path: &str, help: String) -> TemplateError {
-    TemplateError { message: format!("nothing is called `{path}` here"), help, unknown_name: true }
+    TemplateError { message: format!("unknown name `{path}`"), help, unknown_name: true }
 }
 
 fn step<'d>(value: &'d Value, name: &str) -> Option<&'d Value> {
@@ -307,7 +307,7 @@ fn step<'d>(value: &'d Value, name: &str) -> Option<&'d Value> {
     }
 }
 
-/// The names of a path as Handlebars writes it: `a.b`, `a/b`, `this.a`, `a.[b c]`.
+/// The names of a path in Handlebars syntax: `a.b`, `a/b`, `this.a`, `a.[b c]`.
 fn segments(path: &str) -> Vec<String> {
     let mut names = Vec::new();
     let mut rest = path;

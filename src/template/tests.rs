@@ -82,11 +82,11 @@ fn an_unknown_name_is_an_error_wherever_it_stands() {
 fn a_wrong_call_is_an_error() {
     assert!(error("{{equals delay 1}}").message.contains("no helper `equals`"));
     assert!(error("{{eq delay}}").message.contains("two values"));
-    assert!(error("{{version 'eleven'}}").message.contains("no version range"));
+    assert!(error("{{version 'eleven'}}").message.contains("not a version range"));
     assert!(error("{{version '>=11' of='x'}}").message.contains("`of=`"));
     assert!(error("{{> partial}}").message.contains("partials"));
-    assert!(error("{{#if on}}").message.contains("no valid template"));
-    assert!(error("{{").message.contains("no valid template"));
+    assert!(error("{{#if on}}").message.contains("not a valid template"));
+    assert!(error("{{").message.contains("not a valid template"));
     assert!(
         error(&format!("{{{{not {}on{}}}}}", "(not ".repeat(200), ")".repeat(200)))
             .message

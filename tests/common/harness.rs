@@ -1,8 +1,8 @@
-//! The main function of a test binary whose tests need something that a machine may lack: a QEMU, a guest, a browser.
+//! The main function of test binaries whose tests need something that a machine may lack: a QEMU, a guest, a browser.
 //!
-//! The file of such tests ends with a table of them, each with its needs. A test that lacks one is reported as ignored,
-//! with the reason; where `LOCKSTEP_TEST_REQUIRE` names that need, it fails instead. `LOCKSTEP_TEST_NOT_RUN` names a file
-//! to which each test that was not run is added (`make test` prints it at its end).
+//! The file of such tests ends with a table of them, each with its needs. A test that lacks one is reported as
+//! ignored, with the reason; if `LOCKSTEP_TEST_REQUIRE` lists that need, it fails instead. `LOCKSTEP_TEST_NOT_RUN`
+//! names a file to which each test that was not run is appended (`make test` prints it at its end).
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -31,15 +31,15 @@ pub enum Need {
     Reader(&'static str),
     /// `xmllint`.
     Xmllint,
-    /// The compiler and the linker that make the built-in guest.
+    /// The compiler and the linker that build the built-in guest.
     Compiler,
-    /// Another user whose commands can be run (`setpriv`).
+    /// Another user, to run commands as (`setpriv`).
     OtherUser,
     /// `script`, which makes a terminal.
     Script,
     /// Two QEMUs or more.
     TwoQemus,
-    /// Leave to mount file systems, if only in a namespace.
+    /// Permission to mount file systems, at least in a namespace.
     Mounts,
 }
 
@@ -82,7 +82,7 @@ impl Need {
         }
     }
 
-    /// Finds it, or says what is missing.
+    /// Finds it, or returns what is missing.
     fn find(self) -> Result<(), String> {
         match self {
             Self::Qemu(least) => match qemus().first() {
@@ -140,7 +140,7 @@ fn mounts() -> Result<(), String> {
         .map_err(|_| "no file system can be mounted here, not even in a namespace".to_owned())
 }
 
-/// The browser, where there is one.
+/// The browser, if there is one.
 pub fn chromium() -> Option<PathBuf> {
     let given = std::env::var_os("LOCKSTEP_TEST_CHROMIUM").map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -153,7 +153,7 @@ pub fn chromium() -> Option<PathBuf> {
     given.or_else(found)
 }
 
-/// How often a test is run.
+/// How a test is run.
 #[derive(Debug, Clone, Copy)]
 pub enum Run {
     Once(fn()),
@@ -183,7 +183,7 @@ macro_rules! once {
     }};
 }
 
-/// A line of the table: a test that is run on each QEMU, and what it needs beside.
+/// A line of the table: a test that is run on each QEMU, and its other needs.
 #[allow(unused_macros, reason = "not every file has tests for each QEMU")]
 macro_rules! each {
     ($name:ident $(, $need:expr)*) => {{
@@ -216,7 +216,7 @@ pub fn main(file: &str, tests: &[Test]) -> ExitCode {
         return ExitCode::from(2);
     }
     let arguments = Arguments::from_args();
-    // A list tells which ones are ignored, and one that is ignored and is run all the same fails.
+    // A list shows which ones are ignored; an ignored test that is run explicitly fails.
     let told = arguments.list || arguments.ignored || arguments.include_ignored;
     let trials = tests.iter().flat_map(|test| test.trials(told)).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -262,7 +262,7 @@ impl Test {
     }
 }
 
-/// The first need that is not there, and what is missing.
+/// The first missing need, and what is missing.
 fn lacking(needs: &[Need]) -> Option<(Need, String)> {
     needs.iter().find_map(|need| need.find().err().map(|reason| (*need, reason)))
 }
@@ -276,7 +276,7 @@ fn is_required(need: Need) -> bool {
     required().iter().any(|name| name == need.name() || name == "all")
 }
 
-/// Puts what was not run on the list that `make test` prints.
+/// Adds a test to the list of those not run that `make test` prints.
 pub fn not_run(name: &str, reason: &str) {
     let Some(path) = std::env::var_os("LOCKSTEP_TEST_NOT_RUN") else { return };
     let binary = std::env::current_exe().unwrap();
@@ -288,7 +288,7 @@ pub fn not_run(name: &str, reason: &str) {
     file.and_then(|mut file| file.write_all(line.as_bytes())).unwrap();
 }
 
-/// Part of a test that cannot be done here for want of something; fails the test where that is required.
+/// A part of a test that cannot run here because something is missing; fails the test if that is required.
 #[track_caller]
 pub fn left_out(need: Need, name: &str, reason: &str) {
     assert!(!is_required(need), "{name}: {reason} (LOCKSTEP_TEST_REQUIRE: {})", need.name());

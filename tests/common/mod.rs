@@ -1,4 +1,5 @@
-//! What the tests share: a home for one run of the built command, the QEMUs there are, and what a run has told.
+//! Shared by the tests: a home directory for one run of the built command, the available QEMUs, and the results of a
+//! run.
 
 #![allow(dead_code, reason = "each test file uses its own part of it")]
 
@@ -18,13 +19,13 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use semver::Version;
 use tempfile::TempDir;
 
-/// How long anything may take; the machines are slow, and nothing waits this long where all is well.
+/// The time limit for everything; generous for slow machines, and never reached if all is well.
 pub const PATIENCE: Duration = Duration::from_secs(600);
 
-/// What is in the environment of every process that a run starts, and of those that they start.
+/// An environment variable that marks every process that a run starts, directly or indirectly.
 const MARK: &str = "LOCKSTEP_TEST_MARK";
 
-/// A VM that is up at once.
+/// A VM that starts quickly.
 pub const VM: &str = "{memory: 32M, guest: {ticker: {dirty: 1M}}}";
 
 /// A QEMU to test with.
@@ -34,19 +35,19 @@ pub struct Qemu {
     pub version: Version,
 }
 
-/// Which of the QEMUs here.
+/// Which of the available QEMUs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Slot {
-    /// The newest of those below `.qemu`, else the system's; `LOCKSTEP_TEST_QEMU` alone where it is set.
+    /// The newest of those below `.qemu`, else the system's; only `LOCKSTEP_TEST_QEMU` if it is set.
     Newest,
     /// The others below `.qemu`.
     Old,
-    /// The one on the `PATH`.
+    /// The one in `PATH`.
     System,
 }
 
 impl Slot {
-    /// All of them; the system's QEMU stands for itself only where it is not the newest one as well.
+    /// All of them; the system's QEMU is listed separately only if it is not also the newest one.
     pub fn all() -> Vec<Self> {
         let alone = slot(Self::Newest) == slot(Self::System) && !slot(Self::System).is_empty();
         if alone { vec![Self::Newest, Self::Old] } else { vec![Self::Newest, Self::Old, Self::System] }
@@ -88,7 +89,7 @@ pub fn slot(slot: Slot) -> &'static [Qemu] {
     &slots[slot as usize]
 }
 
-/// All QEMUs there are, the newest first.
+/// All available QEMUs, the newest first.
 pub fn qemus() -> &'static [Qemu] {
     static QEMUS: OnceLock<Vec<Qemu>> = OnceLock::new();
     QEMUS.get_or_init(|| {
@@ -117,20 +118,21 @@ pub fn qemu(least: u64) -> &'static Qemu {
     qemu.unwrap_or_else(|| panic!("the table does not say that this test needs `Qemu({least})`"))
 }
 
-/// The `qemu-img` that belongs to a QEMU, where there is one.
+/// The `qemu-img` for a QEMU, if there is one.
 pub fn qemu_img_of(qemu: &Qemu) -> Option<PathBuf> {
     let beside = Some(qemu.path.with_file_name("qemu-img")).filter(|path| path.exists());
     beside.or_else(|| on_path("qemu-img"))
 }
 
-/// The folder of the Linux guest.
+/// The directory of the Linux guest.
 pub fn guests() -> PathBuf {
     let given = std::env::var_os("LOCKSTEP_GUESTS").map(PathBuf::from);
     let folder = given.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/.guests").into());
     std::path::absolute(folder).unwrap()
 }
 
-/// A folder for one test, with a place for temporary files and one for reports; whatever is run in it is marked.
+/// A directory for one test, with subdirectories for temporary files and for reports; the processes run in it are
+/// marked.
 #[derive(Debug)]
 pub struct Home {
     folder: TempDir,
@@ -143,7 +145,7 @@ impl Home {
         Self::patient(PATIENCE)
     }
 
-    /// One for runs that may take so long.
+    /// One for runs that may take this long.
     pub fn patient(patience: Duration) -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let folder = tempfile::Builder::new().prefix("lst").tempdir_in("/tmp").unwrap();
@@ -169,7 +171,7 @@ impl Home {
         std::fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
-    /// Another command, in the home and marked.
+    /// Another command, run in the home and marked.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         for (name, _) in
@@ -200,13 +202,13 @@ impl Home {
         self.finish(self.lockstep(arguments))
     }
 
-    /// Runs scenarios on a QEMU, by emulation.
+    /// Runs scenarios on a QEMU, under emulation.
     pub fn run_on(&self, qemu: &Qemu, arguments: &[&str]) -> Ran {
         let path = qemu.path.display().to_string();
         self.run(&[&["run", "--accel", "tcg", "--qemu", &path], arguments].concat())
     }
 
-    /// Starts a command whose end [`Self::ended`] waits for.
+    /// Starts a command; [`Self::ended`] waits for its end.
     pub fn spawn(&self, mut command: Command) -> Child {
         let file = |name: &str| std::fs::File::create(self.path(&format!("tmp.{name}"))).unwrap();
         command.stdout(file("stdout")).stderr(file("stderr"));
@@ -247,16 +249,16 @@ impl Home {
         text.replace(&self.folder.path().display().to_string(), "HERE")
     }
 
-    /// What the last run has told in its reports.
-    pub fn told(&self) -> Told {
+    /// The results of the last run, from its reports.
+    pub fn results(&self) -> Results {
         let text = self.read("reports/events.jsonl");
         let events = text
             .lines()
             .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")));
-        Told { events: events.collect() }
+        Results { events: events.collect() }
     }
 
-    /// The processes that bear this home's mark and are alive, each with its command line.
+    /// The live processes with this home's mark, each with its command line.
     pub fn alive(&self) -> Vec<(i32, String)> {
         let mark = format!("{MARK}={}", self.mark);
         let mut found = Vec::new();
@@ -264,7 +266,7 @@ impl Home {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
                 continue;
             };
-            // One that has ended in between, and one that nobody has waited for yet, has no environment.
+            // A process that has ended meanwhile, or is a zombie, has no environment.
             let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
             if environment.split(|&byte| byte == 0).any(|variable| variable == mark.as_bytes()) {
                 let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
@@ -274,7 +276,7 @@ impl Home {
         found
     }
 
-    /// Waits until nothing of the run is left: no process, no folder; and no file where none belongs.
+    /// Waits until nothing of the run is left: no process, no directory, and no unexpected file.
     pub fn assert_nothing_is_left(&self) {
         wait_until(
             "every process of the run to end",
@@ -289,7 +291,7 @@ impl Home {
         );
     }
 
-    /// The names of what lies in the home.
+    /// The names of the files in the home.
     pub fn files(&self) -> BTreeSet<String> {
         names(self.folder.path())
     }
@@ -297,7 +299,7 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
-        // A test that has failed leaves nothing behind either.
+        // A failed test leaves nothing behind either.
         for (pid, _) in self.alive() {
             if let Some(pid) = Pid::from_raw(pid) {
                 let _ = rustix::process::kill_process(pid, Signal::KILL);
@@ -306,13 +308,13 @@ impl Drop for Home {
     }
 }
 
-/// The names in a folder.
+/// The names in a directory.
 pub fn names(folder: &Path) -> BTreeSet<String> {
     let entries = std::fs::read_dir(folder).unwrap();
     entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// Looks again and again, where there is no event to wait for.
+/// Polls a condition, where there is no event to wait for.
 pub fn wait_until<T>(awaited: &str, mut look: impl FnMut() -> Option<T>, seen: impl Fn() -> String) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -329,7 +331,7 @@ pub fn signal(child: &Child, signal: Signal) {
     rustix::process::kill_process(Pid::from_child(child), signal).unwrap();
 }
 
-/// How the command ended and what it said; the home's path in it is `HERE`.
+/// The exit code and output of the command; the home's path in it is replaced by `HERE`.
 #[derive(Debug)]
 pub struct Ran {
     pub code: Option<i32>,
@@ -339,7 +341,7 @@ pub struct Ran {
 }
 
 impl Ran {
-    /// Fails the test, with all that was said, where the exit code is another one.
+    /// Fails the test, with the whole output, if the exit code differs.
     #[track_caller]
     pub fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
@@ -349,11 +351,11 @@ impl Ran {
 
 /// The events of a run.
 #[derive(Debug)]
-pub struct Told {
+pub struct Results {
     pub events: Vec<Event>,
 }
 
-impl Told {
+impl Results {
     /// The names of the cases in the order of their numbers.
     pub fn cases(&self) -> Vec<String> {
         let started = self.events.iter().filter_map(|event| match &event.what {
@@ -365,7 +367,7 @@ impl Told {
         cases.into_iter().map(|(_, name)| name).collect()
     }
 
-    /// What one case has told.
+    /// The events of one case.
     #[track_caller]
     pub fn case(&self, wanted: &str) -> Case<'_> {
         let is_it = |what: &What| matches!(what, What::CaseStarted { name, .. } if name == wanted);

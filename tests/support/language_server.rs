@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// How long anything may take; the machine may be busy.
+/// The time limit; the machine may be busy.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// The folder of the project.
+/// The directory of the project.
 pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// A running server, which ends with this value.
+/// A running server, stopped on drop.
 pub struct Server {
     child: Child,
     input: ChildStdin,
@@ -28,13 +28,13 @@ pub struct Server {
 /// The server's program, as `scripts/fetch-readers` installs it.
 pub const PROGRAM: &str = ".tools/editor/node_modules/yaml-language-server/out/server/src/server.js";
 
-/// A file's address.
+/// A file's URI.
 pub fn uri(path: &Path) -> String {
     format!("file://{}", path.display())
 }
 
 impl Server {
-    /// Starts a server that may only use what it is given.
+    /// Starts a server that may only use the given settings and proxy.
     pub fn start(settings: Value, proxy: &str) -> Self {
         let mut command = Command::new("node");
         command
@@ -59,7 +59,7 @@ impl Server {
         });
         let mut server = Self { child, input, messages, settings, next_id: 0, diagnostics: HashMap::new() };
         let root = uri(Path::new(ROOT));
-        // The server watches the process that it is told, and ends with it.
+        // The server watches this process id, and exits with that process.
         let hello = json!({
             "processId": std::process::id(),
             "rootUri": root,
@@ -79,7 +79,7 @@ impl Server {
         server
     }
 
-    /// Shows the server a text under an address; gives what it finds wrong with it.
+    /// Opens a text under a URI; returns the diagnostics.
     pub fn open(&mut self, uri: &str, text: &str) -> Vec<Value> {
         self.diagnostics.remove(uri);
         let document = json!({"uri": uri, "languageId": "yaml", "version": 1, "text": text});
@@ -91,7 +91,7 @@ impl Server {
         self.diagnostics[uri].as_array().unwrap().clone()
     }
 
-    /// What the server says at a place of an opened text.
+    /// A request at a position of an opened text.
     pub fn at(&mut self, method: &str, uri: &str, (line, character): (usize, usize)) -> Value {
         let place = json!({"line": line, "character": character});
         self.request(method, json!({"textDocument": {"uri": uri}, "position": place}))
@@ -120,7 +120,7 @@ impl Server {
         self.input.flush().unwrap();
     }
 
-    /// Takes the next message: what the server asks is answered, what it publishes is kept, a reply is given.
+    /// Takes the next message: replies to the server's requests, stores what it publishes, returns a reply.
     fn take(&mut self, end: Instant, awaited: &str) -> Option<Value> {
         let left = end.saturating_duration_since(Instant::now());
         let message = match self.messages.recv_timeout(left) {

@@ -1,4 +1,4 @@
-//! What must hold for every text, right or wrong, that is loaded as a scenario. Used by the tests and the fuzzer.
+//! Properties of every text, right or wrong, that is loaded as a scenario. Used by the tests and the fuzzer.
 
 use std::path::PathBuf;
 
@@ -7,10 +7,10 @@ use lockstep_vm::scenario::model::{Block, Case, CaseStep};
 use lockstep_vm::scenario::{Loaded, Options, load_texts, to_yaml};
 use lockstep_vm::template::NoVersions;
 
-/// Cases of one text that are put through [`round_trip`]; a matrix may have very many, all of a kind.
+/// How many cases of one text are checked with [`round_trip`]; a matrix may have very many similar ones.
 const ROUND_TRIPS: usize = 3;
 
-/// Loads texts, the first by the name of `x.yaml`, the others as what it may extend and use: `t.yaml`, `u.yaml`.
+/// Loads texts, the first as `x.yaml`, the others as files that it may extend and use: `t.yaml`, `u.yaml`.
 pub fn load_anything(texts: &[&str]) -> Loaded {
     let names = ["x.yaml", "t.yaml", "u.yaml"];
     let texts: Vec<(PathBuf, String)> = names
@@ -21,7 +21,7 @@ pub fn load_anything(texts: &[&str]) -> Loaded {
     load_texts(&texts, &Options::default(), &NoVersions)
 }
 
-/// Every diagnostic has a place in its file, and can be shown.
+/// Every diagnostic has a place in its file, and can be rendered.
 pub fn lie_inside_their_files(diagnostics: &Diagnostics) {
     for diagnostic in diagnostics.sorted() {
         let places = std::iter::once(&diagnostic.location).chain(diagnostic.related.iter().map(|(at, _)| at));
@@ -36,7 +36,7 @@ pub fn lie_inside_their_files(diagnostics: &Diagnostics) {
     }
 }
 
-/// A case that was loaded without a mistake is, written out and loaded again, the same case.
+/// A case that was loaded without an error, written out and loaded again, is the same case.
 pub fn round_trip(case: &Case) {
     let yaml = to_yaml(case);
     let again = load_texts(&[("y.yaml".into(), yaml.clone())], &Options::default(), &NoVersions);
@@ -87,7 +87,7 @@ fn step(one: &CaseStep, other: &CaseStep) {
     assert_eq!((&one.when, &one.locals, one.deferred), (&other.when, &other.locals, other.deferred));
 }
 
-/// All of it: no panic, every diagnostic at a place, and what loads can be written out.
+/// All properties: no panic, every diagnostic has a place, and what loads can be written out.
 pub fn check_texts(texts: &[&str]) {
     let loaded = load_anything(texts);
     lie_inside_their_files(&loaded.diagnostics);

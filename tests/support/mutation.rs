@@ -1,4 +1,4 @@
-//! Changes of a scenario's tree: nodes taken out, doubled, swapped for others.
+//! Mutations of a scenario's tree: nodes removed, duplicated, replaced by others.
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value, json};
 
-/// The scenarios and templates that ship, each with its path.
+/// The shipped scenarios and templates, each with its path.
 pub fn shipped() -> &'static [(PathBuf, Value)] {
     static SHIPPED: LazyLock<Vec<(PathBuf, Value)>> = LazyLock::new(|| {
         let files = glob::glob("scenarios/**/*.yaml").unwrap().map(Result::unwrap);
@@ -17,10 +17,10 @@ pub fn shipped() -> &'static [(PathBuf, Value)] {
     &SHIPPED
 }
 
-/// One change of a tree.
+/// One mutation of a tree.
 #[derive(Debug, Clone)]
 pub struct Change {
-    /// Which node of the tree, counted through.
+    /// The index of the node in the tree.
     at: Index,
     kind: Kind,
 }
@@ -35,7 +35,7 @@ enum Kind {
     Move(Index),
 }
 
-/// A few changes, one after the other.
+/// A few mutations in sequence.
 pub fn changes() -> impl Strategy<Value = Vec<Change>> {
     let names = prop::sample::select(vec![
         "wait", "vm", "steps", "like", "extends", "use", "repeat", "hook", "name", "when", "x", "a b",
@@ -74,7 +74,7 @@ pub fn changes() -> impl Strategy<Value = Vec<Change>> {
 }
 
 impl Change {
-    /// Makes it.
+    /// Applies it.
     pub fn apply(&self, tree: &mut Value) {
         let number = count(tree);
         let Kind::Move(from) = &self.kind else {
@@ -115,7 +115,7 @@ fn get<'v>(parent: &'v mut Value, key: &Key) -> &'v mut Value {
     }
 }
 
-/// How many nodes there are below the top, at least one.
+/// The number of nodes below the root, at least one.
 fn count(tree: &Value) -> usize {
     fn below(value: &Value) -> usize {
         match value {
@@ -127,7 +127,7 @@ fn count(tree: &Value) -> usize {
     below(tree).max(1)
 }
 
-/// Does something to the node that is reached when the number has been counted down.
+/// Calls `act` on the node reached when the counter has run down.
 fn visit(parent: &mut Value, left: &mut usize, act: &mut dyn FnMut(&mut Value, &Key)) {
     let keys: Vec<Key> = match parent {
         Value::Array(list) => (0..list.len()).map(Key::Item).collect(),

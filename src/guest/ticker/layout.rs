@@ -1,4 +1,4 @@
-//! Where in RAM the built-in guest works, and what each word of it holds.
+//! The memory layout of the built-in guest, and the contents of each word.
 //!
 //! The values are those of `guests/ticker/ticker.c`.
 
@@ -14,26 +14,26 @@ use crate::random::Random;
 pub const PAGE: u64 = 4096;
 /// The words of a page.
 pub const WORDS: u32 = 1024;
-/// The most extents that the program has room for.
+/// The maximum number of extents in the program.
 pub const MAX_EXTENTS: usize = 192;
 
 /// The pages of low memory that hold the program, its data, its stack and its page tables.
 const PROGRAM: Range<u64> = 0x22..0x3f;
 /// Where a PC has ROM and devices.
 const LEGACY: Range<u64> = 0xa0..0x100;
-/// Pages that are left alone, for marks of the scenario: at 0x70000 and at 24 MiB.
+/// Pages reserved for markers of the scenario: at 0x70000 and at 24 MiB.
 const FREE: [Range<u64>; 2] = [0x70..0x71, 0x1800..0x1810];
-/// From here on pages are drawn: 1 MiB.
+/// The first page for randomly placed pages: 1 MiB.
 const DRAWN_FROM: u64 = 0x100;
-/// How many parts of RAM pages are drawn from.
+/// The number of parts of RAM among which pages are distributed.
 const PARTS: u64 = 24;
-/// Pages that hold the witness.
+/// The number of pages that hold the witness.
 const WITNESS_PAGES: u64 = 32;
-/// Pages looked at in each further block of RAM.
+/// The number of pages checked in each further block of RAM.
 const BLOCK_PAGES: u64 = 16;
 const FOUR_GIB: u64 = 0x10_0000;
 
-/// What a page of the built-in guest is for. The numbers are those in the program's lines.
+/// The purpose of a page of the built-in guest. The numbers are those in the program's lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -41,7 +41,7 @@ pub enum Kind {
     Live = 0,
     /// Written once, when the guest starts.
     Still = 1,
-    /// Written when the guest is given a number.
+    /// Written when the guest receives a number.
     Witness = 2,
     /// Live, and zero while the number of passes is even.
     ZeroEven = 3,
@@ -74,40 +74,40 @@ impl Kind {
     }
 }
 
-/// The part of a word's value that is its own.
+/// The part of a word's value that depends on its position.
 #[must_use]
 pub const fn mix(page: u64, word: u32) -> u32 {
     let x = (page as u32).wrapping_mul(WORDS).wrapping_add(word).wrapping_add(1).wrapping_mul(0x9e37_79b1);
     x ^ (x >> 15)
 }
 
-/// What a word of a live page holds after that many passes.
+/// The content of a word of a live page after that many passes.
 #[must_use]
 pub const fn live_value(kind: Kind, page: u64, word: u32, passes: u32) -> u32 {
     if kind.is_zero(passes) { 0 } else { passes.wrapping_add(mix(page, word)) }
 }
 
-/// Pages that follow one another and are of one kind.
+/// Consecutive pages of one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
     /// The first page's number: its address / 4096.
     pub page: u64,
-    /// How many they are.
+    /// The number of pages.
     pub pages: u64,
     /// [`Kind::Live`], [`Kind::Still`] or [`Kind::Witness`].
     pub kind: Kind,
 }
 
-/// Where the guest of one VM works.
+/// The memory layout of one VM's guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     /// In ascending order.
     pub extents: Vec<Extent>,
-    /// Decides which word of each page is looked at beside the first and the last.
+    /// Selects the word of each page that is checked besides the first and the last.
     pub draw: u32,
 }
 
-/// How many pages of RAM a VM has, below and above the hole that ends at 4 GiB.
+/// The number of RAM pages of a VM, below and above the hole that ends at 4 GiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ram {
     /// From address 0 on.
@@ -117,7 +117,7 @@ pub struct Ram {
 }
 
 impl Ram {
-    /// That of a PC, as `pc` and `q35` divide it (hw/i386/pc_piix.c, pc_q35.c: max_ram_below_4g).
+    /// The RAM of a PC, as divided by `pc` and `q35` (hw/i386/pc_piix.c, pc_q35.c: max_ram_below_4g).
     #[must_use]
     pub fn of(spec: &VmSpec) -> Self {
         let pages = spec.memory.0 / PAGE;
@@ -134,8 +134,8 @@ impl Ram {
 }
 
 impl Layout {
-    /// Spreads the guest's pages over the RAM of a VM: the ends of RAM and both sides of each power of two, and for the rest
-    /// pages that `draw` decides. VMs with the same draw and the same RAM have the same layout.
+    /// Distributes the guest's pages over the RAM of a VM: the ends of RAM and both sides of each power of two, and
+    /// other pages selected by `draw`. VMs with the same draw and the same RAM have the same layout.
     #[must_use]
     pub fn new(ticker: &Ticker, ram: Ram, draw: u32) -> Self {
         let ram = ram.ranges();
@@ -163,20 +163,20 @@ impl Layout {
         Self { extents: joined(extents), draw }
     }
 
-    /// The word between the first and the last that is looked at in this page.
+    /// The word between the first and the last that is checked in this page.
     #[must_use]
     pub const fn middle(&self, page: u64) -> u32 {
         let x = (page as u32).wrapping_add(self.draw).wrapping_mul(0x85eb_ca6b);
         1 + (((x >> 16) * (WORDS - 2)) >> 16)
     }
 
-    /// The words of a page that are looked at on each pass, in that order.
+    /// The words of a page that are checked on each pass, in that order.
     #[must_use]
     pub const fn words(&self, page: u64) -> [u32; 3] {
         [0, self.middle(page), WORDS - 1]
     }
 
-    /// What a word of a still page holds.
+    /// The content of a word of a still page.
     #[must_use]
     pub fn still_value(&self, page: u64, word: u32) -> u32 {
         if self.words(page).contains(&word) {
@@ -187,7 +187,7 @@ impl Layout {
         mix(phrase, if x & 8 != 0 { word & 3 } else { (x >> 4) & 3 }) & 0x3f3f_3f3f
     }
 
-    /// Every page with what it is for, in the order in which the guest looks at them.
+    /// Every page with its kind, in the order in which the guest checks them.
     pub fn pages(&self) -> impl Iterator<Item = (u64, Kind)> + '_ {
         let pages = self.extents.iter().flat_map(|extent| {
             (extent.page..extent.page + extent.pages).map(move |page| (page, extent.kind))
@@ -213,15 +213,15 @@ impl Layout {
         pages.get(pages.len() / 2).map(|page| page * PAGE)
     }
 
-    /// How many pages are of this kind, zero pages counted as live.
+    /// The number of pages of this kind; zero pages count as live.
     #[must_use]
     pub fn count(&self, kind: Kind) -> u64 {
         self.extents.iter().filter(|extent| extent.kind == kind).map(|extent| extent.pages).sum()
     }
 }
 
-/// The pages that are always looked at, the most telling first: the ends of each range of RAM, both sides of each power
-/// of two, and the first 64 KiB from 1 MiB on.
+/// The pages that are always checked, the most significant first: the ends of each range of RAM, both sides of each
+/// power of two, and the first 64 KiB from 1 MiB on.
 fn edges(ram: &[Range<u64>]) -> Vec<u64> {
     let mut pages = Vec::new();
     pages.extend(ram.iter().rev().map(|range| range.end - 1));
@@ -241,7 +241,7 @@ fn edges(ram: &[Range<u64>]) -> Vec<u64> {
     pages
 }
 
-/// What is left of ranges.
+/// The ranges without the taken ones.
 fn without(ranges: &[Range<u64>], mut taken: Vec<Range<u64>>) -> Vec<Range<u64>> {
     taken.sort_by_key(|range| range.start);
     let mut left = Vec::new();
@@ -260,7 +260,7 @@ fn without(ranges: &[Range<u64>], mut taken: Vec<Range<u64>>) -> Vec<Range<u64>>
     left
 }
 
-/// Draws so many live, still and witness pages, a share of each from each part of what is free.
+/// Selects this many live, still and witness pages, a share of each from each part of the free ranges.
 fn drawn(free: &[Range<u64>], wanted: [u64; 3], random: &mut Random) -> Vec<Extent> {
     let total: u64 = free.iter().map(|range| range.end - range.start).sum();
     let mut left = wanted;
@@ -285,7 +285,7 @@ fn drawn(free: &[Range<u64>], wanted: [u64; 3], random: &mut Random) -> Vec<Exte
     extents
 }
 
-/// So many pages from the one with this number among the free ones.
+/// This many pages, starting with this one of the free pages.
 fn placed(free: &[Range<u64>], from: u64, pages: u64, kind: Kind) -> Vec<Extent> {
     let (mut skip, mut left) = (from, pages);
     let mut extents = Vec::new();
@@ -304,7 +304,7 @@ fn placed(free: &[Range<u64>], from: u64, pages: u64, kind: Kind) -> Vec<Extent>
     extents
 }
 
-/// In ascending order, with neighbours of one kind as one.
+/// Sorted, with adjacent extents of one kind merged.
 fn joined(mut extents: Vec<Extent>) -> Vec<Extent> {
     extents.sort_by_key(|extent| extent.page);
     let mut all: Vec<Extent> = Vec::new();

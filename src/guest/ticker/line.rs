@@ -4,33 +4,33 @@ use std::fmt;
 
 use super::layout::{Kind, PAGE, mix};
 
-/// A complete line of the guest. Each number stands twice, so that a line torn by a checkpoint's rollback is recognised as
-/// no line at all.
+/// A complete line of the guest. Each number occurs twice, so that a line torn by the rollback of a checkpoint is
+/// recognized and rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Line {
-    /// The program runs, from the beginning.
+    /// The program has started.
     Ready {
-        /// How many live pages it has.
+        /// The number of live pages.
         live: u64,
         /// Passes per tick.
         passes: u64,
-        /// The devices it looks at, a bit each; see [`DEVICES`].
+        /// The devices it checks, as a bit mask; see [`DEVICES`].
         devices: u64,
-        /// How many pages of video memory it found.
+        /// The number of video memory pages it found.
         video: u64,
     },
-    /// So many passes are complete.
+    /// This many passes are complete.
     Tick {
-        /// How many.
+        /// The number of passes.
         count: u64,
-        /// The number that the guest was given last; 0 for none.
+        /// The last number received by the guest; 0 for none.
         witness: u64,
-        /// How long the guest has run, in milliseconds of its own clock; 0 where it has none.
+        /// How long the guest has run, in milliseconds of its own clock; 0 if it has no clock.
         clock: u64,
     },
-    /// A page does not hold what it must.
+    /// A page has the wrong content.
     Bad(Bad),
-    /// So many pages were wrong in one pass.
+    /// The number of wrong pages in one pass.
     BadPages {
         /// How many.
         pages: u64,
@@ -50,18 +50,18 @@ pub enum Line {
         /// The passes completed.
         count: u64,
     },
-    /// Time went wrong.
+    /// A clock misbehaved.
     Time {
-        /// What was wrong.
+        /// How.
         what: Time,
-        /// The first number: before; for rates, how far the clock went on.
+        /// The first number: before; for rates, how far the clock advanced.
         before: u64,
-        /// The second number: after; for rates, how far the cycle counter went on.
+        /// The second number: after; for rates, how far the cycle counter advanced.
         after: u64,
     },
-    /// The routine that the program patches returned another number than the one it was patched with.
+    /// The self-patching routine did not return the number it was patched with.
     Stale {
-        /// The number it was patched with: the passes completed, by the register.
+        /// The number it was patched with: the completed passes according to the register.
         expected: u64,
         /// The number it returned.
         found: u64,
@@ -75,17 +75,17 @@ pub struct Bad {
     pub page: u64,
     /// The word's number in the page.
     pub word: u32,
-    /// What the page is for.
+    /// The kind of page.
     pub kind: Kind,
-    /// What the word holds.
+    /// The content of the word.
     pub found: u32,
-    /// The passes completed, by the register.
+    /// The passes completed, according to the register.
     pub count: u32,
-    /// The number that the guest was given last, by the register.
+    /// The last number received by the guest, according to the register.
     pub witness: u32,
 }
 
-/// What was wrong with time.
+/// How a clock misbehaved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Time {
     /// The cycle counter stepped back.
@@ -96,7 +96,7 @@ pub enum Time {
     CyclesSlow,
 }
 
-/// The devices that the guest looks at, in the order of their numbers (`guests/ticker/x86.h`).
+/// The devices that the guest checks, in the order of their numbers (`guests/ticker/x86.h`).
 pub const DEVICES: &[&str] = &[
     "the UART's scratch register",
     "the CMOS byte 0x5e",
@@ -113,8 +113,8 @@ pub const DEVICES: &[&str] = &[
     "the MSR SYSENTER_ESP",
 ];
 
-/// How a wrong page is introduced, by the guest and from outside.
-pub const WRONG: &str = "the guest found its memory wrong";
+/// The start of a report of a wrong page, by the guest or from outside.
+pub const WRONG: &str = "the guest found corrupted memory";
 
 impl fmt::Display for Bad {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -147,10 +147,10 @@ impl fmt::Display for Bad {
     }
 }
 
-/// The number of passes that a word of a live page stands for, where it can be one.
+/// The number of passes for a word of a live page, if it can be one.
 fn passes(found: u32, own: u32, count: u32) -> Option<u32> {
     let passes = found.wrapping_sub(own);
-    // Anything further away is no number of passes but some other content.
+    // Anything further away is not a number of passes but some other content.
     (passes.wrapping_sub(count).cast_signed().unsigned_abs() < 1 << 24).then_some(passes)
 }
 
@@ -165,7 +165,7 @@ fn far(found: u32, own: u32, count: u32) -> String {
     }
 }
 
-/// How far a number of passes is from the one that is expected.
+/// The distance of a number of passes from the expected one.
 pub(super) fn distance(expected: u64, found: u64) -> String {
     match expected.checked_sub(found) {
         Some(0) => "the same".to_owned(),
@@ -193,7 +193,7 @@ impl fmt::Display for Line {
                 let name = name.map_or_else(|| format!("device {device}"), |name| (*name).to_owned());
                 write!(
                     f,
-                    "the guest found a device wrong: {name} holds {found:#x}, expected {expected:#x} (written in pass {count})"
+                    "the guest found a wrong device state: {name} holds {found:#x}, expected {expected:#x} (written in pass {count})"
                 )
             }
             Self::Time { what, before, after } => match what {
@@ -203,7 +203,7 @@ impl fmt::Display for Line {
                 }
                 Time::CyclesSlow => write!(
                     f,
-                    "time went wrong in the guest: between two ticks its cycle counter went on by {after} and its clock by {before}, slower than before"
+                    "time went wrong in the guest: between two ticks its cycle counter advanced by {after} and its clock by {before}, slower than before"
                 ),
             },
             Self::Stale { expected, found } => write!(
@@ -217,7 +217,7 @@ impl fmt::Display for Line {
 }
 
 impl Line {
-    /// Reads a line without its end. `None` for anything but a complete line of the guest.
+    /// Parses a line without its line end. `None` for anything but a complete line of the guest.
     #[must_use]
     pub fn parse(line: &[u8]) -> Option<Self> {
         let mut words = line.split(|&byte| byte == b' ');
@@ -258,7 +258,7 @@ impl Line {
         }
     }
 
-    /// Whether it reports something wrong. `BadPages` only completes such a report.
+    /// Whether it reports an error. `BadPages` only completes such a report.
     #[must_use]
     pub const fn is_mismatch(&self) -> bool {
         matches!(self, Self::Bad(_) | Self::Device { .. } | Self::Time { .. } | Self::Stale { .. })
@@ -314,7 +314,7 @@ mod tests {
         let own = mix(259, 0);
         assert_eq!(
             bad(0, Kind::Live, 11 + own, 12),
-            "the guest found its memory wrong: page 259 (address 0x103000) holds 11, its register says 12 (1 behind)"
+            "the guest found corrupted memory: page 259 (address 0x103000) holds 11, its register says 12 (1 behind)"
         );
         assert!(bad(1023, Kind::Live, 77, 12).ends_with(
             "page 259 (address 0x103ffc) holds 0x4d, its register says 12 (not a value of this page)"
@@ -337,7 +337,7 @@ mod tests {
     fn devices_and_time_have_names() {
         assert_eq!(
             read("device", &[4, 0x12, 0x34, 9]).unwrap().to_string(),
-            "the guest found a device wrong: the local APIC's task priority holds 0x34, expected 0x12 (written in pass 9)"
+            "the guest found a wrong device state: the local APIC's task priority holds 0x34, expected 0x12 (written in pass 9)"
         );
         assert!(read("time", &[1, 9, 3]).unwrap().to_string().contains("its clock stepped back from 9 to 3"));
         assert!(read("time", &[0, 9, 3]).unwrap().is_mismatch());

@@ -1,20 +1,20 @@
-//! The guest's pages as seen from outside, with the guest stopped.
+//! Checks the guest's pages from outside, with the guest stopped.
 
 use std::fmt;
 
 use super::layout::{Kind, Layout, WORDS, live_value, mix};
 use super::line::Bad;
 
-/// What the guest's pages say, where they belong to one moment.
+/// The state of the guest's pages, if they are consistent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
     /// The passes completed, by the first live page.
     pub count: u32,
-    /// The number that the guest was given last; 0 for none.
+    /// The last number received by the guest; 0 for none.
     pub witness: u32,
 }
 
-/// Pages that do not belong to one moment.
+/// Inconsistent pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inconsistent {
     /// The first wrong page.
@@ -23,7 +23,7 @@ pub struct Inconsistent {
     pub wrong: usize,
     /// The last wrong page's number.
     pub last: u64,
-    /// How many pages were looked at.
+    /// The number of pages checked.
     pub pages: usize,
 }
 
@@ -31,18 +31,19 @@ impl fmt::Display for Inconsistent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { first, wrong, last, pages } = self;
         let is = if *wrong == 1 { "is" } else { "are" };
-        // There is no register to look at from outside: most pages stand for it.
+        // From outside there is no register to read: use the majority of the pages instead.
         let first = first.to_string().replace("its register says", "most pages say");
         write!(f, "{wrong} of {pages} pages {is} wrong: {first}")?;
         if *wrong > 1 { write!(f, "; the last one is page {last}") } else { Ok(()) }
     }
 }
 
-/// Looks at the pages of a stopped guest, given in the order of the layout: every word of a still page, and the words of
-/// the others that the guest looks at itself. In live pages the words up to some point belong to the next pass already.
+/// Checks the pages of a stopped guest, given in the order of the layout: every word of a still page, and of the
+/// others the words that the guest checks itself. In live pages the words up to some point may already belong to the
+/// next pass.
 ///
 /// # Errors
-/// The pages that do not fit, judged by what most pages hold.
+/// The inconsistent pages, compared with the majority.
 pub fn check_pages(layout: &Layout, pages: &[(u64, Kind, &[u8])]) -> Result<Moment, Inconsistent> {
     let witness =
         most(pages, &[Kind::Witness], layout, |page, word, found| found.wrapping_sub(mix(page, word)));
@@ -126,7 +127,7 @@ fn live_words(layout: &Layout, pages: &[(u64, Kind, &[u8])]) -> Vec<LiveWord> {
         .collect()
 }
 
-/// What most words of these kinds of pages say. 0 where there are none.
+/// The majority of the words of these kinds of pages. 0 if there are none.
 fn most(
     pages: &[(u64, Kind, &[u8])],
     kinds: &[Kind],
@@ -142,8 +143,8 @@ fn most(
     said.chunk_by(|one, other| one == other).max_by_key(|run| run.len()).map_or(0, |run| run[0])
 }
 
-/// The count, and how many words belong to the next pass already, that leave the fewest words wrong: `passes` is what most
-/// words say, on either side.
+/// The count, and how many words already belong to the next pass, that leave the fewest words wrong: `passes` is the
+/// majority, on either side.
 fn best_edge(words: &[LiveWord], passes: u32) -> (u32, usize) {
     let counts = [passes, passes.wrapping_sub(1)];
     let candidates = counts.into_iter().map(|count| {
@@ -167,7 +168,7 @@ mod tests {
     use crate::guest::ticker::layout::{PAGE, Ram};
     use crate::qemu::spec::Ticker;
 
-    /// RAM as the guest leaves it in mid-pass: with `done` words of live pages written in this pass.
+    /// RAM in mid-pass: with `done` words of live pages written in this pass.
     fn memory(layout: &Layout, count: u32, witness: u32, done: usize) -> Vec<(u64, Kind, Vec<u8>)> {
         let mut left = done;
         let mut pages = Vec::new();

@@ -1,7 +1,7 @@
-//! The built-in workload: its images, the lines it prints, what it leaves in RAM.
+//! The built-in workload: its images, its output, its memory contents.
 //!
-//! The program itself is `guests/ticker`. On each pass it compares pages all over its RAM, and devices, with a count
-//! and a number that it keeps in registers, reports what differs, and goes on to the next count.
+//! The program itself is in `guests/ticker`. On each pass it compares pages all over its RAM, and devices, with a
+//! count and a number that it keeps in registers, reports differences, and increments the count.
 
 pub mod layout;
 pub mod line;
@@ -16,10 +16,10 @@ use crate::qemu::spec::{Accel, Boot, Ticker};
 const FIRMWARE: &[u8] = include_bytes!("../../../guests/ticker/firmware.bin");
 /// The boot sector, and the program after it.
 const DISK: &[u8] = include_bytes!("../../../guests/ticker/bootsect.bin");
-/// Stands before the parameters, once in each image.
+/// The marker before the parameters, once in each image.
 const MAGIC: &[u8; 8] = b"LKSTTICK";
 
-/// Where the routine is that the program patches, as a guest-physical address; its number is one byte further.
+/// The guest-physical address of the self-patched routine; its number is one byte further.
 pub const ROUTINE: u64 = 0x3_8000;
 
 /// The bits of the program's flags.
@@ -29,15 +29,16 @@ const EXITS: u32 = 4;
 const EMULATED: u32 = 8;
 const CLEARS: u32 = 16;
 
-/// What a pass takes under emulation, in nanoseconds: devices and time, and each page. (Few pages fit into QEMU's TLB.)
+/// The duration of a pass under emulation, in nanoseconds: devices and time, plus each page. (Few pages fit into
+/// QEMU's TLB.)
 const PASS: u64 = 30_000;
 const PAGE_OF_FEW: u64 = 25;
 const PAGE_OF_MANY: u64 = 80;
 const FEW: u64 = 200;
-/// How long the passes of one tick may take, in nanoseconds.
+/// The target duration of the passes of one tick, in nanoseconds.
 const TICK: u64 = 8_000_000;
 
-/// How many passes go to one tick: as the scenario says, or so many that a line comes every few milliseconds under
+/// The number of passes per tick: from the scenario, or chosen so that a line comes every few milliseconds under
 /// emulation.
 #[must_use]
 pub fn passes(ticker: &Ticker, layout: &Layout) -> u32 {
@@ -46,7 +47,7 @@ pub fn passes(ticker: &Ticker, layout: &Layout) -> u32 {
     ticker.passes.unwrap_or_else(|| u32::try_from(TICK / pass).unwrap_or(1).max(1))
 }
 
-/// The image to boot, with the scenario's parameters in it.
+/// The image to boot, with the scenario's parameters.
 #[must_use]
 pub fn image(ticker: &Ticker, layout: &Layout, accel: Accel) -> Vec<u8> {
     let mut image = match ticker.boot {
@@ -54,20 +55,21 @@ pub fn image(ticker: &Ticker, layout: &Layout, accel: Accel) -> Vec<u8> {
         Boot::Disk => DISK,
     }
     .to_vec();
-    // Under KVM the cycle counter may run on while the machine stands.
+    // Under KVM the cycle counter may run on while the VM is stopped.
     let flags = [
         (SELF_PATCHING, ticker.self_patching),
         (SUSPEND, ticker.suspend),
         (EXITS, ticker.exits),
         (EMULATED, accel == Accel::Tcg),
-        // The firmware leaves RAM as the machine made it, and after a reset as the program did. A real BIOS does not.
+        // The firmware leaves RAM as the machine initialized it, and as the program left it after a reset. A real
+        // BIOS does not.
         (CLEARS, ticker.boot == Boot::Disk),
     ];
     let flags = flags.iter().filter(|(_, is_on)| *is_on).fold(0, |flags, (bit, _)| flags | bit);
     let count = u32::try_from(layout.extents.len()).unwrap_or(u32::MAX);
     let mut words = vec![passes(ticker, layout), layout.draw, flags, count];
     for extent in &layout.extents {
-        // 16 TiB of pages have numbers of 32 bits; a VM of that size is refused where the scenario is checked.
+        // 16 TiB of pages fit into 32 bits; the scenario check rejects larger VMs.
         let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
         words.extend([number(extent.page), number(extent.pages), extent.kind as u32]);
     }

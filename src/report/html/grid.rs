@@ -1,4 +1,4 @@
-//! Cells of several axes as a table: a coloured cell for each case.
+//! Matrix cells as a table: a coloured cell for each case.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use crate::event::Verdict;
 use crate::report::record::Case;
 use crate::report::text;
 
-/// More columns than this make no table that fits anywhere.
+/// The maximum number of columns.
 const COLUMNS: usize = 40;
 
-/// What a grid needs of a case.
+/// What a grid needs to know about a case.
 #[derive(Debug, Clone)]
 pub(super) struct Cell {
     number: usize,
@@ -41,12 +41,12 @@ struct Row {
     cells: Vec<Shown>,
 }
 
-/// All cases of one place in the table.
+/// All cases of one table cell.
 #[derive(Debug, Serialize)]
 struct Shown {
     /// The worst verdict, or `none`.
     verdict: String,
-    /// What stands in the cell.
+    /// The text in the cell.
     text: String,
     title: String,
     /// The number of the worst case.
@@ -66,7 +66,7 @@ impl Cells {
         self.0.entry(case.file.clone()).or_default().push(cell);
     }
 
-    /// A grid for each file that has two axes with several values, or one and several QEMUs.
+    /// A grid for each file that has two axes with several values, or one such axis and several QEMUs.
     pub(super) fn grids(&self) -> Vec<Grid> {
         self.0.iter().filter_map(|(file, cells)| grid(file, cells)).collect()
     }
@@ -86,7 +86,7 @@ fn grid(file: &str, cells: &[Cell]) -> Option<Grid> {
     if values.len() < 2 {
         return None;
     }
-    // The longest axis that fits goes across, but the QEMUs always do: they are what is compared.
+    // The longest axis that fits goes across; QEMUs always go across, since they are what is compared.
     let fits = values.iter().filter(|(_, values)| values.len() <= COLUMNS);
     let across = fits.max_by_key(|(axis, values)| (**axis == "QEMU", values.len())).map(|(axis, _)| *axis)?;
     let down: Vec<&str> = values.keys().copied().filter(|axis| *axis != across).collect();

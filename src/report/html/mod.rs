@@ -1,7 +1,7 @@
-//! `reports/index.html`: the run and each of its cases as pictures, in one file that needs nothing else.
+//! `reports/index.html`: the run and each of its cases, in one self-contained file.
 //!
-//! What a case looks like is worked out when it ends and put aside on the disk, so that a run of many cases needs
-//! little memory. The page has it as JSON text of its own for each case, which a browser reads when the case is opened.
+//! The data of a case is rendered when it ends and spooled to disk, so that a long run needs little memory. The page
+//! has one JSON text per case, which the browser parses when the case is opened.
 
 mod grid;
 mod story;
@@ -20,11 +20,11 @@ use crate::report::record::{Case, Counts};
 use crate::report::stats::{Kind, Measured, Repeated, Stats, rate};
 use crate::report::{Fold, text};
 
-/// Where the cases' own data stand in the page.
-const DATA: &str = "<!-- the cases -->";
-/// Once so many bytes are in the page, cases that passed are told in brief.
-const MUCH: u64 = 16 << 20;
-/// How many are listed of what there may be very many of.
+/// The placeholder for the data of the cases.
+const DATA: &str = "<!-- cases -->";
+/// Beyond this size, the page shows passed cases in brief.
+const BRIEF_ABOVE: u64 = 16 << 20;
+/// The maximum length of long lists.
 const LISTED: usize = 50;
 
 /// The page.
@@ -44,7 +44,7 @@ pub struct Html {
 }
 
 impl Html {
-    /// A page that will be written to `path` when the stream ends; its folder is made if it is missing.
+    /// A page to be written to `path` when the stream ends; creates its directory if missing.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
@@ -82,7 +82,7 @@ impl Html {
             brief,
             rounded(seconds)
         ]));
-        let briefly = self.written > MUCH && verdict == Verdict::Pass;
+        let briefly = self.written > BRIEF_ABOVE && verdict == Verdict::Pass;
         let detail = json!({
             "description": case.description,
             "tags": case.tags,
@@ -94,7 +94,7 @@ impl Html {
             "notes": case.notes.iter().collect::<Vec<_>>(),
             "again": self.again(case),
             "briefly": briefly,
-            "story": story.told(briefly),
+            "story": story.into_json(briefly),
         });
         let mut element = format!("<script type=\"application/json\" id=\"d{}\">", case.number);
         element.push_str(&harmless(&detail)?);
@@ -107,12 +107,12 @@ impl Html {
         Ok(aside.write_all(element.as_bytes())?)
     }
 
-    /// The command that runs this very case again.
+    /// The command that runs this case again.
     fn again(&self, case: &Case) -> String {
         let mut words = vec!["lockstep".to_owned(), "run".to_owned(), case.file.clone()];
         words.extend(["--case".to_owned(), case.name.clone()]);
         words.extend(self.options.iter().cloned());
-        // One line, and not one for each option as QEMU's are.
+        // One line, unlike QEMU's command line.
         crate::qemu::argv::for_shell(&words).replace(" \\\n    ", " ")
     }
 
@@ -138,7 +138,7 @@ impl Html {
             "seconds": text::seconds(self.fold.last()),
             "trouble": self.fold.trouble(),
             "exceeded": exceeded,
-            "races": self.stats.races.told().map(|(reason, rate)| json!({"reason": text::one_line(reason), "rate": rate}))
+            "races": self.stats.races.rates().map(|(reason, rate)| json!({"reason": text::one_line(reason), "rate": rate}))
                 .collect::<Vec<_>>(),
             "kinds": self.stats.kinds().iter().take(LISTED).map(|kind| kinds(kind, ran)).collect::<Vec<_>>(),
             "repeated": repeated,
@@ -159,7 +159,7 @@ impl Html {
             _ => PathBuf::from("."),
         };
         let page = self.page()?;
-        let (head, tail) = page.split_once(DATA).context("the page has no place for the cases")?;
+        let (head, tail) = page.split_once(DATA).context("the page has no placeholder for the cases")?;
         std::fs::create_dir_all(&folder)?;
         let file = tempfile::Builder::new()
             .prefix(".index.")
@@ -214,7 +214,7 @@ impl Subscriber for Html {
     }
 }
 
-/// The end of a case as the page shows it.
+/// The result of a case as JSON for the page.
 fn shown(end: &CaseEnd) -> Value {
     let visible = |text: &Option<String>| text.as_deref().map(|text| text::visible(text).into_owned());
     let folder = end.artifacts.as_deref().and_then(Path::to_str);
@@ -234,7 +234,7 @@ fn kinds((signature, kind): &(&str, &Kind), ran: usize) -> Value {
         kind.cases.iter().take(8).map(|(name, count)| format!("{name} ×{count}")).collect();
     json!({
         "signature": signature,
-        // What happened once is told by its example alone.
+        // A single failure is shown as the example only.
         "often": kind.count > 1,
         "count": kind.count,
         "rate": rate(kind.count, ran),
@@ -267,20 +267,20 @@ fn counted(counts: Counts) -> Vec<Value> {
     let all = [
         (counts.pass, Verdict::Pass, "passed"),
         (counts.fail, Verdict::Fail, "failed"),
-        (counts.error, Verdict::Error, "erred"),
+        (counts.error, Verdict::Error, if counts.error == 1 { "error" } else { "errors" }),
         (counts.flaky, Verdict::Flaky, "flaky"),
         (counts.xfail, Verdict::Xfail, "known issues"),
         (counts.skip, Verdict::Skip, "skipped"),
     ];
-    let told = all.iter().filter(|(count, ..)| *count > 0);
-    told.map(|(count, verdict, word)| json!({"count": count, "verdict": verdict, "word": word})).collect()
+    let shown = all.iter().filter(|(count, ..)| *count > 0);
+    shown.map(|(count, verdict, word)| json!({"count": count, "verdict": verdict, "word": word})).collect()
 }
 
 fn rounded(seconds: f64) -> f64 {
     (seconds * 1000.0).round() / 1000.0
 }
 
-/// JSON that no browser takes for the end of its element, whatever texts are in it.
+/// JSON that a browser cannot mistake for the end of its element.
 fn harmless(value: &Value) -> anyhow::Result<String> {
     Ok(serde_json::to_string(value)?.replace('<', "\\u003c"))
 }

@@ -1,4 +1,4 @@
-// The page: the list of cases, one case opened, keys. A case's data are read when it is opened.
+// The page: the list of cases, the open case, keyboard shortcuts. A case's data is parsed when it is opened.
 'use strict';
 (() => {
   const $ = id => document.getElementById(id);
@@ -22,7 +22,7 @@
       for (const c of of) html += `<a class="row ${c[VERDICT]}" href="#case-${c[N]}"><span class="badge">${c[VERDICT]}</span><span class="name">${esc(c[TITLE])}</span><span class="dim">${c[VERDICT] === 'skip' ? '' : secs(c[SECONDS])}</span>${c[REASON] && c[VERDICT] !== 'pass' ? `<span class="why">${esc(c[REASON])}</span>` : ''}</a>`;
     }
     $('cases').innerHTML = html;
-    $('shown').textContent = found.length === cases.length ? `${cases.length} cases` : `${found.length} of ${cases.length} cases` + (found.length > MOST ? `, the first ${MOST} are shown` : '');
+    $('shown').textContent = found.length === cases.length ? `${cases.length} cases` : `${found.length} of ${cases.length} cases` + (found.length > MOST ? `, showing the first ${MOST}` : '');
     document.querySelectorAll('.chip').forEach(chip => chip.setAttribute('aria-pressed', chip.dataset.verdict === only));
     return found;
   }
@@ -31,20 +31,20 @@
   function source(text) {
     return '<pre class="source">' + text.split('\n').map(line => line.startsWith('>') ? `<b>${esc(line)}</b>` : esc(line)).join('\n') + '</pre>';
   }
-  // What was awaited and what was seen, where the message says both.
+  // What was expected and what was seen, if the message has both.
   function parts(reason) {
     const both = /^(?:([^;]*?): )?waited (.+?) for ([\s\S]*?); saw ([\s\S]*)$/.exec(reason || '');
-    if (!both) return `<dt>why</dt><dd>${esc(reason || 'no reason is known')}</dd>`;
-    return `<dt>awaited</dt><dd>${both[1] ? esc(both[1]) + ': ' : ''}${esc(both[3])}</dd><dt>for</dt><dd>${esc(both[2])}</dd><dt>seen</dt><dd>${esc(both[4])}</dd>`;
+    if (!both) return `<dt>reason</dt><dd>${esc(reason || 'no reason given')}</dd>`;
+    return `<dt>expected</dt><dd>${both[1] ? esc(both[1]) + ': ' : ''}${esc(both[3])}</dd><dt>waited</dt><dd>${esc(both[2])}</dd><dt>got</dt><dd>${esc(both[4])}</dd>`;
   }
   function failure(end, title, step) {
     if (!end || !end.reason) return '';
     if (!['fail', 'error', 'flaky'].includes(end.verdict) && !end.source) return `<p class="dim">${esc(end.reason)}</p>`;
     return `<div class="failure ${end.verdict}"><strong>${title}</strong><dl>${step ? `<dt>step</dt><dd>${esc(step)}</dd>` : ''}${parts(end.reason)}${end.place ? `<dt>at</dt><dd><code>${esc(end.place)}</code></dd>` : ''}</dl>${end.source ? source(end.source) : ''}${end.artifacts ? `<p>artifacts: <a href="${esc(link(end.artifacts))}">${esc(end.artifacts)}</a></p>` : ''}</div>`;
   }
-  // The excerpt at its beginning stands above already.
+  // Omits the excerpt at the start, which is shown above.
   const moments = end => end && end.evidence && (end.source ? end.evidence.split('\n').filter((l, i, all) => !(/^\s*(-->|\d*\s*\|)/.test(l) && i < all.findIndex(m => m.startsWith('VM `')))).join('\n') : end.evidence);
-  // The artifacts lie beside this file, whatever the folder was called when it was written.
+  // The artifacts are next to this file, even if the directory was renamed.
   const link = folder => { const at = folder.lastIndexOf('/' + cases[place.get(open)][TITLE].split(' ')[0]); return encodeURI(at < 0 ? folder : folder.slice(at + 1)) + '/'; };
 
   const KINDS = { '>': '→', '<': '←', e: '●', t: '·', s: '|', x: '■', '(': '▶', ')': '◀', l: '⇄', c: '◇', n: '!', a: '✗' };
@@ -55,7 +55,7 @@
       const said = l[2] === 't' ? 'tick ' + l[3] : '()'.includes(l[2]) ? (l[2] === ')' ? l[4] + (l[3] ? ': ' + l[3] : '') : l[3] + '  ' + l[4]) : l[4] ? (l[2] === 'e' || 'lc'.includes(l[2]) ? l[3] + '  ' + l[4] : l[4]) : l[3];
       const wrong = l[2] === ')' && l[4] === 'failed' || l[2] === '<' && l[3] || l[2] === 'a';
       const kind = wrong ? 'k-bad' : GROUP[l[2]] === 'step' ? 'k-step' : l[2] === 'e' ? 'k-event' : l[2] === 't' ? 'k-dim' : '';
-      return (gone && i === before ? `<div class="t"><span></span><span></span><span>…</span><span>${gone} lines are left out here; the artifacts have them</span></div>` : '') +
+      return (gone && i === before ? `<div class="t"><span></span><span></span><span>…</span><span>${gone} lines omitted; see the artifacts</span></div>` : '') +
         `<div class="t" id="l${i}" data-g="${GROUP[l[2]] || 'other'}"><span>${l[0].toFixed(1)} ms</span><span>${esc(who(l[1]))}</span><span>${KINDS[l[2]] || ''}</span><span class="${kind}">${esc(said)}</span></div>`;
     }).join('');
   }
@@ -72,16 +72,16 @@
     const broken = excused || ['fail', 'error', 'flaky'].includes(c[VERDICT]);
     $('case').innerHTML = `<div class="top ${c[VERDICT]}"><a href="#">← run</a><span class="badge">${c[VERDICT]}</span><h2>${esc(c[TITLE])}</h2><span class="dim">${secs(d.seconds)} · <code>${esc(c[FILE])}</code></span></div>
 ${d.description ? `<p class="dim">${esc(d.description)}</p>` : ''}
-${failure(d.end, excused ? 'What a known issue excused; the next attempt passed' : broken ? 'What was wrong' : 'How it failed, as it was to', failing && failing[3])}
+${failure(d.end, excused ? 'Excused by a known issue; the next attempt passed' : broken ? 'Failure' : 'Expected failure', failing && failing[3])}
 ${(d.attempts || []).filter(a => !a.evidence || a.evidence !== d.end.evidence).map((a, i) => failure(a, 'Earlier attempt')).join('')}
 <div class="tools" role="toolbar"><button data-do="out" title="−">−</button><button data-do="in" title="+">+</button><button data-do="left" title="←">←</button><button data-do="right" title="→">→</button><button data-do="all" title="0">all</button><span class="dim">drag to zoom, hover for the message, click for its line</span></div>
 <div id="timeline" tabindex="0"></div>
 <div class="legend"><span><i style="background:var(--run)"></i>running</span><span><i style="background:var(--stop)"></i>paused</span><span><i style="background:var(--colo)"></i>migration: colo</span><span><i style="background:var(--cp)"></i>checkpoint, STOP to RESUME</span><span><i style="background:var(--cmd)"></i>QMP command to its reply</span><span><i style="background:var(--ev)"></i>event</span><span><i style="background:var(--tick)"></i>tick</span><span><i style="background:var(--yank)"></i>yank, failover</span></div>
-${block('last moments of each VM', moments(d.end), true)}
+${block('last output and state of each VM', moments(d.end), true)}
 <div class="columns">${d.metrics.length ? `<div><h2>Measured</h2>${table(d.metrics.map(m => m.split(/ = (.*)/s)))}</div>` : ''}<div><h2>Parameters</h2>${params.length ? table(params) : '<p class="dim">none</p>'}</div></div>
 ${d.notes.length ? `<h2>Notes</h2><pre>${esc(d.notes.join('\n'))}</pre>` : ''}
 ${block('run it again', d.again, broken)}${block('the QEMUs’ command lines', commands, broken)}
-<h2>Transcript</h2>${d.briefly ? '<p class="dim">The page is large; of cases that passed only the steps are here. events.jsonl has everything.</p>' : ''}
+<h2>Transcript</h2>${d.briefly ? '<p class="dim">This page is large: for passed cases it has only the steps. See events.jsonl for everything.</p>' : ''}
 <p class="filter"><input id="lines" type="search" placeholder="filter the lines" aria-label="filter the transcript"> ${['qmp', 'event', 'serial', 'step'].map(g => `<label><input type="checkbox" data-group="${g}" checked>${g}</label>`).join(' ')}</p>
 <div id="transcript" tabindex="0">${transcript(story, who)}</div>`;
     $('overview').hidden = true;

@@ -1,4 +1,4 @@
-//! What the page shows of a case: its lanes and its transcript, gathered while it runs.
+//! The timeline and the transcript of a case, collected while it runs.
 
 use std::collections::BTreeMap;
 
@@ -12,28 +12,28 @@ use crate::report::text;
 use crate::session::checkpoints::Tracker;
 use crate::session::log::QmpEvent;
 
-/// How many lines of the transcript are kept from the beginning of a case, and as many from its end.
+/// How many transcript lines are kept from the start of a case, and from its end.
 const LINES: usize = 2_000;
 /// How many bytes of a message are kept.
 const RAW: usize = 700;
 
-/// A case as it goes on.
+/// A running case.
 #[derive(Debug, Default)]
 pub(super) struct Story {
     began: f64,
     vms: Vec<Vm>,
-    /// The names of lanes that are no VM's: links and clients.
+    /// The names of lanes other than VMs: links and clients.
     others: Vec<String>,
     lines: Option<Kept<Line>>,
-    /// How much later the runner sees an event than QEMU stamps it, in the best case: the difference of both clocks.
+    /// The minimum delay between QEMU's time stamp of an event and the runner's: the offset of the two clocks.
     offset: Option<f64>,
 }
 
-/// A line of the transcript: when, whose, of which kind, what in brief, and the whole message.
+/// A line of the transcript: time, lane, kind, short text, and the whole message.
 #[derive(Debug)]
 struct Line {
     at: f64,
-    /// QEMU's own time stamp, which tells better than the runner's when it happened.
+    /// QEMU's own time stamp, which is more precise than the runner's.
     emitted: Option<f64>,
     lane: Lane,
     kind: char,
@@ -48,7 +48,7 @@ enum Lane {
     Other(usize),
 }
 
-/// A VM, with everything that has its place on its lane.
+/// A VM and the contents of its lane.
 #[derive(Debug)]
 struct Vm {
     name: String,
@@ -59,30 +59,30 @@ struct Vm {
     tracker: Tracker,
     checkpoints: Kept<(f64, Option<f64>)>,
     completed: usize,
-    /// When it was asked to take over.
+    /// When its failover was requested.
     failover: Option<f64>,
 }
 
-/// By whose clock a moment is told.
+/// The clock of a time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Clock {
     Runner,
     Qemu,
 }
 
-/// The story as it stands in the page; times in milliseconds since the case began.
+/// The timeline and transcript as JSON; times in milliseconds since the start of the case.
 #[derive(Debug, Serialize)]
-pub(super) struct Told {
-    vms: Vec<VmTold>,
+pub(super) struct StoryJson {
+    vms: Vec<VmJson>,
     others: Vec<String>,
     /// `[time, lane, kind, brief, raw]`; the lane of the steps is -1, VMs come first, then the others.
     lines: Vec<(f64, isize, char, String, String)>,
-    /// How many lines are missing, and before which of those that are there.
+    /// How many lines were omitted, and before which line.
     left_out: (usize, usize),
 }
 
 #[derive(Debug, Serialize)]
-struct VmTold {
+struct VmJson {
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<String>,
@@ -90,7 +90,7 @@ struct VmTold {
     state: Vec<(f64, String)>,
     migration: Vec<(f64, String)>,
     checkpoints: Vec<(f64, Option<f64>)>,
-    /// How many checkpoints were completed, those that are not shown included.
+    /// How many checkpoints were completed, including those that are not shown.
     completed: usize,
 }
 
@@ -204,7 +204,7 @@ impl Story {
             known.completed += 1;
             known.checkpoints.push((stopped, Some(resumed)));
         } else if let (Some(stopped), None) = (before, known.tracker.under_way()) {
-            // The failover came in the middle of it.
+            // The failover came during the checkpoint.
             known.checkpoints.push((stopped, None));
         }
         let brief = event.to_string();
@@ -248,9 +248,9 @@ impl Story {
         })
     }
 
-    /// The story as the page shows it. `briefly` leaves out most of the transcript.
-    pub(super) fn told(self, briefly: bool) -> Told {
-        let Self { began, vms, others, lines, offset, .. } = self;
+    /// Converts the story for the page. `briefly` omits most of the transcript.
+    pub(super) fn into_json(self, briefly: bool) -> StoryJson {
+        let Self { began, vms, others, lines: kept, offset, .. } = self;
         let offset = offset.unwrap_or(0.0);
         let ms = |seconds: f64| ((seconds - began) * 1e5).round() / 1e2;
         let moment = |at: f64, clock: Clock| ms(if clock == Clock::Qemu { at + offset } else { at });
@@ -263,17 +263,17 @@ impl Story {
         let spans = |kept: &Kept<(f64, Clock, String)>| {
             kept.iter().map(|(at, clock, word)| (moment(*at, *clock), word.clone())).collect()
         };
-        let mut told: Vec<(f64, isize, char, String, String)> = Vec::new();
+        let mut lines: Vec<(f64, isize, char, String, String)> = Vec::new();
         let mut left_out = (0, 0);
-        if let Some(lines) = lines {
-            left_out = (lines.left_out(), lines.first().count());
-            for line in lines.iter().filter(|line| !briefly || "()xna".contains(line.kind)) {
+        if let Some(kept) = kept {
+            left_out = (kept.left_out(), kept.first().count());
+            for line in kept.iter().filter(|line| !briefly || "()xna".contains(line.kind)) {
                 let at = line.emitted.map_or_else(|| ms(line.at), |at| moment(at, Clock::Qemu));
                 let raw = if briefly && !"()".contains(line.kind) { String::new() } else { line.raw.clone() };
-                told.push((at, lane(line.lane), line.kind, line.brief.clone(), raw));
+                lines.push((at, lane(line.lane), line.kind, line.brief.clone(), raw));
             }
         }
-        let vm = |vm: Vm| VmTold {
+        let vm = |vm: Vm| VmJson {
             state: spans(&vm.state),
             migration: spans(&vm.migration),
             checkpoints: vm
@@ -282,7 +282,7 @@ impl Story {
                 .map(|(stopped, resumed)| {
                     (moment(*stopped, Clock::Qemu), resumed.map(|at| moment(at, Clock::Qemu)))
                 })
-                // A failover stops the survivor itself, and that is no checkpoint.
+                // The stop of the survivor by a failover is not a checkpoint.
                 .filter(|(stopped, resumed)| {
                     resumed.is_some() || vm.failover.is_none_or(|asked| *stopped < ms(asked))
                 })
@@ -292,7 +292,7 @@ impl Story {
             version: vm.version,
             command: vm.command,
         };
-        Told { vms: vms.into_iter().map(vm).collect(), others, lines: told, left_out }
+        StoryJson { vms: vms.into_iter().map(vm).collect(), others, lines, left_out }
     }
 }
 
@@ -318,12 +318,12 @@ impl Vm {
     }
 }
 
-/// A message on one line, cut where it is long.
+/// A message on one line, truncated.
 fn raw(message: &str) -> String {
     text::one_line(&text::cut(message, RAW))
 }
 
-/// All stories that are not at their end.
+/// All stories in progress.
 pub(super) type Open = BTreeMap<usize, Story>;
 
 #[cfg(test)]
@@ -344,7 +344,7 @@ mod tests {
     fn told(events: &[Event]) -> Value {
         let mut story = Story::new(10.0);
         events.iter().for_each(|event| story.take(event));
-        serde_json::to_value(story.told(false)).unwrap()
+        serde_json::to_value(story.into_json(false)).unwrap()
     }
 
     #[test]
@@ -381,7 +381,7 @@ mod tests {
             let line = if number == 0 { "x".repeat(10 << 20) } else { "y".into() };
             story.take(&at(1.0, Some(0), What::SerialLine { vm: "a".into(), line }));
         }
-        let told = story.told(false);
+        let told = story.into_json(false);
         assert_eq!((told.lines.len(), told.left_out), (2 * LINES, (20_000 - 2 * LINES, LINES)));
         assert!(told.lines.iter().all(|line| line.4.len() < 2 * RAW));
     }

@@ -62,7 +62,7 @@ fn no_text_of_a_guest_gets_out_of_its_place() {
 #[test]
 fn a_run_that_was_cut_off_has_a_page_that_says_so() {
     let page = written(&sample::run()[..10]);
-    assert!(page.contains("the run was cut off: 4 of 6 cases did not run"));
+    assert!(page.contains("the run did not finish: 4 of 6 cases did not run"));
     assert_eq!(detail(&page, 1)["end"]["verdict"], "error");
 }
 
@@ -70,7 +70,7 @@ fn a_run_that_was_cut_off_has_a_page_that_says_so() {
 fn cases_that_passed_are_told_in_brief_once_the_page_is_large() {
     let folder = tempfile::tempdir().unwrap();
     let mut page = Html::new(folder.path().join("index.html"));
-    page.written = MUCH + 1;
+    page.written = BRIEF_ABOVE + 1;
     sample::run().iter().for_each(|event| page.take(event).unwrap());
     page.finish().unwrap();
     let page = std::fs::read_to_string(folder.path().join("index.html")).unwrap();

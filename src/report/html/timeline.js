@@ -1,5 +1,5 @@
-// The timeline of one case: a lane for each VM, one for the steps, one for each link and client. What is drawn is only
-// what the view shows; times are milliseconds since the case began.
+// The timeline of one case: a lane for each VM, one for the steps, one for each link and client. Only the visible part is
+// drawn; times are milliseconds since the start of the case.
 'use strict';
 function Timeline(host, story, seconds, picked, tip) {
   const NS = 'http://www.w3.org/2000/svg', lines = story.lines, vms = story.vms;
@@ -19,7 +19,7 @@ function Timeline(host, story, seconds, picked, tip) {
   };
   const inView = (a, b) => b >= from && a <= to;
   const clip = t => Math.min(Math.max(t, from), to);
-  // A bar that stays visible however short it is, with a word in it where there is room.
+  // A bar that stays visible even if it is very short, labelled if there is room.
   function bar(a, b, y, h, fill, word, more) {
     if (!inView(a, b)) return;
     const left = x(clip(a)), w = Math.max(x(clip(b)) - left, 1.5);
@@ -63,8 +63,8 @@ function Timeline(host, story, seconds, picked, tip) {
       label(y + 11, 'checkpoints');
       let count = v.completed - v.checkpoints.filter(c => c[1] !== null).length;
       for (const [a, b] of v.checkpoints) {
-        const cut = b === null, word = cut ? 'never completed' : '' + ++count;
-        bar(a, cut ? a + (to - from) / 80 : b, y, 14, 'var(--cp)', word, { class: 'checkpoint', 'fill-opacity': cut ? .45 : 1, 'data-tip': v.name + (cut ? ': a checkpoint that was never completed, STOP at ' + span(a) : ': checkpoint ' + word + ', STOP to RESUME ' + span(b - a)) });
+        const cut = b === null, word = cut ? 'incomplete' : '' + ++count;
+        bar(a, cut ? a + (to - from) / 80 : b, y, 14, 'var(--cp)', word, { class: 'checkpoint', 'fill-opacity': cut ? .45 : 1, 'data-tip': v.name + (cut ? ': an incomplete checkpoint, STOP at ' + span(a) : ': checkpoint ' + word + ', STOP to RESUME ' + span(b - a)) });
       }
       y += 17;
     }
@@ -96,7 +96,7 @@ function Timeline(host, story, seconds, picked, tip) {
     if (any) { label(y + 9, 'ticks, serial'); y += 12; }
     return y + 10;
   }
-  // The yank, the failover, and the survivor's first tick after it: each with a line through all lanes and a word.
+  // The yank, the failover, and the survivor's first tick after it: each a labelled line through all lanes.
   function turningPoints(height) {
     const rows = [-1e9, -1e9, -1e9];
     const say = (t, word, i, kind) => {
@@ -117,9 +117,9 @@ function Timeline(host, story, seconds, picked, tip) {
       if (yank) say(yank[0][0], (near ? 'yank, failover → ' : 'yank → ') + vms[n].name, yank[1], 'yank');
       if (!asked) return;
       say(asked[0][0], near ? '' : 'failover → ' + vms[n].name, asked[1], 'failover');
-      // A secondary may tick on between the yank and the failover, which says nothing yet.
+      // Ticks of a secondary between the yank and the failover do not count.
       const since = (yank || asked)[0][0], tick = own.find(([l]) => l[2] === 't' && l[0] > asked[0][0]);
-      if (tick) say(tick[0][0], 'ticks again +' + span(tick[0][0] - since), tick[1], 'tick');
+      if (tick) say(tick[0][0], 'first tick +' + span(tick[0][0] - since), tick[1], 'tick');
     });
   }
   function stepLane(y) {
@@ -144,7 +144,7 @@ function Timeline(host, story, seconds, picked, tip) {
     gutter = width > 640 ? 96 : 0;
     svg = document.createElementNS(NS, 'svg');
     svg.setAttribute('role', 'img');
-    svg.setAttribute('aria-label', 'timeline of the case; the transcript below has the same in words');
+    svg.setAttribute('aria-label', 'timeline of the case; the transcript below has the same data as text');
     const labels = lines.some(l => l[2] === '>' && l[3] === 'yank' || l[3] === 'x-colo-lost-heartbeat');
     let y = labels ? 58 : 26, failed;
     const back = el('g', {});

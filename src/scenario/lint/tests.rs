@@ -140,7 +140,7 @@ fn a_capture_is_read_after_the_step_that_captures_it() {
 fn what_is_read_from_the_run_must_be_there() {
     assert!(
         told("- set: {y: '{{run.vm.d.pid}}'}")[0]
-            .contains("there is no VM `d` in this case; there are: a, b, c")
+            .contains("there is no VM `d` in this case; available: a, b, c")
     );
     assert!(told("- set: {y: '{{run.vm.a.pdi}}'}")[0].contains("did you mean `pid`?"));
     assert!(told("- set: {y: '{{run.capture.n}}'}")[0].contains("did you mean `captures`?"));

@@ -1,4 +1,4 @@
-//! Clients: tasks of the runner that use a service in a guest and keep what they saw of it.
+//! Clients: tasks of the runner that use a service in a guest and record the results.
 
 mod record;
 mod talk;
@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 pub use record::{Line, Record};
 pub use talk::recall;
@@ -22,7 +21,7 @@ use crate::event::{Sink, What};
 /// What a client does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
-    /// Sends numbered lines over TCP, each once the one before was acknowledged.
+    /// Sends numbered lines over TCP, each after the previous one was acknowledged.
     Lines {
         /// The service, `HOST:PORT`.
         connect: String,
@@ -30,10 +29,10 @@ pub enum Work {
         every: Duration,
         /// The first number.
         first: u64,
-        /// Whether the service draws something for each line and answers with it.
+        /// Whether the service draws a value for each line and replies with it.
         draws: bool,
     },
-    /// Sends datagrams and expects no answer.
+    /// Sends datagrams and expects no reply.
     Datagrams {
         /// Where to, `HOST:PORT`.
         to: String,
@@ -44,7 +43,7 @@ pub enum Work {
     },
 }
 
-/// What a client and its task share.
+/// The state shared by a client and its task.
 #[derive(Debug)]
 struct Shared {
     name: String,
@@ -58,7 +57,7 @@ impl Shared {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self, happened: impl Into<String>) {
+    fn note(&self, happened: impl Into<String>) {
         let (lines, reconnects) = {
             let record = self.record();
             (record.lines, record.reconnects)
@@ -78,10 +77,11 @@ pub struct Client {
 }
 
 impl Client {
-    /// Starts a client. Must be called within a tokio runtime. [`Self::is_up`] says when it has got through.
+    /// Starts a client. Must be called within a tokio runtime. [`Self::is_up`] says whether it has reached the
+    /// service.
     ///
     /// # Errors
-    /// When no socket can be opened.
+    /// When a socket cannot be opened.
     pub fn start(name: &str, work: Work, board: &Arc<Board>, sink: &Sink) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             name: name.to_owned(),
@@ -108,19 +108,19 @@ impl Client {
         Ok(Self { shared, work, stop, task })
     }
 
-    /// How far it has come: the lines acknowledged, or the datagrams sent.
+    /// Its progress: the lines acknowledged, or the datagrams sent.
     #[must_use]
     pub fn progress(&self) -> u64 {
         if self.has_lines() { self.lines() } else { self.record().sent }
     }
 
-    /// Whether it sends numbered lines; else it sends datagrams.
+    /// Whether it sends numbered lines (else datagrams).
     #[must_use]
     pub const fn has_lines(&self) -> bool {
         matches!(self.work, Work::Lines { .. })
     }
 
-    /// What it has seen so far.
+    /// Its record so far.
     #[must_use]
     pub fn record(&self) -> Record {
         self.shared.record().clone()
@@ -138,13 +138,13 @@ impl Client {
         self.shared.record().lines
     }
 
-    /// Whether the service draws something for each line.
+    /// Whether the service draws a value for each line.
     #[must_use]
     pub const fn has_draws(&self) -> bool {
         matches!(self.work, Work::Lines { draws: true, .. })
     }
 
-    /// Whether the service has answered, or a datagram was sent.
+    /// Whether the service has replied, or a datagram was sent.
     #[must_use]
     pub fn is_up(&self) -> bool {
         let record = self.shared.record();
@@ -157,7 +157,7 @@ impl Client {
         self.shared.record().ended.is_some()
     }
 
-    /// Asks it to stop once the answer under way has come; it stops at once where none is.
+    /// Asks it to stop after the pending reply; it stops at once if none is pending.
     pub fn ask_to_stop(&self) {
         self.stop.send_replace(true);
     }
@@ -166,11 +166,11 @@ impl Client {
     pub fn stop_now(&self) {
         self.task.abort();
         self.shared.record().end();
-        self.shared.tell(format!("stopped: {}", self.told()));
+        self.shared.note(format!("stopped: {}", self.summary()));
         self.shared.board.changed();
     }
 
-    /// What templates find under `run.client`.
+    /// The template values under `run.client`.
     #[must_use]
     pub fn values(&self) -> Value {
         let record = self.shared.record();
@@ -186,11 +186,11 @@ impl Client {
         })
     }
 
-    /// What it has seen and what it does, in one line.
+    /// Its record and its current activity, in one line.
     #[must_use]
-    pub fn told(&self) -> String {
+    pub fn summary(&self) -> String {
         let record = self.shared.record();
-        if self.has_lines() { record.told() } else { format!("{} datagrams sent", record.sent) }
+        if self.has_lines() { record.summary() } else { format!("{} datagrams sent", record.sent) }
     }
 }
 
@@ -198,16 +198,6 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.task.abort();
     }
-}
-
-/// A moment in words.
-fn seconds(span: Duration) -> String {
-    format!("{:.3}s", span.as_secs_f64())
-}
-
-/// How long ago a moment is, in words.
-fn since(moment: Instant) -> String {
-    seconds(moment.elapsed())
 }
 
 #[cfg(test)]

@@ -1,17 +1,17 @@
-//! What a client has seen.
+//! The record of a client.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{seconds, since};
 use crate::session::log::real_time;
+use crate::units::elapsed;
 
 /// How many lines and wrong answers are kept.
 const KEPT: usize = 200_000;
 const WRONG_KEPT: usize = 20;
 
-/// A line that was acknowledged.
+/// An acknowledged line.
 #[derive(Debug, Clone)]
 pub struct Line {
     /// Its number.
@@ -20,30 +20,30 @@ pub struct Line {
     pub asked: f64,
     /// When it was acknowledged.
     pub answered: f64,
-    /// What the service drew for it; empty where it draws nothing.
+    /// The value that the service drew for it; empty if it draws none.
     pub told: String,
 }
 
-/// What a client has seen.
+/// The record of a client.
 #[derive(Debug, Clone)]
 pub struct Record {
     /// The numbers that were acknowledged, as ranges `[first, last]`.
     pub acknowledged: Vec<[u64; 2]>,
-    /// How many they are.
+    /// How many there are.
     pub lines: u64,
-    /// How often it had to connect again once the service had answered.
+    /// How often it reconnected after the service had replied.
     pub reconnects: u64,
-    /// How many answers were not the one to the line that was sent.
+    /// How many replies did not match the line that was sent.
     pub wrong_answers: u64,
-    /// The first of them: the number that was sent, and the answer.
+    /// The first of them: the number that was sent, and the reply.
     pub wrong: Vec<(u64, String)>,
     /// How many datagrams were sent.
     pub sent: u64,
-    /// When it ended, where it has.
+    /// When it stopped, if it has.
     pub ended: Option<Instant>,
-    /// What ended its last connection, or the last try to make one, where no answer has come since.
+    /// Why its last connection, or the last attempt to connect, failed, if there was no reply since.
     pub(super) trouble: Option<String>,
-    /// What it is doing, since when.
+    /// Its current activity, and since when.
     pub(super) doing: (String, Instant),
     /// The number to send next.
     pub(super) next: u64,
@@ -71,8 +71,8 @@ impl Record {
         }
     }
 
-    /// The line under way was acknowledged, and the client was told this for it; gives the time since the acknowledgement
-    /// before.
+    /// Records the acknowledgement of the current line with the value drawn for it; returns the time since the
+    /// previous acknowledgement.
     pub(crate) fn acknowledge(&mut self, asked: Instant, told: &str) -> Option<Duration> {
         let now = Instant::now();
         let number = self.next;
@@ -101,7 +101,7 @@ impl Record {
         }
     }
 
-    pub(super) fn does(&mut self, what: impl Into<String>) {
+    pub(super) fn set_activity(&mut self, what: impl Into<String>) {
         self.doing = (what.into(), Instant::now());
     }
 
@@ -109,7 +109,7 @@ impl Record {
         self.ended.get_or_insert_with(Instant::now);
     }
 
-    /// The longest time between two acknowledgements, the one that is still open included; `None` before the first.
+    /// The longest time between two acknowledgements, including the current gap; `None` before the first.
     #[must_use]
     pub fn longest_gap(&self) -> Option<Duration> {
         let now = self.ended.unwrap_or_else(Instant::now);
@@ -123,12 +123,14 @@ impl Record {
     pub fn kept(&self) -> Result<&[Line], String> {
         match self.kept.len() as u64 {
             0 => Err("no line was acknowledged".to_owned()),
-            count if count < self.lines => Err(format!("it has {} lines, and {KEPT} are kept", self.lines)),
+            count if count < self.lines => {
+                Err(format!("it has {} lines, but only {KEPT} are kept", self.lines))
+            }
             _ => Ok(&self.kept),
         }
     }
 
-    /// The time from a line to its acknowledgement, in seconds: the one that this share of them does not exceed.
+    /// The time from a line to its acknowledgement, in seconds, at this quantile.
     #[must_use]
     pub fn latency(&self, share: f64) -> Option<f64> {
         let mut sorted: Vec<f64> = self.kept.iter().map(|line| line.answered - line.asked).collect();
@@ -137,13 +139,13 @@ impl Record {
         sorted.get(at).copied()
     }
 
-    /// What it has seen and what it does, in one line.
+    /// Its record and its current activity, in one line.
     #[must_use]
-    pub fn told(&self) -> String {
+    pub fn summary(&self) -> String {
         let ranges: Vec<String> =
             self.acknowledged.iter().rev().take(4).rev().map(|[a, b]| format!("{a} to {b}")).collect();
         let ranges = if ranges.is_empty() { String::new() } else { format!(" ({})", ranges.join(", ")) };
-        let gap = self.longest_gap().map_or_else(|| "none".to_owned(), seconds);
+        let gap = self.longest_gap().map_or_else(|| "none".to_owned(), elapsed);
         let wrong = match self.wrong.last() {
             Some((number, answer)) => {
                 format!(", {} wrong answers, the last to line {number}: {answer:?}", self.wrong_answers)
@@ -152,9 +154,9 @@ impl Record {
         };
         let doing = match self.ended {
             Some(_) => "stopped".to_owned(),
-            None => format!("{} for {}", self.doing.0, since(self.doing.1)),
+            None => format!("{} for {}", self.doing.0, elapsed(self.doing.1.elapsed())),
         };
-        let trouble = self.trouble.as_ref().map(|why| format!("; the connection before: {why}"));
+        let trouble = self.trouble.as_ref().map(|why| format!("; previous connection: {why}"));
         let trouble = trouble.unwrap_or_default();
         format!(
             "{} lines acknowledged{ranges}, longest gap {gap}, {} reconnects{wrong}; {doing}{trouble}",

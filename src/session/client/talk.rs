@@ -1,4 +1,4 @@
-//! What the tasks of clients do.
+//! The tasks of clients.
 
 use std::io;
 use std::sync::Arc;
@@ -9,25 +9,25 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, sleep, timeout};
 
-use super::{Shared, seconds};
+use super::Shared;
+use crate::units::elapsed;
 
-/// How long a client waits before it connects again to a service that refuses it or ends the connection without an
-/// answer.
-const BACK_OFF: Duration = Duration::from_millis(50);
-/// A gap that is told in the stream of events.
-const TOLD_GAP: Duration = Duration::from_millis(500);
-/// An answer that is longer is none.
-const LONGEST: usize = 4096;
+/// The delay before reconnecting to a service that refuses the connection or closes it without a reply.
+const RECONNECT_DELAY: Duration = Duration::from_millis(50);
+/// Gaps longer than this are noted in the event stream.
+const REPORTED_GAP: Duration = Duration::from_millis(500);
+/// The maximum length of a reply.
+const MAX_ANSWER: usize = 4096;
 
-/// Waits until the client is to stop.
+/// Waits until the client is asked to stop.
 async fn to_stop(stop: &mut watch::Receiver<bool>) {
     if stop.wait_for(|stop| *stop).await.is_err() {
-        // The client is gone, and this task with it.
+        // The client was dropped, and this task with it.
         std::future::pending::<()>().await;
     }
 }
 
-/// Sends numbered lines until it is stopped, over as many connections as it takes.
+/// Sends numbered lines until it is stopped, reconnecting as needed.
 pub(super) async fn lines(
     shared: Arc<Shared>,
     address: String,
@@ -36,7 +36,7 @@ pub(super) async fn lines(
     mut stop: watch::Receiver<bool>,
 ) {
     while !*stop.borrow() {
-        shared.record().does(format!("connecting to {address}"));
+        shared.record().set_activity(format!("connecting to {address}"));
         let connected = tokio::select! {
             biased;
             () = to_stop(&mut stop) => break,
@@ -53,29 +53,29 @@ pub(super) async fn lines(
         {
             let mut record = shared.record();
             record.trouble = Some(why.to_string());
-            record.does(format!("about to connect to {address} again"));
+            record.set_activity(format!("reconnecting to {address}"));
         }
         shared.board.changed();
         if shared.record().lines > before {
             shared.record().reconnects += 1;
-            shared.tell(format!("lost its connection, connects again: {why}"));
+            shared.note(format!("connection lost, reconnecting: {why}"));
             shared.board.changed();
             continue;
         }
-        // Refused, or accepted by something that does not answer.
-        let _ = timeout(BACK_OFF, to_stop(&mut stop)).await;
+        // Refused, or accepted by something that does not reply.
+        let _ = timeout(RECONNECT_DELAY, to_stop(&mut stop)).await;
     }
     end(&shared);
 }
 
 fn end(shared: &Shared) {
     shared.record().end();
-    let told = shared.record().told();
-    shared.tell(format!("stopped: {told}"));
+    let summary = shared.record().summary();
+    shared.note(format!("stopped: {summary}"));
     shared.board.changed();
 }
 
-/// Sends lines over one connection; ends well when it is to stop.
+/// Sends lines over one connection; returns `Ok` when asked to stop.
 async fn talk(
     shared: &Shared,
     mut stream: TcpStream,
@@ -89,7 +89,7 @@ async fn talk(
         let number = {
             let mut record = shared.record();
             let number = record.next;
-            record.does(format!("waiting for the answer to line {number}"));
+            record.set_activity(format!("waiting for the answer to line {number}"));
             number
         };
         let asked = Instant::now();
@@ -100,20 +100,20 @@ async fn talk(
                 break told.to_owned();
             }
             shared.record().wrong_answer(answer.clone());
-            shared.tell(format!("a wrong answer to line {number}: {answer:?}"));
+            shared.note(format!("wrong answer to line {number}: {answer:?}"));
             shared.board.changed();
         };
         let (gap, is_first) = {
             let mut record = shared.record();
             let gap = record.acknowledge(asked, &told);
-            record.does("pausing");
+            record.set_activity("pausing");
             (gap, record.lines == 1)
         };
         if is_first {
-            shared.tell(format!("line {number} acknowledged, the first"));
+            shared.note(format!("line {number} acknowledged, the first"));
         }
-        if let Some(gap) = gap.filter(|gap| *gap > TOLD_GAP) {
-            shared.tell(format!("line {number} acknowledged after a gap of {}", seconds(gap)));
+        if let Some(gap) = gap.filter(|gap| *gap > REPORTED_GAP) {
+            shared.note(format!("line {number} acknowledged after a gap of {}", elapsed(gap)));
         }
         shared.board.changed();
         tokio::select! {
@@ -124,7 +124,7 @@ async fn talk(
     }
 }
 
-/// What the service drew, where this is its answer to line `number`; empty where it draws nothing.
+/// The value that the service drew, if this is its reply to line `number`; empty if it draws none.
 fn acknowledges(answer: &str, number: u64, draws: bool) -> Option<&str> {
     let rest = answer.strip_prefix(&format!("ok {number}"))?;
     if !draws {
@@ -133,11 +133,11 @@ fn acknowledges(answer: &str, number: u64, draws: bool) -> Option<&str> {
     rest.strip_prefix(' ').filter(|told| !told.is_empty() && !told.contains(char::is_whitespace))
 }
 
-/// Asks a service over a connection of its own what it drew for each line; gives its answers in the order of the
-/// numbers.
+/// Asks a service over a separate connection which value it drew for each line; returns its replies in the order of
+/// the numbers.
 ///
 /// # Errors
-/// What ended the connection, or the try to make one.
+/// Why the connection failed.
 pub async fn recall(address: &str, numbers: &[u64]) -> io::Result<Vec<String>> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
@@ -149,15 +149,15 @@ pub async fn recall(address: &str, numbers: &[u64]) -> io::Result<Vec<String>> {
     Ok(answers)
 }
 
-/// The next line from the service, without its end.
+/// The next line from the service, without its line end.
 async fn answer(stream: &mut TcpStream, said: &mut Vec<u8>) -> io::Result<String> {
     loop {
         if let Some(end) = said.iter().position(|&byte| byte == b'\n') {
             let line: Vec<u8> = said.drain(..=end).collect();
             return Ok(String::from_utf8_lossy(&line).trim_end().to_owned());
         }
-        if said.len() > LONGEST {
-            return Err(io::Error::other(format!("an answer of more than {LONGEST} bytes")));
+        if said.len() > MAX_ANSWER {
+            return Err(io::Error::other(format!("an answer of more than {MAX_ANSWER} bytes")));
         }
         if stream.read_buf(said).await? == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the service closed the connection"));
@@ -165,8 +165,8 @@ async fn answer(stream: &mut TcpStream, said: &mut Vec<u8>) -> io::Result<String
     }
 }
 
-/// Whoever waits is told of the first datagram and of every so many more.
-const SAID: u64 = 50;
+/// Waiters are notified of the first datagram and of every 50th one.
+const NOTIFY_EVERY: u64 = 50;
 
 /// Sends datagrams until it is stopped.
 pub(super) async fn datagrams(
@@ -188,7 +188,7 @@ pub(super) async fn datagrams(
         let number = shared.record().sent.to_be_bytes();
         let length = size.min(number.len());
         bytes[..length].copy_from_slice(&number[..length]);
-        // A datagram that nobody takes is a datagram all the same.
+        // A datagram that nobody receives still counts.
         if tokio::select! {
             () = to_stop(&mut stop) => break,
             sent = socket.send(&bytes) => sent.is_ok(),
@@ -198,13 +198,13 @@ pub(super) async fn datagrams(
                 record.sent += 1;
                 record.sent
             };
-            if sent % SAID == 1 {
+            if sent % NOTIFY_EVERY == 1 {
                 shared.board.changed();
             }
         }
     }
     shared.record().end();
     let sent = shared.record().sent;
-    shared.tell(format!("stopped: {sent} datagrams sent"));
+    shared.note(format!("stopped: {sent} datagrams sent"));
     shared.board.changed();
 }

@@ -50,7 +50,9 @@ impl Service {
                 changes.changed().await.unwrap();
             }
         };
-        timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("it did not get there: {}", client.told()));
+        timeout(PATIENCE, wait)
+            .await
+            .unwrap_or_else(|_| panic!("it did not get there: {}", client.summary()));
     }
 }
 
@@ -131,7 +133,7 @@ async fn a_service_that_refuses_is_tried_again() {
     let client = Client::start("c", work, &board, &Sink::silent()).unwrap();
     let mut changes = board.changes();
     timeout(PATIENCE, changes.changed()).await.expect("it was not refused").unwrap();
-    assert!(client.told().contains("refused"), "{}", client.told());
+    assert!(client.summary().contains("refused"), "{}", client.summary());
     let service = Service { listener: TcpListener::bind(address).await.unwrap(), board };
     service.accept().await.answer(1).await;
     service.until(&client, |record| record.lines == 1).await;
@@ -165,7 +167,7 @@ async fn a_wrong_answer_is_kept_and_the_right_one_still_awaited() {
     service.until(&client, |record| record.lines == 1).await;
     let record = client.record();
     assert_eq!(record.wrong, [(1, "ok 2".to_owned()), (1, "no".to_owned())]);
-    assert!(record.told().contains("2 wrong answers, the last to line 1: \"no\""), "{}", record.told());
+    assert!(record.summary().contains("2 wrong answers, the last to line 1: \"no\""), "{}", record.summary());
 }
 
 #[tokio::test]
@@ -230,19 +232,19 @@ async fn why_the_last_try_failed_is_known_while_the_next_one_is_under_way() {
     drop(service.accept().await);
     let mut served = service.accept().await;
     served.line().await;
-    let told = client.told();
+    let told = client.summary();
     assert!(told.contains("waiting for the answer to line 1 for "), "{told}");
-    assert!(told.contains("; the connection before: "), "{told}");
+    assert!(told.contains("; previous connection: "), "{told}");
     served.say("ok 1\n").await;
     service.until(&client, |record| record.lines == 1).await;
-    assert!(!client.told().contains("the connection before"), "{}", client.told());
+    assert!(!client.summary().contains("previous connection"), "{}", client.summary());
     // Nobody listens any more: whatever it does at the moment, the cause is there.
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
     drop(std::mem::replace(&mut service.listener, nobody));
     drop(served);
-    service.until(&client, |record| record.told().contains("Connection refused")).await;
+    service.until(&client, |record| record.summary().contains("Connection refused")).await;
     for _ in 0..100 {
-        assert!(client.told().contains("Connection refused"), "{}", client.told());
+        assert!(client.summary().contains("Connection refused"), "{}", client.summary());
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
@@ -253,7 +255,7 @@ async fn it_stops_at_once_where_nobody_answers_and_says_what_it_waits_for() {
     let client = service.client(7);
     let mut served = service.accept().await;
     served.line().await;
-    assert!(client.told().contains("waiting for the answer to line 7 for "), "{}", client.told());
+    assert!(client.summary().contains("waiting for the answer to line 7 for "), "{}", client.summary());
     client.stop_now();
     assert!(client.is_stopped() && client.acknowledged().is_empty());
     assert_eq!(served.line().await, "");

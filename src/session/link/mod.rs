@@ -1,7 +1,7 @@
-//! Links: relays of byte streams whose weather a scenario makes.
+//! Links: relays of byte streams with faults that a scenario controls.
 //!
-//! A link listens at an address of its own and connects each connection through to its target. It is a task of the
-//! runner; dropping it ends its connections.
+//! A link listens at its own address and relays each connection to its target. It is a task of the runner; dropping
+//! it closes its connections.
 
 mod relay;
 mod spec;
@@ -27,16 +27,16 @@ use crate::event::{Sink, What};
 use relay::{End, Pace, cut, relay};
 use stream::Listener;
 
-/// How long a link waits after an error of `accept`: the cause, such as a lack of descriptors, mostly lasts.
+/// The delay after an error of `accept`: the cause, such as a lack of descriptors, usually persists.
 const AFTER_AN_ERROR: Duration = Duration::from_millis(100);
 
-/// What one connection has carried, for each direction, there and back.
+/// The state of one connection, per direction: forward and back.
 #[derive(Debug, Default)]
 struct Connection {
     bytes: [AtomicU64; 2],
-    /// Whether the end that sends in this direction has closed it, or the connection has ended.
+    /// Whether the sender of this direction has closed it, or the connection has ended.
     closed: [AtomicBool; 2],
-    /// Whether nothing is read in this direction, because what was read before is not taken at the other end.
+    /// Whether reading in this direction is paused because the receiver does not take the data.
     full: [AtomicBool; 2],
 }
 
@@ -54,15 +54,15 @@ impl Connection {
     }
 }
 
-/// What a link and its connections share.
+/// The state shared by a link and its connections.
 #[derive(Debug)]
 struct Shared {
     name: String,
     setting: watch::Sender<Setting>,
     target: Mutex<Option<Address>>,
-    /// For each direction, there and back.
+    /// Per direction: forward and back.
     paces: [Mutex<Pace>; 2],
-    /// Every connection that was accepted, in this order.
+    /// Every accepted connection, in order.
     connections: Mutex<Vec<Arc<Connection>>>,
     alive: AtomicUsize,
     /// How often `accept` has failed.
@@ -87,7 +87,7 @@ impl Shared {
         each.iter().map(|one| one.bytes()).fold([0, 0], |sum, one| [sum[0] + one[0], sum[1] + one[1]])
     }
 
-    /// Counts a connection; gives its number, from 1 on.
+    /// Counts a connection; returns its number, from 1.
     fn accepted(&self) -> (usize, Arc<Connection>) {
         let mut each = lock(&self.connections);
         let connection = Arc::new(Connection::default());
@@ -95,7 +95,7 @@ impl Shared {
         (each.len(), connection)
     }
 
-    fn tell(&self, happened: impl Into<String>) {
+    fn note(&self, happened: impl Into<String>) {
         self.sink.emit(What::Link {
             link: self.name.clone(),
             happened: happened.into(),
@@ -123,7 +123,7 @@ impl Link {
     /// Opens a link. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When its `to` is no address, or it cannot listen.
+    /// When its `to` is not an address, or it cannot listen.
     pub fn open(
         name: &str,
         spec: &LinkSpec,
@@ -157,31 +157,31 @@ impl Link {
         Ok(Self { shared, address, _port: port, task })
     }
 
-    /// Where it listens.
+    /// Its listening address.
     #[must_use]
     pub const fn address(&self) -> &Address {
         &self.address
     }
 
-    /// Where its connections are taken to from now on.
+    /// Sets the target of new connections.
     pub fn lead_to(&self, target: Address) {
         *lock(&self.shared.target) = Some(target);
     }
 
-    /// How it is.
+    /// Its current setting.
     #[must_use]
     pub fn setting(&self) -> Setting {
         self.shared.setting.borrow().clone()
     }
 
-    /// Changes it. [`Self::is_settled`] says when that is done.
+    /// Changes the setting. [`Self::is_settled`] says when that has taken effect.
     pub fn set(&self, setting: Setting) {
         self.shared.paces.iter().for_each(|pace| *lock(pace) = Pace::new());
-        self.shared.tell(setting.to_string());
+        self.shared.note(setting.to_string());
         self.shared.setting.send_replace(setting);
     }
 
-    /// Whether it is as it was set: cut, no connection is left and none is accepted; else it listens.
+    /// Whether the setting has taken effect: if cut, no connection is left and none is accepted; else it listens.
     ///
     /// # Errors
     /// Why it cannot listen.
@@ -199,26 +199,26 @@ impl Link {
         self.shared.count()
     }
 
-    /// How many connections it has of which it reads both ends and neither has been closed. Of one that is full it cannot
-    /// know, and what a black hole does not read it still takes for whole.
+    /// How many connections are read at both ends and not closed by either. The state of a full connection is
+    /// unknown, and a connection in a black hole still counts as intact.
     #[must_use]
     pub fn intact(&self) -> usize {
         lock(&self.shared.connections).iter().filter(|one| one.is_intact()).count()
     }
 
-    /// How many connections it has now.
+    /// How many connections are open.
     #[must_use]
     pub fn alive(&self) -> usize {
         self.shared.alive.load(Ordering::Relaxed)
     }
 
-    /// How many bytes it has delivered: to its target, and back.
+    /// The bytes delivered: to its target, and back.
     #[must_use]
     pub fn bytes(&self) -> [u64; 2] {
         self.shared.bytes()
     }
 
-    /// What templates find under `link`: where it listens.
+    /// The template values under `link`: its address.
     #[must_use]
     pub fn place(&self) -> Value {
         let address = self.address.to_string();
@@ -231,7 +231,7 @@ impl Link {
         }
     }
 
-    /// What templates find under `run.link`.
+    /// The template values under `run.link`.
     #[must_use]
     pub fn values(&self) -> Value {
         let carried = |[there, back]: [u64; 2]| {
@@ -249,13 +249,14 @@ impl Link {
         Value::Object(values)
     }
 
-    /// How it is and what it has carried, in one line.
+    /// Its state and traffic, in one line.
     #[must_use]
-    pub fn told(&self) -> String {
+    pub fn summary(&self) -> String {
         let [there, back] = self.bytes();
-        let target = lock(&self.shared.target).as_ref().map_or("nowhere yet".to_owned(), ToString::to_string);
+        let target =
+            lock(&self.shared.target).as_ref().map_or("no target yet".to_owned(), ToString::to_string);
         format!(
-            "{}; {} -> {target}; {} connections so far, {} now; {there} bytes there, {back} back",
+            "{}; {} -> {target}; {} connections, {} open; {there} bytes forward, {back} bytes back",
             self.setting(),
             self.address,
             self.connections(),
@@ -271,7 +272,7 @@ impl Drop for Link {
     }
 }
 
-/// Accepts connections as long as the link's state lets it.
+/// Accepts connections while the link's state allows it.
 async fn serve(shared: Arc<Shared>, address: Address, mut listener: Option<Listener>) {
     let mut setting = shared.setting.subscribe();
     let mut relays = JoinSet::new();
@@ -298,7 +299,7 @@ async fn serve(shared: Arc<Shared>, address: Address, mut listener: Option<Liste
                     tokio::time::sleep(pause).await;
                     listener.accept().await
                 }
-                // In a black hole a connection waits to be accepted, and looks up to whoever made it.
+                // In a black hole, connections stay unaccepted; they look established to the peer.
                 _ => std::future::pending().await,
             }
         };
@@ -316,9 +317,9 @@ async fn serve(shared: Arc<Shared>, address: Address, mut listener: Option<Liste
                 }
                 Err(error) => {
                     shared.refused.fetch_add(1, Ordering::Relaxed);
-                    // Once, while it lasts.
+                    // Report it once while it lasts.
                     if pause.is_zero() {
-                        shared.tell(format!("a connection could not be accepted: {error}"));
+                        shared.note(format!("cannot accept a connection: {error}"));
                     }
                     pause = AFTER_AN_ERROR;
                 }
@@ -328,9 +329,9 @@ async fn serve(shared: Arc<Shared>, address: Address, mut listener: Option<Liste
     }
 }
 
-/// One connection from its acceptance to its end.
+/// One connection from its start to its end.
 async fn through(shared: Arc<Shared>, (number, connection): (usize, Arc<Connection>), near: stream::Stream) {
-    /// Counts the connection as long as it is there, however it ends.
+    /// Counts the connection while it exists, however it ends.
     struct Alive<'s>(&'s Shared, &'s Connection);
     impl Drop for Alive<'_> {
         fn drop(&mut self) {
@@ -344,7 +345,7 @@ async fn through(shared: Arc<Shared>, (number, connection): (usize, Arc<Connecti
     let connecting = async {
         match &target {
             Some(target) => target.connect().await.map_err(|error| format!("{target}: {error}")),
-            None => Err("the link leads nowhere yet".to_owned()),
+            None => Err("the link leads no target yet".to_owned()),
         }
     };
     let far = tokio::select! {
@@ -354,17 +355,17 @@ async fn through(shared: Arc<Shared>, (number, connection): (usize, Arc<Connecti
     };
     match far {
         Ok(far) => {
-            shared.tell(format!("connection {number} is up"));
+            shared.note(format!("connection {number} is up"));
             let end = match relay(&shared, &connection, near, far).await {
                 End::Finished => "finished".to_owned(),
                 End::Lost(error) => format!("lost: {error}"),
                 End::Cut => "cut".to_owned(),
             };
-            shared.tell(format!("connection {number} {end}"));
+            shared.note(format!("connection {number} {end}"));
         }
         Err(why) => {
             drop(near);
-            shared.tell(format!("connection {number} could not be taken on: {why}"));
+            shared.note(format!("connection {number} failed: {why}"));
         }
     }
     drop(alive);

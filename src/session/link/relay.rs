@@ -10,16 +10,15 @@ use tokio::time::{Instant, sleep_until};
 use super::stream::Stream;
 use super::{Connection, Setting, Shared, State};
 
-/// How much is read at once.
+/// The size of a read.
 const CHUNK: usize = 64 << 10;
-/// How many chunks may be under way in each direction of a connection, all of them waiting for their delay; then the
-/// sender has to wait.
+/// How many delayed chunks each direction of a connection may buffer; then the sender has to wait.
 const UNDER_WAY: usize = 256;
-/// As how many a chunk counts that nothing delays: what the rate or the other end holds up is held up at its sender, not
-/// heaped up here.
+/// The weight of an undelayed chunk: what the rate or the receiver holds up stays with its sender instead of being
+/// buffered here.
 const UNDELAYED: u32 = 64;
 
-/// The moment from which on the next bytes of a direction may go, where there is a rate.
+/// When the next bytes of a direction may be sent, if there is a rate limit.
 #[derive(Debug)]
 pub(super) struct Pace(Instant);
 
@@ -28,7 +27,7 @@ impl Pace {
         Self(Instant::now())
     }
 
-    /// The moment at which so many bytes may go.
+    /// When this many bytes may be sent.
     fn book(&mut self, bytes: usize, rate: u64) -> Instant {
         let start = self.0.max(Instant::now());
         self.0 = start + std::time::Duration::from_secs_f64(bytes as f64 / rate as f64);
@@ -39,7 +38,7 @@ impl Pace {
 /// Why a connection ended.
 #[derive(Debug)]
 pub(super) enum End {
-    /// Both sides had finished.
+    /// Both sides have finished.
     Finished,
     /// One side was lost.
     Lost(io::Error),
@@ -47,7 +46,7 @@ pub(super) enum End {
     Cut,
 }
 
-/// Relays a connection until it ends, in whichever way.
+/// Relays a connection until it ends.
 pub(super) async fn relay(shared: &Shared, connection: &Connection, near: Stream, far: Stream) -> End {
     let there = pump(shared, connection, 0, (&near, &far));
     let back = pump(shared, connection, 1, (&far, &near));
@@ -66,7 +65,7 @@ pub(super) async fn relay(shared: &Shared, connection: &Connection, near: Stream
     end
 }
 
-/// Carries one direction to its end.
+/// Relays one direction until it ends.
 async fn pump(
     shared: &Shared,
     connection: &Connection,
@@ -91,7 +90,7 @@ async fn flowing(setting: &mut watch::Receiver<Setting>) -> Setting {
     let now = setting.wait_for(|setting| setting.state == State::Open).await.map(|now| now.clone());
     match now {
         Ok(now) => now,
-        // The link is gone, and this task with it.
+        // The link was dropped, and this task with it.
         Err(_) => std::future::pending().await,
     }
 }
@@ -102,7 +101,7 @@ pub(super) async fn cut(shared: &Shared) {
     let _ = setting.wait_for(|setting| setting.state == State::Cut).await;
 }
 
-/// Bytes, when they may go, and the room that they take until they are gone.
+/// Bytes, when they may be sent, and the buffer space they occupy.
 type Chunk = (Instant, Vec<u8>, Option<OwnedSemaphorePermit>);
 
 async fn take(
@@ -116,7 +115,7 @@ async fn take(
     loop {
         let now = flowing(&mut setting).await;
         let size = if now.delay.0.is_zero() { UNDELAYED } else { 1 };
-        // Never closed, so there is always an end to it.
+        // Never closed, so this cannot fail.
         let place = match Arc::clone(room).try_acquire_many_owned(size) {
             Ok(place) => Some(place),
             Err(_) => {
@@ -155,7 +154,7 @@ async fn give(
             let now = flowing(&mut setting).await;
             let mut count = rest.len();
             if now.rate.0 > 0 {
-                // Some ten milliseconds' worth at once, so that the flow is even.
+                // About ten milliseconds' worth at once, for an even flow.
                 count = count.min(usize::try_from(now.rate.0 / 100).unwrap_or(CHUNK).max(1));
                 let start = shared.pace(direction).book(count, now.rate.0);
                 tokio::select! {

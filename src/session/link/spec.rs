@@ -1,28 +1,28 @@
-//! What a scenario says of a link.
+//! The specification of a link.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::units::{Size, Span};
 
-/// A relay of byte streams between two sides of the scenario, for bad weather.
+/// A relay of byte streams between two sides of the scenario, for network faults.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LinkSpec {
-    /// Where its connections are taken to: `tcp:HOST:PORT` or `unix:PATH`. May name `port.…` and `case.dir`. Absent:
+    /// The target of its connections: `tcp:HOST:PORT` or `unix:PATH`. May name `port.…` and `case.dir`. Absent:
     /// `migrate: {link: NAME}` sets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
-    /// Where it listens: at a free port of 127.0.0.1, or at a unix socket in the case's folder. Default: `tcp`.
+    /// Where it listens: at a free port of 127.0.0.1, or at a unix socket in the case's directory. Default: `tcp`.
     #[serde(default)]
     pub listen: Listen,
-    /// How much later each byte arrives, in each direction. Default: `0s`.
+    /// The delay of each byte, in each direction. Default: `0s`.
     #[serde(default = "none")]
     pub delay: Span,
-    /// How many bytes a second it carries in each direction, over all its connections. Default: `0`, no limit.
+    /// The rate limit in bytes per second, in each direction, over all its connections. Default: `0`, no limit.
     #[serde(default = "unlimited")]
     pub rate: Size,
-    /// How it is at the beginning. Default: `open`.
+    /// Its initial state. Default: `open`.
     #[serde(default)]
     pub state: State,
 }
@@ -35,18 +35,18 @@ const fn unlimited() -> Size {
     Size(0)
 }
 
-/// What a link listens at.
+/// The listening address of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Listen {
     /// A free port of 127.0.0.1.
     #[default]
     Tcp,
-    /// A unix socket in the case's folder.
+    /// A unix socket in the case's directory.
     Unix,
 }
 
-/// How a link is.
+/// The state of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -55,8 +55,8 @@ pub enum State {
     Open,
     /// All connections are reset (TCP) or closed (unix), and new ones are refused.
     Cut,
-    /// Connections stay up, and nothing is delivered: the link neither reads nor writes, so that a sender is blocked once
-    /// the buffers are full. Opened again, the flow goes on with what was under way.
+    /// Connections stay up, but nothing is delivered: the link neither reads nor writes, so a sender blocks once the
+    /// buffers are full. When opened again, the pending data is delivered.
     Blackhole,
 }
 
@@ -70,10 +70,10 @@ impl std::fmt::Display for State {
     }
 }
 
-/// What a step can change of a link.
+/// The settings of a link that a step can change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
-    /// How it is.
+    /// The state.
     pub state: State,
     /// See [`LinkSpec::delay`].
     pub delay: Span,

@@ -1,4 +1,4 @@
-//! The two kinds of byte streams that a link joins, and where they lead.
+//! TCP and Unix streams and their addresses.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -9,11 +9,11 @@ use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size, set_s
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 
-/// How much the kernel keeps for us on either side: left to itself it would take in megabytes that a slow link has not
+/// The kernel's socket buffer size on either side: by default it would accept megabytes that a slow link has not
 /// carried yet.
 const BUFFER: usize = 128 << 10;
 
-/// Where a stream leads.
+/// The address of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     /// `tcp:HOST:PORT`
@@ -26,7 +26,7 @@ impl std::str::FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is no address of a stream; write `tcp:HOST:PORT` or `unix:PATH`");
+        let wrong = || format!("`{text}` is not a stream address; write `tcp:HOST:PORT` or `unix:PATH`");
         match text.split_once(':') {
             Some(("tcp", address)) => match address.rsplit_once(':') {
                 Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
@@ -50,7 +50,7 @@ impl std::fmt::Display for Address {
 }
 
 impl Address {
-    /// The same as QAPI's `SocketAddress`.
+    /// As QAPI's `SocketAddress`.
     #[must_use]
     pub fn to_qapi(&self) -> Value {
         match self {
@@ -62,13 +62,13 @@ impl Address {
         }
     }
 
-    /// Listens there; what an earlier listener of ours left at the path is replaced.
+    /// Listens there; replaces the socket file of an earlier listener.
     pub(super) fn listen(&self) -> io::Result<Listener> {
         match self {
             Self::Tcp(address) => {
                 let listener = std::net::TcpListener::bind(address)?;
                 listener.set_nonblocking(true)?;
-                // What is accepted here has it too.
+                // Accepted sockets inherit it.
                 let _ = set_socket_recv_buffer_size(&listener, BUFFER);
                 Ok(Listener::Tcp(TcpListener::from_std(listener)?))
             }
@@ -85,7 +85,7 @@ impl Address {
                 let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
                 for address in tokio::net::lookup_host(address).await? {
                     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-                    // From the start: it may be given up before it is up.
+                    // From the start, since it may be dropped before it is connected.
                     reset_at_end(&socket, true);
                     let _ = set_socket_send_buffer_size(&socket, BUFFER);
                     match socket.connect(address).await {
@@ -123,7 +123,7 @@ impl Listener {
     }
 }
 
-/// A connection, to be read and written by two sides at once. One over TCP is reset when it is dropped, unless it is to
+/// A connection that is read and written concurrently. A TCP connection is reset when it is dropped, unless it is to
 /// [end in order](Self::end_in_order).
 #[derive(Debug)]
 pub(super) enum Stream {
@@ -132,7 +132,7 @@ pub(super) enum Stream {
 }
 
 impl Stream {
-    /// Reads what there is; nothing is lost where this is given up.
+    /// Reads available data; cancel-safe.
     pub async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let read = match self {
@@ -152,7 +152,7 @@ impl Stream {
         }
     }
 
-    /// Writes what fits; nothing is written where this is given up.
+    /// Writes what fits; cancel-safe.
     pub async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             let written = match self {
@@ -172,7 +172,7 @@ impl Stream {
         }
     }
 
-    /// Tells the other end that nothing more comes.
+    /// Shuts down the sending direction.
     pub fn finish(&self) {
         let fd = match self {
             Self::Tcp(stream) => stream.as_fd(),
@@ -181,7 +181,7 @@ impl Stream {
         let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Write);
     }
 
-    /// Has the connection end in order when it is dropped, not with a reset.
+    /// Closes the connection in order when it is dropped, instead of resetting it.
     pub fn end_in_order(&self) {
         if let Self::Tcp(stream) = self {
             reset_at_end(stream, false);
@@ -189,7 +189,7 @@ impl Stream {
     }
 }
 
-/// Whether a connection ends with a reset when it is dropped; a unix socket knows no reset and is closed.
+/// Sets whether dropping the connection resets it; a Unix socket has no reset and is closed.
 fn reset_at_end(stream: &impl AsFd, reset: bool) {
     let _ = set_socket_linger(stream, reset.then_some(Duration::ZERO));
 }

@@ -176,7 +176,7 @@ async fn in_a_black_hole_nothing_arrives_and_nothing_is_lost() {
     near.write_all(b"b").await.unwrap();
     far.write_all(b"c").await.unwrap();
     assert!(is_quiet(&mut far).await && is_quiet(&mut near).await);
-    // A new connection looks up, and nobody hears of it.
+    // A new connection looks established, but is not accepted.
     let Address::Tcp(address) = scene.link.address().clone() else { panic!() };
     let _waiting = TcpStream::connect(address.as_str()).await.unwrap();
     assert!(timeout(QUIET, scene.server.accept()).await.is_err());

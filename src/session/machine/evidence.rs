@@ -1,4 +1,4 @@
-//! What a VM leaves for a person to look at: its command lines, its standard error, its last moments.
+//! The evidence of a VM: its command lines, its standard error, its last output and state.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::Machine;
 use crate::qemu::argv::{Channels, Surroundings, command_line, for_shell};
 use crate::qemu::spec::Guest;
 
-/// How long a query for the evidence of a failure may take; a VM that hangs says nothing in that time either.
+/// How long a query for the evidence may take; a hanging VM does not reply anyway.
 pub(super) const EVIDENCE_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Machine {
@@ -22,16 +22,16 @@ impl Machine {
         all[all.len().saturating_sub(lines)..].join("\n")
     }
 
-    /// All that QEMU wrote to its standard error (and output).
+    /// QEMU's standard error and output.
     #[must_use]
     pub fn stderr(&self) -> String {
         std::fs::read(self.file("stderr.log")).map_or_else(
-            |error| format!("(its log cannot be read: {error})"),
+            |error| format!("(cannot read its log: {error})"),
             |bytes| String::from_utf8_lossy(&bytes).into_owned(),
         )
     }
 
-    /// The command lines: as it was run, and as it can be pasted into a shell.
+    /// The command lines: as run, and in a form for a shell.
     #[must_use]
     pub fn command_lines(&self) -> String {
         let image = matches!(self.plan.spec.guest, Guest::Ticker(_)).then(|| self.file("ticker.img"));
@@ -47,7 +47,7 @@ impl Machine {
             },
         );
         format!(
-            "# {name}, from this folder; its monitor is then the socket ./{name}.qmp\n{}\n\n\
+            "# {name}: run this here; its monitor is the socket ./{name}.qmp\n{}\n\n\
              # as it was run, with inherited sockets for monitor, serial port and qtest\n# {}\n",
             for_shell(&pasted),
             self.argv.join(" "),
@@ -55,8 +55,8 @@ impl Machine {
         )
     }
 
-    /// What it did last, in words: how it ended or its run state and migration status, its last events, the tails of
-    /// its serial output and standard error.
+    /// Its last output and state as text: how it ended, or its run state and migration status; its last events; the
+    /// tails of its serial output and standard error.
     pub async fn last_moments(&self) -> String {
         self.catch_up();
         let mut text =
@@ -99,7 +99,7 @@ impl Machine {
     }
 }
 
-/// The part of a query's reply that a person wants in one line.
+/// The part of a query's reply that fits in one line.
 fn summary(command: &str, reply: &Value) -> String {
     let word = |key: &str| reply[key].as_str();
     match command {

@@ -1,7 +1,7 @@
-//! One VM while it is alive.
+//! A running VM.
 
 mod evidence;
-mod hear;
+mod streams;
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::evidence::EVIDENCE_PATIENCE;
-use self::hear::{listen, tap, watch_end};
+use self::streams::{listen, tap, watch_end};
 use super::board::Board;
 use super::failure::Failure;
 use super::log::{SerialPort, SharedLog};
@@ -32,59 +32,59 @@ use crate::qemu::qmp::{Qmp, QmpError};
 use crate::qemu::qtest::Qtest;
 use crate::qemu::spec::{Accel, Guest, VmSpec};
 
-/// What a VM is started with.
+/// How to start a VM.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// Its name.
     pub name: String,
-    /// What it is made of.
+    /// Its specification.
     pub spec: VmSpec,
     /// The QEMU it runs.
     pub binary: Arc<Binary>,
-    /// The accelerator that was chosen.
+    /// The selected accelerator.
     pub accel: Accel,
-    /// Whether it gets a second monitor, for a person, as a socket in the case's folder.
+    /// Whether it gets a second monitor for interactive use, as a socket in the case's directory.
     pub attachable: bool,
-    /// The descriptors that it inherits beside its channels.
+    /// The descriptors that it inherits besides its channels.
     pub inherit: Vec<Arc<OwnedFd>>,
 }
 
-/// How a VM was told to wait for a migration (`migrate-incoming`).
+/// How a VM was told to listen for a migration (`migrate-incoming`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listening {
-    /// Whether it ends where the migration fails (`exit-on-error`).
+    /// Whether it exits if the migration fails (`exit-on-error`).
     pub exits: bool,
 }
 
-/// A VM that was started.
+/// A started VM.
 #[derive(Debug)]
 pub struct Machine {
-    /// What it was started with.
+    /// How it was started.
     pub plan: Plan,
     /// The process.
     pub process: Process,
-    /// What it said.
+    /// Its output.
     pub log: SharedLog,
     /// When it was started.
     pub spawned: Instant,
-    /// Where it listens for a migration, once that is known.
+    /// The address where it listens for a migration, once known.
     pub address: Option<String>,
-    /// Where the built-in guest works in its RAM, where it runs that.
+    /// The memory layout of the built-in guest, if it runs that.
     pub layout: Option<Layout>,
-    /// How it was told to wait for a migration, where a step has done that.
+    /// How a step told it to listen for a migration, if one did.
     pub told_to_listen: Option<Listening>,
     argv: Vec<String>,
-    /// The monitor's socket until [`Self::connect`] has made a client of it.
+    /// The monitor's socket until [`Self::connect`] turns it into a client.
     monitor: Option<UnixStream>,
     qmp: Option<Qmp>,
     qtest: Qtest,
     serial: Arc<SerialPort>,
-    end_is_told: watch::Receiver<bool>,
+    end_is_reported: watch::Receiver<bool>,
     directory: PathBuf,
 }
 
 impl Machine {
-    /// Starts the process in the case's folder. [`Self::connect`] completes it.
+    /// Starts the process in the case's directory. [`Self::connect`] completes it.
     ///
     /// # Errors
     /// When QEMU cannot be started or a file cannot be written.
@@ -98,7 +98,7 @@ impl Machine {
         let name = plan.name.clone();
         plan.spec = attached(&plan.spec, &name, directory);
         let trouble = |what: &str, error: std::io::Error| {
-            Failure::error(format!("VM `{name}` could not be started: {what}: {error}"))
+            Failure::error(format!("cannot start VM `{name}`: {what}: {error}"))
         };
         let layout = match &plan.spec.guest {
             Guest::Ticker(ticker) => Some(Layout::new(ticker, Ram::of(&plan.spec), draw)),
@@ -112,9 +112,7 @@ impl Machine {
                 Some(path)
             }
             (Guest::Linux(linux), _) => {
-                linux
-                    .readable()
-                    .map_err(|why| Failure::error(format!("VM `{name}` could not be started: {why}")))?;
+                linux.readable().map_err(|why| Failure::error(format!("cannot start VM `{name}`: {why}")))?;
                 None
             }
             _ => None,
@@ -149,7 +147,7 @@ impl Machine {
         let errors = open("stderr.log")?;
         let mut env: BTreeMap<String, String> =
             plan.spec.env.iter().map(|(key, value)| (key.clone(), value.0.clone())).collect();
-        // Where `snapshot=on` keeps what the guest writes.
+        // Where `snapshot=on` stores the guest's writes.
         env.entry("TMPDIR".to_owned()).or_insert_with(|| directory.display().to_string());
         let channels = [qmp_end, serial_end, qtest_end].map(Arc::new);
         let inherit = channels.into_iter().chain(plan.inherit.iter().cloned()).collect();
@@ -172,7 +170,7 @@ impl Machine {
             version: Some(plan.binary.version.to_string()),
             argv: argv.clone(),
         });
-        let end_is_told = watch_end(&name, &process, board, sink);
+        let end_is_reported = watch_end(&name, &process, board, sink);
         let log = SharedLog::default();
         let serial = listen(&plan, serial, log.clone(), open("serial.log")?, board, sink);
         Ok(Self {
@@ -188,15 +186,15 @@ impl Machine {
             qmp: None,
             qtest: Qtest::new(qtest),
             serial,
-            end_is_told,
+            end_is_reported,
             directory: directory.to_owned(),
         })
     }
 
-    /// Negotiates with the monitor and switches migration events on.
+    /// Negotiates with the monitor and enables migration events.
     ///
     /// # Errors
-    /// When QEMU ends or does not answer; what it wrote to its standard error is part of the message.
+    /// When QEMU exits or does not reply; the message includes its standard error.
     pub async fn connect(
         &mut self,
         deadline: Instant,
@@ -214,34 +212,31 @@ impl Machine {
         match Qmp::connect(monitor, self.plan.spec.oob, deadline, tap).await {
             Ok(qmp) => self.qmp = Some(qmp),
             Err(error) => {
-                // A monitor that closes is the smaller part of the story where the process has ended.
+                // If the process has exited, that is the cause of the closed monitor.
                 let why = match wait_at_most(&self.process, EVIDENCE_PATIENCE).await {
                     Some(ended) => ended.to_string(),
                     None => error.to_string(),
                 };
                 let said = self.stderr_tail(20);
                 let said = if said.is_empty() { String::new() } else { format!(", saying: {said}") };
-                return Err(Failure::error(format!(
-                    "VM `{}` could not be started: {why}{said}",
-                    self.name()
-                )));
+                return Err(Failure::error(format!("cannot start VM `{}`: {why}{said}", self.name())));
             }
         }
         self.ask_for_events(deadline).await
     }
 
-    /// Negotiates once more with a QEMU that has put another one in its place (`execve`) and kept the monitor's socket.
+    /// Negotiates again with a QEMU that replaced itself (`execve`) and kept the monitor's socket.
     async fn connect_again(&mut self, deadline: Instant) -> Result<(), Failure> {
         let (name, oob) = (self.plan.name.clone(), self.plan.spec.oob);
         let Some(qmp) = &mut self.qmp else {
-            return Err(Failure::error(format!("VM `{name}` cannot be connected to any more")));
+            return Err(Failure::error(format!("VM `{name}`: no longer possible to connect to its monitor")));
         };
         if let Err(error) = qmp.greet_again(oob, deadline).await {
             let why = match wait_at_most(&self.process, EVIDENCE_PATIENCE).await {
                 Some(ended) => format!("it has ended: {ended}"),
                 None => error.to_string(),
             };
-            let message = format!("VM `{name}` was to greet again, with another QEMU in its place: {why}");
+            let message = format!("VM `{name}`: no QMP greeting from the QEMU that replaced it: {why}");
             return Err(Failure::failed(message));
         }
         self.ask_for_events(deadline).await
@@ -255,8 +250,8 @@ impl Machine {
         Ok(())
     }
 
-    /// The command line that the process runs with, as the kernel has it: also where it has put another program in its
-    /// place. The one it was started with, where it has ended.
+    /// The command line of the process as seen by the kernel, which also covers a program that replaced itself; the
+    /// original one if it has exited.
     #[must_use]
     pub fn command_line(&self) -> Vec<String> {
         let words = std::fs::read(format!("/proc/{}/cmdline", self.process.pid())).unwrap_or_default();
@@ -276,7 +271,7 @@ impl Machine {
     /// Runs a QMP command; `arguments` is a map.
     ///
     /// # Errors
-    /// When QEMU refuses it, does not answer in time, or has ended: then the failure says how.
+    /// When QEMU refuses it, does not reply in time, or has exited; then the failure says how.
     pub async fn qmp(
         &self,
         command: &str,
@@ -285,10 +280,10 @@ impl Machine {
         deadline: Instant,
     ) -> Result<Value, Failure> {
         let answer = self.qmp_raw(command, arguments, oob, deadline).await;
-        self.told(answer).await
+        self.reply_or_failure(answer).await
     }
 
-    /// Runs a QMP command as [`Self::qmp`] does, and gives the monitor's own answer.
+    /// Runs a QMP command like [`Self::qmp`] and returns the monitor's own reply.
     ///
     /// # Errors
     /// See [`QmpError`].
@@ -302,7 +297,7 @@ impl Machine {
         self.qmp_with(command, arguments, None, oob, deadline).await
     }
 
-    /// Runs a QMP command as [`Self::qmp_raw`] does, with a descriptor beside it.
+    /// Runs a QMP command like [`Self::qmp_raw`], passing a descriptor with it.
     ///
     /// # Errors
     /// See [`QmpError`].
@@ -324,11 +319,11 @@ impl Machine {
         }
     }
 
-    /// A monitor's answer as a step tells it: with the VM's name, and how it ended where it has.
+    /// A monitor's reply for a step: errors include the VM's name, and how it ended if it has.
     ///
     /// # Errors
     /// As [`Self::qmp`].
-    pub async fn told(&self, answer: Result<Value, QmpError>) -> Result<Value, Failure> {
+    pub async fn reply_or_failure(&self, answer: Result<Value, QmpError>) -> Result<Value, Failure> {
         match answer {
             Ok(reply) => Ok(reply),
             Err(QmpError::Closed { command }) if self.monitor.is_some() && self.process.ended().is_none() => {
@@ -355,19 +350,19 @@ impl Machine {
         self.qmp(command, Value::Null, false, deadline).await
     }
 
-    /// Whether its monitor was negotiated with.
+    /// Whether its monitor is connected.
     #[must_use]
     pub const fn is_connected(&self) -> bool {
         self.qmp.is_some()
     }
 
-    /// Whether its monitor runs commands out of band.
+    /// Whether its monitor supports out-of-band commands.
     #[must_use]
     pub fn has_oob(&self) -> bool {
         self.qmp.as_ref().is_some_and(|qmp| qmp.oob)
     }
 
-    /// Whether its guest lives and is about to say how many pages are wrong.
+    /// Whether its guest is running and about to report the number of wrong pages.
     #[must_use]
     pub fn counts_bad_pages(&self) -> bool {
         self.process.ended().is_none() && self.log.lock().counts_bad_pages()
@@ -382,20 +377,20 @@ impl Machine {
         sent.map_err(|error| Failure::failed(format!("{}: the serial port: {error}", self.name())))
     }
 
-    /// Whether its process has ended or is ending and the board has not heard of it yet. It will at once.
+    /// Whether its process has ended or is ending and the board does not know yet.
     #[must_use]
     pub fn ends_just_now(&self) -> bool {
-        !*self.end_is_told.borrow() && (self.process.ended().is_some() || self.process.is_ending())
+        !*self.end_is_reported.borrow() && (self.process.ended().is_some() || self.process.is_ending())
     }
 
-    /// Whether it takes in a state as it starts.
+    /// Whether it loads a state at startup.
     #[must_use]
     pub fn loads_at_start(&self) -> bool {
         self.plan.spec.incoming.as_ref().is_some_and(|incoming| incoming != "defer")
     }
 
-    /// Whether it will end, or has ended, because a migration to it failed: not where it was told to stay, and not where
-    /// nothing of a migration has come yet.
+    /// Whether it exits, or has exited, because a migration to it failed: not if it was told to stay, and not before
+    /// any migration data has arrived.
     #[must_use]
     pub fn ends_with_its_migration(&self) -> bool {
         let stays = self.told_to_listen == Some(Listening { exits: false });
@@ -414,7 +409,7 @@ impl Machine {
         &self.qtest
     }
 
-    /// Takes in everything that QEMU and the guest have said so far, so that "from now on" means now.
+    /// Reads everything that QEMU and the guest have sent so far, so that "from now on" means now.
     pub fn catch_up(&self) {
         if let Some(qmp) = &self.qmp {
             qmp.catch_up();
@@ -422,7 +417,7 @@ impl Machine {
         self.serial.pump();
     }
 
-    /// The name of the socket, in the case's folder, of its monitor for a person.
+    /// The name of the socket of its interactive monitor, in the case's directory.
     #[must_use]
     pub fn attach_socket(&self) -> String {
         attach_socket(self.name())
@@ -432,7 +427,7 @@ impl Machine {
         self.directory.join(format!("{}.{kind}", self.plan.name))
     }
 
-    /// Ends it: by `quit`, and where that does not do it, by signals.
+    /// Stops it with `quit`, or with signals if that fails.
     pub async fn tear_down(&self, board: &Board) -> Ended {
         board.expect_exit(self.name());
         let patience = Duration::from_secs(3);
@@ -455,11 +450,11 @@ impl Machine {
         self.gone().await
     }
 
-    /// Waits until its process has ended, and the stream of events says so.
+    /// Waits until its process has ended and the event stream has recorded that.
     pub async fn gone(&self) -> Ended {
         let ended = self.process.wait().await;
-        // Whoever tells is gone only with the whole run.
-        let _ = self.end_is_told.clone().wait_for(|told| *told).await;
+        // The sender is dropped only at the end of the run.
+        let _ = self.end_is_reported.clone().wait_for(|reported| *reported).await;
         ended
     }
 }

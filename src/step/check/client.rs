@@ -42,7 +42,7 @@ impl Check {
         if wrong.is_empty() {
             return Ok(client.values());
         }
-        Err(Failure::failed(format!("client `{name}`: {} ({})", wrong.join("; "), record.told())))
+        Err(Failure::failed(format!("client `{name}`: {} ({})", wrong.join("; "), record.summary())))
     }
 
     /// Everything that is not as the check has it.

@@ -1,4 +1,4 @@
-//! What a VM says, passed on to its log, to the board and to the stream of events.
+//! Forwards a VM's output to its log, to the board and to the event stream.
 
 use std::fs::File;
 use std::io::Write;
@@ -18,14 +18,14 @@ use crate::qemu::spec::Guest;
 use crate::session::board::{Board, Trouble};
 use crate::session::log::{QmpEvent, SerialPort, SharedLog};
 
-/// Tells the stream and the board when the process has ended, and then the flag that is returned that this is done.
+/// Reports the end of the process to the event stream and the board; the returned flag is set when that is done.
 pub(super) fn watch_end(
     name: &str,
     process: &Process,
     board: &Arc<Board>,
     sink: &Sink,
 ) -> watch::Receiver<bool> {
-    let (told, is_told) = watch::channel(false);
+    let (reported, is_reported) = watch::channel(false);
     let (vm, board, sink, mut ended) = (name.to_owned(), Arc::clone(board), sink.clone(), process.watch());
     tokio::spawn(async move {
         let how = match ended.wait_for(Option::is_some).await {
@@ -35,14 +35,14 @@ pub(super) fn watch_end(
         if let Some(how) = how {
             sink.emit(What::VmExited { vm: vm.clone(), how: how.to_string(), expected: board.may_exit(&vm) });
             board.report(Trouble::Died { vm, how });
-            told.send_replace(true);
+            reported.send_replace(true);
             board.changed();
         }
     });
-    is_told
+    is_reported
 }
 
-/// Hears the serial port, with a copy in a file.
+/// Reads the serial port, with a copy in a file.
 pub(super) fn listen(
     plan: &Plan,
     stream: UnixStream,
@@ -65,13 +65,13 @@ pub(super) fn listen(
         }
     };
     let copied = move |bytes: &[u8]| {
-        // A full disk must not take the run down; the report says what is missing.
+        // A full disk must not stop the run; the report says what is missing.
         let _ = copy.lock().unwrap_or_else(PoisonError::into_inner).write_all(bytes);
     };
     SerialPort::open(stream, log, matches!(plan.spec.guest, Guest::Ticker(_)), heard, copied)
 }
 
-/// Hears the monitor, with a transcript in a file.
+/// Reads the monitor's traffic, with a transcript in a file.
 pub(super) fn tap(
     vm: String,
     log: SharedLog,

@@ -1,7 +1,7 @@
 //! Machine types that several QEMUs have in common.
 //!
-//! An alias such as `q35` stands for the newest type of each QEMU, and a VM does not migrate between two types. So where
-//! the VMs of a case have different QEMUs, an alias stands for the newest versioned type that all of them know.
+//! An alias such as `q35` stands for the newest type of each QEMU, and a VM cannot migrate between two types. So if
+//! the VMs of a case use different QEMUs, an alias stands for the newest versioned type that all of them know.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,11 +11,11 @@ use indexmap::IndexMap;
 use crate::qemu::binary::Binary;
 use crate::session::Plan;
 
-/// Puts the versioned type in the place of each alias, where the QEMUs of a case differ.
+/// Replaces each alias by a versioned type if the QEMUs of a case differ.
 ///
 /// # Errors
 /// The reason of a skip, where they have no type in common.
-pub fn settle(plans: &mut IndexMap<String, Plan>) -> Result<(), String> {
+pub fn choose_machine_types(plans: &mut IndexMap<String, Plan>) -> Result<(), String> {
     let all: BTreeMap<&Path, &Binary> =
         plans.values().map(|plan| (plan.binary.path.as_path(), &*plan.binary)).collect();
     if all.len() < 2 {
@@ -30,7 +30,7 @@ pub fn settle(plans: &mut IndexMap<String, Plan>) -> Result<(), String> {
         let machine = match plan.spec.machine_type() {
             Some(machine) => machine.to_owned(),
             None => match binary.default_machine.clone() {
-                // A QEMU without a default needs one to be named, and says so itself.
+                // A QEMU without a default needs an explicit type, and reports that itself.
                 None => continue,
                 Some(machine) => machine,
             },
@@ -43,7 +43,7 @@ pub fn settle(plans: &mut IndexMap<String, Plan>) -> Result<(), String> {
         let common = common(target, &all).ok_or_else(|| {
             let versions: Vec<String> = all.iter().map(|binary| binary.version.to_string()).collect();
             format!(
-                "VM `{name}` needs a machine type like `{target}` that QEMU {} all know, and there is none",
+                "VM `{name}`: no machine type like `{target}` is common to QEMU {}",
                 versions.join(" and ")
             )
         })?;
@@ -58,7 +58,7 @@ pub fn settle(plans: &mut IndexMap<String, Plan>) -> Result<(), String> {
     Ok(())
 }
 
-/// The newest type of the same family that all binaries know.
+/// The newest type of the same family known to all binaries.
 fn common(target: &str, binaries: &[&Binary]) -> Option<String> {
     let (family, _) = versioned(target)?;
     let first = binaries.first()?;
@@ -70,7 +70,7 @@ fn common(target: &str, binaries: &[&Binary]) -> Option<String> {
     of_family.max().map(|(_, machine)| machine.clone())
 }
 
-/// A type's family and its version: `pc-q35-7.2` is of `pc-q35`, at 7.2.
+/// A type's family and version: `pc-q35-7.2` is `pc-q35` at 7.2.
 fn versioned(machine: &str) -> Option<(&str, Vec<u32>)> {
     let (family, version) = machine.rsplit_once('-')?;
     let version: Option<Vec<u32>> = version.split('.').map(|part| part.parse().ok()).collect();
@@ -113,7 +113,7 @@ mod tests {
 
     fn settled(machine: &str, binaries: &[Arc<Binary>]) -> Result<Vec<String>, String> {
         let mut plans = plans(machine, binaries);
-        settle(&mut plans)?;
+        choose_machine_types(&mut plans)?;
         Ok(plans.values().map(|plan| plan.spec.machine.clone().unwrap()).collect())
     }
 
@@ -144,6 +144,6 @@ mod tests {
             binary("20.0.0", &["pc-q35-20.0"], "pc-q35-20.0"),
         ];
         let reason = settled("q35", &both).unwrap_err();
-        assert!(reason.contains("like `pc-q35-7.2` that QEMU 20.0.0 and 7.2.0 all know"), "{reason}");
+        assert!(reason.contains("like `pc-q35-7.2` is common to QEMU 20.0.0 and 7.2.0"), "{reason}");
     }
 }

@@ -1,4 +1,4 @@
-//! What a run would do, before it does it.
+//! `lockstep run --dry-run`.
 
 use std::path::Path;
 
@@ -10,10 +10,10 @@ use super::settings::Settings;
 use crate::event::Verdict;
 use crate::scenario::model::Case;
 
-/// A line for each case, in the order they would run: that it would run and on what, or that it would be skipped and
-/// why. Starts nothing but probes of the QEMUs.
+/// Lists the cases in order: those that would run, and on what; those that would be skipped, and why. Only probes the
+/// QEMUs.
 #[must_use]
-pub fn outlook(cases: &[Case], binaries: &Binaries, settings: &Settings) -> String {
+pub fn dry_run(cases: &[Case], binaries: &Binaries, settings: &Settings) -> String {
     let mut text = String::new();
     let mut run = 0;
     for case in cases {
@@ -34,7 +34,7 @@ pub fn outlook(cases: &[Case], binaries: &Binaries, settings: &Settings) -> Stri
                 }
                 for issue in &case.known_issues {
                     let how = match (issue.at_most, issue.attempts) {
-                        (Some(at_most), _) => format!("known to fail in {at_most} of its runs at most"),
+                        (Some(at_most), _) => format!("known to fail in at most {at_most} of its runs"),
                         (None, Some(attempts)) => format!("known to fail in one of {attempts} attempts"),
                         (None, None) => "known to fail".to_owned(),
                     };

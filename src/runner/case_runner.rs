@@ -1,4 +1,4 @@
-//! The steps of a case, one after the other, and what is made of how they end.
+//! Runs the steps of a case and turns the outcome into a result.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use regex::Regex;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use super::adjudge::{Before, Judgement, judge};
 use super::binaries::Binaries;
-use super::machines::settle;
+use super::failure_site::FailureSite;
+use super::machine_types::choose_machine_types;
 use super::pause;
 use super::plans::{CaseVersions, plan};
 use super::settings::{Interrupt, Keep, Settings};
-use super::spot::Spot;
-use super::trouble::is_left;
+use super::trouble::left_to_next_step;
+use super::verdict::{Before, Judgement, judge};
 use crate::event::{CaseEnd, StepOutcome, Verdict, What};
 use crate::qemu::credential::make;
 use crate::qemu::network::wire_name;
@@ -25,47 +25,47 @@ use crate::session::failure::Kind;
 use crate::session::{Failure, Session, artifacts, metrics};
 use crate::step::{Action, Running, Start};
 
-/// How much longer than its deadline a step may take before it is cut off. Steps watch their deadline themselves, and
-/// tell more when they give up.
+/// How far a step may overrun its deadline before it is aborted. Steps watch their deadline themselves and report
+/// more detail.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Why a case ended before its last step.
 enum Stop {
-    /// A step failed, at this place.
-    Failed(Failure, Box<Spot>),
+    /// A step failed at this place.
+    Failed(Failure, Box<FailureSite>),
     /// The user ended the run.
     Interrupted(&'static str),
 }
 
-/// Whoever performs the steps of a case.
-pub(super) struct Actor<'c> {
+/// Runs the steps of a case.
+pub(super) struct CaseRunner<'c> {
     case: &'c Case,
     pub(super) session: Session,
     binaries: &'c Binaries,
     settings: &'c Settings,
     interrupt: Interrupt,
-    /// What the user wants, also while `interrupt` is not listened to.
-    wishes: Interrupt,
+    /// The user's interrupt, also while `interrupt` is ignored.
+    user_interrupt: Interrupt,
     deadline: Instant,
-    /// How many steps have begun.
+    /// The number of steps started so far.
     step: usize,
-    /// The numbers of the rounds that are under way, by their `index`.
+    /// The current round of each enclosing loop, by its `index`.
     rounds: Map<String, Value>,
-    /// How much of the session's trouble has been dealt with.
+    /// How many of the board's troubles have been handled.
     pub(super) trouble: usize,
-    /// Where its artifacts are kept, below the reports.
-    folder: PathBuf,
+    /// The artifacts directory, below the reports.
+    artifacts_dir: PathBuf,
     before: Before,
 }
 
-impl<'c> Actor<'c> {
+impl<'c> CaseRunner<'c> {
     pub(super) fn new(
         case: &'c Case,
         session: Session,
         binaries: &'c Binaries,
         settings: &'c Settings,
         interrupt: &Interrupt,
-        folder: PathBuf,
+        artifacts_dir: PathBuf,
         before: Before,
     ) -> Self {
         Self {
@@ -74,33 +74,33 @@ impl<'c> Actor<'c> {
             binaries,
             settings,
             interrupt: interrupt.clone(),
-            wishes: interrupt.clone(),
+            user_interrupt: interrupt.clone(),
             deadline: Instant::now(),
             step: 0,
             rounds: Map::new(),
             trouble: 0,
-            folder,
+            artifacts_dir,
             before,
         }
     }
 
-    /// Performs the case, which began then, and concludes; also whether the case is run again before that counts.
-    pub(super) async fn act(mut self, began: Instant) -> (CaseEnd, bool) {
+    /// Runs the case; also returns whether to run it again before the result counts.
+    pub(super) async fn run(mut self, began: Instant) -> (CaseEnd, bool) {
         let case = self.case;
         self.deadline = began + case.timeout.mul_f64(self.settings.slow);
-        let mut outcome = self.perform().await;
-        // The end runs whatever happened, and so has its own time and is not interrupted. (A second signal ends it all.)
+        let mut outcome = self.run_steps().await;
+        // `finally` always runs, with its own time limit and without interrupts. (A second signal ends the process.)
         self.deadline = Instant::now() + case.timeout.mul_f64(self.settings.slow);
         self.interrupt = Interrupt::never();
-        let finally = self.blocks(&case.finally, true).await;
+        let finally = self.run_blocks(&case.finally, true).await;
         if outcome.is_ok() {
             outcome = finally;
         }
-        self.conclude(outcome, began).await
+        self.finish(outcome, began).await
     }
 
-    async fn perform(&mut self) -> Result<(), Stop> {
-        // A wire must be there when VMs come to it.
+    async fn run_steps(&mut self) -> Result<(), Stop> {
+        // The network must exist before the VMs connect to it.
         let wires: Vec<String> = self.case.net.networks.keys().map(|name| wire_name(name)).collect();
         let first: Vec<String> = self
             .session
@@ -115,29 +115,29 @@ impl<'c> Actor<'c> {
         let started = tokio::select! {
             started = async {
                 make(&self.case.credentials, self.session.directory())
-                    .map_err(|error| Failure::error(format!("the credentials could not be made: {error}")))?;
+                    .map_err(|error| Failure::error(format!("cannot create the credentials:  {error}")))?;
                 self.session.make_disks(deadline).await?;
                 self.session.start(&wires, deadline).await?;
                 self.session.start(&first, deadline).await
             } => started,
             signal = interrupt.wait() => return Err(Stop::Interrupted(signal)),
         };
-        started.map_err(|failure| Stop::Failed(failure, Box::new(Spot::plain(&self.case.at))))?;
-        self.blocks(&self.case.steps, false).await?;
-        // What arrived with the last step's end counts as well.
+        started.map_err(|failure| Stop::Failed(failure, Box::new(FailureSite::plain(&self.case.at))))?;
+        self.run_blocks(&self.case.steps, false).await?;
+        // Include what arrived together with the end of the last step.
         self.session.catch_up();
         match self.cause(None).await {
-            Some((failure, _)) => Err(Stop::Failed(failure, Box::new(Spot::plain(&self.case.at)))),
+            Some((failure, _)) => Err(Stop::Failed(failure, Box::new(FailureSite::plain(&self.case.at)))),
             None => Ok(()),
         }
     }
 
-    async fn blocks(&mut self, blocks: &[Block], finally: bool) -> Result<(), Stop> {
+    async fn run_blocks(&mut self, blocks: &[Block], finally: bool) -> Result<(), Stop> {
         for block in blocks {
             match block {
-                Block::Step(step) => self.one(step, finally).await?,
+                Block::Step(step) => self.run_step(step, finally).await?,
                 Block::RepeatUntil { at, until, timeout, when, index, steps } => {
-                    if !self.wanted(when, &Spot::plain(at))? {
+                    if !self.condition_holds(when, &FailureSite::plain(at))? {
                         continue;
                     }
                     let began = Instant::now();
@@ -150,9 +150,9 @@ impl<'c> Actor<'c> {
                     let outer = self.rounds.clone();
                     for round in 1_u64.. {
                         self.rounds.extend(index.clone().map(|index| (index, round.into())));
-                        Box::pin(self.blocks(steps, finally)).await?;
-                        let step = self.resolved(until)?;
-                        // Asked in the last moment, QEMU must still have the time to answer.
+                        Box::pin(self.run_blocks(steps, finally)).await?;
+                        let step = self.resolve(until)?;
+                        // QEMU must have time to answer a query sent just before the deadline.
                         let mut running =
                             Running::asking_once(&mut self.session, began, end + GRACE, marks.clone());
                         let interrupt = self.interrupt.clone();
@@ -162,12 +162,12 @@ impl<'c> Actor<'c> {
                             answer = step.action.run(&mut running) => answer,
                         };
                         let Err(failure) = answer else { break };
-                        // The steps of the loop may all be left out, and then nobody else looks at it.
+                        // If every step of the loop is skipped, nothing else checks for trouble.
                         if let Some((cause, _)) = self.cause(None).await {
-                            return Err(Stop::Failed(cause, Box::new(Spot::of(until))));
+                            return Err(Stop::Failed(cause, Box::new(FailureSite::of(until))));
                         }
                         if Instant::now() >= end {
-                            return Err(Stop::Failed(failure, Box::new(Spot::of(until))));
+                            return Err(Stop::Failed(failure, Box::new(FailureSite::of(until))));
                         }
                         tokio::time::sleep(crate::step::POLL).await;
                     }
@@ -178,8 +178,8 @@ impl<'c> Actor<'c> {
         Ok(())
     }
 
-    /// Resolves something with all that is known by now.
-    fn late<T>(&self, resolve: impl FnOnce(&Late<'_>) -> T) -> T {
+    /// Calls `resolve` with all values known at this point of the run.
+    fn with_run_values<T>(&self, resolve: impl FnOnce(&Late<'_>) -> T) -> T {
         let run = self.session.run_values();
         let names = self.session.names();
         let versions = CaseVersions { case: self.case, binaries: self.binaries };
@@ -187,20 +187,20 @@ impl<'c> Actor<'c> {
         resolve(&Late { run: &run, names: &names, rounds, dir, versions: &versions })
     }
 
-    fn wanted(&self, when: &[When], spot: &Spot) -> Result<bool, Stop> {
-        self.late(|late| resolve_when(self.case, when, late))
-            .map_err(|message| Stop::Failed(Failure::error(message), Box::new(spot.clone())))
+    fn condition_holds(&self, when: &[When], site: &FailureSite) -> Result<bool, Stop> {
+        self.with_run_values(|late| resolve_when(self.case, when, late))
+            .map_err(|message| Stop::Failed(Failure::error(message), Box::new(site.clone())))
     }
 
-    fn resolved(&self, step: &CaseStep) -> Result<crate::step::Step, Stop> {
+    fn resolve(&self, step: &CaseStep) -> Result<crate::step::Step, Stop> {
         let mut resolved = self
-            .late(|late| resolve_step(self.case, step, late))
-            .map_err(|message| Stop::Failed(Failure::error(message), Box::new(Spot::of(step))))?;
+            .with_run_values(|late| resolve_step(self.case, step, late))
+            .map_err(|message| Stop::Failed(Failure::error(message), Box::new(FailureSite::of(step))))?;
         resolved.action = resolved.action.bound(&self.session.roles);
         Ok(resolved)
     }
 
-    async fn one(&mut self, step: &CaseStep, finally: bool) -> Result<(), Stop> {
+    async fn run_step(&mut self, step: &CaseStep, finally: bool) -> Result<(), Stop> {
         self.step += 1;
         let number = self.step;
         let place = step.at.to_string();
@@ -214,17 +214,17 @@ impl<'c> Actor<'c> {
         };
         let title = step.step.title();
         sink.emit(What::StepBegan { step: number, title, place: place.clone(), finally });
-        let result = match self.wanted(&step.when, &Spot::of(step)) {
+        let result = match self.condition_holds(&step.when, &FailureSite::of(step)) {
             Ok(false) => {
                 sink.emit(ended(StepOutcome::Skipped, None));
                 return Ok(());
             }
             Ok(true) => {
                 if self.settings.step_by_step {
-                    let text = format!("next: {} ({place}); Enter goes on ", step.step.title());
+                    let text = format!("next: {} ({place}); press Enter to continue ", step.step.title());
                     self.deadline += pause::for_enter(&text, &self.interrupt).await;
                 }
-                self.attempt(step, Instant::now()).await
+                self.execute(step, Instant::now()).await
             }
             Err(stop) => Err(stop),
         };
@@ -240,10 +240,10 @@ impl<'c> Actor<'c> {
         result
     }
 
-    async fn attempt(&mut self, case_step: &CaseStep, began: Instant) -> Result<(), Stop> {
-        let step = self.resolved(case_step)?;
+    async fn execute(&mut self, case_step: &CaseStep, began: Instant) -> Result<(), Stop> {
+        let step = self.resolve(case_step)?;
         if let Action::Start(Start(names)) = &step.action {
-            self.fill_in(&names.0, &Spot::of(case_step))?;
+            self.complete_plans(&names.0, &FailureSite::of(case_step))?;
         }
         let deadline = self.deadline.min(began + step.timeout.0.mul_f64(self.settings.slow));
         let board = Arc::clone(&self.session.board);
@@ -259,19 +259,19 @@ impl<'c> Actor<'c> {
                     result = &mut acting => break result,
                     trouble = board.trouble(seen) => {
                         seen += 1;
-                        if !board.is_asked_for(&trouble) && !is_left(&step.action, &trouble) {
+                        if !board.is_asked_for(&trouble) && !left_to_next_step(&step.action, &trouble) {
                             break Err(trouble.failure());
                         }
                     }
                     () = tokio::time::sleep_until(deadline + GRACE) => {
-                        break Err(Failure::failed(format!("the step did not end by its deadline: {}", step.title())));
+                        break Err(Failure::failed(format!("the step did not finish by its deadline: {}", step.title())));
                     }
                 }
             }
         };
-        // Trouble is the cause where there is any, whatever the step itself noticed first.
+        // Trouble, if any, is the cause, whatever the step noticed first.
         if result.is_err() {
-            self.session.settle().await;
+            self.session.await_exits().await;
         }
         let mut of_migration = false;
         if let Some((cause, is_of_migration)) = self.cause(Some(&step.action)).await {
@@ -286,8 +286,8 @@ impl<'c> Actor<'c> {
         if deadline == self.deadline && Instant::now() >= deadline {
             result = result.map_err(|failure| Failure {
                 message: format!(
-                    "{failure} (the case's timeout of {} is used up)",
-                    humantime::format_duration(self.case.timeout)
+                    "{failure} (the case's timeout of {} expired)",
+                    crate::units::Span(self.case.timeout)
                 ),
                 ..failure
             });
@@ -305,30 +305,31 @@ impl<'c> Actor<'c> {
                 }
                 Ok(())
             }
-            Err(failure) => Err(Stop::Failed(failure, Box::new(Spot::of(case_step)))),
+            Err(failure) => Err(Stop::Failed(failure, Box::new(FailureSite::of(case_step)))),
         }
     }
 
-    /// Makes the plans of VMs that take something from the run, now that it is known.
-    fn fill_in(&mut self, names: &[String], spot: &Spot) -> Result<(), Stop> {
-        let stop = |message: String| Stop::Failed(Failure::error(message), Box::new(spot.clone()));
+    /// Completes the plans of VMs that depend on values of the run, now that these are known.
+    fn complete_plans(&mut self, names: &[String], site: &FailureSite) -> Result<(), Stop> {
+        let stop = |message: String| Stop::Failed(Failure::error(message), Box::new(site.clone()));
         for name in names.iter().filter(|name| self.case.late_vms.contains_key(*name)) {
-            let Some(spec) = self.late(|late| resolve_vm(self.case, name, late)).map_err(stop)? else {
+            let Some(spec) = self.with_run_values(|late| resolve_vm(self.case, name, late)).map_err(stop)?
+            else {
                 continue;
             };
             let plan = plan(name, spec, self.binaries, self.settings).map_err(|(_, reason)| stop(reason))?;
             self.session.plans.insert(name.clone(), plan);
-            settle(&mut self.session.plans).map_err(stop)?;
+            choose_machine_types(&mut self.session.plans).map_err(stop)?;
         }
         Ok(())
     }
 
-    /// Gathers the evidence, takes everything down, and makes the verdict.
-    async fn conclude(mut self, outcome: Result<(), Stop>, began: Instant) -> (CaseEnd, bool) {
+    /// Collects the evidence, tears everything down, and determines the verdict.
+    async fn finish(mut self, outcome: Result<(), Stop>, began: Instant) -> (CaseEnd, bool) {
         metrics::emit(&self.session);
-        let (outcome, spot, interrupted) = match outcome {
+        let (outcome, site, interrupted) = match outcome {
             Ok(()) => (Ok(()), None, false),
-            Err(Stop::Failed(failure, spot)) => (Err(failure), Some(spot), false),
+            Err(Stop::Failed(failure, site)) => (Err(failure), Some(site), false),
             Err(Stop::Interrupted(signal)) => {
                 (Err(Failure::error(format!("interrupted by {signal}"))), None, true)
             }
@@ -337,15 +338,15 @@ impl<'c> Actor<'c> {
             let reason = outcome.as_ref().err().map(|failure| failure.message.clone());
             Judgement { verdict: Verdict::Error, reason, struck: None, again: false }
         } else {
-            let names = spot.as_ref().map(|spot| spot.names.as_slice()).unwrap_or_default();
+            let names = site.as_ref().map(|site| site.names.as_slice()).unwrap_or_default();
             judge(&outcome, names, self.case, self.before)
         };
-        // What a race did is looked into as a failure is.
+        // A known issue needs the same evidence as a failure.
         let is_wrong = struck.is_some() || verdict.is_bad();
         let mut evidence = None;
         if is_wrong && !interrupted {
-            let shown = spot.as_ref().map(|spot| spot.told(self.case) + "\n").unwrap_or_default();
-            // The reason of an excused attempt is that of the known issue, and not what failed.
+            let shown = site.as_ref().map(|site| site.description(self.case) + "\n").unwrap_or_default();
+            // The reason of an excused attempt is the known issue's; show the failure itself.
             let failed = outcome
                 .as_ref()
                 .err()
@@ -355,13 +356,13 @@ impl<'c> Actor<'c> {
         }
         if self.settings.pause_on_failure && is_wrong && !interrupted {
             let text = format!(
-                "{verdict}: {}\n{}\n{}\n{}Enter takes it down ",
+                "{verdict}: {}\n{}\n{}\n{}Press Enter to stop the VMs ",
                 self.case.name,
                 reason.as_deref().unwrap_or_default(),
-                spot.as_ref().map(|spot| spot.at.to_string()).unwrap_or_default(),
+                site.as_ref().map(|site| site.at.to_string()).unwrap_or_default(),
                 pause::how_to_attach(&self.session),
             );
-            pause::for_enter(&text, &self.wishes).await;
+            pause::for_enter(&text, &self.user_interrupt).await;
         }
         let wanted = match self.settings.keep {
             Keep::Always => true,
@@ -370,24 +371,24 @@ impl<'c> Actor<'c> {
         };
         let mut artifacts = None;
         if wanted {
-            let folder = self.settings.reports.join(&self.folder);
-            // The reports cut it where it is long.
-            let told = || match &evidence {
-                Some(evidence) => std::fs::write(folder.join("evidence.txt"), evidence),
+            let artifacts_dir = self.settings.reports.join(&self.artifacts_dir);
+            // The reports truncate it if it is long.
+            let write_evidence = || match &evidence {
+                Some(evidence) => std::fs::write(artifacts_dir.join("evidence.txt"), evidence),
                 None => Ok(()),
             };
             let files = &self.case.artifacts;
-            let kept = artifacts::keep(&self.session, &to_yaml(self.case), files, &folder);
-            match kept.and_then(|missing| told().map(|()| missing)) {
+            let kept = artifacts::keep(&self.session, &to_yaml(self.case), files, &artifacts_dir);
+            match kept.and_then(|missing| write_evidence().map(|()| missing)) {
                 Ok(missing) => {
                     for file in missing {
-                        let text = format!("`artifacts`: the case's folder has no file `{file}`");
+                        let text = format!("`artifacts`: no file `{file}` in the case's directory");
                         self.session.sink.emit(What::Note { text });
                     }
-                    artifacts = Some(folder);
+                    artifacts = Some(artifacts_dir);
                 }
                 Err(error) => {
-                    let text = format!("the artifacts could not be kept in {}: {error}", folder.display());
+                    let text = format!("cannot save the artifacts to {}: {error}", artifacts_dir.display());
                     self.session.sink.emit(What::Note { text });
                 }
             }
@@ -395,24 +396,26 @@ impl<'c> Actor<'c> {
         self.session.tear_down().await;
         drop(self.session);
         let seconds = began.elapsed().as_secs_f64();
-        // A negative control has failed at its place as well, but passes.
-        let source = spot.as_ref().map(|spot| spot.surroundings());
-        let place = spot.filter(|_| verdict != Verdict::Pass).map(|spot| spot.at.to_string());
+        // A negative control also failed at this place, but passes.
+        let source = site.as_ref().map(|site| site.excerpt());
+        let place = site.filter(|_| verdict != Verdict::Pass).map(|site| site.at.to_string());
         (CaseEnd { verdict, reason, evidence, place, source, artifacts, struck, seconds }, again)
     }
 }
 
-/// A step that must fail: a failure that matches is its success.
+/// `expect_error`: a failure that matches counts as success.
 fn expected(result: Result<Value, Failure>, expression: &str, title: &str) -> Result<Value, Failure> {
     let matcher = Regex::new(expression).map_err(|error| Failure::error(error.to_string()))?;
     match result {
         Err(failure) if failure.kind == Kind::Corrupt => Err(failure),
         Err(failure) if matcher.is_match(&failure.message) => Ok(Value::String(failure.message)),
         Err(failure) => Err(Failure {
-            message: format!("the error was to match /{expression}/, and is: {failure}"),
+            message: format!("expected an error matching /{expression}/, got: {failure}"),
             ..failure
         }),
-        Ok(_) => Err(Failure::failed(format!("`{title}` was to fail with /{expression}/, and succeeded"))),
+        Ok(_) => Err(Failure::failed(format!(
+            "`{title}`: expected an error matching /{expression}/, but it succeeded"
+        ))),
     }
 }
 
@@ -424,7 +427,12 @@ mod tests {
     fn a_step_that_must_fail_succeeds_by_failing_as_it_must() {
         let refused = || Err(Failure::failed("`x` was refused: VM is not in COLO mode"));
         assert!(expected(refused(), "not in COLO", "x").is_ok());
-        assert!(expected(refused(), "out of memory", "x").unwrap_err().message.contains("was to match"));
+        assert!(
+            expected(refused(), "out of memory", "x")
+                .unwrap_err()
+                .message
+                .contains("expected an error matching")
+        );
         assert!(expected(Ok(Value::Null), "x", "quit a").unwrap_err().message.contains("succeeded"));
     }
 

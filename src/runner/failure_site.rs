@@ -1,4 +1,4 @@
-//! Where in a scenario a case failed, and by which way it came there.
+//! The place of a failure in a scenario, and how the run got there.
 
 use serde_json::{Map, Value};
 
@@ -7,8 +7,8 @@ use crate::scenario::model::{Case, CaseStep};
 
 /// The place of a failure.
 #[derive(Debug, Clone)]
-pub struct Spot {
-    /// The step, or the case where it is none.
+pub struct FailureSite {
+    /// The step, or the case if no step failed.
     pub at: Location,
     /// See [`CaseStep::via`].
     via: Vec<Location>,
@@ -18,8 +18,8 @@ pub struct Spot {
     pub names: Vec<String>,
 }
 
-impl Spot {
-    /// A place that nothing leads to.
+impl FailureSite {
+    /// A place without a call chain.
     pub fn plain(at: &Location) -> Self {
         Self { at: at.clone(), via: Vec::new(), locals: Map::new(), names: Vec::new() }
     }
@@ -30,25 +30,25 @@ impl Spot {
         Self { at: step.at.clone(), via: step.via.clone(), locals: step.locals.clone(), names }
     }
 
-    /// The lines around the place, each with its number; the one of the place is marked.
+    /// The lines around the place with their numbers; the failing line is marked.
     #[must_use]
-    pub fn surroundings(&self) -> String {
+    pub fn excerpt(&self) -> String {
         const AROUND: usize = 4;
         let line = self.at.line;
         let lines = self.at.file.text.lines().enumerate().map(|(index, text)| (index + 1, text));
         let near = lines.filter(|(number, _)| number.abs_diff(line) <= AROUND);
-        let told: Vec<String> = near
+        let lines: Vec<String> = near
             .map(|(number, text)| {
                 let mark = if number == line { '>' } else { ' ' };
                 format!("{mark}{number:>5} | {text}")
             })
             .collect();
-        told.join("\n")
+        lines.join("\n")
     }
 
-    /// The line of the step, how it came there, and the values of the case: a few lines for a person.
+    /// The line of the step, how it was reached, and the values of the case, in a few lines.
     #[must_use]
-    pub fn told(&self, case: &Case) -> String {
+    pub fn description(&self, case: &Case) -> String {
         let mut lines = Vec::new();
         if self.at != case.at {
             lines.push(self.at.shown());
@@ -98,13 +98,14 @@ mod tests {
         assert!(!loaded.diagnostics.has_errors(), "{}", loaded.diagnostics.render(false));
         let case = &loaded.cases[0];
         let Block::Step(step) = &case.steps[0] else { panic!() };
-        let told = Spot::of(step).told(case).replace(&folder.path().display().to_string(), "D");
+        let description =
+            FailureSite::of(step).description(case).replace(&folder.path().display().to_string(), "D");
         let expected = " --> D/nap.yaml:3:3\n  |\n3 | - sleep: '1{{unit}}'\n  |   ^^^^^\n\
              \x20 used at D/main.yaml:5:33\n  repeated at D/main.yaml:5:5\n  hook placed at D/base.yaml:3:3\n\
              \x20 in the cell side=left\n  with unit=s";
-        assert_eq!(told, expected);
-        assert_eq!(Spot::plain(&case.at).told(case), "  in the cell side=left");
-        let around = Spot::of(step).surroundings();
+        assert_eq!(description, expected);
+        assert_eq!(FailureSite::plain(&case.at).description(case), "  in the cell side=left");
+        let around = FailureSite::of(step).excerpt();
         assert_eq!(around, "     1 | params: {unit: s}\n     2 | steps:\n>    3 | - sleep: '1{{unit}}'");
     }
 }

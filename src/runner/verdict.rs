@@ -1,4 +1,4 @@
-//! From what happened to a verdict: negative controls and known issues.
+//! Determines the verdict, including negative controls and known issues.
 
 use regex::Regex;
 
@@ -7,15 +7,15 @@ use crate::scenario::model::{Case, KnownIssue, MustFail};
 use crate::session::Failure;
 use crate::session::failure::Kind;
 
-/// What is made of an attempt at a case.
+/// The result of judging one attempt.
 #[derive(Debug, PartialEq)]
 pub struct Judgement {
     pub verdict: Verdict,
     /// The verdict's reason; none for a plain pass.
     pub reason: Option<String>,
-    /// The reason of the race (`at_most`) that struck.
+    /// The reason of the intermittent known issue (`at_most`) that occurred.
     pub struck: Option<String>,
-    /// Whether the case is run again before this counts.
+    /// Whether to run the case again before this counts.
     pub again: bool,
 }
 
@@ -25,16 +25,16 @@ impl Judgement {
     }
 }
 
-/// What is known of the attempts at a case before the one that is judged.
+/// The earlier attempts at the case.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Before {
-    /// Whether one was excused by a race.
+    /// Whether one was excused by a known issue.
     pub excused: bool,
-    /// How many passed although a known issue was to strike.
+    /// How many passed although a known issue was expected to occur.
     pub passed: usize,
 }
 
-/// The judgement on an attempt at a case, which failed in a step of these names if it failed.
+/// Judges an attempt at a case; `names` are those of the step that failed.
 #[must_use]
 pub fn judge(outcome: &Result<(), Failure>, names: &[String], case: &Case, before: Before) -> Judgement {
     if let Some(control) = &case.must_fail {
@@ -54,7 +54,7 @@ pub fn judge(outcome: &Result<(), Failure>, names: &[String], case: &Case, befor
     let struck = Some(issue.reason.clone());
     if before.excused {
         let reason = format!(
-            "{failure} (a known issue is excused once, and an attempt before this one was excused: {})",
+            "{failure} (a known issue is excused once per case, and an earlier attempt was excused: {})",
             issue.reason
         );
         return Judgement { verdict: plain, reason: Some(reason), struck, again: false };
@@ -67,32 +67,36 @@ fn control_verdict(outcome: &Result<(), Failure>, MustFail { pattern, .. }: &Mus
         |failure: &Failure| Regex::new(pattern).is_ok_and(|expression| expression.is_match(&failure.message));
     match outcome {
         Err(failure) if matches(failure) => {
-            Judgement::of(Verdict::Pass, format!("failed as it must: {failure}"))
+            Judgement::of(Verdict::Pass, format!("failed as expected: {failure}"))
         }
-        Err(failure) => Judgement::of(
+        Err(failure) => {
+            Judgement::of(Verdict::Fail, format!("expected a failure matching /{pattern}/, got: {failure}"))
+        }
+        Ok(()) => Judgement::of(
             Verdict::Fail,
-            format!("it must fail with /{pattern}/, and failed otherwise: {failure}"),
+            format!("expected a failure matching /{pattern}/, but the case passed"),
         ),
-        Ok(()) => Judgement::of(Verdict::Fail, format!("it must fail with /{pattern}/, and nothing failed")),
     }
 }
 
-/// A pass is held against an issue that was to strike by now.
+/// A pass counts against an issue that should have occurred by now.
 fn passed(issues: &[KnownIssue], before: Before) -> Judgement {
     let sure = issues.iter().filter_map(|issue| Some((issue, issue.shows_within()?)));
     let Some((issue, within)) = sure.min_by_key(|(_, within)| *within) else {
         return Judgement::of(Verdict::Pass, None);
     };
     if before.passed + 1 < within {
-        let reason = format!("the known issue did not show: {}", issue.reason);
+        let reason = format!("the known issue did not occur: {}", issue.reason);
         return Judgement { again: true, ..Judgement::of(Verdict::Pass, reason) };
     }
     let times = if within > 1 { format!(" in {within} attempts") } else { String::new() };
-    let reason =
-        format!("the known issue did not show{times} ({}); if it is mended, take it out", issue.reason);
+    let reason = format!(
+        "the known issue did not occur{times} ({}); if it is fixed, remove the `known_issue`",
+        issue.reason
+    );
     Judgement::of(Verdict::Fail, reason)
 }
 
 #[cfg(test)]
-#[path = "adjudge_tests.rs"]
+#[path = "verdict_tests.rs"]
 mod tests;
