@@ -21,8 +21,8 @@ pub const MAX_EXTENTS: usize = 192;
 const PROGRAM: Range<u64> = 0x22..0x3f;
 /// Where a PC has ROM and devices.
 const LEGACY: Range<u64> = 0xa0..0x100;
-/// Pages reserved for markers of the scenario: at 0x70000 and at 24 MiB.
-const FREE: [Range<u64>; 2] = [0x70..0x71, 0x1800..0x1810];
+/// Pages reserved for markers of the scenario: at 0x70000, at 0x410000 and at 24 MiB.
+const FREE: [Range<u64>; 3] = [0x70..0x71, 0x410..0x411, 0x1800..0x1810];
 /// The first page for randomly placed pages: 1 MiB.
 const DRAWN_FROM: u64 = 0x100;
 /// The number of parts of RAM among which pages are distributed.
