@@ -194,7 +194,7 @@ fn a_disk_that_cannot_be_made_is_an_error_with_what_qemu_img_said() {
 fn in_colo(steps: &str) -> String {
     let steps = steps.trim_start_matches('\n');
     format!(
-        r#"
+        r"
 vms:
   a: {{memory: 32M, guest: {{ticker: {{dirty: 64K}}}}}}
   b: {{like: a, incoming: defer}}
@@ -204,7 +204,7 @@ steps:
 - parameters: {{vm: a, set: {{x-checkpoint-delay: 3600000}}}}
 - protect: {{primary: a, secondary: b, checkpoints: 0}}
 {steps}
-"#
+"
     )
 }
 

@@ -17,9 +17,8 @@
 // Lines for wrong pages and wrong devices in one pass; the rest is only counted.
 #define MAX_LINES 8
 
-// Translations are dropped after so many live pages, and before devices are looked at, as an operating system does when it
-// changes tasks. QEMU's emulator does not see each write to a page whose translation was in use before a migration began
-// (README.md).
+// Translations are dropped after so many live pages, and before devices are looked at: QEMU's emulator does not see each
+// write to a page whose translation was in use before a migration began (README.md).
 #define FORGET_AFTER 128
 
 // What a page is for.

@@ -19,7 +19,7 @@ pub(super) struct Field<'s> {
 
 impl Schema {
     /// The schema behind a reference, and behind the choices of null or a template that every value has.
-    pub fn behind<'s>(&'s self, schema: &'s Value) -> &'s Value {
+    pub(super) fn behind<'s>(&'s self, schema: &'s Value) -> &'s Value {
         if let Some(name) = schema["$ref"].as_str() {
             return self.behind(self.0.pointer(name.trim_start_matches('#')).unwrap_or(&Value::Null));
         }
@@ -31,7 +31,7 @@ impl Schema {
     }
 
     /// The keys of a map; none where it is no map with keys of its own.
-    pub fn fields<'s>(&'s self, schema: &'s Value) -> Vec<Field<'s>> {
+    pub(super) fn fields<'s>(&'s self, schema: &'s Value) -> Vec<Field<'s>> {
         let schema = self.behind(schema);
         let required: Vec<&str> =
             schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -42,13 +42,13 @@ impl Schema {
     }
 
     /// What is said of a value where it stands, else what is said of its type.
-    pub fn doc(&self, schema: &Value) -> String {
+    pub(super) fn doc(&self, schema: &Value) -> String {
         let own = schema["description"].as_str();
         own.or_else(|| self.behind(schema)["description"].as_str()).unwrap_or_default().to_owned()
     }
 
     /// One key as an item of a list, with the keys of its own value below it.
-    pub fn item(&self, field: &Field<'_>, indent: usize) -> String {
+    pub(super) fn item(&self, field: &Field<'_>, indent: usize) -> String {
         let kind = self.kind(field.schema);
         let required = if field.required { ", required" } else { "" };
         let doc = one_line(&with_default(self.doc(field.schema), field.schema));
@@ -64,7 +64,7 @@ impl Schema {
     }
 
     /// The keys of the maps that a value may be, and the words that have something said of them.
-    pub fn inner<'s>(&'s self, schema: &'s Value) -> Vec<Field<'s>> {
+    pub(super) fn inner<'s>(&'s self, schema: &'s Value) -> Vec<Field<'s>> {
         self.maps(schema).into_iter().flat_map(|map| self.fields(map)).collect()
     }
 
@@ -85,14 +85,14 @@ impl Schema {
     }
 
     /// What is said of the type of a value, which is more than what is said where it stands.
-    pub fn type_doc(&self, schema: &Value) -> Option<String> {
+    pub(super) fn type_doc(&self, schema: &Value) -> Option<String> {
         let name = schema["$ref"].as_str()?;
         let doc = self.0.pointer(name.trim_start_matches('#'))?["description"].as_str()?;
         Some(doc.to_owned())
     }
 
     /// What a value may be, in words.
-    pub fn kind(&self, schema: &Value) -> String {
+    pub(super) fn kind(&self, schema: &Value) -> String {
         joined(&self.kinds(schema), "or")
     }
 

@@ -274,7 +274,7 @@ fn metrics() -> Topic {
         text.push('\n');
     }
     let mut topic = finish("metrics".to_owned(), Part::Running, "", about, text.trim_end().to_owned());
-    topic.heading = "Metrics".to_owned();
+    "Metrics".clone_into(&mut topic.heading);
     topic
 }
 

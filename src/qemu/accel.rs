@@ -46,7 +46,7 @@ impl std::str::FromStr for Accel {
 pub struct Accelerators(pub Vec<(Accel, Properties)>);
 
 /// The properties for `-accel`.
-pub type Properties = BTreeMap<String, Scalar>;
+pub(super) type Properties = BTreeMap<String, Scalar>;
 
 impl Default for Accelerators {
     fn default() -> Self {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -246,7 +246,7 @@ fn spawn_here(launch: Launch) -> io::Result<(Pid, OwnedFd)> {
     command.args(arguments).envs(env).current_dir(directory).process_group(0);
     command.stdin(stdin.map_or_else(Stdio::null, Stdio::from)).stdout(stdout).stderr(stderr);
     let runner = rustix::process::getpid();
-    let numbers: Vec<i32> = inherit.iter().map(|fd| fd.as_raw_fd()).collect();
+    let numbers: Vec<i32> = inherit.iter().map(rustix::fd::AsRawFd::as_raw_fd).collect();
     let prepare = move || {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         if rustix::process::getppid() != Some(runner) {

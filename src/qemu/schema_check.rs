@@ -64,12 +64,12 @@ struct Members<'s> {
 }
 
 impl<'s> Checker<'s> {
-    pub fn new(schema: &'s Schema, extent: Extent) -> Self {
+    pub(super) fn new(schema: &'s Schema, extent: Extent) -> Self {
         Self { schema, extent, path: Vec::new(), complaints: Vec::new() }
     }
 
     /// Checks the arguments of a command.
-    pub fn object(mut self, command: &str, kind: &str, value: &Value) -> Vec<Complaint> {
+    pub(super) fn object(mut self, command: &str, kind: &str, value: &Value) -> Vec<Complaint> {
         match (value, self.schema.types.get(kind)) {
             (Value::Object(map), Some(Type::Object(object))) => {
                 self.members(command, object, map, OPEN.contains(&command));
@@ -80,7 +80,7 @@ impl<'s> Checker<'s> {
     }
 
     /// Checks a value of a type; `owner` is its name in messages.
-    pub fn value(mut self, owner: &str, kind: &str, value: &Value) -> Vec<Complaint> {
+    pub(super) fn value(mut self, owner: &str, kind: &str, value: &Value) -> Vec<Complaint> {
         self.one(owner, kind, value);
         self.complaints
     }

@@ -149,7 +149,7 @@ pub fn compare(old: &Run, new: &Run) -> Comparison {
         }
         for ((metric, vm), measured) in &one.metrics {
             let Some(again) = other.metrics.get(&(metric.clone(), vm.clone())) else { continue };
-            let whose = vm.as_ref().map(|vm| format!("{metric} ({vm})")).unwrap_or_else(|| metric.clone());
+            let whose = vm.as_ref().map_or_else(|| metric.clone(), |vm| format!("{metric} ({vm})"));
             let (Some(from), Some(to)) = (measured.spread(), again.spread()) else { continue };
             if from.median > 0.0 && to.median > 0.0 && measured.unit == "s" {
                 factors.entry(metric).or_default().push(to.median / from.median);

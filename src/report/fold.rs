@@ -63,6 +63,7 @@ impl Fold {
     }
 
     /// The running cases, in the order of selection.
+    #[must_use]
     pub fn open(&self) -> impl ExactSizeIterator<Item = &Case> {
         self.open.values()
     }

@@ -13,13 +13,13 @@ const BAR: usize = 16;
 
 /// The state of the live lines on the terminal.
 #[derive(Debug, Default)]
-pub struct Live {
+pub(super) struct Live {
     drawn: usize,
 }
 
 impl Live {
     /// The escape sequence that removes the lines; the cursor is then where they began.
-    pub fn clear(&mut self) -> String {
+    pub(super) fn clear(&mut self) -> String {
         match std::mem::take(&mut self.drawn) {
             0 => String::new(),
             1 => "\r\u{1b}[J".to_owned(),
@@ -28,7 +28,7 @@ impl Live {
     }
 
     /// The text that draws the lines below the existing output; empty if no case runs.
-    pub fn draw(&mut self, fold: &Fold, now: f64, columns: usize) -> String {
+    pub(super) fn draw(&mut self, fold: &Fold, now: f64, columns: usize) -> String {
         let lines = lines(fold, now);
         self.drawn = lines.len();
         // Leave the last column free: many terminals wrap when it is filled.

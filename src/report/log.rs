@@ -10,7 +10,7 @@ use crate::report::text;
 
 /// The full text of a finished case, for reports with room for it.
 #[must_use]
-pub fn of(case: &Case) -> String {
+pub(super) fn of(case: &Case) -> String {
     let mut out = String::new();
     if let Some(description) = &case.description {
         let _ = writeln!(out, "{}", description.trim_end());
@@ -42,7 +42,7 @@ pub fn of(case: &Case) -> String {
 
 /// A step in one line: number, outcome, duration, title, place.
 #[must_use]
-pub fn step_line(step: &Step, planned: usize) -> String {
+pub(super) fn step_line(step: &Step, planned: usize) -> String {
     let outcome = match step.outcome {
         Some(StepOutcome::Done) => "done",
         Some(StepOutcome::Failed) => "failed",

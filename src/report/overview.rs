@@ -13,7 +13,7 @@ const SHOWN: usize = 200;
 
 /// The overview; empty if each case ran once on one QEMU.
 #[must_use]
-pub fn of(stats: &Stats) -> String {
+pub(super) fn of(stats: &Stats) -> String {
     let mut out = grid(stats);
     let repeated: Vec<_> = stats.repeated().collect();
     if repeated.is_empty() {

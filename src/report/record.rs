@@ -60,6 +60,7 @@ impl<T> Kept<T> {
     }
 
     /// Every item that is kept.
+    #[must_use]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
         self.head.iter().chain(&self.tail)
     }

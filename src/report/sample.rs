@@ -5,12 +5,12 @@ use serde_json::json;
 use crate::event::{CaseEnd, Event, STREAM_VERSION, Spread, StepOutcome, Verdict, What};
 
 /// An event at a moment.
-pub fn at(at: f64, case: Option<usize>, what: What) -> Event {
+pub(super) fn at(at: f64, case: Option<usize>, what: What) -> Event {
     Event { at, case, what }
 }
 
 /// The first event of a run.
-pub fn run_started(cases: usize) -> Event {
+pub(super) fn run_started(cases: usize) -> Event {
     at(
         0.0,
         None,
@@ -30,12 +30,12 @@ pub fn run_started(cases: usize) -> Event {
 }
 
 /// The last event of a run.
-pub fn run_ended(seconds: f64, interrupted: bool) -> Event {
+pub(super) fn run_ended(seconds: f64, interrupted: bool) -> Event {
     at(seconds, None, What::RunEnded { interrupted, seconds })
 }
 
 /// A case begins.
-pub fn started(case: usize, name: &str, file: &str) -> Event {
+pub(super) fn started(case: usize, name: &str, file: &str) -> Event {
     at(
         0.0,
         Some(case),
@@ -55,7 +55,7 @@ pub fn started(case: usize, name: &str, file: &str) -> Event {
 }
 
 /// A step begins.
-pub fn step(case: usize, step: usize, title: &str) -> Event {
+pub(super) fn step(case: usize, step: usize, title: &str) -> Event {
     at(
         0.0,
         Some(case),
@@ -69,7 +69,7 @@ pub fn step(case: usize, step: usize, title: &str) -> Event {
 }
 
 /// A step ends, with the message of its failure if it has one.
-pub fn step_ended(case: usize, step: usize, seconds: f64, failure: Option<&str>) -> Event {
+pub(super) fn step_ended(case: usize, step: usize, seconds: f64, failure: Option<&str>) -> Event {
     at(
         0.0,
         Some(case),
@@ -83,23 +83,23 @@ pub fn step_ended(case: usize, step: usize, seconds: f64, failure: Option<&str>)
 }
 
 /// A case ends.
-pub fn ended(case: usize, verdict: Verdict, reason: Option<&str>, seconds: f64) -> Event {
+pub(super) fn ended(case: usize, verdict: Verdict, reason: Option<&str>, seconds: f64) -> Event {
     at(0.0, Some(case), What::CaseEnded(Box::new(CaseEnd::new(verdict, reason.map(str::to_owned), seconds))))
 }
 
 /// A value is measured, in seconds.
-pub fn metric(case: usize, name: &str, value: f64) -> Event {
+pub(super) fn metric(case: usize, name: &str, value: f64) -> Event {
     let (name, unit) = (name.to_owned(), "s".to_owned());
     at(0.0, Some(case), What::Metric { name, value, unit, vm: Some("primary".into()), spread: None })
 }
 
 /// A case is skipped.
-pub fn skipped(case: usize, reason: &str) -> Event {
+pub(super) fn skipped(case: usize, reason: &str) -> Event {
     ended(case, Verdict::Skip, Some(reason), 0.0)
 }
 
 /// A run with one case of each verdict, from two files.
-pub fn run() -> Vec<Event> {
+pub(super) fn run() -> Vec<Event> {
     let colo = "scenarios/colo/failover.yaml";
     let migration = "./scenarios/migration/post.copy.yml";
     let failure = "secondary: no event STOP within 30s";

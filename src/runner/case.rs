@@ -22,7 +22,7 @@ use crate::session::{Session, ports};
 
 /// Where a case runs.
 #[derive(Debug)]
-pub struct Place {
+pub(super) struct Place {
     /// Its private directory.
     pub directory: PathBuf,
     /// What the janitor must clean up.
@@ -33,7 +33,7 @@ pub struct Place {
 
 /// A case of a run.
 #[derive(Debug)]
-pub struct Run {
+pub(super) struct Run {
     /// The case, and on what it runs.
     pub job: Job,
     /// The number of the round, if there are several.
@@ -112,7 +112,7 @@ impl Attempts {
 
 /// Runs a case, with the attempts that the settings and its known issues allow, and emits its events. A failure does
 /// not count if another program had one of the case's ports.
-pub async fn run(run: &Run, place: &Place, settings: &Settings, interrupt: &Interrupt) -> Verdict {
+pub(super) async fn run(run: &Run, place: &Place, settings: &Settings, interrupt: &Interrupt) -> Verdict {
     let began = Instant::now();
     let sink = &place.sink;
     sink.emit(started(run));
@@ -224,7 +224,7 @@ fn draw(run: &Run, attempt: usize, seed: u64) -> u32 {
 }
 
 /// Reports a case that could not be started.
-pub fn not_started(run: &Run, sink: &Sink, reason: String) {
+pub(super) fn not_started(run: &Run, sink: &Sink, reason: String) {
     sink.emit(started(run));
     sink.emit(What::CaseEnded(Box::new(CaseEnd::new(Verdict::Error, Some(reason), 0.0))));
 }

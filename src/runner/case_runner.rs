@@ -231,7 +231,7 @@ impl<'c> CaseRunner<'c> {
         match &result {
             Ok(()) => sink.emit(ended(StepOutcome::Done, None)),
             Err(Stop::Failed(failure, _)) => {
-                sink.emit(ended(StepOutcome::Failed, Some(failure.message.clone())))
+                sink.emit(ended(StepOutcome::Failed, Some(failure.message.clone())));
             }
             Err(Stop::Interrupted(signal)) => {
                 sink.emit(ended(StepOutcome::Failed, Some(format!("interrupted by {signal}"))));

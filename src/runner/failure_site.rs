@@ -7,7 +7,7 @@ use crate::scenario::model::{Case, CaseStep};
 
 /// The place of a failure.
 #[derive(Debug, Clone)]
-pub struct FailureSite {
+pub(super) struct FailureSite {
     /// The step, or the case if no step failed.
     pub at: Location,
     /// See [`CaseStep::via`].
@@ -20,19 +20,19 @@ pub struct FailureSite {
 
 impl FailureSite {
     /// A place without a call chain.
-    pub fn plain(at: &Location) -> Self {
+    pub(super) fn plain(at: &Location) -> Self {
         Self { at: at.clone(), via: Vec::new(), locals: Map::new(), names: Vec::new() }
     }
 
     /// The place of a step.
-    pub fn of(step: &CaseStep) -> Self {
+    pub(super) fn of(step: &CaseStep) -> Self {
         let names = step.names().cloned().collect();
         Self { at: step.at.clone(), via: step.via.clone(), locals: step.locals.clone(), names }
     }
 
     /// The lines around the place with their numbers; the failing line is marked.
     #[must_use]
-    pub fn excerpt(&self) -> String {
+    pub(super) fn excerpt(&self) -> String {
         const AROUND: usize = 4;
         let line = self.at.line;
         let lines = self.at.file.text.lines().enumerate().map(|(index, text)| (index + 1, text));
@@ -48,7 +48,7 @@ impl FailureSite {
 
     /// The line of the step, how it was reached, and the values of the case, in a few lines.
     #[must_use]
-    pub fn description(&self, case: &Case) -> String {
+    pub(super) fn description(&self, case: &Case) -> String {
         let mut lines = Vec::new();
         if self.at != case.at {
             lines.push(self.at.shown());

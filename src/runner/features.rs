@@ -24,7 +24,7 @@ const LOCKED: u64 = 128 << 20;
 
 /// Why the host does not offer a feature; `None` if it does. Test files go to `directory`.
 #[must_use]
-pub fn missing(feature: HostFeature, directory: &Path) -> Option<String> {
+pub(super) fn missing(feature: HostFeature, directory: &Path) -> Option<String> {
     let tell = |what: &str, why: String| Some(format!("needs {what}: {why}"));
     match feature {
         HostFeature::Kvm => kvm::trouble().and_then(|why| tell("KVM", why.to_owned())),

@@ -7,7 +7,7 @@ use crate::event::{Host, Qemu};
 
 /// The host.
 #[must_use]
-pub fn host() -> Host {
+pub(super) fn host() -> Host {
     let names = rustix::system::uname();
     let word = |word: &std::ffi::CStr| word.to_string_lossy().into_owned();
     let memory = rustix::system::sysinfo();
@@ -21,7 +21,7 @@ pub fn host() -> Host {
 
 /// The QEMUs of all cases, each once.
 #[must_use]
-pub fn qemus(jobs: &[Job]) -> Vec<Qemu> {
+pub(super) fn qemus(jobs: &[Job]) -> Vec<Qemu> {
     let mut found = BTreeSet::new();
     for job in jobs {
         for spec in job.case.vms.values().filter(|spec| !crate::template::is_template(&spec.qemu)) {

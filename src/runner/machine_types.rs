@@ -15,7 +15,7 @@ use crate::session::Plan;
 ///
 /// # Errors
 /// The reason of a skip, where they have no type in common.
-pub fn choose_machine_types(plans: &mut IndexMap<String, Plan>) -> Result<(), String> {
+pub(super) fn choose_machine_types(plans: &mut IndexMap<String, Plan>) -> Result<(), String> {
     let all: BTreeMap<&Path, &Binary> =
         plans.values().map(|plan| (plan.binary.path.as_path(), &*plan.binary)).collect();
     if all.len() < 2 {

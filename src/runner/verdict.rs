@@ -9,7 +9,7 @@ use crate::session::failure::Kind;
 
 /// The result of judging one attempt.
 #[derive(Debug, PartialEq)]
-pub struct Judgement {
+pub(super) struct Judgement {
     pub verdict: Verdict,
     /// The verdict's reason; none for a plain pass.
     pub reason: Option<String>,
@@ -27,7 +27,7 @@ impl Judgement {
 
 /// The earlier attempts at the case.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Before {
+pub(super) struct Before {
     /// Whether one was excused by a known issue.
     pub excused: bool,
     /// How many passed although a known issue was expected to occur.
@@ -36,13 +36,17 @@ pub struct Before {
 
 /// Judges an attempt at a case; `names` are those of the step that failed.
 #[must_use]
-pub fn judge(outcome: &Result<(), Failure>, names: &[String], case: &Case, before: Before) -> Judgement {
+pub(super) fn judge(
+    outcome: &Result<(), Failure>,
+    names: &[String],
+    case: &Case,
+    before: Before,
+) -> Judgement {
     if let Some(control) = &case.must_fail {
         return control_verdict(outcome, control);
     }
-    let failure = match outcome {
-        Err(failure) => failure,
-        Ok(()) => return passed(&case.known_issues, before),
+    let Err(failure) = outcome else {
+        return passed(&case.known_issues, before);
     };
     let plain = if failure.kind == Kind::Error { Verdict::Error } else { Verdict::Fail };
     let Some(issue) = case.known_issues.iter().find(|issue| issue.covers(&failure.message, names)) else {

@@ -84,7 +84,7 @@ impl Versions for CaseVersions<'_> {
 }
 
 impl<'f> File<'f> {
-    pub fn new(
+    pub(super) fn new(
         root: &'f Node,
         path: &'f Path,
         defines: &'f [Setting],
@@ -109,7 +109,7 @@ impl<'f> File<'f> {
     }
 
     /// The names that `-D` may set.
-    pub fn names(&self) -> Vec<String> {
+    pub(super) fn names(&self) -> Vec<String> {
         let axes = self.root.get("matrix").map(Node::entries).unwrap_or_default();
         let axes = axes.iter().map(|(key, _)| key.name.clone());
         let axes = axes.filter(|name| !["include", "exclude"].contains(&name.as_str()));
@@ -118,7 +118,7 @@ impl<'f> File<'f> {
     }
 
     /// The cases of all cells.
-    pub fn cases(&self, loader: &mut Loader) -> Vec<Case> {
+    pub(super) fn cases(&self, loader: &mut Loader) -> Vec<Case> {
         let mut cases = Vec::new();
         for cell in &self.cells {
             if loader.is_full() {

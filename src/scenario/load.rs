@@ -65,12 +65,12 @@ const MAX_WEIGHT: usize = 20_000_000;
 
 impl Loader {
     /// Adds what is wrong.
-    pub fn complain(&mut self, diagnostic: Diagnostic) {
+    pub(super) fn complain(&mut self, diagnostic: Diagnostic) {
         self.diagnostics.push(diagnostic);
     }
 
     /// Counts what a case holds, at the place where it comes from; whether there may be more, which is told once.
-    pub fn hold(&mut self, weight: usize, at: &Location) -> bool {
+    pub(super) fn hold(&mut self, weight: usize, at: &Location) -> bool {
         let before = self.weight;
         self.weight += weight;
         if before <= MAX_WEIGHT && self.weight > MAX_WEIGHT {
@@ -82,12 +82,12 @@ impl Loader {
     }
 
     /// Whether the cases hold too much already.
-    pub fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.weight > MAX_WEIGHT
     }
 
     /// The tree of a file; `None` where something is wrong with it, which is then told.
-    pub fn read(&mut self, path: &Path) -> Option<Node> {
+    pub(super) fn read(&mut self, path: &Path) -> Option<Node> {
         if let Some(known) = self.files.get(path) {
             return known.clone();
         }
@@ -95,7 +95,7 @@ impl Loader {
     }
 
     /// Takes a text for the file of that name, whatever the disk has.
-    pub fn read_text(&mut self, path: &Path, text: &str) {
+    pub(super) fn read_text(&mut self, path: &Path, text: &str) {
         self.keep(path, source::from_bytes(path, text.as_bytes().to_vec()));
     }
 
@@ -115,7 +115,7 @@ impl Loader {
     }
 
     /// A scenario file with everything it extends merged under it.
-    pub fn scenario(&mut self, path: &Path) -> Option<Node> {
+    pub(super) fn scenario(&mut self, path: &Path) -> Option<Node> {
         self.extended(path, &mut Vec::new())
     }
 
@@ -145,7 +145,7 @@ impl Loader {
     }
 
     /// The file that a text names, relative to the file in which it stands.
-    pub fn target(&mut self, node: &Node, code: Code) -> Option<PathBuf> {
+    pub(super) fn target(&mut self, node: &Node, code: Code) -> Option<PathBuf> {
         let wrong = match node.text() {
             None => Some(("a file's path was expected".to_owned(), String::new())),
             Some(text) if template::is_template(text) => Some((

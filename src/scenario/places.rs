@@ -16,7 +16,7 @@ pub(super) struct Places<'f> {
 }
 
 impl<'f> Places<'f> {
-    pub fn new(file: &'f Arc<SourceFile>) -> Self {
+    pub(super) fn new(file: &'f Arc<SourceFile>) -> Self {
         let text = &file.text;
         let bytes =
             if text.is_ascii() { Vec::new() } else { text.char_indices().map(|(at, _)| at).collect() };
@@ -24,7 +24,7 @@ impl<'f> Places<'f> {
         Self { file, bytes, lines: lines.collect() }
     }
 
-    pub fn byte(&self, character: usize) -> usize {
+    pub(super) fn byte(&self, character: usize) -> usize {
         let end = self.file.text.len();
         if self.bytes.is_empty() {
             character.min(end)
@@ -34,7 +34,7 @@ impl<'f> Places<'f> {
     }
 
     /// The place of some bytes, cut at the end of their first line.
-    pub fn place(&self, start: usize, end: usize) -> Location {
+    pub(super) fn place(&self, start: usize, end: usize) -> Location {
         let text = &self.file.text;
         let line = self.lines.partition_point(|&begin| begin <= start).max(1);
         let begin = self.lines[line - 1];
@@ -52,7 +52,7 @@ impl<'f> Places<'f> {
         }
     }
 
-    pub fn span(&self, span: Span) -> Location {
+    pub(super) fn span(&self, span: Span) -> Location {
         self.place(self.byte(span.start.index()), self.byte(span.end.index()))
     }
 }

@@ -76,7 +76,7 @@ struct Pending {
 }
 
 impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
-    pub fn new(loader: &'l mut Loader, top: &'p Scope<'v>, hooks: Option<&'p Node>) -> Self {
+    pub(super) fn new(loader: &'l mut Loader, top: &'p Scope<'v>, hooks: Option<&'p Node>) -> Self {
         Self {
             loader,
             top,
@@ -94,7 +94,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
     }
 
     /// Expands a list of steps.
-    pub fn list(&mut self, list: &Node, place: &Place<'_, '_>) -> Vec<Block> {
+    pub(super) fn list(&mut self, list: &Node, place: &Place<'_, '_>) -> Vec<Block> {
         let Some(list) = self.solid(list, place) else {
             return Vec::new();
         };
@@ -209,7 +209,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
                 // A modifier may be meant; listed are the actions, one of which is missing.
                 let close = suggest(&key.name, known().chain(MODIFIERS.iter().copied()));
                 let help =
-                    if !close.starts_with("did you mean") { suggest(&key.name, known()) } else { close };
+                    if close.starts_with("did you mean") { close } else { suggest(&key.name, known()) };
                 self.complain(Code::Step, &key.at, format!("there is no action `{}`", key.name), help);
             }
         }
@@ -334,7 +334,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
     }
 
     /// Checks every action, now that the VMs and the background processes of the case are known.
-    pub fn check(
+    pub(super) fn check(
         &mut self,
         vms: &IndexMap<String, VmSpec>,
         roles: &IndexMap<String, String>,

@@ -237,7 +237,7 @@ impl Session {
             for machine in self.machines.values().filter(|machine| machine.ends_just_now()) {
                 machine.gone().await;
             }
-            while self.machines.values().any(|machine| machine.counts_bad_pages()) {
+            while self.machines.values().any(super::machine::Machine::counts_bad_pages) {
                 changes.borrow_and_update();
                 // The board owns the sender, so this cannot fail.
                 let _ = changes.changed().await;

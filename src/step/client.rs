@@ -203,5 +203,8 @@ pub(super) fn find_with_lines<'s>(
 
 /// What a client has seen, for the message of a failure.
 pub(super) fn told(session: &Session, name: &str) -> String {
-    session.clients.get(name).map_or_else(|| "no such client".to_owned(), |client| client.summary())
+    session
+        .clients
+        .get(name)
+        .map_or_else(|| "no such client".to_owned(), super::super::session::client::Client::summary)
 }

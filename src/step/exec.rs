@@ -64,6 +64,7 @@ impl Exec {
     }
 
     /// The command as a failure quotes it.
+    #[must_use]
     pub fn command(&self) -> String {
         let words = || self.run.iter().flatten().cloned().collect::<Vec<_>>().join(" ");
         self.sh.clone().unwrap_or_else(words)

@@ -180,8 +180,8 @@ impl StepAction for Protect {
         for mut complaint in of_migrate.0 {
             for key in &mut complaint.path {
                 match key.as_str() {
-                    "from" => *key = "primary".to_owned(),
-                    "to" => *key = "secondary".to_owned(),
+                    "from" => "primary".clone_into(key),
+                    "to" => "secondary".clone_into(key),
                     _ => {}
                 }
             }

@@ -6,6 +6,7 @@
 //! deferred: it stays text until then.
 
 mod names;
+mod reserved;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +17,8 @@ use handlebars::{
     Renderable, ScopedJson, Template, TemplateErrorReason,
 };
 use serde_json::{Map, Value};
+
+pub use reserved::is_reserved;
 
 /// The helpers, with the number of values each takes.
 const HELPERS: &[(&str, std::ops::RangeInclusive<usize>)] = &[
@@ -54,29 +57,6 @@ const MAX_NESTING: usize = 24;
 /// The maximum size of a rendered template, and the maximum number of values it may read.
 const MAX_OUTPUT: usize = 1 << 20;
 const MAX_LOOKS: usize = 100_000;
-
-/// Reserved names, which a param, an axis or a loop variable may not have.
-#[must_use]
-pub fn is_reserved(name: &str) -> bool {
-    HELPERS.iter().any(|(helper, _)| *helper == name)
-        || [
-            "run",
-            "case",
-            "env",
-            "port",
-            "link",
-            "disk",
-            "credential",
-            "self",
-            "this",
-            "as",
-            "else",
-            "true",
-            "false",
-            "null",
-        ]
-        .contains(&name)
-}
 
 /// Provides the versions of a case's QEMUs.
 pub trait Versions: Sync {
@@ -410,7 +390,7 @@ impl HelperDef for Of {
         _: &mut RenderContext<'reg, 'rc>,
     ) -> Result<ScopedJson<'rc>, RenderError> {
         // The number of parameters was checked when the template was compiled.
-        let values: Vec<&Value> = helper.params().iter().map(|param| param.value()).collect();
+        let values: Vec<&Value> = helper.params().iter().map(handlebars::PathAndJson::value).collect();
         Ok(ScopedJson::from((self.0)(&values)))
     }
 }
@@ -475,7 +455,7 @@ impl HelperDef for &VersionHelper<'_> {
         let wrong = |message: String| RenderError::from(RenderErrorReason::Other(message));
         let range = helper.param(0).map_or(&Value::Null, |param| param.value());
         let range = names::version_range(range).map_err(|error| wrong(error.message))?;
-        let vm = helper.hash_get("vm").map(|vm| vm.value());
+        let vm = helper.hash_get("vm").map(handlebars::PathAndJson::value);
         let vm = match vm {
             None => None,
             Some(Value::String(name)) => {

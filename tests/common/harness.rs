@@ -14,7 +14,7 @@ use super::{NO_QEMU, Qemu, Slot, guests, qemu_img_of, qemus, slot};
 
 /// What a machine may lack.
 #[derive(Debug, Clone, Copy)]
-pub enum Need {
+pub(crate) enum Need {
     /// A QEMU of this major version or a newer one.
     Qemu(u64),
     /// A QEMU for this slot.
@@ -141,7 +141,7 @@ fn mounts() -> Result<(), String> {
 }
 
 /// The browser, if there is one.
-pub fn chromium() -> Option<PathBuf> {
+pub(crate) fn chromium() -> Option<PathBuf> {
     let given = std::env::var_os("LOCKSTEP_TEST_CHROMIUM").map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = || {
@@ -155,7 +155,7 @@ pub fn chromium() -> Option<PathBuf> {
 
 /// How a test is run.
 #[derive(Debug, Clone, Copy)]
-pub enum Run {
+pub(crate) enum Run {
     Once(fn()),
     /// On each QEMU; a test for each of the slots.
     Each(fn(&'static Qemu)),
@@ -163,7 +163,7 @@ pub enum Run {
 
 /// A line of the table.
 #[derive(Debug)]
-pub struct Test {
+pub(crate) struct Test {
     pub name: &'static str,
     pub needs: &'static [Need],
     pub run: Run,
@@ -201,7 +201,7 @@ macro_rules! each {
 pub(crate) use {each, once};
 
 /// Runs the tests of a table; `file` is `file!()`.
-pub fn main(file: &str, tests: &[Test]) -> ExitCode {
+pub(crate) fn main(file: &str, tests: &[Test]) -> ExitCode {
     let text = std::fs::read_to_string(root().join(file)).unwrap_or_default();
     if let Some(line) = text.lines().position(|line| line.trim() == "#[test]") {
         let what = "the tests of this file are those of its table, and one with `#[test]` is never run";
@@ -277,7 +277,7 @@ fn is_required(need: Need) -> bool {
 }
 
 /// Adds a test to the list of those not run that `make test` prints.
-pub fn not_run(name: &str, reason: &str) {
+pub(crate) fn not_run(name: &str, reason: &str) {
     let Some(path) = std::env::var_os("LOCKSTEP_TEST_NOT_RUN") else { return };
     let binary = std::env::current_exe().unwrap();
     // Without cargo's hash.
@@ -290,7 +290,7 @@ pub fn not_run(name: &str, reason: &str) {
 
 /// A part of a test that cannot run here because something is missing; fails the test if that is required.
 #[track_caller]
-pub fn left_out(need: Need, name: &str, reason: &str) {
+pub(crate) fn left_out(need: Need, name: &str, reason: &str) {
     assert!(!is_required(need), "{name}: {reason} (LOCKSTEP_TEST_REQUIRE: {})", need.name());
     not_run(name, reason);
 }

@@ -3,7 +3,7 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of it")]
 
-pub mod harness;
+pub(crate) mod harness;
 
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
@@ -20,24 +20,24 @@ use semver::Version;
 use tempfile::TempDir;
 
 /// The time limit for everything; generous for slow machines, and never reached if all is well.
-pub const PATIENCE: Duration = Duration::from_secs(600);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 
 /// An environment variable that marks every process that a run starts, directly or indirectly.
 const MARK: &str = "LOCKSTEP_TEST_MARK";
 
 /// A VM that starts quickly.
-pub const VM: &str = "{memory: 32M, guest: {ticker: {dirty: 1M}}}";
+pub(crate) const VM: &str = "{memory: 32M, guest: {ticker: {dirty: 1M}}}";
 
 /// A QEMU to test with.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Qemu {
+pub(crate) struct Qemu {
     pub path: PathBuf,
     pub version: Version,
 }
 
 /// Which of the available QEMUs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Slot {
+pub(crate) enum Slot {
     /// The newest of those below `.qemu`, else the system's; only `LOCKSTEP_TEST_QEMU` if it is set.
     Newest,
     /// The others below `.qemu`.
@@ -48,12 +48,12 @@ pub enum Slot {
 
 impl Slot {
     /// All of them; the system's QEMU is listed separately only if it is not also the newest one.
-    pub fn all() -> Vec<Self> {
+    pub(crate) fn all() -> Vec<Self> {
         let alone = slot(Self::Newest) == slot(Self::System) && !slot(Self::System).is_empty();
         if alone { vec![Self::Newest, Self::Old] } else { vec![Self::Newest, Self::Old, Self::System] }
     }
 
-    pub fn missing(self) -> &'static str {
+    pub(crate) fn missing(self) -> &'static str {
         match self {
             _ if std::env::var_os(ONLY_QEMU).is_some() => {
                 "LOCKSTEP_TEST_QEMU names the only QEMU to test with"
@@ -65,11 +65,11 @@ impl Slot {
     }
 }
 
-pub const NO_QEMU: &str = "there is no qemu-system-x86_64 on the PATH or below .qemu";
+pub(crate) const NO_QEMU: &str = "there is no qemu-system-x86_64 on the PATH or below .qemu";
 const ONLY_QEMU: &str = "LOCKSTEP_TEST_QEMU";
 
 /// The QEMUs of a slot.
-pub fn slot(slot: Slot) -> &'static [Qemu] {
+pub(crate) fn slot(slot: Slot) -> &'static [Qemu] {
     static SLOTS: OnceLock<[Vec<Qemu>; 3]> = OnceLock::new();
     let slots = SLOTS.get_or_init(|| {
         if let Some(path) = std::env::var_os(ONLY_QEMU) {
@@ -90,7 +90,7 @@ pub fn slot(slot: Slot) -> &'static [Qemu] {
 }
 
 /// All available QEMUs, the newest first.
-pub fn qemus() -> &'static [Qemu] {
+pub(crate) fn qemus() -> &'static [Qemu] {
     static QEMUS: OnceLock<Vec<Qemu>> = OnceLock::new();
     QEMUS.get_or_init(|| {
         let mut qemus: Vec<Qemu> = Slot::all().into_iter().flat_map(slot).cloned().collect();
@@ -113,19 +113,19 @@ fn answering(path: PathBuf) -> Option<Qemu> {
 
 /// The newest QEMU, which must be at least this old: the table says so.
 #[track_caller]
-pub fn qemu(least: u64) -> &'static Qemu {
+pub(crate) fn qemu(least: u64) -> &'static Qemu {
     let qemu = qemus().first().filter(|qemu| qemu.version.major >= least);
     qemu.unwrap_or_else(|| panic!("the table does not say that this test needs `Qemu({least})`"))
 }
 
 /// The `qemu-img` for a QEMU, if there is one.
-pub fn qemu_img_of(qemu: &Qemu) -> Option<PathBuf> {
+pub(crate) fn qemu_img_of(qemu: &Qemu) -> Option<PathBuf> {
     let beside = Some(qemu.path.with_file_name("qemu-img")).filter(|path| path.exists());
     beside.or_else(|| on_path("qemu-img"))
 }
 
 /// The directory of the Linux guest.
-pub fn guests() -> PathBuf {
+pub(crate) fn guests() -> PathBuf {
     let given = std::env::var_os("LOCKSTEP_GUESTS").map(PathBuf::from);
     let folder = given.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/.guests").into());
     std::path::absolute(folder).unwrap()
@@ -134,19 +134,19 @@ pub fn guests() -> PathBuf {
 /// A directory for one test, with subdirectories for temporary files and for reports; the processes run in it are
 /// marked.
 #[derive(Debug)]
-pub struct Home {
+pub(crate) struct Home {
     folder: TempDir,
     mark: String,
     patience: Duration,
 }
 
 impl Home {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::patient(PATIENCE)
     }
 
     /// One for runs that may take this long.
-    pub fn patient(patience: Duration) -> Self {
+    pub(crate) fn patient(patience: Duration) -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let folder = tempfile::Builder::new().prefix("lst").tempdir_in("/tmp").unwrap();
         std::fs::create_dir(folder.path().join("tmp")).unwrap();
@@ -155,24 +155,24 @@ impl Home {
     }
 
     /// A path in the home.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Writes a file.
-    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
         path
     }
 
-    pub fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
     /// Another command, run in the home and marked.
-    pub fn command(&self, program: &str) -> Command {
+    pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         for (name, _) in
             std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LOCKSTEP_"))
@@ -191,38 +191,38 @@ impl Home {
     }
 
     /// The command under test.
-    pub fn lockstep(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn lockstep(&self, arguments: &[&str]) -> Command {
         let mut command = self.command(env!("CARGO_BIN_EXE_lockstep"));
         command.args(arguments);
         command
     }
 
     /// Runs the command under test to its end.
-    pub fn run(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
         self.finish(self.lockstep(arguments))
     }
 
     /// Runs scenarios on a QEMU, under emulation.
-    pub fn run_on(&self, qemu: &Qemu, arguments: &[&str]) -> Ran {
+    pub(crate) fn run_on(&self, qemu: &Qemu, arguments: &[&str]) -> Ran {
         let path = qemu.path.display().to_string();
         self.run(&[&["run", "--accel", "tcg", "--qemu", &path], arguments].concat())
     }
 
     /// Starts a command; [`Self::ended`] waits for its end.
-    pub fn spawn(&self, mut command: Command) -> Child {
+    pub(crate) fn spawn(&self, mut command: Command) -> Child {
         let file = |name: &str| std::fs::File::create(self.path(&format!("tmp.{name}"))).unwrap();
         command.stdout(file("stdout")).stderr(file("stderr"));
         command.spawn().unwrap()
     }
 
     /// Runs a command to its end.
-    pub fn finish(&self, command: Command) -> Ran {
+    pub(crate) fn finish(&self, command: Command) -> Ran {
         let child = self.spawn(command);
         self.ended(child)
     }
 
     /// Waits for the end of a command that was spawned here.
-    pub fn ended(&self, mut child: Child) -> Ran {
+    pub(crate) fn ended(&self, mut child: Child) -> Ran {
         let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
         let deadline = Timespec { tv_sec: self.patience.as_secs().cast_signed(), tv_nsec: 0 };
         let ready = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&deadline)).unwrap();
@@ -250,7 +250,7 @@ impl Home {
     }
 
     /// The results of the last run, from its reports.
-    pub fn results(&self) -> Results {
+    pub(crate) fn results(&self) -> Results {
         let text = self.read("reports/events.jsonl");
         let events = text
             .lines()
@@ -259,7 +259,7 @@ impl Home {
     }
 
     /// The live processes with this home's mark, each with its command line.
-    pub fn alive(&self) -> Vec<(i32, String)> {
+    pub(crate) fn alive(&self) -> Vec<(i32, String)> {
         let mark = format!("{MARK}={}", self.mark);
         let mut found = Vec::new();
         for entry in std::fs::read_dir("/proc").unwrap().flatten() {
@@ -277,7 +277,7 @@ impl Home {
     }
 
     /// Waits until nothing of the run is left: no process, no directory, and no unexpected file.
-    pub fn assert_nothing_is_left(&self) {
+    pub(crate) fn assert_nothing_is_left(&self) {
         wait_until(
             "every process of the run to end",
             || self.alive().is_empty().then_some(()),
@@ -292,7 +292,7 @@ impl Home {
     }
 
     /// The names of the files in the home.
-    pub fn files(&self) -> BTreeSet<String> {
+    pub(crate) fn files(&self) -> BTreeSet<String> {
         names(self.folder.path())
     }
 }
@@ -309,13 +309,17 @@ impl Drop for Home {
 }
 
 /// The names in a directory.
-pub fn names(folder: &Path) -> BTreeSet<String> {
+pub(crate) fn names(folder: &Path) -> BTreeSet<String> {
     let entries = std::fs::read_dir(folder).unwrap();
     entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
 }
 
 /// Polls a condition, where there is no event to wait for.
-pub fn wait_until<T>(awaited: &str, mut look: impl FnMut() -> Option<T>, seen: impl Fn() -> String) -> T {
+pub(crate) fn wait_until<T>(
+    awaited: &str,
+    mut look: impl FnMut() -> Option<T>,
+    seen: impl Fn() -> String,
+) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look() {
@@ -327,13 +331,13 @@ pub fn wait_until<T>(awaited: &str, mut look: impl FnMut() -> Option<T>, seen: i
 }
 
 /// Sends a signal to a child.
-pub fn signal(child: &Child, signal: Signal) {
+pub(crate) fn signal(child: &Child, signal: Signal) {
     rustix::process::kill_process(Pid::from_child(child), signal).unwrap();
 }
 
 /// The exit code and output of the command; the home's path in it is replaced by `HERE`.
 #[derive(Debug)]
-pub struct Ran {
+pub(crate) struct Ran {
     pub code: Option<i32>,
     pub signal: Option<i32>,
     pub stdout: String,
@@ -343,7 +347,7 @@ pub struct Ran {
 impl Ran {
     /// Fails the test, with the whole output, if the exit code differs.
     #[track_caller]
-    pub fn expect(self, code: i32) -> Self {
+    pub(crate) fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
     }
@@ -351,13 +355,13 @@ impl Ran {
 
 /// The events of a run.
 #[derive(Debug)]
-pub struct Results {
+pub(crate) struct Results {
     pub events: Vec<Event>,
 }
 
 impl Results {
     /// The names of the cases in the order of their numbers.
-    pub fn cases(&self) -> Vec<String> {
+    pub(crate) fn cases(&self) -> Vec<String> {
         let started = self.events.iter().filter_map(|event| match &event.what {
             What::CaseStarted { name, .. } => Some((event.case, name.clone())),
             _ => None,
@@ -369,7 +373,7 @@ impl Results {
 
     /// The events of one case.
     #[track_caller]
-    pub fn case(&self, wanted: &str) -> Case<'_> {
+    pub(crate) fn case(&self, wanted: &str) -> Case<'_> {
         let is_it = |what: &What| matches!(what, What::CaseStarted { name, .. } if name == wanted);
         let number = self.events.iter().find(|event| is_it(&event.what));
         let Some(number) = number.and_then(|event| event.case) else {
@@ -380,7 +384,7 @@ impl Results {
     }
 
     /// Every case has a verdict.
-    pub fn verdicts(&self) -> Vec<(String, Verdict, Option<String>)> {
+    pub(crate) fn verdicts(&self) -> Vec<(String, Verdict, Option<String>)> {
         let verdict = |name: String| {
             let case = self.case(&name);
             let (verdict, reason) = (case.verdict(), case.reason());
@@ -389,7 +393,7 @@ impl Results {
         self.cases().into_iter().map(verdict).collect()
     }
 
-    pub fn notes(&self) -> Vec<&str> {
+    pub(crate) fn notes(&self) -> Vec<&str> {
         let note = |event: &'_ Event| matches!(event.what, What::Note { .. });
         let notes = self.events.iter().filter(|event| note(event));
         notes.map(|event| if let What::Note { text } = &event.what { text.as_str() } else { "" }).collect()
@@ -398,14 +402,14 @@ impl Results {
 
 /// The events of a case.
 #[derive(Debug)]
-pub struct Case<'t> {
+pub(crate) struct Case<'t> {
     pub name: String,
     pub events: Vec<&'t What>,
 }
 
 /// A step that ended.
 #[derive(Debug)]
-pub struct Step {
+pub(crate) struct Step {
     pub title: String,
     pub finally: bool,
     pub outcome: StepOutcome,
@@ -421,27 +425,27 @@ impl Case<'_> {
         ended.unwrap_or_else(|| panic!("{} has not ended", self.name))
     }
 
-    pub fn verdict(&self) -> Verdict {
+    pub(crate) fn verdict(&self) -> Verdict {
         self.end().verdict
     }
 
-    pub fn reason(&self) -> Option<String> {
+    pub(crate) fn reason(&self) -> Option<String> {
         self.end().reason.clone()
     }
 
-    pub fn seconds(&self) -> f64 {
+    pub(crate) fn seconds(&self) -> f64 {
         self.end().seconds
     }
 
-    pub fn evidence(&self) -> Option<String> {
+    pub(crate) fn evidence(&self) -> Option<String> {
         self.end().evidence.clone()
     }
 
-    pub fn artifacts(&self) -> Option<PathBuf> {
+    pub(crate) fn artifacts(&self) -> Option<PathBuf> {
         self.end().artifacts.clone()
     }
 
-    pub fn file(&self) -> String {
+    pub(crate) fn file(&self) -> String {
         let file = self.events.iter().find_map(|what| match what {
             What::CaseStarted { file, .. } => Some(file.clone()),
             _ => None,
@@ -449,12 +453,12 @@ impl Case<'_> {
         file.expect("a case with events has started")
     }
 
-    pub fn place(&self) -> Option<String> {
+    pub(crate) fn place(&self) -> Option<String> {
         self.end().place.clone()
     }
 
     /// The steps that ended, in order.
-    pub fn steps(&self) -> Vec<Step> {
+    pub(crate) fn steps(&self) -> Vec<Step> {
         let mut steps = Vec::new();
         for what in &self.events {
             if let What::StepEnded { step: number, outcome, message, .. } = what {

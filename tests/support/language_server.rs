@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The directory of the project.
-pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+pub(crate) const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// A running server, stopped on drop.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     input: ChildStdin,
     messages: Receiver<Value>,
@@ -26,16 +26,16 @@ pub struct Server {
 }
 
 /// The server's program, as `scripts/fetch-readers` installs it.
-pub const PROGRAM: &str = ".tools/editor/node_modules/yaml-language-server/out/server/src/server.js";
+pub(crate) const PROGRAM: &str = ".tools/editor/node_modules/yaml-language-server/out/server/src/server.js";
 
 /// A file's URI.
-pub fn uri(path: &Path) -> String {
+pub(crate) fn uri(path: &Path) -> String {
     format!("file://{}", path.display())
 }
 
 impl Server {
     /// Starts a server that may only use the given settings and proxy.
-    pub fn start(settings: Value, proxy: &str) -> Self {
+    pub(crate) fn start(settings: Value, proxy: &str) -> Self {
         let mut command = Command::new("node");
         command
             .arg(Path::new(ROOT).join(PROGRAM))
@@ -80,7 +80,7 @@ impl Server {
     }
 
     /// Opens a text under a URI; returns the diagnostics.
-    pub fn open(&mut self, uri: &str, text: &str) -> Vec<Value> {
+    pub(crate) fn open(&mut self, uri: &str, text: &str) -> Vec<Value> {
         self.diagnostics.remove(uri);
         let document = json!({"uri": uri, "languageId": "yaml", "version": 1, "text": text});
         self.notify("textDocument/didOpen", json!({ "textDocument": document }));
@@ -92,7 +92,7 @@ impl Server {
     }
 
     /// A request at a position of an opened text.
-    pub fn at(&mut self, method: &str, uri: &str, (line, character): (usize, usize)) -> Value {
+    pub(crate) fn at(&mut self, method: &str, uri: &str, (line, character): (usize, usize)) -> Value {
         let place = json!({"line": line, "character": character});
         self.request(method, json!({"textDocument": {"uri": uri}, "position": place}))
     }
@@ -169,7 +169,7 @@ fn read_message(output: &mut impl BufRead) -> Option<Value> {
         }
         match line.trim().split_once(": ") {
             Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                length = value.parse().ok()?
+                length = value.parse().ok()?;
             }
             Some(_) => {}
             None => break,

@@ -11,7 +11,7 @@ use lockstep_vm::template::NoVersions;
 const ROUND_TRIPS: usize = 3;
 
 /// Loads texts, the first as `x.yaml`, the others as files that it may extend and use: `t.yaml`, `u.yaml`.
-pub fn load_anything(texts: &[&str]) -> Loaded {
+pub(crate) fn load_anything(texts: &[&str]) -> Loaded {
     let names = ["x.yaml", "t.yaml", "u.yaml"];
     let texts: Vec<(PathBuf, String)> = names
         .iter()
@@ -22,7 +22,7 @@ pub fn load_anything(texts: &[&str]) -> Loaded {
 }
 
 /// Every diagnostic has a place in its file, and can be rendered.
-pub fn lie_inside_their_files(diagnostics: &Diagnostics) {
+pub(crate) fn lie_inside_their_files(diagnostics: &Diagnostics) {
     for diagnostic in diagnostics.sorted() {
         let places = std::iter::once(&diagnostic.location).chain(diagnostic.related.iter().map(|(at, _)| at));
         for at in places {
@@ -37,7 +37,7 @@ pub fn lie_inside_their_files(diagnostics: &Diagnostics) {
 }
 
 /// A case that was loaded without an error, written out and loaded again, is the same case.
-pub fn round_trip(case: &Case) {
+pub(crate) fn round_trip(case: &Case) {
     let yaml = to_yaml(case);
     let again = load_texts(&[("y.yaml".into(), yaml.clone())], &Options::default(), &NoVersions);
     assert!(!again.diagnostics.has_errors(), "{}\n{yaml}", again.diagnostics.render(false));
@@ -88,7 +88,7 @@ fn step(one: &CaseStep, other: &CaseStep) {
 }
 
 /// All properties: no panic, every diagnostic has a place, and what loads can be written out.
-pub fn check_texts(texts: &[&str]) {
+pub(crate) fn check_texts(texts: &[&str]) {
     let loaded = load_anything(texts);
     lie_inside_their_files(&loaded.diagnostics);
     if !loaded.diagnostics.has_errors() {

@@ -8,7 +8,7 @@ use proptest::sample::Index;
 use serde_json::{Value, json};
 
 /// The shipped scenarios and templates, each with its path.
-pub fn shipped() -> &'static [(PathBuf, Value)] {
+pub(crate) fn shipped() -> &'static [(PathBuf, Value)] {
     static SHIPPED: LazyLock<Vec<(PathBuf, Value)>> = LazyLock::new(|| {
         let files = glob::glob("scenarios/**/*.yaml").unwrap().map(Result::unwrap);
         let tree = |path: &PathBuf| serde_yaml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
@@ -19,7 +19,7 @@ pub fn shipped() -> &'static [(PathBuf, Value)] {
 
 /// One mutation of a tree.
 #[derive(Debug, Clone)]
-pub struct Change {
+pub(crate) struct Change {
     /// The index of the node in the tree.
     at: Index,
     kind: Kind,
@@ -36,7 +36,7 @@ enum Kind {
 }
 
 /// A few mutations in sequence.
-pub fn changes() -> impl Strategy<Value = Vec<Change>> {
+pub(crate) fn changes() -> impl Strategy<Value = Vec<Change>> {
     let names = prop::sample::select(vec![
         "wait", "vm", "steps", "like", "extends", "use", "repeat", "hook", "name", "when", "x", "a b",
         "timeout", "run",
@@ -75,7 +75,7 @@ pub fn changes() -> impl Strategy<Value = Vec<Change>> {
 
 impl Change {
     /// Applies it.
-    pub fn apply(&self, tree: &mut Value) {
+    pub(crate) fn apply(&self, tree: &mut Value) {
         let number = count(tree);
         let Kind::Move(from) = &self.kind else {
             return visit(tree, &mut self.at.index(number), &mut |parent, key| self.change(parent, key));

@@ -73,7 +73,7 @@ pub(super) struct Flow<'c, 'd> {
 
 impl<'c> Flow<'c, '_> {
     /// Tells of something that cannot hold. Where a case must fail, it may be meant.
-    pub fn impossible(&mut self, diagnostic: Diagnostic) {
+    pub(super) fn impossible(&mut self, diagnostic: Diagnostic) {
         let severity = if self.case.must_fail.is_some() { Severity::Warning } else { diagnostic.severity };
         self.diagnostics.push(Diagnostic { severity, ..diagnostic });
     }

@@ -29,12 +29,12 @@ pub(super) struct There {
 
 impl There {
     /// It is there if the conditions hold.
-    pub fn under(at: Location, when: &[When]) -> Self {
+    pub(super) fn under(at: Location, when: &[When]) -> Self {
         Self { at, ways: vec![texts(when)] }
     }
 
     /// It is there under these conditions too.
-    pub fn also(&mut self, when: &[When]) {
+    pub(super) fn also(&mut self, when: &[When]) {
         let way = texts(when);
         if !self.ways.contains(&way) {
             self.ways.push(way);
@@ -42,7 +42,7 @@ impl There {
     }
 
     /// Whether it is there wherever a step with these conditions runs.
-    pub fn holds_under(&self, when: &[When]) -> bool {
+    pub(super) fn holds_under(&self, when: &[When]) -> bool {
         let asked = texts(when);
         self.ways.iter().any(|way| way.iter().all(|condition| asked.contains(condition)))
     }
@@ -72,7 +72,7 @@ pub(super) struct State<'c> {
 
 impl<'c> State<'c> {
     /// What is so before the first step.
-    pub fn of(case: &'c Case) -> Self {
+    pub(super) fn of(case: &'c Case) -> Self {
         let life = |start: bool| if start { Life::Up } else { Life::Unborn };
         Self {
             vms: case.vms.iter().map(|(name, vm)| (name.as_str(), life(vm.start))).collect(),
@@ -87,7 +87,7 @@ impl<'c> State<'c> {
     }
 
     /// The VM that a name stands for: that of a role, else itself. `None`: any may be meant.
-    pub fn actual<'n>(&self, name: &'n str) -> Option<&'n str>
+    pub(super) fn actual<'n>(&self, name: &'n str) -> Option<&'n str>
     where
         'c: 'n,
     {
@@ -95,12 +95,12 @@ impl<'c> State<'c> {
     }
 
     /// Whether a VM is alive, by its name or role, where that is known.
-    pub fn life(&self, name: &str) -> Option<&Life> {
+    pub(super) fn life(&self, name: &str) -> Option<&Life> {
         self.vms.get(self.actual(name)?)
     }
 
     /// Roles stand for other VMs from now on, or may.
-    pub fn rebind<'n>(&mut self, bound: impl Iterator<Item = (&'n str, &'c str)>, sure: bool) {
+    pub(super) fn rebind<'n>(&mut self, bound: impl Iterator<Item = (&'n str, &'c str)>, sure: bool) {
         let bound: Vec<_> = bound.map(|(role, vm)| (role, self.actual(vm))).collect();
         for (role, vm) in bound {
             if let Some(own) = self.roles.get_mut(role) {
@@ -110,7 +110,7 @@ impl<'c> State<'c> {
     }
 
     /// A VM is started, or may be.
-    pub fn start(&mut self, name: &str, sure: bool) {
+    pub(super) fn start(&mut self, name: &str, sure: bool) {
         let Some(vm) = self.actual(name) else {
             self.vms.values_mut().filter(|life| **life != Life::Up).for_each(|life| *life = Life::Unknown);
             return;
@@ -124,7 +124,7 @@ impl<'c> State<'c> {
     }
 
     /// A VM is connected to, or may be.
-    pub fn connect(&mut self, name: &'c str) {
+    pub(super) fn connect(&mut self, name: &'c str) {
         match self.actual(name) {
             Some(vm) => {
                 self.connected.insert(vm);
@@ -134,7 +134,7 @@ impl<'c> State<'c> {
     }
 
     /// A VM is ended, or may be.
-    pub fn end(&mut self, name: &str, at: &Location, how: &'static str, sure: bool) {
+    pub(super) fn end(&mut self, name: &str, at: &Location, how: &'static str, sure: bool) {
         let Some(vm) = self.actual(name) else {
             self.vms.values_mut().filter(|life| **life == Life::Up).for_each(|life| *life = Life::Unknown);
             return;
@@ -147,7 +147,7 @@ impl<'c> State<'c> {
     }
 
     /// A program runs that may end whatever is alive.
-    pub fn outside(&mut self) {
+    pub(super) fn outside(&mut self) {
         self.outside = true;
         for life in self.vms.values_mut().filter(|life| **life == Life::Up) {
             *life = Life::Unknown;
@@ -156,7 +156,7 @@ impl<'c> State<'c> {
 
     /// What is so whether this came about or the other one. What was captured stays: a step that reads it under
     /// another condition is not told, rather than one that is right.
-    pub fn join(&mut self, other: Self) {
+    pub(super) fn join(&mut self, other: Self) {
         for (vm, life) in other.vms {
             if let Some(own) = self.vms.get_mut(vm).filter(|own| **own != life) {
                 *own = Life::Unknown;

@@ -71,7 +71,7 @@ impl Section {
 
 impl Seen {
     /// Takes in a step with the part of the file that it was read from.
-    pub fn step(&mut self, step: &Step, source: &Node, is_late: bool) {
+    pub(crate) fn step(&mut self, step: &Step, source: &Node, is_late: bool) {
         let mut action = step.action.clone();
         for named in action.vms() {
             if template::is_template(named.vm) {
@@ -105,13 +105,13 @@ impl Seen {
     }
 
     /// Takes in a port, link, network, disk or role that something names.
-    pub fn thing(&mut self, section: Section, name: &str) {
+    pub(crate) fn thing(&mut self, section: Section, name: &str) {
         self.things.insert((section, name.to_owned()));
     }
 
     /// Takes in what the templates of a part of a file, and of all below it, name beside VMs and captures; also where a
     /// `when` leaves it out.
-    pub fn all_below(&mut self, node: &Node) {
+    pub(crate) fn all_below(&mut self, node: &Node) {
         match &node.kind {
             Kind::Scalar(Value::String(text)) if template::is_template(text) => self.things_in(text),
             Kind::Scalar(_) => {}
@@ -166,12 +166,12 @@ impl Seen {
     }
 
     /// Takes in a VM that something names beside the steps.
-    pub fn vm(&mut self, name: &str) {
+    pub(crate) fn vm(&mut self, name: &str) {
         self.vms.insert(name.to_owned());
     }
 
     /// Takes in the templates of a part of a file.
-    pub fn templates(&mut self, node: &Node) {
+    pub(crate) fn templates(&mut self, node: &Node) {
         let mut texts = Vec::new();
         late_texts(node, &mut texts);
         for name in texts.iter().filter_map(|node| node.text()).flat_map(run_names) {
@@ -208,7 +208,7 @@ struct Thing {
 impl Unused {
     /// Takes in a case: the names and places of its VMs and of what else it declares, and what its steps name. Of one with mistakes it is not known
     /// what it would name: `sound` is false then, and all of it counts as used.
-    pub fn case<'v>(
+    pub(crate) fn case<'v>(
         &mut self,
         vms: impl Iterator<Item = (&'v str, &'v Location)>,
         declared: impl Iterator<Item = (Section, &'v str, &'v Location)>,
@@ -246,7 +246,7 @@ impl Unused {
     }
 
     /// What nothing names.
-    pub fn warnings(&self) -> impl Iterator<Item = Diagnostic> {
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = Diagnostic> {
         self.0.values().filter(|thing| !thing.used).map(|thing| {
             Diagnostic::warning(Code::Unused, &thing.at, thing.message.as_str()).help(thing.help.as_str())
         })

@@ -23,7 +23,7 @@ const UNDELAYED: u32 = 64;
 pub(super) struct Pace(Instant);
 
 impl Pace {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(Instant::now())
     }
 

@@ -110,7 +110,7 @@ pub(super) enum Listener {
 }
 
 impl Listener {
-    pub async fn accept(&self) -> io::Result<Stream> {
+    pub(super) async fn accept(&self) -> io::Result<Stream> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
@@ -133,7 +133,7 @@ pub(super) enum Stream {
 
 impl Stream {
     /// Reads available data; cancel-safe.
-    pub async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(super) async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let read = match self {
                 Self::Tcp(stream) => {
@@ -153,7 +153,7 @@ impl Stream {
     }
 
     /// Writes what fits; cancel-safe.
-    pub async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+    pub(super) async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             let written = match self {
                 Self::Tcp(stream) => {
@@ -173,7 +173,7 @@ impl Stream {
     }
 
     /// Shuts down the sending direction.
-    pub fn finish(&self) {
+    pub(super) fn finish(&self) {
         let fd = match self {
             Self::Tcp(stream) => stream.as_fd(),
             Self::Unix(stream) => stream.as_fd(),
@@ -182,7 +182,7 @@ impl Stream {
     }
 
     /// Closes the connection in order when it is dropped, instead of resetting it.
-    pub fn end_in_order(&self) {
+    pub(super) fn end_in_order(&self) {
         if let Self::Tcp(stream) = self {
             reset_at_end(stream, false);
         }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use disk::Holds;
-pub use file::BytesAt;
+pub(super) use file::BytesAt;
 pub use rules::{CHECK_BELONGS, CHECK_KINDS, CLIENT_KEYS, FILE_KEYS, Kind};
 
 use super::running::Running;

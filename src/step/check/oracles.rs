@@ -146,9 +146,8 @@ impl Check {
     fn stderr(&self, session: &Session, vm: &str) -> Result<Value, Failure> {
         let wanted = self.stderr.clone().unwrap_or_default();
         let text = session.machine(vm)?.stderr();
-        let why = match only(&text, &wanted).map_err(|error| Failure::error(error.to_string()))? {
-            None => return Ok(Value::Null),
-            Some(why) => why,
+        let Some(why) = only(&text, &wanted).map_err(|error| Failure::error(error.to_string()))? else {
+            return Ok(Value::Null);
         };
         Err(Failure::failed(format!("`{vm}` wrote to its standard error {why}")))
     }

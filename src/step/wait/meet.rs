@@ -48,7 +48,7 @@ impl Condition {
                 board.forgive_migration();
             }
             Self::Migration { states, .. } if states.iter().any(|state| state == "failed") => {
-                board.forgive_migration()
+                board.forgive_migration();
             }
             Self::Event { name, data, .. }
                 if name == "MIGRATION" && data.as_ref().is_some_and(|data| data["status"] == "failed") =>

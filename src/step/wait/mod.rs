@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 pub use exit::Exit;
 pub use job::JobStatus;
-pub use memory::Watched;
+pub(crate) use memory::Watched;
 
 use super::running::Running;
 use super::{About, Complaints, Named, Needs, Scene, StepAction, alternatives, brief, listed};
