@@ -140,7 +140,7 @@ fn what_is_wrong_is_told_at_its_line_in_a_sentence() {
         ("- repeat:\n    steps: []", [(3, "Nothing says how often to repeat")]),
         ("- hook: x\n  timeout: 1s", [(4, "This does not go with a step that only stands for others")]),
         ("- migrate: {from: a}", [(3, "The migration has no target")]),
-        ("- exec: {run: [x], sh: x}", [(3, "A step runs one program")]),
+        ("- exec: {run: [x], sh: x}", [(3, "Cannot be combined with `run`: keep one")]),
         ("- use: {file: '{{x}}'}", [(3, "The path of a file cannot be a template")]),
     ] {
         let found = editor.wrong(&format!("vms: {{a: }}\nsteps:\n{steps}\n"));
