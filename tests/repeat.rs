@@ -179,7 +179,7 @@ fn memory_that_is_wrong_each_time_is_no_race_and_further_off_is_not_excused_at_a
     let lost = |far: &str| {
         format!(
             "name: lost\nknown_issue:\n- reason: a page is lost\n  at_most: 5%\n  step: the guest runs on\n\
-             \x20 match: \"^VM `vm`: the guest found corrupted memory: page 8191 .* \\\\({far} behind\\\\)\"\n\
+             \x20 match: \"^VM `vm`: the guest found its memory wrong: page 8191 .* \\\\({far} behind\\\\)\"\n\
              vms:\n  vm:\n    machine: pc,memory-backend=ram\n    memory: 32M\n    guest: {{ticker: {{dirty: 1M}}}}\n\
              \x20   objects: [{{qom-type: memory-backend-file, id: ram, mem-path: '{{{{case.dir}}}}/ram', size: 33554432, share: true}}]\n\
              steps:\n- wait: {{vm: vm, ticks: 1}}\n- qmp: {{vm: vm, execute: stop}}\n- exec: {{sh: cp ram before}}\n\

@@ -44,8 +44,8 @@ mod tests {
 
     #[test]
     fn failures_of_one_kind_have_one_signature() {
-        let one = "VM `secondary`: the guest found corrupted memory: page 17 (address 0x111000) holds 4, its register says 5 (1 behind)";
-        let other = "VM `secondary`: the guest found corrupted memory: page 3 (address 0x103000) holds 14, its register says 15 (1 behind)";
+        let one = "VM `secondary`: the guest found its memory wrong: page 17 (address 0x111000) holds 4, its register says 5 (1 behind)";
+        let other = "VM `secondary`: the guest found its memory wrong: page 3 (address 0x103000) holds 14, its register says 15 (1 behind)";
         assert_eq!(signature(one), signature(other));
         assert!(signature(one).contains("page N (address ADDRESS) holds N"), "{}", signature(one));
         assert_eq!(

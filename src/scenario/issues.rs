@@ -25,7 +25,7 @@ const FAILURES: &[&str] = &[
     "VM `a` died: signal ABRT",
     "exit status 3",
     "waited 30s for 3 new ticks of `b`; saw 0",
-    "the guest found corrupted memory: page 7 (address 0x107000) holds 1, its register says 2 (1 behind)",
+    "the guest found its memory wrong: page 7 (address 0x107000) holds 1, its register says 2 (1 behind)",
     "`migrate` was refused: no",
     "query-status of `c` contains {}",
 ];

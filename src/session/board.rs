@@ -22,7 +22,7 @@ pub enum Trouble {
         /// How it ended.
         how: Ended,
     },
-    /// The built-in guest found corrupted memory.
+    /// The built-in guest found its memory wrong.
     Mismatch {
         /// The VM.
         vm: String,

@@ -19,7 +19,7 @@ pub struct Failure {
 pub enum Kind {
     /// The system under test did not behave as the scenario says.
     Failed,
-    /// The guest found corrupted memory. `expect_error` does not excuse it.
+    /// The guest found its memory wrong. `expect_error` does not excuse it.
     Corrupt,
     /// The test could not be run.
     Error,

@@ -114,7 +114,7 @@ pub const DEVICES: &[&str] = &[
 ];
 
 /// The start of a report of a wrong page, by the guest or from outside.
-pub const WRONG: &str = "the guest found corrupted memory";
+pub const WRONG: &str = "the guest found its memory wrong";
 
 impl fmt::Display for Bad {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -314,7 +314,7 @@ mod tests {
         let own = mix(259, 0);
         assert_eq!(
             bad(0, Kind::Live, 11 + own, 12),
-            "the guest found corrupted memory: page 259 (address 0x103000) holds 11, its register says 12 (1 behind)"
+            "the guest found its memory wrong: page 259 (address 0x103000) holds 11, its register says 12 (1 behind)"
         );
         assert!(bad(1023, Kind::Live, 77, 12).ends_with(
             "page 259 (address 0x103ffc) holds 0x4d, its register says 12 (not a value of this page)"
