@@ -26,7 +26,7 @@ pub(super) fn over(session: &Session, vm: &str, condition: &Condition) -> Option
     let since = log.events.partition_point(|event| event.seen < pair.started);
     let last = log.migration_statuses(since).next_back().filter(|status| FINAL.contains(status))?;
     let is_source = pair.source == vm;
-    // A destination may have a late word on an earlier migration; that it took over is no such word.
+    // A destination may send a late event of an earlier migration, but not on its takeover.
     let took_over = pair.destination.as_deref() == Some(vm) && last == "completed";
     if !is_source && !took_over {
         return None;
