@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use super::running::Running;
 use super::yank::{Instances, is_migration};
@@ -40,9 +41,9 @@ pub struct Failover {
     /// `after`, as soon as it was asked; `false`, not at all: it is dead already, or the steps that follow deal with
     /// it.
     pub fence: Fence,
-    /// How long after the step's beginning the survivor's guest may take to its first new tick; for the built-in guest.
-    /// `--slow` stretches it. Default: `1s`, and twice the longest time between two of its ticks so far, which is the pace of
-    /// guest and host in this very case.
+    /// How long the survivor's guest may stand, from the step's beginning to its first tick after the reply to
+    /// `x-colo-lost-heartbeat`; for the built-in guest. `--slow` stretches it. Default: `1s`, and twice the longest time
+    /// between two of its ticks so far, which is the pace of guest and host in this very case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<Span>,
     /// QMP commands to run on the survivor, in band, after the yank and before `x-colo-lost-heartbeat`: what detaches
@@ -81,28 +82,36 @@ pub enum Fence {
 }
 
 impl Failover {
-    /// Waits for the survivor's first new tick, and fails where it comes too late.
+    /// Waits for the survivor's first tick after the reply, and fails where its guest stands too long before that.
+    ///
+    /// A tick before the reply proves nothing: it may have been printed before the failover and read after it.
     async fn taken_over(&self, run: &mut Running<'_>) -> Result<(), Failure> {
         let Some(mark) = run.session.failover.clone() else { return Ok(()) };
+        let replied = Instant::now();
         let usual = run.session.machine(&self.survivor)?.log.lock().longest_gap(mark.serial);
         let bound = self.within.map_or(WITHIN + 2 * usual, |within| within.0).mul_f64(run.session.slow);
-        let told = |span: Duration| format!("{:.0} ms", span.as_secs_f64() * 1e3);
-        run.deadline = run.deadline.min(mark.at + bound);
-        let awaited =
-            format!("`{}` to take over: a tick within {} of the failover", self.survivor, told(bound));
+        let ms = |span: Duration| format!("{:.0} ms", span.as_secs_f64() * 1e3);
+        run.deadline = run.deadline.min(replied + bound);
+        let awaited = format!("`{}` to take over: a tick within {} of the failover", self.survivor, ms(bound));
         let look = |session: &Session| {
             let log = session.machine(&self.survivor)?.log.lock();
-            let taken =
-                log.ticks_from(mark.serial).next().map(|tick| tick.seen.saturating_duration_since(mark.at));
-            match taken {
-                Some(taken) if taken > bound => Err(Failure::failed(format!(
-                    "`{}` took over too late: its first new tick came {} after the failover, not within {}",
-                    self.survivor,
-                    told(taken),
-                    told(bound)
-                ))),
-                taken => Ok(taken.map(|_| ())),
+            let mut last = mark.at;
+            for tick in log.ticks_from(mark.serial) {
+                let stood = tick.seen.saturating_duration_since(last);
+                if stood > bound {
+                    return Err(Failure::failed(format!(
+                        "`{}` took over too late: it gave no tick for {}, the limit is {}",
+                        self.survivor,
+                        ms(stood),
+                        ms(bound)
+                    )));
+                }
+                if tick.seen > replied {
+                    return Ok(Some(()));
+                }
+                last = tick.seen;
             }
+            Ok(None)
         };
         run.until(&awaited, look, |_| "none".to_owned()).await
     }
