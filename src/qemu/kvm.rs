@@ -77,6 +77,19 @@ pub fn trouble() -> Option<&'static str> {
     ANSWER.as_deref()
 }
 
+/// Whether the CPU has hardware virtualization, which KVM on x86 can do without (`kvm_pvm`).
+#[must_use]
+pub fn virtualizes() -> bool {
+    !cfg!(any(target_arch = "x86_64", target_arch = "x86"))
+        || std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| has_virtualization(&text))
+}
+
+/// Whether the flags of a CPU in `/proc/cpuinfo` include hardware virtualization.
+fn has_virtualization(cpuinfo: &str) -> bool {
+    let flags = cpuinfo.lines().find(|line| line.starts_with("flags"));
+    flags.is_some_and(|line| line.split_whitespace().any(|flag| matches!(flag, "vmx" | "svm")))
+}
+
 /// The maximum size of a virtual CPU's dirty ring in bytes; 0 if there is none.
 #[must_use]
 pub fn dirty_ring() -> u64 {
@@ -100,5 +113,13 @@ mod tests {
     fn a_device_that_is_not_kvm_does_not_answer() {
         let null = File::open("/dev/null").unwrap();
         assert!(ask(&null, GET_API_VERSION, 0).is_err());
+    }
+
+    #[test]
+    fn virtualization_is_a_flag_of_the_cpu_and_nothing_else() {
+        assert!(has_virtualization("processor\t: 0\nflags\t\t: fpu vme svm sse\n"));
+        assert!(has_virtualization("flags\t\t: fpu vmx\n"));
+        assert!(!has_virtualization("flags\t\t: fpu hypervisor\nvmx flags\t: vnmi\n"));
+        assert!(!has_virtualization(""));
     }
 }

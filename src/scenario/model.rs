@@ -216,6 +216,9 @@ pub struct Requires {
 pub enum HostFeature {
     /// `/dev/kvm` makes a virtual machine.
     Kvm,
+    /// KVM runs the guest with the CPU's own virtualization (`vmx` or `svm` in `/proc/cpuinfo`; on other architectures
+    /// than x86, any KVM). A KVM without it emulates instructions, is far slower, and adds each write to the dirty ring.
+    KvmVirtualization,
     /// KVM has a dirty ring of 4096 bytes or more (`KVM_CAP_DIRTY_LOG_RING`).
     KvmDirtyRing,
     /// `userfaultfd` can be opened by this user and registers memory, as postcopy needs it.
