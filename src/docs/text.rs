@@ -1,5 +1,8 @@
 //! Text for pages and terminals: wrapped, cut into sections, printed.
 
+use textwrap::core::Word;
+use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
+
 /// A list of words with a word before the last: `a, b or c`.
 pub(super) fn joined(words: &[String], last: &str) -> String {
     match words {
@@ -18,22 +21,26 @@ pub(super) fn anchor(heading: &str) -> String {
 /// One paragraph in lines of a width; the lines after the first are indented.
 pub(super) fn wrap(text: &str, width: usize, indent: usize) -> String {
     let lead = &text[..text.len() - text.trim_start().len()];
-    let mut lines = vec![lead.to_owned()];
-    for word in text.split_whitespace() {
-        let line = lines.last_mut().map(std::mem::take).unwrap_or_default();
-        let length = line.chars().count() + 1 + word.chars().count();
-        lines.pop();
-        // At the start of a line these would begin a list or a heading.
-        let special = matches!(word, "-" | "+" | "*" | "#" | ">" | "=");
-        if line.trim().is_empty() || length <= width || special {
-            let gap = if line.trim().is_empty() { "" } else { " " };
-            lines.push(format!("{line}{gap}{word}"));
-        } else {
-            lines.push(line);
-            lines.push(format!("{}{word}", " ".repeat(indent)));
-        }
-    }
-    lines.join("\n")
+    let indent = " ".repeat(indent);
+    let options = Options::new(width)
+        .initial_indent(lead)
+        .subsequent_indent(&indent)
+        .word_separator(WordSeparator::Custom(words))
+        .word_splitter(WordSplitter::NoHyphenation)
+        .wrap_algorithm(WrapAlgorithm::FirstFit)
+        .break_words(false);
+    textwrap::fill(&text.split_whitespace().collect::<Vec<_>>().join(" "), options)
+}
+
+/// The words of a line. What would begin a list or a heading at the start of a line stays with the word before it.
+fn words(line: &str) -> Box<dyn Iterator<Item = Word<'_>> + '_> {
+    let is_special = |word: &str| matches!(word, "-" | "+" | "*" | "#" | ">" | "=");
+    let starts = line.match_indices(' ').map(|(at, _)| at + 1);
+    let mut ends: Vec<usize> =
+        starts.filter(|&at| !is_special(line[at..].split(' ').next().unwrap_or_default())).collect();
+    ends.push(line.len());
+    let mut start = 0;
+    Box::new(ends.into_iter().map(move |end| Word::from(&line[std::mem::replace(&mut start, end)..end])))
 }
 
 /// Paragraphs, each wrapped.
@@ -138,7 +145,7 @@ mod tests {
     #[test]
     fn a_paragraph_is_wrapped_and_no_line_becomes_a_list() {
         assert_eq!(wrap("- one two three", 9, 2), "- one two\n  three");
-        assert_eq!(wrap("a b - c", 3, 0), "a b -\nc");
+        assert_eq!(wrap("a b - c", 3, 0), "a\nb -\nc");
     }
 
     #[test]
