@@ -92,7 +92,8 @@ impl Failover {
         let bound = self.within.map_or(WITHIN + 2 * usual, |within| within.0).mul_f64(run.session.slow);
         let ms = |span: Duration| format!("{:.0} ms", span.as_secs_f64() * 1e3);
         run.deadline = run.deadline.min(replied + bound);
-        let awaited = format!("`{}` to take over: a tick within {} of the failover", self.survivor, ms(bound));
+        let awaited =
+            format!("`{}` to take over: a tick within {} of the failover", self.survivor, ms(bound));
         let look = |session: &Session| {
             let log = session.machine(&self.survivor)?.log.lock();
             let mut last = mark.at;
