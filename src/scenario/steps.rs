@@ -53,8 +53,10 @@ pub(super) struct Steps<'l, 'p, 'v> {
     pub placed: BTreeSet<String>,
     /// The actions to check once the whole case is known.
     pending: Vec<Pending>,
-    processes: BTreeSet<String>,
-    clients: BTreeSet<String>,
+    /// What the steps of this cell start.
+    started: Started,
+    /// The same with the steps that this cell leaves out.
+    started_anywhere: Started,
     /// What the steps name.
     pub seen: Seen,
     /// The names of all steps, also of those that this cell leaves out.
@@ -64,6 +66,23 @@ pub(super) struct Steps<'l, 'p, 'v> {
     count: usize,
     /// Whether there are too many steps, which is told once.
     full: bool,
+}
+
+/// The names of the background processes and clients that steps start.
+#[derive(Default)]
+struct Started {
+    processes: BTreeSet<String>,
+    clients: BTreeSet<String>,
+}
+
+impl Started {
+    fn add(&mut self, action: &Action) {
+        match action {
+            Action::Exec(exec) => self.processes.extend(exec.background.clone()),
+            Action::Client(client) => self.clients.extend(client.starts().then(|| client.name.clone())),
+            _ => {}
+        }
+    }
 }
 
 /// An action that is to be checked, with the part of the file it came from.
@@ -83,8 +102,8 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
             hooks,
             placed: BTreeSet::new(),
             pending: Vec::new(),
-            processes: BTreeSet::new(),
-            clients: BTreeSet::new(),
+            started: Started::default(),
+            started_anywhere: Started::default(),
             seen: Seen::default(),
             names: BTreeSet::new(),
             copied: Vec::new(),
@@ -292,12 +311,10 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         self.seen.step(&step, node, piece.raw.is_some());
         self.names.extend(step.name.clone());
         self.check_modifiers(&whole, step.capture.as_deref(), step.expect_error.as_deref());
-        if let Action::Exec(exec) = &step.action {
-            self.processes.extend(exec.background.clone());
+        if place.runs {
+            self.started.add(&step.action);
         }
-        if let Action::Client(client) = &step.action {
-            self.clients.extend(client.starts().then(|| client.name.clone()));
-        }
+        self.started_anywhere.add(&step.action);
         if !self.loader.hold(typed::weight(&piece.value), &key.at) {
             return None;
         }
@@ -340,8 +357,9 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         roles: &IndexMap<String, String>,
         links: &IndexMap<String, LinkSpec>,
     ) {
-        let scene = Scene { vms, roles, processes: &self.processes, clients: &self.clients, links };
         for pending in &self.pending {
+            let started = if pending.runs { &self.started } else { &self.started_anywhere };
+            let scene = Scene { vms, roles, processes: &started.processes, clients: &started.clients, links };
             let mut complaints = Complaints::default();
             pending.action.check(&scene, &mut complaints);
             for complaint in
