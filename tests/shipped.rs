@@ -32,6 +32,13 @@ const ALL_OF_THEM: Duration = Duration::from_secs(50 * 60);
 /// One at a time: each has two jobs, and known issues show by a deadline that passes.
 static TURN: Mutex<()> = Mutex::new(());
 
+/// Whether a case is skipped for lack of KVM; another test runs these with it.
+fn wants_kvm(reason: &str) -> bool {
+    ["but `--accel tcg` was given", "needs accelerator kvm", "needs KVM"]
+        .iter()
+        .any(|part| reason.contains(part))
+}
+
 /// Lists the cases that cannot run on this machine at the end of `make test`: their number per reason.
 fn left_out(qemu: &Qemu, skips: &[&str]) {
     let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
@@ -43,8 +50,7 @@ fn left_out(qemu: &Qemu, skips: &[&str]) {
         match reason {
             _ if reason.contains("needs the Linux guest") => harness::left_out(Need::Guest, &what, reason),
             _ if reason.contains("needs `qemu-img`") => harness::left_out(Need::QemuImg, &what, reason),
-            // Another test runs these with KVM.
-            _ if reason.contains("`--accel tcg` was given") || reason.contains("accelerator kvm") => {}
+            _ if wants_kvm(reason) => {}
             _ => harness::not_run(&what, reason),
         }
     }
@@ -120,8 +126,7 @@ fn every_shipped_scenario_does_on_every_qemu_what_it_is_to_do(qemu: &Qemu) {
             let reason = reason.as_deref().unwrap_or_default();
             !has_guest && reason.contains("needs the Linux guest")
                 || reason.contains("needs `qemu-img`")
-                || reason.contains("but `--accel tcg` was given")
-                || reason.contains("needs accelerator kvm")
+                || wants_kvm(reason)
         };
         let controls = || verdicts.iter().filter(|(.., is_control)| *is_control);
         let unproven: Vec<_> = controls()

@@ -150,8 +150,8 @@ impl fmt::Display for Bad {
 /// The number of passes for a word of a live page, if it can be one.
 fn passes(found: u32, own: u32, count: u32) -> Option<u32> {
     let passes = found.wrapping_sub(own);
-    // Anything further away is not a number of passes but some other content.
-    (passes.wrapping_sub(count).cast_signed().unsigned_abs() < 1 << 24).then_some(passes)
+    // Anything further ahead is not a number of passes but some other content.
+    (passes <= count.saturating_add(1 << 16)).then_some(passes)
 }
 
 fn value(found: u32, own: u32, count: u32) -> String {
