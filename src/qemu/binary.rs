@@ -14,11 +14,11 @@ use thiserror::Error;
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 
+use super::accel::Accel;
 use super::kvm;
 use super::process::{Launch, Process, wait_at_most};
 use super::qmp::{Qmp, QmpError};
 use super::schema::Schema;
-use super::spec::Accel;
 
 /// The timeout of a probe.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -12,6 +12,7 @@ use super::binary::Binary;
 use super::disk::Disk;
 use super::health::Health;
 use super::linux::Linux;
+pub use super::scalar::Scalar;
 use crate::units::Size;
 
 /// A VM of the scenario.
@@ -118,32 +119,6 @@ impl VmSpec {
     pub fn machine_type(&self) -> Option<&str> {
         let machine = self.machine.as_deref()?;
         Some(machine.split(',').next().unwrap_or_default().trim_start_matches("type="))
-    }
-}
-
-/// A string, a number or a boolean, used as text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct Scalar(pub String);
-
-impl<'de> Deserialize<'de> for Scalar {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Value::deserialize(deserializer)? {
-            Value::String(text) => Ok(Self(text)),
-            Value::Bool(on) => Ok(Self(if on { "on" } else { "off" }.to_owned())),
-            Value::Number(number) => Ok(Self(number.to_string())),
-            other => Err(de::Error::custom(format!("expected a single value, not {other}"))),
-        }
-    }
-}
-
-impl JsonSchema for Scalar {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Scalar".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": ["string", "number", "boolean"]})
     }
 }
 

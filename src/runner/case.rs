@@ -7,10 +7,10 @@ use indexmap::IndexMap;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::binaries::Binaries;
 use super::case_runner::CaseRunner;
 use super::net;
 use super::plans::plans;
-use super::scheduler::Job;
 use super::settings::{Interrupt, Settings};
 use super::verdict::Before;
 use crate::event::{CaseEnd, Race, Sink, Verdict, What};
@@ -19,6 +19,17 @@ use crate::scenario::model::{Block, Case};
 use crate::session::artifacts::FILES;
 use crate::session::directory::Notes;
 use crate::session::{Session, ports};
+
+/// A case and what it runs on.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The case.
+    pub case: Arc<Case>,
+    /// The QEMUs for its VMs' `qemu`.
+    pub binaries: Arc<Binaries>,
+    /// The QEMU's name in the reports, if each case runs on several.
+    pub qemu: Option<String>,
+}
 
 /// Where a case runs.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use super::machine_types::choose_machine_types;
 use super::pause;
 use super::plans::{CaseVersions, plan};
 use super::settings::{Interrupt, Keep, Settings};
-use super::trouble::left_to_next_step;
+use super::trouble::{cause, left_to_next_step};
 use super::verdict::{Before, Judgement, judge};
 use crate::event::{CaseEnd, StepOutcome, Verdict, What};
 use crate::qemu::credential::make;
@@ -126,7 +126,7 @@ impl<'c> CaseRunner<'c> {
         self.run_blocks(&self.case.steps, false).await?;
         // Include what arrived together with the end of the last step.
         self.session.catch_up();
-        match self.cause(None).await {
+        match cause(&mut self.session, &mut self.trouble, None).await {
             Some((failure, _)) => Err(Stop::Failed(failure, Box::new(FailureSite::plain(&self.case.at)))),
             None => Ok(()),
         }
@@ -163,7 +163,7 @@ impl<'c> CaseRunner<'c> {
                         };
                         let Err(failure) = answer else { break };
                         // If every step of the loop is skipped, nothing else checks for trouble.
-                        if let Some((cause, _)) = self.cause(None).await {
+                        if let Some((cause, _)) = cause(&mut self.session, &mut self.trouble, None).await {
                             return Err(Stop::Failed(cause, Box::new(FailureSite::of(until))));
                         }
                         if Instant::now() >= end {
@@ -274,7 +274,9 @@ impl<'c> CaseRunner<'c> {
             self.session.await_exits().await;
         }
         let mut of_migration = false;
-        if let Some((cause, is_of_migration)) = self.cause(Some(&step.action)).await {
+        if let Some((cause, is_of_migration)) =
+            cause(&mut self.session, &mut self.trouble, Some(&step.action)).await
+        {
             of_migration = is_of_migration;
             result = Err(match result {
                 Err(own) if !cause.message.contains(&own.message) => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::scheduler::Job;
+use super::case::Job;
 use crate::event::{Host, Qemu};
 
 /// The host.

@@ -18,7 +18,8 @@ mod trouble;
 mod verdict;
 
 pub use binaries::Binaries;
+pub use case::Job;
 pub use dry_run::dry_run;
 pub use requirements::{not_given, unmet};
-pub use scheduler::{Job, run};
+pub use scheduler::run;
 pub use settings::{Interrupt, Keep, Rounds, Settings};

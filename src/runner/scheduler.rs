@@ -4,23 +4,11 @@ use std::sync::Arc;
 
 use tokio::task::{JoinError, JoinSet};
 
-use super::binaries::Binaries;
+use super::case::Job;
 use super::settings::{Interrupt, Rounds, Settings};
 use super::{case, host};
 use crate::event::{Sink, Verdict, What};
-use crate::scenario::model::Case;
 use crate::session::directory::Workspace;
-
-/// A case and what it runs on.
-#[derive(Debug, Clone)]
-pub struct Job {
-    /// The case.
-    pub case: Arc<Case>,
-    /// The QEMUs for its VMs' `qemu`.
-    pub binaries: Arc<Binaries>,
-    /// The QEMU's name in the reports, if each case runs on several.
-    pub qemu: Option<String>,
-}
 
 /// Runs the cases in order, as often as the settings say, and emits all events.
 ///

@@ -1,8 +1,5 @@
 //! Turns the trouble of a session into a failure: what fails a step, and what its headline is.
 
-use std::sync::Arc;
-
-use super::case_runner::CaseRunner;
 use crate::guest::ticker::Line;
 use crate::session::board::Trouble;
 use crate::session::failure::Kind;
@@ -10,51 +7,54 @@ use crate::session::process::Background;
 use crate::session::{Failure, Session};
 use crate::step::Action;
 
-impl CaseRunner<'_> {
-    /// Unhandled trouble as one failure, root cause first, regardless of the order of discovery. Also returns whether
-    /// a failed migration is part of it. Trouble left to the next step stays on the board.
-    pub(super) async fn cause(&mut self, action: Option<&Action>) -> Option<(Failure, bool)> {
-        let is_of_migration = |trouble: &Trouble| matches!(trouble, Trouble::MigrationFailed { .. });
-        let mut found = Vec::new();
-        self.new_trouble(action, &mut found);
-        if found.is_empty() {
-            return None;
-        }
-        // A VM that is about to exit may be the root cause.
-        self.session.await_exits().await;
-        self.new_trouble(action, &mut found);
-        if found.iter().all(is_of_migration) {
-            self.session.await_destinations().await;
-            self.new_trouble(action, &mut found);
-        }
-        let of_migration = found.iter().any(is_of_migration);
-        found.sort_by_key(Trouble::rank);
-        let mut failures = found.iter().map(|trouble| to_failure(&self.session, trouble));
-        let mut headline = failures.next()?;
-        for consequence in failures {
-            if consequence.kind == Kind::Corrupt {
-                headline.kind = Kind::Corrupt;
-            }
-            headline.message.push_str(&format!(" (and then: {consequence})"));
-        }
-        Some((headline, of_migration))
+/// Unhandled trouble as one failure, root cause first, regardless of the order of discovery. Also returns whether
+/// a failed migration is part of it. Trouble from number `seen` on counts; what is left to the next step is not counted as
+/// seen.
+pub(super) async fn cause(
+    session: &mut Session,
+    seen: &mut usize,
+    action: Option<&Action>,
+) -> Option<(Failure, bool)> {
+    let is_of_migration = |trouble: &Trouble| matches!(trouble, Trouble::MigrationFailed { .. });
+    let mut found = Vec::new();
+    new_trouble(session, seen, action, &mut found);
+    if found.is_empty() {
+        return None;
     }
+    // A VM that is about to exit may be the root cause.
+    session.await_exits().await;
+    new_trouble(session, seen, action, &mut found);
+    if found.iter().all(is_of_migration) {
+        session.await_destinations().await;
+        new_trouble(session, seen, action, &mut found);
+    }
+    let of_migration = found.iter().any(is_of_migration);
+    found.sort_by_key(Trouble::rank);
+    let mut failures = found.iter().map(|trouble| to_failure(session, trouble));
+    let mut headline = failures.next()?;
+    for consequence in failures {
+        if consequence.kind == Kind::Corrupt {
+            headline.kind = Kind::Corrupt;
+        }
+        headline.message.push_str(&format!(" (and then: {consequence})"));
+    }
+    Some((headline, of_migration))
+}
 
-    /// Adds new trouble that counts.
-    fn new_trouble(&mut self, action: Option<&Action>, found: &mut Vec<Trouble>) {
-        let board = Arc::clone(&self.session.board);
-        let mut left = None;
-        while let Some(trouble) = board.trouble_since(self.trouble) {
-            let number = self.trouble;
-            self.trouble += 1;
-            if action.is_some_and(|action| left_to_next_step(action, &trouble)) {
-                left.get_or_insert(number);
-            } else if !board.is_asked_for(&trouble) && !found.contains(&trouble) {
-                found.push(trouble);
-            }
+/// Adds new trouble that counts.
+fn new_trouble(session: &Session, seen: &mut usize, action: Option<&Action>, found: &mut Vec<Trouble>) {
+    let board = &session.board;
+    let mut left = None;
+    while let Some(trouble) = board.trouble_since(*seen) {
+        let number = *seen;
+        *seen += 1;
+        if action.is_some_and(|action| left_to_next_step(action, &trouble)) {
+            left.get_or_insert(number);
+        } else if !board.is_asked_for(&trouble) && !found.contains(&trouble) {
+            found.push(trouble);
         }
-        self.trouble = left.unwrap_or(self.trouble);
     }
+    *seen = left.unwrap_or(*seen);
 }
 
 /// Trouble as a failure, with the last output of a process that ended.

@@ -19,7 +19,6 @@ use super::log::real_time;
 use super::machine::{Machine, Plan};
 use super::ports::Ports;
 use super::process::Background;
-use super::witness::Given;
 use crate::event::{Sink, What};
 use crate::qemu::disk::Disk;
 use crate::qemu::process::Ended;
@@ -28,6 +27,17 @@ use crate::qemu::process::Ended;
 const SETTLING: Duration = Duration::from_secs(5);
 /// How long a killed process may take to exit; bounds one that hangs inside the kernel.
 const DEATH: Duration = Duration::from_secs(10);
+
+/// A number sent to a guest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Given {
+    /// The VM.
+    pub vm: String,
+    /// The number, not 0.
+    pub number: u32,
+    /// When it was sent, in seconds of the host's real-time clock.
+    pub sent: f64,
+}
 
 /// The two sides of a migration.
 #[derive(Debug, Clone)]

@@ -11,7 +11,7 @@ use tokio::time::{Duration, Instant};
 use super::checkpoints::Floor;
 use super::failure::Failure;
 use super::log::{Tick, real_time};
-use super::state::Session;
+use super::state::{Given, Session};
 
 /// How long a guest may take to report a number before another one is sent: a number can be lost if a checkpoint
 /// resets the guest.
@@ -19,17 +19,6 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// How far a guest's clock may seem to be ahead of the runner's: a line may be read late.
 const LATENESS: f64 = 1.0;
-
-/// A number sent to a guest.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Given {
-    /// The VM.
-    pub vm: String,
-    /// The number, not 0.
-    pub number: u32,
-    /// When it was sent, in seconds of the host's real-time clock.
-    pub sent: f64,
-}
 
 /// Sends a number to the guest of a VM and waits until the guest reports it.
 ///
