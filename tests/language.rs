@@ -129,7 +129,7 @@ fn a_host_process_counts_by_how_it_ends() {
                 "wrong_status",
                 "- exec: {sh: 'echo why >&2; exit 3'}",
                 Fail,
-                "to end with exit status 0: exit status 3, saying:\n    why",
+                "expected exit status 0, got 3, saying:\n    why",
             ),
             (
                 "both_streams",
@@ -137,7 +137,7 @@ fn a_host_process_counts_by_how_it_ends() {
                 Fail,
                 "standard output:\n    first\n  and on its standard error:\n    second",
             ),
-            ("no_failure", "- exec: {sh: 'true', exit: 1}", Fail, "to end with exit status 1: exit status 0"),
+            ("no_failure", "- exec: {sh: 'true', exit: 1}", Fail, "expected exit status 1, got 0"),
             (
                 "missing",
                 "- exec: {run: [/no/such/program]}",
@@ -154,7 +154,7 @@ fn a_host_process_counts_by_how_it_ends() {
                 "background_fails",
                 "- exec: {background: b, sh: 'exit 1'}\n- wait: {process: b}",
                 Fail,
-                "^process `b` was to end with status 0: exit status 1",
+                "^process `b`: expected exit status 0, got 1",
             ),
             (
                 "too_long",
@@ -252,7 +252,7 @@ fn vms_are_started_stopped_and_ended_as_the_steps_say() {
 - signal: {vm: a, send: TERM}
 - wait: {vm: a, exit: 0}
 - signal: {vm: a, send: KILL}
-  expect_error: "has ended already: exit status 0"
+  expect_error: "has already ended: exit status 0"
 "#,
                 Pass,
                 "",
@@ -291,13 +291,13 @@ steps:
                 "other_exit",
                 "- signal: {vm: a, send: TERM}\n- wait: {vm: a, exit: {signal: KILL}}",
                 Fail,
-                "^VM `a` ended with exit status 0 instead of signal KILL$",
+                "^VM `a`: expected signal KILL, got exit status 0$",
             ),
             (
                 "no_exit",
                 "- wait: {vm: a, exit: any}\n  timeout: 500ms",
                 Fail,
-                "^waited .* for exit .any. of `a`; saw its process running",
+                "^waited .* for exit .any. of `a`; saw a running process",
             ),
         ],
         &[],
@@ -466,7 +466,7 @@ fn checks_hold_or_say_what_is_there_instead() {
                 "event_before",
                 "- qmp: {vm: a, execute: stop}\n- wait: {vm: a, status: paused}\n- check: {vm: a, no_event: STOP}",
                 Fail,
-                "^`a` emitted STOP, which must not come",
+                "^`a` emitted STOP, expected no such event",
             ),
             (
                 "event_later",
@@ -485,7 +485,7 @@ fn checks_hold_or_say_what_is_there_instead() {
                 "stderr",
                 "vms: {a: {memory: 32M, args: [-d, cpu_reset]}}\nsteps:\n- check: {vm: a, stderr: {allow: []}}",
                 Fail,
-                "^`a` wrote to its standard error what is not allowed:\nCPU Reset",
+                "^the standard error of `a` has unexpected lines:\nCPU Reset",
             ),
         ],
         &[],

@@ -153,8 +153,7 @@ impl<'c> CaseRunner<'c> {
                         Box::pin(self.run_blocks(steps, finally)).await?;
                         let step = self.resolve(until)?;
                         // QEMU must have time to answer a query sent just before the deadline.
-                        let mut running =
-                            Running::asking_once(&mut self.session, began, end + GRACE, marks.clone());
+                        let mut running = Running::once(&mut self.session, began, end + GRACE, marks.clone());
                         let interrupt = self.interrupt.clone();
                         let answer = tokio::select! {
                             biased;

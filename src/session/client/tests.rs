@@ -184,7 +184,7 @@ async fn what_a_service_drew_is_kept_and_an_answer_without_it_is_wrong() {
     let wrong: Vec<&str> = record.wrong.iter().map(|(_, answer)| answer.as_str()).collect();
     assert_eq!(wrong, ["ok 1", "ok 1", "ok 1 a b", "ok 2 c"]);
     let kept: Vec<(u64, &str)> =
-        record.kept().unwrap().iter().map(|line| (line.number, line.told.as_str())).collect();
+        record.kept().unwrap().iter().map(|line| (line.number, line.draw.as_str())).collect();
     assert_eq!(kept, [(1, "1f2e"), (2, "77")]);
     assert!(record.kept().unwrap().is_sorted_by(|a, b| a.asked < a.answered && a.answered < b.asked));
 }
@@ -232,9 +232,9 @@ async fn why_the_last_try_failed_is_known_while_the_next_one_is_under_way() {
     drop(service.accept().await);
     let mut served = service.accept().await;
     served.line().await;
-    let told = client.summary();
-    assert!(told.contains("waiting for the answer to line 1 for "), "{told}");
-    assert!(told.contains("; previous connection: "), "{told}");
+    let summary = client.summary();
+    assert!(summary.contains("waiting for the answer to line 1 for "), "{summary}");
+    assert!(summary.contains("; previous connection: "), "{summary}");
     served.say("ok 1\n").await;
     service.until(&client, |record| record.lines == 1).await;
     assert!(!client.summary().contains("previous connection"), "{}", client.summary());
