@@ -351,7 +351,7 @@ impl<'c> CaseRunner<'c> {
                 .err()
                 .filter(|_| verdict == Verdict::Xfail)
                 .map(|failure| format!("{failure}\n"));
-            evidence = Some(failed.unwrap_or_default() + &shown + &self.session.last_moments().await);
+            evidence = Some(failed.unwrap_or_default() + &shown + &self.session.state_and_output().await);
         }
         if self.settings.pause_on_failure && is_wrong && !interrupted {
             let text = format!(

@@ -148,13 +148,13 @@ impl StepAction for Exec {
             Ok(_) => Err(Failure::failed(format!(
                 "`{}`: {}",
                 self.argv().join(" "),
-                expected.mismatch(&process.last_moments())
+                expected.mismatch(&process.state_and_output())
             ))),
             Err(_) => Err(Failure::failed(format!(
                 "`{}` did not end within {}: {}",
                 self.argv().join(" "),
                 run.waited(),
-                process.last_moments()
+                process.state_and_output()
             ))),
         }
     }
@@ -171,7 +171,7 @@ fn record(session: &Session, process: &Background, title: &str) -> Result<(), Fa
 /// Waits until a background process has written a line that matches the expression.
 async fn ready(run: &Running<'_>, name: &str, expression: &str) -> Result<String, Failure> {
     let line = Regex::new(expression).map_err(|error| Failure::error(error.to_string()))?;
-    let process = |session: &Session| session.background.get(name).map(Background::last_moments);
+    let process = |session: &Session| session.background.get(name).map(Background::state_and_output);
     let look = |session: &Session| {
         let Some(process) = session.background.get(name) else {
             return Ok(None);
@@ -181,7 +181,7 @@ async fn ready(run: &Running<'_>, name: &str, expression: &str) -> Result<String
         match (process.find_line(&line), ended) {
             (None, Some(_)) => Err(Failure::failed(format!(
                 "process `{name}` ended before it wrote a line matching /{expression}/: {}",
-                process.last_moments()
+                process.state_and_output()
             ))),
             (found, _) => Ok(found),
         }

@@ -226,7 +226,7 @@ impl StepAction for Migrate {
                 let target = real.parse().map_err(|why| {
                     Failure::failed(format!("link `{name}` cannot connect to the address of `{to}`: {why}"))
                 })?;
-                link.lead_to(target);
+                link.set_target(target);
                 addresses.push(link.address().clone());
                 address = link.address().to_qapi();
             }

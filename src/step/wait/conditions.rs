@@ -122,7 +122,7 @@ impl Condition {
             Self::Ticks(count) => {
                 let number = |log: &Log| log.ticks_from(mark.serial).count() as u64;
                 let look = |log: &mut Log| {
-                    if number(log) >= *count { log.pace(mark.serial) } else { None }
+                    if number(log) >= *count { log.progress_since(mark.serial) } else { None }
                 };
                 let describe = |log: &Log| {
                     let tail = log.serial_tail(1);
@@ -235,11 +235,11 @@ async fn process(run: &Running<'_>, name: &str, exit: Exit) -> Result<Value, Fai
     let process = run.session.background.get(name);
     let process = process.ok_or_else(|| Failure::failed(format!("process `{name}` has not been started")))?;
     let awaited = format!("process `{name}` to end");
-    let how = run.until(&awaited, |_| Ok(process.ended()), |_| process.last_moments()).await?;
+    let how = run.until(&awaited, |_| Ok(process.ended()), |_| process.state_and_output()).await?;
     if exit.matches(how) {
         return Ok(process.result());
     }
-    Err(Failure::failed(format!("process `{name}`: {}", exit.mismatch(&process.last_moments()))))
+    Err(Failure::failed(format!("process `{name}`: {}", exit.mismatch(&process.state_and_output()))))
 }
 
 async fn client(run: &Running<'_>, name: &str, lines: u64) -> Result<Value, Failure> {
