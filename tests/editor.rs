@@ -214,7 +214,7 @@ fn hovering_shows_what_the_reference_says() {
     }
     for (text, doc) in [
         ("st|eps:\n- sleep: 1s\n", "What the scenario does."),
-        ("steps:\n- wait: {vm: a, ti|cks: 1}\n", "The built-in guest printed so many new ticks"),
+        ("steps:\n- wait: {vm: a, ti|cks: 1}\n", "The number of ticks that the built-in guest prints"),
         ("steps:\n- sleep: 1s\n  time|out: 3s\n", "How long it may take. Default: `30s`."),
         ("vms: {a: {memo|ry: 5M}}\n", "The guest's RAM. Default: `128M`."),
         ("vms: {a: {accel: k|vm}}\n", "The host's virtualisation, `/dev/kvm`."),

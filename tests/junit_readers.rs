@@ -19,8 +19,8 @@ name: "verdict/{{what}}"
 matrix: {what: [pass, fail, error, skip, xfail, xpass, flaky, race, twice]}
 requires: {qemu: "{{choose (eq what 'skip') '>=99' '>=1'}}"}
 known_issue:
-  - {when: "{{eq what 'xfail'}}", reason: "a known one: <5> & more", match: "exit status 3"}
-  - {when: "{{or (eq what 'race') (eq what 'twice')}}", reason: "a race", match: "exit status 7", at_most: 5%}
+  - {when: "{{eq what 'xfail'}}", reason: "a known one: <5> & more", match: "got 3"}
+  - {when: "{{or (eq what 'race') (eq what 'twice')}}", reason: "a race", match: "got 7", at_most: 5%}
   - {when: "{{eq what 'xpass'}}", reason: "one that is gone", match: "never seen"}
 vms: {vm: {memory: 32M, guest: none}}
 steps:
@@ -57,14 +57,14 @@ fn assert_cases(home: &Home, told: &Value) {
     let cases = told["cases"].as_array().unwrap();
     let expected = [
         ("pass", "passed", None),
-        ("fail", "failure", Some("exit status 4")),
+        ("fail", "failure", Some("got 4")),
         ("error", "error", Some("/there/is/none")),
         ("skip", "skipped", Some("needs QEMU >=99")),
         ("xfail", "skipped", Some("a known one: <5> & more")),
         ("xpass", "failure", Some("one that is gone")),
-        ("flaky", "failure", Some("exit status 5")),
+        ("flaky", "failure", Some("got 5")),
         ("race", "skipped", Some("a race")),
-        ("twice", "failure", Some("exit status 7")),
+        ("twice", "failure", Some("got 7")),
     ];
     // The rate of a known issue is a case of its own.
     const RATE: &str = "rate of a known issue #1";

@@ -65,7 +65,7 @@ fn a_run_until_failure_ends_with_the_first_round_that_fails() {
 /// A case in which a race occurs in the attempts of these numbers, counted over all runs in a home.
 fn struck(attempts: &str, at_most: &str) -> String {
     format!(
-        "name: race\nknown_issue: {{reason: the pages are torn, match: exit status 7, step: the race, at_most: {at_most}}}\n\
+        "name: race\nknown_issue: {{reason: the pages are torn, match: got 7, step: the race, at_most: {at_most}}}\n\
          vms: {{vm: {VM}}}\nsteps:\n- name: the race\n\
          \x20 exec: {{sh: 'echo >>$HERE/attempts; case \" {attempts} \" in *\" $(wc -l <$HERE/attempts) \"*) exit 7;; esac'}}\n"
     )
@@ -105,7 +105,7 @@ fn a_case_that_a_race_strikes_is_run_again_at_once_and_both_attempts_stand_in_th
         .collect();
     assert_eq!(ends, [(1, Verdict::Xfail, Some("the pages are torn"))]);
     let junit = home.read("reports/junit.xml");
-    assert!(junit.contains("earlier attempts:") && junit.contains("exit status 7"), "{junit}");
+    assert!(junit.contains("earlier attempts:") && junit.contains("got 7"), "{junit}");
     assert!(home.read("reports/index.html").contains("at most 5% expected"));
     home.assert_nothing_is_left();
 }
@@ -120,7 +120,7 @@ fn a_case_that_a_race_strikes_twice_in_a_row_fails() {
     let case = told.case("race");
     assert_eq!(case.verdict(), Verdict::Fail);
     let reason = case.reason().unwrap();
-    assert!(reason.contains("exit status 7") && reason.contains("excused once"), "{reason}");
+    assert!(reason.contains("got 7") && reason.contains("excused once"), "{reason}");
     assert!(case.artifacts().unwrap().ends_with("race/attempt-2"));
     assert!(home.path("reports/race/attempt-1/evidence.txt").exists());
     home.assert_nothing_is_left();

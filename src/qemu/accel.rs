@@ -203,14 +203,14 @@ mod tests {
     }
 
     #[test]
-    fn a_vm_made_for_the_properties_of_one_is_not_run_with_another() {
+    fn a_vm_with_properties_for_one_accelerator_does_not_use_another() {
         assert!(read(json!({"kvm": {"dirty-ring-size": 4096}})).unwrap().excludes(Accel::Tcg));
         assert!(!read(json!("kvm")).unwrap().excludes(Accel::Tcg));
         assert!(!read(json!([{"kvm": {"dirty-ring-size": 4096}}, "tcg"])).unwrap().excludes(Accel::Tcg));
     }
 
     #[test]
-    fn what_is_no_accelerator_is_told() {
+    fn invalid_accelerators_are_reported() {
         assert!(read(json!("xen")).unwrap_err().contains("`xen`"));
         assert!(read(json!([])).unwrap_err().contains("empty"));
         assert!(read(json!({"kvm": {}, "tcg": {}})).unwrap_err().contains("list of several"));

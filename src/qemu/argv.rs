@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_linux_guest_gets_its_kernel_and_its_words() {
+    fn a_linux_guest_gets_its_kernel_and_command_line() {
         let line = line(json!({"guest": {"linux": {"kernel": "/k", "initrd": "/i", "cmdline": "quiet"}}}));
         assert!(line.contains("-kernel /k -initrd /i -append quiet"), "{line}");
     }
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pasted_command_line_keeps_its_words() {
+    fn a_quoted_command_line_keeps_its_arguments() {
         let argv = ["qemu", "-name", "it's", "-device", r#"{"driver":"x"}"#, ""].map(str::to_owned);
         let text = for_shell(&argv);
         let output = std::process::Command::new("sh")

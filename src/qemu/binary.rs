@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_is_no_program_says_why() {
+    fn a_path_that_is_not_a_program_gives_the_reason() {
         assert!(find("/no/such/qemu").unwrap_err().to_string().contains("No such file"));
         assert!(find("/etc/passwd").unwrap_err().to_string().contains("not executable"));
         assert!(find("/tmp").unwrap_err().to_string().contains("directory"));

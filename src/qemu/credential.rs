@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_credential_is_told_with_its_place() {
+    fn an_error_in_a_credential_names_its_path() {
         let wrong = |value: Value| read(json!({"a": value}))["a"].check().unwrap_err();
         assert!(wrong(json!({})).1.contains("no kind"));
         assert_eq!(wrong(json!({"x509": {}, "psk": {}})).0, ["psk"]);

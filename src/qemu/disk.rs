@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_has_a_size_of_its_own_or_of_what_it_lies_over() {
+    fn a_disk_has_its_own_size_or_that_of_its_backing_image() {
         assert!(disk("{}").check().unwrap_err().1.contains("no size"));
         assert_eq!(disk(r#"{"size": "64M"}"#).check(), Ok(()));
         assert_eq!(disk(r#"{"backing": "base"}"#).check(), Ok(()));
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn an_overlay_names_what_it_lies_over_and_its_format() {
+    fn an_overlay_names_its_backing_image_and_format() {
         let argv = disk(r#"{"backing": "base"}"#).create(
             Path::new("qemu-img"),
             Path::new("/c/vm.top.qcow2"),

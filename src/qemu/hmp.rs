@@ -40,8 +40,8 @@ pub fn refusal(command: &str, reply: &str) -> Option<String> {
         begins(MONITOR)
             || !prints_anything && (begins(BEGINNINGS) || ENDINGS.iter().any(|words| line.ends_with(words)))
     };
-    let told: Vec<&str> = reply.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    told.iter().any(|line| reports(line)).then(|| told.join("; "))
+    let errors: Vec<&str> = reply.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    errors.iter().any(|line| reports(line)).then(|| errors.join("; "))
 }
 
 /// The name of the command in a command line.
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reply_that_reports_an_error_is_told_from_one_that_does_not() {
+    fn replies_with_errors_are_recognized() {
         for (command, reply) in [
             ("loadvm two", "Error: Snapshot 'two' does not exist in one or more devices\r\n"),
             ("nosuch", "unknown command: 'nosuch'\r\n"),

@@ -103,9 +103,9 @@ impl Linux {
     /// Why the guest cannot run: it is the one of the guests directory, and is missing.
     pub fn located(mut self, guests: &Path) -> Result<Self, String> {
         if self.kernel.is_none() {
-            self.kernel = Some(made(guests, "vmlinuz")?);
+            self.kernel = Some(guest_file(guests, "vmlinuz")?);
             if self.initrd.is_none() {
-                self.initrd = Some(made(guests, "initrd.gz")?);
+                self.initrd = Some(guest_file(guests, "initrd.gz")?);
             }
         }
         for file in [&mut self.kernel, &mut self.initrd].into_iter().flatten() {
@@ -131,7 +131,7 @@ impl Linux {
 }
 
 /// A file of the guests directory.
-fn made(guests: &Path, name: &str) -> Result<String, String> {
+fn guest_file(guests: &Path, name: &str) -> Result<String, String> {
     let path = guests.join(name);
     if path.is_file() {
         return Ok(text(&path));
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fields_become_words_of_the_command_line() {
+    fn the_fields_become_arguments_of_the_command_line() {
         assert_eq!(
             linux(json!({})).command_line(),
             "console=ttyS0 quiet panic=1 tsc=reliable no_timer_check lockstep.ip=10.77.0.2/24 lockstep.timestamps=0 lockstep.load=none"

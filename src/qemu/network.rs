@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_told() {
+    fn invalid_networks_are_reported() {
         let wrong = |spec: Value| {
             let spec: NetworkSpec = serde_json::from_value(spec).unwrap();
             spec.wrong()

@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_error_is_told_in_the_words_of_qemu() {
+    async fn an_error_has_qemus_message() {
         let error = r#"{"error": {"class": "DeviceNotFound", "desc": "Instance not found"}, "id": ID}"#;
         let (qmp, _) = connected(&[&format!("{error}\n")]).await;
         let message = qmp.execute("yank", Map::new(), true, soon()).await.unwrap_err().to_string();
@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_command_that_is_given_up_while_it_is_written_does_not_spoil_the_next_one() {
+    async fn a_command_that_times_out_while_it_is_written_does_not_corrupt_the_next_one() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (input, mut output) = theirs.into_split();
         let mut lines = BufReader::new(input).lines();
@@ -473,7 +473,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_monitor_is_named() {
+    async fn what_is_not_a_monitor_is_named() {
         for (said, expected) in [("hello\n", "\"hello\""), ("", "closed before the greeting")] {
             let (ours, mut theirs) = UnixStream::pair().unwrap();
             theirs.write_all(said.as_bytes()).await.unwrap();

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_told_in_brief() {
+    fn what_is_not_an_object_is_reported_shortened() {
         for line in ["hello\n", "1\n", "[]\n", "\"x\"\n", "{\n", "\u{0}\n"] {
             let error = all(&[line.as_bytes()]).unwrap_err().0;
             assert!(error.starts_with("it sent \""), "{error}");
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_an_end_is_given_up_and_costs_no_more_than_its_length() {
+    fn an_endless_line_is_an_error_and_takes_linear_time() {
         let mut input = Input::default();
         let piece = vec![b' '; 16 << 10];
         let began = std::time::Instant::now();

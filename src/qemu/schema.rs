@@ -275,7 +275,7 @@ pub(crate) mod tests {
         ])))
     }
 
-    fn told(command: &str, arguments: Value) -> Vec<String> {
+    fn complaints(command: &str, arguments: Value) -> Vec<String> {
         let line = |complaint: Complaint| {
             format!("{}: {}; {}", complaint.path.join("."), complaint.message, complaint.help)
         };
@@ -285,40 +285,43 @@ pub(crate) mod tests {
     #[test]
     fn what_fits_gets_no_complaint() {
         let nothing: [&str; 0] = [];
-        assert_eq!(told("query-status", json!({})), nothing);
-        assert_eq!(told("yank", json!({"instances": [{"type": "block-node", "node-name": "n"}]})), nothing);
-        assert_eq!(told("migrate-set-parameters", json!({"tls-creds": null, "throttle": 3})), nothing);
-        assert_eq!(told("blockdev-add", json!({"driver": "null-co", "size": 4096})), nothing);
-        assert_eq!(told("device_add", json!({"driver": "e1000", "netdev": "n0"})), nothing);
+        assert_eq!(complaints("query-status", json!({})), nothing);
+        assert_eq!(
+            complaints("yank", json!({"instances": [{"type": "block-node", "node-name": "n"}]})),
+            nothing
+        );
+        assert_eq!(complaints("migrate-set-parameters", json!({"tls-creds": null, "throttle": 3})), nothing);
+        assert_eq!(complaints("blockdev-add", json!({"driver": "null-co", "size": 4096})), nothing);
+        assert_eq!(complaints("device_add", json!({"driver": "e1000", "netdev": "n0"})), nothing);
     }
 
     #[test]
-    fn what_is_only_known_when_the_step_runs_is_passed_over() {
+    fn templates_of_the_run_are_not_checked() {
         let nothing: [&str; 0] = [];
         let late = "{{run.captures.x}}";
-        assert_eq!(told("migrate-set-parameters", json!({"max-bandwidth": late})), nothing);
-        assert_eq!(told("yank", json!({"instances": late})), nothing);
-        assert_eq!(told("blockdev-add", json!({"driver": late, "filename": "x"})), nothing);
+        assert_eq!(complaints("migrate-set-parameters", json!({"max-bandwidth": late})), nothing);
+        assert_eq!(complaints("yank", json!({"instances": late})), nothing);
+        assert_eq!(complaints("blockdev-add", json!({"driver": late, "filename": "x"})), nothing);
     }
 
     #[test]
-    fn unknown_names_are_told_with_the_ones_that_are_meant() {
+    fn unknown_names_come_with_suggestions() {
         assert_eq!(
-            told("query-statsu", json!({})),
+            complaints("query-statsu", json!({})),
             [": there is no QMP command `query-statsu`; did you mean `query-status`?"]
         );
         assert_eq!(
-            told("migrate-set-parameters", json!({"max-bandwith": 1})),
+            complaints("migrate-set-parameters", json!({"max-bandwith": 1})),
             [
                 "max-bandwith: `migrate-set-parameters` has no argument `max-bandwith`; did you mean `max-bandwidth`?"
             ]
         );
         assert_eq!(
-            told("query-status", json!({"x": 1})),
+            complaints("query-status", json!({"x": 1})),
             ["x: `query-status` has no argument `x`; it has no arguments"]
         );
         assert_eq!(
-            told(
+            complaints(
                 "migrate-set-capabilities",
                 json!({"capabilities": [{"capability": "x-coloo", "state": true}]})
             ),
@@ -327,28 +330,28 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn missing_arguments_wrong_types_and_members_of_other_variants_are_told() {
-        assert_eq!(told("yank", json!({})), [": `yank` needs the argument `instances`; "]);
+    fn missing_arguments_wrong_types_and_members_of_other_variants_are_reported() {
+        assert_eq!(complaints("yank", json!({})), [": `yank` needs the argument `instances`; "]);
         assert_eq!(
-            told("yank", json!({"instances": [{"type": "block-node"}]})),
+            complaints("yank", json!({"instances": [{"type": "block-node"}]})),
             ["instances.0: `instances` needs the member `node-name`; "]
         );
         assert_eq!(
-            told("migrate-set-parameters", json!({"max-bandwidth": "1M"})),
+            complaints("migrate-set-parameters", json!({"max-bandwidth": "1M"})),
             ["max-bandwidth: `max-bandwidth` takes a whole number, not `1M`; write 1048576"]
         );
         assert_eq!(
-            told("migrate-set-parameters", json!({"tls-creds": 3})),
+            complaints("migrate-set-parameters", json!({"tls-creds": 3})),
             ["tls-creds: `tls-creds` takes a text or null, not `3`; write \"3\""]
         );
         assert_eq!(
-            told("blockdev-add", json!({"driver": "null-co", "filename": "x", "read-only": "yes"})),
+            complaints("blockdev-add", json!({"driver": "null-co", "filename": "x", "read-only": "yes"})),
             [
                 "filename: `blockdev-add` with `driver: null-co` has no argument `filename`; available: driver, node-name, read-only, size",
                 "read-only: `read-only` takes `true` or `false`, not `yes`; write `true`",
             ]
         );
-        assert_eq!(told("stop", json!([1])), [": `stop` takes a map, not a list; "]);
+        assert_eq!(complaints("stop", json!([1])), [": `stop` takes a map, not a list; "]);
     }
 
     #[test]
@@ -381,7 +384,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn it_knows_what_may_be_run_out_of_band() {
+    fn the_schema_has_which_commands_may_run_out_of_band() {
         assert_eq!(sample().allows_oob("yank"), Some(true));
         assert_eq!(sample().allows_oob("stop"), Some(false));
         assert_eq!(sample().allows_oob("nothing"), None);

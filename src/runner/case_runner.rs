@@ -153,8 +153,7 @@ impl<'c> CaseRunner<'c> {
                         Box::pin(self.run_blocks(steps, finally)).await?;
                         let step = self.resolve(until)?;
                         // QEMU must have time to answer a query sent just before the deadline.
-                        let mut running =
-                            Running::asking_once(&mut self.session, began, end + GRACE, marks.clone());
+                        let mut running = Running::once(&mut self.session, began, end + GRACE, marks.clone());
                         let interrupt = self.interrupt.clone();
                         let answer = tokio::select! {
                             biased;
@@ -354,7 +353,7 @@ impl<'c> CaseRunner<'c> {
                 .err()
                 .filter(|_| verdict == Verdict::Xfail)
                 .map(|failure| format!("{failure}\n"));
-            evidence = Some(failed.unwrap_or_default() + &shown + &self.session.last_moments().await);
+            evidence = Some(failed.unwrap_or_default() + &shown + &self.session.state_and_output().await);
         }
         if self.settings.pause_on_failure && is_wrong && !interrupted {
             let text = format!(

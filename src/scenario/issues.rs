@@ -23,7 +23,7 @@ const ATTEMPTS: std::ops::RangeInclusive<usize> = 2..=50;
 /// Failures of many kinds, as they are told. A pattern that matches all of them, or no text at all, excuses everything.
 const FAILURES: &[&str] = &[
     "VM `a` died: signal ABRT",
-    "exit status 3",
+    "expected exit status 0, got 3",
     "waited 30s for 3 new ticks of `b`; saw 0",
     "the guest found its memory wrong: page 7 (address 0x107000) holds 1, its register says 2 (1 behind)",
     "`migrate` was refused: no",
@@ -149,8 +149,7 @@ pub(super) fn check_commands(issues: &[Issue<'_>], blocks: [&[Block]; 2], diagno
                 "/{}/ matches the text of a command, so it excuses whatever becomes of it",
                 issue.pattern
             );
-            let help =
-                "match what the command says or ends with, such as `exit status 3`; or name another `step`";
+            let help = "match its output or its exit, such as `got 3`; or name another `step`";
             diagnostics.push(Diagnostic::error(Code::WrongValue, at, message).help(help));
         }
     }

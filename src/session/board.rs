@@ -198,7 +198,7 @@ impl Board {
     }
 
     /// Forbids the VM's process to exit: it has just been started.
-    pub fn expect_life(&self, vm: &str) {
+    pub fn forbid_exit(&self, vm: &str) {
         self.state().may_exit.remove(vm);
     }
 
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_death_that_nobody_asked_for_is_told_to_whoever_waits() {
+    async fn an_unexpected_death_is_reported_to_the_waiting_step() {
         let board = std::sync::Arc::new(Board::default());
         let mark = board.mark();
         let waiting = {
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_words_of_a_vm_that_may_end_are_no_trouble() {
+    fn the_last_output_of_a_vm_that_may_exit_is_not_trouble() {
         let board = Board::default();
         let failed = |vm: &str| Trouble::MigrationFailed { vm: vm.to_owned(), migration: 1 };
         board.begin_migration();

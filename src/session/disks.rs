@@ -128,7 +128,7 @@ impl Session {
             Background::start(argv, BTreeMap::new(), None, self.directory(), (board, notes), |_| None)?;
         match tokio::time::timeout_at(deadline, process.wait()).await {
             Ok(Ended::Status(0)) => Ok(process.result()["stdout"].clone()),
-            Ok(_) => Err(Failure::error(format!("`{command}`: {}", process.last_moments()))),
+            Ok(_) => Err(Failure::error(format!("`{command}`: {}", process.state_and_output()))),
             Err(_) => Err(Failure::error(format!("`{command}` timed out"))),
         }
     }

@@ -162,7 +162,7 @@ impl Log {
     /// The progress of the guest from this offset on: passes completed, and passes per second between the first and
     /// last tick; null if there is only one tick.
     #[must_use]
-    pub fn pace(&self, offset: usize) -> Option<Value> {
+    pub fn progress_since(&self, offset: usize) -> Option<Value> {
         let ticks: Vec<&Tick> = self.ticks_from(offset).collect();
         let (first, last) = (ticks.first()?, ticks.last()?);
         let took = (last.seen - first.seen).as_secs_f64();
@@ -229,7 +229,7 @@ impl SharedLog {
     }
 }
 
-type Heard = Box<dyn Fn(&[u8], Option<Line>) + Send + Sync>;
+type OnLine = Box<dyn Fn(&[u8], Option<Line>) + Send + Sync>;
 type Copied = Box<dyn Fn(&[u8]) + Send + Sync>;
 
 /// The runner's end of a VM's serial port.
@@ -237,24 +237,30 @@ pub struct SerialPort {
     stream: UnixStream,
     log: SharedLog,
     ticker: bool,
-    heard: Heard,
+    on_line: OnLine,
     copied: Copied,
     pumping: Mutex<()>,
 }
 
 impl SerialPort {
-    /// Reads a serial port into a log until it closes. Calls `heard` for every line and `copied` for all bytes.
+    /// Reads a serial port into a log until it closes. Calls `on_line` for every line and `copied` for all bytes.
     /// `ticker` says whether to parse the built-in guest's lines.
     pub fn open(
         stream: UnixStream,
         log: SharedLog,
         ticker: bool,
-        heard: impl Fn(&[u8], Option<Line>) + Send + Sync + 'static,
+        on_line: impl Fn(&[u8], Option<Line>) + Send + Sync + 'static,
         copied: impl Fn(&[u8]) + Send + Sync + 'static,
     ) -> Arc<Self> {
         let pumping = Mutex::new(());
-        let port =
-            Arc::new(Self { stream, log, ticker, heard: Box::new(heard), copied: Box::new(copied), pumping });
+        let port = Arc::new(Self {
+            stream,
+            log,
+            ticker,
+            on_line: Box::new(on_line),
+            copied: Box::new(copied),
+            pumping,
+        });
         let reader = Arc::clone(&port);
         tokio::spawn(async move { while reader.stream.readable().await.is_ok() && reader.pump() {} });
         port
@@ -288,7 +294,7 @@ impl SerialPort {
                 Ok(count) => {
                     (self.copied)(&chunk[..count]);
                     let lines = self.log.lock().push(&chunk[..count], self.ticker);
-                    lines.iter().for_each(|(line, read)| (self.heard)(line, *read));
+                    lines.iter().for_each(|(line, read)| (self.on_line)(line, *read));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -328,7 +334,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_printed_before_tokio_has_heard_of_it_is_not_new() {
+    async fn output_before_the_reactor_has_run_is_not_new() {
         let (stream, other) = UnixStream::pair().unwrap();
         let log = SharedLog::default();
         let port = SerialPort::open(stream, log.clone(), true, |_, _| {}, |_| {});
@@ -337,7 +343,7 @@ mod tests {
         assert_eq!(rustix::net::send(&other, tick(128).as_bytes(), SendFlags::empty()).unwrap(), 71);
         assert!(port.pump());
         assert_eq!(log.lock().ticks.len(), 1);
-        // What comes later is heard without being asked for.
+        // Later output is read without `pump`.
         rustix::net::send(&other, tick(256).as_bytes(), SendFlags::empty()).unwrap();
         for _ in 0..1000 {
             if log.lock().ticks.len() == 2 {
@@ -345,7 +351,7 @@ mod tests {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("the second line was not heard");
+        panic!("the second line was not read");
     }
 
     #[test]

@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_part_of_a_spread_has_a_name_that_a_check_knows() {
+    fn every_part_of_a_spread_has_a_known_name() {
         let spread = Spread { n: 4, min: 0.1, median: 0.2, p95: 0.3, max: 0.5 };
         let pause = Metric {
             name: "checkpoint_pause",

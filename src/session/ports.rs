@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_held_port_can_be_listened_at_and_is_given_to_nobody_else() {
+    fn a_held_port_can_be_listened_at_and_is_not_assigned_again() {
         let names = ["a".to_owned(), "b".to_owned()];
         let ports = Ports::hold(&names).unwrap();
         let (a, b) = (ports.get("a").unwrap(), ports.get("b").unwrap());
@@ -149,7 +149,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, a)).unwrap();
         std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, a)).unwrap();
         drop(listener);
-        // Nobody listens at the other one.
+        // The other one has no listener.
         let refused = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, b)).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
     }

@@ -160,7 +160,7 @@ impl Background {
 
     /// Its state, and the last lines of its standard output and standard error.
     #[must_use]
-    pub fn last_moments(&self) -> String {
+    pub fn state_and_output(&self) -> String {
         let state = self.ended().map_or_else(|| "still running".to_owned(), |ended| ended.to_string());
         let said = [("standard output", &self.stdout), ("standard error", &self.stderr)];
         let said = said.map(|(stream, file)| (stream, text(file)));
@@ -233,9 +233,9 @@ mod tests {
         assert_eq!(process.wait().await, Ended::Status(4));
         let result = process.result();
         assert_eq!((&result["stderr"], &result["exit"]), (&json!("oops\n"), &json!(4)));
-        let told = process.last_moments();
-        assert!(told.contains(", saying on its standard output:\n    in\n"), "{told}");
-        assert!(told.ends_with("and on its standard error:\n    oops"), "{told}");
+        let state = process.state_and_output();
+        assert!(state.contains(", saying on its standard output:\n    in\n"), "{state}");
+        assert!(state.ends_with("and on its standard error:\n    oops"), "{state}");
         let (said, left) = result["stdout"].as_str().unwrap().split_once('\n').unwrap();
         assert_eq!(said, "in");
         let gone = || match std::fs::read_to_string(format!("/proc/{}/stat", left.trim())) {
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_process_that_its_step_has_given_up_is_killed_and_its_end_can_be_awaited() {
+    async fn a_process_of_a_timed_out_step_is_killed_and_its_exit_can_be_awaited() {
         let workspace = Workspace::new().unwrap();
         let (board, notes) = (Arc::new(Board::default()), workspace.notes());
         let start = || {

@@ -205,7 +205,7 @@ mod tests {
         let (far, _) = listener.accept().unwrap();
         assert_eq!(open(), 2);
         near.shutdown(Shutdown::Both).unwrap();
-        // The other end has been told, and has not been shut down.
+        // The other end has been notified, but is not shut down.
         assert_eq!(open(), 1);
         far.shutdown(Shutdown::Both).unwrap();
         assert_eq!(open(), 0);
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_of_another_process_or_port_is_none_of_ours() {
+    fn connections_of_other_processes_and_ports_are_ignored() {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
             0: 0100007F:1F90 0100007F:A000 01 00000000:00000000 00:00000000 00000000     0        0 77 1 0\n\
             1: 0100007F:A000 0100007F:1F90 08 00000000:00000000 00:00000000 00000000     0        0 78 1 0\n\

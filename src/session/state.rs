@@ -184,7 +184,7 @@ impl Session {
                 // Until it is connected, `connect` reports its exit, with its standard error.
                 self.board.expect_exit(name);
                 machine.connect(deadline, &self.board, &self.sink).await?;
-                self.board.expect_life(name);
+                self.board.forbid_exit(name);
                 if let Some(how) = machine.process.ended() {
                     return Err(Failure::error(format!("cannot start VM `{name}`: {how}")));
                 }
@@ -243,7 +243,7 @@ impl Session {
     /// migration, may notice it first), and until each guest with a wrong page has reported their number.
     pub async fn await_exits(&self) {
         let mut changes = self.board.changes();
-        let heard = async {
+        let exits = async {
             for machine in self.machines.values().filter(|machine| machine.ends_just_now()) {
                 machine.gone().await;
             }
@@ -253,7 +253,7 @@ impl Session {
                 let _ = changes.changed().await;
             }
         };
-        let _ = tokio::time::timeout(SETTLING, heard).await;
+        let _ = tokio::time::timeout(SETTLING, exits).await;
         self.catch_up();
     }
 
@@ -344,13 +344,13 @@ impl Session {
     }
 
     /// The last output and state of every VM, for the evidence of a failure.
-    pub async fn last_moments(&self) -> String {
+    pub async fn state_and_output(&self) -> String {
         let mut text = String::new();
         for machine in self.machines.values() {
-            text.push_str(&machine.last_moments().await);
+            text.push_str(&machine.state_and_output().await);
         }
         for (name, process) in &self.background {
-            text.push_str(&format!("process `{name}`: {}\n", process.last_moments()));
+            text.push_str(&format!("process `{name}`: {}\n", process.state_and_output()));
         }
         for (name, client) in &self.clients {
             text.push_str(&format!("client `{name}`: {}\n", client.summary()));
@@ -378,7 +378,9 @@ impl Session {
         }
         while let Some(left) = leaving.join_next().await {
             if let Ok((name, true, how @ Ended::Signal(_))) = left {
-                self.sink.emit(What::Note { text: format!("VM `{name}` did not quit by itself: {how}") });
+                self.sink.emit(What::Note {
+                    text: format!("VM `{name}` did not exit after `quit`, ended with {how}"),
+                });
             }
         }
         if !self.board.all_processes_ended(DEATH).await {

@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_says_what_its_source_knew_and_nothing_else() {
+    fn a_guest_must_report_its_sources_last_number() {
         assert_eq!(said_afterwards(1), Ok(()));
         // It was in transit when the source was stopped.
         assert_eq!(said_afterwards(4), Ok(()));

@@ -1,4 +1,4 @@
-//! What each action says of itself, as data and code, in its own file.
+//! The interface of an action.
 
 use serde_json::Value;
 
@@ -7,27 +7,27 @@ use super::{Complaints, Rule, Scene};
 use crate::session::Failure;
 use crate::units::OneOrMany;
 
-/// An action: its data is the type that has this.
+/// An action. The type that implements this holds its data.
 pub(super) trait StepAction {
-    /// The action's value as an author writes it, for a message and for the reference.
+    /// An example of the action's value, for messages and the reference.
     const EXAMPLE: &str;
-    /// What an editor writes below the action's key, as JSON with placeholders. `None`: nothing.
+    /// What an editor inserts below the action's key, as JSON with placeholders.
     const SNIPPET: Option<&str> = None;
-    /// Which keys go together. `check` and the JSON Schema hold a scenario to them.
+    /// The rules about its keys, for `check` and the JSON Schema.
     const RULES: &[Rule] = &[];
 
-    /// One line on what it does.
+    /// A one-line description.
     fn title(&self) -> String;
 
-    /// Every VM that it names. Unknown names, the binding of roles and the order of steps are checked with them.
+    /// Every VM that it names, to check names and the order of steps, and to bind roles.
     fn vms(&mut self) -> Vec<Named<'_>> {
         Vec::new()
     }
 
-    /// What can be known to be wrong before anything is started, beside the names of VMs and the rules.
+    /// Checks it before anything is started; the VMs' names and the rules are checked elsewhere.
     fn check(&self, _: &Scene<'_>, _: &mut Complaints) {}
 
-    /// Does it, and gives the step's result.
+    /// Runs it and returns the step's result.
     async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure>;
 }
 
@@ -36,22 +36,22 @@ pub(super) trait StepAction {
 pub struct Named<'a> {
     /// The name: a VM or a role.
     pub vm: &'a mut String,
-    /// The keys that lead to it, from the action's value on.
+    /// The path to it within the action's value.
     pub path: Vec<&'a str>,
-    /// What of the VM the action needs.
+    /// What the action needs of the VM.
     pub needs: Needs,
     /// Whether a role is replaced by its VM before the action runs.
     pub is_bound: bool,
 }
 
-/// What an action needs of a VM; each has what stands before it, too.
+/// What an action needs of a VM. Each level includes the ones before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Needs {
-    /// What it has logged, which outlives it.
+    /// Its logs, which are kept after it has exited.
     Logs,
-    /// That it is alive.
+    /// A running process.
     Process,
-    /// That the runner is connected to its monitor.
+    /// A connection to its monitor.
     Monitor,
 }
 

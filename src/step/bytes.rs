@@ -1,11 +1,11 @@
-//! Bytes as a scenario writes them.
+//! Bytes in a scenario.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Complaints, Rule};
 
-/// The longest run of bytes that is written out of a scenario.
+/// The maximum number of bytes.
 const LONGEST: usize = 16 << 20;
 
 /// Bytes: a text, hexadecimal digits, or a number; exactly one of them.
@@ -21,7 +21,7 @@ pub struct Bytes {
     /// A number of 32 bits, big endian, as in QEMU's migration stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub u32: Option<u32>,
-    /// How many times they follow each other. Default: 1.
+    /// How many times they are repeated. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<usize>,
 }
@@ -29,14 +29,14 @@ pub struct Bytes {
 impl Bytes {
     pub(crate) const RULES: &[Rule] = &[Rule::ExactlyOne {
         keys: &["text", "hex", "u32"],
-        none: ("there are no bytes", "write `{text: QEVM}`, `{hex: \"51 45\"}` or `{u32: 0x5145564d}`"),
+        none: ("no bytes given", "write `{text: QEVM}`, `{hex: \"51 45\"}` or `{u32: 0x5145564d}`"),
         both: "keep one",
     }];
 
     /// The bytes themselves.
     ///
     /// # Errors
-    /// The key at fault and what is wrong with it.
+    /// The key at fault and the message.
     pub fn bytes(&self) -> Result<Vec<u8>, (&'static str, String)> {
         let one = match (&self.text, &self.hex, self.u32) {
             (Some(text), None, None) => text.clone().into_bytes(),
@@ -45,12 +45,12 @@ impl Bytes {
             _ => return Err(("", "bytes are exactly one of `text`, `hex` and `u32`".to_owned())),
         };
         if one.is_empty() {
-            return Err(("", "there are no bytes".to_owned()));
+            return Err(("", "no bytes given".to_owned()));
         }
         match self.times.unwrap_or(1) {
-            0 => Err(("times", "no times are no bytes".to_owned())),
+            0 => Err(("times", "`times` must not be 0".to_owned())),
             times if one.len().saturating_mul(times) > LONGEST => {
-                Err(("times", format!("these are more than {} MiB", LONGEST >> 20)))
+                Err(("times", format!("more than {} MiB of bytes", LONGEST >> 20)))
             }
             times => Ok(one.repeat(times)),
         }
@@ -75,7 +75,7 @@ fn digits(hex: &str) -> Result<Vec<u8>, String> {
         pair.bytes().all(|digit| digit.is_ascii_hexdigit()).then(|| u8::from_str_radix(pair, 16).ok())?
     };
     let bytes: Option<Vec<u8>> = digits.as_bytes().chunks(2).map(byte).collect();
-    bytes.ok_or_else(|| format!("`{hex}` is not made of hexadecimal digits, two for each byte"))
+    bytes.ok_or_else(|| format!("`{hex}` is not valid hexadecimal: two digits for each byte"))
 }
 
 #[cfg(test)]
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_bytes_is_told_with_its_key() {
+    fn invalid_bytes_name_the_key_at_fault() {
         assert_eq!(bytes(json!({"hex": "0"})).unwrap_err().0, "hex");
         assert_eq!(bytes(json!({"hex": "+1"})).unwrap_err().0, "hex");
         assert_eq!(bytes(json!({"text": "a", "hex": "00"})).unwrap_err().0, "");

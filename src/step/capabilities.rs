@@ -9,18 +9,18 @@ use super::{Complaints, Named, Needs, Rule, Scene, StepAction, listed};
 use crate::session::Failure;
 use crate::units::OneOrMany;
 
-/// Switches migration capabilities in one `migrate-set-capabilities` (QAPI `MigrationCapability`).
+/// Sets migration capabilities with one `migrate-set-capabilities` (QAPI `MigrationCapability`).
 ///
-/// `events` is always on: it is set as soon as a VM is connected.
+/// `events` is always on: it is set once a VM is connected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Capabilities {
     /// The VM or VMs.
     pub vm: OneOrMany<String>,
-    /// The capabilities to switch on.
+    /// The capabilities to turn on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub on: Vec<String>,
-    /// The capabilities to switch off.
+    /// The capabilities to turn off.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub off: Vec<String>,
 }
@@ -48,8 +48,8 @@ impl StepAction for Capabilities {
         for name in self.on.iter().filter(|name| self.off.contains(name)) {
             complaints.add(
                 &["off"],
-                format!("`{name}` stands under `on` and under `off`"),
-                "keep one of them",
+                format!("`{name}` is in `on` and in `off`"),
+                "remove it from one of them",
             );
         }
     }

@@ -13,43 +13,43 @@ use crate::units::Span;
 
 /// Starts or stops a client of a service in a guest: a task of the runner that runs beside the steps that follow.
 ///
-/// With `connect` it sends numbered lines over TCP, `1`, `2`, `3`…, and expects `ok 1` before it sends the next: what it was
-/// told is done must never be undone. It waits for each answer as long as that takes; where the connection is closed
-/// or reset it connects again and goes on with the first line that was not acknowledged. What it saw is what
-/// `check: {client: …}` and `run.client.NAME` know. With `send: datagrams` it sends UDP and expects nothing.
+/// With `connect` it sends numbered lines over TCP, `1`, `2`, `3`…, and expects `ok 1` before it sends the next: an
+/// acknowledged line must never be lost. It waits for each answer without a limit. If the connection is closed or reset,
+/// it reconnects and continues with the first line that was not acknowledged. `check: {client: …}` and `run.client.NAME`
+/// use its record. With `send: datagrams` it sends UDP and expects no answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Client {
-    /// The client. A name is started once.
+    /// The client's name. Each name can be started only once.
     pub name: String,
     /// The service, as `HOST:PORT`. The step ends once the first line is acknowledged, which shows that the service is
-    /// there; see `wait`.
+    /// up; see `wait`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect: Option<String>,
     /// The pause from an answer to the next line (default `20ms`), or between two datagrams (default `2ms`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every: Option<Span>,
-    /// The first number, so that several clients use numbers of their own. Default: 1.
+    /// The first number, so that several clients can use different numbers. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<u64>,
-    /// `true`: the service draws a number for each line and answers `ok N NUMBER`, as port 7003 of the Linux guest does. What
-    /// it was told is what `check: {client: …, known_at: …}` asks for. Default: `false`.
+    /// `true`: the service draws a number for each line and answers `ok N NUMBER`, as port 7003 of the Linux guest does.
+    /// `check: {client: …, known_at: …}` compares these numbers. Default: `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draws: Option<bool>,
-    /// `false` ends the step at once, whether the service answers or not. Default: `true`.
+    /// `false`: the step ends at once, without waiting for the first answer. Default: `true`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<bool>,
     /// `datagrams`: sends UDP to `to`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub send: Option<Sent>,
-    /// Where the datagrams go, as `HOST:PORT`.
+    /// The target of the datagrams, as `HOST:PORT`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
-    /// How long each datagram is, in bytes. Default: 1400.
+    /// The size of each datagram in bytes. Default: 1400.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u16>,
-    /// `true` stops it: after the answer under way, or at the step's deadline where none comes, which the result then
-    /// says (`answered: false`). What it has seen stays. Default: `false`.
+    /// `true` stops it: after the pending answer, or at the step's deadline if none comes (the result then has
+    /// `answered: false`). Its record is kept. Default: `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stop: bool,
 }
@@ -58,7 +58,7 @@ pub struct Client {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Sent {
-    /// UDP datagrams, one after the other.
+    /// UDP datagrams.
     Datagrams,
 }
 
@@ -122,11 +122,12 @@ impl StepAction for Client {
     fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
         for (key, address) in [("connect", &self.connect), ("to", &self.to)] {
             if let Some(address) = address.as_ref().filter(|address| !is_address(address)) {
-                complaints.add(&[key], format!("`{address}` is no `HOST:PORT`"), "write `127.0.0.1:7000`");
+                let message = format!("`{address}` is not a valid `HOST:PORT`");
+                complaints.add(&[key], message, "write `127.0.0.1:7000`");
             }
         }
         if self.send.is_some() && self.every.is_some_and(|every| every.0.is_zero()) {
-            complaints.add(&["every"], "datagrams need a pause", "write `1ms` or more");
+            complaints.add(&["every"], "the pause between datagrams must not be zero", "write `1ms` or more");
         }
         if self.stop {
             complaints.client(scene, &["name"], &self.name);
@@ -139,7 +140,7 @@ impl StepAction for Client {
         }
         let name = &self.name;
         if run.session.clients.contains_key(name) {
-            let message = format!("client `{name}` was started before; give this one another name");
+            let message = format!("client `{name}` was already started; use another name");
             return Err(Failure::failed(message));
         }
         let every = |default: Span| self.every.unwrap_or(default).0;
@@ -158,12 +159,12 @@ impl StepAction for Client {
         };
         let (board, sink) = (&run.session.board, &run.session.sink);
         let client = crate::session::client::Client::start(name, work, board, sink)
-            .map_err(|error| Failure::error(format!("client `{name}` could not be started: {error}")))?;
+            .map_err(|error| Failure::error(format!("cannot start client `{name}`: {error}")))?;
         run.session.clients.insert(name.clone(), client);
         if self.wait != Some(false) {
             let awaited = format!("client `{name}` to get its first answer");
             let look = |session: &Session| Ok(find(session, name)?.is_up().then_some(()));
-            run.until(&awaited, look, |session| told(session, name)).await?;
+            run.until(&awaited, look, |session| summary(session, name)).await?;
         }
         Ok(find(run.session, name)?.values())
     }
@@ -175,10 +176,10 @@ pub(super) fn is_address(text: &str) -> bool {
         || text.rsplit_once(':').is_some_and(|(host, number)| !host.is_empty() && port(number))
 }
 
-/// A client that was started.
+/// A started client.
 ///
 /// # Errors
-/// When there is none of that name.
+/// If there is none of that name.
 pub(super) fn find<'s>(
     session: &'s Session,
     name: &str,
@@ -186,10 +187,10 @@ pub(super) fn find<'s>(
     session.clients.get(name).ok_or_else(|| Failure::failed(format!("client `{name}` has not been started")))
 }
 
-/// As [`find`], where it sends lines.
+/// A started client that sends lines.
 ///
 /// # Errors
-/// As [`find`], or when it sends datagrams.
+/// As [`find`], or if it sends datagrams.
 pub(super) fn find_with_lines<'s>(
     session: &'s Session,
     name: &str,
@@ -198,11 +199,11 @@ pub(super) fn find_with_lines<'s>(
     if client.has_lines() {
         return Ok(client);
     }
-    Err(Failure::error(format!("client `{name}` sends datagrams, which nobody acknowledges")))
+    Err(Failure::error(format!("client `{name}` sends datagrams, which are not acknowledged")))
 }
 
-/// What a client has seen, for the message of a failure.
-pub(super) fn told(session: &Session, name: &str) -> String {
+/// A client's summary, for a failure message.
+pub(super) fn summary(session: &Session, name: &str) -> String {
     session
         .clients
         .get(name)

@@ -9,11 +9,11 @@ use super::{Named, Needs, StepAction, listed};
 use crate::session::Failure;
 use crate::units::OneOrMany;
 
-/// Waits for the greeting of a VM's monitor and negotiates: of one that was started with `connect: false`, or of the QEMU
-/// that has taken its place since (`execve` in the migration mode `cpr-exec`).
+/// Waits for the greeting of a VM's monitor and negotiates capabilities: for a VM that was started with `connect: false`, or
+/// for the QEMU that replaced it (`execve` in the migration mode `cpr-exec`).
 ///
-/// A VM or a list. The channels are the same as ever: monitor, serial port and qtest are sockets that the process has
-/// inherited and that outlast an `execve`.
+/// A VM or a list. The channels do not change: monitor, serial port and qtest are sockets that the process inherited and
+/// that are kept across `execve`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Connect(pub OneOrMany<String>);

@@ -17,12 +17,12 @@ use crate::session::board::Trouble;
 use crate::session::process::Background;
 use crate::session::{Failure, Session};
 
-/// Runs a host process and waits for its end, unless it goes to the background. The result is
+/// Runs a host process and waits for it to exit, unless it runs in the background. The result is
 /// `{stdout, stderr, exit}`.
 ///
-/// All that it writes (up to 1 MiB of each stream) is in `exec.log` of the artifacts, where `--keep` keeps them.
+/// Its output (up to 1 MiB of each stream) is in `exec.log` of the artifacts, if `--keep` keeps them.
 ///
-/// It runs in the case's private directory, in a process group of its own, which is killed when the case ends.
+/// It runs in the case's private directory, in its own process group, which is killed at the end of the case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Exec {
@@ -32,28 +32,28 @@ pub struct Exec {
     /// A shell command, for `sh -c`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sh: Option<String>,
-    /// Lets it run beside the steps that follow, under this name; `wait: {process: NAME}` waits for its end. Where no step
-    /// of the case does, and `exit` does not allow it, its end before that of the case fails the case at once.
+    /// Runs it in the background under this name; `wait: {process: NAME}` waits for it to exit. If no step of the case
+    /// waits for it and `exit` does not allow it, an exit before the end of the case fails the case at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub background: Option<String>,
-    /// With `background`: a regular expression. The step ends once the process has written a line in which it is found
-    /// to its standard output or error, and fails where the process ends before. The result has the `line`.
+    /// With `background`: a regular expression. The step ends once the process has written a matching line to its standard
+    /// output or error, and fails if the process exits first. The result has the `line`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready: Option<String>,
-    /// Environment variables, beside those of the runner.
+    /// Environment variables, in addition to those of the runner.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, Scalar>,
-    /// What it reads from its standard input. Default: nothing.
+    /// Its standard input. Default: empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdin: Option<String>,
-    /// How it must end: a status, `{signal: KILL}`, or `any`. Default: 0. With `background`: how it may end, beside the
-    /// steps that follow. Default: not at all, unless a step waits for its end.
+    /// The expected exit: a status, `{signal: KILL}`, or `any`. Default: 0. With `background`: the exit that is allowed
+    /// before the end of the case. Default: none, unless a step waits for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<Exit>,
 }
 
 impl Exec {
-    /// The program and its arguments as they are run.
+    /// The command line.
     #[must_use]
     pub fn argv(&self) -> Vec<String> {
         match (&self.run, &self.sh) {
@@ -63,19 +63,19 @@ impl Exec {
         }
     }
 
-    /// The command as a failure quotes it.
+    /// The command for messages.
     #[must_use]
     pub fn command(&self) -> String {
         let words = || self.run.iter().flatten().cloned().collect::<Vec<_>>().join(" ");
         self.sh.clone().unwrap_or_else(words)
     }
 
-    /// What of the end of the process is trouble.
+    /// Which exit of the process is trouble.
     fn trouble(&self, session: &Session) -> impl Fn(Ended) -> Option<Trouble> + Send + 'static {
         let name = self.background.clone().filter(|name| !session.awaited.contains(name));
         let allowed = self.exit;
         move |how| {
-            let name = name.clone().filter(|_| !allowed.is_some_and(|exit| exit.fits(how)))?;
+            let name = name.clone().filter(|_| !allowed.is_some_and(|exit| exit.matches(how)))?;
             Some(Trouble::ProcessEnded { name, how })
         }
     }
@@ -97,7 +97,7 @@ impl StepAction for Exec {
         let what = super::brief(&serde_json::Value::String(self.command()));
         match &self.background {
             Some(name) => {
-                let ready = self.ready.as_ref().map(|line| format!(" until it says /{line}/"));
+                let ready = self.ready.as_ref().map(|line| format!(" until /{line}/"));
                 format!("exec {name} in the background{}: {what}", ready.unwrap_or_default())
             }
             None => format!("exec {what}"),
@@ -106,7 +106,7 @@ impl StepAction for Exec {
 
     fn check(&self, _: &Scene<'_>, complaints: &mut Complaints) {
         if self.run.as_ref().is_some_and(|argv| argv.first().is_none_or(String::is_empty)) {
-            complaints.add(&["run"], "the program has no name", "write `run: [program, argument…]`");
+            complaints.add(&["run"], "the program's name is empty", "write `run: [program, argument…]`");
         }
         if let Some(expression) = &self.ready {
             complaints.regex(&["ready"], expression);
@@ -120,7 +120,7 @@ impl StepAction for Exec {
         if let Some(name) = &self.background
             && session.background.get(name).is_some_and(|process| process.ended().is_none())
         {
-            return Err(Failure::failed(format!("process `{name}` is running already")));
+            return Err(Failure::failed(format!("process `{name}` is already running")));
         }
         let around = (&session.board, &session.notes);
         let trouble = self.trouble(session);
@@ -129,7 +129,7 @@ impl StepAction for Exec {
             let pid = process.pid();
             if self.ready.is_some() {
                 process.watch_output(&session.board).map_err(|error| {
-                    Failure::error(format!("the output of `{name}` cannot be watched: {error}"))
+                    Failure::error(format!("cannot watch the output of `{name}`: {error}"))
                 })?;
             }
             if let Some(old) = session.background.insert(name.clone(), process) {
@@ -140,49 +140,48 @@ impl StepAction for Exec {
             };
             return Ok(json!({"pid": pid, "line": ready(run, name, expression).await?}));
         }
-        let wanted = self.exit.unwrap_or(Exit::Status(0));
+        let expected = self.exit.unwrap_or(Exit::Status(0));
         let ended = tokio::time::timeout_at(run.deadline, process.wait()).await;
         record(session, &process, &self.title())?;
         match ended {
-            Ok(how) if wanted.fits(how) => Ok(process.result()),
+            Ok(how) if expected.matches(how) => Ok(process.result()),
             Ok(_) => Err(Failure::failed(format!(
-                "`{}` was to end with {}{wanted}: {}",
+                "`{}`: {}",
                 self.argv().join(" "),
-                if matches!(wanted, Exit::Status(_)) { "exit " } else { "" },
-                process.last_moments()
+                expected.mismatch(&process.state_and_output())
             ))),
             Err(_) => Err(Failure::failed(format!(
                 "`{}` did not end within {}: {}",
                 self.argv().join(" "),
                 run.waited(),
-                process.last_moments()
+                process.state_and_output()
             ))),
         }
     }
 }
 
-/// Writes down what a process wrote, for the artifacts.
+/// Saves the output of a process for the artifacts.
 fn record(session: &Session, process: &Background, title: &str) -> Result<(), Failure> {
     let path = session.directory().join(EXECS);
     let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
     let written = file.and_then(|mut file| file.write_all(process.record(title).as_bytes()));
-    written.map_err(|error| Failure::error(format!("the output of `{title}` cannot be kept: {error}")))
+    written.map_err(|error| Failure::error(format!("cannot save the output of `{title}`: {error}")))
 }
 
-/// Waits until a background process has written a line in which the expression is found.
+/// Waits until a background process has written a line that matches the expression.
 async fn ready(run: &Running<'_>, name: &str, expression: &str) -> Result<String, Failure> {
     let line = Regex::new(expression).map_err(|error| Failure::error(error.to_string()))?;
-    let process = |session: &Session| session.background.get(name).map(Background::last_moments);
+    let process = |session: &Session| session.background.get(name).map(Background::state_and_output);
     let look = |session: &Session| {
         let Some(process) = session.background.get(name) else {
             return Ok(None);
         };
-        // In this order: what it wrote last counts.
+        // In this order, so that its last output counts.
         let ended = process.ended();
         match (process.find_line(&line), ended) {
             (None, Some(_)) => Err(Failure::failed(format!(
                 "process `{name}` ended before it wrote a line matching /{expression}/: {}",
-                process.last_moments()
+                process.state_and_output()
             ))),
             (found, _) => Ok(found),
         }

@@ -15,39 +15,37 @@ use crate::qemu::spec::Guest;
 use crate::session::{Failure, Session};
 use crate::units::Span;
 
-/// How long a survivor may stand, beside what its own pace allows for.
+/// The base of the default time limit for the takeover.
 const WITHIN: Duration = Duration::from_secs(1);
 
 /// Makes one side of a COLO pair take over: on the survivor, out of band, `yank`, then `x-colo-lost-heartbeat`.
 ///
-/// What becomes of the other side must be said: while it lives it runs on, and both would serve the same clients and
-/// write to what they share (split brain). `fence` says it.
+/// `fence` is required: while the other side is alive it keeps running, and both would serve the same clients and write to
+/// what they share (split brain).
 ///
-/// Yank comes first and out of band because every connection to the lost peer can hang QEMU's main loop, and an
-/// in-band command with it (QEMU's `docs/COLO-FT.txt`; QAPI `yank`). Where the migration is yanked, the step fails unless its
-/// connections are cut before the survivor is asked to take over, as in `yank`, and `query-yank` names no migration
-/// afterwards. Marks the moment: the `failover` metric runs
-/// from here to the survivor's first new tick.
+/// The yank is first and out of band, because any connection to the lost peer can hang QEMU's main loop and in-band
+/// commands (QEMU's `docs/COLO-FT.txt`; QAPI `yank`). If the migration is yanked, the step fails unless its connections are
+/// cut before `x-colo-lost-heartbeat`, as in `yank`, and `query-yank` has no migration afterwards. The `failover` metric is
+/// the time from the beginning of this step to the survivor's first new tick.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Failover {
-    /// The VM that is to carry on.
+    /// The VM that takes over.
     pub survivor: String,
-    /// What to yank: `true`, the migration (the default); `all`, everything that `query-yank` names, but the runner's
-    /// own channels; `false`, nothing; or a list of QAPI `YankInstance`s.
+    /// What to yank: `true`, the migration (the default); `all`, everything in `query-yank` except the runner's own
+    /// channels; `false`, nothing; or a list of QAPI `YankInstance`s.
     #[serde(default)]
     pub yank: Instances,
-    /// Whether to kill the other side (SIGKILL): `true`, before the survivor is asked to take over, as a cluster would;
-    /// `after`, as soon as it was asked; `false`, not at all: it is dead already, or the steps that follow deal with
-    /// it.
+    /// Whether to kill the other side (SIGKILL): `true`, before `x-colo-lost-heartbeat`, as a cluster manager would;
+    /// `after`, directly after it; `false`, not at all: it is dead already, or later steps stop it.
     pub fence: Fence,
-    /// How long the survivor's guest may stand, from the step's beginning to its first tick after the reply to
-    /// `x-colo-lost-heartbeat`; for the built-in guest. `--slow` stretches it. Default: `1s`, and twice the longest time
-    /// between two of its ticks so far, which is the pace of guest and host in this very case.
+    /// The maximum time without a tick of the survivor's guest, from the step's beginning to its first tick after the reply to
+    /// `x-colo-lost-heartbeat`; for the built-in guest. `--slow` multiplies it. Default: `1s` plus twice the longest time
+    /// between two of its ticks so far, to allow for the speed of guest and host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<Span>,
-    /// QMP commands to run on the survivor, in band, after the yank and before `x-colo-lost-heartbeat`: what detaches
-    /// it from the other side's disk and network. Default: none.
+    /// QMP commands to run on the survivor, in band, after the yank and before `x-colo-lost-heartbeat`, to detach it from
+    /// the other side's disk and network. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub commands: Vec<Command>,
 }
@@ -61,7 +59,7 @@ pub struct Command {
     /// Its arguments.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub arguments: Map<String, Value>,
-    /// Whether to run it: not where this is `""`, `false`, `0` or null. Default: `true`.
+    /// Whether to run it; `""`, `false`, `0` and null mean no. Default: `true`.
     #[serde(default = "yes", skip_serializing_if = "Value::is_null")]
     pub when: Value,
 }
@@ -73,19 +71,19 @@ const fn yes() -> Value {
 /// Whether and when a failover kills the other side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fence {
-    /// Before the survivor is asked to take over.
+    /// Before `x-colo-lost-heartbeat`.
     First,
-    /// As soon as it was asked.
+    /// Directly after it.
     After,
     /// Not at all.
     Never,
 }
 
 impl Failover {
-    /// Waits for the survivor's first tick after the reply, and fails where its guest stands too long before that.
+    /// Waits for the survivor's first tick after the reply, and fails if its guest prints no tick for too long before that.
     ///
-    /// A tick before the reply proves nothing: it may have been printed before the failover and read after it.
-    async fn taken_over(&self, run: &mut Running<'_>) -> Result<(), Failure> {
+    /// A tick before the reply does not count: it may have been printed before the failover and read after it.
+    async fn wait_for_takeover(&self, run: &mut Running<'_>) -> Result<(), Failure> {
         let Some(mark) = run.session.failover.clone() else { return Ok(()) };
         let replied = Instant::now();
         let usual = run.session.machine(&self.survivor)?.log.lock().longest_gap(mark.serial);
@@ -98,12 +96,12 @@ impl Failover {
             let log = session.machine(&self.survivor)?.log.lock();
             let mut last = mark.at;
             for tick in log.ticks_from(mark.serial) {
-                let stood = tick.seen.saturating_duration_since(last);
-                if stood > bound {
+                let gap = tick.seen.saturating_duration_since(last);
+                if gap > bound {
                     return Err(Failure::failed(format!(
                         "`{}` took over too late: it gave no tick for {}, the limit is {}",
                         self.survivor,
-                        ms(stood),
+                        ms(gap),
                         ms(bound)
                     )));
                 }
@@ -117,7 +115,7 @@ impl Failover {
         run.until(&awaited, look, |_| "none".to_owned()).await
     }
 
-    /// Kills the other side of the migration, and waits until it is gone.
+    /// Kills the other side of the migration, and waits until it has exited.
     async fn fence(&self, run: &Running<'_>) -> Result<(), Failure> {
         let pair = run.session.pair.as_ref();
         let other = pair.and_then(|pair| match &pair.destination {
@@ -126,7 +124,7 @@ impl Failover {
             _ => None,
         });
         let Some(other) = other else {
-            let message = format!("there is nobody to fence: `{}` is no side of a migration", self.survivor);
+            let message = format!("nothing to fence: `{}` is not part of a migration", self.survivor);
             return Err(Failure::failed(message));
         };
         let machine = run.session.machine(other)?;
@@ -134,7 +132,7 @@ impl Failover {
         machine.process.kill();
         match tokio::time::timeout_at(run.deadline, machine.gone()).await {
             Ok(_) => Ok(()),
-            Err(_) => Err(Failure::failed(format!("VM `{other}` was killed and is still there"))),
+            Err(_) => Err(Failure::failed(format!("VM `{other}` was killed but did not exit"))),
         }
     }
 }
@@ -163,7 +161,7 @@ impl StepAction for Failover {
 
     async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         run.session.failover = Some(run.session.failover_now(&self.survivor)?);
-        // What becomes of the migration from now on is our own doing.
+        // From now on the migration's failure is expected.
         run.session.board.forgive_migration();
         if self.fence == Fence::First {
             self.fence(run).await?;
@@ -180,14 +178,14 @@ impl StepAction for Failover {
         }
         let reply = reply?;
         if yanked.iter().any(is_migration) {
-            let awaited = format!("`{}` to forget the migration that was yanked", self.survivor);
+            let awaited = format!("`query-yank` of `{}` to omit the yanked migration", self.survivor);
             let ask = || survivor.qmp("query-yank", Value::Null, survivor.has_oob(), run.patience());
             let named = |known: &Value| known.as_array().into_iter().flatten().any(is_migration);
             let judge = |known: &Value| Ok((!named(known)).then_some(()));
-            run.repeat(ask, &awaited, judge, |known| format!("in query-yank {known}")).await?;
+            run.repeat(ask, &awaited, judge, |known| format!("{known}")).await?;
         }
         if matches!(survivor.plan.spec.guest, Guest::Ticker(_)) {
-            self.taken_over(run).await?;
+            self.wait_for_takeover(run).await?;
         }
         Ok(reply)
     }
@@ -210,7 +208,7 @@ impl<'de> Deserialize<'de> for Fence {
             Value::Bool(false) => Ok(Self::Never),
             Value::String(word) if word == "after" => Ok(Self::After),
             other => Err(de::Error::custom(format!(
-                "{other} does not say whether to fence; write `true`, `after` or `false`"
+                "{other} is not a valid `fence`; write `true`, `after` or `false`"
             ))),
         }
     }
@@ -233,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failover_that_leaves_the_other_side_undecided_is_refused() {
+    fn a_failover_without_fence_is_refused() {
         let error = serde_json::from_value::<Failover>(json!({"survivor": "a"})).unwrap_err();
         assert!(error.to_string().contains("missing field `fence`"), "{error}");
         let fence = |value| serde_json::from_value::<Fence>(value);

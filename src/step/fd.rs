@@ -13,51 +13,50 @@ use super::{Bytes, Complaints, Named, Needs, Rule, Scene, StepAction};
 use crate::session::Failure;
 use crate::units::OneOrMany;
 
-/// Passes an open file or one end of a socket pair to a VM (QMP `getfd`, `add-fd`), or uses the end of a socket pair
-/// that the test has kept.
+/// Passes an open file or one end of a socket pair to a VM (QMP `getfd`, `add-fd`), or uses the test's end of a socket pair.
 ///
-/// A file is opened anew for each descriptor, and the runner's own copy is closed once QEMU has its. A socket pair comes
-/// into being with the first step that names it; of its two ends (`AF_UNIX`, stream) each step that passes one takes one,
-/// and what is left is the test's, to write to or to close. The result is QEMU's reply, with `count` the list of them.
+/// The file is opened again for each descriptor, and the runner's copy is closed once QEMU has its own. A socket pair
+/// (`AF_UNIX`, stream) is created by the first step that names it. Each step that passes an end takes one of the two; the
+/// test can write to a remaining end or close it. The result is QEMU's reply, with `count` a list of replies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Fd {
-    /// The VM that gets it.
+    /// The VM to pass it to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vm: Option<String>,
-    /// The name by which QEMU is to know it (`getfd`), as in the URI `fd:NAME`.
+    /// Its name in QEMU (`getfd`), as in the URI `fd:NAME`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The number of the set to which QEMU is to add it (`add-fd`), as in the path `/dev/fdset/NUMBER`.
+    /// The number of the set that QEMU adds it to (`add-fd`), as in the path `/dev/fdset/NUMBER`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fdset: Option<u64>,
     /// The file to open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open: Option<Open>,
-    /// With `fdset` and `open`: how many descriptors, each opened anew. Default: 1.
+    /// With `fdset` and `open`: the number of descriptors, each opened separately. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
-    /// The name of a socket pair: with `vm`, one end of it is passed; else the test's end is used.
+    /// The name of a socket pair: with `vm`, one end is passed; otherwise the test's end is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub socket: Option<String>,
-    /// With `socket`: writes to the test's end.
+    /// With `socket`: the bytes to write to the test's end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub write: Option<Bytes>,
-    /// With `socket`: `true` closes what the test has of the pair. Default: `false`.
+    /// With `socket`: `true` closes the test's ends of the pair. Default: `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub close: bool,
 }
 
-/// How a file is opened.
+/// A file to open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Open {
-    /// Its path; a relative one is relative to the case's private directory.
+    /// Its path. A relative path is relative to the case's private directory.
     pub path: String,
-    /// How, as `open(2)` names it. Default: `rdonly`.
+    /// The flags of `open(2)`. Default: `rdonly`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flags: Option<OneOrMany<Flag>>,
-    /// The permissions of a file that is made, in octal, as in `"0660"`. Default: `"0600"`.
+    /// The permissions of a new file, in octal, as in `"0660"`. Default: `"0600"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
 }
@@ -72,11 +71,11 @@ pub enum Flag {
     Wronly,
     /// For both (`O_RDWR`).
     Rdwr,
-    /// The file is made where there is none (`O_CREAT`).
+    /// Creates the file if it does not exist (`O_CREAT`).
     Creat,
-    /// It is emptied (`O_TRUNC`).
+    /// Truncates the file (`O_TRUNC`).
     Trunc,
-    /// Past the host's page cache (`O_DIRECT`).
+    /// Bypasses the host's page cache (`O_DIRECT`).
     Direct,
 }
 
@@ -102,7 +101,7 @@ impl Open {
         let flags = self.flags.as_ref().map_or(&[][..], |flags| &flags.0);
         if flags.iter().filter(|flag| flag.is_access()).count() > 1 {
             let help = "keep one of `rdonly`, `wronly` and `rdwr`";
-            complaints.add(&["open", "flags"], "a file is opened in one way", help);
+            complaints.add(&["open", "flags"], "more than one access mode", help);
         }
         if let Err(message) = self.mode() {
             complaints.add(&["open", "mode"], message, "write it in octal, as in `\"0660\"`");
@@ -112,7 +111,7 @@ impl Open {
     fn mode(&self) -> Result<Mode, String> {
         let text = self.mode.as_deref().unwrap_or("0600");
         let bits = u32::from_str_radix(text, 8).ok().filter(|bits| *bits <= 0o7777);
-        bits.map(Mode::from_raw_mode).ok_or_else(|| format!("`{text}` is no mode of a file"))
+        bits.map(Mode::from_raw_mode).ok_or_else(|| format!("`{text}` is not a valid file mode"))
     }
 
     fn open(&self, directory: &std::path::Path) -> Result<OwnedFd, Failure> {
@@ -120,7 +119,7 @@ impl Open {
         let flags = self.flags.iter().flatten().fold(OFlags::CLOEXEC, |flags, flag| flags | flag.bits());
         let path = directory.join(&self.path);
         rustix::fs::open(&path, flags, mode)
-            .map_err(|error| Failure::error(format!("`{}` cannot be opened: {error}", path.display())))
+            .map_err(|error| Failure::error(format!("cannot open `{}`: {error}", path.display())))
     }
 }
 
@@ -129,25 +128,25 @@ impl Fd {
         let name = self.socket.as_deref().unwrap_or_default();
         if !run.session.sockets.contains_key(name) {
             let (one, other) = std::os::unix::net::UnixStream::pair()
-                .map_err(|error| Failure::error(format!("a socket pair cannot be had: {error}")))?;
+                .map_err(|error| Failure::error(format!("cannot create a socket pair: {error}")))?;
             run.session.sockets.insert(name.to_owned(), vec![other.into(), one.into()]);
         }
         let end = run.session.sockets.get_mut(name).and_then(Vec::pop);
-        end.ok_or_else(|| gone(name))
+        end.ok_or_else(|| none_left(name))
     }
 
     fn use_own_end(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         let name = self.socket.as_deref().unwrap_or_default();
         let ends = run.session.sockets.get_mut(name);
         let ends = ends.ok_or_else(|| Failure::failed(format!("there is no socket pair `{name}` yet")))?;
-        let end = ends.last().ok_or_else(|| gone(name))?;
+        let end = ends.last().ok_or_else(|| none_left(name))?;
         if let Some(bytes) = &self.write {
             let bytes = bytes.bytes().map_err(|(_, why)| Failure::error(why))?;
             let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-            let wrong = |why: String| Failure::failed(format!("socket `{name}` cannot be written to: {why}"));
-            let count = rustix::net::send(end, &bytes, flags).map_err(|error| wrong(error.to_string()))?;
+            let failure = |why: String| Failure::failed(format!("cannot write to socket `{name}`: {why}"));
+            let count = rustix::net::send(end, &bytes, flags).map_err(|error| failure(error.to_string()))?;
             if count < bytes.len() {
-                return Err(wrong(format!("it took only {count} bytes, as its buffer is full")));
+                return Err(failure(format!("its buffer was full after {count} bytes")));
             }
         }
         if self.close {
@@ -163,8 +162,8 @@ impl StepAction for Fd {
         Rule::AtLeastOne {
             keys: &["vm", "socket"],
             none: (
-                "nothing is done with a descriptor",
-                "write `vm: VM` to pass one, or `socket: NAME` to use the test's end of it",
+                "the step does nothing with a descriptor",
+                "write `vm: VM` to pass one, or `socket: NAME` to use the test's end of a pair",
             ),
         },
         Rule::AtMostOne { keys: &["name", "fdset"], both: "keep one" },
@@ -184,17 +183,17 @@ impl StepAction for Fd {
         Rule::Needs {
             key: "vm",
             any: &["open", "socket"],
-            none: ("nothing is passed", "add `open: {path: …}` or `socket: NAME`"),
+            none: ("the step passes no descriptor", "add `open: {path: …}` or `socket: NAME`"),
         },
         Rule::Needs {
             key: "socket",
             any: &["vm", "write", "close"],
-            none: ("nothing is done with the socket", "add `vm: VM`, `write: …` or `close: true`"),
+            none: ("the step does nothing with the socket", "add `vm: VM`, `write: …` or `close: true`"),
         },
         Rule::Excludes {
             key: "vm",
             others: &["write", "close"],
-            help: "make it two steps: this one without `vm`",
+            help: "use two steps, this one without `vm`",
         },
     ];
 
@@ -202,7 +201,7 @@ impl StepAction for Fd {
         let socket = self.socket.as_deref().unwrap_or_default();
         let Some(vm) = &self.vm else {
             return match &self.write {
-                Some(_) => format!("write into socket {socket}"),
+                Some(_) => format!("write to socket {socket}"),
                 None => format!("close socket {socket}"),
             };
         };
@@ -229,7 +228,7 @@ impl StepAction for Fd {
             open.check(complaints);
         }
         if let Some(count) = self.count.filter(|count| !(1..=100).contains(count)) {
-            complaints.add(&["count"], format!("{count} is not from 1 to 100"), "");
+            complaints.add(&["count"], format!("`count` must be from 1 to 100, not {count}"), "");
         }
     }
 
@@ -259,8 +258,8 @@ impl StepAction for Fd {
     }
 }
 
-fn gone(name: &str) -> Failure {
-    Failure::failed(format!("the test has no end of socket `{name}` any more: both are passed on or closed"))
+fn none_left(name: &str) -> Failure {
+    Failure::failed(format!("no end of socket `{name}` is left: both were passed or closed"))
 }
 
 #[cfg(test)]
@@ -278,6 +277,6 @@ mod tests {
         let made = std::fs::metadata(directory.path().join("f")).unwrap();
         assert_eq!(made.permissions().mode() & 0o777 & !0o640, 0);
         let missing: Open = serde_json::from_value(json!({"path": "nothing"})).unwrap();
-        assert!(missing.open(directory.path()).unwrap_err().message.contains("cannot be opened"));
+        assert!(missing.open(directory.path()).unwrap_err().message.contains("cannot open"));
     }
 }

@@ -14,22 +14,22 @@ use crate::units::OneOrMany;
 /// Runs a command of the human monitor (HMP), such as `savevm one`; the step's result is the text that it prints, without
 /// the last line break.
 ///
-/// The human monitor answers with text whether a command worked or not. A reply that reports an error fails the step:
-/// a line `Error: …`, `unknown command: …`, `Try "help …"`, or one of the texts with which single commands say that
-/// something is invalid, unknown or not found (after `info` and `help` only the first three, since these print
-/// anything). The same holds for a `human-monitor-command` of `qmp`. `qemu-io` prints to QEMU's standard output, not
-/// to the monitor: its errors are not in the reply; `check: {stderr: …}` sees them.
+/// The human monitor answers with text, also for an error. A reply with an error fails the step: a line `Error: …`,
+/// `unknown command: …`, `Try "help …"`, or a text by which some commands report that something is invalid, unknown or
+/// not found (for `info` and `help` only the first three, because they can print anything). The same applies to
+/// `human-monitor-command` in `qmp`. `qemu-io` prints to QEMU's standard output, not to the monitor: its errors are not in
+/// the reply; use `check: {stderr: …}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Hmp {
-    /// The VM, or several, one after the other; with several the result is the last one's reply.
+    /// The VM, or several, one after the other; the result is then the last VM's reply.
     pub vm: OneOrMany<String>,
-    /// The command line, as it is typed at the `(qemu)` prompt.
+    /// The command line, as typed at the `(qemu)` prompt.
     pub command: String,
 }
 
 impl Hmp {
-    /// The command of QMP that carries it.
+    /// The equivalent QMP command.
     #[must_use]
     pub fn as_qmp(&self) -> Qmp {
         Qmp {
@@ -58,10 +58,14 @@ impl StepAction for Hmp {
 
     fn check(&self, _: &Scene<'_>, complaints: &mut Complaints) {
         if self.command.trim().is_empty() {
-            complaints.add(&["command"], "there is no command", "write `info status`, say");
+            complaints.add(&["command"], "the command is empty", "write a command such as `info status`");
         }
         if self.command.trim().contains('\n') {
-            complaints.add(&["command"], "more than one line", "write a step `hmp` for each command");
+            complaints.add(
+                &["command"],
+                "the command has more than one line",
+                "write an `hmp` step for each command",
+            );
         }
     }
 

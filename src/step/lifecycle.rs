@@ -5,15 +5,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::running::Running;
-use super::{Named, Needs, StepAction, listed};
+use super::{Exit, Named, Needs, StepAction, listed};
 use crate::qemu::process::Ended;
 use crate::session::Failure;
 use crate::units::OneOrMany;
 
-/// Spawns VMs that have `start: false` (or that have exited) and connects to them, concurrently.
+/// Starts VMs that have `start: false` (or that have exited) and connects to them, concurrently.
 ///
-/// A VM that takes in a state as it starts (an `incoming` other than `defer`) may end of it at any moment. Such an end
-/// never fails this step: it is what the next one waits for (`wait: {exit: …}`), or else fails that.
+/// A VM that loads a state at its start (an `incoming` other than `defer`) can exit at any moment if that fails. Its exit never
+/// fails this step: the next step can expect it (`wait: {exit: …}`), otherwise it fails that step.
 ///
 /// A VM or a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -37,7 +37,7 @@ impl StepAction for Start {
     }
 }
 
-/// Ends VMs by QMP `quit` and waits until each has exited with status 0.
+/// Ends VMs with QMP `quit` and waits until each has exited with status 0.
 ///
 /// A VM or a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -63,9 +63,12 @@ impl StepAction for Quit {
             let ended = tokio::time::timeout_at(run.deadline, machine.gone()).await;
             match ended {
                 Ok(Ended::Status(0)) => {}
-                Ok(ended) => return Err(Failure::failed(format!("VM `{vm}` quit with {ended}"))),
+                Ok(ended) => {
+                    let mismatch = Exit::Status(0).mismatch(&ended.to_string());
+                    return Err(Failure::failed(format!("VM `{vm}` after `quit`: {mismatch}")));
+                }
                 Err(_) => {
-                    return Err(Failure::failed(format!("VM `{vm}` accepted `quit` and did not end")));
+                    return Err(Failure::failed(format!("VM `{vm}` did not exit after `quit`")));
                 }
             }
         }

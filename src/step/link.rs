@@ -10,22 +10,22 @@ use crate::session::link::{Setting, State};
 use crate::session::{Failure, Session};
 use crate::units::{Size, Span};
 
-/// Changes a link: cuts it, makes a black hole of it, opens it again, slows it down.
+/// Changes a link: cuts it, turns it into a black hole, opens it again, or slows it down.
 ///
-/// Returns once that is so: after `cut`, every connection has ended and none is accepted. The result is what the link
-/// has carried.
+/// Returns once the change is complete: after `cut`, every connection has ended and no new one is accepted. The result is
+/// what the link has carried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Link {
     /// The link, as `links` declares it.
     pub name: String,
-    /// What it is to be. Default: as it is.
+    /// Its new state. Default: no change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<State>,
-    /// How much later each byte is to arrive, in each direction; counts for what comes from now on. Default: as it is.
+    /// The delay of each byte, in each direction, for data from now on. Default: no change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay: Option<Span>,
-    /// How many bytes a second it is to carry in each direction; `0`: no limit. Default: as it is.
+    /// The limit in bytes per second, in each direction; `0`: no limit. Default: no change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Size>,
 }
@@ -35,7 +35,7 @@ impl StepAction for Link {
     const SNIPPET: Option<&str> = Some(r#"{"name": "$1", "state": "${2:cut}"}"#);
     const RULES: &[Rule] = &[Rule::AtLeastOne {
         keys: &["state", "delay", "rate"],
-        none: ("nothing of the link is changed", "add `state`, `delay` or `rate`"),
+        none: ("the step changes nothing", "add `state`, `delay` or `rate`"),
     }];
 
     fn title(&self) -> String {
@@ -71,7 +71,7 @@ impl StepAction for Link {
 /// A link of the case.
 ///
 /// # Errors
-/// When there is none of that name.
+/// If there is none of that name.
 pub(super) fn find<'s>(session: &'s Session, name: &str) -> Result<&'s crate::session::link::Link, Failure> {
     session.links.get(name).ok_or_else(|| Failure::error(format!("there is no link `{name}` in this case")))
 }

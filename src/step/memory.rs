@@ -27,14 +27,14 @@ pub struct Memory {
     pub write: Option<Write>,
 }
 
-/// Where to read.
+/// What to read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Read {
     /// The guest-physical address, as a size (`1M`) or in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<Size>,
-    /// Instead of an address: the beginning of a page of the built-in guest, one in the middle of those of its kind. See
+    /// Instead of an address: the beginning of a page of the built-in guest, in the middle of the pages of this kind. See
     /// [the built-in guest](#the-built-in-guest).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page: Option<Kind>,
@@ -43,14 +43,14 @@ pub struct Read {
     pub size: u8,
 }
 
-/// Where and what to write.
+/// What to write.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Write {
     /// The guest-physical address, as a size (`1M`) or in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<Size>,
-    /// Instead of an address: the beginning of a page of the built-in guest, one in the middle of those of its kind. See
+    /// Instead of an address: the beginning of a page of the built-in guest, in the middle of the pages of this kind. See
     /// [the built-in guest](#the-built-in-guest).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page: Option<Kind>,
@@ -69,7 +69,7 @@ impl StepAction for Memory {
     const EXAMPLE: &str = "{vm: NAME, read: {address: 1M}}";
     const RULES: &[Rule] = &[Rule::ExactlyOne {
         keys: &["read", "write"],
-        none: ("nothing is read or written", "add `read: {address: …}` or `write: …`"),
+        none: ("the step reads and writes nothing", "add `read: {address: …}` or `write: …`"),
         both: "make it two steps",
     }];
 
@@ -93,14 +93,14 @@ impl StepAction for Memory {
         for (key, place) in places {
             match place {
                 Some((None, None)) => {
-                    complaints.add(&[key], "there is no address", "add `address: …`, or `page: live`");
+                    complaints.add(&[key], "no address is given", "add `address: …`, or `page: live`");
                 }
                 Some((Some(_), Some(_))) => {
-                    complaints.add(&[key, "page"], "an address is given twice", "keep `address` or `page`");
+                    complaints.add(&[key, "page"], "`page` cannot be combined with `address`", "keep one");
                 }
                 Some((None, Some(_))) if scene.vms.get(&self.vm).is_some_and(|spec| !is_ticker(spec)) => {
                     let message =
-                        format!("VM `{}` does not run the built-in guest, whose pages these are", self.vm);
+                        format!("VM `{}` does not run the built-in guest, which `page` needs", self.vm);
                     complaints.add(&[key, "page"], message, "give an `address`");
                 }
                 _ => {}
@@ -110,7 +110,7 @@ impl StepAction for Memory {
             [("read", self.read.as_ref().map(|r| r.size)), ("write", self.write.as_ref().map(|w| w.size))];
         for (key, size) in widths {
             if size.is_some_and(|size| !matches!(size, 1 | 2 | 4 | 8)) {
-                complaints.add(&[key, "size"], "a width is 1, 2, 4 or 8 bytes", "");
+                complaints.add(&[key, "size"], "the size must be 1, 2, 4 or 8 bytes", "");
             }
         }
         if let Some(write) = &self.write
@@ -151,7 +151,7 @@ fn at(address: Option<Size>, page: Option<Kind>) -> String {
     }
 }
 
-/// The address, given as such or as a page of the built-in guest.
+/// The address, given directly or as a page of the built-in guest.
 fn address(machine: &Machine, address: Option<Size>, page: Option<Kind>) -> Result<u64, Failure> {
     let of_page = || page.and_then(|kind| machine.layout.as_ref()?.address(kind));
     address

@@ -13,89 +13,91 @@ use crate::template::is_template;
 
 /// Starts a migration and returns at once.
 ///
-/// With `to`: has the destination listen where it is `incoming: defer` and does not listen yet, finds out the address it
-/// really got, and starts the migration from `from`. With `uri`: starts it towards that URI (`exec:`, `file:` and the
-/// like).
+/// With `to`: makes the destination listen if it has `incoming: defer` and does not listen yet, queries its actual address,
+/// and starts the migration from `from`. With `uri`: starts a migration to that URI (such as `exec:` or `file:`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Migrate {
     /// The source.
     pub from: String,
-    /// The destination. One with `connect: false` that is not connected yet is told nothing: `listen` or `channels` say
-    /// where it waits.
+    /// The destination. If it has `connect: false` and is not connected yet, it gets no command: `listen` or `channels` must
+    /// name its address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
-    /// Where the destination listens, as a migration URI. Default: `tcp:127.0.0.1:0`, a port of QEMU's choice. For a
-    /// URI of which QEMU names no address (`fd:NAME`, `rdma:HOST:PORT`) the source is given the same one.
+    /// The destination's listening address, as a migration URI. Default: `tcp:127.0.0.1:0`, a port that QEMU chooses. If
+    /// QEMU reports no address for the URI (`fd:NAME`, `rdma:HOST:PORT`), the source gets the same URI.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<String>,
-    /// A link that the stream takes, as `links` declares it, with `to`: the source is sent to the link's address, the
-    /// link to the one at which the destination listens.
+    /// With `to`: a link of `links` that carries the stream. The source connects to the link's address, and the link to the
+    /// destination's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
     /// The target as a URI, instead of `to`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uri: Option<String>,
     /// The target as QAPI `MigrationChannel`s (QEMU 8.2 and later), instead of a URI. With `to`, the destination listens
-    /// at the address of the `main` channel, unless `listen` or `link` say otherwise, and an inet port of `"0"` is replaced
-    /// by the destination's real one.
+    /// at the address of the `main` channel, unless there is `listen` or `link`, and an inet port of `"0"` is replaced by the
+    /// destination's actual port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<Vec<Value>>,
-    /// With `to`: whether the destination's QEMU is to end where the migration fails (`exit-on-error` of
-    /// `migrate-incoming`, QEMU 9.1 and later). Default: QEMU's own, which is yes.
+    /// With `to`: whether the destination's QEMU exits if the migration fails (`exit-on-error` of `migrate-incoming`, QEMU
+    /// 9.1 and later). Default: QEMU's default, which is `true`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_on_error: Option<bool>,
-    /// Resumes a paused postcopy migration; with `to`, the destination is told to listen again, out of band
-    /// (`migrate-recover`). Default: `false`.
+    /// Resumes a paused postcopy migration; with `to`, the destination first listens again, by an out-of-band
+    /// `migrate-recover`. Default: `false`.
     #[serde(default)]
     pub resume: bool,
 }
 
 impl Migrate {
-    /// Complains where the channels do not say at which address the destination is to listen.
+    /// Complains if the channels do not name an address at which the destination can listen.
     fn check_channels(&self, scene: &Scene<'_>, to: &str, complaints: &mut Complaints) {
-        let waits = |spec: &VmSpec| spec.incoming.as_deref() == Some("defer") && spec.connect;
+        let defers = |spec: &VmSpec| spec.incoming.as_deref() == Some("defer") && spec.connect;
         let Some(channels) = self.channels.as_ref().filter(|_| self.listen.is_none() && self.link.is_none())
         else {
             return;
         };
-        if !scene.vms.get(to).is_some_and(waits) {
+        if !scene.vms.get(to).is_some_and(defers) {
             return;
         }
-        let help = format!("say with `listen` where `{to}` is to listen");
+        let help = format!("add `listen` with the address of `{to}`");
         let Some(at) = channels.iter().position(is_main) else {
-            // What a template says of a channel is only known later.
+            // The value of a template is only known later.
             if !channels.iter().any(|channel| channel["channel-type"].as_str().is_none_or(is_template)) {
-                let message = "there is no `main` channel, which says where the destination listens";
+                let message = "there is no `main` channel, whose address the destination needs";
                 complaints.add_about(About::Vm, &["channels"], message, help);
             }
             return;
         };
         if let Some(transport @ ("exec" | "file")) = channels[at]["addr"]["transport"].as_str() {
-            let message = format!("`{to}` cannot listen at a channel of transport `{transport}`");
+            let message = format!("`{to}` cannot listen on a channel with transport `{transport}`");
             complaints.add_about(About::Vm, &["channels", &at.to_string(), "addr"], message, help);
         }
     }
 
-    /// The `main` channel, where it says at which address the destination listens.
+    /// The `main` channel, if it determines where the destination listens.
     fn main_channel(&self) -> Option<&Value> {
         let given = self.channels.iter().flatten().find(|channel| is_main(channel));
         given.filter(|_| self.listen.is_none() && self.link.is_none())
     }
 
-    /// Gives the source's guest a number, by which the destination's is told from one that was never brought up to date.
-    /// So a built-in guest that runs has begun by then. One that stands, or is about to sleep, is left alone.
-    async fn give_witness(&self, run: &mut Running<'_>) -> Result<(), Failure> {
+    /// Sends the source's guest a number, which shows later whether the destination's guest got the source's state. Waits
+    /// for a running built-in guest to boot. Does nothing if the guest is stopped or is going to sleep.
+    async fn send_number(&self, run: &mut Running<'_>) -> Result<(), Failure> {
         let machine = run.session.machine(&self.from)?;
-        let hears = matches!(&machine.plan.spec.guest, Guest::Ticker(ticker) if !ticker.suspend);
-        if self.resume || !hears || machine.query("query-status", run.deadline).await?["running"] != true {
+        let takes_number = matches!(&machine.plan.spec.guest, Guest::Ticker(ticker) if !ticker.suspend);
+        if self.resume
+            || !takes_number
+            || machine.query("query-status", run.deadline).await?["running"] != true
+        {
             return Ok(());
         }
         witness::give(run.session, &self.from, run.deadline).await.map(|_| ())
     }
 
-    /// Has the destination listen, unless it does already, and gives the address it really got (QAPI `SocketAddress`;
-    /// null where QEMU names none, as for a descriptor) and the URI it was told.
+    /// Makes the destination listen, unless it already does. Returns its actual address (QAPI `SocketAddress`; null if QEMU
+    /// reports none, as for a descriptor) and its URI.
     async fn listen(&self, run: &mut Running<'_>, to: &str) -> Result<(Value, String), Failure> {
         let machine = run.session.machine(to)?;
         let fixed = machine.plan.spec.incoming.clone().filter(|incoming| incoming != "defer");
@@ -105,26 +107,30 @@ impl Migrate {
         let given = self.listen.clone().or(fixed).or(of_channel);
         let uri = given.clone().unwrap_or_else(|| "tcp:127.0.0.1:0".to_owned());
         if !machine.is_connected() {
-            // It has no monitor yet, and waits for what it was told on its command line.
+            // It has no monitor yet. Its command line has the address.
             if given.is_none() && self.channels.is_none() {
-                let message = format!("VM `{to}` is not connected yet, so it cannot say where it listens");
-                return Err(Failure::failed(format!("{message}; give the migration `listen` or `channels`")));
+                let message = format!("VM `{to}` is not connected yet, so its address is unknown");
+                return Err(Failure::failed(format!("{message}; add `listen` or `channels` to the step")));
             }
             return Ok((Value::Null, uri));
         }
-        // A destination that was told to listen by a step of its own may have a status; one that waits has none.
-        let is_told = async || {
+        // If another step made the destination listen, it may have a status.
+        let listens_already = async || {
             if machine.address.is_none() && machine.told_to_listen.is_some() {
                 return Ok(true);
             }
             let reply = machine.query("query-migrate", run.deadline).await?;
             Ok::<_, Failure>(reply.get("status").is_some_and(|status| *status != "none"))
         };
-        let mut told_now = None;
-        let mut named = uri.starts_with("tcp:") || uri.starts_with("unix:") || uri.starts_with("vsock:");
+        let mut listening = None;
+        let mut has_address =
+            uri.starts_with("tcp:") || uri.starts_with("unix:") || uri.starts_with("vsock:");
         if self.resume {
             machine.qmp("migrate-recover", json!({"uri": uri}), true, run.deadline).await?;
-        } else if deferred && (self.listen.is_some() || machine.address.is_none()) && !is_told().await? {
+        } else if deferred
+            && (self.listen.is_some() || machine.address.is_none())
+            && !listens_already().await?
+        {
             let takes_channels = machine.plan.binary.schema.has_argument("migrate-incoming", "channels");
             let mut arguments = match channel.filter(|_| takes_channels) {
                 Some(channel) => json!({"channels": [channel]}),
@@ -141,20 +147,20 @@ impl Migrate {
                 arguments["exit-on-error"] = json!(exit);
             }
             machine.qmp("migrate-incoming", arguments, false, run.deadline).await?;
-            told_now = Some(Listening { exits: self.exit_on_error != Some(false) });
+            listening = Some(Listening { exits: self.exit_on_error != Some(false) });
         } else if given.is_none() && channel.is_none() {
-            // Only QEMU knows where it was told to listen.
-            named = true;
+            // Only QEMU knows the address.
+            has_address = true;
         }
         let mut address = Value::Null;
-        if named {
-            let awaited = format!("`{to}` to name the address it listens at");
+        if has_address {
+            let awaited = format!("`{to}` to report its listening address");
             let judge = |reply: &Value| Ok(reply["socket-address"].get(0).cloned());
             let seen = |reply: &Value| format!("no address in {reply}");
             address = run.poll(to, ("query-migrate", &Value::Null), &awaited, judge, seen).await?;
         }
         if let Some(machine) = run.session.machines.get_mut(to) {
-            machine.told_to_listen = told_now.or(machine.told_to_listen);
+            machine.told_to_listen = listening.or(machine.told_to_listen);
             machine.address = Some(self::uri(&address).unwrap_or_else(|| uri.clone()));
         }
         Ok((address, uri))
@@ -183,7 +189,7 @@ impl StepAction for Migrate {
 
     fn vms(&mut self) -> Vec<Named<'_>> {
         let from = Named::one(&mut self.from, &["from"], Needs::Monitor);
-        // It may be told where to connect to without being asked.
+        // It needs no monitor if its address is given.
         let to = self.to.as_mut().map(|to| Named::one(to, &["to"], Needs::Process));
         std::iter::once(from).chain(to).collect()
     }
@@ -199,7 +205,7 @@ impl StepAction for Migrate {
                 complaints.add_about(
                     About::Vm,
                     &["to"],
-                    format!("VM `{to}` does not wait for a migration"),
+                    format!("VM `{to}` does not accept a migration"),
                     format!("give it `incoming: defer` under `vms: {{{to}: …}}`"),
                 );
             }
@@ -208,7 +214,7 @@ impl StepAction for Migrate {
     }
 
     async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
-        self.give_witness(run).await?;
+        self.send_number(run).await?;
         let mut arguments = json!({});
         let mut addresses = Vec::new();
         if let Some(to) = &self.to {
@@ -218,9 +224,9 @@ impl StepAction for Migrate {
                 let link = link::find(run.session, name)?;
                 let real = uri(&address).unwrap_or(listening.clone());
                 let target = real.parse().map_err(|why| {
-                    Failure::failed(format!("link `{name}` cannot lead to where `{to}` listens: {why}"))
+                    Failure::failed(format!("link `{name}` cannot connect to the address of `{to}`: {why}"))
                 })?;
-                link.lead_to(target);
+                link.set_target(target);
                 addresses.push(link.address().clone());
                 address = link.address().to_qapi();
             }
@@ -250,7 +256,7 @@ impl StepAction for Migrate {
         let source = run.session.machine(&self.from)?;
         let before = run.session.board.begin_migration();
         if let Err(failure) = source.qmp("migrate", arguments, false, run.deadline).await {
-            // This step tells of it. Where QEMU did not even set a migration up, an earlier one may still be under way.
+            // This step reports the failure. If QEMU did not set up a migration, an earlier one may still be active.
             source.catch_up();
             let was_set_up = source
                 .log
@@ -272,7 +278,7 @@ fn is_main(channel: &Value) -> bool {
     channel["channel-type"] == "main"
 }
 
-/// An address of QEMU's as a migration URI.
+/// A QEMU address as a migration URI.
 fn uri(address: &Value) -> Option<String> {
     let word = |key: &str| address[key].as_str();
     match word("type")? {
@@ -288,7 +294,7 @@ fn uri(address: &Value) -> Option<String> {
     }
 }
 
-/// The channels, with a port of `"0"` replaced by the destination's real one.
+/// The channels, with a port of `"0"` replaced by the destination's actual port.
 fn fill_ports(channels: &[Value], address: &Value) -> Value {
     let mut channels = Value::from(channels);
     for channel in channels.as_array_mut().into_iter().flatten() {

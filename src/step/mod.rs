@@ -1,8 +1,8 @@
-//! The actions of a scenario, one file each: the data of the step, what can be checked of it beforehand, how it runs.
+//! The actions of a scenario, one file each: the step's data, its checks and its execution.
 //!
-//! A new action is a new file, in which its type is a `StepAction`, and one line in the list below. The rules of its keys,
-//! the VMs that it names, its example and its snippet stand in that file; `check`, the JSON Schema, the reference, the lints
-//! and the binding of roles read them.
+//! A new action is a new file with a type that implements `StepAction`, and one line in the list below. That file has the
+//! rules of its keys, the VMs that it names, its example and its snippet, for `check`, the JSON Schema, the reference, the
+//! lints and the binding of roles.
 
 mod action;
 mod bytes;
@@ -74,21 +74,21 @@ pub use wait::{Condition, Exit, JobStatus, WAIT_BELONGS, WAIT_CONDITIONS, Wait};
 pub use witness::Witness;
 pub use yank::{Instances, Yank};
 
-/// How long a step may take where it does not say so.
+/// The default timeout of a step.
 pub const DEFAULT_TIMEOUT: Span = Span::from_secs(30);
 
-/// The keys that may stand beside a step's action.
+/// The keys that a step may have besides its action.
 pub const MODIFIERS: &[&str] = &["name", "when", "timeout", "capture", "expect_error"];
 
-/// The keys of the actions that the expansion of a scenario resolves, so that they never run as such: a hook point,
-/// the steps of a template, a loop, steps that belong together.
+/// The keys that the expansion of a scenario resolves, so they never run: a hook point, the steps of a template, a loop, a
+/// group of steps.
 pub const FLOW: &[&str] = &["hook", "use", "repeat", "block"];
 
-/// What an action says of itself.
+/// An action's description.
 pub(crate) struct AboutAction {
     /// Its key.
     pub key: &'static str,
-    /// The name of its type, and of its definition in the JSON Schema.
+    /// The name of its type and of its definition in the JSON Schema.
     pub name: &'static str,
     /// As `StepAction::EXAMPLE`.
     pub example: &'static str,
@@ -109,7 +109,7 @@ macro_rules! actions {
         /// The key of each action.
         pub const ACTIONS: &[&str] = &[$($key),*];
 
-        /// What each action says of itself.
+        /// The description of each action.
         pub(crate) const ABOUT: &[AboutAction] = &[$(AboutAction {
             key: $key,
             name: stringify!($data),
@@ -125,7 +125,7 @@ macro_rules! actions {
                 match self { $(Self::$variant(_) => $key,)* }
             }
 
-            /// One line on what it does, for a person.
+            /// A one-line description.
             #[must_use]
             pub fn title(&self) -> String {
                 match self { $(Self::$variant(data) => data.title(),)* }
@@ -136,7 +136,7 @@ macro_rules! actions {
                 match self { $(Self::$variant(data) => data.vms(),)* }
             }
 
-            /// What can be known to be wrong with it before anything is started.
+            /// Checks it before anything is started.
             pub fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
                 for Named { vm, path, .. } in self.clone().vms() {
                     complaints.vm(scene, &path, vm);
@@ -147,10 +147,10 @@ macro_rules! actions {
                 })* }
             }
 
-            /// Does it, and gives the step's result.
+            /// Runs it and returns the step's result.
             ///
             /// # Errors
-            /// When the system under test does not do what the step says, or the step cannot be carried out.
+            /// If the step's expectation is not met, or the step cannot be run.
             pub async fn run(&self, run: &mut Running<'_>) -> Result<serde_json::Value, Failure> {
                 match self { $(Self::$variant(data) => data.run(run).await,)* }
             }
@@ -161,9 +161,9 @@ macro_rules! actions {
 actions! {
     /// Starts VMs that have `start: false`.
     Start(Start) = "start",
-    /// Connects to the monitor of VMs later than at their start.
+    /// Connects to the monitors of VMs after their start.
     Connect(Connect) = "connect",
-    /// Quits VMs and waits for their clean exit.
+    /// Quits VMs and waits for a clean exit.
     Quit(Quit) = "quit",
     /// Sends a signal to a VM's process.
     Signal(Signal) = "signal",
@@ -179,23 +179,23 @@ actions! {
     Migrate(Migrate) = "migrate",
     /// Waits for a condition.
     Wait(Wait) = "wait",
-    /// Asserts something about now.
+    /// Asserts something at once.
     Check(Check) = "check",
-    /// Brings two VMs into COLO, and asserts that nothing is missing for either to take over.
+    /// Starts COLO for two VMs, and asserts that either can take over.
     Protect(Protect) = "protect",
     /// Makes one side of a COLO pair take over.
     Failover(Failover) = "failover",
     /// Cuts connections of a VM, out of band.
     Yank(Yank) = "yank",
-    /// Has roles stand for other VMs.
+    /// Assigns roles to other VMs.
     Rebind(Rebind) = "rebind",
-    /// Changes the weather of a link.
+    /// Changes a link's state, delay or rate.
     Link(Link) = "link",
     /// Starts or stops a client of a service in a guest.
     Client(Client) = "client",
     /// Reads or writes guest RAM.
     Memory(Memory) = "memory",
-    /// Gives the built-in guest a number that no other guest knows.
+    /// Sends the built-in guest a unique number.
     Witness(Witness) = "witness",
     /// Passes a descriptor to a VM, or uses the test's end of a socket pair.
     Fd(Fd) = "fd",
@@ -203,56 +203,56 @@ actions! {
     Exec(Exec) = "exec",
     /// Sets captures.
     Set(Set) = "set",
-    /// Waits for time to pass.
+    /// Waits for a fixed time.
     Sleep(Sleep) = "sleep",
 }
 
-/// One step as it runs: an action with its modifiers. (`when` is decided by the expansion, or when the step runs.)
+/// A step: an action with its modifiers. (`when` is evaluated by the expansion, or when the step runs.)
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Step {
-    /// What a person calls it.
+    /// Its name.
     pub name: Option<String>,
-    /// How long it may take. Default: [`DEFAULT_TIMEOUT`].
+    /// Its timeout. Default: [`DEFAULT_TIMEOUT`].
     pub timeout: Span,
-    /// The name its result gets in `run.captures`.
+    /// The name of its result in `run.captures`.
     pub capture: Option<String>,
-    /// The step must fail, with a message that matches this regular expression.
+    /// The step must fail with a message that matches this regular expression.
     pub expect_error: Option<String>,
-    /// What it does.
+    /// Its action.
     pub action: Action,
 }
 
 impl Step {
-    /// One line on what it does: its name, else its action in brief.
+    /// Its name, or else a one-line description of its action.
     #[must_use]
     pub fn title(&self) -> String {
         self.name.clone().unwrap_or_else(|| self.action.title())
     }
 }
 
-/// What an action has to do with: the names a step may refer to.
+/// The names that an action may refer to.
 #[derive(Debug)]
 pub struct Scene<'a> {
     /// The case's VMs.
     pub vms: &'a IndexMap<String, VmSpec>,
-    /// The names that stand for VMs, and the VM each stands for at first.
+    /// The roles, and the VM that each has at first.
     pub roles: &'a IndexMap<String, String>,
     /// The names of background processes (`exec: {background: NAME}`) of the whole case.
     pub processes: &'a BTreeSet<String>,
-    /// The names of the clients that some step of the case starts.
+    /// The names of the clients that the case's steps start.
     pub clients: &'a BTreeSet<String>,
     /// The case's links.
     pub links: &'a IndexMap<String, LinkSpec>,
 }
 
-/// Something wrong with an action, at a path inside it.
+/// A problem with an action, at a path inside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Complaint {
-    /// The keys and list positions that lead to it, from the action's value on; empty for the action as a whole.
+    /// The keys and list indexes that lead to it from the action's value; empty for the action as a whole.
     pub path: Vec<String>,
-    /// What is wrong.
+    /// The message.
     pub message: String,
-    /// What would be right.
+    /// The help.
     pub help: Option<String>,
     /// What it depends on.
     pub about: About,
@@ -263,23 +263,23 @@ pub struct Complaint {
 pub enum About {
     /// The action alone.
     Form,
-    /// The names that there are in the case.
+    /// The names in the case.
     Name,
-    /// What one of the case's VMs is like.
+    /// The properties of one of the case's VMs.
     Vm,
 }
 
-/// The complaints of a check, gathered.
+/// The complaints of a check.
 #[derive(Debug, Default)]
 pub struct Complaints(pub Vec<Complaint>);
 
 impl Complaints {
-    /// Adds a complaint about the value that the keys lead to.
+    /// Adds a complaint about the value at a path.
     pub fn add(&mut self, path: &[&str], message: impl Into<String>, help: impl Into<String>) {
         self.add_about(About::Form, path, message, help);
     }
 
-    /// The same, where it depends on the names or the VMs of the case.
+    /// The same, for a complaint that depends on the names or the VMs of the case.
     pub fn add_about(
         &mut self,
         about: About,
@@ -292,7 +292,7 @@ impl Complaints {
         self.0.push(Complaint { path, message: message.into(), help, about });
     }
 
-    /// Complains where a VM of that name is not part of the case.
+    /// Complains if the case has no VM or role of that name.
     pub fn vm(&mut self, scene: &Scene<'_>, path: &[&str], vm: &str) {
         if !scene.vms.contains_key(vm) && !scene.roles.contains_key(vm) {
             let names = scene.vms.keys().chain(scene.roles.keys());
@@ -305,7 +305,7 @@ impl Complaints {
         }
     }
 
-    /// Complains where a link of that name is not part of the case.
+    /// Complains if the case has no link of that name.
     pub fn link(&mut self, scene: &Scene<'_>, path: &[&str], link: &str) {
         if !scene.links.contains_key(link) {
             let help = match scene.links.is_empty() {
@@ -316,7 +316,7 @@ impl Complaints {
         }
     }
 
-    /// Complains where no step of the case starts a client of that name.
+    /// Complains if no step of the case starts a client of that name.
     pub fn client(&mut self, scene: &Scene<'_>, path: &[&str], client: &str) {
         if !scene.clients.contains(client) {
             let help = match scene.clients.is_empty() {
@@ -328,7 +328,7 @@ impl Complaints {
         }
     }
 
-    /// Complains of each condition in an expected value that can never be met.
+    /// Complains about each condition in an expected value that is never true.
     pub fn conditions(&mut self, key: &str, expected: Option<&Value>) {
         for (keys, fault) in expected.iter().flat_map(|expected| contains::faults(expected)) {
             let path: Vec<&str> = std::iter::once(key).chain(keys.iter().map(String::as_str)).collect();
@@ -339,7 +339,7 @@ impl Complaints {
         }
     }
 
-    /// Complains where a regular expression cannot be read.
+    /// Complains about an invalid regular expression.
     pub fn regex(&mut self, path: &[&str], expression: &str) {
         if let Err(error) = regex::Regex::new(expression) {
             self.add(path, format!("`{expression}` is not a valid regular expression: {error}"), "");
@@ -347,7 +347,7 @@ impl Complaints {
     }
 }
 
-/// "did you mean", or the list of what there is.
+/// The help for an unknown name: "did you mean …", or the list of known names.
 pub(crate) fn known<'n>(wrong: &str, names: impl IntoIterator<Item = &'n String>) -> String {
     crate::diagnostic::suggest(wrong, names.into_iter().map(String::as_str))
 }
@@ -361,12 +361,12 @@ pub(crate) fn alternatives(names: &[&str]) -> String {
     }
 }
 
-/// A list of names for one line of text.
+/// Names, separated by commas.
 pub(crate) fn listed<'n>(names: impl IntoIterator<Item = &'n String>) -> String {
     names.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
-/// A value in brief, for one line of text.
+/// A value as one line of text, shortened.
 pub(crate) fn brief(value: &serde_json::Value) -> String {
     let text = match value {
         serde_json::Value::String(text) => text.clone(),

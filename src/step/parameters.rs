@@ -10,8 +10,8 @@ use crate::qemu::contains::contains;
 use crate::session::Failure;
 use crate::units::OneOrMany;
 
-/// Sets migration parameters in one `migrate-set-parameters` (QAPI `MigrateSetParameters`, whose units apply), and
-/// reads them back: a parameter that did not take the value fails the step.
+/// Sets migration parameters with one `migrate-set-parameters` (QAPI `MigrateSetParameters`, which has the units), and
+/// reads them back: the step fails if a parameter does not have the value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Parameters {
@@ -36,7 +36,7 @@ impl StepAction for Parameters {
 
     fn check(&self, _: &Scene<'_>, complaints: &mut Complaints) {
         if self.set.is_empty() {
-            complaints.add(&["set"], "no parameter is named", "write `set: {x-checkpoint-delay: 300}`");
+            complaints.add(&["set"], "`set` is empty", "write `set: {x-checkpoint-delay: 300}`");
         }
     }
 
@@ -45,12 +45,12 @@ impl StepAction for Parameters {
             let machine = run.session.machine(vm)?;
             let arguments = Value::Object(self.set.clone());
             machine.qmp("migrate-set-parameters", arguments, false, run.deadline).await?;
-            let now = machine.query("query-migrate-parameters", run.deadline).await?;
-            for (name, wanted) in &self.set {
-                // A null means the default, which QEMU shows as an empty text or not at all.
-                let found = now.get(name).filter(|_| !wanted.is_null());
-                if let Some(found) = found.filter(|found| !contains(found, wanted)) {
-                    let message = format!("parameter {name} of `{vm}` was set to {wanted} and is {found}");
+            let actual = machine.query("query-migrate-parameters", run.deadline).await?;
+            for (name, expected) in &self.set {
+                // Null means the default, which QEMU reports as an empty string or not at all.
+                let found = actual.get(name).filter(|_| !expected.is_null());
+                if let Some(found) = found.filter(|found| !contains(found, expected)) {
+                    let message = format!("parameter {name} of `{vm}` was set to {expected}, but is {found}");
                     return Err(Failure::failed(message));
                 }
             }

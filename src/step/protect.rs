@@ -10,35 +10,34 @@ use super::{Complaints, Migrate, Named, Needs, Scene, StepAction, listed};
 use crate::session::{Failure, Machine};
 use crate::units::OneOrMany;
 
-/// Brings two VMs into COLO, and asserts that nothing is missing for either to take over.
+/// Starts COLO for two VMs, and asserts that either can take over.
 ///
-/// Status `colo` alone does not say that a pair is protected: QEMU enters COLO without a replicated disk or a compared
-/// network as well, and tells nobody (QEMU's `docs/COLO-FT.txt` and `docs/block-replication.txt` say what belongs to
-/// it). So before the migration is started this step looks at capabilities, quorums and their children, exports, the
-/// sizes of the secondary's images, and net filters; then it starts the migration, waits until both sides run in COLO,
-/// and until the first checkpoints are completed. A failure names every piece that is missing.
+/// The status `colo` does not mean that a pair is protected: QEMU enters COLO without a replicated disk or a compared network
+/// and does not report that (QEMU's `docs/COLO-FT.txt` and `docs/block-replication.txt` describe a complete setup). So this
+/// step first checks capabilities, quorums and their children, exports, the sizes of the secondary's images, and net
+/// filters. Then it starts the migration, and waits until both sides run in COLO and the first checkpoints are completed.
+/// The failure message lists everything that is missing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Protect {
     /// The VM that runs the guest.
     pub primary: String,
-    /// The VM that is kept in step with it.
+    /// The VM that is synchronized with it.
     pub secondary: String,
-    /// The block devices that must be replicated, by device or node name; each is a quorum on the primary. Quorums that
-    /// are not named are looked at as well. An empty name stands for none. Default: none.
+    /// The block devices that must be replicated, by device or node name; each is a quorum on the primary. Other quorums are
+    /// checked too. Empty names are ignored. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disks: Option<OneOrMany<String>>,
-    /// The network backends whose output must be compared, by their `id`. An empty name stands for none.
-    /// Default: none.
+    /// The network backends whose output must be compared, by `id`. Empty names are ignored. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub networks: Option<OneOrMany<String>>,
-    /// How many checkpoints must be completed. Default: 1.
+    /// The number of checkpoints to wait for. Default: 1.
     #[serde(default = "one")]
     pub checkpoints: u64,
-    /// Where the secondary listens, as in `migrate`.
+    /// The secondary's listening address, as in `migrate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<String>,
-    /// The link through which the migration goes, as in `migrate`.
+    /// The migration's link, as in `migrate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
 }
@@ -61,9 +60,9 @@ impl Protect {
         }
     }
 
-    /// Where both sides stand, in words.
-    async fn stands(&self, run: &Running<'_>) -> String {
-        let mut words = Vec::new();
+    /// The run states of both sides.
+    async fn run_states(&self, run: &Running<'_>) -> String {
+        let mut states = Vec::new();
         for vm in [&self.primary, &self.secondary] {
             let Ok(machine) = run.session.machine(vm) else {
                 continue;
@@ -71,14 +70,14 @@ impl Protect {
             let patience = tokio::time::Instant::now() + std::time::Duration::from_secs(2);
             let state = match machine.query("query-status", patience).await {
                 Ok(reply) => reply["status"].as_str().unwrap_or("unknown").to_owned(),
-                Err(_) => "silent".to_owned(),
+                Err(_) => "not answering".to_owned(),
             };
-            words.push(format!("`{vm}` is {state}"));
+            states.push(format!("`{vm}` is {state}"));
         }
-        words.join(", ")
+        states.join(", ")
     }
 
-    /// Every piece that is missing, in words.
+    /// A description of everything that is missing.
     async fn missing(&self, run: &Running<'_>) -> Result<Vec<String>, Failure> {
         let (primary, secondary) =
             (run.session.machine(&self.primary)?, run.session.machine(&self.secondary)?);
@@ -89,17 +88,20 @@ impl Protect {
         }
         let blocks = primary.query("query-block", run.deadline).await?;
         let named = named(primary, run).await?;
-        let wanted = self.disks.iter().flatten().filter(|name| !name.is_empty());
+        let disks = self.disks.iter().flatten().filter(|name| !name.is_empty());
         let replicated = quorums(&blocks, &named);
-        for disk in wanted {
+        for disk in disks {
             if !replicated.iter().any(|quorum| quorum.is(disk)) {
-                missing.push(format!("`{disk}` of `{}` is no quorum: its writes stay there", self.primary));
+                missing.push(format!(
+                    "`{disk}` of `{}` is not a quorum, so its writes are not replicated",
+                    self.primary
+                ));
             }
         }
         for quorum in &replicated {
             if !quorum.has_nbd {
                 missing.push(format!(
-                    "the quorum `{}` of `{}` has no child that leads to `{}`: add the node of its export with \
+                    "the quorum `{}` of `{}` has no child on `{}`: add the node of its export with \
                      `blockdev-add` and `x-blockdev-change`",
                     quorum.name, self.primary, self.secondary
                 ));
@@ -114,7 +116,7 @@ impl Protect {
         Ok(missing)
     }
 
-    /// What the secondary lacks to keep a replica.
+    /// What the secondary's replica lacks.
     async fn replica(&self, run: &Running<'_>, secondary: &Machine) -> Result<Vec<String>, Failure> {
         let mut missing = Vec::new();
         let name = secondary.name();
@@ -133,13 +135,13 @@ impl Protect {
         }
         for node in replications {
             missing.extend(sizes(&node["image"]).map(|sizes| {
-                format!("the images of `{name}` differ in size: {sizes}; active, hidden and secondary disk must not")
+                format!("the images of `{name}` differ in size: {sizes}; active, hidden and secondary disk must have the same size")
             }));
         }
         Ok(missing)
     }
 
-    /// What a network lacks to be compared.
+    /// What the comparison of a network lacks.
     async fn filters(&self, run: &Running<'_>, network: &str) -> Result<Vec<String>, Failure> {
         let mut missing = Vec::new();
         for (vm, needed) in [
@@ -155,7 +157,7 @@ impl Protect {
                 }
             }
             if vm == &self.primary && !objects.iter().any(|object| object.kind == "colo-compare") {
-                missing.push(format!("`{vm}` has no colo-compare: nobody compares what the guests send"));
+                missing.push(format!("`{vm}` has no colo-compare, so the guests' packets are not compared"));
             }
         }
         Ok(missing)
@@ -208,8 +210,8 @@ impl StepAction for Protect {
         ];
         for wait in waits {
             if let Err(failure) = wait.run(run).await {
-                let stands = self.stands(run).await;
-                let message = format!("the pair is not protected: {failure} ({stands})");
+                let states = self.run_states(run).await;
+                let message = format!("the pair is not protected: {failure} ({states})");
                 return Err(Failure { message, ..failure });
             }
         }
@@ -217,7 +219,7 @@ impl StepAction for Protect {
     }
 }
 
-/// What a VM lacks among its migration capabilities.
+/// The migration capabilities that a VM lacks.
 fn capabilities(machine: &Machine, known: &Value) -> Vec<String> {
     let is_on = |name: &str| {
         known.as_array().into_iter().flatten().any(|one| one["capability"] == name && one["state"] == true)
@@ -227,12 +229,14 @@ fn capabilities(machine: &Machine, known: &Value) -> Vec<String> {
     if !is_on("x-colo") {
         missing.push(format!("`{name}` lacks the migration capability `x-colo`"));
     }
-    // Required from 11.0 on; before, a pair that has it on fails at once.
+    // Required since 11.0; in older versions the pair fails at once with it.
     let version = &machine.plan.binary.version;
     match (version.major >= 11, is_on("return-path")) {
         (true, false) => missing.push(format!("`{name}` lacks the migration capability `return-path`")),
         (false, true) => {
-            missing.push(format!("`{name}` has `return-path` on, which COLO of QEMU {version} cannot do"));
+            missing.push(format!(
+                "`{name}` has `return-path` on, which COLO in QEMU {version} does not support"
+            ));
         }
         _ => {}
     }
@@ -274,7 +278,7 @@ fn quorums(blocks: &Value, named: &Value) -> Vec<Quorum> {
             continue;
         }
         let name = if device.is_empty() { node_name } else { device };
-        // QEMU describes a quorum by its children's options, from the first version that has one on.
+        // All QEMU versions with quorum describe it by its children's options.
         let described = node["file"].as_str().unwrap_or_default();
         let has_nbd = described.contains("\"driver\": \"nbd\"") || described.contains("nbd+unix:");
         found.push(Quorum { name: name.to_owned(), node: node_name.to_owned(), has_nbd });
@@ -282,7 +286,7 @@ fn quorums(blocks: &Value, named: &Value) -> Vec<Quorum> {
     found
 }
 
-/// The virtual sizes of an image and all below it, where they are not the same.
+/// The virtual sizes of an image and its backing images, if they differ.
 fn sizes(image: &Value) -> Option<String> {
     let mut all = Vec::new();
     let mut image = Some(image);
@@ -325,7 +329,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_quorum_is_replicated_where_it_has_a_child_on_the_network() {
+    fn a_quorum_is_replicated_if_it_has_an_nbd_child() {
         let quorum = |file: &str| {
             let blocks = json!([{"device": "colo-disk0", "inserted":
                 {"drv": "quorum", "node-name": "#block1", "file": file}}]);
@@ -342,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn images_of_different_size_are_told() {
+    fn images_of_different_sizes_are_reported() {
         let image = |hidden: u64| {
             json!({"virtual-size": 67108864,
                 "backing-image": {"virtual-size": hidden, "backing-image": {"virtual-size": 67108864}}})

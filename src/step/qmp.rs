@@ -12,27 +12,27 @@ use crate::qemu::qmp::QmpError;
 use crate::session::{Failure, Listening};
 use crate::units::{OneOrMany, Span};
 
-/// Runs a QMP command; the step's result is the reply. An error of QEMU fails the step, also one that is in the text of a
+/// Runs a QMP command; the step's result is the reply. An error from QEMU fails the step, also an error in the text of
 /// `human-monitor-command` (see `hmp`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Qmp {
-    /// The VM, or several, one after the other; with several the result is the last one's reply.
+    /// The VM, or several, one after the other; the result is then the last VM's reply.
     pub vm: OneOrMany<String>,
     /// The command's name.
     pub execute: String,
     /// Its arguments.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub arguments: Map<String, Value>,
-    /// Whether to run it out of band, past a main loop that hangs. Default: `false`.
+    /// Whether to run it out of band, so that it works if the main loop hangs. Default: `false`.
     #[serde(default)]
     pub oob: bool,
-    /// `hang`: no reply must come within `within`; QEMU may still carry the command out, and its late reply is not
-    /// heard. Default: `reply`.
+    /// `hang`: no reply must come within `within`. QEMU may still run the command later; its reply is then ignored.
+    /// Default: `reply`.
     #[serde(default, skip_serializing_if = "Expect::is_reply")]
     pub expect: Expect,
-    /// How long QEMU has for the reply; with `expect: hang`, how long it must stay silent. Default: what is left of
-    /// the step's `timeout`; with `expect: hang` `2s`.
+    /// The time limit for the reply; with `expect: hang`, the time without a reply. Default: the rest of the step's
+    /// `timeout`; with `expect: hang` `2s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<Span>,
 }
@@ -54,11 +54,11 @@ impl Expect {
     }
 }
 
-/// How long QEMU must stay silent where a step says `expect: hang` and no time.
+/// The default time without a reply for `expect: hang`.
 const SILENCE: Span = Span::from_secs(2);
 
 impl Qmp {
-    /// The command that QEMU carries out: that of the human monitor, where it is one.
+    /// The command that QEMU runs; for `human-monitor-command`, the human monitor's command.
     #[must_use]
     pub fn command(&self) -> &str {
         let line = self.arguments.get("command-line").filter(|_| self.execute == hmp::CARRIER);
@@ -73,7 +73,7 @@ impl StepAction for Qmp {
     fn title(&self) -> String {
         let how = match (self.oob, self.expect) {
             (true, _) => " (out of band)",
-            (false, Expect::Hang) => " (must hang)",
+            (false, Expect::Hang) => " (expects no reply)",
             (false, Expect::Reply) => "",
         };
         format!("{}: {}{how}", listed(&self.vm), self.execute)
@@ -86,10 +86,10 @@ impl StepAction for Qmp {
     fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
         if self.within.is_some_and(|within| within.0.is_zero()) {
             let message = match self.expect {
-                Expect::Hang => "no monitor answers within no time: this would pass whatever QEMU does",
-                Expect::Reply => "no monitor answers within no time",
+                Expect::Hang => "a time limit of zero always passes",
+                Expect::Reply => "a time limit of zero always fails",
             };
-            complaints.add(&["within"], message, "write `2s`, say");
+            complaints.add(&["within"], message, "write a duration such as `2s`");
         }
         for vm in &self.vm {
             if self.oob && scene.vms.get(vm).is_some_and(|spec| spec.oob == Some(false)) {
@@ -104,11 +104,11 @@ impl StepAction for Qmp {
         for vm in &self.vm {
             match self.command() {
                 "quit" | "q" => run.session.board.expect_exit(vm),
-                // The guest does as it is asked.
+                // The guest shuts down because it was asked to.
                 "system_powerdown" => run.session.board.allow(vm, "^SHUTDOWN "),
-                // Firmware that finds itself in a machine reset from outside resets it once more.
+                // After a reset from outside, firmware may reset the machine again.
                 "system_reset" => run.session.board.allow(vm, "^RESET "),
-                // Whoever cancels asks for a migration that ends.
+                // A cancelled migration ends as requested.
                 "migrate_cancel" | "migrate-cancel" => run.session.board.forgive_migration(),
                 _ => {}
             }
@@ -123,14 +123,14 @@ impl StepAction for Qmp {
             reply = match (self.expect, answer) {
                 (Expect::Hang, Err(QmpError::Silent { .. })) if within.is_some_and(|end| end > deadline) => {
                     let message = format!(
-                        "`{}` of `{vm}` was to be silent for longer than the step may take; give it a longer `timeout`",
+                        "`{}` of `{vm}`: `within` is longer than the time left for the step; use a longer `timeout`",
                         self.execute
                     );
                     return Err(Failure::failed(message));
                 }
                 (Expect::Hang, Err(QmpError::Silent { .. })) => Value::Null,
                 (Expect::Hang, Ok(_) | Err(QmpError::Refused { .. })) => {
-                    let message = format!("`{}` of `{vm}` was to hang, and answered", self.execute);
+                    let message = format!("`{}` of `{vm}`: expected no reply, but it answered", self.execute);
                     return Err(Failure::failed(message));
                 }
                 (_, answer) => machine.reply_or_failure(answer).await?,
@@ -143,7 +143,7 @@ impl StepAction for Qmp {
                     let exits = self.arguments.get("exit-on-error") != Some(&Value::Bool(false));
                     machine.told_to_listen = Some(Listening { exits });
                 }
-                // Where the stream went to a file first, only now is it known who takes it.
+                // If the stream went to a file first, the destination is only known now.
                 if let Some(pair) = run.session.pair.as_mut().filter(|pair| pair.source != *vm) {
                     pair.destination = Some(vm.clone());
                 }

@@ -1,4 +1,4 @@
-//! `rebind`, and how an action is told which VM a role stands for.
+//! `rebind`, and the replacement of roles by VMs in an action.
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -9,10 +9,10 @@ use super::running::Running;
 use super::{About, Action, Complaints, Named, Needs, Scene, StepAction, known};
 use crate::session::Failure;
 
-/// Has roles stand for other VMs from now on: `{primary: secondary, secondary: third}`.
+/// Assigns roles to other VMs from now on: `{primary: secondary, secondary: third}`.
 ///
-/// A value is a VM or a role; all are looked up before any is changed, so that two roles can change places. The result
-/// is the VM of each role.
+/// A value is a VM or a role. All of them are looked up before any is changed, so two roles can be swapped. The result has
+/// the VM of each role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Rebind(
@@ -42,7 +42,7 @@ impl StepAction for Rebind {
         }
     }
 
-    /// It looks the names up itself, all at once.
+    /// The step looks up the names itself, all at once.
     fn vms(&mut self) -> Vec<Named<'_>> {
         let unbound =
             |(role, vm)| Named { is_bound: false, ..Named::one(vm, &[String::as_str(role)], Needs::Logs) };
@@ -58,14 +58,14 @@ impl StepAction for Rebind {
     }
 }
 
-/// The VM that a name stands for: that of a role, else itself.
+/// The VM of a role, or else the name itself.
 #[must_use]
 pub fn actual<'n>(roles: &'n IndexMap<String, String>, name: &'n str) -> &'n str {
     roles.get(name).map_or(name, String::as_str)
 }
 
 impl Action {
-    /// The same with each role replaced by the VM that it stands for.
+    /// The action with each role replaced by its VM.
     #[must_use]
     pub fn bound(&self, roles: &IndexMap<String, String>) -> Self {
         let mut action = self.clone();

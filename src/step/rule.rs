@@ -1,4 +1,4 @@
-//! Which keys of a value go together: stated once, beside the value's type. `check` and the JSON Schema read it.
+//! Rules about which keys of a value may or must be combined. `check` and the JSON Schema use them.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -8,76 +8,84 @@ use super::{Complaints, alternatives};
 /// A rule about the keys of a value.
 #[derive(Debug)]
 pub(crate) enum Rule {
-    /// One of the keys must be there, and no second one.
+    /// Exactly one of the keys must be given.
     ExactlyOne {
         /// The keys.
         keys: &'static [&'static str],
-        /// What is wrong, and what would be right, where none is there.
+        /// The message and the help if none is given.
         none: Words,
-        /// What would be right where two are there.
+        /// The help if two are given.
         both: &'static str,
     },
-    /// One of the keys or more must be there.
+    /// At least one of the keys must be given.
     AtLeastOne {
         /// The keys.
         keys: &'static [&'static str],
-        /// What is wrong, and what would be right, where none is there.
+        /// The message and the help if none is given.
         none: Words,
     },
-    /// No two of the keys may be there.
+    /// At most one of the keys may be given.
     AtMostOne {
         /// The keys.
         keys: &'static [&'static str],
-        /// What would be right where two are there.
+        /// The help if two are given.
         both: &'static str,
     },
-    /// The key is allowed only where one of its owners is there.
+    /// The key is allowed only together with one of its owners.
     GoesWith {
         /// The key.
         key: &'static str,
         /// Its owners.
         owners: &'static [&'static str],
     },
-    /// Where the key is there, one of the others must be there as well.
+    /// If the key is given, at least one of the others must be given.
     Needs {
         /// The key.
         key: &'static str,
         /// The others.
         any: &'static [&'static str],
-        /// What is wrong, and what would be right, where none of them is there.
+        /// The message and the help if none of the others is given.
         none: Words,
     },
-    /// Where the key is there, the others must not be there.
+    /// If the key is given, none of the others may be given.
     Excludes {
         /// The key.
         key: &'static str,
         /// The others.
         others: &'static [&'static str],
-        /// What would be right where one of them is there.
+        /// The help if one of the others is given.
         help: &'static str,
     },
 }
 
-/// What is wrong, and what would be right.
+/// A message and its help.
 pub(crate) type Words = (&'static str, &'static str);
 
 impl Rule {
-    /// What would be right where a key is there without one of its owners.
+    /// The message for a key without one of its owners.
     pub(crate) fn needs_owner(key: &str, owners: &[&str]) -> String {
         let owners: Vec<String> = owners.iter().map(|owner| format!("`{owner}`")).collect();
         let owners: Vec<&str> = owners.iter().map(String::as_str).collect();
         format!("`{key}` needs {}", alternatives(&owners))
     }
+
+    /// A key in a step of a kind that does not take it: the key, the message and the help.
+    pub(super) fn misplaced(
+        key: &'static str,
+        owners: &[&str],
+        kind: &str,
+    ) -> (&'static str, String, String) {
+        (key, Self::needs_owner(key, owners), format!("remove `{key}`; this step has `{kind}`"))
+    }
 }
 
 impl Complaints {
-    /// Complains of each rule that the keys of a value break. That nothing of several keys is there is left out where there
-    /// is more to say.
+    /// Complains about each rule that the keys of a value break. A missing key is only reported if nothing else is wrong.
     pub(super) fn rules(&mut self, rules: &[Rule], value: &impl Serialize) {
         self.rules_at(&[], rules, value);
     }
 
-    /// The same, for a value that these keys lead to.
+    /// The same for the value at this path.
     pub(super) fn rules_at(&mut self, path: &[&str], rules: &[Rule], value: &impl Serialize) {
         if rules.is_empty() {
             return;

@@ -1,4 +1,4 @@
-//! What a step has while it runs, and the two ways of waiting that all steps share.
+//! The context of a running step, and the ways to wait that all steps share.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,47 +8,47 @@ use tokio::time::Instant;
 
 use crate::session::{Failure, Machine, Session};
 
-/// How often a query is repeated where QEMU offers nothing but a query.
+/// The interval between queries, where QEMU has no event to wait for.
 pub const POLL: Duration = Duration::from_millis(15);
 
-/// How long QEMU has for the reply to a query that is made in the last moment before the deadline. Without it a wait
-/// that is given up would now and then speak of a reply that did not come, and not of what was seen. Shorter than what a
-/// step gets beyond its deadline before it is cut off.
+/// The minimum time for the reply to a query, even if the query is sent just before the deadline. Otherwise a wait that
+/// times out would sometimes report a missing reply instead of what it saw. Shorter than the time between a step's
+/// deadline and its abort.
 const LAST_REPLY: Duration = Duration::from_secs(3);
 
-/// A step while it runs.
+/// A running step.
 #[derive(Debug)]
 pub struct Running<'s> {
-    /// What the case has alive.
+    /// The case's session.
     pub session: &'s mut Session,
     /// When the step began.
     pub began: Instant,
-    /// When it must be done.
+    /// Its deadline.
     pub deadline: Instant,
-    /// How much each VM and client had said when the step began.
+    /// The mark of each VM and client when the step began.
     pub marks: BTreeMap<String, Mark>,
-    /// Whether to look once instead of waiting.
+    /// Whether to evaluate a condition once instead of waiting for it.
     once: bool,
 }
 
-/// The key of a client among the marks; no VM is called so.
+/// The key of a client in the marks. No VM can have such a name.
 fn client_key(client: &str) -> String {
     format!("client {client}")
 }
 
-/// How much a VM or a client has said.
+/// A position in the logs of a VM or a client.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Mark {
     /// The number of its QMP events.
     pub events: usize,
     /// The length of its serial output, in bytes.
     pub serial: usize,
-    /// How many lines of a client were acknowledged.
+    /// The number of a client's acknowledged lines.
     pub lines: u64,
 }
 
 impl<'s> Running<'s> {
-    /// A step that begins now: everything that has arrived so far is taken in first.
+    /// A step that begins now. Reads everything that has arrived so far.
     pub fn begin(session: &'s mut Session, deadline: Instant) -> Self {
         session.catch_up();
         let mark = |machine: &Machine| {
@@ -63,8 +63,8 @@ impl<'s> Running<'s> {
         Self { session, began: Instant::now(), deadline, marks, once: false }
     }
 
-    /// A step that looks once, from where and when a loop began.
-    pub fn asking_once(
+    /// A step that evaluates its condition once, relative to the beginning of a loop.
+    pub fn once(
         session: &'s mut Session,
         began: Instant,
         deadline: Instant,
@@ -74,13 +74,13 @@ impl<'s> Running<'s> {
         Self { session, began, deadline, marks, once: true }
     }
 
-    /// How much a VM had said when the step began.
+    /// The mark of a VM when the step began.
     #[must_use]
     pub fn mark(&self, vm: &str) -> Mark {
         self.marks.get(vm).copied().unwrap_or_default()
     }
 
-    /// How many lines of a client had been acknowledged when the step began.
+    /// The number of a client's acknowledged lines when the step began.
     #[must_use]
     pub fn lines_before(&self, client: &str) -> u64 {
         self.marks.get(&client_key(client)).map_or(0, |mark| mark.lines)
@@ -92,10 +92,10 @@ impl<'s> Running<'s> {
         crate::units::elapsed(self.began.elapsed())
     }
 
-    /// Waits until `look` finds something, looking again at each change in the session.
+    /// Waits until `look` finds something. Calls it again after each change in the session.
     ///
     /// # Errors
-    /// What `look` fails with; at the deadline, what was awaited and what `seen` tells instead.
+    /// The errors of `look`; at the deadline, an error that names what was awaited and what was `seen`.
     pub async fn until<T>(
         &self,
         awaited: &str,
@@ -109,22 +109,22 @@ impl<'s> Running<'s> {
                 return Ok(found);
             }
             if self.once || tokio::time::timeout_at(self.deadline, changes.changed()).await.is_err() {
-                // What arrived while we were not looking counts, and so does what tasks that were ready have to say.
+                // Run the tasks that are ready, and read what has arrived by now.
                 tokio::task::yield_now().await;
                 self.session.catch_up();
                 return match look(self.session)? {
                     Some(found) => Ok(found),
-                    None => Err(self.given_up(awaited, &seen(self.session))),
+                    None => Err(self.timed_out(awaited, &seen(self.session))),
                 };
             }
         }
     }
 
-    /// Asks a VM again and again until `judge` finds something in the reply.
+    /// Repeats a query until `judge` finds something in the reply.
     ///
     /// # Errors
-    /// When QEMU refuses or does not answer; what `judge` fails with; at the deadline, what was awaited and the last
-    /// reply in the words of `seen`.
+    /// If QEMU refuses or does not answer; the errors of `judge`; at the deadline, an error that names what was awaited
+    /// and the last reply as described by `seen`.
     pub async fn poll<T>(
         &self,
         vm: &str,
@@ -138,7 +138,7 @@ impl<'s> Running<'s> {
         self.repeat(ask, awaited, |reply: &Value| judge(reply), seen).await
     }
 
-    /// Asks again and again until `judge` finds something in the answer.
+    /// Repeats `ask` until `judge` finds something in the answer.
     ///
     /// # Errors
     /// As [`Self::poll`].
@@ -158,7 +158,7 @@ impl<'s> Running<'s> {
                     } else {
                         format!("{last}; {}", failure.message)
                     };
-                    return Err(self.given_up(awaited, &seen));
+                    return Err(self.timed_out(awaited, &seen));
                 }
                 answer => answer?,
             };
@@ -167,19 +167,19 @@ impl<'s> Running<'s> {
             }
             last = seen(&answer);
             if self.once || Instant::now() + POLL >= self.deadline {
-                return Err(self.given_up(awaited, &last));
+                return Err(self.timed_out(awaited, &last));
             }
             tokio::time::sleep(POLL).await;
         }
     }
 
-    /// Until when an answer may take that is asked for now.
+    /// The deadline for the answer to a question that is asked now.
     #[must_use]
     pub fn patience(&self) -> Instant {
         self.deadline.max(Instant::now() + LAST_REPLY)
     }
 
-    fn given_up(&self, awaited: &str, seen: &str) -> Failure {
+    fn timed_out(&self, awaited: &str, seen: &str) -> Failure {
         Failure::failed(format!("waited {} for {awaited}; saw {seen}", self.waited()))
     }
 }

@@ -8,7 +8,7 @@ use super::running::Running;
 use super::{Complaints, Scene, StepAction, listed};
 use crate::session::Failure;
 
-/// Puts values into `run.captures`, one per key.
+/// Sets values in `run.captures`, one per key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Set(pub Map<String, Value>);
@@ -22,7 +22,7 @@ impl StepAction for Set {
 
     fn check(&self, _: &Scene<'_>, complaints: &mut Complaints) {
         if self.0.is_empty() {
-            complaints.add(&[], "nothing is set", "write `set: {name: value}`");
+            complaints.add(&[], "`set` is empty", "write `set: {name: value}`");
         }
     }
 

@@ -10,7 +10,7 @@ use super::{Named, Needs, StepAction, listed};
 use crate::session::Failure;
 use crate::units::OneOrMany;
 
-/// Sends a signal to a VM's process. One that ends a process is taken as asked for: the VM's death is then no failure.
+/// Sends a signal to a VM's process. The VM's death by a fatal signal is then not a failure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Signal {
@@ -24,21 +24,21 @@ pub struct Signal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum SignalName {
-    /// Ends the process at once.
+    /// Kills the process at once.
     Kill,
     /// Freezes the process.
     Stop,
-    /// Wakes a frozen process.
+    /// Continues a frozen process.
     Cont,
-    /// Asks QEMU to end.
+    /// Asks QEMU to exit.
     Term,
-    /// Asks QEMU to end.
+    /// Asks QEMU to exit.
     Int,
-    /// Asks QEMU to end.
+    /// Asks QEMU to exit.
     Hup,
-    /// Ends the process with a core dump where those are on.
+    /// Aborts the process, with a core dump if enabled.
     Abrt,
-    /// As a crash would.
+    /// Kills the process like a crash.
     Segv,
 }
 
@@ -62,7 +62,7 @@ impl SignalName {
         }
     }
 
-    /// Whether a process ended by this signal.
+    /// Whether a process was killed by this signal.
     #[must_use]
     pub fn ended(self, how: crate::qemu::process::Ended) -> bool {
         how == crate::qemu::process::Ended::Signal(self.number().as_raw())
@@ -85,7 +85,7 @@ impl StepAction for Signal {
         for vm in &self.vm {
             let machine = run.session.machine(vm)?;
             if let Some(ended) = machine.process.ended() {
-                return Err(Failure::failed(format!("VM `{vm}` has ended already: {ended}")));
+                return Err(Failure::failed(format!("VM `{vm}` has already ended: {ended}")));
             }
             if !matches!(self.send, SignalName::Stop | SignalName::Cont) {
                 run.session.board.expect_exit(vm);

@@ -9,8 +9,7 @@ use super::running::Running;
 use crate::session::Failure;
 use crate::units::Span;
 
-/// Lets time pass: a duration. For the rare case where time itself is what is tested; for everything else there is
-/// `wait`.
+/// Waits for a fixed duration. Only for tests of time itself; for everything else use `wait`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Sleep(pub Span);
@@ -28,8 +27,7 @@ impl StepAction for Sleep {
             let left = run.deadline.saturating_duration_since(run.began);
             let left = humantime::format_duration(std::time::Duration::from_secs(left.as_secs()));
             return Err(Failure::error(format!(
-                "a sleep of {} does not fit into the {left} that are left to the step and its case; give it a longer \
-                 `timeout`",
+                "a sleep of {} is longer than the {left} left for the step and its case; use a longer `timeout`",
                 self.0
             )));
         }

@@ -10,12 +10,12 @@ use crate::qemu::spec::Guest;
 use crate::session::{Failure, witness};
 use crate::units::OneOrMany;
 
-/// Gives the built-in guest of a VM a number that no other guest knows, and waits until the guest says it.
+/// Sends the built-in guest of a VM a unique number, and waits until the guest reports it.
 ///
-/// A VM or a list. The guest keeps the number in a register and in pages of its own. After a migration or a completed
-/// checkpoint the other side must know it (`check: {progress: kept}` looks at that); a number that was given after the
-/// last completed checkpoint must not be known there, and one that only the secondary was given is gone with the next
-/// checkpoint. `migrate` gives the source's guest a number by itself. The result is the number, that of the last VM.
+/// A VM or a list. The guest keeps the number in a register and in pages of RAM. After a migration or a completed checkpoint
+/// the other side must have it (`check: {progress: kept}` checks that). A number sent after the last completed checkpoint
+/// must not be there, and one sent only to the secondary is lost with the next checkpoint. `migrate` automatically sends
+/// the source's guest a number. The result is the number of the last VM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Witness(pub OneOrMany<String>);
@@ -24,7 +24,7 @@ impl StepAction for Witness {
     const EXAMPLE: &str = "NAME";
 
     fn title(&self) -> String {
-        format!("give {} a number", listed(&self.0))
+        format!("send {} a number", listed(&self.0))
     }
 
     fn vms(&mut self) -> Vec<Named<'_>> {
@@ -34,8 +34,7 @@ impl StepAction for Witness {
     fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
         for vm in &self.0 {
             if scene.vms.get(vm).is_some_and(|spec| !matches!(spec.guest, Guest::Ticker(_))) {
-                let message =
-                    format!("VM `{vm}` does not run the built-in guest, which alone takes a number");
+                let message = format!("VM `{vm}` does not run the built-in guest, which `witness` needs");
                 complaints.add(&[], message, "give it `guest: ticker`");
             }
         }

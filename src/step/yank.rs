@@ -1,4 +1,4 @@
-//! `yank`, and what a `failover` yanks.
+//! `yank`, and the yank of `failover`.
 
 use schemars::JsonSchema;
 use serde::de::{self, Deserializer};
@@ -11,19 +11,19 @@ use crate::session::link::State;
 use crate::session::sockets::open_connections;
 use crate::session::{Failure, Machine, Session};
 
-/// Cuts connections of a VM, out of band, so that a main loop that hangs in one of them goes on (QAPI `yank`). The
-/// result is the list of what was yanked.
+/// Cuts connections of a VM, out of band, so that a main loop that hangs on one of them continues (QAPI `yank`). The result
+/// is the list of yanked instances.
 ///
-/// Where the migration is among it, the step waits until none of the migration's connections is open at this VM's end, and
-/// fails where one lives on. The kernel tells (the sockets of the process), and the link that the migration takes, if there
-/// is one. Connections over a passed descriptor (`fd:`) are not known, and not looked at.
+/// If the migration is one of them, the step waits until none of the migration's connections is open at this VM's end, and
+/// fails if one stays open. It looks at the sockets of the process in the kernel, and at the migration's link, if it has one.
+/// Connections over a passed descriptor (`fd:`) are unknown and not checked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Yank {
     /// The VM.
     pub vm: String,
-    /// What to yank: `all`, everything that `query-yank` names, but the runner's own channels (the default); `true`,
-    /// the migration; or a list of QAPI `YankInstance`s.
+    /// What to yank: `all`, everything in `query-yank` except the runner's own channels (the default); `true`, the
+    /// migration; or a list of QAPI `YankInstance`s.
     #[serde(default = "all")]
     pub instances: Instances,
 }
@@ -32,13 +32,13 @@ const fn all() -> Instances {
     Instances::All
 }
 
-/// What is yanked.
+/// What to yank.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum Instances {
     /// The migration's connections.
     #[default]
     Migration,
-    /// Everything that `query-yank` names, but the runner's own channels.
+    /// Everything in `query-yank` except the runner's own channels.
     All,
     /// Nothing.
     Nothing,
@@ -75,7 +75,7 @@ impl StepAction for Yank {
 }
 
 impl Instances {
-    /// The instances that are named beforehand; empty where QEMU is to be asked, or nothing is yanked.
+    /// The instances that are known before the run; empty for `all` and for nothing.
     #[must_use]
     pub fn named(&self) -> Vec<Value> {
         match self {
@@ -85,7 +85,7 @@ impl Instances {
         }
     }
 
-    /// Complains about what is no instance, where they stand under this key.
+    /// Complains about invalid instances under this key.
     pub(super) fn check(&self, key: &str, complaints: &mut Complaints) {
         let Self::These(list) = self else {
             return;
@@ -93,11 +93,11 @@ impl Instances {
         for (number, _) in list.iter().enumerate().filter(|(_, instance)| !instance.contains_key("type")) {
             let help =
                 "add `type: migration`, `type: chardev` with `id`, or `type: block-node` with `node-name`";
-            complaints.add(&[key, &number.to_string()], "an instance has a `type`", help);
+            complaints.add(&[key, &number.to_string()], "an instance needs a `type`", help);
         }
     }
 
-    /// Yanks them; gives what was yanked.
+    /// Yanks them. Returns the yanked instances.
     pub(super) async fn yank(&self, machine: &Machine, run: &Running<'_>) -> Result<Vec<Value>, Failure> {
         let oob = machine.has_oob();
         let instances = match self {
@@ -108,29 +108,29 @@ impl Instances {
             machine.qmp("yank", json!({"instances": instances}), oob, run.deadline).await?;
         }
         if instances.iter().any(is_migration) {
-            cut(machine, run).await?;
+            wait_until_cut(machine, run).await?;
         }
         Ok(instances)
     }
 }
 
-/// Whether it stands for the migration's connections.
+/// Whether it is the migration's instance.
 pub(super) fn is_migration(instance: &Value) -> bool {
     instance["type"] == "migration"
 }
 
-/// Waits until none of the migration's connections is open at this VM's end, as the kernel and the migration's link see
-/// it. QEMU's own word is not asked for: in COLO `query-yank` names the instance until the failover.
-async fn cut(machine: &Machine, run: &Running<'_>) -> Result<(), Failure> {
+/// Waits until none of the migration's connections is open at this VM's end, according to the kernel and the migration's link.
+/// `query-yank` is of no use here: in COLO it has the instance until the failover.
+async fn wait_until_cut(machine: &Machine, run: &Running<'_>) -> Result<(), Failure> {
     let Some(pair) = &run.session.pair else { return Ok(()) };
     let awaited = format!("the yank to cut the migration's connections of `{}`", machine.name());
     let failed = |error: std::io::Error| {
-        Failure::error(format!("the connections of `{}` cannot be looked at: {error}", machine.name()))
+        Failure::error(format!("cannot list the connections of `{}`: {error}", machine.name()))
     };
     let look = async || open_connections(machine.process.pid(), &pair.addresses).map_err(failed);
     let judge = |open: &Vec<String>| Ok(open.is_empty().then_some(()));
     run.repeat(look, &awaited, judge, |open| format!("still open: {}", open.join("; "))).await?;
-    // A link that is a black hole or full reads nothing, and so does not see that an end was closed.
+    // A link that is a black hole or full does not read, so it cannot see a closed connection.
     let of = |session: &Session| {
         pair.link
             .as_ref()
@@ -143,13 +143,12 @@ async fn cut(machine: &Machine, run: &Running<'_>) -> Result<(), Failure> {
             _ => Some(()),
         })
     };
-    let seen = |session: &Session| {
-        format!("{} of them whole on the link", of(session).map_or(0, |(_, intact)| intact))
-    };
+    let seen =
+        |session: &Session| format!("{} open on the link", of(session).map_or(0, |(_, intact)| intact));
     run.until(&awaited, look, seen).await
 }
 
-/// The instances of `query-yank` but those through which the runner speaks with QEMU.
+/// The instances of `query-yank` except the runner's own channels.
 fn not_our_own(known: &Value) -> Vec<Value> {
     let ours = |instance: &&Value| {
         instance["id"].as_str().is_some_and(|id| id.starts_with(crate::qemu::argv::OWN_CHARDEVS))
@@ -178,7 +177,7 @@ impl<'de> Deserialize<'de> for Instances {
                 serde_json::from_value(list).map(Self::These).map_err(de::Error::custom)
             }
             other => Err(de::Error::custom(format!(
-                "{other} is nothing to yank; write `true`, `all`, `false` or a list such as `[{{type: migration}}]`"
+                "{other} is not a valid yank; write `true`, `all`, `false` or a list such as `[{{type: migration}}]`"
             ))),
         }
     }
@@ -213,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn all_is_everything_but_the_channels_of_the_runner() {
+    fn all_excludes_the_channels_of_the_runner() {
         let known = json!([{"type": "chardev", "id": "lockstep-qmp"}, {"type": "chardev", "id": "mirror0"},
             {"type": "migration"}]);
         assert_eq!(

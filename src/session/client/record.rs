@@ -21,7 +21,7 @@ pub struct Line {
     /// When it was acknowledged.
     pub answered: f64,
     /// The value that the service drew for it; empty if it draws none.
-    pub told: String,
+    pub draw: String,
 }
 
 /// The record of a client.
@@ -73,7 +73,7 @@ impl Record {
 
     /// Records the acknowledgement of the current line with the value drawn for it; returns the time since the
     /// previous acknowledgement.
-    pub(crate) fn acknowledge(&mut self, asked: Instant, told: &str) -> Option<Duration> {
+    pub(crate) fn acknowledge(&mut self, asked: Instant, draw: &str) -> Option<Duration> {
         let now = Instant::now();
         let number = self.next;
         match self.acknowledged.last_mut() {
@@ -86,7 +86,7 @@ impl Record {
         if self.kept.len() < KEPT {
             let answered = real_time();
             let asked = answered - now.duration_since(asked).as_secs_f64();
-            self.kept.push(Line { number, asked, answered, told: told.to_owned() });
+            self.kept.push(Line { number, asked, answered, draw: draw.to_owned() });
         }
         let gap = self.last.map(|last| now.duration_since(last));
         self.longest = self.longest.max(gap.unwrap_or_default());

@@ -94,10 +94,10 @@ async fn talk(
         };
         let asked = Instant::now();
         stream.write_all(format!("{number}\n").as_bytes()).await?;
-        let told = loop {
+        let draw = loop {
             let answer = answer(&mut stream, &mut said).await?;
-            if let Some(told) = acknowledges(&answer, number, draws) {
-                break told.to_owned();
+            if let Some(draw) = acknowledges(&answer, number, draws) {
+                break draw.to_owned();
             }
             shared.record().wrong_answer(answer.clone());
             shared.note(format!("wrong answer to line {number}: {answer:?}"));
@@ -105,7 +105,7 @@ async fn talk(
         };
         let (gap, is_first) = {
             let mut record = shared.record();
-            let gap = record.acknowledge(asked, &told);
+            let gap = record.acknowledge(asked, &draw);
             record.set_activity("pausing");
             (gap, record.lines == 1)
         };
@@ -130,7 +130,7 @@ fn acknowledges(answer: &str, number: u64, draws: bool) -> Option<&str> {
     if !draws {
         return rest.is_empty().then_some("");
     }
-    rest.strip_prefix(' ').filter(|told| !told.is_empty() && !told.contains(char::is_whitespace))
+    rest.strip_prefix(' ').filter(|draw| !draw.is_empty() && !draw.contains(char::is_whitespace))
 }
 
 /// Asks a service over a separate connection which value it drew for each line; returns its replies in the order of

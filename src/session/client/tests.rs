@@ -4,10 +4,10 @@ use tokio::time::timeout;
 
 use super::*;
 
-/// How long anything may take; nothing waits this long where all is well.
+/// The deadline of each wait; never reached if the test passes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A service that a test plays.
+/// A service, played by the test.
 struct Service {
     listener: TcpListener,
     board: Arc<Board>,
@@ -38,7 +38,7 @@ impl Service {
         Served { stream: BufReader::new(stream) }
     }
 
-    /// Waits for something of the client, woken by the board.
+    /// Waits for a condition of the client; woken by the board.
     async fn until(&self, client: &Client, is_so: impl Fn(&Record) -> bool) {
         let mut changes = self.board.changes();
         let wait = async {
@@ -67,7 +67,7 @@ impl Served {
         self.stream.get_mut().write_all(text.as_bytes()).await.unwrap();
     }
 
-    /// Answers so many lines as it should.
+    /// Answers this number of lines correctly.
     async fn answer(&mut self, count: usize) {
         for _ in 0..count {
             let line = self.line().await;
@@ -82,7 +82,7 @@ async fn lines_are_sent_one_at_a_time_and_what_was_acknowledged_is_known() {
     let client = service.client(100);
     let mut served = service.accept().await;
     assert_eq!((served.line().await.as_str(), client.is_up()), ("100\n", false));
-    // The next line does not come before the answer, even where that comes in pieces.
+    // The next line does not come before the answer is complete.
     served.say("ok 1").await;
     assert!(timeout(Duration::from_millis(50), served.stream.fill_buf()).await.is_err());
     served.say("00\n").await;
@@ -96,7 +96,7 @@ async fn lines_are_sent_one_at_a_time_and_what_was_acknowledged_is_known() {
 }
 
 #[tokio::test]
-async fn a_lost_connection_is_made_again_and_goes_on_with_the_first_line_not_acknowledged() {
+async fn after_a_reconnect_the_first_unacknowledged_line_is_sent_again() {
     let service = Service::new().await;
     let client = service.client(1);
     let mut served = service.accept().await;
@@ -111,7 +111,7 @@ async fn a_lost_connection_is_made_again_and_goes_on_with_the_first_line_not_ack
 }
 
 #[tokio::test]
-async fn a_connection_that_nobody_answers_is_no_reconnect() {
+async fn a_connection_without_an_answer_is_not_a_reconnect() {
     let service = Service::new().await;
     let client = service.client(1);
     for _ in 0..3 {
@@ -158,7 +158,7 @@ async fn a_gap_is_measured_while_it_is_open_and_when_it_was() {
 }
 
 #[tokio::test]
-async fn a_wrong_answer_is_kept_and_the_right_one_still_awaited() {
+async fn a_wrong_answer_is_recorded_and_the_right_one_still_awaited() {
     let service = Service::new().await;
     let client = service.client(1);
     let mut served = service.accept().await;
@@ -184,13 +184,13 @@ async fn what_a_service_drew_is_kept_and_an_answer_without_it_is_wrong() {
     let wrong: Vec<&str> = record.wrong.iter().map(|(_, answer)| answer.as_str()).collect();
     assert_eq!(wrong, ["ok 1", "ok 1", "ok 1 a b", "ok 2 c"]);
     let kept: Vec<(u64, &str)> =
-        record.kept().unwrap().iter().map(|line| (line.number, line.told.as_str())).collect();
+        record.kept().unwrap().iter().map(|line| (line.number, line.draw.as_str())).collect();
     assert_eq!(kept, [(1, "1f2e"), (2, "77")]);
     assert!(record.kept().unwrap().is_sorted_by(|a, b| a.asked < a.answered && a.answered < b.asked));
 }
 
 #[tokio::test]
-async fn a_service_is_asked_for_each_number_what_it_knows() {
+async fn a_service_is_queried_for_each_number() {
     let service = Service::new().await;
     let address = service.listener.local_addr().unwrap().to_string();
     let asked = tokio::spawn(async move { recall(&address, &[3, 1]).await });
@@ -228,17 +228,17 @@ async fn it_stops_after_the_answer_under_way_and_no_line_comes_any_more() {
 async fn why_the_last_try_failed_is_known_while_the_next_one_is_under_way() {
     let mut service = Service::new().await;
     let client = service.client(1);
-    // It is accepted, and closed without an answer; the next connection is accepted, and silent.
+    // It is accepted and closed without an answer; the next connection is accepted and not answered.
     drop(service.accept().await);
     let mut served = service.accept().await;
     served.line().await;
-    let told = client.summary();
-    assert!(told.contains("waiting for the answer to line 1 for "), "{told}");
-    assert!(told.contains("; previous connection: "), "{told}");
+    let summary = client.summary();
+    assert!(summary.contains("waiting for the answer to line 1 for "), "{summary}");
+    assert!(summary.contains("; previous connection: "), "{summary}");
     served.say("ok 1\n").await;
     service.until(&client, |record| record.lines == 1).await;
     assert!(!client.summary().contains("previous connection"), "{}", client.summary());
-    // Nobody listens any more: whatever it does at the moment, the cause is there.
+    // There is no listener any more: the cause is reported whatever the client is doing.
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
     drop(std::mem::replace(&mut service.listener, nobody));
     drop(served);
@@ -250,7 +250,7 @@ async fn why_the_last_try_failed_is_known_while_the_next_one_is_under_way() {
 }
 
 #[tokio::test]
-async fn it_stops_at_once_where_nobody_answers_and_says_what_it_waits_for() {
+async fn it_stops_at_once_without_an_answer_and_reports_what_it_waits_for() {
     let service = Service::new().await;
     let client = service.client(7);
     let mut served = service.accept().await;
@@ -262,7 +262,7 @@ async fn it_stops_at_once_where_nobody_answers_and_says_what_it_waits_for() {
 }
 
 #[tokio::test]
-async fn datagrams_are_counted_and_nobody_need_take_them() {
+async fn datagrams_are_counted_even_without_a_receiver() {
     let receiver = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let board = Arc::new(Board::default());
     let start = |to: String| {

@@ -164,7 +164,7 @@ impl Link {
     }
 
     /// Sets the target of new connections.
-    pub fn lead_to(&self, target: Address) {
+    pub fn set_target(&self, target: Address) {
         *lock(&self.shared.target) = Some(target);
     }
 
@@ -345,7 +345,7 @@ async fn through(shared: Arc<Shared>, (number, connection): (usize, Arc<Connecti
     let connecting = async {
         match &target {
             Some(target) => target.connect().await.map_err(|error| format!("{target}: {error}")),
-            None => Err("the link leads no target yet".to_owned()),
+            None => Err("the link has no target yet".to_owned()),
         }
     };
     let far = tokio::select! {

@@ -7,9 +7,9 @@ use tokio::time::{Instant, timeout};
 use super::*;
 use crate::units::{Size, Span};
 
-/// How long anything may take; nothing waits this long where all is well.
+/// The deadline of each wait; never reached if the test passes.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long nothing must come where nothing must come: a test that is wrong here passes, never fails.
+/// How long to check that nothing arrives. On a slow machine such a check may pass wrongly, but never fails wrongly.
 const QUIET: Duration = Duration::from_millis(150);
 
 struct Scene {
@@ -47,7 +47,7 @@ impl Scene {
         self.until(|link| link.is_settled().unwrap()).await;
     }
 
-    /// Waits for something of the link, woken by the board.
+    /// Waits for a condition of the link; woken by the board.
     async fn until(&self, is_so: impl Fn(&Link) -> bool) {
         let mut changes = self.board.changes();
         let wait = async {
@@ -87,7 +87,7 @@ async fn bytes_arrive_in_order_in_both_directions_and_ends_are_passed_on() {
     near.shutdown().await.unwrap();
     let mut rest = Vec::new();
     timeout(PATIENCE, far.read_to_end(&mut rest)).await.unwrap().unwrap();
-    // Half a connection is still one.
+    // A half-closed connection is still open.
     far.write_all(b"late").await.unwrap();
     assert_eq!(read(&mut near, 4).await, b"late");
     drop(far);
@@ -120,7 +120,7 @@ async fn no_more_than_the_rate_comes_and_another_rate_counts_at_once() {
     let sent = vec![1; 300_000];
     let (written, _) = tokio::join!(near.write_all(&sent), read(&mut far, sent.len()));
     written.unwrap();
-    // The first piece goes at once.
+    // The first chunk is sent at once.
     assert!(began.elapsed() >= Duration::from_millis(280), "{:?}", began.elapsed());
     // At one byte a second this would take all day.
     scene.link.set(Setting { rate: Size(1), ..scene.link.setting() });
@@ -149,7 +149,7 @@ async fn the_rate_is_that_of_the_link_however_many_connections_share_it() {
 }
 
 #[tokio::test]
-async fn a_cut_is_an_error_for_both_ends_and_nobody_gets_in_until_it_is_opened() {
+async fn a_cut_resets_both_ends_and_refuses_connections_until_it_is_opened() {
     let scene = scene(Listen::Tcp).await;
     let (mut near, mut far) = scene.pair().await;
     scene.set(State::Cut).await;
@@ -225,9 +225,9 @@ async fn dropping_a_link_ends_its_connections() {
 }
 
 #[tokio::test]
-async fn a_connection_to_nowhere_is_ended_at_once() {
+async fn a_connection_without_a_target_is_closed_at_once() {
     let scene = scene(Listen::Tcp).await;
-    scene.link.lead_to("unix:/no/such/socket".parse().unwrap());
+    scene.link.set_target("unix:/no/such/socket".parse().unwrap());
     let Address::Tcp(address) = scene.link.address() else { panic!() };
     let mut near = TcpStream::connect(address.as_str()).await.unwrap();
     timeout(PATIENCE, near.read_u8()).await.unwrap().unwrap_err();
@@ -263,14 +263,14 @@ async fn each_connection_has_its_own_bytes_and_says_when_an_end_is_closed() {
     assert_eq!(values["each"][0], json!({"bytes": 3, "bytes_there": 3, "bytes_back": 0}));
     assert_eq!(values["each"][1], json!({"bytes": 3, "bytes_there": 2, "bytes_back": 1}));
     assert_eq!((scene.link.alive(), scene.link.intact()), (2, 2));
-    // The other end of the connection does not react, so it lives on.
+    // The other end of the connection does not react, so the connection stays open.
     second.shutdown().await.unwrap();
     scene.until(|link| link.intact() == 1).await;
     assert_eq!(scene.link.alive(), 2);
 }
 
 #[tokio::test]
-async fn an_error_of_accept_that_lasts_is_told_once_and_keeps_no_processor_busy() {
+async fn a_lasting_error_of_accept_is_reported_once_without_a_busy_loop() {
     let scene = scene(Listen::Tcp).await;
     // Bound, but not listening: each `accept` fails at once.
     let socket = rustix::net::socket_with(

@@ -57,7 +57,7 @@ impl Machine {
 
     /// Its last output and state as text: how it ended, or its run state and migration status; its last events; the
     /// tails of its serial output and standard error.
-    pub async fn last_moments(&self) -> String {
+    pub async fn state_and_output(&self) -> String {
         self.catch_up();
         let mut text =
             format!("VM `{}` (pid {}, QEMU {})", self.name(), self.process.pid(), self.plan.binary.version);

@@ -160,7 +160,7 @@ impl Machine {
             stdout: errors.try_clone().map_err(|error| trouble("its log", error))?,
             stderr: errors,
         };
-        board.expect_life(&name);
+        board.forbid_exit(&name);
         plan.spec.health.allowed().iter().for_each(|expression| board.allow(&name, expression));
         let program = plan.binary.path.display().to_string();
         let process = Process::spawn(launch).map_err(|error| trouble(&program, error))?;

@@ -54,7 +54,7 @@ pub(super) fn listen(
     let (vm, board, sink) = (plan.name.clone(), Arc::clone(board), sink.clone());
     let copy = Mutex::new(copy);
     let watched = !matches!(plan.spec.guest, Guest::Ticker(_));
-    let heard = move |line: &[u8], read: Option<ticker::Line>| {
+    let on_line = move |line: &[u8], read: Option<ticker::Line>| {
         sink.emit(What::SerialLine { vm: vm.clone(), line: String::from_utf8_lossy(line).into_owned() });
         match read {
             Some(line) if line.is_mismatch() => board.report(Trouble::Mismatch { vm: vm.clone(), line }),
@@ -68,7 +68,7 @@ pub(super) fn listen(
         // A full disk must not stop the run; the report says what is missing.
         let _ = copy.lock().unwrap_or_else(PoisonError::into_inner).write_all(bytes);
     };
-    SerialPort::open(stream, log, matches!(plan.spec.guest, Guest::Ticker(_)), heard, copied)
+    SerialPort::open(stream, log, matches!(plan.spec.guest, Guest::Ticker(_)), on_line, copied)
 }
 
 /// Reads the monitor's traffic, with a transcript in a file.

@@ -11,8 +11,8 @@ use crate::step::client::find_with_lines;
 use crate::step::running::Running;
 
 impl Check {
-    /// What is asserted of a client, for the title of the step.
-    pub(super) fn told_of_client(&self) -> String {
+    /// The assertions about a client, for the step's title.
+    pub(super) fn client_title(&self) -> String {
         let parts = [
             self.reconnects.map(|most| format!("at most {most} reconnects")),
             self.longest_gap.map(|bound| format!("longest gap below {bound}")),
@@ -22,7 +22,7 @@ impl Check {
                 CheckpointsCheck::Each => "a checkpoint for each line".to_owned(),
                 CheckpointsCheck::None => "no checkpoint".to_owned(),
             }),
-            self.known_at.as_ref().map(|address| format!("what it was told is known at {address}")),
+            self.known_at.as_ref().map(|address| format!("its draws known at {address}")),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         format!("client {}: {}", self.client.as_deref().unwrap_or_default(), parts.join(", "))
@@ -32,7 +32,7 @@ impl Check {
         let name = self.client.as_deref().unwrap_or_default();
         let client = find_with_lines(run.session, name)?;
         let record = client.record();
-        let mut wrong = self.wrong_with(&record);
+        let mut wrong = self.mismatches(&record);
         if let Some(which) = self.checkpoints {
             wrong.extend(of_primary(run.session, which, &record).err());
         }
@@ -45,17 +45,17 @@ impl Check {
         Err(Failure::failed(format!("client `{name}`: {} ({})", wrong.join("; "), record.summary())))
     }
 
-    /// Everything that is not as the check has it.
-    fn wrong_with(&self, record: &Record) -> Vec<String> {
+    /// Every assertion that fails.
+    fn mismatches(&self, record: &Record) -> Vec<String> {
         let mut wrong = Vec::new();
         if let Some(most) = self.reconnects.filter(|most| record.reconnects > *most) {
-            wrong.push(format!("it connected again {} times, not {most} at most", record.reconnects));
+            wrong.push(format!("{} reconnects, expected at most {most}", record.reconnects));
         }
         if let Some(bound) = self.longest_gap {
             match record.longest_gap() {
-                None => wrong.push("no line was acknowledged, so there is no gap to measure".to_owned()),
+                None => wrong.push("no line was acknowledged, cannot measure the longest gap".to_owned()),
                 Some(gap) if gap >= bound.0 => wrong.push(format!(
-                    "its longest gap is {:.3}s, not below {}s",
+                    "the longest gap is {:.3} s, not below {} s",
                     gap.as_secs_f64(),
                     bound.0.as_secs_f64()
                 )),
@@ -63,22 +63,21 @@ impl Check {
             }
         }
         if let Some(least) = self.lines.filter(|least| record.lines < *least) {
-            wrong.push(format!("{} of its lines were acknowledged, not {least} at least", record.lines));
+            wrong.push(format!("{} lines acknowledged, expected at least {least}", record.lines));
         }
         if self.order.is_some() {
             if let Some((number, answer)) = record.wrong.first() {
                 let all = record.wrong_answers;
-                wrong
-                    .push(format!("{all} of its answers were wrong, the first to line {number}: {answer:?}"));
+                wrong.push(format!("{all} wrong answers, the first to line {number}: {answer:?}"));
             } else if record.lines == 0 {
-                wrong.push("no line was acknowledged, so there is no order to keep".to_owned());
+                wrong.push("no line was acknowledged, cannot check the order".to_owned());
             }
         }
         wrong
     }
 }
 
-/// That the primary of the pair has made the checkpoints that a client's lines ask for.
+/// Checks the primary's checkpoints against the client's lines.
 fn of_primary(session: &Session, which: CheckpointsCheck, record: &Record) -> Result<(), String> {
     let lines = record.kept()?;
     let primary = &session.pair.as_ref().ok_or("there was no migration")?.source;
@@ -92,49 +91,46 @@ fn of_primary(session: &Session, which: CheckpointsCheck, record: &Record) -> Re
     .map_err(|wrong| format!("{wrong}, by the events of `{primary}`"))
 }
 
-/// That no checkpoint began from a moment on.
+/// Checks that no checkpoint began after a moment.
 fn none_since(began: &[f64], first: f64) -> Result<(), String> {
     match began.iter().filter(|at| **at > first).count() {
         0 => Ok(()),
-        count => Err(format!("{count} checkpoints began since its first line, not 0")),
+        count => Err(format!("{count} checkpoints began since its first line, expected 0")),
     }
 }
 
-/// That a checkpoint began between each line and its answer.
+/// Checks that a checkpoint began between each line and its answer.
 fn one_for_each(began: &[f64], lines: &[Line]) -> Result<(), String> {
     let lacks = |line: &&Line| !began.iter().any(|at| line.asked < *at && *at < line.answered);
     let without: Vec<&Line> = lines.iter().filter(lacks).collect();
     let Some(first) = without.first() else { return Ok(()) };
     let (count, all, number) = (without.len(), lines.len(), first.number);
-    Err(format!(
-        "{count} of its {all} lines were answered without a checkpoint, the first of them line {number}"
-    ))
+    Err(format!("{count} of its {all} lines were answered without a checkpoint, the first is line {number}"))
 }
 
-/// That a service knows what a client was told.
+/// Checks that a service returns the numbers that the client got.
 async fn known(run: &Running<'_>, client: &Client, record: &Record, address: &str) -> Result<(), String> {
     if !client.has_draws() {
-        return Err("it has no draws (`draws: true`), so there is nothing to know".to_owned());
+        return Err("`known_at` needs a client with `draws: true`".to_owned());
     }
     let lines = record.kept()?;
     let numbers: Vec<u64> = lines.iter().map(|line| line.number).collect();
     let answers = timeout_at(run.deadline, recall(address, &numbers)).await;
     let answers = answers
-        .map_err(|_| format!("the service at {address} did not say in time what it knows"))?
-        .map_err(|error| format!("the service at {address} could not be asked what it knows: {error}"))?;
-    as_told(lines, &answers)
+        .map_err(|_| format!("the service at {address} did not answer in time"))?
+        .map_err(|error| format!("cannot query the service at {address}: {error}"))?;
+    same_draws(lines, &answers)
 }
 
-/// That the answers are what a client was told.
-fn as_told(lines: &[Line], answers: &[String]) -> Result<(), String> {
-    let other = |(line, answer): &(&Line, &String)| **answer != format!("ok {} {}", line.number, line.told);
+/// Compares a service's answers with the numbers that the client got.
+fn same_draws(lines: &[Line], answers: &[String]) -> Result<(), String> {
+    let other = |(line, answer): &(&Line, &String)| **answer != format!("ok {} {}", line.number, line.draw);
     let others: Vec<(&Line, &String)> = lines.iter().zip(answers).filter(other).collect();
     let Some((line, answer)) = others.first() else { return Ok(()) };
-    let (Line { number, told, .. }, count, all) = (line, others.len(), lines.len());
-    let knows = answer.strip_prefix(&format!("ok {number} ")).unwrap_or(answer);
+    let (Line { number, draw, .. }, count, all) = (line, others.len(), lines.len());
+    let known = answer.strip_prefix(&format!("ok {number} ")).unwrap_or(answer);
     Err(format!(
-        "{count} of its {all} draws are not known as it was told: it was told {told} for line {number}, and the service \
-         knows {knows:?}"
+        "{count} of its {all} draws differ: for line {number} it got {draw}, the service answers {known:?}"
     ))
 }
 
@@ -146,7 +142,7 @@ mod tests {
     use super::*;
 
     fn wrong(check: Value, record: &Record) -> String {
-        serde_json::from_value::<Check>(check).unwrap().wrong_with(record).join("; ")
+        serde_json::from_value::<Check>(check).unwrap().mismatches(record).join("; ")
     }
 
     fn after(lines: u64) -> Record {
@@ -162,56 +158,56 @@ mod tests {
         let mut record = after(3);
         let all = json!({"client": "c", "reconnects": 0, "longest_gap": "5s", "lines": 3, "order": "kept"});
         assert_eq!(wrong(all, &record), "");
-        assert_eq!(wrong(json!({"lines": 4}), &record), "3 of its lines were acknowledged, not 4 at least");
-        assert!(wrong(json!({"longest_gap": "0s"}), &record).ends_with("s, not below 0s"));
+        assert_eq!(wrong(json!({"lines": 4}), &record), "3 lines acknowledged, expected at least 4");
+        assert!(wrong(json!({"longest_gap": "0s"}), &record).ends_with(" s, not below 0 s"));
         record.reconnects = 2;
-        assert_eq!(wrong(json!({"reconnects": 1}), &record), "it connected again 2 times, not 1 at most");
+        assert_eq!(wrong(json!({"reconnects": 1}), &record), "2 reconnects, expected at most 1");
         record.wrong_answer("ok 9".to_owned());
         assert_eq!(
             wrong(json!({"order": "kept"}), &record),
-            "1 of its answers were wrong, the first to line 8: \"ok 9\""
+            "1 wrong answers, the first to line 8: \"ok 9\""
         );
     }
 
     fn line(number: u64, asked: f64, answered: f64) -> Line {
-        Line { number, asked, answered, told: format!("n{number}") }
+        Line { number, asked, answered, draw: format!("n{number}") }
     }
 
     #[test]
-    fn a_line_has_its_checkpoint_where_one_began_before_its_answer_and_after_it_was_sent() {
+    fn a_line_needs_a_checkpoint_that_began_between_the_line_and_its_answer() {
         let lines = [line(7, 1.0, 2.0), line(8, 3.0, 4.0), line(9, 5.0, 6.0)];
         assert_eq!(one_for_each(&[1.5, 3.5, 5.5], &lines), Ok(()));
         assert_eq!(
             one_for_each(&[1.5, 2.5, 4.5, 6.5], &lines).unwrap_err(),
-            "2 of its 3 lines were answered without a checkpoint, the first of them line 8"
+            "2 of its 3 lines were answered without a checkpoint, the first is line 8"
         );
         assert_eq!(none_since(&[0.5], 1.0), Ok(()));
         assert_eq!(
             none_since(&[0.5, 7.0], 1.0).unwrap_err(),
-            "1 checkpoints began since its first line, not 0"
+            "1 checkpoints began since its first line, expected 0"
         );
     }
 
     #[test]
-    fn what_a_service_knows_is_what_the_client_was_told_for_each_line() {
+    fn a_service_must_return_the_number_that_the_client_got_for_each_line() {
         let lines = [line(1, 1.0, 2.0), line(2, 3.0, 4.0)];
-        let told = |answers: [&str; 2]| as_told(&lines, &answers.map(str::to_owned));
-        assert_eq!(told(["ok 1 n1", "ok 2 n2"]), Ok(()));
+        let compared = |answers: [&str; 2]| same_draws(&lines, &answers.map(str::to_owned));
+        assert_eq!(compared(["ok 1 n1", "ok 2 n2"]), Ok(()));
         assert_eq!(
-            told(["ok 1 n1", "ok 2 n3"]).unwrap_err(),
-            "1 of its 2 draws are not known as it was told: it was told n2 for line 2, and the service knows \"n3\""
+            compared(["ok 1 n1", "ok 2 n3"]).unwrap_err(),
+            "1 of its 2 draws differ: for line 2 it got n2, the service answers \"n3\""
         );
         assert!(
-            told(["error nothing was drawn for 1", "ok 2 n2"]).unwrap_err().ends_with(
-                "it was told n1 for line 1, and the service knows \"error nothing was drawn for 1\""
-            )
+            compared(["error nothing was drawn for 1", "ok 2 n2"])
+                .unwrap_err()
+                .ends_with("for line 1 it got n1, the service answers \"error nothing was drawn for 1\"")
         );
     }
 
     #[test]
-    fn a_client_that_saw_nothing_keeps_no_order_and_has_no_gap() {
+    fn without_lines_order_and_gap_fail() {
         let nothing = after(0);
-        let told = wrong(json!({"longest_gap": "5s", "order": "kept"}), &nothing);
-        assert!(told.contains("no gap to measure") && told.contains("no order to keep"), "{told}");
+        let message = wrong(json!({"longest_gap": "5s", "order": "kept"}), &nothing);
+        assert!(message.contains("the longest gap") && message.contains("the order"), "{message}");
     }
 }

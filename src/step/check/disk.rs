@@ -1,4 +1,4 @@
-//! `check: {disk: …, holds: …}`: what was acknowledged is on the disk.
+//! `check: {disk: …, holds: …}`: the acknowledged lines are on the disk.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -13,7 +13,7 @@ use crate::qemu::disk::qemu_img;
 use crate::session::{Failure, Session};
 use crate::step::running::Running;
 
-/// Where the Linux guest's service keeps line 0, in sectors.
+/// The sector of line 0 of the Linux guest's service.
 const FIRST_SECTOR: u64 = 2000;
 const SECTOR: u64 = 512;
 
@@ -21,41 +21,45 @@ const SECTOR: u64 = 512;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Holds {
-    /// All that this client has had acknowledged.
+    /// All lines that were acknowledged to this client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
-    /// All up to the last one that this VM's guest has said to have written (`wrote N` on its serial port).
+    /// All lines up to the last one that this VM's guest reported as written (`wrote N` on its serial port).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vm: Option<String>,
-    /// All up to this one, from 1 on.
+    /// All lines from 1 to this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lines: Option<u64>,
 }
 
 impl Holds {
-    /// What is wrong with it, and what would be right.
+    /// Checks that it names exactly one source of lines.
     ///
     /// # Errors
-    /// Where it does not name exactly one source of lines.
+    /// The key at fault, the message and the help.
     pub fn check(&self) -> Result<(), (&'static str, String, String)> {
         let given = [self.client.is_some(), self.vm.is_some(), self.lines.is_some()];
         match given.iter().filter(|given| **given).count() {
             1 => Ok(()),
             0 => Err((
                 "holds",
-                "`holds` names no lines".to_owned(),
+                "`holds` is empty".to_owned(),
                 "write `{client: NAME}`, `{vm: NAME}` or `{lines: N}`".to_owned(),
             )),
-            _ => Err(("holds", "`holds` names lines twice".to_owned(), "keep one of them".to_owned())),
+            _ => Err((
+                "holds",
+                "`holds` names more than one source of lines".to_owned(),
+                "keep one of them".to_owned(),
+            )),
         }
     }
 
-    /// The lines in words.
+    /// A description of the lines.
     #[must_use]
     pub fn words(&self) -> String {
         match (&self.client, &self.vm, self.lines) {
-            (Some(client), ..) => format!("what client {client} had acknowledged"),
-            (_, Some(vm), _) => format!("what {vm} wrote"),
+            (Some(client), ..) => format!("lines acknowledged to client {client}"),
+            (_, Some(vm), _) => format!("lines written by {vm}"),
             (.., lines) => format!("{} lines", lines.unwrap_or_default()),
         }
     }
@@ -87,7 +91,7 @@ pub(super) async fn holds(run: &Running<'_>, disk: &str, holds: &Holds) -> Resul
     let session = &*run.session;
     let numbers = holds.numbers(session)?;
     if numbers.is_empty() {
-        let message = format!("there is nothing to look for on the disk: {} is nothing", holds.words());
+        let message = format!("nothing to check on the disk: there are no {}", holds.words());
         return Err(Failure::failed(message));
     }
     let binary = session.plans.values().next().map(|plan| plan.binary.path.clone()).unwrap_or_default();
@@ -95,7 +99,7 @@ pub(super) async fn holds(run: &Running<'_>, disk: &str, holds: &Holds) -> Resul
     let argv = vec![
         qemu_img(&binary).display().to_string(),
         "convert".to_owned(),
-        // It is only read; a VM that still writes to it is a mistake that shows.
+        // The image is only read. If a VM still writes to it, the check fails.
         "-U".to_owned(),
         "-O".to_owned(),
         "raw".to_owned(),
@@ -103,14 +107,14 @@ pub(super) async fn holds(run: &Running<'_>, disk: &str, holds: &Holds) -> Resul
         raw.display().to_string(),
     ];
     session.qemu_img(argv, run.deadline).await?;
-    let wanted = numbers.clone();
+    let expected = numbers.clone();
     let path = raw.clone();
-    let read = tokio::task::spawn_blocking(move || missing(&path, &wanted)).await;
+    let read = tokio::task::spawn_blocking(move || missing(&path, &expected)).await;
     let _ = std::fs::remove_file(&raw);
     let missing = read
         .map_err(std::io::Error::other)
         .and_then(|missing| missing)
-        .map_err(|error| Failure::error(format!("the image `{disk}` could not be read: {error}")))?;
+        .map_err(|error| Failure::error(format!("cannot read the image `{disk}`: {error}")))?;
     let name = PathBuf::from(disk).file_name().map(|name| name.to_string_lossy().into_owned());
     let name = name.unwrap_or_default();
     let Some((first, found)) = missing.first() else {
@@ -129,7 +133,7 @@ pub(super) async fn holds(run: &Running<'_>, disk: &str, holds: &Holds) -> Resul
     )))
 }
 
-/// The lines that are not in their sectors, each with what is there.
+/// The lines that are not in their sectors, each with the sector's content.
 fn missing(raw: &Path, numbers: &[u64]) -> std::io::Result<Vec<(u64, String)>> {
     let file = File::open(raw)?;
     let mut missing = Vec::new();
@@ -137,7 +141,7 @@ fn missing(raw: &Path, numbers: &[u64]) -> std::io::Result<Vec<(u64, String)>> {
         let mut sector = vec![0; SECTOR as usize];
         match file.read_exact_at(&mut sector, (FIRST_SECTOR + number) * SECTOR) {
             Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-                missing.push((number, "nothing: the disk ends before it".to_owned()));
+                missing.push((number, "nothing (the disk ends before it)".to_owned()));
             }
             Err(error) => return Err(error),
             Ok(()) => {
@@ -163,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_counts_where_its_own_sector_holds_it() {
+    fn a_line_must_be_in_its_own_sector() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         let mut image = vec![0; ((FIRST_SECTOR + 4) * SECTOR) as usize];
         let mut put = |line: u64, text: &str| {
@@ -176,14 +180,14 @@ mod tests {
         let missing = missing(file.path(), &[1, 2, 3, 4]).unwrap();
         let found: Vec<(u64, &str)> =
             missing.iter().map(|(number, found)| (*number, found.as_str())).collect();
-        assert_eq!(found, [(2, "\"7\""), (3, "nothing"), (4, "nothing: the disk ends before it")]);
+        assert_eq!(found, [(2, "\"7\""), (3, "nothing"), (4, "nothing (the disk ends before it)")]);
     }
 
     #[test]
     fn lines_come_from_one_source() {
         assert!(Holds::default().check().is_err());
         let two = Holds { vm: Some("a".into()), lines: Some(1), client: None };
-        assert!(two.check().unwrap_err().1.contains("twice"));
+        assert!(two.check().unwrap_err().1.contains("more than one"));
         assert_eq!(Holds { lines: Some(1), ..Holds::default() }.check(), Ok(()));
     }
 }

@@ -1,4 +1,4 @@
-//! `check: {file: …}`: what a file on the host is, such as one that a migration wrote.
+//! `check: {file: …}`: the size and content of a file on the host, such as one that a migration wrote.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -14,21 +14,21 @@ use crate::session::Failure;
 use crate::step::{Bytes, Complaints};
 use crate::units::Size;
 
-/// How many bytes of what was found are told.
+/// The maximum number of bytes in a message.
 const SHOWN: usize = 16;
 
-/// Bytes that must stand at a place of a file.
+/// Bytes that a file must have at an offset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BytesAt {
-    /// Where they begin, from the beginning of the file: a size (`4K`) or a number of bytes.
+    /// Their offset in the file: a size (`4K`) or a number of bytes.
     pub offset: Size,
-    /// What must stand there.
+    /// The expected bytes.
     pub is: Bytes,
 }
 
 impl Check {
-    pub(super) fn told_of_file(&self) -> String {
+    pub(super) fn file_title(&self) -> String {
         let name = self.file.as_deref().unwrap_or_default().rsplit('/').next().unwrap_or_default();
         let mut parts = Vec::new();
         parts.extend(self.size.map(|size| format!("{size} long")));
@@ -39,51 +39,51 @@ impl Check {
 
     pub(super) fn check_file(&self, complaints: &mut Complaints) {
         if self.bytes_at.as_ref().is_some_and(Vec::is_empty) {
-            complaints.add(&["bytes_at"], "no bytes are named", "write `[{offset: 0, is: {text: …}}]`");
+            complaints.add(&["bytes_at"], "`bytes_at` is empty", "write `[{offset: 0, is: {text: …}}]`");
         }
         for (number, bytes) in self.bytes_at.iter().flatten().enumerate() {
             bytes.is.check(&["bytes_at", &number.to_string(), "is"], complaints);
         }
     }
 
-    /// Looks at the file; the result is its size in bytes.
+    /// Checks the file; the result is its size in bytes.
     pub(super) fn of_file(&self, directory: &Path) -> Result<Value, Failure> {
         let path = directory.join(self.file.as_deref().unwrap_or_default());
         let shown = path.display();
         let failed = |what: String| Failure::failed(format!("the file `{shown}` {what}"));
         let unreadable = |error: std::io::Error| match error.kind() {
-            ErrorKind::NotFound => failed("is not there".to_owned()),
+            ErrorKind::NotFound => failed("does not exist".to_owned()),
             _ => failed(format!("cannot be read: {error}")),
         };
-        // A FIFO or a device would be opened for ever, or be changed by that.
+        // To open a FIFO can block forever, and to open a device can change it.
         let known = std::fs::metadata(&path).map_err(unreadable)?;
         if !known.is_file() {
-            return Err(failed("is no regular file".to_owned()));
+            return Err(failed("is not a regular file".to_owned()));
         }
         let size = known.len();
-        if let Some(wanted) = self.size.filter(|wanted| wanted.0 != size) {
-            return Err(failed(format!("is {size} bytes long, not {}", wanted.0)));
+        if let Some(expected) = self.size.filter(|expected| expected.0 != size) {
+            return Err(failed(format!("is {size} bytes long, not {}", expected.0)));
         }
         if let Some(least) = self.at_least.filter(|least| size < least.0) {
             return Err(failed(format!("is {size} bytes long, less than {}", least.0)));
         }
         let file = File::open(&path).map_err(unreadable)?;
         for bytes in self.bytes_at.iter().flatten() {
-            let wanted = bytes.is.bytes().map_err(|(_, why)| Failure::error(why))?;
+            let expected = bytes.is.bytes().map_err(|(_, why)| Failure::error(why))?;
             let from = bytes.offset.0;
-            let end = from.saturating_add(wanted.len() as u64);
+            let end = from.saturating_add(expected.len() as u64);
             if end > size {
-                let what = format!("ends after {size} bytes, before the bytes {from} to {}", end - 1);
+                let what = format!("is {size} bytes long, it has no bytes {from} to {}", end - 1);
                 return Err(failed(what));
             }
-            let mut found = vec![0; wanted.len()];
+            let mut found = vec![0; expected.len()];
             file.read_exact_at(&mut found, from).map_err(unreadable)?;
-            if let Some(first) = found.iter().zip(&wanted).position(|(found, wanted)| found != wanted) {
+            if let Some(first) = found.iter().zip(&expected).position(|(found, expected)| found != expected) {
                 return Err(failed(format!(
                     "holds {} at offset {}, not {}",
                     shown_bytes(&found[first..]),
                     from + first as u64,
-                    shown_bytes(&wanted[first..]),
+                    shown_bytes(&expected[first..]),
                 )));
             }
         }
@@ -91,7 +91,7 @@ impl Check {
     }
 }
 
-/// The first of some bytes, as digits and as text.
+/// The first bytes, in hexadecimal and as text.
 fn shown_bytes(bytes: &[u8]) -> String {
     let some = &bytes[..bytes.len().min(SHOWN)];
     let digits: Vec<String> = some.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -123,19 +123,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_otherwise_is_told_with_its_place() {
+    fn a_mismatch_names_its_offset() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("f"), b"XXXXQEVM").unwrap();
-        let told = |check: Value| look(directory.path(), check).unwrap_err();
-        let at =
-            |offset: u64, is: Value| told(json!({"file": "f", "bytes_at": [{"offset": offset, "is": is}]}));
+        let failure = |check: Value| look(directory.path(), check).unwrap_err();
+        let at = |offset: u64, is: Value| {
+            failure(json!({"file": "f", "bytes_at": [{"offset": offset, "is": is}]}))
+        };
         assert!(at(2, json!({"text": "XY"})).ends_with("holds 58 (`X`) at offset 3, not 59 (`Y`)"));
-        assert!(at(6, json!({"u32": 1})).ends_with("ends after 8 bytes, before the bytes 6 to 9"));
-        assert!(at(u64::MAX, json!({"u32": 1})).contains("ends after 8 bytes"));
-        assert!(told(json!({"file": "f", "size": "1K"})).ends_with("is 8 bytes long, not 1024"));
-        assert!(told(json!({"file": "f", "at_least": 9})).ends_with("is 8 bytes long, less than 9"));
-        assert!(told(json!({"file": "g", "size": 1})).ends_with("is not there"));
-        assert!(told(json!({"file": ".", "size": 1})).ends_with("is no regular file"));
-        assert_eq!(told(json!({"file": "f"})), "nothing is asserted of the file");
+        assert!(at(6, json!({"u32": 1})).ends_with("is 8 bytes long, it has no bytes 6 to 9"));
+        assert!(at(u64::MAX, json!({"u32": 1})).contains("is 8 bytes long, it has no bytes"));
+        assert!(failure(json!({"file": "f", "size": "1K"})).ends_with("is 8 bytes long, not 1024"));
+        assert!(failure(json!({"file": "f", "at_least": 9})).ends_with("is 8 bytes long, less than 9"));
+        assert!(failure(json!({"file": "g", "size": 1})).ends_with("does not exist"));
+        assert!(failure(json!({"file": ".", "size": 1})).ends_with("is not a regular file"));
+        assert_eq!(failure(json!({"file": "f"})), "the check asserts nothing about the file");
     }
 }

@@ -1,4 +1,4 @@
-//! `check: {memory: consistent}`: the built-in guest's pages, read from outside.
+//! `check: {memory: consistent}`: checks the built-in guest's pages from outside.
 
 use std::ops::Range;
 use std::path::Path;
@@ -12,11 +12,11 @@ use crate::qemu::spec::Guest;
 use crate::session::{Failure, Machine};
 use crate::step::running::Running;
 
-/// Pages that are not of the guest's are read with the others where they are this few: a read costs more.
+/// The maximum number of pages between two ranges that are read at once: reading these pages costs less than another read.
 const GAP: u64 = 256;
 
-/// Reads the pages of a stopped guest and looks whether they belong to one moment; then holds that against what the guest
-/// has printed, because pages can fit together and be stale all over.
+/// Reads the pages of the stopped guest and checks that they are consistent. Then compares them with the guest's output:
+/// pages can be consistent although all of them are stale.
 pub(super) async fn consistent(run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
     let machine = run.session.machine(vm)?;
     let (Guest::Ticker(options), Some(layout)) = (&machine.plan.spec.guest, &machine.layout) else {
@@ -31,7 +31,7 @@ pub(super) async fn consistent(run: &Running<'_>, vm: &str) -> Result<Value, Fai
     let last = machine.log.lock().ticks_from(from).last().copied();
     let read = read(run, machine, layout).await;
     if ran {
-        // Also where it could not be read: the steps that follow expect a guest that runs.
+        // Even if the read failed: the following steps expect a running guest.
         machine.query("cont", run.patience()).await?;
     }
     let read = read?;
@@ -40,11 +40,11 @@ pub(super) async fn consistent(run: &Running<'_>, vm: &str) -> Result<Value, Fai
     let moment = check_pages(layout, &pages)
         .map_err(|wrong| Failure::failed(format!("the memory of `{vm}` is inconsistent: {wrong}")))?;
     if let Some(last) = last {
-        // The words are 32 bits wide. A line may be half printed, and a pass half done.
+        // The words are 32 bits wide. A line may be partly printed, and a pass partly complete.
         let ahead = u64::from(moment.count.wrapping_sub(last.count as u32));
         if ahead > 2 * u64::from(passes(options, layout)) + 1 {
             return Err(Failure::failed(format!(
-                "the memory of `{vm}` is stale: its pages hold {}, and the guest has printed {} passes",
+                "the memory of `{vm}` is stale: its pages are at pass {}, but the guest has printed {} passes",
                 moment.count, last.count
             )));
         }
@@ -72,7 +72,10 @@ async fn read(
         let _ = std::fs::remove_file(&file);
         let bytes = bytes?;
         if bytes.len() as u64 != size {
-            return Err(Failure::error(format!("{} bytes of RAM came instead of {size}", bytes.len())));
+            return Err(Failure::error(format!(
+                "`pmemsave` wrote {} bytes of RAM, expected {size}",
+                bytes.len()
+            )));
         }
         while let Some((page, kind)) = pages.next_if(|(page, _)| range.contains(page)) {
             let at = usize::try_from((page - range.start) * PAGE).unwrap_or(usize::MAX);
@@ -89,7 +92,7 @@ async fn contents(file: &Path) -> Result<Vec<u8>, Failure> {
     read.map_err(|error| Failure::error(format!("{}: {error}", file.display())))
 }
 
-/// What is read at once.
+/// The ranges of pages to read.
 fn ranges(layout: &Layout) -> Vec<Range<u64>> {
     let mut ranges: Vec<Range<u64>> = Vec::new();
     for extent in &layout.extents {

@@ -20,15 +20,15 @@ use super::{Complaints, Named, Needs, Scene, StepAction, brief};
 use crate::session::Failure;
 use crate::units::{OneOrMany, Size, Span};
 
-/// Asserts one thing about now.
+/// Asserts one thing at once, without waiting for it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Check {
     /// The VM or VMs. Not for `metric`, `value`, `equal`, `client`, `disk` and `file`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vm: Option<OneOrMany<String>>,
-    /// `consistent`: the built-in guest's memory, read from outside in one go, is whole and not older than what the
-    /// guest has printed: every page holds the same count, but for one edge, where a pass had got to. The VM is
+    /// `consistent`: the built-in guest's memory is consistent and not older than its output. It is read from outside, all at
+    /// once: every page must hold the same count, with at most one edge, where the current pass has got to. The VM is
     /// stopped for the read and continued if it ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryCheck>,
@@ -44,13 +44,13 @@ pub struct Check {
     /// With `query`: what the reply must not contain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_not: Option<Value>,
-    /// The name of a QMP event that must not come: not from the VM's cursor on, and not within `for`.
+    /// The name of a QMP event that must not occur, neither after the VM's cursor nor within `for`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_event: Option<String>,
-    /// With `no_event`: for how long to look. Default: `0s`, only what has come already.
+    /// With `no_event`: how long to wait for it. Default: `0s`, only events that have arrived already.
     #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
     pub for_: Option<Span>,
-    /// The name of a metric that must lie below `below` and above `above`.
+    /// The name of a metric that must be below `below` and above `above`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metric: Option<String>,
     /// With `metric` or `value`: its upper bound, exclusive; a duration, or a number (of a metric, in its unit).
@@ -59,71 +59,71 @@ pub struct Check {
     /// With `metric` or `value`: its lower bound, exclusive; a duration, or a number (of a metric, in its unit).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub above: Option<Bound>,
-    /// A number that must lie below `below` and above `above`, or with `of` its ratio to that one. The result is the number,
+    /// A number that must be below `below` and above `above`; with `of`, its ratio to that number. The result is the number
     /// or the ratio.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<Box<Value>>,
-    /// With `value`: the number that it is divided by.
+    /// With `value`: the divisor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<Box<Value>>,
-    /// Two values or more that must be equal.
+    /// Two or more values that must be equal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub equal: Option<Vec<Value>>,
-    /// `kept`: the survivor of a failover did not step back behind the last completed checkpoint; the destination of a
-    /// migration did not step back behind the source.
+    /// `kept`: the survivor of a failover did not step back behind the last completed checkpoint, or the destination of a
+    /// migration behind the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<ProgressCheck>,
     /// The path of a disk image that must hold numbered lines, as the Linux guest's service writes them. A VM that has
-    /// it open should have ended: what it keeps in its memory is not on the disk.
+    /// it open should have exited: data in its memory is not on the disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<String>,
     /// With `disk`: which lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holds: Option<Holds>,
-    /// The path of a file that must be what the other keys say, at least one of them; a relative one is relative to the
-    /// case's private directory. The result is its size in bytes.
+    /// The path of a file that must be as the other keys say; at least one of them is needed. A relative path is relative to
+    /// the case's private directory. The result is its size in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// With `file`: how long it must be, holes included.
+    /// With `file`: its expected size, including holes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<Size>,
-    /// With `file`: how long it must be at least.
+    /// With `file`: its minimum size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_least: Option<Size>,
-    /// With `file`: bytes that must stand in it, each at its place.
+    /// With `file`: bytes that it must have, each at an offset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_at: Option<Vec<BytesAt>>,
-    /// `none`: by the VM's QMP events it was in COLO and no checkpoint was under way when the `failover` was asked for,
-    /// or is now where there was none: each `STOP` had its `RESUME`. And the side that was lost has not stopped since.
+    /// `none`: according to the VM's QMP events it was in COLO, and no checkpoint was in progress when the `failover` step
+    /// began, or now if there was no failover: each `STOP` has its `RESUME`. And the lost side has not stopped since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<CheckpointCheck>,
-    /// What QEMU wrote to its standard error must be nothing but lines that match `allow` or `has`.
+    /// QEMU's standard error must have no lines except those that match `allow` or `has`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stderr: Option<StderrCheck>,
-    /// The name of a client (`client: {name: NAME, connect: …}`) that saw of its service what the other keys say; at
-    /// least one of them.
+    /// The name of a client (`client: {name: NAME, connect: …}`) whose record must be as the other keys say; at least one of
+    /// them is needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
-    /// With `client`: how often it may have had to connect again, at most.
+    /// With `client`: the maximum number of reconnects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reconnects: Option<u64>,
-    /// With `client`: what the longest time from one acknowledgement to the next must be below, the one that is still
-    /// open included.
+    /// With `client`: an upper bound, exclusive, of the time between two acknowledgements, including the time since the last
+    /// one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub longest_gap: Option<Span>,
-    /// With `client`: how many of its lines must have been acknowledged, at least.
+    /// With `client`: the minimum number of acknowledged lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lines: Option<u64>,
-    /// With `client`: `kept`, each answer was the one to the line that had been sent.
+    /// With `client`: `kept`, each answer was for the line that was sent last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<OrderCheck>,
-    /// With `client`: `each`, between each line and its answer the primary of the pair has begun a checkpoint, as it must
-    /// where the two guests answer differently; `none`, it has begun none since the first line, as where they answer alike.
-    /// Before a failover.
+    /// With `client`: `each`, the primary has begun a checkpoint between each line and its answer, as it must if the two
+    /// guests answer differently; `none`, it has begun none since the first line, as if they answer the same. For use
+    /// before a failover.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoints: Option<CheckpointsCheck>,
-    /// With `client`, one that has `draws: true`: the address, `HOST:PORT`, of a service that must know for each line what
-    /// the client was told. It is asked `told N`, over a connection of its own, and answers `ok N NUMBER`.
+    /// With `client`, one that has `draws: true`: the address, `HOST:PORT`, of a service that must return the number that
+    /// the client got for each line. It is sent `told N` over a new connection, and answers `ok N NUMBER`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known_at: Option<String>,
 }
@@ -132,9 +132,9 @@ pub struct Check {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CheckpointsCheck {
-    /// One for each line, at least.
+    /// At least one for each line.
     Each,
-    /// None at all.
+    /// None.
     None,
 }
 
@@ -142,7 +142,7 @@ pub enum CheckpointsCheck {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OrderCheck {
-    /// No answer was wrong, missing or one too many.
+    /// No answer was wrong, missing or extra.
     Kept,
 }
 
@@ -150,7 +150,7 @@ pub enum OrderCheck {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MemoryCheck {
-    /// One edge at most, from a count to the count before it.
+    /// At most one edge, from a count to the count before it.
     Consistent,
 }
 
@@ -158,7 +158,7 @@ pub enum MemoryCheck {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ProgressCheck {
-    /// Nothing done before the last completed checkpoint was undone.
+    /// Nothing from before the last completed checkpoint was lost.
     Kept,
 }
 
@@ -166,7 +166,7 @@ pub enum ProgressCheck {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CheckpointCheck {
-    /// Every stop for a checkpoint had its resume.
+    /// Every stop for a checkpoint has its resume.
     None,
 }
 
@@ -174,13 +174,13 @@ pub enum CheckpointCheck {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StderrCheck {
-    /// The VM or VMs; may stand beside `stderr` as well.
+    /// The VM or VMs; can be given beside `stderr` instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vm: Option<OneOrMany<String>>,
-    /// Regular expressions; a line that matches one of them is allowed. Default: none.
+    /// Regular expressions; lines that match one of them are allowed. Default: none.
     #[serde(default)]
     pub allow: Vec<String>,
-    /// Regular expressions; for each of them there must be a line that matches it. Default: none.
+    /// Regular expressions; each must match at least one line. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub has: Vec<String>,
 }
@@ -214,9 +214,9 @@ impl StepAction for Check {
             Err(_) => return format!("check {who}"),
             Ok(Kind::Memory) => "memory consistent".to_owned(),
             Ok(Kind::Progress) => "progress kept".to_owned(),
-            Ok(Kind::Client) => self.told_of_client(),
-            Ok(Kind::File) => self.told_of_file(),
-            Ok(Kind::Checkpoint) => "no checkpoint under way".to_owned(),
+            Ok(Kind::Client) => self.client_title(),
+            Ok(Kind::File) => self.file_title(),
+            Ok(Kind::Checkpoint) => "no checkpoint in progress".to_owned(),
             Ok(Kind::Stderr) => "stderr".to_owned(),
             Ok(Kind::Disk) => {
                 let path = self.disk.as_deref().unwrap_or_default();
@@ -234,7 +234,7 @@ impl StepAction for Check {
             }
             Ok(Kind::NoEvent) => format!("no event {}", self.no_event.as_deref().unwrap_or_default()),
             Ok(Kind::Metric) => format!("metric {}", self.metric.as_deref().unwrap_or_default()),
-            Ok(Kind::Value) => self.told_of_value(),
+            Ok(Kind::Value) => self.value_title(),
             Ok(Kind::Equal) => {
                 format!("equal {}", self.equal.iter().flatten().map(brief).collect::<Vec<_>>().join(" = "))
             }
@@ -250,7 +250,7 @@ impl StepAction for Check {
         let path: &[&str] = if self.vm.is_some() { &["vm"] } else { &["stderr", "vm"] };
         let own = self.vm.as_mut();
         let vms = own.or_else(|| self.stderr.as_mut().and_then(|stderr| stderr.vm.as_mut()));
-        // What it said it wrote is in its log.
+        // The lines that it wrote are in its log.
         let held = self.holds.as_mut().and_then(|holds| holds.vm.as_mut());
         let held = held.map(|vm| Named::one(vm, &["holds", "vm"], Needs::Logs));
         vms.into_iter().flat_map(|vms| Named::all(vms, path, needs)).chain(held).collect()
@@ -270,7 +270,9 @@ impl<'de> Deserialize<'de> for Bound {
         match Value::deserialize(deserializer)? {
             Value::Number(number) => Ok(Self::Number(number.as_f64().unwrap_or(f64::NAN))),
             Value::String(text) => text.parse().map(Self::Span).map_err(serde::de::Error::custom),
-            other => Err(serde::de::Error::custom(format!("{other} is no bound; write `500ms` or a number"))),
+            other => Err(serde::de::Error::custom(format!(
+                "{other} is not a valid bound; write `500ms` or a number"
+            ))),
         }
     }
 }

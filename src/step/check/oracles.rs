@@ -1,4 +1,4 @@
-//! How each kind of `check` finds out.
+//! The checks of each kind.
 
 use regex::Regex;
 use serde_json::{Value, json};
@@ -74,7 +74,7 @@ impl Check {
                 let log = machine.log.lock();
                 if let Some(event) = log.events.iter().skip(log.event_cursor).find(|event| event.name == name)
                 {
-                    return Err(Failure::failed(format!("`{vm}` emitted {event}, which must not come")));
+                    return Err(Failure::failed(format!("`{vm}` emitted {event}, expected no such event")));
                 }
             }
             if Instant::now() >= end {
@@ -90,7 +90,7 @@ impl Check {
             let help = crate::diagnostic::suggest(name, METRICS.iter().map(|(known, _)| *known));
             return Err(Failure::error(format!("there is no metric `{name}`; {help}")));
         }
-        // Of several VMs the worst counts, whichever way the bound goes.
+        // Of several VMs the worst value counts.
         let values: Vec<f64> = measure(session).iter().filter_map(|metric| metric.named(name)).collect();
         let (Some(largest), Some(smallest)) =
             (values.iter().copied().reduce(f64::max), values.iter().copied().reduce(f64::min))
@@ -100,7 +100,7 @@ impl Check {
         self.within_bounds(&format!("metric `{name}`"), smallest, largest)
     }
 
-    /// Holds a range of numbers against the bounds; a number that is none is in no bounds. Gives the largest.
+    /// Checks a range of numbers against the bounds; NaN is out of bounds. Returns the largest.
     fn within_bounds(&self, what: &str, smallest: f64, largest: f64) -> Result<Value, Failure> {
         let above = self.above.map(Bound::number).filter(|above| smallest <= *above || smallest.is_nan());
         let below = self.below.map(Bound::number).filter(|below| largest >= *below || largest.is_nan());
@@ -123,8 +123,8 @@ impl Check {
         self.within_bounds(&what, value, value)
     }
 
-    /// What is asserted of a value, for the title of the step.
-    pub(super) fn told_of_value(&self) -> String {
+    /// The assertion about a value, for the step's title.
+    pub(super) fn value_title(&self) -> String {
         let value = self.value.as_deref().map(brief).unwrap_or_default();
         let of = self.of.as_deref().map(|of| format!(" of {}", brief(of))).unwrap_or_default();
         let bound =
@@ -144,34 +144,34 @@ impl Check {
     }
 
     fn stderr(&self, session: &Session, vm: &str) -> Result<Value, Failure> {
-        let wanted = self.stderr.clone().unwrap_or_default();
+        let expected = self.stderr.clone().unwrap_or_default();
         let text = session.machine(vm)?.stderr();
-        let Some(why) = only(&text, &wanted).map_err(|error| Failure::error(error.to_string()))? else {
+        let Some(why) = mismatch(&text, &expected).map_err(|error| Failure::error(error.to_string()))? else {
             return Ok(Value::Null);
         };
-        Err(Failure::failed(format!("`{vm}` wrote to its standard error {why}")))
+        Err(Failure::failed(format!("the standard error of `{vm}` {why}")))
     }
 }
 
-/// A number, also as the text that a template with more than one expression gives.
+/// A number, or text that is a number, as a template with more than one expression results in.
 pub(super) fn number(value: &Value) -> Option<f64> {
     value.as_f64().or_else(|| value.as_str()?.parse().ok())
 }
 
-/// What is wrong with a standard error: lines that are not allowed, or a line that is not there.
-fn only(text: &str, wanted: &StderrCheck) -> Result<Option<String>, regex::Error> {
+/// What is wrong with a standard error: lines that are not allowed, or a missing line.
+fn mismatch(text: &str, expected: &StderrCheck) -> Result<Option<String>, regex::Error> {
     let compiled = |expressions: &[String]| {
         expressions.iter().map(|expression| Regex::new(expression)).collect::<Result<Vec<_>, _>>()
     };
-    let (allow, has) = (compiled(&wanted.allow)?, compiled(&wanted.has)?);
+    let (allow, has) = (compiled(&expected.allow)?, compiled(&expected.has)?);
     let lines = || text.lines().filter(|line| !line.trim().is_empty());
     let known = |line: &&str| allow.iter().chain(&has).any(|expression| expression.is_match(line));
     let unexpected: Vec<&str> = lines().filter(|line| !known(line)).take(10).collect();
     if !unexpected.is_empty() {
-        return Ok(Some(format!("what is not allowed:\n{}", unexpected.join("\n"))));
+        return Ok(Some(format!("has unexpected lines:\n{}", unexpected.join("\n"))));
     }
     let missing = has.iter().find(|expression| !lines().any(|line| expression.is_match(line)));
-    Ok(missing.map(|expression| format!("no line that matches /{expression}/")))
+    Ok(missing.map(|expression| format!("has no line that matches /{expression}/")))
 }
 
 impl Bound {
@@ -183,14 +183,13 @@ impl Bound {
     }
 }
 
-/// What the guest had done before the last completed checkpoint is still done, and since then it only went forward; but
-/// for one step back, where a checkpoint was still completed while the failover was on its way. A VM in COLO must still
-/// print something to be compared.
+/// Checks that the guest is not behind the last completed checkpoint, and that its passes only increase since then. One
+/// step back is allowed: a checkpoint may have been completed during the failover. A VM in COLO must print a new tick first.
 async fn progress(run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
     let machine = run.session.machine(vm)?;
     run.session.catch_up();
     let floor = floor(run.session, vm)
-        .map_err(|why| Failure::failed(format!("the progress of `{vm}` cannot be compared: {why}")))?;
+        .map_err(|why| Failure::failed(format!("cannot compare the progress of `{vm}`: {why}")))?;
     if is_in_colo(&machine.log.lock().events) {
         let look = |_: &Session| Ok(machine.log.lock().ticks_from(floor.serial).next().map(|_| ()));
         let awaited = format!("a tick of `{vm}`, which is in COLO, to compare with");
@@ -202,15 +201,15 @@ async fn progress(run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
     Ok(json!({"floor": floor.passes, "first": counts.first(), "last": counts.last()}))
 }
 
-/// Holds the passes that a VM printed since it took over against those that had been completed before.
+/// Compares the passes that a VM printed since it took over with the passes that were complete before.
 fn kept(vm: &str, floor: u64, counts: &[u64]) -> Result<(), String> {
     let Some(lowest) = counts.iter().min() else {
         return Err(format!("`{vm}` has printed no tick since it took over"));
     };
     if *lowest <= floor {
         return Err(format!(
-            "`{vm}` stepped back: it was at pass {lowest} when it took over, and {floor} passes had been completed \
-             before the last completed checkpoint"
+            "`{vm}` stepped back: it was at pass {lowest} when it took over, but {floor} passes were complete before \
+             the last completed checkpoint"
         ));
     }
     if counts.windows(2).filter(|pair| pair[1] <= pair[0]).count() > 1 {
@@ -224,26 +223,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_standard_error_has_what_it_must_and_nothing_else() {
-        let says = |text: &str, allow: &[&str], has: &[&str]| {
+    fn a_standard_error_has_the_expected_lines_and_no_others() {
+        let checked = |text: &str, allow: &[&str], has: &[&str]| {
             let texts = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
-            only(text, &StderrCheck { vm: None, allow: texts(allow), has: texts(has) }).unwrap()
+            mismatch(text, &StderrCheck { vm: None, allow: texts(allow), has: texts(has) }).unwrap()
         };
-        assert_eq!(says("warning: a\n\nfailed: b\n", &["^warning:"], &["^failed: b$"]), None);
-        assert_eq!(says("", &["x"], &[]), None);
-        assert_eq!(says("", &["x"], &["x"]).unwrap(), "no line that matches /x/");
-        assert_eq!(says("a\nb", &[], &["a"]).unwrap(), "what is not allowed:\nb");
+        assert_eq!(checked("warning: a\n\nfailed: b\n", &["^warning:"], &["^failed: b$"]), None);
+        assert_eq!(checked("", &["x"], &[]), None);
+        assert_eq!(checked("", &["x"], &["x"]).unwrap(), "has no line that matches /x/");
+        assert_eq!(checked("a\nb", &[], &["a"]).unwrap(), "has unexpected lines:\nb");
     }
 
     #[test]
-    fn progress_is_kept_by_going_forward_from_beyond_the_floor() {
+    fn progress_is_kept_if_passes_increase_above_the_floor() {
         assert_eq!(kept("a", 128, &[256, 384, 512]), Ok(()));
-        // A checkpoint that was still completed on the way rolls it back once, but not behind the last one.
+        // A checkpoint that was completed during the failover rolls it back once, but not behind the last one.
         assert_eq!(kept("a", 128, &[512, 256, 384]), Ok(()));
     }
 
     #[test]
-    fn progress_is_lost_by_silence_by_the_floor_and_by_going_back_twice() {
+    fn progress_is_lost_without_ticks_below_the_floor_and_by_two_steps_back() {
         assert!(kept("a", 128, &[]).unwrap_err().contains("no tick"));
         assert!(kept("a", 128, &[128, 256]).unwrap_err().contains("it was at pass 128"));
         assert!(kept("a", 128, &[512, 384, 640, 384]).unwrap_err().contains("more than once"));

@@ -1,4 +1,4 @@
-//! What a check may be: which keys go together, and what a scenario's author is told before anything runs.
+//! The kinds of a check, and its rules.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::diagnostic::suggest;
 use crate::qemu::spec::Guest;
 use crate::session::metrics::METRICS;
 use crate::step::client::is_address;
-use crate::step::{About, Complaints, Scene, alternatives, brief, listed};
+use crate::step::{About, Complaints, Rule, Scene, alternatives, brief, listed};
 use crate::units::OneOrMany;
 
 /// What a `check` asserts.
@@ -40,7 +40,7 @@ pub enum Kind {
     Client,
 }
 
-/// The keys of a check of which there must be one.
+/// The keys of a check of which exactly one must be given.
 pub const CHECK_KINDS: &[&str] = &[
     "memory",
     "query",
@@ -56,7 +56,7 @@ pub const CHECK_KINDS: &[&str] = &[
     "client",
 ];
 
-/// The keys of a check that belong to some of those.
+/// The keys of a check that need one of several others.
 pub const CHECK_BELONGS: &[(&str, &[&str])] = &[
     ("arguments", &["query"]),
     ("is", &["query"]),
@@ -77,17 +77,17 @@ pub const CHECK_BELONGS: &[(&str, &[&str])] = &[
     ("known_at", &["client"]),
 ];
 
-/// The keys of which a check of a client has one or more.
+/// The keys of which a check of a client needs at least one.
 pub const CLIENT_KEYS: &[&str] = &["reconnects", "longest_gap", "lines", "order", "checkpoints", "known_at"];
 
-/// The keys of which a check of a file has one or more.
+/// The keys of which a check of a file needs at least one.
 pub const FILE_KEYS: &[&str] = &["size", "at_least", "bytes_at"];
 
 impl Check {
-    /// The one thing the step asserts.
+    /// The kind of the check.
     ///
     /// # Errors
-    /// The key at fault, what is wrong and what would be right.
+    /// The key at fault, the message and the help.
     pub fn kind(&self) -> Result<Kind, (&'static str, String, String)> {
         let given: Vec<(&'static str, Kind)> = [
             ("memory", Kind::Memory, self.memory.is_some()),
@@ -129,7 +129,7 @@ impl Check {
             [] => {
                 let belongs = CHECK_BELONGS.iter().find(|(key, _)| belonging.contains(&(*key, true)));
                 let help = match belongs {
-                    Some((key, owners)) => format!("`{key}` goes with `{}`", owners.join("` and `")),
+                    Some((key, owners)) => Rule::needs_owner(key, owners),
                     None => format!("add one of {}", alternatives(CHECK_KINDS)),
                 };
                 return Err(("", "the check asserts nothing".to_owned(), help));
@@ -145,18 +145,14 @@ impl Check {
         };
         for &(other, owners) in CHECK_BELONGS {
             if belonging.contains(&(other, true)) && !owners.contains(&key) {
-                return Err((
-                    other,
-                    format!("`{other}` does not go with `{key}`"),
-                    format!("it goes with `{}`", owners.join("` and `")),
-                ));
+                return Err(Rule::misplaced(other, owners, key));
             }
         }
         match kind {
             Kind::Metric | Kind::Value | Kind::Equal | Kind::Disk | Kind::File | Kind::Client
                 if self.vm.is_some() =>
             {
-                Err(("vm", format!("`vm` does not go with `{key}`"), "leave it out".to_owned()))
+                Err(("vm", format!("`vm` cannot be combined with `{key}`"), "remove `vm`".to_owned()))
             }
             Kind::Metric | Kind::Value if self.below.is_none() && self.above.is_none() => {
                 Err((key, format!("the {key} has no bound"), "add `below`, `above` or both".to_owned()))
@@ -164,27 +160,26 @@ impl Check {
             Kind::Disk => match &self.holds {
                 Some(holds) => holds.check().map(|()| kind),
                 None => {
-                    // Not at `disk`, whose path is mostly known in the run alone.
-                    let help = "say what it must hold, as in `holds: {client: NAME}`".to_owned();
-                    Err(("", "`disk` without `holds`".to_owned(), help))
+                    // Not at `disk`: its path is usually only known during the run.
+                    let help = "add the expected lines, such as `holds: {client: NAME}`".to_owned();
+                    Err(("", "`disk` needs `holds`".to_owned(), help))
                 }
             },
             Kind::Query if self.is.is_none() && self.is_not.is_none() => {
-                Err(("query", "`query` without `is`".to_owned(), "add `is`, `is_not` or both".to_owned()))
+                let message = "`query` needs `is` or `is_not`".to_owned();
+                Err(("query", message, "add `is`, `is_not` or both".to_owned()))
             }
-            Kind::Equal if self.equal.as_ref().is_some_and(|values| values.len() < 2) => Err((
-                "equal",
-                "one value is always equal to itself".to_owned(),
-                "list two or more".to_owned(),
-            )),
+            Kind::Equal if self.equal.as_ref().is_some_and(|values| values.len() < 2) => {
+                Err(("equal", "`equal` needs at least two values".to_owned(), "add another value".to_owned()))
+            }
             Kind::Client if !CLIENT_KEYS.iter().any(|key| belonging.contains(&(*key, true))) => Err((
                 "client",
-                "nothing is asserted of the client".to_owned(),
+                "the check asserts nothing about the client".to_owned(),
                 format!("add {}", alternatives(CLIENT_KEYS)),
             )),
             Kind::File if !FILE_KEYS.iter().any(|key| belonging.contains(&(*key, true))) => Err((
                 "",
-                "nothing is asserted of the file".to_owned(),
+                "the check asserts nothing about the file".to_owned(),
                 format!("add {}", alternatives(FILE_KEYS)),
             )),
             Kind::Metric | Kind::Value | Kind::Equal | Kind::Client | Kind::File => Ok(kind),
@@ -216,9 +211,8 @@ impl Check {
                 for vm in self.about() {
                     if scene.vms.get(vm).is_some_and(|spec| !matches!(spec.guest, Guest::Ticker(_))) {
                         let key = if kind == Kind::Memory { "memory" } else { "progress" };
-                        let message = format!(
-                            "VM `{vm}` does not run the built-in guest, so `{key}` knows nothing of it"
-                        );
+                        let message =
+                            format!("VM `{vm}` does not run the built-in guest, which `{key}` needs");
                         complaints.add_about(About::Vm, &[key], message, "give it `guest: ticker`");
                     }
                 }
@@ -231,13 +225,13 @@ impl Check {
                 }
             }
             Ok(Kind::Value) => {
-                let late = |value: &Value| value.as_str().is_some_and(|text| text.contains("{{"));
+                let is_template = |value: &Value| value.as_str().is_some_and(|text| text.contains("{{"));
                 for (key, value) in [("value", &self.value), ("of", &self.of)] {
                     if let Some(value) =
-                        value.as_deref().filter(|value| number(value).is_none() && !late(value))
+                        value.as_deref().filter(|value| number(value).is_none() && !is_template(value))
                     {
                         let help =
-                            "write a number, or a template that gives one, as in `{{run.captures.NAME}}`";
+                            "write a number, or a template of a number such as `{{run.captures.NAME}}`";
                         complaints.add(&[key], format!("{} is not a number", brief(value)), help);
                     }
                 }
@@ -247,7 +241,7 @@ impl Check {
                 if let Some(address) = self.known_at.as_ref().filter(|address| !is_address(address)) {
                     complaints.add(
                         &["known_at"],
-                        format!("`{address}` is no `HOST:PORT`"),
+                        format!("`{address}` is not a valid `HOST:PORT`"),
                         "write `127.0.0.1:7003`",
                     );
                 }
@@ -289,17 +283,19 @@ mod tests {
     }
 
     #[test]
-    fn a_check_that_could_not_fail_is_refused() {
+    fn a_check_that_cannot_fail_is_refused() {
         assert!(kind(json!({"vm": "a", "query": "query-status"})).is_err());
         assert!(kind(json!({"metric": "failover"})).is_err());
         assert!(kind(json!({"value": 3, "of": 4})).unwrap_err().1.contains("has no bound"));
-        assert!(kind(json!({"metric": "failover", "below": 1, "of": 4})).unwrap_err().2.contains("value"));
+        assert!(
+            kind(json!({"metric": "failover", "below": 1, "of": 4})).unwrap_err().1.contains("needs `value`")
+        );
         assert!(kind(json!({"equal": [1]})).is_err());
         assert!(kind(json!({"memory": "consistent"})).is_err());
     }
 
     #[test]
-    fn the_vm_of_a_stderr_check_may_stand_inside() {
+    fn a_stderr_check_may_name_its_vm_inside() {
         let check: Check = serde_json::from_value(json!({"stderr": {"vm": "a", "allow": ["x"]}})).unwrap();
         assert_eq!(check.kind(), Ok(Kind::Stderr));
         assert_eq!(check.about(), ["a"]);

@@ -1,4 +1,4 @@
-//! How a process ended, as a scenario says it.
+//! The expected exit of a process.
 
 use schemars::JsonSchema;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use crate::qemu::process::Ended;
 use crate::step::signal::SignalName;
 
-/// How a process ended.
+/// The expected exit of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Exit {
-    /// In any way.
+    /// Any exit.
     Any,
-    /// By this signal.
+    /// Killed by this signal.
     Signal(SignalName),
     /// With this status.
     #[serde(untagged)]
@@ -21,13 +21,27 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// Whether a process that ended like this ended as it should.
+    /// Whether a process ended as expected.
     #[must_use]
-    pub fn fits(self, how: Ended) -> bool {
+    pub fn matches(self, how: Ended) -> bool {
         match self {
             Self::Any => true,
             Self::Signal(signal) => signal.ended(how),
             Self::Status(status) => how == Ended::Status(status),
+        }
+    }
+
+    /// The message for another exit; `got` begins with how the process ended.
+    #[must_use]
+    pub fn mismatch(self, got: &str) -> String {
+        match self {
+            Self::Status(status) => {
+                format!(
+                    "expected exit status {status}, got {}",
+                    got.strip_prefix("exit status ").unwrap_or(got)
+                )
+            }
+            Self::Signal(_) | Self::Any => format!("expected {self}, got {got}"),
         }
     }
 }
@@ -55,7 +69,7 @@ impl<'de> Deserialize<'de> for Exit {
             fn visit_u64<E: de::Error>(self, status: u64) -> Result<Exit, E> {
                 match i32::try_from(status) {
                     Ok(status @ 0..=255) => Ok(Exit::Status(status)),
-                    _ => Err(E::custom("an exit status is a number from 0 to 255")),
+                    _ => Err(E::custom("an exit status must be a number from 0 to 255")),
                 }
             }
 
@@ -63,7 +77,7 @@ impl<'de> Deserialize<'de> for Exit {
                 match text {
                     "any" => Ok(Exit::Any),
                     other => Err(E::custom(format!(
-                        "`{other}` is no way to exit; write a status such as 0, `{{signal: KILL}}` or `any`"
+                        "`{other}` is not a valid exit; write a status such as 0, `{{signal: KILL}}` or `any`"
                     ))),
                 }
             }

@@ -1,4 +1,4 @@
-//! `wait: {job: …}`: a job of QEMU, such as a mirror of a disk.
+//! `wait: {job: …}`: a QEMU job, such as a disk mirror.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,25 +12,25 @@ use crate::step::running::Running;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum JobStatus {
-    /// It was made, and does not run yet.
+    /// It was created and does not run yet.
     Created,
     /// It runs.
     Running,
-    /// It was paused while it ran.
+    /// It was paused while running.
     Paused,
-    /// It has caught up, and runs until it is told to complete.
+    /// It has caught up, and runs until `job-complete`.
     Ready,
-    /// It was paused while it was ready.
+    /// It was paused while ready.
     Standby,
-    /// It waits for other jobs of its transaction.
+    /// It waits for the other jobs of its transaction.
     Waiting,
     /// It waits for `job-finalize`.
     Pending,
-    /// It ends with an error or was cancelled.
+    /// It failed or was cancelled, and is ending.
     Aborting,
-    /// It has ended without an error.
+    /// It has ended.
     Concluded,
-    /// It is gone, however it ended. In quotes, because `null` is no text in YAML.
+    /// It no longer exists, however it ended. In quotes, because `null` is not a string in YAML.
     Null,
 }
 
@@ -40,7 +40,7 @@ impl std::fmt::Display for JobStatus {
     }
 }
 
-/// What the events of a VM tell of one job, from its last creation on.
+/// A job's history since it was last created, from the VM's events.
 #[derive(Debug)]
 pub(super) struct History {
     /// The statuses it had, in order.
@@ -49,7 +49,7 @@ pub(super) struct History {
 }
 
 impl History {
-    /// The job of this identifier.
+    /// The history of the job with this identifier.
     pub(super) fn of(log: &Log, id: &str) -> Self {
         let mut history = Self { passed: Vec::new(), error: None };
         for event in &log.events {
@@ -77,7 +77,7 @@ impl History {
         self.passed.contains(&status)
     }
 
-    /// How it ended, in words; nothing where it has not.
+    /// How it ended, if it has.
     pub(super) fn ended(&self) -> Option<String> {
         let is_over = self.has_been(JobStatus::Concluded) || self.has_been(JobStatus::Null);
         is_over.then(|| match &self.error {
@@ -88,7 +88,7 @@ impl History {
     }
 }
 
-/// The jobs that the events of a VM tell of.
+/// The jobs in a VM's events.
 pub(super) fn jobs(log: &Log) -> Vec<String> {
     let mut jobs: Vec<String> =
         log.events.iter().filter_map(status_of).map(|(id, _)| id.to_owned()).collect();
@@ -106,20 +106,20 @@ fn status_in(job: &Value) -> Option<JobStatus> {
     serde_json::from_value(job["status"].clone()).ok()
 }
 
-/// Waits until a job of a VM has had a status. Fails as soon as it has ended and cannot get there.
-pub(super) async fn meet(
+/// Waits until a job of a VM has had a status. Fails once the job has ended and can no longer have it.
+pub(super) async fn wait_for(
     run: &Running<'_>,
     vm: &str,
     awaited: &str,
-    (id, wanted): (&str, JobStatus),
+    (id, expected): (&str, JobStatus),
 ) -> Result<Value, Failure> {
-    // Events tell what a job passes through quickly, and remember one that is gone; only the query has the error of
-    // a job that works on no disk.
+    // Only events show a short status, and a job that no longer exists. Only the query has the error of a job without a
+    // disk.
     let judge = |reply: &Value| {
         let mut history = History::of(&run.session.machine(vm)?.log.lock(), id);
         let now = find(reply, id);
         let status = now.map_or(Some(JobStatus::Null), status_in);
-        // The job went on after the reply was made.
+        // The job's status has changed since the reply.
         if history.passed.last().is_some_and(|last| Some(*last) != status) {
             return Ok(None);
         }
@@ -128,17 +128,17 @@ pub(super) async fn meet(
             let error = job.get("error").and_then(Value::as_str).map(str::to_owned);
             history.error = error.or(history.error);
         }
-        let is_met = history.has_been(wanted);
+        let is_met = history.has_been(expected);
         let ended = history.ended();
-        let well = history.error.is_none() && !history.has_been(JobStatus::Aborting);
-        let accepts_error = matches!(wanted, JobStatus::Aborting | JobStatus::Null);
+        let succeeded = history.error.is_none() && !history.has_been(JobStatus::Aborting);
+        let accepts_error = matches!(expected, JobStatus::Aborting | JobStatus::Null);
         match ended {
-            _ if is_met && (well || accepts_error) => {
+            _ if is_met && (succeeded || accepts_error) => {
                 let gone = json!({"id": id, "status": JobStatus::Null, "error": history.error});
                 Ok(Some(now.cloned().unwrap_or(gone)))
             }
-            Some(how) if wanted != JobStatus::Null => {
-                let message = format!("job `{id}` of `{vm}` {how}; it was to be {wanted}");
+            Some(how) if expected != JobStatus::Null => {
+                let message = format!("job `{id}` of `{vm}` {how}, expected status {expected}");
                 Err(Failure::failed(message))
             }
             _ => Ok(None),
@@ -147,7 +147,7 @@ pub(super) async fn meet(
     let seen = |reply: &Value| match (find(reply, id), reply.as_array()) {
         (Some(job), _) => job.to_string(),
         (None, Some(others)) if !others.is_empty() => format!("no such job; its jobs: {reply}"),
-        _ => "no such job, and no other one".to_owned(),
+        _ => "no jobs".to_owned(),
     };
     run.poll(vm, ("query-jobs", &Value::Null), awaited, judge, seen).await
 }
@@ -172,16 +172,16 @@ mod tests {
     }
 
     #[test]
-    fn a_job_has_ended_once_it_has_concluded_and_its_error_is_told() {
+    fn a_job_has_ended_once_it_has_concluded_and_its_error_is_reported() {
         let failed = ("BLOCK_JOB_COMPLETED", json!({"device": "m", "error": "No space left on device"}));
         let mut events =
             vec![status("m", "created"), status("m", "running"), status("m", "aborting"), failed];
         assert_eq!(History::of(&log(&events), "m").ended(), None);
         events.push(status("m", "concluded"));
-        let told = History::of(&log(&events), "m").ended().unwrap();
-        assert_eq!(told, "ended with an error: No space left on device");
+        let how = History::of(&log(&events), "m").ended().unwrap();
+        assert_eq!(how, "ended with an error: No space left on device");
         assert_eq!(History::of(&log(&events), "other").ended(), None);
-        // Another one of the same name has nothing of it.
+        // A new job of the same name does not inherit its history.
         events.push(status("m", "created"));
         assert_eq!(History::of(&log(&events), "m").ended(), None);
         events.push(status("m", "concluded"));
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_aborts_without_a_reason_has_ended_with_an_error_all_the_same() {
+    fn a_job_that_aborts_without_a_reason_has_ended_with_an_error() {
         let events = [status("m", "created"), status("m", "aborting"), status("m", "null")];
         assert_eq!(History::of(&log(&events), "m").ended().unwrap(), "ended with an error");
         assert_eq!(jobs(&log(&events)), ["m"]);

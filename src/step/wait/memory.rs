@@ -9,7 +9,7 @@ use crate::step::running::Running;
 use crate::step::{Complaints, Rule};
 use crate::units::Size;
 
-/// A number in guest RAM, little endian, and what it must become.
+/// A number in guest RAM, little endian, and its expected value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Watched {
@@ -18,10 +18,10 @@ pub struct Watched {
     /// The width in bytes: 1, 2, 4 or 8. Default: 8.
     #[serde(default = "eight")]
     pub size: u8,
-    /// The number that must stand there.
+    /// The expected number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub equals: Option<u64>,
-    /// `true`: another number than the one that stood there when the step began. Default: `false`.
+    /// `true`: a different number from the one at the beginning of the step. Default: `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub changes: bool,
 }
@@ -49,14 +49,14 @@ impl std::fmt::Display for Watched {
 impl Watched {
     pub(crate) const RULES: &[Rule] = &[Rule::ExactlyOne {
         keys: &["equals", "changes"],
-        none: ("nothing is awaited of the memory", "add `equals: NUMBER` or `changes: true`"),
+        none: ("the wait has no condition for the memory", "add `equals: NUMBER` or `changes: true`"),
         both: "keep one",
     }];
 
     pub(super) fn check(&self, complaints: &mut Complaints) {
         complaints.rules_at(&["memory"], Self::RULES, self);
         if !matches!(self.size, 1 | 2 | 4 | 8) {
-            complaints.add(&["memory", "size"], "a width is 1, 2, 4 or 8 bytes", "");
+            complaints.add(&["memory", "size"], "the size must be 1, 2, 4 or 8 bytes", "");
         } else if let Some(number) = self.equals
             && self.size < 8
             && number >> (u32::from(self.size) * 8) != 0
@@ -67,16 +67,16 @@ impl Watched {
         }
     }
 
-    pub(super) async fn meet(&self, run: &Running<'_>, vm: &str, awaited: &str) -> Result<Value, Failure> {
+    pub(super) async fn wait(&self, run: &Running<'_>, vm: &str, awaited: &str) -> Result<Value, Failure> {
         let qtest = run.session.machine(vm)?.qtest();
         let read = || async move { Ok(qtest.read(self.address.0, self.size, run.patience()).await?) };
         let mut first = None;
         let judge = |number: &u64| {
             let before = *first.get_or_insert(*number);
-            let is_met = self.equals.map_or(*number != before, |wanted| *number == wanted);
+            let is_met = self.equals.map_or(*number != before, |expected| *number == expected);
             Ok(is_met.then(|| Value::from(*number)))
         };
-        let seen = |number: &u64| format!("{number:#x}{}", if self.changes { " all the time" } else { "" });
+        let seen = |number: &u64| format!("{number:#x}{}", if self.changes { " all along" } else { "" });
         run.repeat(read, awaited, judge, seen).await
     }
 }
@@ -87,10 +87,10 @@ mod tests {
 
     use super::*;
 
-    fn told(value: Value) -> Vec<String> {
-        let mut complaints = Complaints::default();
-        serde_json::from_value::<Watched>(value).unwrap().check(&mut complaints);
-        complaints
+    fn complaints(value: Value) -> Vec<String> {
+        let mut found = Complaints::default();
+        serde_json::from_value::<Watched>(value).unwrap().check(&mut found);
+        found
             .0
             .into_iter()
             .map(|complaint| format!("{}: {}", complaint.path.join("."), complaint.message))
@@ -98,18 +98,23 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_to_be_a_number_or_to_change() {
-        assert_eq!(told(json!({"address": "1M", "changes": true})), [""; 0]);
-        assert_eq!(told(json!({"address": "1M", "size": 1, "equals": 255})), [""; 0]);
-        assert_eq!(told(json!({"address": "1M"})), ["memory: nothing is awaited of the memory"]);
-        assert!(told(json!({"address": 0, "equals": 1, "changes": true}))[0].contains("cannot be combined"));
+    fn a_wait_for_memory_expects_a_number_or_a_change() {
+        assert_eq!(complaints(json!({"address": "1M", "changes": true})), [""; 0]);
+        assert_eq!(complaints(json!({"address": "1M", "size": 1, "equals": 255})), [""; 0]);
         assert_eq!(
-            told(json!({"address": 0, "size": 1, "equals": 256})),
+            complaints(json!({"address": "1M"})),
+            ["memory: the wait has no condition for the memory"]
+        );
+        assert!(
+            complaints(json!({"address": 0, "equals": 1, "changes": true}))[0].contains("cannot be combined")
+        );
+        assert_eq!(
+            complaints(json!({"address": 0, "size": 1, "equals": 256})),
             ["memory.equals: 256 does not fit into 1 byte"]
         );
         assert_eq!(
-            told(json!({"address": 0, "size": 3, "changes": true}))[0],
-            "memory.size: a width is 1, 2, 4 or 8 bytes"
+            complaints(json!({"address": 0, "size": 3, "changes": true}))[0],
+            "memory.size: the size must be 1, 2, 4 or 8 bytes"
         );
     }
 }

@@ -1,10 +1,10 @@
 //! `wait`.
 
+mod conditions;
 mod exit;
+mod impossible;
 mod job;
-mod meet;
 mod memory;
-mod over;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,61 +15,61 @@ pub use job::JobStatus;
 pub(crate) use memory::Watched;
 
 use super::running::Running;
-use super::{About, Complaints, Named, Needs, Scene, StepAction, alternatives, brief, listed};
+use super::{About, Complaints, Named, Needs, Rule, Scene, StepAction, alternatives, brief, listed};
 use crate::qemu::spec::Guest;
 use crate::session::Failure;
 use crate::units::OneOrMany;
 
-/// Waits for one condition of a VM, or of several, all of which must get there; or of a process or client.
+/// Waits for one condition of a VM, or of several VMs that must all meet it, or of a process or client.
 ///
-/// Ends at once when the condition can no longer be met: a VM died, the guest panicked or found its memory wrong, the
-/// migration failed. The failure says what was awaited, for how long, and what was seen instead.
+/// Fails at once if the condition can no longer be met: a VM died, the guest panicked or found its memory wrong, the
+/// migration failed. The message has the condition, the time waited and what was seen instead.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Wait {
     /// The VM or VMs. Not for `process` and `client`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vm: Option<OneOrMany<String>>,
-    /// The name of a QMP event: the VM's next one from its cursor on. Each event wait moves the cursor past what it
-    /// matched, so nothing that happened between two steps is lost.
+    /// The name of a QMP event: the next one after the VM's cursor. Each wait for an event moves the cursor past the event
+    /// that matched, so that no event between two steps is lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
-    /// With `event`: how many of them. Default: 1.
+    /// With `event`: the number of events. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
     /// With `event`: what the event's data must contain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Value>,
-    /// With `event`: `true` looks only at what arrives after this step began (default `false`). With `serial`:
-    /// `false` looks from the last match on (default `true`).
+    /// With `event`: `true` only uses events that arrive after this step began (default `false`). With `serial`:
+    /// `false` searches from the last match on (default `true`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fresh: Option<bool>,
-    /// So many more COLO checkpoints were completed by this VM since the step began: it was stopped and has resumed.
+    /// The number of COLO checkpoints that this VM completes after the step began: it is stopped and resumes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoints: Option<u64>,
-    /// A migration status, or a list (QAPI `MigrationStatus`): `query-migrate` has it. Another final status fails.
+    /// A migration status of `query-migrate`, or a list (QAPI `MigrationStatus`). Another final status fails the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migration: Option<OneOrMany<String>>,
-    /// With `migration`: statuses that it must not pass through on the way. One that `query-migrate` or a `MIGRATION` event
-    /// has after the step began fails the step at once.
+    /// With `migration`: statuses that the migration must not have. If `query-migrate` or a `MIGRATION` event reports one
+    /// after the step began, the step fails at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub never: Option<OneOrMany<String>>,
-    /// The run state, as `query-status` has it (QAPI `RunState`).
+    /// The run state of `query-status` (QAPI `RunState`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<OneOrMany<String>>,
-    /// The built-in guest printed so many new ticks after the step began. What it printed before never counts. The result has
-    /// the `passes` that it has completed and its `speed`, in passes a second from the first of these ticks to the last (null
-    /// where there is one only).
+    /// The number of ticks that the built-in guest prints after the step began. Earlier ticks never count. The result has
+    /// the `passes` that it has completed and its `speed`, in passes per second from the first of these ticks to the last
+    /// (null if there is only one).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticks: Option<u64>,
-    /// A regular expression that matches in the serial output after the step began; `^` and `$` are the ends of a line.
+    /// A regular expression for the serial output after the step began; `^` and `$` match at line boundaries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<String>,
-    /// A number in guest RAM, at a guest-physical address, that is, or becomes another than, what it says. It is read
-    /// through QEMU's qtest protocol while the guest runs. The step's result is the number.
+    /// A number in guest RAM at a guest-physical address, that must have a value or must change. It is read through QEMU's
+    /// qtest protocol while the guest runs. The step's result is the number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Watched>,
-    /// A QMP query whose reply contains `until`. The step's result is the reply.
+    /// A QMP query whose reply must contain `until`. The step's result is the reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
     /// With `query`: its arguments.
@@ -78,51 +78,52 @@ pub struct Wait {
     /// With `query`: what the reply must contain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Value>,
-    /// The identifier of a job, such as the `job-id` of a `blockdev-mirror`: it has had the status that `is` names since it
-    /// was made last. A job that ends with an error, or without that status, fails the step at once with its error. The
-    /// step's result is what `query-jobs` has of it; of a job that is gone, its `id`, `status` and `error`.
+    /// The identifier of a job, such as the `job-id` of a `blockdev-mirror`, that must have the status `is`, or have had it
+    /// since it was last created. If the job ends with an error or without that status, the step fails at once with its
+    /// error. The step's result is the job's entry in `query-jobs`; for a job that no longer exists, its `id`, `status` and
+    /// `error`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<String>,
-    /// With `job`: the status (QAPI `JobStatus`).
+    /// With `job`: the expected status (QAPI `JobStatus`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is: Option<JobStatus>,
-    /// How the VM's process, or with `process` that process, ended: a status, `{signal: KILL}`, or `any`.
+    /// The expected exit of the VM's process, or with `process` of that process: a status, `{signal: KILL}`, or `any`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<Exit>,
-    /// The name of a background process (`exec: {background: NAME}`) that has ended, with status 0 unless `exit` says
+    /// The name of a background process (`exec: {background: NAME}`) that must exit, with status 0 unless `exit` says
     /// otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<String>,
-    /// The name of a client of which `lines` more lines were acknowledged since the step began; of one that sends
-    /// datagrams, so many more were sent.
+    /// The name of a client that must get `lines` more lines acknowledged after the step began; a client of datagrams must
+    /// send that many more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
-    /// With `client`: how many lines. Default: 1.
+    /// With `client`: the number of lines. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lines: Option<u64>,
 }
 
-/// What a `wait` waits for: the one condition of the step, with what belongs to it.
+/// The condition of a `wait`, with its options.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Condition {
     /// See [`Wait::event`].
     Event {
         /// The event's name.
         name: String,
-        /// How many.
+        /// The number of events.
         count: u64,
         /// What its data must contain.
         data: Option<Value>,
-        /// Only what arrives after the step began.
+        /// Only use what arrives after the step began.
         fresh: bool,
     },
     /// See [`Wait::checkpoints`].
     Checkpoints(u64),
     /// See [`Wait::migration`].
     Migration {
-        /// The statuses, one of which it must have.
+        /// The expected statuses.
         states: Vec<String>,
-        /// Those it must not have on the way.
+        /// The statuses that it must not have.
         never: Vec<String>,
     },
     /// See [`Wait::memory`](field@Wait::memory).
@@ -135,7 +136,7 @@ pub enum Condition {
     Serial {
         /// The regular expression.
         expression: String,
-        /// Only what arrives after the step began.
+        /// Only use what arrives after the step began.
         fresh: bool,
     },
     /// See [`Wait::query`].
@@ -151,7 +152,7 @@ pub enum Condition {
     Job {
         /// The job.
         id: String,
-        /// The status it must have had.
+        /// The expected status.
         is: JobStatus,
     },
     /// See [`Wait::exit`].
@@ -160,19 +161,19 @@ pub enum Condition {
     Process {
         /// The background process.
         name: String,
-        /// How it must have ended.
+        /// The expected exit.
         exit: Exit,
     },
     /// See [`Wait::client`].
     Client {
         /// The client.
         name: String,
-        /// How many lines.
+        /// The number of lines.
         lines: u64,
     },
 }
 
-/// The keys of a wait of which there must be one; only `exit` may stand beside `process`.
+/// The keys of a wait of which exactly one must be given; only `exit` can be combined, with `process`.
 pub const WAIT_CONDITIONS: &[&str] = &[
     "event",
     "checkpoints",
@@ -188,7 +189,7 @@ pub const WAIT_CONDITIONS: &[&str] = &[
     "client",
 ];
 
-/// The keys of a wait that belong to one of several conditions.
+/// The keys of a wait that need one of several others.
 pub const WAIT_BELONGS: &[(&str, &[&str])] = &[
     ("count", &["event"]),
     ("data", &["event"]),
@@ -201,11 +202,10 @@ pub const WAIT_BELONGS: &[(&str, &[&str])] = &[
 ];
 
 impl Wait {
-    /// The one condition of the step.
+    /// The condition of the step.
     ///
     /// # Errors
-    /// The key at fault, what is wrong and what would be right, where there is none, more than one, or a key that
-    /// belongs to another.
+    /// The key at fault, the message and the help, if there is no condition, more than one, or a key of another condition.
     pub fn condition(&self) -> Result<Condition, (&'static str, String, String)> {
         let given: Vec<&'static str> = [
             ("event", self.event.is_some()),
@@ -253,23 +253,19 @@ impl Wait {
         ];
         for (key, owners) in WAIT_BELONGS {
             if given.contains(&(*key, true)) && !owners.contains(&kind) {
-                let owners = owners.join("` and `");
-                return Err((
-                    key,
-                    format!("`{key}` does not go with `{kind}`"),
-                    format!("it goes with `{owners}`"),
-                ));
+                return Err(Rule::misplaced(key, owners, kind));
             }
         }
         match (kind, &self.vm) {
             ("process" | "client", Some(_)) => {
-                return Err(("vm", format!("`vm` does not go with `{kind}`"), "leave it out".to_owned()));
+                let message = format!("`vm` cannot be combined with `{kind}`");
+                return Err(("vm", message, "remove `vm`".to_owned()));
             }
             ("process" | "client", None) | (_, Some(_)) => {}
             (_, None) => return Err(("", "the wait names no VM".to_owned(), "add `vm: NAME`".to_owned())),
         }
         let missing =
-            || ("query", "`query` without `until`".to_owned(), "say what the reply must contain".to_owned());
+            || ("query", "`query` needs `until`".to_owned(), "add what the reply must contain".to_owned());
         Ok(match kind {
             "event" => Condition::Event {
                 name: self.event.clone().unwrap_or_default(),
@@ -298,8 +294,8 @@ impl Wait {
             "job" => Condition::Job {
                 id: self.job.clone().unwrap_or_default(),
                 is: self.is.ok_or_else(|| {
-                    let help = "write which status is awaited, such as `is: ready` or `is: \"null\"`";
-                    ("job", "`job` without `is`".to_owned(), help.to_owned())
+                    let help = "add the expected status, such as `is: ready` or `is: \"null\"`";
+                    ("job", "`job` needs `is`".to_owned(), help.to_owned())
                 })?,
             },
             "process" => Condition::Process {
@@ -314,7 +310,7 @@ impl Wait {
         })
     }
 
-    /// What was logged before a VM ended can still be waited for, from the cursor on.
+    /// What was logged after the cursor can still be waited for once the VM has exited.
     fn needs(&self) -> Needs {
         match self.condition() {
             Err(_)
@@ -337,10 +333,10 @@ impl Wait {
         }
     }
 
-    /// Takes back what would end a step although it is what is waited for; for a loop, before its first round.
+    /// Allows the trouble that the step waits for; for a loop, before its first round.
     pub fn expect(&self, run: &Running<'_>) {
         if let Ok(condition) = self.condition() {
-            condition.expectations(run, self);
+            condition.allow_expected(run, self);
         }
     }
 }
@@ -395,8 +391,8 @@ impl StepAction for Wait {
             Condition::Memory(watched) => watched.check(complaints),
             Condition::Migration { states, never } => {
                 if let Some(both) = never.iter().find(|state| states.contains(state)) {
-                    let message = format!("`{both}` is waited for and must never come");
-                    complaints.add(&["never"], message, "take it out of one of the two");
+                    let message = format!("`{both}` is both expected and excluded");
+                    complaints.add(&["never"], message, "remove it from one of them");
                 }
             }
             _ => {}
@@ -404,7 +400,7 @@ impl StepAction for Wait {
     }
 
     async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
-        self.until_met(run).await
+        self.wait(run).await
     }
 }
 
@@ -461,16 +457,16 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_another_condition_is_refused() {
+    fn a_key_of_another_condition_is_refused() {
         let (key, message, _) = wait(json!({"vm": "a", "ticks": 1, "count": 2})).condition().unwrap_err();
-        assert_eq!((key, message.as_str()), ("count", "`count` does not go with `ticks`"));
+        assert_eq!((key, message.as_str()), ("count", "`count` needs `event`"));
         assert!(
             wait(json!({"vm": "a", "query": "query-status"})).condition().unwrap_err().1.contains("until")
         );
     }
 
     #[test]
-    fn a_process_without_exit_must_end_well() {
+    fn a_process_must_exit_with_status_0_by_default() {
         let condition = wait(json!({"process": "load"})).condition().unwrap();
         assert_eq!(condition, Condition::Process { name: "load".into(), exit: Exit::Status(0) });
     }

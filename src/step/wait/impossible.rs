@@ -1,4 +1,4 @@
-//! When what a `wait` waits for can no longer come.
+//! Conditions of a `wait` that can no longer be met.
 
 use serde_json::Value;
 
@@ -8,44 +8,44 @@ use crate::session::log::Log;
 use crate::session::{Failure, Session};
 use crate::step::running::Running;
 
-/// The migration statuses after which nothing more comes by itself (QAPI `MigrationStatus`).
+/// The final migration statuses (QAPI `MigrationStatus`).
 pub(super) const FINAL: &[&str] = &["completed", "failed", "cancelled"];
 
-/// Why nothing more of what a condition looks for in a VM's log can come, where that is certain. What has arrived and was
-/// not read yet must be looked at once more.
-pub(super) fn over(session: &Session, vm: &str, condition: &Condition) -> Option<String> {
+/// Why a condition on a VM's log can no longer be met, if that is certain. The caller must still check data that has arrived
+/// and was not read yet.
+pub(super) fn impossible(session: &Session, vm: &str, condition: &Condition) -> Option<String> {
     let machine = session.machines.get(vm)?;
     if let Some(how) = machine.process.ended() {
         return Some(format!("VM `{vm}` has ended: {how}"));
     }
     let log = machine.log.lock();
-    if let Some(why) = job_over(&log, condition).filter(|_| machine.plan.spec.connect) {
+    if let Some(why) = jobs_ended(&log, condition).filter(|_| machine.plan.spec.connect) {
         return Some(why);
     }
     let pair = session.pair.as_ref()?;
     let since = log.events.partition_point(|event| event.seen < pair.started);
     let last = log.migration_statuses(since).next_back().filter(|status| FINAL.contains(status))?;
     let is_source = pair.source == vm;
-    // A destination may send a late event of an earlier migration, but not on its takeover.
+    // A destination may still send an event of an earlier migration, but not after it took over.
     let took_over = pair.destination.as_deref() == Some(vm) && last == "completed";
     if !is_source && !took_over {
         return None;
     }
-    let over = match condition {
+    let is_impossible = match condition {
         Condition::Event { name, .. } => matches!(name.as_str(), "MIGRATION" | "MIGRATION_PASS"),
         Condition::Checkpoints(_) => true,
-        Condition::Ticks(_) => is_source && last == "completed" && stands(&log, since),
+        Condition::Ticks(_) => is_source && last == "completed" && is_source_stopped(&log, since),
         _ => false,
     };
-    over.then(|| format!("the migration of `{vm}` is {last}"))
+    is_impossible.then(|| format!("the migration of `{vm}` is {last}"))
 }
 
-/// Why no event of a job can come any more: the one that the condition names, or each there was, has ended.
-fn job_over(log: &Log, condition: &Condition) -> Option<String> {
+/// Why no more events of a job can come: the job that the condition names, or each job so far, has ended.
+fn jobs_ended(log: &Log, condition: &Condition) -> Option<String> {
     let Condition::Event { name, data, .. } = condition else { return None };
     let data = data.as_ref().unwrap_or(&Value::Null);
     let named = match name.as_str() {
-        // `null` may be still to come.
+        // `null` may still come.
         "JOB_STATUS_CHANGE" if data["status"].as_str().is_some_and(|status| status != "null") => &data["id"],
         "BLOCK_JOB_PENDING" => &data["id"],
         "BLOCK_JOB_READY" | "BLOCK_JOB_COMPLETED" | "BLOCK_JOB_CANCELLED" | "BLOCK_JOB_ERROR" => {
@@ -59,14 +59,14 @@ fn job_over(log: &Log, condition: &Condition) -> Option<String> {
     ended.filter(|ended| !ended.is_empty()).map(|ended| ended.join(", "))
 }
 
-/// Whether a source stands for good: its guest has gone elsewhere. One that was in COLO may go on.
-fn stands(log: &Log, since: usize) -> bool {
+/// Whether a source remains stopped, because its guest has migrated. A source that was in COLO may continue.
+fn is_source_stopped(log: &Log, since: usize) -> bool {
     let last = log.events.iter().rfind(|event| matches!(event.name.as_str(), "STOP" | "RESUME"));
     last.is_some_and(|event| event.name == "STOP")
         && log.migration_statuses(since).all(|status| status != "colo")
 }
 
-/// The run states that no guest leaves by itself (QAPI `RunState`).
+/// The run states in which the guest stays stopped without a command (QAPI `RunState`).
 const STOPPED: &[&str] = &[
     "guest-panicked",
     "internal-error",
@@ -78,9 +78,9 @@ const STOPPED: &[&str] = &[
     "watchdog",
 ];
 
-/// Fails where a step waits for output of a guest whose vCPUs are stopped. Pends for ever where they are not, where QEMU
-/// does not answer, and where a background process might resume them.
-pub(super) async fn stopped<T>(run: &Running<'_>, vm: &str, awaited: &str) -> Result<T, Failure> {
+/// Fails if a step waits for output of a guest whose vCPUs are stopped. Otherwise it never returns, also if QEMU does not
+/// answer or a background process might resume the guest.
+pub(super) async fn fail_if_stopped<T>(run: &Running<'_>, vm: &str, awaited: &str) -> Result<T, Failure> {
     if run.session.background.is_empty()
         && let Ok(machine) = run.session.machine(vm)
         && let Ok(reply) = machine.qmp("query-status", Value::Null, false, run.patience()).await

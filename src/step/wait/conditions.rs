@@ -1,19 +1,19 @@
-//! How each condition of a `wait` is met.
+//! Waiting for each condition of a `wait`.
 
 use regex::bytes::RegexBuilder;
 use serde_json::Value;
 
-use super::over::{FINAL, over, stopped};
+use super::impossible::{FINAL, fail_if_stopped, impossible};
 use super::{Condition, Exit, Wait};
 use crate::qemu::contains::contains;
 use crate::session::checkpoints::checkpoints;
 use crate::session::log::Log;
 use crate::session::{Failure, Machine, Session};
-use crate::step::client::{find, told as told_of_client};
+use crate::step::client::{find, summary};
 use crate::step::running::Running;
 
 impl Wait {
-    pub(super) async fn until_met(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
+    pub(super) async fn wait(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         let condition = self.condition().map_err(|(_, message, _)| Failure::error(message))?;
         if let Condition::Process { name, exit } = &condition {
             return process(run, name, *exit).await;
@@ -21,21 +21,20 @@ impl Wait {
         if let Condition::Client { name, lines } = &condition {
             return client(run, name, *lines).await;
         }
-        condition.expectations(run, self);
+        condition.allow_expected(run, self);
         let mut result = Value::Null;
-        // All must get there: one after the other is as good as side by side, because each counts from the step's
-        // beginning on.
+        // All VMs must meet it. To wait for one after the other is enough, because each counts from the step's beginning.
         for vm in self.vm.iter().flatten() {
             run.session.machine(vm)?;
-            result = condition.meet(run, vm).await?;
+            result = condition.wait(run, vm).await?;
         }
         Ok(result)
     }
 }
 
 impl Condition {
-    /// Takes back what would end the step at once although it is what the step waits for.
-    pub(super) fn expectations(&self, run: &Running<'_>, wait: &Wait) {
+    /// Allows the trouble that the step waits for, so that it does not end the step.
+    pub(super) fn allow_expected(&self, run: &Running<'_>, wait: &Wait) {
         let board = &run.session.board;
         let allow = |expression: &str| wait.vm.iter().flatten().for_each(|vm| board.allow(vm, expression));
         match self {
@@ -44,7 +43,7 @@ impl Condition {
                     board.expect_exit(vm);
                     board.allow(vm, "^SHUTDOWN ");
                 });
-                // A VM that ends takes its migration with it, and the other side may be the first to tell.
+                // If a VM exits, its migration fails, and the other side may report that first.
                 board.forgive_migration();
             }
             Self::Migration { states, .. } if states.iter().any(|state| state == "failed") => {
@@ -61,7 +60,7 @@ impl Condition {
         }
     }
 
-    async fn meet(&self, run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
+    async fn wait(&self, run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
         let awaited = format!("{self} of `{vm}`");
         let mark = run.mark(vm);
         let log = |session: &Session, read: &dyn Fn(&mut Log) -> Option<Value>| {
@@ -69,27 +68,29 @@ impl Condition {
             if let Some(found) = read(&mut machine.log.lock()) {
                 return Ok(Some(found));
             }
-            let Some(why) = over(session, vm, self) else { return Ok(None) };
+            let Some(why) = impossible(session, vm, self) else { return Ok(None) };
             machine.catch_up();
             match read(&mut machine.log.lock()) {
                 Some(found) => Ok(Some(found)),
                 None => Err(Failure::failed(format!("{awaited} can no longer come: {why}"))),
             }
         };
-        let said = |session: &Session, tell: &dyn Fn(&Log) -> String| {
-            session.machine(vm).map_or_else(|failure| failure.message, |machine| tell(&machine.log.lock()))
+        let seen = |session: &Session, describe: &dyn Fn(&Log) -> String| {
+            session
+                .machine(vm)
+                .map_or_else(|failure| failure.message, |machine| describe(&machine.log.lock()))
         };
         match self {
             Self::Event { name, count, data, fresh } => {
                 let from = |log: &Log| {
                     if *fresh { mark.events.max(log.event_cursor) } else { log.event_cursor }
                 };
-                let is_it = |event: &crate::session::log::QmpEvent| {
+                let matches = |event: &crate::session::log::QmpEvent| {
                     event.name == *name && data.as_ref().is_none_or(|data| contains(&event.data, data))
                 };
                 let look = |log: &mut Log| {
                     let found =
-                        log.events.iter().enumerate().skip(from(log)).filter(|(_, event)| is_it(event));
+                        log.events.iter().enumerate().skip(from(log)).filter(|(_, event)| matches(event));
                     let (at, event) = found
                         .take(usize::try_from(*count).ok()?)
                         .enumerate()
@@ -99,15 +100,15 @@ impl Condition {
                     log.event_cursor = at + 1;
                     Some(data)
                 };
-                let tell = |log: &Log| {
+                let describe = |log: &Log| {
                     let events = log.events.get(from(log)..).unwrap_or_default();
-                    let found = events.iter().filter(|event| is_it(event)).count();
+                    let found = events.iter().filter(|event| matches(event)).count();
                     let others: Vec<String> =
                         events.iter().rev().take(8).rev().map(ToString::to_string).collect();
                     let others = if others.is_empty() { "none".to_owned() } else { others.join(", ") };
                     format!("{found} of {count}; its events: {others}")
                 };
-                run.until(&awaited, |session| log(session, &look), |session| said(session, &tell)).await
+                run.until(&awaited, |session| log(session, &look), |session| seen(session, &describe)).await
             }
             Self::Checkpoints(count) => {
                 let number = |log: &Log| {
@@ -115,15 +116,15 @@ impl Condition {
                         as u64
                 };
                 let look = |log: &mut Log| (number(log) >= *count).then_some(Value::Null);
-                let tell = |log: &Log| number(log).to_string();
-                run.until(&awaited, |session| log(session, &look), |session| said(session, &tell)).await
+                let describe = |log: &Log| number(log).to_string();
+                run.until(&awaited, |session| log(session, &look), |session| seen(session, &describe)).await
             }
             Self::Ticks(count) => {
                 let number = |log: &Log| log.ticks_from(mark.serial).count() as u64;
                 let look = |log: &mut Log| {
-                    if number(log) >= *count { log.pace(mark.serial) } else { None }
+                    if number(log) >= *count { log.progress_since(mark.serial) } else { None }
                 };
-                let tell = |log: &Log| {
+                let describe = |log: &Log| {
                     let tail = log.serial_tail(1);
                     format!(
                         "{}; its last line: {}",
@@ -131,7 +132,8 @@ impl Condition {
                         if tail.is_empty() { "none" } else { &tail }
                     )
                 };
-                output(run, vm, &awaited, |session| log(session, &look), |session| said(session, &tell)).await
+                output(run, vm, &awaited, |session| log(session, &look), |session| seen(session, &describe))
+                    .await
             }
             Self::Serial { expression, fresh } => {
                 let expression = RegexBuilder::new(expression)
@@ -145,64 +147,65 @@ impl Condition {
                     log.serial_cursor = end;
                     Some(text.into())
                 };
-                let tell = |log: &Log| format!("as its last lines: {}", log.serial_tail(5));
-                output(run, vm, &awaited, |session| log(session, &look), |session| said(session, &tell)).await
+                let describe = |log: &Log| format!("as its last lines: {}", log.serial_tail(5));
+                output(run, vm, &awaited, |session| log(session, &look), |session| seen(session, &describe))
+                    .await
             }
             Self::Migration { states, never } => {
-                // A query misses what passes quickly; events do not.
+                // A query can miss a short status, events cannot.
                 let passed = || -> Result<Option<String>, Failure> {
                     let log = run.session.machine(vm)?.log.lock();
                     let mut states = log.migration_statuses(mark.events);
                     Ok(states.find(|state| never.iter().any(|never| never == state)).map(str::to_owned))
                 };
                 let mut without_stream = 0;
-                let is_told = |status: &str| -> Result<bool, Failure> {
+                let is_reported = |status: &str| -> Result<bool, Failure> {
                     let log = run.session.machine(vm)?.log.lock();
-                    Ok(log.migration_statuses(0).next_back().is_none_or(|told| told == status))
+                    Ok(log.migration_statuses(0).next_back().is_none_or(|last| last == status))
                 };
                 let judge = |reply: &Value| {
                     let status = reply["status"].as_str().unwrap_or("none");
                     no_stream(run.session.machine(vm)?, reply, &mut without_stream)?;
                     let now = never.iter().find(|never| *never == status).cloned();
                     if let Some(state) = now.map_or_else(passed, |now| Ok(Some(now)))? {
-                        let message = format!("the migration of `{vm}` was {state}, which it must never be");
+                        let message = format!("the migration of `{vm}` was {state}, which `never` excludes");
                         return Err(Failure::failed(message));
                     }
                     if states.iter().any(|state| state == status) {
                         return Ok(Some(reply.clone()));
                     }
-                    // Its event may be a moment late, and is part of what this step tells.
-                    if FINAL.contains(&status) && is_told(status)? {
+                    // Wait for its event too, which `never` needs.
+                    if FINAL.contains(&status) && is_reported(status)? {
                         let message = format!(
-                            "the migration of `{vm}` is {} instead of {}",
-                            told(reply),
+                            "the migration of `{vm}` is {}, expected {}",
+                            status_of(reply),
                             states.join(" or ")
                         );
                         return Err(Failure::failed(message));
                     }
                     Ok(None)
                 };
-                run.poll(vm, ("query-migrate", &Value::Null), &awaited, judge, told).await
+                run.poll(vm, ("query-migrate", &Value::Null), &awaited, judge, status_of).await
             }
             Self::Status(states) => {
                 let status = |reply: &Value| reply["status"].as_str().unwrap_or("none").to_owned();
                 let judge = |reply: &Value| Ok(states.contains(&status(reply)).then(|| reply.clone()));
                 run.poll(vm, ("query-status", &Value::Null), &awaited, judge, status).await
             }
-            Self::Memory(watched) => watched.meet(run, vm, &awaited).await,
+            Self::Memory(watched) => watched.wait(run, vm, &awaited).await,
             Self::Query { command, arguments, until } => {
                 let judge = |reply: &Value| Ok(contains(reply, until).then(|| reply.clone()));
                 let arguments = Value::Object(arguments.clone());
                 run.poll(vm, (command, &arguments), &awaited, judge, ToString::to_string).await
             }
-            Self::Job { id, is } => super::job::meet(run, vm, &awaited, (id, *is)).await,
+            Self::Job { id, is } => super::job::wait_for(run, vm, &awaited, (id, *is)).await,
             Self::Exit(exit) => {
                 let look = |session: &Session| Ok(session.machine(vm)?.process.ended());
-                let how = run.until(&awaited, look, |_| "its process running".to_owned()).await?;
-                if exit.fits(how) {
+                let how = run.until(&awaited, look, |_| "a running process".to_owned()).await?;
+                if exit.matches(how) {
                     return Ok(Value::Null);
                 }
-                Err(Failure::failed(format!("VM `{vm}` ended with {how} instead of {exit}")))
+                Err(Failure::failed(format!("VM `{vm}`: {}", exit.mismatch(&how.to_string()))))
             }
             Self::Process { name, exit } => process(run, name, *exit).await,
             Self::Client { name, lines } => client(run, name, *lines).await,
@@ -210,8 +213,7 @@ impl Condition {
     }
 }
 
-/// Waits for output of a guest, as [`Running::until`] does, and gives up where its vCPUs are stopped and all that it has
-/// written was looked at.
+/// Waits for output of a guest like [`Running::until`]. Fails if its vCPUs are stopped and its output so far does not match.
 async fn output(
     run: &Running<'_>,
     vm: &str,
@@ -222,7 +224,7 @@ async fn output(
     tokio::select! {
         biased;
         found = run.until(awaited, &look, seen) => found,
-        failure = stopped(run, vm, awaited) => {
+        failure = fail_if_stopped(run, vm, awaited) => {
             run.session.machine(vm)?.catch_up();
             look(run.session)?.map_or(failure, Ok)
         }
@@ -233,11 +235,11 @@ async fn process(run: &Running<'_>, name: &str, exit: Exit) -> Result<Value, Fai
     let process = run.session.background.get(name);
     let process = process.ok_or_else(|| Failure::failed(format!("process `{name}` has not been started")))?;
     let awaited = format!("process `{name}` to end");
-    let how = run.until(&awaited, |_| Ok(process.ended()), |_| process.last_moments()).await?;
-    if exit.fits(how) {
+    let how = run.until(&awaited, |_| Ok(process.ended()), |_| process.state_and_output()).await?;
+    if exit.matches(how) {
         return Ok(process.result());
     }
-    Err(Failure::failed(format!("process `{name}` was to end with {exit}: {}", process.last_moments())))
+    Err(Failure::failed(format!("process `{name}`: {}", exit.mismatch(&process.state_and_output()))))
 }
 
 async fn client(run: &Running<'_>, name: &str, lines: u64) -> Result<Value, Failure> {
@@ -247,12 +249,12 @@ async fn client(run: &Running<'_>, name: &str, lines: u64) -> Result<Value, Fail
     };
     let awaited = format!("{lines} more lines of client `{name}`");
     let seen = |session: &Session| {
-        format!("{} of {lines}; in all {}", more(session).unwrap_or_default(), told_of_client(session, name))
+        format!("{} of {lines}; in total {}", more(session).unwrap_or_default(), summary(session, name))
     };
     let look = |session: &Session| {
         let more = more(session)?;
         if more < lines && find(session, name)?.is_stopped() {
-            let message = format!("client `{name}` was stopped after {more} more lines, not {lines}");
+            let message = format!("client `{name}` was stopped after {more} more lines, expected {lines}");
             return Err(Failure::failed(message));
         }
         Ok((more >= lines).then_some(()))
@@ -261,15 +263,15 @@ async fn client(run: &Running<'_>, name: &str, lines: u64) -> Result<Value, Fail
     Ok(find(run.session, name)?.values())
 }
 
-/// So many replies in a row that say that nothing has come are certain: the first may have been made before QEMU has
-/// seen what the command wrote last.
+/// The number of consecutive replies without a stream after which there is none: QEMU may have made the first one before it
+/// has read the command's last output.
 const CERTAIN: usize = 3;
 
-/// Fails where a migration comes from a command (`exec:`) that has ended without a stream. QEMU (7.2 to 11.1) does not
-/// notice that, and stays in `setup` (7.2: without a status); of a socket that it listens at it names the address.
+/// Fails if the command (`exec:`) of an incoming migration has ended without a stream. QEMU (7.2 to 11.1) does not notice
+/// that, and stays in `setup` (7.2: without a status). If it listens at a socket, it reports the address instead.
 fn no_stream(machine: &Machine, reply: &Value, seen: &mut usize) -> Result<(), Failure> {
-    let has_begun = reply.get("status").is_some_and(|status| status != "setup" && status != "none");
-    let waits = machine.plan.spec.incoming.is_some() && !has_begun && reply.get("socket-address").is_none();
+    let is_active = reply.get("status").is_some_and(|status| status != "setup" && status != "none");
+    let waits = machine.plan.spec.incoming.is_some() && !is_active && reply.get("socket-address").is_none();
     let ended = machine.process.ended_child().filter(|_| waits);
     *seen = ended.map_or(0, |_| *seen + 1);
     match ended.filter(|_| *seen >= CERTAIN) {
@@ -283,8 +285,8 @@ fn no_stream(machine: &Machine, reply: &Value, seen: &mut usize) -> Result<(), F
     }
 }
 
-/// A migration's status, with QEMU's reason where it gives one.
-fn told(reply: &Value) -> String {
+/// A migration's status, with QEMU's error if there is one.
+fn status_of(reply: &Value) -> String {
     let status = reply["status"].as_str().unwrap_or("none");
     match reply["error-desc"].as_str() {
         Some(error) => format!("{status} ({error})"),
