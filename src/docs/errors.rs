@@ -23,7 +23,7 @@ explanations! {
     WrongValue = "LS012",
     Template = "LS013",
     UnknownName = "LS014",
-    Late = "LS015",
+    Deferred = "LS015",
     Regex = "LS016",
     Extends = "LS020",
     Param = "LS021",

@@ -168,7 +168,7 @@ pub enum Rendered {
     /// Its value.
     Value(Value),
     /// It uses `run`, `case.dir`, `port` or `link`, and stays text until the step runs.
-    Late,
+    Deferred,
     /// It uses a loop index that is only known when the step runs. The value is that of the first round.
     Round(Value),
     /// It uses a version that is not known. The value is computed as if every version range matched.
@@ -223,7 +223,7 @@ pub fn names_below(text: &str, root: &str) -> Vec<Vec<String>> {
 
 /// Whether a template may use values that are only known when the case runs.
 #[must_use]
-pub fn is_late(text: &str) -> bool {
+pub fn is_deferred(text: &str) -> bool {
     let roots = ["run", "port", "link", "disk", "credential", "self"];
     is_template(text)
         && (text.contains("run.")
@@ -244,7 +244,7 @@ pub fn render(text: &str, scope: &Scope<'_>) -> Result<Rendered, TemplateError> 
     let compiled = (*compiled).as_ref().map_err(Clone::clone)?;
     let data = scope.context.data();
     if names::check(&compiled.template, data)? {
-        return Ok(Rendered::Late);
+        return Ok(Rendered::Deferred);
     }
     let names_round = |name: &String| !names::below(&compiled.template, name).is_empty();
     let value = if scope.rounds.iter().any(names_round) { Rendered::Round } else { Rendered::Value };

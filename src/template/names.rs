@@ -10,9 +10,9 @@ use crate::diagnostic::suggest;
 
 /// Checks every name of a template against the data; returns whether one is only known when the step runs.
 pub(super) fn check(template: &Template, data: &Value) -> Result<bool, TemplateError> {
-    let mut walk = Walk { stack: vec![Some(data)], late: false, looks: 0 };
+    let mut walk = Walk { stack: vec![Some(data)], deferred: false, looks: 0 };
     walk.template(template)?;
-    Ok(walk.late)
+    Ok(walk.deferred)
 }
 
 /// The value at a plain path from the root.
@@ -153,7 +153,7 @@ fn check_call(call: &HelperTemplate) -> Result<(), TemplateError> {
 struct Walk<'d> {
     /// The values of `this`, outermost first; `None` if only known later.
     stack: Vec<Option<&'d Value>>,
-    late: bool,
+    deferred: bool,
     /// How much of the template was visited, counting each round of an `each`: as much as rendering would.
     looks: usize,
 }
@@ -246,8 +246,8 @@ impl<'d> Walk<'d> {
         let names = segments(rest);
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let top = self.stack.first().copied().flatten();
-        if level == 0 && self.is_late(&names, top) {
-            self.late = true;
+        if level == 0 && self.is_deferred(&names, top) {
+            self.deferred = true;
             return Ok(None);
         }
         let Some(mut value) = self.stack.get(level).copied().flatten() else {
@@ -272,7 +272,7 @@ impl<'d> Walk<'d> {
         Ok(Some(value))
     }
 
-    fn is_late(&self, names: &[&str], top: Option<&Value>) -> bool {
+    fn is_deferred(&self, names: &[&str], top: Option<&Value>) -> bool {
         let absent = |name: &str, map: Option<&Value>| map.and_then(|map| map.get(name)).is_none();
         match names {
             ["run", ..] => absent("run", top),

@@ -102,16 +102,16 @@ fn a_declared_port_is_known_when_the_step_runs_and_an_undeclared_one_is_a_mistak
     for text in
         ["{{port.service}}", "x {{link.up.address}}", "{{text port.service}}", "{{port}}", "{{link.up}}"]
     {
-        assert_eq!(render(text, &early), Ok(Rendered::Late), "{text}");
-        assert!(is_late(text), "{text}");
+        assert_eq!(render(text, &early), Ok(Rendered::Deferred), "{text}");
+        assert!(is_deferred(text), "{text}");
     }
-    assert!(!is_late("{{transport.name}}") && !is_late("port.service"));
+    assert!(!is_deferred("{{transport.name}}") && !is_deferred("port.service"));
     assert_eq!(render("{{port.servise}}", &early).unwrap_err().help, "did you mean `service`?");
     assert!(render("{{link.up.path}}", &early).unwrap_err().help.contains("address"));
     assert_eq!(error("{{port.x}}").help, "declare it under `ports`");
-    let late = early.with([("port".to_owned(), json!({"service": 7}))]);
-    assert_eq!(render("{{port.service}}", &late), Ok(Rendered::Value(json!(7))));
-    assert_eq!(render("{{text port.service}}", &late), Ok(Rendered::Value(json!("7"))));
+    let deferred = early.with([("port".to_owned(), json!({"service": 7}))]);
+    assert_eq!(render("{{port.service}}", &deferred), Ok(Rendered::Value(json!(7))));
+    assert_eq!(render("{{text port.service}}", &deferred), Ok(Rendered::Value(json!("7"))));
 }
 
 #[test]
@@ -122,13 +122,14 @@ fn what_the_run_alone_knows_defers_the_scalar() {
         "{{eq run.vm.a.pid 1}}",
         "{{#if on}}{{else}}{{run.x}}{{/if}}",
     ] {
-        assert_eq!(render(text, &scope()), Ok(Rendered::Late), "{text}");
+        assert_eq!(render(text, &scope()), Ok(Rendered::Deferred), "{text}");
     }
     assert!(error("{{run.x}} {{dealy}}").unknown_name);
-    let late = scope().with([("run".to_owned(), json!({"x": 7})), ("case".to_owned(), json!({"dir": "/d"}))]);
-    assert_eq!(render("{{run.x}}", &late), Ok(Rendered::Value(json!(7))));
-    assert_eq!(render("{{case.dir}}/s", &late), Ok(Rendered::Value(json!("/d/s"))));
-    assert!(render("{{run.y}}", &late).unwrap_err().unknown_name);
+    let deferred =
+        scope().with([("run".to_owned(), json!({"x": 7})), ("case".to_owned(), json!({"dir": "/d"}))]);
+    assert_eq!(render("{{run.x}}", &deferred), Ok(Rendered::Value(json!(7))));
+    assert_eq!(render("{{case.dir}}/s", &deferred), Ok(Rendered::Value(json!("/d/s"))));
+    assert!(render("{{run.y}}", &deferred).unwrap_err().unknown_name);
 }
 
 #[test]
