@@ -327,12 +327,12 @@ fn compile(text: &str) -> Compilation {
     if let Some(known) = cache.get(text) {
         return Arc::clone(known);
     }
-    let compiled = Arc::new(compile_anew(text));
+    let compiled = Arc::new(compile_uncached(text));
     cache.insert(text.to_owned(), Arc::clone(&compiled));
     compiled
 }
 
-fn compile_anew(text: &str) -> Result<Compiled, TemplateError> {
+fn compile_uncached(text: &str) -> Result<Compiled, TemplateError> {
     let (mut depth, mut deepest) = (0usize, 0usize);
     for byte in text.bytes() {
         match byte {
@@ -462,9 +462,9 @@ impl HelperDef for &VersionHelper<'_> {
                 self.versions.check(name).map_err(wrong)?;
                 Some(name.as_str())
             }
-            Some(other) => return Err(wrong(format!("`vm={other}` names no VM"))),
+            Some(other) => return Err(wrong(format!("`vm={other}` is not the name of a VM"))),
         };
-        let met = match self.versions.version(vm) {
+        let matches = match self.versions.version(vm) {
             // Only numbers count: QEMU's `11.0.92` is a release candidate of 11.1.
             Some(version) => {
                 range.matches(&semver::Version::new(version.major, version.minor, version.patch))
@@ -474,7 +474,7 @@ impl HelperDef for &VersionHelper<'_> {
                 true
             }
         };
-        Ok(ScopedJson::from(Value::Bool(met)))
+        Ok(ScopedJson::from(Value::Bool(matches)))
     }
 }
 

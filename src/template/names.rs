@@ -97,7 +97,7 @@ pub(super) fn check_helpers(template: &Template) -> Result<(), TemplateError> {
         TemplateElement::HelperBlock(call) => check_call(call),
         _ => Err(TemplateError::new(
             "partials and decorators are not part of the language",
-            "use `extends` or `use` for what several scenarios share",
+            "use `extends` or `use` to share parts between scenarios",
         )),
     })
 }
@@ -121,7 +121,7 @@ fn check_call(call: &HelperTemplate) -> Result<(), TemplateError> {
         }
         None if !bare => {
             let helpers = HELPERS.iter().map(|(helper, _)| *helper).filter(|h| !h.starts_with("__"));
-            return Err(TemplateError::new(format!("there is no helper `{name}`"), suggest(name, helpers)));
+            return Err(TemplateError::new(format!("unknown helper `{name}`"), suggest(name, helpers)));
         }
         _ => {}
     }
@@ -130,7 +130,7 @@ fn check_call(call: &HelperTemplate) -> Result<(), TemplateError> {
     }
     for key in call.hash.keys() {
         if !(name == "version" && key == "vm") {
-            return Err(TemplateError::new(format!("`{name}` takes no `{key}=`"), ""));
+            return Err(TemplateError::new(format!("`{name}` has no argument `{key}=`"), ""));
         }
     }
     if call.block_param.is_some() {
@@ -234,12 +234,12 @@ impl<'d> Walk<'d> {
             return if inside {
                 Ok(None)
             } else {
-                Err(unknown(path, "it is known inside `each` only".to_owned()))
+                Err(unknown(path, "it is only known inside `each`".to_owned()))
             };
         }
         while let Some(below) = rest.strip_prefix("../") {
             let Some(above) = level.checked_sub(1) else {
-                return Err(unknown(path, "nothing above the top level".to_owned()));
+                return Err(unknown(path, "there is no level above".to_owned()));
             };
             (level, rest) = (above, below);
         }
@@ -260,10 +260,10 @@ impl<'d> Walk<'d> {
                         format!("declare it under `{root}s`")
                     }
                     (Value::Object(_), Some(&"env")) if at == 1 => {
-                        "there is no such variable in the environment".to_owned()
+                        "this environment variable is not set".to_owned()
                     }
                     (Value::Object(map), _) => suggest(name, map.keys().map(String::as_str)),
-                    (Value::Array(list), _) => format!("it is a list of {}", list.len()),
+                    (Value::Array(list), _) => format!("it is a list with {} items", list.len()),
                     _ => format!("`{}` is a single value", names[..at].join(".")),
                 };
                 unknown(path, help)

@@ -56,7 +56,7 @@ fn anything_else_becomes_text_without_escaping() {
 }
 
 #[test]
-fn an_unknown_name_is_an_error_wherever_it_stands() {
+fn an_unknown_name_is_an_error_in_any_place() {
     for text in [
         "{{dealy}}",
         "x{{dealy}}",
@@ -74,13 +74,13 @@ fn an_unknown_name_is_an_error_wherever_it_stands() {
     }
     assert!(error("{{nic.modle}}").help.contains("`model`"));
     assert!(error("{{delay.x}}").help.contains("single value"));
-    assert!(error("{{env.NOPE}}").help.contains("environment"));
+    assert!(error("{{env.NOPE}}").help.contains("environment variable"));
     assert!(error("{{@index}}").unknown_name);
 }
 
 #[test]
 fn a_wrong_call_is_an_error() {
-    assert!(error("{{equals delay 1}}").message.contains("no helper `equals`"));
+    assert!(error("{{equals delay 1}}").message.contains("unknown helper `equals`"));
     assert!(error("{{eq delay}}").message.contains("two values"));
     assert!(error("{{version 'eleven'}}").message.contains("not a version range"));
     assert!(error("{{version '>=11' of='x'}}").message.contains("`of=`"));
@@ -95,7 +95,7 @@ fn a_wrong_call_is_an_error() {
 }
 
 #[test]
-fn a_declared_port_is_known_when_the_step_runs_and_an_undeclared_one_is_a_mistake() {
+fn a_declared_port_is_known_when_the_step_runs_and_an_undeclared_one_is_an_error() {
     let declared = json!({"port": {"service": null}, "link": {"up": {"address": null, "port": null}}});
     let Value::Object(declared) = declared else { unreachable!() };
     let early = scope().with(declared);
@@ -115,7 +115,7 @@ fn a_declared_port_is_known_when_the_step_runs_and_an_undeclared_one_is_a_mistak
 }
 
 #[test]
-fn what_the_run_alone_knows_defers_the_scalar() {
+fn names_that_are_only_known_in_a_run_defer_the_scalar() {
     for text in [
         "{{run.captures.x}}",
         "a {{case.dir}}/b",
@@ -145,7 +145,7 @@ fn a_version_is_compared_or_deferred() {
 }
 
 #[test]
-fn truth_is_as_the_language_has_it() {
+fn only_empty_false_zero_and_null_are_false() {
     for no in [json!(""), json!(false), json!(0), json!(0.0), json!(null)] {
         assert!(!is_true(&no), "{no}");
     }
@@ -175,7 +175,7 @@ fn a_pick_is_the_same_for_the_same_seed_and_number_and_takes_each_value_in_turn(
 }
 
 #[test]
-fn a_choice_keeps_the_type_of_what_is_chosen() {
+fn a_choice_keeps_the_type_of_its_value() {
     assert_eq!(value("{{choose (eq 1 1) 0 'x'}}"), json!(0));
     assert_eq!(value("{{choose '' 0 'x'}}"), json!("x"));
 }
