@@ -131,7 +131,7 @@ fn what_moves_the_same_way_in_most_cases_is_shown_once() {
     let names = ["a", "b", "c", "d", "e", "f"];
     let all = |value: f64| names.map(|name| (name, Verdict::Pass, "", value));
     let comparison = compare(&run("old", &all(0.1)), &run("new", &all(0.13)));
-    assert!(comparison.moved.is_empty(), "one value each says nothing of a spread");
+    assert!(comparison.moved.is_empty(), "one value has no spread");
     assert!(
         comparison.render(false).contains("\nOverall\n  failover is longer in 6 of 6, ×1.30 at the median\n")
     );

@@ -104,10 +104,10 @@ mod tests {
     #[test]
     fn a_case_is_told_step_by_step() {
         let mut fold = Fold::default();
-        let told: Vec<String> =
+        let lines: Vec<String> =
             sample::run().iter().filter_map(|event| fold.take(event)).map(|case| of(&case)).collect();
         assert_eq!(
-            told[1],
+            lines[1],
             "tags: colo
 params: transport=plain count=3
 vm: secondary, QEMU 11.0.0
