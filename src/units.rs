@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_size_is_refused_with_an_example() {
+    fn an_invalid_size_is_an_error_with_an_example() {
         for text in
             ["", "M", "-1M", "1.5G", "4X", "99999999999T", "0x", "0x+1", "0x1K", "0x10000000000000000"]
         {

@@ -120,12 +120,12 @@ fn what_is_wrong_is_told_at_its_line_in_a_sentence() {
         ("- sleep: 1s\n- name: x", [(4, "The step has no action: add one of start, connect, quit,")]),
         (
             "- wait: {vm: a, ticks: 1}\n  quit: a",
-            [(4, "A step has one action, and this one has `wait` already")],
+            [(4, "A step has one action, and this one already has `wait`")],
         ),
         ("- wait:\n    vm: a\n    tiks: 1", [(5, "Property tiks is not allowed")]),
         (
             "- wait:\n    vm: a\n    ticks: 1\n    event: STOP",
-            [(6, "A wait has one condition, and here is `ticks`")],
+            [(6, "A wait has one condition, and this one already has `ticks`")],
         ),
         ("- wait:\n    vm: a\n    ticks: 1\n    count: 2", [(6, "`count` needs `event`")]),
         ("- wait: {ticks: 1}", [(3, "The wait names no VM")]),
@@ -137,8 +137,8 @@ fn what_is_wrong_is_told_at_its_line_in_a_sentence() {
         ("- signal:\n    vm: a\n    send: KIL", [(5, "Valid values: \"KILL\", \"STOP\"")]),
         ("- check: {vm: a}", [(3, "The check asserts nothing: add one of memory, query,")]),
         ("- check: {vm: a, query: query-status}", [(3, "`query` needs `is`, `is_not` or both")]),
-        ("- repeat:\n    steps: []", [(3, "Nothing says how often to repeat")]),
-        ("- hook: x\n  timeout: 1s", [(4, "This does not go with a step that only stands for others")]),
+        ("- repeat:\n    steps: []", [(3, "The loop has no `times`, `over` or `until`")]),
+        ("- hook: x\n  timeout: 1s", [(4, "Not allowed on a step that expands to other steps")]),
         ("- migrate: {from: a}", [(3, "The migration has no target")]),
         ("- exec: {run: [x], sh: x}", [(3, "Cannot be combined with `run`: keep one")]),
         ("- use: {file: '{{x}}'}", [(3, "The path of a file cannot be a template")]),
@@ -213,12 +213,12 @@ fn hovering_shows_what_the_reference_says() {
         assert!(shown.contains(doc), "{action}: {shown}");
     }
     for (text, doc) in [
-        ("st|eps:\n- sleep: 1s\n", "What the scenario does."),
+        ("st|eps:\n- sleep: 1s\n", "The steps of the scenario."),
         ("steps:\n- wait: {vm: a, ti|cks: 1}\n", "The number of ticks that the built-in guest prints"),
-        ("steps:\n- sleep: 1s\n  time|out: 3s\n", "How long it may take. Default: `30s`."),
+        ("steps:\n- sleep: 1s\n  time|out: 3s\n", "The timeout of the step. Default: `30s`."),
         ("vms: {a: {memo|ry: 5M}}\n", "The guest's RAM. Default: `128M`."),
         ("vms: {a: {accel: k|vm}}\n", "The host's virtualisation, `/dev/kvm`."),
-        ("steps:\n- repeat: {ti|mes: 2, steps: []}\n", "How often."),
+        ("steps:\n- repeat: {ti|mes: 2, steps: []}\n", "The number of rounds."),
     ] {
         let shown = editor.hover(text);
         assert!(shown.contains(doc), "{text}: {shown}");

@@ -49,7 +49,7 @@ struct Found {
 /// Which QEMU to use.
 #[derive(Debug, Args)]
 pub(super) struct Qemu {
-    /// The QEMU to run: a path or a program in PATH. With a name, it stands for a VM's `qemu: NAME`. May be repeated.
+    /// The QEMU to run: a path or a program in PATH. With a name, VMs with `qemu: NAME` use it. May be repeated.
     /// Default: `qemu-system-<arch>` in PATH.
     #[arg(long, value_name = "[NAME=]PATH", env = "LOCKSTEP_QEMU", value_delimiter = ',')]
     qemu: Vec<String>,

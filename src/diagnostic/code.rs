@@ -55,7 +55,7 @@ codes! {
     /// An unknown name in a template.
     UnknownName = "LS014",
     /// A template whose value is only known when its step runs, in a place where that is too late.
-    Late = "LS015",
+    Deferred = "LS015",
     /// An invalid regular expression.
     Regex = "LS016",
     /// `extends` names a missing file, or is circular.

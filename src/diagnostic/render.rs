@@ -85,10 +85,10 @@ mod tests {
     fn a_person_sees_the_line_the_place_and_the_help() {
         let file = file("steps:\n- wiat: {}\n");
         let at = Location::of(&file, 9, 13);
-        let text = Diagnostic::error(Code::Step, &at, "there is no action `wiat`")
+        let text = Diagnostic::error(Code::Step, &at, "unknown action `wiat`")
             .help("did you mean `wait`?")
             .render(false);
-        assert!(text.starts_with("error[LS030]: there is no action `wiat`\n"), "{text}");
+        assert!(text.starts_with("error[LS030]: unknown action `wiat`\n"), "{text}");
         assert!(text.contains("a.yaml:2:3") && text.contains("2 | - wiat: {}"), "{text}");
         assert!(text.contains("^^^^") && text.contains("help: did you mean"), "{text}");
     }

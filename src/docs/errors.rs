@@ -1,4 +1,4 @@
-//! The codes of mistakes explained, each with a wrong and a right example: `docs/errors.md` and `lockstep explain`.
+//! Explanations of the error codes, each with a wrong and a right example: `docs/errors.md` and `lockstep explain`.
 
 use std::fmt::Write as _;
 
@@ -23,7 +23,7 @@ explanations! {
     WrongValue = "LS012",
     Template = "LS013",
     UnknownName = "LS014",
-    Late = "LS015",
+    Deferred = "LS015",
     Regex = "LS016",
     Extends = "LS020",
     Param = "LS021",
@@ -42,7 +42,7 @@ explanations! {
     Arguments = "LS051",
 }
 
-/// The code of a number such as `LS010`; case does not count, and `10` will do.
+/// The code of a number such as `LS010`; case is ignored, and `10` works too.
 #[must_use]
 pub fn find(number: &str) -> Option<Code> {
     let number = number.trim().to_ascii_uppercase();
@@ -50,7 +50,7 @@ pub fn find(number: &str) -> Option<Code> {
     Code::ALL.iter().copied().find(|code| code.number() == full)
 }
 
-/// What a code means, in Markdown: its summary, more about it, a wrong and a right example.
+/// The explanation of a code in Markdown: its summary, details, a wrong and a right example.
 #[must_use]
 pub fn explain(code: Code) -> String {
     let more = EXPLANATIONS.iter().find(|(known, _)| *known == code).map_or("", |(_, text)| text.trim());
@@ -72,12 +72,12 @@ pub fn page() -> String {
     page
 }
 
-/// A file of an example: its name, and its text as it is saved.
+/// A file of an example: its name and its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExampleFile {
     /// Its name.
     pub name: String,
-    /// What it holds.
+    /// Its content.
     pub bytes: Vec<u8>,
 }
 

@@ -1,13 +1,13 @@
-//! The keys of a type in words: what each takes, whether it must be given, what it means, its default.
+//! Describes the keys of a type: what each takes, whether it is required, its meaning, its default.
 
 use serde_json::{Map, Value};
 
 use super::text::{joined, wrap};
 
-/// How wide the generated lines are.
+/// The width of the generated lines.
 pub(super) const WIDTH: usize = 100;
 
-/// The JSON Schema of a scenario, to be put into words.
+/// The JSON Schema of a scenario.
 pub(super) struct Schema(pub Value);
 
 /// A key of a map.
@@ -18,7 +18,7 @@ pub(super) struct Field<'s> {
 }
 
 impl Schema {
-    /// The schema behind a reference, and behind the choices of null or a template that every value has.
+    /// The schema behind a reference, without the choices of null and a template that every value has.
     pub(super) fn behind<'s>(&'s self, schema: &'s Value) -> &'s Value {
         if let Some(name) = schema["$ref"].as_str() {
             return self.behind(self.0.pointer(name.trim_start_matches('#')).unwrap_or(&Value::Null));
@@ -30,7 +30,7 @@ impl Schema {
         }
     }
 
-    /// The keys of a map; none where it is no map with keys of its own.
+    /// The keys of a map; empty if it is not a map with fixed keys.
     pub(super) fn fields<'s>(&'s self, schema: &'s Value) -> Vec<Field<'s>> {
         let schema = self.behind(schema);
         let required: Vec<&str> =
@@ -41,7 +41,7 @@ impl Schema {
             .collect()
     }
 
-    /// What is said of a value where it stands, else what is said of its type.
+    /// The doc text of a value, else that of its type.
     pub(super) fn doc(&self, schema: &Value) -> String {
         let own = schema["description"].as_str();
         own.or_else(|| self.behind(schema)["description"].as_str()).unwrap_or_default().to_owned()
@@ -63,12 +63,12 @@ impl Schema {
         text
     }
 
-    /// The keys of the maps that a value may be, and the words that have something said of them.
+    /// The keys of the maps that a value can be, and the words with a doc text.
     pub(super) fn inner<'s>(&'s self, schema: &'s Value) -> Vec<Field<'s>> {
         self.maps(schema).into_iter().flat_map(|map| self.fields(map)).collect()
     }
 
-    /// The maps with keys of their own that a value may be; not those that have a section of their own.
+    /// The maps with fixed keys that a value can be, except those with their own section.
     fn maps<'s>(&'s self, schema: &'s Value) -> Vec<&'s Value> {
         if let Some(name) = schema["$ref"].as_str().and_then(|name| name.rsplit('/').next()) {
             let elsewhere = ["Wait", "Step", "VmSpec", "Exit"].contains(&name);
@@ -77,21 +77,21 @@ impl Schema {
         if schema["properties"].is_object() {
             return vec![schema];
         }
-        // A map by names that the author chooses, of maps with keys of their own.
+        // A map from arbitrary names to maps with fixed keys.
         if schema["additionalProperties"]["$ref"].is_string() {
             return self.maps(&schema["additionalProperties"]);
         }
         choices(schema).into_iter().flat_map(|choice| self.maps(choice)).collect()
     }
 
-    /// What is said of the type of a value, which is more than what is said where it stands.
+    /// The doc text of a value's type, if it adds to the value's own.
     pub(super) fn type_doc(&self, schema: &Value) -> Option<String> {
         let name = schema["$ref"].as_str()?;
         let doc = self.0.pointer(name.trim_start_matches('#'))?["description"].as_str()?;
         Some(doc.to_owned())
     }
 
-    /// What a value may be, in words.
+    /// The types of a value, in words.
     pub(super) fn kind(&self, schema: &Value) -> String {
         joined(&self.kinds(schema), "or")
     }
@@ -170,7 +170,7 @@ fn choices(schema: &Value) -> Vec<&Value> {
     ["anyOf", "oneOf"].iter().filter_map(|key| schema[key].as_array()).flatten().collect()
 }
 
-/// Null, or the template that may stand for any value: said once for all.
+/// Whether it is null, or the template that any value can be; these are not listed.
 fn is_nothing(schema: &Value) -> bool {
     schema["type"] == "null" || schema["$ref"] == "#/$defs/Template"
 }
@@ -179,7 +179,7 @@ fn one_line(doc: &str) -> String {
     doc.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What is said of a key, and its default where that is not said yet.
+/// The doc text of a key, with its default if the text does not have it.
 pub(super) fn with_default(doc: String, schema: &Value) -> String {
     let default = &schema["default"];
     let empty = default.as_array().is_some_and(Vec::is_empty);
@@ -189,7 +189,7 @@ pub(super) fn with_default(doc: String, schema: &Value) -> String {
     format!("{doc} Default: `{}`.", flow(default))
 }
 
-/// A value as YAML writes it in one line.
+/// A value as YAML in one line.
 fn flow(value: &Value) -> String {
     let entry = |(key, value): (&String, &Value)| format!("{key}: {}", flow(value));
     match value {
@@ -200,7 +200,7 @@ fn flow(value: &Value) -> String {
     }
 }
 
-/// The keys that belong to one kind of a `wait` or `check`: its own, and those that say "With `kind`:".
+/// The keys of a kind of `wait` or `check`: its own, and those whose doc text has "With `kind`:".
 pub(super) fn companions<'s>(kind: &str, properties: &'s Map<String, Value>) -> Vec<&'s str> {
     let with = format!("ith `{kind}`");
     let belongs = |(name, schema): &(&String, &Value)| {
@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_type_is_told_in_words_and_without_what_every_value_may_be() {
+    fn a_type_is_described_without_null_and_templates() {
         let schema = Schema(json!({"$defs": {
             "Template": {"type": "string"},
             "OneOrMany_string": {"anyOf": [
@@ -236,10 +236,10 @@ mod tests {
     }
 
     #[test]
-    fn a_default_is_told_once() {
-        let told = |doc: &str, default: Value| with_default(doc.to_owned(), &json!({"default": default}));
-        assert_eq!(told("A word.", json!(["kvm", "tcg"])), "A word. Default: `[kvm, tcg]`.");
-        assert_eq!(told("A word. Default: none.", json!(false)), "A word. Default: none.");
-        assert_eq!(told("A list.", json!([])), "A list.");
+    fn a_default_is_shown_once() {
+        let shown = |doc: &str, default: Value| with_default(doc.to_owned(), &json!({"default": default}));
+        assert_eq!(shown("A word.", json!(["kvm", "tcg"])), "A word. Default: `[kvm, tcg]`.");
+        assert_eq!(shown("A word. Default: none.", json!(false)), "A word. Default: none.");
+        assert_eq!(shown("A list.", json!([])), "A list.");
     }
 }

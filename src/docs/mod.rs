@@ -1,8 +1,7 @@
-//! The reference of the language, in topics: `docs/language.md` and `lockstep docs` are made of them.
+//! The reference of the language, in topics, for `docs/language.md` and `lockstep docs`.
 //!
-//! What a key means is taken from the doc comments of the types that read it, by way of the JSON Schema; each key's
-//! example stands in `examples/`, and what belongs to no key alone in `chapters/`. [`errors`] does the same for the
-//! codes of mistakes.
+//! The meaning of a key comes from the doc comments of the types that parse it, through the JSON Schema. The example of
+//! each key is in `examples/`; general topics are in `chapters/`. [`errors`] does the same for the error codes.
 
 pub mod errors;
 mod fields;
@@ -14,10 +13,10 @@ use std::sync::LazyLock;
 
 pub use topics::{Part, Topic};
 
-/// Everything there is to look up, in the order of the page.
+/// All topics, in the order of the page.
 pub static TOPICS: LazyLock<Vec<Topic>> = LazyLock::new(topics::all);
 
-/// The topics of a name: that of the full name (`wait.ticks`), else all whose last part it is (`ticks`).
+/// The topics of a name: the one with this full name (`wait.ticks`), else all with this last part (`ticks`).
 #[must_use]
 pub fn find(name: &str) -> Vec<&'static Topic> {
     let by = |fits: &dyn Fn(&Topic) -> bool| TOPICS.iter().filter(|topic| fits(topic)).collect::<Vec<_>>();
@@ -39,7 +38,7 @@ pub fn names() -> Vec<&'static str> {
     names
 }
 
-/// A page for the terminal: without the signs of Markdown, and a link as the command that prints what it leads to.
+/// A page for the terminal: without Markdown syntax; a link becomes the command that prints its target.
 #[must_use]
 pub fn for_terminal(page: &str, colour: bool) -> String {
     let command = |link: &str| {

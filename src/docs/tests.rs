@@ -5,7 +5,7 @@ use crate::diagnostic::{Code, Diagnostics};
 use crate::scenario::{Options, load};
 use crate::template::NoVersions;
 
-/// What an example may name without declaring it.
+/// What an example can use without declaring it.
 const VMS: &str =
     "vms: {vm: , primary: , secondary: {incoming: defer}, source: , destination: {incoming: defer}}\n";
 const PARAMS: &str = "params: {survivor: secondary, transport: tcp, moment: idle}\n";
@@ -30,7 +30,7 @@ fn whole(example: &str) -> String {
     text
 }
 
-fn told_of(folder: &Path, name: &str) -> Diagnostics {
+fn check(folder: &Path, name: &str) -> Diagnostics {
     load(&[folder.join(name)], &Options::default(), &NoVersions).diagnostics
 }
 
@@ -49,7 +49,7 @@ fn the_pages_that_are_checked_in_are_current() {
 }
 
 #[test]
-fn every_example_of_the_language_is_a_right_one() {
+fn every_example_of_the_language_is_valid() {
     let folder = tempfile::tempdir().unwrap();
     let templates = folder.path().join("templates");
     std::fs::create_dir_all(&templates).unwrap();
@@ -65,7 +65,7 @@ fn every_example_of_the_language_is_a_right_one() {
     let mut wrong = Vec::new();
     for example in examples {
         std::fs::write(own.join("example.yaml"), whole(&example.text)).unwrap();
-        let diagnostics = told_of(&own, "example.yaml");
+        let diagnostics = check(&own, "example.yaml");
         if diagnostics.has_errors() {
             wrong.push(format!("{}\n{}", example.text, diagnostics.render(false)));
         }
@@ -74,7 +74,7 @@ fn every_example_of_the_language_is_a_right_one() {
 }
 
 #[test]
-fn every_key_and_action_has_an_example_and_no_example_is_left_over() {
+fn every_key_and_action_has_an_example_and_every_example_a_topic() {
     for topic in TOPICS.iter().filter(|topic| !topic.is_chapter()) {
         assert!(topic.text.contains("```yaml"), "`{}` has no example in src/docs/examples/", topic.name);
         assert!(!topic.summary.is_empty(), "`{}` has no doc comment", topic.name);
@@ -85,7 +85,7 @@ fn every_key_and_action_has_an_example_and_no_example_is_left_over() {
 }
 
 #[test]
-fn every_link_of_the_page_leads_somewhere() {
+fn every_link_of_the_page_has_a_target() {
     let page = page();
     let headings: Vec<String> = page
         .lines()
@@ -114,7 +114,7 @@ fn each_wrong_example_gets_its_code_and_each_right_one_none() {
             let files = errors::example(*code, right);
             let number = code.number();
             assert!(!files.is_empty(), "write src/docs/errors/{number}.md and add it to src/docs/errors.rs");
-            // What a QEMU lacks is told where there is one: `tests/qmp_schema.rs`.
+            // Codes that need a QEMU are tested in `tests/qmp_schema.rs`.
             if matches!(code, Code::Missing | Code::Arguments) {
                 continue;
             }
@@ -122,20 +122,20 @@ fn each_wrong_example_gets_its_code_and_each_right_one_none() {
             for file in &files {
                 std::fs::write(folder.path().join(&file.name), &file.bytes).unwrap();
             }
-            let diagnostics = told_of(folder.path(), &files[0].name);
+            let diagnostics = check(folder.path(), &files[0].name);
             let codes: Vec<Code> = diagnostics.sorted().iter().map(|diagnostic| diagnostic.code).collect();
-            let told = diagnostics.render(false);
+            let shown = diagnostics.render(false);
             if right {
-                assert!(codes.is_empty(), "{number}, right: {told}");
+                assert!(codes.is_empty(), "{number}, right: {shown}");
             } else {
-                assert!(!codes.is_empty() && codes.iter().all(|own| own == code), "{number}, wrong: {told}");
+                assert!(!codes.is_empty() && codes.iter().all(|own| own == code), "{number}, wrong: {shown}");
             }
         }
     }
 }
 
 #[test]
-fn a_code_is_found_however_it_is_written() {
+fn a_code_is_found_in_any_spelling() {
     assert_eq!(errors::find("LS010"), Some(Code::UnknownKey));
     assert_eq!(errors::find("ls010"), Some(Code::UnknownKey));
     assert_eq!(errors::find("10"), Some(Code::UnknownKey));

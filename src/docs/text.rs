@@ -1,9 +1,9 @@
-//! Text for pages and terminals: wrapped, cut into sections, printed.
+//! Text for pages and terminals: wraps it, splits it into sections, formats it.
 
 use textwrap::core::Word;
 use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
 
-/// A list of words with a word before the last: `a, b or c`.
+/// A list with a word before its last item: `a, b or c`.
 pub(super) fn joined(words: &[String], last: &str) -> String {
     match words {
         [] => String::new(),
@@ -12,7 +12,7 @@ pub(super) fn joined(words: &[String], last: &str) -> String {
     }
 }
 
-/// What the hosts of Markdown pages make of a heading, to link to it.
+/// The anchor that GitHub and others generate for a heading.
 pub(super) fn anchor(heading: &str) -> String {
     let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
     kept.collect::<String>().to_lowercase().replace(' ', "-")
@@ -49,7 +49,7 @@ pub(super) fn paragraphs(text: &str, width: usize) -> String {
     wrapped.join("\n\n")
 }
 
-/// The sections of a page of ours: what stands below each `## NAME`.
+/// The sections of one of our pages: the text below each `## NAME`.
 pub(super) fn sections(page: &str) -> Vec<(&str, &str)> {
     let mut found = Vec::new();
     let mut rest = page;
@@ -100,7 +100,7 @@ pub(super) fn blocks(page: &str) -> Vec<Block<'_>> {
     found
 }
 
-/// The same without links inside the page: each as its text, and the command that prints what it leads to.
+/// Replaces links inside the page by their text and the command that prints their target.
 pub(super) fn without_links(page: &str, command: impl Fn(&str) -> Option<String>) -> String {
     let mut out = String::new();
     let mut rest = page;
@@ -117,7 +117,7 @@ pub(super) fn without_links(page: &str, command: impl Fn(&str) -> Option<String>
     out + rest
 }
 
-/// A page for the terminal: headings without their signs, examples indented instead of fenced.
+/// A page for the terminal: headings without `#`, examples indented instead of fenced.
 pub(super) fn for_terminal(page: &str, colour: bool) -> String {
     let (bold, faint, end) = if colour { ("\u{1b}[1m", "\u{1b}[36m", "\u{1b}[0m") } else { ("", "", "") };
     let mut out = String::new();
@@ -143,13 +143,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_paragraph_is_wrapped_and_no_line_becomes_a_list() {
+    fn a_wrapped_line_does_not_become_a_list_item() {
         assert_eq!(wrap("- one two three", 9, 2), "- one two\n  three");
         assert_eq!(wrap("a b - c", 3, 0), "a\nb -\nc");
     }
 
     #[test]
-    fn a_page_is_cut_at_its_headings_and_fences() {
+    fn a_page_is_split_at_its_headings_and_fences() {
         let page = "## a\ntext\n\n```yaml\nx: 1\n```\n## b.c\nmore\n";
         assert_eq!(sections(page), [("a", "text\n\n```yaml\nx: 1\n```"), ("b.c", "more")]);
         let blocks = blocks(page);
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_terminal_gets_no_signs_of_markdown_but_backticks() {
+    fn the_terminal_gets_no_markdown_but_backticks() {
         assert_eq!(for_terminal("# A\n```yaml\nx: 1\n```\n`b`\n", false), "A\n    x: 1\n`b`\n");
     }
 }

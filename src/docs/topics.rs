@@ -1,4 +1,4 @@
-//! The topics of the reference, in order: chapters written by hand, and what the types say of themselves.
+//! The topics of the reference, in order: chapters written by hand, and doc comments of the types.
 
 use serde_json::Value;
 
@@ -10,19 +10,19 @@ use crate::step::{ACTIONS, FLOW, MODIFIERS};
 /// A part of the reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// What to know first.
+    /// An introduction.
     Ideas,
     /// The keys of a file.
     File,
     /// The keys of a VM.
     Vms,
-    /// What may stand beside an action.
+    /// The modifiers of a step.
     Modifiers,
     /// The actions.
     Actions,
-    /// What a `wait` may wait for.
+    /// The conditions of a `wait`.
     Conditions,
-    /// What a `check` may assert.
+    /// The kinds of `check`.
     Checks,
     /// Templates, matrix, inheritance.
     Reuse,
@@ -60,52 +60,51 @@ impl Part {
         }
     }
 
-    /// What stands below its heading.
+    /// The text below its heading.
     pub(super) const fn about(self) -> &'static str {
         match self {
             Self::File => {
-                "At the top of a scenario file. A scenario needs `vms` and `steps`; what it extends may bring them."
+                "At the top of a scenario file. A scenario needs `vms` and `steps`, its own or from the file it extends."
             }
             Self::Vms => {
                 "Under `vms: {NAME: …}`. All are optional: `vms: {vm: }` is a VM with the built-in guest."
             }
-            Self::Modifiers => "Beside the action of any step.",
+            Self::Modifiers => "Allowed on any step, next to its action.",
             Self::Actions => {
-                "Each step has exactly one. Wherever a VM is named, a list of VMs may stand if the type says so; the \
-                 action is then done to each in turn."
+                "Each step has exactly one. If the type of `vm` allows a list of VMs, the action applies to each in turn."
             }
             Self::Conditions => {
-                "A `wait` has exactly one of these, and `vm` (but for `process` and `client`). With several VMs all must get there."
+                "A `wait` has exactly one of these, and `vm` (except for `process` and `client`). With several VMs all must meet it."
             }
-            Self::Checks => "A `check` has exactly one of these, and `vm` where the type is about a VM.",
+            Self::Checks => "A `check` has exactly one of these, and `vm` if it is about a VM.",
             Self::Ideas | Self::Reuse | Self::Running => "",
         }
     }
 }
 
-/// Something to look up.
+/// A topic of the reference.
 #[derive(Debug, Clone)]
 pub struct Topic {
     /// Its full name, such as `extends`, `vms.machine` or `wait.ticks`.
     pub name: String,
-    /// Where it belongs.
+    /// Its part.
     pub part: Part,
     /// Its heading, in Markdown.
     pub heading: String,
-    /// One sentence on it; of a chapter its title.
+    /// Its first sentence; for a chapter its title.
     pub summary: String,
-    /// All that is said of it, in Markdown, its example included.
+    /// Its text in Markdown, including the example.
     pub text: String,
 }
 
 impl Topic {
-    /// Its last word, as it is looked up.
+    /// The last part of its name.
     #[must_use]
     pub fn word(&self) -> &str {
         self.name.rsplit('.').next().unwrap_or_default()
     }
 
-    /// Whether it is written by hand, and belongs to no key alone.
+    /// Whether it is a chapter written by hand, not a key.
     #[must_use]
     pub fn is_chapter(&self) -> bool {
         matches!(self.part, Part::Ideas | Part::Reuse | Part::Running)
@@ -140,7 +139,7 @@ const CHAPTERS: &[(&str, Part, &str)] = &[
 const EXAMPLES: &[&str] =
     &[include_str!("examples/file.md"), include_str!("examples/vms.md"), include_str!("examples/steps.md")];
 
-/// The topics of all sections of the example files, for the test that none is left over.
+/// The names of all sections of the example files, for the test that each has a topic.
 #[cfg(test)]
 pub(super) fn example_names() -> Vec<&'static str> {
     EXAMPLES.iter().flat_map(|page| sections(page)).map(|(name, _)| name).collect()
@@ -201,13 +200,13 @@ fn key(schema: &Schema, field: &Field<'_>, part: Part, prefix: &str) -> Topic {
     finish(format!("{prefix}{}", field.name), part, field.name, &doc, text)
 }
 
-/// The keys of a value that is a map, or the words it may be, where each has something said of it.
+/// The keys of a value that is a map, or its allowed words if they have doc texts.
 fn choices(schema: &Schema, value: &Value) -> String {
     let text: String = schema.inner(value).iter().map(|field| schema.item(field, 0)).collect();
     text.trim_end().to_owned()
 }
 
-/// An action with its fields; a `wait` and a `check` have theirs elsewhere.
+/// An action with its fields; those of `wait` and `check` are separate topics.
 fn action(schema: &Schema, field: &Field<'_>) -> Topic {
     let kind = schema.behind(field.schema);
     let summary = schema.doc(field.schema);
@@ -238,7 +237,7 @@ fn action(schema: &Schema, field: &Field<'_>) -> Topic {
     finish(field.name.to_owned(), Part::Actions, field.name, &summary, text)
 }
 
-/// The kinds of a `wait` or a `check`, each with the keys that go with it.
+/// The kinds of a `wait` or a `check`, each with its keys.
 fn kinds(schema: &Schema, of: &Value, part: Part, action: &str) -> Vec<Topic> {
     let behind = schema.behind(of);
     let Some(properties) = behind["properties"].as_object() else {
@@ -263,9 +262,9 @@ fn kinds(schema: &Schema, of: &Value, part: Part, action: &str) -> Vec<Topic> {
         .collect()
 }
 
-/// The metrics, from the list that measures them.
+/// The metrics, from the list in the code.
 fn metrics() -> Topic {
-    let about = "Measured in every case and written to the event stream; `check: {metric: NAME, below: …}` holds one \
+    let about = "Measured in every case and written to the event stream; `check: {metric: NAME, below: …}` compares one \
                  against a bound. A metric has a value for each VM it is known of; of several the worst counts.";
     let mut text = paragraphs(about, WIDTH);
     text.push_str("\n\n");

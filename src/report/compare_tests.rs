@@ -23,7 +23,7 @@ fn run(name: &str, cases: &[(&str, Verdict, &str, f64)]) -> Run {
 }
 
 #[test]
-fn what_changed_is_told_in_words() {
+fn what_changed_is_shown_in_words() {
     let old = run(
         "old",
         &[
@@ -43,10 +43,10 @@ fn what_changed_is_told_in_words() {
         ],
     );
     let comparison = compare(&old, &new);
-    let told = comparison.render(false);
-    let (_, told) = told.split_once("\n\n").unwrap();
+    let shown = comparison.render(false);
+    let (_, shown) = shown.split_once("\n\n").unwrap();
     assert_eq!(
-        told,
+        shown,
         "1 case passed and now fails\n  b: no tick\n\n\
          1 case was skipped and now passes\n  a: before: needs QEMU >=11.0, this is 10.0.2\n\n\
          1 case only in A\n  gone\n\n1 case only in B\n  came\n\n\
@@ -63,11 +63,11 @@ fn what_changed_is_told_in_words() {
 }
 
 #[test]
-fn cases_that_changed_for_one_reason_are_told_with_it_once() {
+fn cases_that_changed_for_one_reason_are_shown_with_it_once() {
     let all = |verdict, reason: &'static str| ["a", "b"].map(|name| (name, verdict, reason, 0.1));
-    let told = compare(&run("old", &all(Verdict::Skip, "no KVM")), &run("new", &all(Verdict::Pass, "")))
+    let shown = compare(&run("old", &all(Verdict::Skip, "no KVM")), &run("new", &all(Verdict::Pass, "")))
         .render(false);
-    assert!(told.contains("\n2 cases were skipped and now pass: before: no KVM\n  a\n  b\n"), "{told}");
+    assert!(shown.contains("\n2 cases were skipped and now pass: before: no KVM\n  a\n  b\n"), "{shown}");
 }
 
 #[test]
@@ -121,17 +121,17 @@ fn a_race_that_strikes_too_often_in_the_newer_run_makes_it_worse() {
     assert!(!compare(&rounds(0), &rounds(4)).is_worse());
     let comparison = compare(&rounds(4), &rounds(5));
     assert!(comparison.is_worse() && comparison.changed.is_empty());
-    let told = "\nB: a known issue occurs too often: in 5 of 20 runs, expected at most 5% (torn)\n";
-    assert!(comparison.render(false).contains(told), "{}", comparison.render(false));
+    let shown = "\nB: a known issue occurs too often: in 5 of 20 runs, expected at most 5% (torn)\n";
+    assert!(comparison.render(false).contains(shown), "{}", comparison.render(false));
     assert!(!compare(&rounds(5), &rounds(4)).is_worse());
 }
 
 #[test]
-fn what_moves_the_same_way_in_most_cases_is_told_once() {
+fn what_moves_the_same_way_in_most_cases_is_shown_once() {
     let names = ["a", "b", "c", "d", "e", "f"];
     let all = |value: f64| names.map(|name| (name, Verdict::Pass, "", value));
     let comparison = compare(&run("old", &all(0.1)), &run("new", &all(0.13)));
-    assert!(comparison.moved.is_empty(), "one value each says nothing of a spread");
+    assert!(comparison.moved.is_empty(), "one value has no spread");
     assert!(
         comparison.render(false).contains("\nOverall\n  failover is longer in 6 of 6, ×1.30 at the median\n")
     );

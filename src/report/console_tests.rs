@@ -1,4 +1,4 @@
-//! Tests of the console: what a person sees.
+//! Tests of the console output.
 
 use std::sync::{Arc, Mutex};
 
@@ -102,7 +102,7 @@ fn the_live_lines_leave_nothing_behind_on_however_narrow_a_terminal() {
 }
 
 #[test]
-fn time_goes_by_on_the_live_lines_while_nothing_happens() {
+fn the_live_lines_show_the_time_while_no_event_arrives() {
     let screen = Screen::default();
     let live = Settings { live: true, ..PLAIN };
     let mut console = Console::new(Box::new(screen.clone()), live);
@@ -114,7 +114,7 @@ fn time_goes_by_on_the_live_lines_while_nothing_happens() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_failure_but_a_full_disk_is() {
+fn a_closed_output_is_not_an_error_but_a_full_disk_is() {
     let with = |kind| {
         let screen = Screen { breaks: Some((1, kind)), ..Screen::default() };
         let mut console = Console::new(Box::new(screen), PLAIN);
@@ -151,7 +151,7 @@ fn the_summary_names_each_failure_with_its_place_and_its_reason_in_two_lines() {
     }
     events.push(sample::run_ended(3.0, false));
     let shown = shown_of(&events, PLAIN);
-    // Each was told in full as it ended; what is below the last of that is the summary.
+    // The full text of each came when it ended; the summary is below the last of these.
     let (_, summary) = shown.rsplit_once("tick 41\n").unwrap();
     let lines: Vec<&str> = summary.lines().collect();
     assert_eq!(

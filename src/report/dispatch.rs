@@ -190,9 +190,9 @@ mod tests {
     use crate::event::{Sink, Verdict};
     use crate::report::sample;
 
-    /// Remembers what it was told, and fails at the event of this number.
+    /// Records the events, and fails at the event with this number.
     struct Probe {
-        heard: Arc<Mutex<Vec<String>>>,
+        received: Arc<Mutex<Vec<String>>>,
         fails_at: Option<usize>,
         panics: bool,
     }
@@ -202,21 +202,21 @@ mod tests {
             fails_at: Option<usize>,
             panics: bool,
         ) -> (Box<dyn Subscriber + Send>, Arc<Mutex<Vec<String>>>) {
-            let heard = Arc::new(Mutex::new(Vec::new()));
-            let probe = Self { heard: Arc::clone(&heard), fails_at, panics };
-            (Box::new(probe), heard)
+            let received = Arc::new(Mutex::new(Vec::new()));
+            let probe = Self { received: Arc::clone(&received), fails_at, panics };
+            (Box::new(probe), received)
         }
     }
 
     impl Subscriber for Probe {
         fn take(&mut self, event: &Event) -> anyhow::Result<()> {
-            let mut heard = self.heard.lock().unwrap();
-            if self.fails_at == Some(heard.len()) {
-                drop(heard);
+            let mut received = self.received.lock().unwrap();
+            if self.fails_at == Some(received.len()) {
+                drop(received);
                 assert!(!self.panics, "out of luck");
                 anyhow::bail!("disk full");
             }
-            heard.push(match &event.what {
+            received.push(match &event.what {
                 What::Note { text } => text.clone(),
                 _ => String::new(),
             });
@@ -224,15 +224,15 @@ mod tests {
         }
 
         fn finish(&mut self) -> anyhow::Result<()> {
-            self.heard.lock().unwrap().push("finished".into());
+            self.received.lock().unwrap().push("finished".into());
             Ok(())
         }
     }
 
     #[test]
-    fn every_subscriber_is_told_of_every_event_and_of_the_end() {
-        let (first, heard) = Probe::boxed(None, false);
-        let (second, heard_too) = Probe::boxed(None, false);
+    fn every_subscriber_gets_every_event_and_the_end() {
+        let (first, received) = Probe::boxed(None, false);
+        let (second, received_too) = Probe::boxed(None, false);
         let (sink, stream) = Sink::new();
         let reports = run(stream, vec![first, second]);
         for event in sample::run() {
@@ -242,24 +242,24 @@ mod tests {
         let summary = reports.join();
         assert_eq!(summary.counts.total(), 6);
         assert_eq!(summary.exit_code(), 1);
-        assert_eq!(heard.lock().unwrap().len(), sample::run().len() + 1);
-        assert_eq!(*heard.lock().unwrap(), *heard_too.lock().unwrap());
+        assert_eq!(received.lock().unwrap().len(), sample::run().len() + 1);
+        assert_eq!(*received.lock().unwrap(), *received_too.lock().unwrap());
     }
 
     #[test]
-    fn a_subscriber_that_fails_is_let_go_and_the_others_hear_of_it_once() {
+    fn a_subscriber_that_fails_is_removed_and_the_others_get_one_note() {
         for (panics, message) in [(false, "disk full"), (true, "a report panicked: out of luck")] {
-            let (bad, heard_by_bad) = Probe::boxed(Some(1), panics);
-            let (good, heard) = Probe::boxed(None, false);
+            let (bad, received_by_bad) = Probe::boxed(Some(1), panics);
+            let (good, received) = Probe::boxed(None, false);
             let summary = feed(passing(), vec![bad, good]);
             assert_eq!(summary.errors.len(), 1);
             assert_eq!(summary.errors[0].to_string(), message);
             assert_eq!(summary.exit_code(), 1);
-            assert_eq!(heard_by_bad.lock().unwrap().len(), 1);
-            let heard = heard.lock().unwrap();
-            let notes: Vec<&String> = heard.iter().filter(|text| text.contains("incomplete")).collect();
+            assert_eq!(received_by_bad.lock().unwrap().len(), 1);
+            let received = received.lock().unwrap();
+            let notes: Vec<&String> = received.iter().filter(|text| text.contains("incomplete")).collect();
             assert_eq!(notes, [&format!("a report is incomplete: {message}")]);
-            assert_eq!(heard.last().map(String::as_str), Some("finished"));
+            assert_eq!(received.last().map(String::as_str), Some("finished"));
         }
     }
 
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_never_came_to_its_end_is_no_success() {
+    fn a_stream_without_an_end_is_not_a_success() {
         let mut events = passing();
         events.pop();
         let summary = feed(events.clone(), Vec::new());

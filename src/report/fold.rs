@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_case_that_ends_without_having_begun_is_counted_all_the_same() {
+    fn a_case_that_ends_without_a_start_is_counted() {
         let mut fold = Fold::default();
         let case = fold.take(&sample::skipped(7, "no KVM")).unwrap();
         assert_eq!((case.name.as_str(), case.reason()), ("case #7", Some("no KVM")));
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_case_of_very_many_steps_is_kept_in_little_memory() {
+    fn a_case_with_many_steps_needs_little_memory() {
         let mut fold = Fold::default();
         fold.take(&sample::started(0, "many", "many.yaml"));
         for number in 1..=100_000 {
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_of_time_that_is_none_counts_as_nothing() {
+    fn an_invalid_duration_counts_as_zero() {
         assert_eq!([f64::NAN, f64::INFINITY, -1.0, 2.5].map(finite), [0.0, 0.0, 0.0, 2.5]);
     }
 }

@@ -27,7 +27,7 @@ impl<W: Write> Github<W> {
         Self { fold: Fold::default(), out }
     }
 
-    fn tell(&mut self, case: &Case) -> anyhow::Result<()> {
+    fn annotate(&mut self, case: &Case) -> anyhow::Result<()> {
         let verdict = case.verdict();
         if !verdict.is_bad() {
             return Ok(());
@@ -52,14 +52,14 @@ fn parts(place: &str) -> Option<(&str, usize, usize)> {
 impl<W: Write> Subscriber for Github<W> {
     fn take(&mut self, event: &Event) -> anyhow::Result<()> {
         match self.fold.take(event) {
-            Some(case) => self.tell(&case),
+            Some(case) => self.annotate(&case),
             None => Ok(()),
         }
     }
 
     fn finish(&mut self) -> anyhow::Result<()> {
         for case in self.fold.cut_off() {
-            self.tell(&case)?;
+            self.annotate(&case)?;
         }
         Ok(self.out.flush()?)
     }

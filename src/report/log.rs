@@ -104,10 +104,10 @@ mod tests {
     #[test]
     fn a_case_is_told_step_by_step() {
         let mut fold = Fold::default();
-        let told: Vec<String> =
+        let lines: Vec<String> =
             sample::run().iter().filter_map(|event| fold.take(event)).map(|case| of(&case)).collect();
         assert_eq!(
-            told[1],
+            lines[1],
             "tags: colo
 params: transport=plain count=3
 vm: secondary, QEMU 11.0.0
@@ -133,9 +133,9 @@ artifacts: reports/artifacts/1
         fold.take(&sample::step(0, 1, "the first try"));
         fold.take(&sample::at(1.0, Some(0), What::AttemptEnded { attempt: 1, end: Box::new(end) }));
         fold.take(&sample::step(0, 1, "the second try"));
-        let told = of(&fold.take(&sample::ended(0, Verdict::Flaky, None, 2.0)).unwrap());
-        assert!(told.contains("earlier attempts:\n  fail at a.yaml:3:5: no tick\n"), "{told}");
-        assert!(told.contains("the second try") && !told.contains("the first try"), "{told}");
+        let text = of(&fold.take(&sample::ended(0, Verdict::Flaky, None, 2.0)).unwrap());
+        assert!(text.contains("earlier attempts:\n  fail at a.yaml:3:5: no tick\n"), "{text}");
+        assert!(text.contains("the second try") && !text.contains("the first try"), "{text}");
         assert_eq!(fold.counts().flaky, 1);
     }
 
@@ -146,7 +146,7 @@ artifacts: reports/artifacts/1
         for number in 1..=2000 {
             fold.take(&sample::step(0, number, "again"));
         }
-        let told = of(&fold.cut_off()[0]);
-        assert!(told.contains("\n  [… 1000 omitted …]\n"), "{told}");
+        let text = of(&fold.cut_off()[0]);
+        assert!(text.contains("\n  [… 1000 omitted …]\n"), "{text}");
     }
 }

@@ -49,19 +49,19 @@ fn no_single_strike_is_beyond_chance_as_long_as_one_percent_is_the_least() {
 }
 
 #[test]
-fn a_race_is_told_with_how_often_it_struck_and_how_often_it_may() {
+fn a_race_is_rates_with_how_often_it_struck_and_how_often_it_may() {
     let mut cases = vec![("struck", Verdict::Xfail, true)];
     cases.extend(["b", "c", "d", "e", "f", "g", "h"].map(|name| (name, Verdict::Pass, false)));
     // What failed otherwise, or never ran, does not count.
     cases.extend([("fails", Verdict::Fail, false), ("skipped", Verdict::Skip, false)]);
     let races = races(&cases);
-    let told: Vec<_> = races.rates().collect();
-    assert_eq!(told, [(REASON, "1 of 8 cases; at most 5% expected".to_owned())]);
+    let rates: Vec<_> = races.rates().collect();
+    assert_eq!(rates, [(REASON, "1 of 8 cases; at most 5% expected".to_owned())]);
     assert!(races.exceeded().is_empty());
 }
 
 #[test]
-fn a_race_that_never_struck_is_told_of_rounds_only() {
+fn a_race_that_never_struck_is_rates_of_rounds_only() {
     assert_eq!(races(&[("a", Verdict::Pass, false), ("b", Verdict::Pass, false)]).rates().count(), 0);
     let rounds = races(&[("a", Verdict::Pass, false), ("a", Verdict::Pass, false)]);
     assert_eq!(rounds.rates().next().unwrap().1, "0 of 2 runs; at most 5% expected");

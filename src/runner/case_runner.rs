@@ -20,7 +20,7 @@ use crate::event::{CaseEnd, StepOutcome, Verdict, What};
 use crate::qemu::credential::make;
 use crate::qemu::network::wire_name;
 use crate::scenario::model::{Block, Case, CaseStep, When};
-use crate::scenario::{Late, resolve_step, resolve_vm, resolve_when, to_yaml};
+use crate::scenario::{RunValues, resolve_step, resolve_vm, resolve_when, to_yaml};
 use crate::session::failure::Kind;
 use crate::session::{Failure, Session, artifacts, metrics};
 use crate::step::{Action, Running, Start};
@@ -178,22 +178,22 @@ impl<'c> CaseRunner<'c> {
     }
 
     /// Calls `resolve` with all values known at this point of the run.
-    fn with_run_values<T>(&self, resolve: impl FnOnce(&Late<'_>) -> T) -> T {
+    fn with_run_values<T>(&self, resolve: impl FnOnce(&RunValues<'_>) -> T) -> T {
         let run = self.session.run_values();
         let names = self.session.names();
         let versions = CaseVersions { case: self.case, binaries: self.binaries };
         let (rounds, dir) = (&self.rounds, self.session.directory());
-        resolve(&Late { run: &run, names: &names, rounds, dir, versions: &versions })
+        resolve(&RunValues { run: &run, names: &names, rounds, dir, versions: &versions })
     }
 
     fn condition_holds(&self, when: &[When], site: &FailureSite) -> Result<bool, Stop> {
-        self.with_run_values(|late| resolve_when(self.case, when, late))
+        self.with_run_values(|values| resolve_when(self.case, when, values))
             .map_err(|message| Stop::Failed(Failure::error(message), Box::new(site.clone())))
     }
 
     fn resolve(&self, step: &CaseStep) -> Result<crate::step::Step, Stop> {
         let mut resolved = self
-            .with_run_values(|late| resolve_step(self.case, step, late))
+            .with_run_values(|values| resolve_step(self.case, step, values))
             .map_err(|message| Stop::Failed(Failure::error(message), Box::new(FailureSite::of(step))))?;
         resolved.action = resolved.action.bound(&self.session.roles);
         Ok(resolved)
@@ -313,8 +313,9 @@ impl<'c> CaseRunner<'c> {
     /// Completes the plans of VMs that depend on values of the run, now that these are known.
     fn complete_plans(&mut self, names: &[String], site: &FailureSite) -> Result<(), Stop> {
         let stop = |message: String| Stop::Failed(Failure::error(message), Box::new(site.clone()));
-        for name in names.iter().filter(|name| self.case.late_vms.contains_key(*name)) {
-            let Some(spec) = self.with_run_values(|late| resolve_vm(self.case, name, late)).map_err(stop)?
+        for name in names.iter().filter(|name| self.case.deferred_vms.contains_key(*name)) {
+            let Some(spec) =
+                self.with_run_values(|values| resolve_vm(self.case, name, values)).map_err(stop)?
             else {
                 continue;
             };

@@ -10,7 +10,7 @@ use super::plans::CaseVersions;
 use crate::qemu::network::wire_name;
 use crate::qemu::spec::Accel;
 use crate::scenario::model::Case;
-use crate::scenario::{Late, resolve_link, resolve_text};
+use crate::scenario::{RunValues, resolve_link, resolve_text};
 use crate::session::link::Link;
 use crate::session::ports::Ports;
 use crate::session::{Failure, Plan, Session};
@@ -28,10 +28,15 @@ pub(super) fn open(case: &Case, session: &mut Session, binaries: &Binaries) -> R
     for name in case.net.links.keys() {
         let versions = CaseVersions { case, binaries };
         let directory = session.directory().to_owned();
-        let late =
-            Late { run: &nothing, names: &names, rounds: &Map::new(), dir: &directory, versions: &versions };
+        let values = RunValues {
+            run: &nothing,
+            names: &names,
+            rounds: &Map::new(),
+            dir: &directory,
+            versions: &versions,
+        };
         let broken = |why: String| Failure::error(format!("cannot open link `{name}`: {why}"));
-        let Some(spec) = resolve_link(case, name, &late).map_err(broken)? else {
+        let Some(spec) = resolve_link(case, name, &values).map_err(broken)? else {
             continue;
         };
         let link = Link::open(name, &spec, &directory, &session.board, &session.sink)
@@ -43,7 +48,7 @@ pub(super) fn open(case: &Case, session: &mut Session, binaries: &Binaries) -> R
         for (name, fd) in &spec.fds {
             let versions = CaseVersions { case, binaries };
             let directory = session.directory().to_owned();
-            let late = Late {
+            let values = RunValues {
                 run: &nothing,
                 names: &names,
                 rounds: &Map::new(),
@@ -53,7 +58,7 @@ pub(super) fn open(case: &Case, session: &mut Session, binaries: &Binaries) -> R
             let broken = |why: String| {
                 Failure::error(format!("cannot create the file descriptor `{name}` of VM `{vm}`: {why}"))
             };
-            let path = resolve_text(case, &fd.listen, &Map::new(), &late).map_err(broken)?;
+            let path = resolve_text(case, &fd.listen, &Map::new(), &values).map_err(broken)?;
             let path = directory.join(path.as_str().unwrap_or_default());
             let listener =
                 UnixListener::bind(&path).map_err(|error| broken(format!("{}: {error}", path.display())))?;

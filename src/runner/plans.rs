@@ -16,7 +16,7 @@ use crate::qemu::disk::has_qemu_img;
 use crate::qemu::kvm;
 use crate::qemu::spec::{Accel, Guest, VmSpec};
 use crate::scenario::model::Case;
-use crate::scenario::{Late, resolve_vm};
+use crate::scenario::{RunValues, resolve_vm};
 use crate::session::Plan;
 use crate::template::Versions;
 
@@ -35,9 +35,10 @@ pub(super) fn plans(
     for name in case.vms.keys() {
         let nothing = serde_json::json!({"captures": {}, "vm": {}, "process": {}, "role": case.roles});
         let versions = CaseVersions { case, binaries };
-        let late = Late { run: &nothing, names, rounds: &Map::new(), dir: directory, versions: &versions };
+        let values =
+            RunValues { run: &nothing, names, rounds: &Map::new(), dir: directory, versions: &versions };
         // Values that only a later step knows are filled in when that step starts the VM.
-        let spec = match resolve_vm(case, name, &late) {
+        let spec = match resolve_vm(case, name, &values) {
             Ok(spec) => spec,
             // Ports and descriptors do not exist before the case has its directory.
             Err(_) if !case.vms[name].start || !directory.is_dir() => None,

@@ -7,8 +7,8 @@ use regex::Regex;
 use super::source::{Kind, Node};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 
-/// The arguments that a value stands for: those of a list, the words of a text. Of a template that is the whole text it is
-/// not known what it stands for. `None`: the text cannot be split, which is told.
+/// The arguments: the items of a list, or the words of a text. A text that is a single template is kept as it is.
+/// `None`: the text cannot be split, and a diagnostic says so.
 pub(super) fn list(value: &Node, diagnostics: &mut Diagnostics) -> Option<Node> {
     let Some(text) = value.text() else {
         value.items().iter().for_each(|item| diagnostics.extend(several_words(item).or(refused(item))));
@@ -31,10 +31,10 @@ pub(super) fn list(value: &Node, diagnostics: &mut Diagnostics) -> Option<Node> 
     }
 }
 
-/// The words of a text, as a POSIX shell splits it; a template is part of one word, whatever it stands for.
+/// The words of a text, as a POSIX shell splits it; a template is never split.
 fn words(text: &str) -> Result<Vec<String>, shell_words::ParseError> {
     static TEMPLATE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"(?s)\{\{.*?\}\}+").ok());
-    // YAML allows no such character, and a shell takes it for an ordinary one.
+    // YAML does not allow this character; to a shell it is an ordinary one.
     let mark = |number: usize| format!("\u{1}{number}\u{1}");
     let mut templates = Vec::new();
     let marked = TEMPLATE.as_ref().map(|template| {
@@ -51,22 +51,22 @@ fn words(text: &str) -> Result<Vec<String>, shell_words::ParseError> {
     Ok(words.into_iter().map(whole).collect())
 }
 
-/// A warning of an item of the list that holds an option and its value.
+/// A warning if an item of the list has an option and its value.
 fn several_words(item: &Node) -> Option<Diagnostic> {
     static OPTION: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r"(?s)^(--?[a-zA-Z][\w-]*)\s+(\S.*)$").ok());
     let text = item.text()?;
     let found = OPTION.as_ref()?.captures(text)?;
-    let message = format!("`{text}` reaches QEMU as one argument");
-    let help = format!("make it two items: `{}`, `{}`; or write `args` as one text", &found[1], &found[2]);
+    let message = format!("`{text}` is passed to QEMU as one argument");
+    let help = format!("write two items: `{}`, `{}`; or write `args` as one text", &found[1], &found[2]);
     Some(Diagnostic::warning(Code::RawArgument, &item.at, message).help(help))
 }
 
-/// A warning of an option that QEMU refuses beside the runner's own `-accel`.
+/// A warning if QEMU does not accept the option together with the runner's own `-accel`.
 fn refused(item: &Node) -> Option<Diagnostic> {
     let option = item.text().filter(|text| matches!(*text, "-enable-kvm" | "--enable-kvm"))?;
-    let message = format!("QEMU does not take `{option}` beside `-accel`, which each VM has");
-    let help = "leave it out: the key `accel` says which accelerator a VM has";
+    let message = format!("QEMU does not accept `{option}` together with `-accel`, which every VM has");
+    let help = "remove it: the key `accel` selects the accelerator";
     Some(Diagnostic::warning(Code::RawArgument, &item.at, message).help(help))
 }
 
@@ -75,7 +75,7 @@ mod tests {
     use super::words;
 
     #[test]
-    fn a_text_is_split_as_a_shell_does() {
+    fn a_text_is_split_like_in_a_shell() {
         let split = |text| words(text).unwrap();
         assert_eq!(split("-m 512M  -smp 2\n"), ["-m", "512M", "-smp", "2"]);
         assert_eq!(
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_is_part_of_one_word() {
+    fn a_template_is_not_split() {
         let split = |text| words(text).unwrap();
         assert_eq!(split("-D {{case.dir}}/log{{ n }} -S"), ["-D", "{{case.dir}}/log{{ n }}", "-S"]);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! `artifacts`: the files of a case that are kept.
+//! `artifacts`: the files of a case to keep.
 
 use std::path::{Component, Path};
 
@@ -29,15 +29,15 @@ pub(super) fn read(
     files
 }
 
-/// What is wrong with a file that is to be kept, and what would be right.
+/// Checks a path or pattern. The error is the message and the help.
 fn check(file: &str) -> Result<(), (String, &'static str)> {
-    let inside = "write a path below the case's folder, such as `traffic.log` or `logs/*.txt`";
+    let inside = "write a path below the case's directory, such as `traffic.log` or `logs/*.txt`";
     if file.is_empty() {
-        return Err(("an empty path names no file".to_owned(), inside));
+        return Err(("the path is empty".to_owned(), inside));
     }
     let leaves = |part: Component<'_>| !matches!(part, Component::Normal(_) | Component::CurDir);
     if Path::new(file).components().any(leaves) {
-        return Err((format!("`{file}` leads out of the case's folder"), inside));
+        return Err((format!("`{file}` is outside the case's directory"), inside));
     }
     match glob::Pattern::new(file) {
         Ok(_) => Ok(()),
@@ -50,15 +50,15 @@ mod tests {
     use super::check;
 
     #[test]
-    fn only_what_lies_below_the_cases_folder_is_kept() {
+    fn only_files_below_the_cases_directory_are_kept() {
         for good in ["traffic.log", "./a", "logs/*.txt", "**/core", "..a", "[0-9]?"] {
             assert_eq!(check(good), Ok(()), "{good}");
         }
         for (bad, why) in [
-            ("", "names no file"),
-            ("/etc/passwd", "leads out"),
-            ("../x", "leads out"),
-            ("a/../../x", "leads out"),
+            ("", "path is empty"),
+            ("/etc/passwd", "is outside"),
+            ("../x", "is outside"),
+            ("a/../../x", "is outside"),
             ("[a", "is not a valid pattern"),
         ] {
             assert!(check(bad).unwrap_err().0.contains(why), "{bad}");

@@ -1,4 +1,4 @@
-//! A scenario file, merged with what it extends, into its cases.
+//! Expands a scenario file, merged with what it extends, into cases.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ use crate::qemu::spec::VmSpec;
 use crate::template::{Scope, Versions};
 use crate::units::{OneOrMany, Span};
 
-/// The required params that nothing sets, where a file is a template and not a scenario; empty for a file for `use`.
+/// The required params that are not set, if the file is a template and not a scenario; empty for a file for `use`.
 pub(super) fn template(
     own: &Node,
     path: &Path,
@@ -38,7 +38,7 @@ pub(super) fn template(
     let only_steps = own.entries().iter().all(|(key, _)| for_use.contains(&key.name.as_str()));
     let in_templates = path.iter().any(|part| part == "templates");
     let used = only_steps && own.get("steps").is_some() && (own.get("params").is_some() || in_templates);
-    // One that leaves the steps to whoever extends it.
+    // Its steps are in the file that extends it.
     let base = own.get("params").is_some() && own.get("steps").is_none() && own.get("extends").is_none();
     (!missing.is_empty() || used || base).then_some(missing)
 }
@@ -56,7 +56,7 @@ pub(super) struct File<'f> {
 /// The versions of a case's VMs.
 struct CaseVersions<'c> {
     oracle: &'c dyn QemuVersions,
-    /// `None` as long as the VMs are not known: then it is the default QEMU that is meant.
+    /// `None` until the VMs are known; until then the default QEMU is used.
     vms: Option<&'c IndexMap<String, VmSpec>>,
 }
 
@@ -190,14 +190,14 @@ impl<'f> File<'f> {
         let vm_nodes = root.get("vms").map(Node::entries).unwrap_or_default();
         let copied = vm_nodes.iter().filter(|(_, vm)| vm.get("copies").is_some());
         expansion.copied = copied.map(|(key, _)| key.name.clone()).collect();
-        // A VM that could not be read would only be missed again by every step that names it.
+        // If a VM is invalid, every step that names it would report it again.
         if sound_vms {
             expansion.check(&vms.specs, &roles, &net.links);
         }
         let (placed, names, mut seen) = (expansion.placed, expansion.names, expansion.seen);
         vms.sources.values().for_each(|vm| seen.templates(&vm.options));
         check_hooks(root.get("hooks"), &placed.into_iter().collect::<Vec<_>>(), &mut loader.diagnostics);
-        // Where a step could not be read, its name may be missing.
+        // If a step is invalid, its name may be missing.
         if loader.diagnostics.errors_added() == before {
             issues::check_steps(&issues, &names, &mut loader.diagnostics);
             issues::check_commands(&issues, [&steps, &finally], &mut loader.diagnostics);
@@ -231,7 +231,7 @@ impl<'f> File<'f> {
             must_fail,
             timeout: timeout.0,
             vms: vms.specs,
-            late_vms: vms.late,
+            deferred_vms: vms.deferred,
             vm_sources: vms.sources,
             roles,
             artifacts: unique(artifacts),
@@ -245,7 +245,7 @@ impl<'f> File<'f> {
         Some(case)
     }
 
-    /// The case's name, and the place that says so.
+    /// The case's name and its place.
     fn name(
         &self,
         cell: &Cell,
@@ -258,8 +258,8 @@ impl<'f> File<'f> {
         };
         let wrong = |part: &str| part.is_empty() || part == "." || part == ".." || part.len() > 200;
         if name.split('/').any(wrong) || name.contains(char::is_control) {
-            let message = format!("{name:?} cannot be the name of a case");
-            let help = "a name is a path of words with one `/` between two, each of 200 bytes at most";
+            let message = format!("{name:?} is not a valid case name");
+            let help = "a name is a path: words separated by single `/`, at most 200 bytes each";
             diagnostics.push(Diagnostic::error(Code::CaseName, &at, message).help(help));
             return None;
         }
@@ -271,7 +271,7 @@ impl<'f> File<'f> {
         let mut parts = vec![stem.into_owned()];
         for setting in cell {
             let value = match &setting.value {
-                // A map goes by its `name`, else by its first single value.
+                // A map is represented by its `name`, else by its first scalar.
                 Value::Object(map) => {
                     map.get("name").or_else(|| map.values().find(|v| !v.is_object() && !v.is_array()))
                 }
@@ -284,7 +284,7 @@ impl<'f> File<'f> {
     }
 }
 
-/// What a file itself declares beside its VMs; its template may offer what a file leaves alone.
+/// What the file itself declares besides VMs. Declarations of its template may stay unused.
 fn declared<'d>(root: &'d Node, vms: &'d vms::Vms) -> Vec<(Section, &'d str, &'d Location)> {
     let sections = [
         (Section::Links, "links"),
@@ -308,7 +308,7 @@ fn declared<'d>(root: &'d Node, vms: &'d vms::Vms) -> Vec<(Section, &'d str, &'d
     declared
 }
 
-/// Where a file says what its template is given: its `with`, else its `extends`.
+/// The place where a file sets its template's params: its `with`, else its `extends`.
 fn source_of_params(root: &Node) -> Option<Location> {
     let own =
         |name: &str| root.entry(name).map(|(key, _)| key.at.clone()).filter(|at| at.file == root.at.file);
@@ -331,18 +331,18 @@ fn unique(words: Vec<String>) -> Vec<String> {
     kept
 }
 
-/// Each hook that the scenario fills must be placed by some step.
+/// Each hook of the scenario must be the hook of some step.
 fn check_hooks(hooks: Option<&Node>, placed: &[String], diagnostics: &mut Diagnostics) {
     for (key, _) in hooks.map(Node::entries).unwrap_or_default() {
         if !placed.contains(&key.name) {
-            let message = format!("no step places the hook `{}`", key.name);
+            let message = format!("unknown hook `{}`", key.name);
             let help = suggest(&key.name, placed.iter().map(String::as_str));
             diagnostics.push(Diagnostic::error(Code::Hook, &key.at, message).help(help));
         }
     }
 }
 
-/// The single keys at the top of a scenario.
+/// Reads scalars at the top of a scenario.
 struct Top<'t> {
     root: &'t Node,
     scope: &'t Scope<'t>,

@@ -8,7 +8,7 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::qemu::credential::Credential;
 use crate::template::Scope;
 
-/// Reads the `credentials` of a scenario; one that is wrong is told and left out.
+/// Reads the `credentials` of a scenario; reports and skips invalid ones.
 pub(super) fn read(
     section: Option<(&Key, &Node)>,
     scope: &Scope<'_>,

@@ -24,7 +24,7 @@ pub(super) fn read(
     }
     let mut disks = BTreeMap::new();
     for (key, node) in node.entries() {
-        // One that is wrong takes no other one with it.
+        // Read each one separately, so that one error does not hide others.
         disks.extend(
             typed::read::<Disk>(&key.at, node, scope, diagnostics).map(|disk| (key.name.clone(), disk)),
         );
@@ -33,13 +33,13 @@ pub(super) fn read(
     disks
 }
 
-/// The names of the disks that a section declares, also of those that are wrong.
+/// The names of the disks of a section, including invalid ones.
 pub(super) fn names(section: Option<&Node>) -> Vec<String> {
     section.map(Node::entries).unwrap_or_default().iter().map(|(key, _)| key.name.clone()).collect()
 }
 
-/// Tells what is wrong with disks, as they stand in a file; `known` are the names of all that one may lie over. The paths
-/// of backing files are made absolute.
+/// Checks the disks of a section; `known` are the names of possible backing disks. Makes the paths of backing files
+/// absolute.
 pub(super) fn check(
     owner: &Location,
     section: Option<&Node>,
@@ -50,8 +50,8 @@ pub(super) fn check(
     for (key, node) in section.map(Node::entries).unwrap_or_default() {
         let usable = key.name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
         if !usable || key.name.is_empty() || key.name.len() > 64 {
-            let message = format!("`{}` cannot be the name of a disk", key.name);
-            let help = "a name is made of letters, digits, `_` and `-`, at most 64 of them";
+            let message = format!("`{}` is not a valid disk name", key.name);
+            let help = "use letters, digits, `_` and `-`, at most 64 characters";
             diagnostics.push(Diagnostic::error(Code::WrongValue, &key.at, message).help(help));
         }
         if matches!(node.kind, Kind::Seq(_)) {
@@ -77,7 +77,7 @@ pub(super) fn check(
                 Ok(path) if path.is_file() => *backing = path.display().to_string(),
                 _ => {
                     let message = format!("there is no file `{}`", folder.join(&*backing).display());
-                    let help = "the path is relative to the file it stands in; the name of a disk has no `.` and no `/`";
+                    let help = "the path is relative to this file; the name of a disk has no `.` and no `/`";
                     diagnostics.push(Diagnostic::error(Code::WrongValue, at, message).help(help));
                 }
             }
@@ -85,23 +85,23 @@ pub(super) fn check(
         }
         let backing = backing.clone();
         let others = || known.iter().map(String::as_str).filter(|name| *name != key.name);
-        let (message, help) = match circle(&key.name, disks).as_slice() {
+        let (message, help) = match cycle(&key.name, disks).as_slice() {
             [] if known.contains(&backing) => continue,
-            [] => (format!("there is no disk `{backing}` to lie over"), suggest(&backing, others())),
-            [itself] => (format!("disk `{itself}` lies over itself"), suggest("", others())),
-            // Told once, at the first of them.
+            [] => (format!("unknown backing disk `{backing}`"), suggest(&backing, others())),
+            [itself] => (format!("disk `{itself}` is its own backing disk"), suggest("", others())),
+            // Reported once, at the first of them.
             all if all.iter().any(|other| *other < key.name.as_str()) => continue,
             all => {
-                let message = format!("the disks lie over each other: {} -> {}", all.join(" -> "), key.name);
-                (message, "the lowest one has a `size` and no `backing`".to_owned())
+                let message = format!("the backing disks form a cycle: {} -> {}", all.join(" -> "), key.name);
+                (message, "the last disk of a chain has a `size` and no `backing`".to_owned())
             }
         };
         diagnostics.push(Diagnostic::error(Code::WrongValue, at, message).help(help));
     }
 }
 
-/// The disks over which a disk lies, from itself on, where that leads back to it; else none.
-fn circle<'d>(name: &'d str, disks: &'d BTreeMap<String, Disk>) -> Vec<&'d str> {
+/// The backing chain of a disk, starting with itself, if it is a cycle; else empty.
+fn cycle<'d>(name: &'d str, disks: &'d BTreeMap<String, Disk>) -> Vec<&'d str> {
     let mut chain = vec![name];
     while let Some(below) = chain.last().and_then(|last| disks.get(*last)?.backing.as_deref()) {
         if below == name {

@@ -1,4 +1,4 @@
-//! The steps that the expansion resolves: `hook`, `use` and `repeat` (and `block`, which is nothing but its list).
+//! Steps that are expanded into other steps: `hook`, `use` and `repeat`. (A `block` is just its list.)
 
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ use crate::step::DEFAULT_TIMEOUT;
 use crate::units::Span;
 
 impl Steps<'_, '_, '_> {
-    /// The steps that the scenario puts at a hook point; none where it puts none.
+    /// The steps of the scenario for a hook; empty if it has none.
     pub(super) fn hook(
         &mut self,
         node: &Node,
@@ -34,8 +34,8 @@ impl Steps<'_, '_, '_> {
             self.complain(
                 Code::Hook,
                 &value.at,
-                format!("the hook `{name}` is placed inside itself"),
-                "take it out of the hook's own steps",
+                format!("the hook `{name}` contains itself"),
+                "remove it from the hook's own steps",
             );
             return Vec::new();
         }
@@ -44,7 +44,7 @@ impl Steps<'_, '_, '_> {
         if place.uses.is_empty() {
             return self.list(steps, &place);
         }
-        // The steps are the scenario's own, and see what the scenario sees, wherever they are placed.
+        // The steps belong to the scenario and use its names, wherever the hook is.
         let top = self.top;
         let hidden = top.names().iter().filter(|(name, _)| place.scope.is_round(name));
         let locals = hidden.map(|(name, value)| (name.clone(), value.clone())).collect();
@@ -78,7 +78,7 @@ impl Steps<'_, '_, '_> {
         if place.uses.contains(&path) {
             let names: Vec<String> =
                 place.uses.iter().chain([&path]).map(|path| path.display().to_string()).collect();
-            let message = format!("`use` leads in a circle: {}", names.join(" -> "));
+            let message = format!("`use` is circular: {}", names.join(" -> "));
             self.complain(Code::Use, &file.at, message, "");
             return Vec::new();
         }
@@ -115,7 +115,7 @@ impl Steps<'_, '_, '_> {
         self.list(steps, &Place { scope: &scope, locals: values, ..place })
     }
 
-    /// `with`, rendered with the names of the file that uses, each value at its place.
+    /// `with`, rendered with the names of the using file; each value keeps its place.
     fn outer_values(&mut self, with: Option<&Node>, user: &Location, place: &Place<'_, '_>) -> Option<Node> {
         let mut entries = Vec::new();
         let Some(with) = with else {
@@ -127,13 +127,13 @@ impl Steps<'_, '_, '_> {
             return None;
         }
         for (key, value) in with.entries() {
-            let rendered = typed::settle(value, place.scope, &mut self.loader.diagnostics)?;
+            let rendered = typed::render_now(value, place.scope, &mut self.loader.diagnostics)?;
             entries.push((key.clone(), Node::of_value(&typed::escaped(rendered), &value.at)));
         }
         Some(Node::map(entries, with.at.clone()))
     }
 
-    /// A loop: unrolled, or with `until` kept.
+    /// A loop: unrolled, or kept if it has `until`.
     pub(super) fn repeat(
         &mut self,
         node: &Node,
@@ -161,11 +161,14 @@ impl Steps<'_, '_, '_> {
             [one] => one,
             [] => {
                 let help = "add `times: N`, `over: […]` with `as: NAME`, or `until: {…}`";
-                self.complain(Code::MissingKey, &key.at, "nothing says how often to repeat", help);
+                self.complain(Code::MissingKey, &key.at, "the loop has no `times`, `over` or `until`", help);
                 return Vec::new();
             }
             [(first, _), (second, _), ..] => {
-                let message = format!("a loop has one measure, not `{}` and `{}`", first.name, second.name);
+                let message = format!(
+                    "a loop takes one of `times`, `over` and `until`, not `{}` and `{}`",
+                    first.name, second.name
+                );
                 self.complain(Code::WrongValue, &second.at, message, "keep one of them");
                 return Vec::new();
             }
@@ -174,8 +177,8 @@ impl Steps<'_, '_, '_> {
             self.complain(
                 Code::WrongValue,
                 &name.at,
-                format!("`as` does not go with `{}`", kind.name),
-                "it goes with `over`",
+                format!("`as` cannot be used with `{}`", kind.name),
+                "use it with `over`",
             );
         }
         let mut inner = place.clone();
@@ -195,7 +198,7 @@ impl Steps<'_, '_, '_> {
                 let mut times = times.unwrap_or(1);
                 if times > MAX_STEPS {
                     let message = format!("a case has at most {MAX_STEPS} steps");
-                    self.complain(Code::TooMuch, &how.at, message, "repeat less often");
+                    self.complain(Code::TooMuch, &how.at, message, "use fewer rounds");
                     times = 1;
                 }
                 let Some(index) = self.index(&value, &inner) else {
@@ -209,7 +212,7 @@ impl Steps<'_, '_, '_> {
                     blocks.extend(self.round(steps, &inner, numbered(&index, number)));
                 }
                 if times == 0 {
-                    // Never run, and checked all the same.
+                    // Never run, but checked.
                     self.round(steps, &inner, numbered(&index, 1));
                 }
                 blocks
@@ -241,7 +244,7 @@ impl Steps<'_, '_, '_> {
         };
         let as_key = Key { name: variable.clone(), at: name.at.clone() };
         let usable = params::check_name(&as_key, diagnostics);
-        let values = match typed::settle(how, place.scope, diagnostics) {
+        let values = match typed::render_now(how, place.scope, diagnostics) {
             Some(Value::Array(values)) if usable => values,
             Some(Value::Array(_)) | None => return Vec::new(),
             Some(_) => {
@@ -258,8 +261,8 @@ impl Steps<'_, '_, '_> {
             return Vec::new();
         };
         if index.as_ref() == Some(&variable) {
-            let message = format!("`{variable}` would be both the value and the number of the round");
-            self.complain(Code::WrongValue, &name.at, message, "give `as` and `index` names of their own");
+            let message = format!("`as` and `index` have the same name `{variable}`");
+            self.complain(Code::WrongValue, &name.at, message, "give them different names");
             return Vec::new();
         }
         let mut blocks = Vec::new();
@@ -274,7 +277,7 @@ impl Steps<'_, '_, '_> {
         blocks
     }
 
-    /// The steps of one round of a loop, with the names that are its own.
+    /// The steps of one round of a loop, with the round's own names.
     fn round(&mut self, steps: &Node, place: &Place<'_, '_>, names: Vec<(String, Value)>) -> Vec<Block> {
         let scope = place.scope.with(names.clone());
         let mut inner = Place { scope: &scope, ..place.clone() };
@@ -282,7 +285,7 @@ impl Steps<'_, '_, '_> {
         self.list(steps, &inner)
     }
 
-    /// The name under which a loop's steps know the number of their round, where it has one; `None` where it is wrong.
+    /// The `index` of a loop, if it has one; `None` if it is invalid.
     fn index(&mut self, value: &Node, place: &Place<'_, '_>) -> Option<Option<String>> {
         let Some((key, node)) = value.entry("index") else {
             return Some(None);
@@ -328,7 +331,7 @@ impl Steps<'_, '_, '_> {
         block.into_iter().collect()
     }
 
-    /// The map of a `use` or `repeat`, its keys checked.
+    /// The map of a `use` or `repeat`, with its keys checked.
     fn map_of(&mut self, key: &Key, value: &Node, known: &[&str], example: &str) -> Option<Node> {
         if !matches!(value.kind, Kind::Map(_)) {
             let message = format!("`{}` is a map, not {}", key.name, value.what());
@@ -343,21 +346,21 @@ impl Steps<'_, '_, '_> {
         Some(value.clone())
     }
 
-    /// A step that is resolved before the run has no result, no error and no time of its own.
+    /// A step that is expanded before the run has no result, no error and no duration.
     pub(super) fn refuse_modifiers(&mut self, node: &Node, but: &[&str]) {
         let refused = ["timeout", "capture", "expect_error"];
         for (key, _) in node.entries() {
             let name = key.name.as_str();
             if refused.contains(&name) && !but.contains(&name) {
-                let message = format!("`{name}` does not go with a step that only stands for others");
+                let message = format!("`{name}` is not allowed on a step that expands to other steps");
                 let diagnostic = Diagnostic::error(Code::Step, &key.at, message);
-                self.loader.complain(diagnostic.help("give it to those steps"));
+                self.loader.complain(diagnostic.help("put it on those steps"));
             }
         }
     }
 }
 
-/// The number of a round under the loop's name for it.
+/// The number of a round by the loop's `index`.
 fn numbered(index: &Option<String>, number: usize) -> Vec<(String, Value)> {
     index.iter().map(|name| (name.clone(), Value::from(number))).collect()
 }

@@ -1,4 +1,4 @@
-//! What a failure of a case is held against: `known_issue` and `must_fail`.
+//! Expected failures of a case: `known_issue` and `must_fail`.
 
 use std::collections::BTreeSet;
 
@@ -14,13 +14,13 @@ use crate::step::Action;
 use crate::template::{self, Scope};
 use crate::units::{OneOrMany, Share};
 
-/// What `at_most` may be. Less than the least, and a single strike would be beyond chance; more than the most, and two in a
-/// row would not be unusual.
+/// The limits of `at_most`. Below, a single occurrence would already exceed chance; above, two in a row would not be
+/// unusual.
 const AT_MOST: [Share; 2] = [Share::percent(1), Share::percent(25)];
-/// What `attempts` may be.
+/// The limits of `attempts`.
 const ATTEMPTS: std::ops::RangeInclusive<usize> = 2..=50;
 
-/// Failures of many kinds, as they are told. A pattern that matches all of them, or no text at all, excuses everything.
+/// Messages of different kinds of failures. A pattern that matches all of them, or the empty text, is too wide.
 const FAILURES: &[&str] = &[
     "VM `a` died: signal ABRT",
     "expected exit status 0, got 3",
@@ -30,7 +30,7 @@ const FAILURES: &[&str] = &[
     "query-status of `c` contains {}",
 ];
 
-/// A known issue as it stands in the file.
+/// A known issue of the file.
 pub(super) struct Issue<'n> {
     issue: KnownIssue,
     node: &'n Node,
@@ -54,8 +54,8 @@ pub(super) fn read<'n>(
     for node in several {
         let applies = applies(node, scope, diagnostics);
         if let Some((sometimes, _)) = node.entry("sometimes") {
-            let message = "`sometimes` has no limit: a race could be lost each time";
-            let help = "say in which share of its runs the case may be struck at most, such as `at_most: 5%`";
+            let message = "unknown key `sometimes`: an intermittent issue needs a limit";
+            let help = "write in which share of the runs it may occur, such as `at_most: 5%`";
             diagnostics.push(Diagnostic::error(Code::UnknownKey, &sometimes.at, message).help(help));
         }
         let node_read = without(node, &["when", "sometimes"]);
@@ -79,36 +79,35 @@ fn without(node: &Node, keys: &[&str]) -> Node {
     }
 }
 
-/// What is wrong with a known issue by itself.
+/// Checks a known issue by itself.
 fn wrong(issue: &KnownIssue, node: &Node) -> Vec<Diagnostic> {
     let at = |key: &str| node.get(key).map_or(&node.at, |value| &value.at);
     let error = |key: &str, message: String| Diagnostic::error(Code::WrongValue, at(key), message);
     let mut found: Vec<Diagnostic> = bad_regex(at("match"), &issue.pattern).into_iter().collect();
     if found.is_empty() && matches_anything(&issue.pattern) {
-        let message = format!("/{}/ excuses every failure: the case could not fail", issue.pattern);
-        found.push(error("match", message).help("match what the known failure says, and no more"));
+        let message = format!("/{}/ matches every failure: the case could never fail", issue.pattern);
+        found.push(error("match", message).help("match only the message of the known failure"));
     }
     let [least, most] = AT_MOST;
     if let Some(share) = issue.at_most.filter(|share| !(least..=most).contains(share)) {
-        let message = format!("`at_most` is from {least} to {most}, not {share}");
-        let help = "where an issue strikes more often, make the case one that shows it: `attempts: 10`, say, \
-                    instead of `at_most`";
+        let message = format!("`at_most` must be from {least} to {most}, not {share}");
+        let help = "for an issue that occurs more often, use `attempts` instead of `at_most`, such as `attempts: 10`";
         let diagnostic = error("at_most", message);
         found.push(if share > most { diagnostic.help(help) } else { diagnostic });
     }
     if let Some(attempts) = issue.attempts.filter(|attempts| !ATTEMPTS.contains(attempts)) {
         let message =
-            format!("`attempts` is from {} to {}, not {attempts}", ATTEMPTS.start(), ATTEMPTS.end());
+            format!("`attempts` must be from {} to {}, not {attempts}", ATTEMPTS.start(), ATTEMPTS.end());
         found.push(error("attempts", message));
     }
     if issue.attempts.is_some() && issue.at_most.is_some() {
-        let message = "an issue that has to strike within some attempts cannot be one that seldom strikes";
+        let message = "`attempts` cannot be combined with `at_most`";
         found.push(error("attempts", message.to_owned()).help("keep one of `attempts` and `at_most`"));
     }
     found
 }
 
-/// Whether a pattern matches no text at all, what no failure says, or failures of every kind.
+/// Whether a pattern matches the empty text, a text that is in no failure, or failures of every kind.
 fn matches_anything(pattern: &str) -> bool {
     let Ok(expression) = Regex::new(pattern) else {
         return false;
@@ -117,7 +116,7 @@ fn matches_anything(pattern: &str) -> bool {
         || FAILURES.iter().all(|text| expression.is_match(text))
 }
 
-/// Complains of each step that an issue names and the case does not have; a step that this cell leaves out counts.
+/// Reports each step that an issue names and the case does not have. Steps that this cell omits count as existing.
 pub(super) fn check_steps(issues: &[Issue<'_>], names: &BTreeSet<String>, diagnostics: &mut Diagnostics) {
     for Issue { issue, node, .. } in issues {
         for step in issue.step.iter().flatten().filter(|step| !names.contains(*step)) {
@@ -126,13 +125,13 @@ pub(super) fn check_steps(issues: &[Issue<'_>], names: &BTreeSet<String>, diagno
                 true => "give the step a `name`".to_owned(),
                 false => suggest(step, names.iter().map(String::as_str)),
             };
-            let message = format!("no step of this case is called `{step}`");
+            let message = format!("no step of this case has the name `{step}`");
             diagnostics.push(Diagnostic::error(Code::WrongValue, at, message).help(help));
         }
     }
 }
 
-/// Complains of each issue that a command's own text matches: a failure quotes the command, whatever became of it.
+/// Reports each issue whose pattern matches the text of a command: every failure of a command quotes its text.
 pub(super) fn check_commands(issues: &[Issue<'_>], blocks: [&[Block]; 2], diagnostics: &mut Diagnostics) {
     let mut commands: Vec<(String, Vec<String>)> = Vec::new();
     for blocks in blocks {
@@ -146,7 +145,7 @@ pub(super) fn check_commands(issues: &[Issue<'_>], blocks: [&[Block]; 2], diagno
         if commands.iter().any(|(command, names)| issue.covers(command, names)) {
             let at = node.get("match").map_or(&node.at, |value| &value.at);
             let message = format!(
-                "/{}/ matches the text of a command, so it excuses whatever becomes of it",
+                "/{}/ matches the text of a command, and so every failure of that command",
                 issue.pattern
             );
             let help = "match its output or its exit, such as `got 3`; or name another `step`";
@@ -155,14 +154,14 @@ pub(super) fn check_commands(issues: &[Issue<'_>], blocks: [&[Block]; 2], diagno
     }
 }
 
-/// Where one of several names stands.
+/// The place of one of several names.
 fn place_of<'n>(node: &'n Node, name: &str) -> &'n Location {
     let item = node.items().iter().find(|item| item.text() == Some(name));
     item.map_or(&node.at, |item| &item.at)
 }
 
-/// The issues that apply to a case, each with those of its steps that the case runs; one whose steps are all left out
-/// cannot strike.
+/// The issues that apply to a case, each with those of its steps that the case runs. An issue is dropped if the case runs
+/// none of its steps.
 pub(super) fn applying(issues: Vec<Issue<'_>>, steps: &[Block], finally: &[Block]) -> Vec<KnownIssue> {
     let mut run = BTreeSet::new();
     for blocks in [steps, finally] {
@@ -181,7 +180,7 @@ pub(super) fn applying(issues: Vec<Issue<'_>>, steps: &[Block], finally: &[Block
     kept
 }
 
-/// The failure that a negative control must show, where this case is one.
+/// The expected failure, if this case is a negative control.
 pub(super) fn must_fail(
     section: Option<(&Key, &Node)>,
     scope: &Scope<'_>,
@@ -193,18 +192,18 @@ pub(super) fn must_fail(
     if let Some(pattern) = node.get("match") {
         diagnostics.extend(bad_regex(&pattern.at, &must_fail.pattern));
     }
-    // Decided here, and so left out of the resolved case.
+    // Decided here, so the resolved case has no `when`.
     applies.then_some(MustFail { when: None, ..must_fail })
 }
 
-/// Whether a `when` says yes; no, where it hangs on a version that nobody has asked.
+/// Whether the `when` is true; false if it depends on a version that was not probed.
 fn applies(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> bool {
     let Some(when) = node.get("when") else {
         return true;
     };
     match typed::render(when, scope, diagnostics) {
-        Some(piece) if piece.late => {
-            typed::settle(when, scope, diagnostics);
+        Some(piece) if piece.deferred => {
+            typed::render_now(when, scope, diagnostics);
             false
         }
         Some(piece) => piece.raw.is_none() && template::is_true(&piece.value),

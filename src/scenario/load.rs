@@ -1,4 +1,4 @@
-//! Scenario files, each read once, with what they extend.
+//! Loads scenario files, each once, with what they extend.
 
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
@@ -38,55 +38,55 @@ pub(super) const TOP: &[&str] = &[
     "finally",
 ];
 
-/// The sections that merge by key, deeply, where a file extends another.
+/// The sections that are merged by key, deeply, if a file extends another.
 const DEEP: &[&str] =
     &["vms", "roles", "disks", "credentials", "links", "networks", "params", "hooks", "with"];
 
-/// The files of a call, and what is wrong with them.
+/// The files of a call, and their diagnostics.
 #[derive(Default)]
 pub(super) struct Loader {
     files: HashMap<PathBuf, Option<Node>>,
-    /// Everything that is wrong so far.
+    /// The diagnostics so far.
     pub diagnostics: Diagnostics,
-    /// The environment variables that some file names.
+    /// The environment variables that a file uses.
     pub env: Map<String, Value>,
-    /// What random axes draw by.
+    /// The seed of random axes.
     pub seed: u64,
-    /// How many steps the cases have so far.
+    /// The number of steps of all cases so far.
     pub steps: usize,
-    /// What the files declare, and whether something names it.
+    /// The declarations, and whether they are used.
     pub unused: Unused,
-    /// How much the cases hold so far; see [`weight`](super::typed::weight).
+    /// The size of the cases so far; see [`weight`](super::typed::weight).
     weight: usize,
 }
 
-/// Cases that hold more than this are refused: they would not fit into memory.
+/// The maximum size of all cases, so that they fit into memory.
 const MAX_WEIGHT: usize = 20_000_000;
 
 impl Loader {
-    /// Adds what is wrong.
+    /// Adds a diagnostic.
     pub(super) fn complain(&mut self, diagnostic: Diagnostic) {
         self.diagnostics.push(diagnostic);
     }
 
-    /// Counts what a case holds, at the place where it comes from; whether there may be more, which is told once.
+    /// Adds the size of a case. Returns false above the maximum, which is reported once, at this place.
     pub(super) fn hold(&mut self, weight: usize, at: &Location) -> bool {
         let before = self.weight;
         self.weight += weight;
         if before <= MAX_WEIGHT && self.weight > MAX_WEIGHT {
-            let message = format!("the cases hold more than {MAX_WEIGHT} values in all");
+            let message = format!("the cases have more than {MAX_WEIGHT} values in total");
             let help = "long texts count as several; make fewer cases, or split the file";
             self.complain(Diagnostic::error(Code::TooMuch, at, message).help(help));
         }
         self.weight <= MAX_WEIGHT
     }
 
-    /// Whether the cases hold too much already.
+    /// Whether the maximum size was exceeded.
     pub(super) fn is_full(&self) -> bool {
         self.weight > MAX_WEIGHT
     }
 
-    /// The tree of a file; `None` where something is wrong with it, which is then told.
+    /// The tree of a file; `None` after reporting an error.
     pub(super) fn read(&mut self, path: &Path) -> Option<Node> {
         if let Some(known) = self.files.get(path) {
             return known.clone();
@@ -94,7 +94,7 @@ impl Loader {
         self.keep(path, source::read(path))
     }
 
-    /// Takes a text for the file of that name, whatever the disk has.
+    /// Uses a text as the content of the file with that name, instead of the file on disk.
     pub(super) fn read_text(&mut self, path: &Path, text: &str) {
         self.keep(path, source::from_bytes(path, text.as_bytes().to_vec()));
     }
@@ -114,7 +114,7 @@ impl Loader {
         node
     }
 
-    /// A scenario file with everything it extends merged under it.
+    /// A scenario file merged over everything it extends.
     pub(super) fn scenario(&mut self, path: &Path) -> Option<Node> {
         self.extended(path, &mut Vec::new())
     }
@@ -134,7 +134,7 @@ impl Loader {
         let merged = if let Some(from) = circle {
             let names: Vec<String> =
                 chain[from..].iter().chain([&parent]).map(|path| path.display().to_string()).collect();
-            let message = format!("`extends` leads in a circle: {}", names.join(" -> "));
+            let message = format!("`extends` is circular: {}", names.join(" -> "));
             self.complain(Diagnostic::error(Code::Extends, &extends.at, message));
             None
         } else {
@@ -144,13 +144,13 @@ impl Loader {
         merged.filter(|_| sound)
     }
 
-    /// The file that a text names, relative to the file in which it stands.
+    /// The file that a text names, relative to the file that contains the text.
     pub(super) fn target(&mut self, node: &Node, code: Code) -> Option<PathBuf> {
         let wrong = match node.text() {
-            None => Some(("a file's path was expected".to_owned(), String::new())),
+            None => Some(("expected the path of a file".to_owned(), String::new())),
             Some(text) if template::is_template(text) => Some((
                 "the path of a file cannot be a template".to_owned(),
-                "write it out, or use `when` on several steps".to_owned(),
+                "write the path itself, or use `when` on several steps".to_owned(),
             )),
             Some(_) => None,
         };
@@ -164,12 +164,12 @@ impl Loader {
             return Some(path);
         }
         let message = format!("there is no file `{}`", path.display());
-        let help = "the path is relative to the file it stands in";
+        let help = "the path is relative to the file that contains it";
         self.complain(Diagnostic::error(code, &node.at, message).help(help));
         None
     }
 
-    /// Checks the keys of a scenario file and the rough shape of its sections.
+    /// Checks the keys of a scenario file and the types of its sections.
     fn shape(&mut self, node: &Node) -> bool {
         let before = self.diagnostics.errors_added();
         if !matches!(node.kind, Kind::Map(_)) {
@@ -201,7 +201,7 @@ impl Loader {
                 let message = format!("`{name}` is {expected}, not {}", value.what());
                 let help = match expected {
                     "a map" => format!("write `{name}: {{NAME: …}}`"),
-                    _ => "begin each step with `- `".to_owned(),
+                    _ => "start each step with `- `".to_owned(),
                 };
                 self.complain(Diagnostic::error(Code::WrongValue, &value.at, message).help(help));
             }
@@ -209,7 +209,7 @@ impl Loader {
         self.diagnostics.errors_added() == before
     }
 
-    /// Keeps the variables that a file's templates name, so that a case need not carry the whole environment.
+    /// Collects the variables that a file's templates use, so that a case does not have the whole environment.
     fn note_environment(&mut self, at: &Location) {
         static NAME: LazyLock<Option<Regex>> =
             LazyLock::new(|| Regex::new(r"env\.([A-Za-z_][A-Za-z0-9_]*)").ok());
@@ -222,13 +222,13 @@ impl Loader {
     }
 }
 
-/// A key that is not known where it stands.
+/// The error for an unknown key.
 pub(super) fn unknown_key(key: &Key, known: &[&str]) -> Diagnostic {
     Diagnostic::error(Code::UnknownKey, &key.at, format!("unknown key `{}`", key.name))
         .help(suggest(&key.name, known.iter().copied()))
 }
 
-/// A file over the template it extends.
+/// Merges a file over the template it extends.
 fn over(child: &Node, parent: &Node) -> Node {
     let mut merged: Vec<(Key, Node)> = parent.entries().to_vec();
     merged.retain(|(key, _)| key.name != "extends");
@@ -251,7 +251,7 @@ fn over(child: &Node, parent: &Node) -> Node {
     Node::map(merged, child.at.clone())
 }
 
-/// One value over another: maps by key, deeply; anything else replaces. Each part keeps its own place.
+/// Merges a value over another: maps by key, deeply; anything else is replaced. Each part keeps its place.
 pub(super) fn deep(child: &Node, parent: &Node) -> Node {
     merge(child, parent, deep)
 }
@@ -269,7 +269,7 @@ fn merge(child: &Node, parent: &Node, inner: fn(&Node, &Node) -> Node) -> Node {
         match merged.iter_mut().find(|(known, _)| known.name == key.name) {
             None => merged.push((key.clone(), value.clone())),
             Some(known) => {
-                // A VM has one guest: another kind of guest replaces it.
+                // A VM has one guest: a guest of another kind replaces it.
                 let other = key.name == "guest" && !shares_a_key(value, &known.1);
                 let value = if other { value.clone() } else { inner(value, &known.1) };
                 *known = (key.clone(), value);
@@ -298,7 +298,7 @@ fn same_file(one: &Path, other: &Path) -> bool {
     one == other || real(one) == real(other)
 }
 
-/// A path without `x/..`, where that is the same file: with symbolic links it need not be.
+/// A path without `x/..`, if that is the same file; with symbolic links it may not be.
 pub(super) fn tidy(path: &Path) -> PathBuf {
     let mut short = PathBuf::new();
     for part in path.components() {
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_lies_over_its_template_and_each_part_keeps_its_origin() {
+    fn a_file_is_merged_over_its_template_and_each_part_keeps_its_place() {
         let parent = node(
             "p",
             "tags: [a]\nvms: {x: {cpu: max, memory: 1G}}\nsteps: [{sleep: 1s}]\nrequires: {qemu: '>=8', host: kvm}",
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_shown_without_detours() {
+    fn a_path_is_normalized() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("a")).unwrap();
         std::fs::write(folder.path().join("b.yaml"), "").unwrap();

@@ -1,4 +1,4 @@
-//! The matrix: the product of its axes, without what `exclude` names, and with what `include` adds.
+//! The matrix: the product of its axes, without the cells of `exclude`, and with those of `include`.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use super::{sweep, typed};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
 use crate::template::Scope;
 
-/// More cells than this are taken for a mistake.
+/// The maximum number of cells.
 const MAX_CELLS: usize = 100_000;
 
 /// One combination of the axes' values.
@@ -19,8 +19,7 @@ struct Axis<'m> {
     values: Vec<Setting>,
 }
 
-/// The cells of a matrix, the last axis fastest; one empty cell where there is no matrix. `None` where it is wrong,
-/// which is then told.
+/// The cells of a matrix, the last axis fastest; one empty cell if there is no matrix. `None` after reporting an error.
 pub(super) fn cells(
     matrix: Option<&Node>,
     params: &[Param],
@@ -54,12 +53,11 @@ pub(super) fn cells(
     }
     let size = axes.iter().try_fold(1usize, |size, axis| size.checked_mul(axis.values.len()));
     if size.is_none_or(|size| size > MAX_CELLS) {
-        let size =
-            size.map_or_else(|| "more than any machine can count".to_owned(), |size| format!("{size}"));
-        let message = format!("the matrix has {size} cells; {MAX_CELLS} is the limit");
+        let size = size.map_or_else(|| "more than 2^64".to_owned(), |size| format!("{size}"));
+        let message = format!("the matrix has {size} cells; the limit is {MAX_CELLS}");
         let at = axes.first().map_or(&matrix.at, |axis| &axis.key.at);
         diagnostics
-            .push(Diagnostic::error(Code::TooMuch, at, message).help("drop an axis, or split the file"));
+            .push(Diagnostic::error(Code::TooMuch, at, message).help("remove an axis, or split the file"));
     }
     if diagnostics.errors_added() > before {
         return None;
@@ -71,14 +69,14 @@ pub(super) fn cells(
             cells.iter().flat_map(|cell| axis.values.iter().map(move |value| longer(cell, value))).collect();
     }
     cells.retain(|cell| !exclude.iter().any(|partial| matches(partial, cell)));
-    // An added cell takes part in a narrowed run where it has the value that the axis is narrowed to.
-    let wanted = |cell: &Cell| {
+    // If an axis is restricted to a value, keep only the added cells with that value.
+    let is_selected = |cell: &Cell| {
         let axis_of = |define: &&Setting| axes.iter().any(|axis| axis.key.name == define.name);
         defines.iter().filter(axis_of).all(|define| {
             cell.iter().all(|setting| setting.name != define.name || same(&setting.value, &define.value))
         })
     };
-    cells.extend(include.into_iter().filter(wanted));
+    cells.extend(include.into_iter().filter(is_selected));
     if cells.is_empty() && !narrowed {
         let at = matrix.entries().first().map_or(&matrix.at, |(key, _)| &key.at);
         diagnostics.push(Diagnostic::error(Code::Matrix, at, "the matrix has no cells"));
@@ -97,7 +95,7 @@ fn axis<'m>(
     if !check_name(key, diagnostics) {
         return None;
     }
-    let list = typed::settle(node, scope, diagnostics)?;
+    let list = typed::render_now(node, scope, diagnostics)?;
     if sweep::is_range(&list) {
         return match sweep::values(&key.name, &list, seed) {
             Ok(values) => {
@@ -117,7 +115,7 @@ fn axis<'m>(
             let mut settings = Vec::new();
             for (index, value) in values.into_iter().enumerate() {
                 if value.is_array() {
-                    let message = "an axis value is a single value or a map, not a list";
+                    let message = "an axis value is a scalar or a map, not a list";
                     diagnostics.push(Diagnostic::error(Code::Matrix, &at(index), message));
                 }
                 settings.push(Setting { name: key.name.clone(), value, at: at(index) });
@@ -165,7 +163,7 @@ fn partial(
                 let message = format!("there is no axis `{}`", key.name);
                 let help = suggest(&key.name, names);
                 diagnostics.push(Diagnostic::error(Code::Matrix, &key.at, message).help(help));
-            } else if let Some(rendered) = typed::settle(value, scope, diagnostics) {
+            } else if let Some(rendered) = typed::render_now(value, scope, diagnostics) {
                 cell.push(Setting { name: key.name.clone(), value: rendered, at: value.at.clone() });
             }
         }
@@ -174,7 +172,7 @@ fn partial(
     cells
 }
 
-/// An excluded value must be one of its axis, an added cell must be whole.
+/// Checks that an excluded value is one of its axis, and that an added cell has all axes.
 fn check_cells(
     axes: &[Axis<'_>],
     exclude: &[Cell],
@@ -196,7 +194,7 @@ fn check_cells(
             let default = params.iter().any(|param| param.name == axis.key.name && param.default.is_some());
             if !set && !default {
                 let message = format!("the added cell lacks the axis `{}`", axis.key.name);
-                let help = "`include` adds whole cells, with a value for every axis";
+                let help = "each cell of `include` needs a value for every axis";
                 diagnostics.push(Diagnostic::error(Code::Matrix, &cell[0].at, message).help(help));
             }
         }
@@ -230,7 +228,7 @@ fn matches(partial: &Cell, cell: &Cell) -> bool {
     })
 }
 
-/// Whether two values are the same to an author; a map is named by some of its fields, or by its `name`.
+/// Whether a value selects another one: an equal one, or a map by some of its fields or by its `name`.
 fn same(value: &Value, wanted: &Value) -> bool {
     match (value, wanted) {
         (Value::Object(map), Value::Object(some)) => {
@@ -274,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn the_product_runs_in_file_order_with_the_last_axis_fastest() {
+    fn the_cells_are_in_file_order_with_the_last_axis_fastest() {
         assert_eq!(all("{a: [1, 2], b: [x, y]}", &[]).unwrap(), ["1-x", "1-y", "2-x", "2-y"]);
     }
 
@@ -313,6 +311,6 @@ mod tests {
         assert!(error("{a: [1], b: [1], include: [{a: 1}]}").contains("lacks the axis `b`"));
         let ten = "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]";
         let text = format!("{{a: {ten}, b: {ten}, c: {ten}, d: {ten}, e: {ten}, f: [1, 2]}}");
-        assert!(error(&text).contains("200000 cells; 100000"));
+        assert!(error(&text).contains("200000 cells; the limit is 100000"));
     }
 }

@@ -1,17 +1,17 @@
-//! From text to cases. Starts nothing.
+//! Loads scenario files into cases. Starts nothing.
 //!
-//! A file is read into a tree in which everything knows its place ([`source`]), laid over what it extends, and expanded
-//! into one [`model::Case`] per cell of its matrix. Everything that is wrong is gathered, over all files, cells and
-//! steps, as [`Diagnostics`].
+//! A file is parsed into a tree in which every node has its place ([`source`]), merged over what it extends, and expanded
+//! into one [`model::Case`] per cell of its matrix. All errors, of all files, cells and steps, are collected as
+//! [`Diagnostics`].
 
 mod args;
 mod artifacts;
 mod cases;
 mod credentials;
+mod deferred;
 mod disks;
 mod flow;
 mod issues;
-mod late;
 pub mod lint;
 mod load;
 mod matrix;
@@ -21,6 +21,7 @@ mod node;
 mod params;
 mod places;
 mod reader;
+mod required_parameters;
 mod roles;
 pub mod scalar;
 pub mod schema;
@@ -29,7 +30,6 @@ mod steps;
 mod sweep;
 mod typed;
 mod vms;
-mod wanted;
 mod yaml;
 
 use std::collections::HashMap;
@@ -38,25 +38,25 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, SourceFile, suggest};
 
-pub use late::{Late, resolve_link, resolve_step, resolve_text, resolve_vm, resolve_when};
+pub use deferred::{RunValues, resolve_link, resolve_step, resolve_text, resolve_vm, resolve_when};
 pub use yaml::to_yaml;
 
 use model::Case;
 use params::Setting;
 
-/// What a call says beside the files.
+/// The options of a call.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Params and axes set by `-D name=value`, the later winning. A value is read as a plain YAML scalar.
+    /// Params and axes set by `-D name=value`; the last one wins. A value is read as a plain YAML scalar.
     pub defines: Vec<(String, String)>,
-    /// What random axes draw their values by.
+    /// The seed of random axes.
     pub seed: u64,
 }
 
-/// Who knows the versions of the QEMU binaries.
+/// Provides the versions of the QEMU binaries.
 pub trait QemuVersions: Sync {
-    /// The version of a QEMU, by what a VM's `qemu` and `arch` say; `None` where it was not (or could not be) asked.
-    /// Asked often: keep the answers.
+    /// The version of the QEMU for a VM's `qemu` and `arch`; `None` if it was not (or could not be) probed. Called often:
+    /// cache the results.
     fn version_of(&self, qemu: &str, arch: &str) -> Option<semver::Version>;
 }
 
@@ -66,36 +66,36 @@ impl QemuVersions for crate::template::NoVersions {
     }
 }
 
-/// What became of the files of a call.
+/// The result of loading the files of a call.
 #[derive(Debug, Default)]
 pub struct Loaded {
-    /// The cases, file by file, each file's in the order of its matrix. Those of a file with mistakes that could still
-    /// be expanded are among them; run none where [`Diagnostics::has_errors`].
+    /// The cases, file by file, in the order of each file's matrix. Includes cases of files with errors; run none if
+    /// [`Diagnostics::has_errors`].
     pub cases: Vec<Case>,
-    /// Everything that is wrong.
+    /// All errors and warnings.
     pub diagnostics: Diagnostics,
-    /// The files that are templates and make no cases of their own. Fine where a glob named them; where the user named
-    /// one himself, he should be told what it needs.
+    /// The files that are templates without cases of their own. If a user names one (not by a glob), the command should
+    /// report what it needs.
     pub templates: Vec<Template>,
 }
 
-/// A file that makes no cases of its own.
+/// A file without cases of its own.
 #[derive(Debug, Clone)]
 pub struct Template {
-    /// The file, as it was named.
+    /// The file, as the user named it.
     pub path: PathBuf,
-    /// The params that it requires and that nothing sets; empty where it is a file for `use`.
+    /// The required params that are not set; empty for a file for `use`.
     pub missing: Vec<String>,
 }
 
-/// Reads scenario files and expands them into cases.
+/// Loads scenario files and expands them into cases.
 #[must_use]
 pub fn load(paths: &[PathBuf], options: &Options, versions: &dyn QemuVersions) -> Loaded {
     expand(load::Loader::default(), paths, options, versions)
 }
 
-/// Reads scenarios that are at hand as texts, each with the name it goes by, and expands them into cases. What they
-/// name in `extends` and `use` is looked for among the texts first, then on the disk.
+/// Loads scenarios from texts, each with a file name, and expands them into cases. Files in `extends` and `use` are looked
+/// up among the texts first, then on disk.
 #[must_use]
 pub fn load_texts(texts: &[(PathBuf, String)], options: &Options, versions: &dyn QemuVersions) -> Loaded {
     let mut loader = load::Loader::default();
@@ -118,7 +118,7 @@ fn expand(
     let mut names: HashMap<String, Location> = HashMap::new();
     let mut known = Vec::new();
     for (at, path) in paths.iter().enumerate() {
-        // Two globs may name the same file.
+        // Two globs may match the same file.
         if paths[..at].contains(path) {
             continue;
         }
@@ -136,7 +136,7 @@ fn expand(
         known.extend(expanded.names());
         for case in expanded.cases(&mut loader) {
             if let Some(first) = names.get(&case.name) {
-                loader.complain(twice(&case, first));
+                loader.complain(duplicate(&case, first));
                 continue;
             }
             names.insert(case.name.clone(), case.at.clone());
@@ -144,15 +144,15 @@ fn expand(
         }
     }
     for define in &defines {
-        // Where no file could be read there is nothing to say of their params.
-        let told = known.is_empty() && loader.diagnostics.has_errors();
-        if !(told || paths.is_empty() || known.contains(&define.name)) {
+        // If no file could be read, their params are unknown.
+        let unreadable = known.is_empty() && loader.diagnostics.has_errors();
+        if !(unreadable || paths.is_empty() || known.contains(&define.name)) {
             let message = format!("no scenario has a parameter or an axis `{}`", define.name);
             let help = suggest(&define.name, known.iter().map(String::as_str));
             loader.complain(Diagnostic::error(Code::Param, &define.at, message).help(help));
         }
     }
-    // What a mistake hides could well name them.
+    // With errors, uses may be missing.
     if !loader.diagnostics.has_errors() {
         loader.diagnostics.extend(loader.unused.warnings());
     }
@@ -160,7 +160,7 @@ fn expand(
     loaded
 }
 
-/// A `-D name=value`; its place is the command line.
+/// A `-D name=value`; its place is in the command line.
 fn define(name: &str, value: &str) -> Setting {
     let file = Arc::new(SourceFile { path: PathBuf::from("-D"), text: format!("{name}={value}") });
     Setting {
@@ -170,14 +170,14 @@ fn define(name: &str, value: &str) -> Setting {
     }
 }
 
-fn twice(case: &Case, first: &Location) -> Diagnostic {
+fn duplicate(case: &Case, first: &Location) -> Diagnostic {
     let diagnostic =
-        Diagnostic::error(Code::CaseName, &case.at, format!("two cases are called `{}`", case.name));
+        Diagnostic::error(Code::CaseName, &case.at, format!("two cases have the name `{}`", case.name));
     if case.at == *first {
         let axes: Vec<String> = case.params.keys().map(|name| format!("`{{{{{name}}}}}`")).collect();
-        diagnostic.help(format!("name what tells them apart: one of {}", axes.join(", ")))
+        diagnostic.help(format!("add to the name what distinguishes them: one of {}", axes.join(", ")))
     } else {
-        diagnostic.related(first, "the other one")
+        diagnostic.related(first, "the other case")
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a scenario is once everything but `{{run.…}}` is resolved.
+//! A scenario with everything but `{{run.…}}` resolved.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::net::Net;
+pub use super::required_parameters::RequiredParameters;
 use super::source::Node;
 pub use super::vms::VmSource;
-pub use super::wanted::WantedParameters;
 use crate::diagnostic::Location;
 use crate::qemu::credential::Credential;
 use crate::qemu::disk::Disk;
@@ -19,10 +19,10 @@ use crate::qemu::spec::{Accel, VmSpec};
 use crate::step::{Action, Step};
 use crate::units::{AnyNumber, OneOrMany, Share, Span};
 
-/// How long a case may take where the scenario does not say so.
+/// The default timeout of a case.
 pub const DEFAULT_CASE_TIMEOUT: Span = Span::from_secs(120);
 
-/// One case, ready to be run.
+/// A case, ready to run.
 #[derive(Debug, Clone)]
 pub struct Case {
     /// Its name, unique in a run.
@@ -31,48 +31,48 @@ pub struct Case {
     pub at: Location,
     /// What it shows.
     pub description: Option<String>,
-    /// Words to select by.
+    /// Tags to select cases by.
     pub tags: Vec<String>,
-    /// Everything templates may name but `run` and `case.dir`: the params and matrix axes at the top level, and `case`
-    /// and `env`; under `port` and `link` null for what is only known in a run. Deferred templates are rendered with it when their step runs.
+    /// The names for templates except `run` and `case.dir`: the params and matrix axes, `case` and `env`; `port` and `link`
+    /// with null for values that are only known in a run. Deferred templates use it when their step runs.
     pub context: Map<String, Value>,
     /// The values of the params and the matrix cell, for the reports.
     pub params: Map<String, Value>,
     /// Which of them are the axes of its matrix.
     pub axes: Vec<String>,
-    /// What must hold for it to be run.
+    /// The requirements without which it is skipped.
     pub requires: Requires,
-    /// Failures that are known.
+    /// Its known issues.
     pub known_issues: Vec<KnownIssue>,
-    /// The failure it must show, where it is a negative control.
+    /// The failure that must occur, if it is a negative control.
     pub must_fail: Option<MustFail>,
     /// How long the whole case may take.
     pub timeout: Duration,
-    /// Its VMs, in the order they were written. Where something of one is only known at run time, such as
-    /// `{{case.dir}}`, its template stands there; see [`resolve_vm`](super::resolve_vm).
+    /// Its VMs, in file order. Values that are only known in a run, such as `{{case.dir}}`, are still templates; see
+    /// [`resolve_vm`](super::resolve_vm).
     pub vms: IndexMap<String, VmSpec>,
-    /// The VMs of which something is only known at run time, rendered but for that.
-    pub late_vms: IndexMap<String, Value>,
-    /// Where its VMs stand.
+    /// The VMs with deferred templates; everything else in them is rendered.
+    pub deferred_vms: IndexMap<String, Value>,
+    /// The places of its VMs.
     pub vm_sources: IndexMap<String, VmSource>,
-    /// The names that stand for VMs, and the VM each stands for at first.
+    /// Its roles, each with its initial VM.
     pub roles: IndexMap<String, String>,
-    /// The files in its folder that are kept beside its artifacts: patterns, relative to the folder.
+    /// The files in its directory to keep with its artifacts: patterns, relative to the directory.
     pub artifacts: Vec<String>,
-    /// The disks that belong to no VM, made before anything is started.
+    /// The disks that do not belong to a single VM, created before anything is started.
     pub disks: BTreeMap<String, Disk>,
-    /// Its TLS credentials, made before anything is started.
+    /// Its TLS credentials, created before anything is started.
     pub credentials: BTreeMap<String, Credential>,
     /// Its ports, links and networks.
     pub net: Net,
-    /// What it does.
+    /// Its steps.
     pub steps: Vec<Block>,
-    /// What it does at the end whatever happened.
+    /// The steps that always run at the end.
     pub finally: Vec<Block>,
 }
 
 impl Case {
-    /// The background processes for whose end some step waits.
+    /// The background processes whose end a step waits for.
     #[must_use]
     pub fn awaited_processes(&self) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
@@ -92,24 +92,24 @@ impl Case {
 pub enum Block {
     /// One step.
     Step(Box<CaseStep>),
-    /// `repeat: {until: …}`: its steps are run again and again until the condition is met after one of the rounds.
+    /// `repeat: {until: …}`: the steps are repeated until the condition is met after a round.
     RepeatUntil {
-        /// Where it stands.
+        /// Its place.
         at: Location,
-        /// When the loop ends, asked after each round: a step whose action is [`Wait`](crate::step::Wait).
+        /// The condition, checked after each round: a step whose action is [`Wait`](crate::step::Wait).
         until: Box<CaseStep>,
-        /// How long the loop may take.
+        /// The timeout of the loop.
         timeout: Span,
-        /// Whether it is run at all, where that can only be decided at run time: all must say yes.
+        /// Conditions that are decided in the run; all must be true.
         when: Vec<When>,
-        /// The name that its steps and its condition have for the number of the round, from 1 on.
+        /// The template name of the round's number, counted from 1.
         index: Option<String>,
-        /// What is repeated.
+        /// The repeated steps.
         steps: Vec<Block>,
     },
 }
 
-/// Goes through all steps, loops once.
+/// Visits all steps; those of loops once.
 pub fn each_step<'c>(blocks: &'c [Block], visit: &mut dyn FnMut(&'c CaseStep)) {
     for block in blocks {
         match block {
@@ -125,62 +125,62 @@ pub fn each_step<'c>(blocks: &'c [Block], visit: &mut dyn FnMut(&'c CaseStep)) {
 /// A condition that can only be decided when its step runs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct When {
-    /// The template, as it stands in the file.
+    /// The template of the file.
     pub template: String,
-    /// Names it may use beside those of the case; see [`CaseStep::locals`].
+    /// Names in addition to those of the case; see [`CaseStep::locals`].
     pub locals: Map<String, Value>,
 }
 
-/// One step of a case, with its place and whatever of it is only known when it runs.
+/// A step of a case, with its place and its deferred templates.
 #[derive(Debug, Clone)]
 pub struct CaseStep {
-    /// Where it stands.
+    /// Its place.
     pub at: Location,
-    /// The places of the `use`, `hook` and `repeat` through which it came here, innermost first.
+    /// The places of the enclosing `use`, `hook` and `repeat` steps, innermost first.
     pub via: Vec<Location>,
-    /// The step. Where `deferred`, it was checked with its `{{run.…}}` templates still in it as text.
+    /// The step. If `deferred`, its `{{run.…}}` templates are still in it as text.
     pub step: Step,
-    /// Whether it is run at all, where that can only be decided when it runs: all must say yes.
+    /// Conditions that are decided when it runs; all must be true.
     pub when: Vec<When>,
-    /// The names of the `use`, `block`, `repeat` and `hook` steps that it stands in, outermost first.
+    /// The names of the enclosing `use`, `block`, `repeat` and `hook` steps, outermost first.
     pub groups: Vec<String>,
-    /// The names that its templates may use beside those of the case: loop variables, and the params of a used file.
+    /// Names for its templates in addition to those of the case: loop variables, and the params of a used file.
     pub locals: Map<String, Value>,
-    /// The whole step as a map without `when`, rendered but for what is only known when it runs.
+    /// The step as a map without `when`, rendered except for deferred templates.
     pub raw: Value,
-    /// Whether `raw` still has templates: it is then rendered and read again when the step runs.
+    /// Whether `raw` has deferred templates; it is then rendered and parsed again when the step runs.
     pub deferred: bool,
-    /// The step as it stands in its file, for the places of what is in it.
+    /// The step in its file, for the places of its parts.
     pub source: Node,
 }
 
 impl CaseStep {
-    /// The names it goes by: its own, and those of the steps that it stands in.
+    /// Its own name and those of the enclosing steps.
     pub fn names(&self) -> impl Iterator<Item = &String> {
         self.step.name.iter().chain(&self.groups)
     }
 }
 
-/// What must hold for a case to be run; otherwise it is skipped, and the reason says what was found.
+/// Requirements without which a case is skipped; the reason names what was found.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Requires {
-    /// A range of QEMU versions that every VM's binary must be in, such as `>=11.0`.
+    /// A range of QEMU versions for every VM's binary, such as `>=11.0`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qemu: Option<VersionRange>,
     /// Names of QEMUs that must be given on the command line (`--qemu NAME=PATH`), for VMs with `qemu: NAME`.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
     #[schemars(with = "AnyNumber<String>")]
     pub qemus: Vec<String>,
-    /// Migration capabilities (QAPI `MigrationCapability`) that every VM's binary must know.
+    /// Migration capabilities (QAPI `MigrationCapability`) that every VM's binary must have.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
     #[schemars(with = "AnyNumber<String>")]
     pub capabilities: Vec<String>,
-    /// Migration parameters (QAPI `MigrationParameters`) that every VM's binary must know: a name, a list of names, or a
-    /// map from names to values. Where a parameter is one of several words, such as `multifd-compression: zstd`, the
-    /// binary must know the word; of a list of words, each.
-    #[serde(skip_serializing_if = "WantedParameters::is_empty")]
-    pub parameters: WantedParameters,
+    /// Migration parameters (QAPI `MigrationParameters`) that every VM's binary must have: a name, a list of names, or a map
+    /// from names to values. If a parameter is an enum, such as `multifd-compression: zstd`, the binary must have the value;
+    /// with a list of values, each of them.
+    #[serde(skip_serializing_if = "RequiredParameters::is_empty")]
+    pub parameters: RequiredParameters,
     /// QMP commands that every VM's binary must have.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
     #[schemars(with = "AnyNumber<String>")]
@@ -201,10 +201,10 @@ pub struct Requires {
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
     #[schemars(with = "AnyNumber<String>")]
     pub block_drivers: Vec<String>,
-    /// The accelerator that every VM must be run with.
+    /// The accelerator that every VM must use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accel: Option<Accel>,
-    /// What the host must offer; each is tried out.
+    /// Features that the host must have; each is tested.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
     #[schemars(with = "AnyNumber<HostFeature>")]
     pub host: Vec<HostFeature>,
@@ -214,30 +214,30 @@ pub struct Requires {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HostFeature {
-    /// `/dev/kvm` makes a virtual machine.
+    /// `/dev/kvm` can create a virtual machine.
     Kvm,
-    /// KVM runs the guest with the CPU's own virtualization (`vmx` or `svm` in `/proc/cpuinfo`; on other architectures
-    /// than x86, any KVM). A KVM without it emulates instructions, is far slower, and adds each write to the dirty ring.
+    /// KVM uses the CPU's hardware virtualization (`vmx` or `svm` in `/proc/cpuinfo`; on architectures other than x86, any
+    /// KVM). A KVM without it emulates instructions, is much slower, and adds each write to the dirty ring.
     KvmVirtualization,
     /// KVM has a dirty ring of 4096 bytes or more (`KVM_CAP_DIRTY_LOG_RING`).
     KvmDirtyRing,
-    /// `userfaultfd` can be opened by this user and registers memory, as postcopy needs it.
+    /// This user can open `userfaultfd` and register memory, as postcopy does.
     Userfaultfd,
-    /// `userfaultfd` tells the thread of a fault as well (`UFFD_FEATURE_THREAD_ID`), as `postcopy-blocktime` needs it.
+    /// `userfaultfd` also reports the thread of a fault (`UFFD_FEATURE_THREAD_ID`), as `postcopy-blocktime` needs.
     UserfaultfdThreadId,
-    /// Network interfaces can be made (`CAP_NET_ADMIN`).
+    /// Network interfaces can be created (`CAP_NET_ADMIN`).
     NetAdmin,
     /// The runner is root.
     Root,
-    /// Files in the case's private directory can be written past the page cache (`O_DIRECT`).
+    /// Files in the case's private directory can be written with `O_DIRECT`.
     DirectIo,
-    /// Files can be made in `/dev/shm`.
+    /// Files can be created in `/dev/shm`.
     Shm,
-    /// `/dev/full` is there, and full.
+    /// `/dev/full` exists, and writes to it fail with "no space left".
     DevFull,
     /// `python3` is on the `PATH` and runs.
     Python3,
-    /// An RDMA device has a port that is active (`/sys/class/infiniband`), and this user may lock 128 MiB of memory.
+    /// An RDMA device has an active port (`/sys/class/infiniband`), and this user may lock 128 MiB of memory.
     Rdma,
 }
 
@@ -246,7 +246,7 @@ pub enum HostFeature {
 pub struct VersionRange(pub semver::VersionReq);
 
 impl VersionRange {
-    /// Whether a version is in the range. Only numbers count: QEMU's `11.0.92` is a release candidate of 11.1.
+    /// Whether a version is in the range. Only its numbers count: QEMU's `11.0.92` is a release candidate of 11.1.
     #[must_use]
     pub fn contains(&self, version: &semver::Version) -> bool {
         self.0.matches(&semver::Version::new(version.major, version.minor, version.patch))
@@ -257,9 +257,9 @@ impl std::str::FromStr for VersionRange {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        text.parse()
-            .map(Self)
-            .map_err(|_| format!("`{text}` is no version range; write `>=11.0`, `<10` or `>=7.2, <10`"))
+        text.parse().map(Self).map_err(|_| {
+            format!("`{text}` is not a valid version range; write `>=11.0`, `<10` or `>=7.2, <10`")
+        })
     }
 }
 
@@ -303,8 +303,8 @@ impl JsonSchema for VersionRange {
     }
 }
 
-/// A failure that is known: a case that fails as it says is reported as skipped (`xfail`) with the reason; a pass, or
-/// another failure, is a failure. With `at_most` it is a race, and a pass is a pass.
+/// A known failure: a case that fails this way counts as `xfail`, with the reason. If the case passes, or fails in
+/// another way, it fails. With `at_most` the issue is intermittent, and the case may also pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KnownIssue {
@@ -313,49 +313,48 @@ pub struct KnownIssue {
     pub when: Option<crate::qemu::spec::Scalar>,
     /// Why, with a reference.
     pub reason: String,
-    /// A regular expression that the failure's message must match. One that matches any failure, or the text of a command
-    /// (`exec`) that the issue covers, is an error.
+    /// A regular expression that must match the failure's message. It is an error if it matches any failure, or the text of a
+    /// command (`exec`) that the issue covers.
     #[serde(rename = "match")]
     pub pattern: String,
-    /// The steps that it may strike in, by their `name`: a name or a list of names. The name of a `use`, `block`, `repeat`
-    /// or `hook` step stands for all steps that it leads to. A name that no step of the case has is an error. Default: any
-    /// step.
+    /// The steps in which it may occur, by `name`: a name or a list of names. The name of a `use`, `block`, `repeat` or `hook`
+    /// step includes all steps that it expands to. A name that no step of the case has is an error. Default: any step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<OneOrMany<String>>,
-    /// For a race that QEMU may also win: in which share of the runs of a case it strikes at most, from `1%` to `25%`. The
-    /// case may then pass as well. A case that it strikes is run again at once, and fails if that happens again; a run
-    /// fails where it strikes more often than `at_most`, beyond chance. Default: it strikes each time.
+    /// For an intermittent issue: the highest share of a case's runs in which it may occur, from `1%` to `25%`. The case may
+    /// then also pass. If the issue occurs, the case runs again at once, and fails if the issue occurs again. A run fails if
+    /// the issue occurs more often than `at_most`, beyond chance. Default: it occurs every time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_most: Option<Share>,
-    /// For an issue that strikes often, and not each time: the case is run again until it does, so many times in all, from
-    /// 2 to 50. It fails if the issue never strikes. Default: once. Not with `at_most`.
+    /// For an issue that occurs often, but not every time: the case is repeated until it occurs, up to this number of
+    /// attempts, from 2 to 50. The case fails if the issue never occurs. Default: 1. Not with `at_most`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<usize>,
 }
 
 impl KnownIssue {
-    /// Whether it applies to a failure with this message, in a step that goes by these names.
+    /// Whether it covers a failure with this message, in a step with these names.
     #[must_use]
     pub fn covers(&self, message: &str, names: &[String]) -> bool {
         self.step.as_ref().is_none_or(|steps| steps.iter().any(|step| names.contains(step)))
             && regex::Regex::new(&self.pattern).is_ok_and(|expression| expression.is_match(message))
     }
 
-    /// How many attempts at the case it may take until it strikes; `None` where it is a race that may never strike.
+    /// The number of attempts within which it must occur; `None` if it is intermittent and may never occur.
     #[must_use]
     pub fn shows_within(&self) -> Option<usize> {
         self.at_most.is_none().then(|| self.attempts.unwrap_or(1))
     }
 }
 
-/// A negative control: the case passes only if it fails with a message that matches.
+/// A negative control: the case passes only if it fails with a matching message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MustFail {
     /// Whether this case is a negative control. Default: yes. (`""`, `false`, `0` and null mean no.)
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<crate::qemu::spec::Scalar>,
-    /// A regular expression that the failure's message must match.
+    /// A regular expression that must match the failure's message.
     #[serde(rename = "match")]
     pub pattern: String,
 }

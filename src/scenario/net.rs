@@ -17,22 +17,21 @@ use crate::units::OneOrMany;
 pub struct Net {
     /// The names of its ports.
     pub ports: Vec<String>,
-    /// Its links. Where the target of one is only known at run time, its template stands there; see
-    /// [`resolve_link`](super::resolve_link).
+    /// Its links. If a target is only known in a run, it is still a template; see [`resolve_link`](super::resolve_link).
     pub links: IndexMap<String, LinkSpec>,
-    /// The links of which something is only known at run time, rendered but for that.
-    pub late_links: IndexMap<String, Value>,
+    /// The links with deferred templates; everything else in them is rendered.
+    pub deferred_links: IndexMap<String, Value>,
     /// Its networks.
     pub networks: IndexMap<String, NetworkSpec>,
 }
 
 impl Net {
-    /// The names of all ports that are to be held.
+    /// The names of all ports to reserve.
     pub fn port_names(&self) -> impl Iterator<Item = &String> {
         self.ports.iter().chain(self.networks.values().flat_map(|network| network.forward.keys()))
     }
 
-    /// Tells of netdevs of VMs that are on no network of the case.
+    /// Reports netdevs of VMs whose network the case does not have.
     pub(super) fn check_netdevs(&self, vms: &Vms, diagnostics: &mut Diagnostics) {
         for (name, spec) in &vms.specs {
             for (number, netdev) in spec.netdevs.iter().enumerate() {
@@ -49,7 +48,7 @@ impl Net {
         }
     }
 
-    /// What templates may name, null for each: the run knows it.
+    /// The names for templates, each null: the values are only known in a run.
     pub(super) fn names(&self) -> Map<String, Value> {
         let ports: Map<String, Value> = self.port_names().map(|name| (name.clone(), Value::Null)).collect();
         let links = self.links.iter().map(|(name, link)| {
@@ -64,7 +63,7 @@ impl Net {
         declared.map(|(root, names)| (root.to_owned(), Value::Object(names))).collect()
     }
 
-    /// Its sections as a scenario file has them.
+    /// Its sections as in a scenario file.
     pub(super) fn sections(&self) -> Vec<(&'static str, Value)> {
         let mut sections = Vec::new();
         if !self.ports.is_empty() {
@@ -72,7 +71,7 @@ impl Net {
         }
         if !self.links.is_empty() {
             let links = self.links.iter().map(|(name, link)| {
-                let value = self.late_links.get(name).cloned().unwrap_or_else(|| escaped(json!(link)));
+                let value = self.deferred_links.get(name).cloned().unwrap_or_else(|| escaped(json!(link)));
                 (name.clone(), value)
             });
             sections.push(("links", Value::Object(links.collect())));
@@ -84,7 +83,7 @@ impl Net {
     }
 }
 
-/// Reads the `ports`, `links` and `networks` of a file; what is wrong with them is told, and what is at fault is left out.
+/// Reads the `ports`, `links` and `networks` of a file; reports and skips invalid ones.
 pub(super) fn read(root: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Net {
     let mut net = Net { ports: ports(root, scope, diagnostics), ..Net::default() };
     networks(root, scope, &mut net, diagnostics);
@@ -102,13 +101,13 @@ pub(super) fn read(root: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics
         };
         match typed::fit::<LinkSpec>(&piece.value) {
             Ok(link) => {
-                let to = link.to.as_deref().filter(|to| !template::is_late(to));
+                let to = link.to.as_deref().filter(|to| !template::is_deferred(to));
                 if let Some(Err(message)) = to.map(str::parse::<Address>) {
                     let at = node.get("to").map_or(&key.at, |to| &to.at);
                     diagnostics.push(Diagnostic::error(Code::WrongValue, at, message));
                 }
                 net.links.insert(key.name.clone(), link);
-                net.late_links.extend(piece.raw.map(|raw| (key.name.clone(), raw)));
+                net.deferred_links.extend(piece.raw.map(|raw| (key.name.clone(), raw)));
             }
             Err(misfit) => {
                 let again = |value: &Value| typed::fit::<LinkSpec>(value).err();
@@ -141,7 +140,7 @@ fn networks(root: &Node, scope: &Scope<'_>, net: &mut Net, diagnostics: &mut Dia
         for (port, _) in node.get("forward").map(Node::entries).unwrap_or_default() {
             let twice = net.port_names().any(|known| *known == port.name);
             if twice {
-                let message = format!("there is a port `{}` already", port.name);
+                let message = format!("duplicate port `{}`", port.name);
                 let help = "forwarded ports and `ports` share their names; choose another one";
                 diagnostics.push(Diagnostic::error(Code::WrongValue, &port.at, message).help(help));
             }
@@ -171,15 +170,14 @@ pub(super) fn check_name(key: &Key, what: &str, diagnostics: &mut Diagnostics) -
     check(&key.name, &key.at, what, diagnostics)
 }
 
-/// Such a name stands in templates, and may be part of the name of a socket.
+/// Such a name is used in templates, and may be part of the name of a socket.
 fn check(name: &str, at: &Location, what: &str, diagnostics: &mut Diagnostics) -> bool {
     let usable = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         && name.len() <= 32
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
     if !usable {
-        let message = format!("`{name}` cannot be the name of a {what}");
-        let help =
-            "a name begins with a letter and is made of letters, digits, `_` and `-`, at most 32 of them";
+        let message = format!("`{name}` is not a valid {what} name");
+        let help = "start with a letter; use letters, digits, `_` and `-`, at most 32 characters";
         diagnostics.push(Diagnostic::error(Code::WrongValue, at, message).help(help));
     }
     usable

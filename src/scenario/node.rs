@@ -1,4 +1,4 @@
-//! The tree of a scenario file: every value and every key with its place.
+//! The tree of a scenario file: values and keys with their places.
 
 use std::sync::Arc;
 
@@ -11,27 +11,27 @@ use crate::diagnostic::Location;
 pub struct Node {
     /// What it is.
     pub kind: Kind,
-    /// Where it stands; for a list or map of several lines the part on its first line.
+    /// Its place; for a list or map of several lines, the part on the first line.
     pub at: Location,
 }
 
-/// What a [`Node`] is.
+/// The kind of a [`Node`].
 #[derive(Debug, Clone)]
 pub enum Kind {
-    /// Null, a truth value, a number or a text.
+    /// Null, a boolean, a number or a text.
     Scalar(Value),
     /// A list.
     Seq(Arc<Vec<Node>>),
-    /// A map, in the order it was written.
+    /// A map, in file order.
     Map(Arc<Vec<(Key, Node)>>),
 }
 
 /// A map's key.
 #[derive(Debug, Clone)]
 pub struct Key {
-    /// The key. Numbers and truth values as keys stand for their text.
+    /// The key. A number or boolean as a key is read as text.
     pub name: String,
-    /// Where it stands.
+    /// Its place.
     pub at: Location,
 }
 
@@ -42,7 +42,7 @@ impl Node {
         Self { kind: Kind::Map(Arc::new(entries)), at }
     }
 
-    /// A JSON value, all of it at one place.
+    /// A JSON value, with the same place for all its parts.
     #[must_use]
     pub fn of_value(value: &Value, at: &Location) -> Self {
         let kind = match value {
@@ -59,7 +59,7 @@ impl Node {
         Self { kind, at: at.clone() }
     }
 
-    /// The entries of a map; none where it is no map.
+    /// The entries of a map; empty for other kinds.
     #[must_use]
     pub fn entries(&self) -> &[(Key, Self)] {
         match &self.kind {
@@ -68,7 +68,7 @@ impl Node {
         }
     }
 
-    /// The items of a list; none where it is no list.
+    /// The items of a list; empty for other kinds.
     #[must_use]
     pub fn items(&self) -> &[Self] {
         match &self.kind {
@@ -89,7 +89,7 @@ impl Node {
         self.entry(name).map(|(_, node)| node)
     }
 
-    /// The text of a scalar that is one.
+    /// The text, if it is a text.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
         match &self.kind {
@@ -104,7 +104,7 @@ impl Node {
         matches!(self.kind, Kind::Scalar(Value::Null))
     }
 
-    /// What it is, in a word.
+    /// Its kind, for messages.
     #[must_use]
     pub fn what(&self) -> &'static str {
         match &self.kind {
@@ -112,7 +112,7 @@ impl Node {
             Kind::Map(_) => "a map",
             Kind::Scalar(Value::Null) => "nothing",
             Kind::Scalar(Value::String(_)) => "a text",
-            Kind::Scalar(Value::Bool(_)) => "a truth value",
+            Kind::Scalar(Value::Bool(_)) => "a boolean",
             Kind::Scalar(_) => "a number",
         }
     }

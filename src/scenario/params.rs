@@ -10,19 +10,19 @@ use crate::template::{self, Scope};
 
 const KEYS: &[&str] = &["required", "default", "one_of", "description"];
 
-/// A parameter as it is declared.
+/// A declared parameter.
 #[derive(Debug, Clone)]
 pub(super) struct Param {
     pub name: String,
     /// The place of its name.
     pub at: Location,
-    /// Its default; without one it must be set.
+    /// Its default; if there is none, it must be set.
     pub default: Option<Node>,
-    /// The values it may have; empty: any.
+    /// The allowed values; if empty, any.
     one_of: Vec<Node>,
 }
 
-/// A value that something sets, with the place where it says so.
+/// A value that is set, with the place that sets it.
 #[derive(Debug, Clone)]
 pub(super) struct Setting {
     pub name: String,
@@ -30,16 +30,16 @@ pub(super) struct Setting {
     pub at: Location,
 }
 
-/// Whether a name can be used in templates; tells why not.
+/// Checks that a name can be used in templates; reports why not.
 pub(super) fn check_name(key: &Key, diagnostics: &mut Diagnostics) -> bool {
     let usable = key.name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         && key.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     if !usable {
-        let message = format!("`{}` cannot be named in a template", key.name);
-        let help = "a name is made of letters, digits, `_` and `-`, and begins with a letter";
+        let message = format!("`{}` is not a valid name", key.name);
+        let help = "start with a letter; use letters, digits, `_` and `-`";
         diagnostics.push(Diagnostic::error(Code::Param, &key.at, message).help(help));
     } else if template::is_reserved(&key.name) {
-        let message = format!("`{}` means something else in templates", key.name);
+        let message = format!("`{}` is a reserved name", key.name);
         diagnostics.push(Diagnostic::error(Code::Param, &key.at, message).help("choose another name"));
         return false;
     }
@@ -61,7 +61,7 @@ fn declare(key: &Key, value: &Node, diagnostics: &mut Diagnostics) -> Param {
         one_of: Vec::new(),
     };
     let close = |name: &str| KEYS.iter().any(|known| strsim::damerau_levenshtein(name, known) <= 2);
-    // A map without any of the keys, nor anything like them, is a default that happens to be a map.
+    // A map with none of the keys, and none similar to them, is a default that is a map.
     if !value.entries().iter().any(|(inner, _)| close(&inner.name)) {
         return param;
     }
@@ -104,7 +104,7 @@ fn declare(key: &Key, value: &Node, diagnostics: &mut Diagnostics) -> Param {
     param
 }
 
-/// Tells of each key of a `with` that is no parameter.
+/// Reports each key of a `with` that is not a parameter.
 pub(super) fn check_with(with: Option<&Node>, params: &[Param], diagnostics: &mut Diagnostics) {
     for (key, _) in with.map(Node::entries).unwrap_or_default() {
         if !params.iter().any(|param| param.name == key.name) {
@@ -115,7 +115,7 @@ pub(super) fn check_with(with: Option<&Node>, params: &[Param], diagnostics: &mu
     }
 }
 
-/// Who sets what, the later winning over the earlier, and all over the defaults.
+/// The sources of values. A later one wins over an earlier one, and all win over the defaults.
 pub(super) struct Given<'g> {
     /// `with`.
     pub with: Option<&'g Node>,
@@ -123,11 +123,11 @@ pub(super) struct Given<'g> {
     pub cell: &'g [Setting],
     /// The command line.
     pub defines: &'g [Setting],
-    /// Where the parameters should have been set, for one that nobody sets.
+    /// The place to report a required parameter that is not set.
     pub user: &'g Location,
 }
 
-/// The values of the axes and the params; `None` where one is missing or wrong, which is then told.
+/// The values of the axes and the params; `None` after reporting a missing or invalid one.
 pub(super) fn resolve(
     params: &[Param],
     given: &Given<'_>,
@@ -151,7 +151,7 @@ pub(super) fn resolve(
         if !values.contains_key(&param.name) {
             let node = given.with.and_then(|with| with.get(&param.name)).or(param.default.as_ref());
             let Some(node) = node else {
-                let message = format!("the parameter `{}` is required, and nothing sets it", param.name);
+                let message = format!("the required parameter `{}` is not set", param.name);
                 let help =
                     format!("set it with `with: {{{}: …}}`, an axis of the matrix, or `-D`", param.name);
                 let diagnostic = Diagnostic::error(Code::Param, given.user, message).help(help);
@@ -159,7 +159,7 @@ pub(super) fn resolve(
                 sound = false;
                 continue;
             };
-            match typed::settle(node, &scope.with(values.clone()), diagnostics) {
+            match typed::render_now(node, &scope.with(values.clone()), diagnostics) {
                 Some(value) => {
                     places.push((&param.name, node.at.clone()));
                     values.insert(param.name.clone(), value);
@@ -183,21 +183,21 @@ fn allowed(
         return true;
     };
     let may: Vec<Value> =
-        param.one_of.iter().filter_map(|node| typed::settle(node, scope, diagnostics)).collect();
+        param.one_of.iter().filter_map(|node| typed::render_now(node, scope, diagnostics)).collect();
     if may.contains(value) {
         return true;
     }
     let words: Vec<String> = may.iter().map(word).collect();
     let word = word(value);
     let at = places.iter().rev().find(|(name, _)| *name == param.name).map_or(&param.at, |(_, at)| at);
-    let message = format!("`{word}` is no value of the parameter `{}`", param.name);
+    let message = format!("`{word}` is not a value of the parameter `{}`", param.name);
     let help = suggest(&word, words.iter().map(String::as_str));
     diagnostics
         .push(Diagnostic::error(Code::Param, at, message).help(help).related(&param.at, "declared here"));
     false
 }
 
-/// A value as an author writes it.
+/// A value as it is written in a scenario.
 pub(super) fn word(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn the_later_wins_of_default_with_cell_and_define() {
+    fn a_later_source_wins() {
         let params = "{a: 1, b: 1, c: 1, d: 1, e: '{{d}}0', nic: {model: e1000}}";
         let values = resolved(
             params,
@@ -260,15 +260,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_unknown_or_not_allowed_is_told() {
+    fn missing_unknown_and_invalid_values_are_errors() {
         let error = |params, with| resolved(params, with, &[], &[]).unwrap_err().join("; ");
-        assert!(error("a: {required: true}", "{}").contains("`a` is required"));
-        assert!(error("a: {one_of: [x, y], default: z}", "{}").contains("`z` is no value"));
+        assert!(error("a: {required: true}", "{}").contains("parameter `a` is not set"));
+        assert!(error("a: {one_of: [x, y], default: z}", "{}").contains("`z` is not a value"));
         assert!(error("machine: q35", "{machin: pc}").contains("did you mean `machine`?"));
         assert!(error("a: {requird: true}", "{a: 1}").contains("did you mean `required`?"));
         assert!(error("a: {required: true, default: 1}", "{}").contains("not required"));
-        assert!(error("run: 1", "{}").contains("means something else"));
-        assert!(error("'a b': 1", "{}").contains("cannot be named"));
+        assert!(error("run: 1", "{}").contains("reserved name"));
+        assert!(error("'a b': 1", "{}").contains("not a valid name"));
         assert!(error("a: '{{run.x}}'", "{}").contains("only known when a step runs"));
         assert_eq!(resolved("a: {required: false}", "{}", &[], &[]).unwrap(), json!({"a": null}));
     }

@@ -1,4 +1,4 @@
-//! Where the YAML parser is in a text, and what it means when it cannot go on.
+//! Converts positions of the YAML parser to places, and explains its errors.
 
 use std::sync::Arc;
 
@@ -6,12 +6,12 @@ use saphyr_parser::Span;
 
 use crate::diagnostic::{Code, Diagnostic, Location, SourceFile};
 
-/// Turns the parser's positions, in characters, into places.
+/// Converts the parser's positions, in characters, to places.
 pub(super) struct Places<'f> {
     pub file: &'f Arc<SourceFile>,
-    /// The byte at which each character begins; empty where every character is one byte.
+    /// The first byte of each character; empty if every character is one byte.
     bytes: Vec<usize>,
-    /// The byte at which each line begins.
+    /// The first byte of each line.
     lines: Vec<usize>,
 }
 
@@ -33,7 +33,7 @@ impl<'f> Places<'f> {
         }
     }
 
-    /// The place of some bytes, cut at the end of their first line.
+    /// The place of a range of bytes, cut at the end of its first line.
     pub(super) fn place(&self, start: usize, end: usize) -> Location {
         let text = &self.file.text;
         let line = self.lines.partition_point(|&begin| begin <= start).max(1);
@@ -57,7 +57,7 @@ impl<'f> Places<'f> {
     }
 }
 
-/// What is wrong with a text that the parser refused, in an author's words where they are known.
+/// The diagnostic for a parser error, with a better explanation for common causes.
 pub(super) fn explain(places: &Places<'_>, at: usize, info: &str) -> Box<Diagnostic> {
     let text = &places.file.text;
     let at = at.min(text.trim_end().len());
@@ -67,7 +67,7 @@ pub(super) fn explain(places: &Places<'_>, at: usize, info: &str) -> Box<Diagnos
         let end = places.lines.get(line).map_or(text.len(), |next| next - 1);
         &text[begin(line)..end]
     };
-    // The parser stops at, or some lines below, what led it astray.
+    // The parser stops at the error, or some lines below.
     for line in (place.line.saturating_sub(3).max(1)..=place.line).rev() {
         let content = line_of(line);
         let value = content.find(": {{").map(|at| at + 2).or_else(|| content.find("- {{").map(|at| at + 2));
@@ -85,30 +85,30 @@ pub(super) fn explain(places: &Places<'_>, at: usize, info: &str) -> Box<Diagnos
                 &places.place(start, start + 1),
                 "a tab is used for indentation",
             );
-            return Box::new(diagnostic.help("YAML indents with spaces only"));
+            return Box::new(diagnostic.help("use spaces for indentation"));
         }
     }
     let help = if info.contains("flow") {
         "a `{` or `[` above is not closed, or a line between it and its end is not indented"
     } else if info.contains("mapping values") {
-        "a text with `: ` in it stands between quotes"
+        "put a text with `: ` in quotes"
     } else if info.contains("quoted scalar") {
-        "the quotes that begin here are not closed"
+        "the quotes that start here are not closed"
     } else if info.contains("quote") || info.contains("scalar") {
-        "put texts with `:`, `#`, `{`, `[`, `*`, `&` or quotes in them between quotes"
+        "put a text with `:`, `#`, `{`, `[`, `*`, `&` or quotes in quotes"
     } else if info.contains("indent") || info.contains("mapping") || info.contains("block") {
-        "what belongs together has the same indentation"
+        "give all items of a list or map the same indentation"
     } else {
         ""
     };
-    let message = format!("this is not YAML: {info}");
+    let message = format!("not valid YAML: {info}");
     Box::new(Diagnostic::error(Code::Syntax, &place, message).help(help))
 }
 
 pub(super) fn unquoted(places: &Places<'_>, start: usize) -> Box<Diagnostic> {
     let text = &places.file.text[start..];
     let line = text.lines().next().unwrap_or_default();
-    // Inside a flow list or map the template ends at its first `}}`, else the whole rest of the line is meant.
+    // Inside a flow list or map the template ends at its first `}}`, else at the last one of the line.
     let before = places.file.text[..start].rsplit('\n').next().unwrap_or_default();
     let end = if before.contains(['{', '[']) { line.find("}}") } else { line.rfind("}}") };
     let end = end.map_or(line.len(), |at| at + 2);
@@ -118,7 +118,7 @@ pub(super) fn unquoted(places: &Places<'_>, start: usize) -> Box<Diagnostic> {
     } else {
         format!("\"{template}\"")
     };
-    let message = "a template without quotes is a map to YAML";
+    let message = "a template must be in quotes: YAML reads it as a map";
     Box::new(
         Diagnostic::error(Code::Unquoted, &places.place(start, start + end), message)
             .help(format!("write {quoted}")),

@@ -1,4 +1,4 @@
-//! From the events of the YAML parser to the tree of [`source`](super::source).
+//! Builds the tree of [`source`](super::source) from the events of the YAML parser.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::places::{Places, explain, unquoted};
 use super::scalar;
 use crate::diagnostic::{Code, Diagnostic, Location, SourceFile};
 
-/// Deeper and more numerous values are refused, aliases counted as what they stand for.
+/// The maximum depth and number of values. An alias counts with the size of its value.
 const MAX_DEPTH: usize = 100;
 const MAX_NODES: usize = 500_000;
 
@@ -36,7 +36,7 @@ pub(super) fn document(file: &Arc<SourceFile>) -> Result<Node, Vec<Diagnostic>> 
 
 type Failure = Box<Diagnostic>;
 
-/// What an anchor stands for, and how much of it there is.
+/// The value of an anchor, and its size.
 #[derive(Clone)]
 struct Anchored {
     node: Node,
@@ -62,7 +62,7 @@ impl<'f> Reader<'f> {
     }
 
     fn document(&mut self) -> Result<Node, Failure> {
-        let help = "a scenario file holds one map, with `steps` and what belongs to them";
+        let help = "a scenario file is a single map with keys such as `vms` and `steps`";
         let fail = |place: &Location, message: &str| {
             Box::new(Diagnostic::error(Code::NotOneDocument, place, message).help(help))
         };
@@ -73,7 +73,7 @@ impl<'f> Reader<'f> {
                 Event::StreamEnd => break,
                 Event::DocumentStart(_) if root.is_some() => {
                     let place = self.places.span(span);
-                    return Err(fail(&place, "the file holds more than one document"));
+                    return Err(fail(&place, "the file has more than one document"));
                 }
                 Event::StreamStart | Event::Nothing | Event::DocumentStart(_) | Event::DocumentEnd => {}
                 other => root = Some(self.node(other, span, 1)?.node),
@@ -107,7 +107,7 @@ impl<'f> Reader<'f> {
             }
             Event::Alias(anchor) => {
                 let Some(known) = self.anchors.get(&anchor).cloned() else {
-                    let message = "the alias stands inside the value it stands for";
+                    let message = "the alias is inside its own value";
                     return Err(Box::new(Diagnostic::error(Code::Syntax, &at, message)));
                 };
                 self.count(known.nodes, &at)?;
@@ -120,7 +120,7 @@ impl<'f> Reader<'f> {
                 return Ok(Anchored { node, ..known });
             }
             _ => {
-                let message = "this is not YAML: a value was expected";
+                let message = "not valid YAML: expected a value";
                 return Err(Box::new(Diagnostic::error(Code::Syntax, &at, message)));
             }
         };
@@ -147,7 +147,7 @@ impl<'f> Reader<'f> {
     }
 
     fn mapping(&mut self, at: Location, depth: usize) -> Result<Anchored, Failure> {
-        // Seen before the key is read, because what follows in such a text is seldom YAML any more.
+        // Checked before the key is read, because the rest of such a text is rarely valid YAML.
         if at.file.text[at.start..].starts_with("{{") {
             return Err(unquoted(&self.places, at.start));
         }
@@ -195,7 +195,7 @@ impl<'f> Reader<'f> {
             }
             Event::Scalar(text, _, _, _) if text.is_empty() => wrong(&at, "a key is empty", ""),
             Event::Scalar(text, _, _, _) if text.contains("{{") => {
-                wrong(&at, "a key cannot be a template", "templates stand in values")
+                wrong(&at, "a key cannot be a template", "use templates in values only")
             }
             Event::Scalar(text, _, _, _) => Ok(Key { name: text.into_owned(), at }),
             _ if at.file.text[at.start..].starts_with("{{") => Err(unquoted(&self.places, at.start)),
@@ -224,8 +224,8 @@ impl<'f> Reader<'f> {
         match tag {
             None => Ok(()),
             Some(_) => {
-                let message = "YAML tags (`!…`) mean nothing in a scenario";
-                Err(Box::new(Diagnostic::error(Code::Syntax, at, message).help("leave it out")))
+                let message = "YAML tags (`!…`) are not supported";
+                Err(Box::new(Diagnostic::error(Code::Syntax, at, message).help("remove it")))
             }
         }
     }
@@ -233,16 +233,18 @@ impl<'f> Reader<'f> {
     fn count(&mut self, nodes: usize, at: &Location) -> Result<(), Failure> {
         self.nodes += nodes;
         if self.nodes > MAX_NODES {
-            return Err(self.too_much(at, format!("the file holds more than {MAX_NODES} values")));
+            return Err(self.too_much(at, format!("the file has more than {MAX_NODES} values")));
         }
         Ok(())
     }
 
     fn too_much(&self, at: &Location, message: String) -> Failure {
-        Box::new(Diagnostic::error(Code::TooMuch, at, message).help("aliases count as what they stand for"))
+        Box::new(
+            Diagnostic::error(Code::TooMuch, at, message).help("an alias counts with the size of its value"),
+        )
     }
 
-    /// The place of a list or map, now that its end is known.
+    /// The place of a list or map from its start to its end.
     fn whole(&self, at: &Location, end: Span) -> Location {
         self.places.place(at.start, self.places.byte(end.end.index()).max(at.end))
     }

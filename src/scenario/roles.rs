@@ -1,4 +1,4 @@
-//! The roles of a case: names that stand for VMs, now for this one, now for that.
+//! The roles of a case: names for VMs, which can be rebound in a run.
 
 use indexmap::IndexMap;
 
@@ -8,8 +8,8 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
 use crate::qemu::spec::VmSpec;
 use crate::template::Scope;
 
-/// Reads the `roles` of a scenario: each is the name of one of its VMs, and has no VM's name itself. Where the VMs are
-/// not `sound`, one of them could not be read, and nothing is said of VMs that are not there.
+/// Reads the `roles` of a scenario: each names a VM and does not have a VM's name itself. If the VMs are not `sound`, one
+/// of them is invalid, and unknown VMs are not reported.
 pub(super) fn read(
     section: Option<(&Key, &Node)>,
     vms: &IndexMap<String, VmSpec>,
@@ -23,8 +23,8 @@ pub(super) fn read(
             continue;
         };
         if vms.contains_key(&key.name) {
-            let message = format!("`{}` is the name of a VM, and cannot be that of a role", key.name);
-            let help = "call the VM `first` or `second`, say, and keep the role's name";
+            let message = format!("`{}` is the name of a VM, so it cannot be a role", key.name);
+            let help = "rename the VM, for example to `first`, and keep the role";
             diagnostics.push(Diagnostic::error(Code::WrongValue, &key.at, message).help(help));
         } else if vms.contains_key(&vm) || !sound {
             roles.insert(key.name.clone(), vm);

@@ -1,11 +1,11 @@
-//! What a plain scalar means: the core schema of YAML 1.2.
+//! The types of plain scalars: the core schema of YAML 1.2.
 
 use serde_json::{Number, Value};
 
-/// The value of a plain scalar's text: null, a truth value, a number, else the text itself.
+/// The value of a plain scalar's text: null, a boolean, a number, else the text itself.
 ///
-/// `yes`, `on` and the like are text, as YAML 1.2 has it. A number that JSON cannot hold (`.inf`, `.nan`, an integer of
-/// more than 64 bits) stays text.
+/// As in YAML 1.2, `yes`, `on` and so on are text. A number that JSON cannot represent (`.inf`, `.nan`, an integer of more
+/// than 64 bits) stays text.
 #[must_use]
 pub fn plain(text: &str) -> Value {
     match text {
@@ -32,7 +32,7 @@ fn number(text: &str) -> Option<Number> {
         let small = positive.parse::<i64>().ok().map(Number::from);
         return small.or_else(|| positive.parse::<u64>().ok().map(Number::from));
     }
-    // Rust's own grammar of floating point numbers, without its words (`inf`, `nan`, `infinity`).
+    // Rust's grammar of floating-point numbers, without `inf`, `nan` and `infinity`.
     let shaped = unsigned.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'-' | b'+'));
     text.parse().ok().filter(|_| shaped).and_then(Number::from_f64)
 }
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_scalars_are_typed_as_yaml_1_2_has_it() {
+    fn plain_scalars_have_the_types_of_yaml_1_2() {
         for (text, value) in [
             ("", json!(null)),
             ("~", json!(null)),

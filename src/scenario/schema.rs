@@ -1,4 +1,4 @@
-//! The JSON Schema of a scenario file, for editors: made from the same types that read it.
+//! The JSON Schema of a scenario file, for editors: generated from the types that parse it.
 
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
@@ -22,8 +22,8 @@ const PATH_TEXT: &str = "^([^{]|\\{[^{])*\\{?$";
 
 /// The JSON Schema (draft 2020-12) of a scenario file, of a template, and of a file for `use`.
 ///
-/// Beside the standard's own keywords it has those that editors show to a person (`markdownDescription`,
-/// `errorMessage`, `defaultSnippets`…), as the YAML language server understands them.
+/// In addition to the standard's keywords it has those of the YAML language server (`markdownDescription`, `errorMessage`,
+/// `defaultSnippets`…).
 #[must_use]
 pub fn schema() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
@@ -40,7 +40,7 @@ pub fn schema() -> Value {
     let mut root = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Lockstep scenario",
-        "description": "A scenario of QEMU fault tolerance or migration, as Lockstep runs it.",
+        "description": "A Lockstep scenario of QEMU fault tolerance or migration.",
         "type": "object",
         "properties": properties,
         "additionalProperties": false,
@@ -50,25 +50,25 @@ pub fn schema() -> Value {
     root
 }
 
-/// What only the schema knows of the definitions that were made from the types.
+/// Adds to the generated definitions what the types do not express.
 fn finish(definitions: &mut Value) {
     let vm = &mut definitions["VmSpec"];
-    // A VM with nothing but defaults may be left empty.
+    // A VM with only defaults may be empty.
     vm["type"] = json!(["object", "null"]);
     vm["properties"]["like"] =
-        json!({"type": "string", "description": "Another VM, whose options these are laid over."});
+        json!({"type": "string", "description": "Another VM; these options are merged over its options."});
     vm["properties"]["copies"] = json!({
         "type": "integer", "minimum": 0, "maximum": 100,
-        "description": "How many of it there are: `copies: 3` of `spare` makes the VMs `spare1`, `spare2` and `spare3`. \
+        "description": "The number of copies: `copies: 3` of `spare` makes the VMs `spare1`, `spare2` and `spare3`. \
             Default: one, with this very name.",
     });
     let raw = vm["properties"]["args"]["items"].take();
     vm["properties"]["args"]["items"] = json!({"anyOf": [raw, {
         "type": "object",
-        "description": "Arguments that are there only where `when` says so.",
+        "description": "Arguments that are only used if `when` is true.",
         "properties": {
             "when": {"type": ["string", "boolean", "number", "null"],
-                "description": "Whether they are there: not where this is `\"\"`, `false`, `0` or null."},
+                "description": "Whether to use them: not if this is `\"\"`, `false`, `0` or null."},
             "args": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
                 "description": "The arguments."},
         },
@@ -90,13 +90,13 @@ fn finish(definitions: &mut Value) {
         .into_iter()
         .flatten()
         .for_each(|(_, definition)| admit::templates(definition));
-    // At the top of a file, where only a map will do.
+    // At the top of a file only a map is allowed.
     definitions["Requires"]["type"] = json!("object");
     choices::put(definitions);
     definitions["Template"] = admit::template();
 }
 
-/// What an editor writes below an action, or a step that stands for others, that is chosen from its list.
+/// The snippets that an editor inserts for an action, `use` or `repeat`.
 fn snippets() -> impl Iterator<Item = (&'static str, &'static str)> {
     let of_actions = ABOUT.iter().filter_map(|about| Some((about.key, about.snippet?)));
     of_actions.chain([("use", r#"{"file": "$1"}"#), ("repeat", r#"{"times": "${1:2}", "steps": []}"#)])
@@ -110,30 +110,30 @@ fn top(key: &str, generator: &mut SchemaGenerator) -> Value {
             "The case's name, a path with `/`, unique in a run. Default: the file's stem and `axis=value` for each axis.",
             json!({"type": "string"}),
         ),
-        "description" => ("What the scenario shows, in prose.", json!({"type": "string"})),
+        "description" => ("What the scenario tests, in prose.", json!({"type": "string"})),
         "tags" => (
-            "Words to select by; those of the template it extends count as well.",
+            "Tags to select cases by; the template's tags are added.",
             of(generator.subschema_for::<OneOrMany<String>>()),
         ),
-        "extends" => ("A template to build on, relative to this file.", path()),
+        "extends" => ("A template to extend, relative to this file.", path()),
         "with" => ("Values for the template's params.", json!({"type": "object"})),
         "params" => (
             "Parameters: `name: default`, or `name: {required, default, one_of, description}`.",
             json!({"type": "object", "additionalProperties": {"$ref": "#/$defs/Param"}}),
         ),
         "matrix" => (
-            "Axes, each a list of values or a range; there is a case for each combination.",
+            "Axes, each a list of values or a range; each combination is a case.",
             json!({
                 "type": "object",
                 "properties": {
                     "exclude": {"type": "array", "items": {"type": "object", "minProperties": 1},
-                        "description": "Combinations to leave out: each drops every cell that has its values."},
+                        "description": "Combinations to exclude: each removes every cell that has its values."},
                     "include": {"type": "array", "items": {"type": "object", "minProperties": 1},
                         "description": "Whole combinations to add."},
                 },
                 "additionalProperties": admitted(json!({
-                    "description": "An axis: a list of single values, or of maps (`{{axis.field}}`); or a range, in steps \
-                                    or drawn by `--seed`.",
+                    "description": "An axis: a list of scalars, or of maps (`{{axis.field}}`); or a range, in steps or drawn \
+                                    at random by `--seed`.",
                     "anyOf": [
                         {"type": "array", "minItems": 1},
                         {"type": "object", "required": ["from", "to", "step"], "additionalProperties": false,
@@ -147,24 +147,24 @@ fn top(key: &str, generator: &mut SchemaGenerator) -> Value {
             }),
         ),
         "requires" => (
-            "What must hold for the case to be run; otherwise it is skipped, with the reason.",
+            "Requirements without which the case is skipped, with the reason.",
             of(generator.subschema_for::<Requires>()),
         ),
-        "known_issue" => ("Failures that are known: the case is expected to fail in one of these ways.", {
+        "known_issue" => ("Known failures: the case is expected to fail in one of these ways.", {
             let issue = of(generator.subschema_for::<KnownIssue>());
             json!({"anyOf": [{"type": "array", "items": issue}, issue]})
         }),
         "must_fail" => (
-            "A negative control: the case passes only if it fails as this says.",
+            "A negative control: the case passes only if it fails this way.",
             of(generator.subschema_for::<MustFail>()),
         ),
         "timeout" => {
-            let doc = "How long the whole case may take. Default: `120s`.";
+            let doc = "The timeout of the whole case. Default: `120s`.";
             return defaulting(doc, of(generator.subschema_for::<Span>()), DEFAULT_CASE_TIMEOUT);
         }
         "artifacts" => (
-            "Files that steps leave in the case's folder and that are kept with its artifacts, below `files`: paths or \
-             patterns (`*`, `?`, `[…]`, `**`), relative to that folder; those of the template it extends count as well.",
+            "Files in the case's directory to keep with its artifacts, below `files`: paths or patterns (`*`, `?`, `[…]`, \
+             `**`), relative to that directory; the template's entries are added.",
             of(generator.subschema_for::<OneOrMany<String>>()),
         ),
         "vms" => ("The VMs, by name.", {
@@ -172,44 +172,44 @@ fn top(key: &str, generator: &mut SchemaGenerator) -> Value {
             json!({"type": "object", "additionalProperties": vm})
         }),
         "roles" => (
-            "Names that stand for VMs wherever a step names one; a `rebind` step has them stand for others. So steps can \
-             speak of `primary` and `secondary` whichever VM that is by now.",
+            "Names for VMs, to use in steps in place of a VM's name; a `rebind` step binds them to other VMs. So steps can \
+             use `primary` and `secondary`, whichever VM that is at the time.",
             json!({"type": "object", "additionalProperties": {"type": "string",
-                "description": "The VM that it stands for at first."}}),
+                "description": "Its initial VM."}}),
         ),
         "disks" => (
-            "Disk images that belong to no VM alone, made before anything is started; `{{disk.NAME}}` is the path of one.",
+            "Disk images that do not belong to a single VM, created before anything is started; `{{disk.NAME}}` is the path.",
             {
                 let disk = of(generator.subschema_for::<Disk>());
                 json!({"type": "object", "additionalProperties": disk})
             },
         ),
         "credentials" => (
-            "TLS credentials, by name, made anew for each case before anything is started; `{{credential.NAME}}` is the \
-             folder, as `dir` of `tls-creds-x509` and `tls-creds-psk`.",
+            "TLS credentials, by name, created for each case before anything is started; `{{credential.NAME}}` is the \
+             directory, for `dir` of `tls-creds-x509` and `tls-creds-psk`.",
             {
                 let credential = of(generator.subschema_for::<Credential>());
                 json!({"type": "object", "additionalProperties": credential})
             },
         ),
         "ports" => (
-            "Names of TCP ports of 127.0.0.1 that are free, and held for the case: `{{port.NAME}}` is the number.",
+            "Names of free TCP ports of 127.0.0.1, reserved for the case: `{{port.NAME}}` is the number.",
             of(generator.subschema_for::<OneOrMany<String>>()),
         ),
-        "links" => ("Relays of byte streams, by name, to be cut and slowed down by `link` steps.", {
+        "links" => ("Relays of byte streams, by name; `link` steps cut them or slow them down.", {
             let link = of(generator.subschema_for::<LinkSpec>());
             json!({"type": "object", "additionalProperties": link})
         }),
-        "networks" => ("Networks, by name, that join VMs and the host without root.", {
+        "networks" => ("Networks, by name, that connect VMs and the host without root.", {
             let network = of(generator.subschema_for::<NetworkSpec>());
             json!({"type": "object", "additionalProperties": network})
         }),
         "hooks" => (
-            "Steps to be placed where the template says `hook: name`.",
+            "Steps for the template's hooks (`hook: name`).",
             json!({"type": "object", "additionalProperties": admitted(steps)}),
         ),
-        "finally" => ("Steps that run whatever happened, before everything is torn down.", steps),
-        _ => ("What the scenario does.", steps),
+        "finally" => ("Steps that always run at the end, before everything is torn down.", steps),
+        _ => ("The steps of the scenario.", steps),
     };
     with_doc(doc, schema)
 }
@@ -219,7 +219,7 @@ fn path() -> Value {
     json!({
         "type": "string",
         "pattern": PATH_TEXT,
-        "patternErrorMessage": "The path of a file cannot be a template: write it out, or use `when` on several steps.",
+        "patternErrorMessage": "The path of a file cannot be a template: write the path itself, or use `when` on several steps.",
     })
 }
 
@@ -246,22 +246,22 @@ fn defaulting(doc: &str, schema: Value, default: Span) -> Value {
 /// A step: one action, and modifiers.
 fn step(generator: &mut SchemaGenerator) -> Value {
     let mut properties = json!({
-        "name": {"type": "string", "description": "What a person calls the step."},
+        "name": {"type": "string", "description": "The step's name, for people."},
         "when": {
             "type": ["string", "boolean", "number", "null"],
-            "description": "Whether to do it: not where this is `\"\"`, `false`, `0` or null.",
+            "description": "Whether to run the step: not if this is `\"\"`, `false`, `0` or null.",
         },
-        "timeout": defaulting("How long it may take. Default: `30s`.", of::<Span>(generator), DEFAULT_TIMEOUT),
-        "capture": {"type": "string", "description": "The name its result gets in `run.captures`."},
+        "timeout": defaulting("The timeout of the step. Default: `30s`.", of::<Span>(generator), DEFAULT_TIMEOUT),
+        "capture": {"type": "string", "description": "The name of its result in `run.captures`."},
         "expect_error": {
             "type": "string",
-            "description": "The step must fail, with a message that matches this regular expression.",
+            "description": "A regular expression: the step must fail with a message that matches it.",
         },
     });
     let actions = Action::json_schema(generator).to_value();
     for action in actions["oneOf"].as_array().into_iter().flatten() {
         for (key, schema) in action["properties"].as_object().into_iter().flatten() {
-            // What the type says of itself says more than the line in the list of actions.
+            // The type's own doc comment is longer than that of its variant.
             let name = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
             let own = generator.definitions().get(name).and_then(|own| own["description"].as_str());
             let doc = own.or_else(|| action["description"].as_str()).unwrap_or_default().to_owned();
@@ -269,34 +269,34 @@ fn step(generator: &mut SchemaGenerator) -> Value {
         }
     }
     let steps = json!({"type": "array", "items": {"$ref": "#/$defs/Step"}});
-    let doc = "Steps that belong together: under one `when`, or one `name` for the reader.";
+    let doc = "Steps that belong together: under one `when`, or with one `name` for the reader.";
     let flow = json!({
         "block": with_doc(doc, steps.clone()),
-        "hook": {"type": "string", "description": "A point at which the extending file may place steps."},
+        "hook": {"type": "string", "description": "A place where the extending file can add steps."},
         "use": {
             "description": "The steps of another file, which has `params` and `steps` only.",
             "type": "object",
             "properties": {
-                "file": with_doc("The file, relative to the one in which this stands.", path()),
+                "file": with_doc("The file, relative to this one.", path()),
                 "with": {"type": "object", "description": "Values for its params."},
             },
             "required": ["file"],
             "additionalProperties": false,
         },
         "repeat": {
-            "description": "Steps again and again: `times`, or `over` a list, or `until` a condition is met.",
+            "description": "Repeats steps: `times`, or `over` a list, or `until` a condition is met.",
             "type": "object",
             "properties": {
-                "times": {"type": "integer", "minimum": 0, "description": "How often."},
-                "over": {"type": "array", "description": "Once for each of these values."},
+                "times": {"type": "integer", "minimum": 0, "description": "The number of rounds."},
+                "over": {"type": "array", "description": "The values: one round for each."},
                 "as": {"type": "string", "description": "With `over`: the name of the loop variable."},
                 "index": {"type": "string",
-                    "description": "A name for the number of the round, from 1 on."},
+                    "description": "A name for the number of the round, counted from 1."},
                 "until": with_doc(
-                    "A condition as in `wait`, asked after each round. The step's `timeout` is the loop's.",
+                    "A condition as in `wait`, checked after each round. The step's `timeout` is the loop's.",
                     of::<Wait>(generator),
                 ),
-                "steps": with_doc("What is repeated.", steps),
+                "steps": with_doc("The steps to repeat.", steps),
             },
             "required": ["steps"],
             "additionalProperties": false,
@@ -306,7 +306,7 @@ fn step(generator: &mut SchemaGenerator) -> Value {
         properties[key] = schema.clone();
     }
     json!({
-        "description": "One action, and modifiers beside it.",
+        "description": "One action, and modifiers.",
         "type": "object",
         "properties": properties,
         "additionalProperties": false,
@@ -317,7 +317,7 @@ fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
     generator.subschema_for::<T>().to_value()
 }
 
-/// A param: any value, and a map may be the long form.
+/// A param: any value; a map may be the long form.
 fn param() -> Value {
     let in_long = ["required", "default", "one_of", "description"];
     json!({
@@ -326,9 +326,9 @@ fn param() -> Value {
         "then": {
             "additionalProperties": false,
             "properties": {
-                "required": {"type": "boolean", "default": false, "description": "Whether something must set it."},
-                "default": {"description": "Its value where nothing sets it. May name params declared above it."},
-                "one_of": {"type": "array", "minItems": 1, "description": "The values it may have."},
+                "required": {"type": "boolean", "default": false, "description": "Whether it must be set."},
+                "default": {"description": "Its value if it is not set. May use params declared above it."},
+                "one_of": {"type": "array", "minItems": 1, "description": "The allowed values."},
                 "description": {"type": "string", "description": "What it is for."},
             },
         },
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn every_key_is_in_the_schema_with_a_word_on_it() {
+    fn every_key_is_in_the_schema_with_a_description() {
         let schema = schema();
         for key in TOP {
             assert!(schema["properties"][key]["description"].is_string(), "{key}");
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reference_leads_somewhere() {
+    fn every_reference_has_a_definition() {
         fn references<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
             match value {
                 Value::Object(map) => {
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_may_stand_for_a_number_a_list_and_a_word_but_not_for_a_section() {
+    fn a_template_can_replace_a_number_a_list_and_a_word_but_not_a_section() {
         let schema = schema();
         let wait = &schema["$defs"]["Wait"]["properties"];
         let takes_text =
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn every_key_that_a_rule_names_is_there() {
+    fn every_key_of_a_rule_exists() {
         fn look(schema: &Value) {
             let properties = &schema["properties"];
             for (key, rule) in schema["dependentSchemas"].as_object().into_iter().flatten() {
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn every_snippet_is_one_of_an_action_and_can_be_read() {
+    fn every_snippet_belongs_to_an_action_and_is_valid_json() {
         let schema = schema();
         for (action, snippet) in snippets() {
             assert!(ACTIONS.iter().chain(FLOW).any(|known| *known == action), "{action}");

@@ -1,4 +1,4 @@
-//! From text to a tree in which every value and every key knows its place.
+//! Parses text into a tree in which every value and every key has its place.
 
 use std::fs::File;
 use std::io::Read;
@@ -9,33 +9,33 @@ pub use super::node::{Key, Kind, Node};
 use super::reader;
 use crate::diagnostic::{Code, Diagnostic, Location, SourceFile};
 
-/// Larger files are refused.
+/// The maximum size of a file.
 const MAX_BYTES: u64 = 8 << 20;
 
 /// Reads a scenario file.
 ///
 /// # Errors
-/// One diagnostic where the file cannot be read or is no YAML; one for each key that a map has twice.
+/// One diagnostic if the file cannot be read or is not YAML; one for each duplicate key.
 pub fn read(path: &Path) -> Result<Node, Vec<Diagnostic>> {
     let unreadable = |message: String| {
         let file = Arc::new(SourceFile { path: path.to_owned(), text: String::new() });
         vec![Diagnostic::error(Code::Unreadable, &Location::top_of(&file), message)]
     };
     let meta = std::fs::metadata(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => unreadable("there is no such file".to_owned()),
-        _ => unreadable(format!("the file cannot be read: {error}")),
+        std::io::ErrorKind::NotFound => unreadable("no such file".to_owned()),
+        _ => unreadable(format!("cannot read the file: {error}")),
     })?;
     if meta.is_dir() {
-        return Err(unreadable("it is a directory, not a file".to_owned()));
+        return Err(unreadable("a directory, not a file".to_owned()));
     }
     let mut bytes = Vec::new();
-    // A device or a pipe has no length that could be looked at beforehand.
+    // The length of a device or a pipe is not known before reading.
     let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
-    read.map_err(|error| unreadable(format!("the file cannot be read: {error}")))?;
+    read.map_err(|error| unreadable(format!("cannot read the file: {error}")))?;
     from_bytes(path, bytes)
 }
 
-/// Reads the bytes of a file that goes by the name of `path`.
+/// Parses the bytes of a file; `path` is its name.
 ///
 /// # Errors
 /// As [`read`].
@@ -61,7 +61,7 @@ pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Node, Vec<Diagnostic>> 
     parse(&file(text))
 }
 
-/// Reads a text.
+/// Parses a text.
 ///
 /// # Errors
 /// As [`read`].

@@ -29,7 +29,7 @@ fn only_error(text: &str) -> Diagnostic {
 }
 
 #[test]
-fn every_value_and_key_knows_its_place() {
+fn every_value_and_key_has_its_place() {
     let root = tree("a: 1\nüb:\n  - {c: \"x y\"}\n  - |\n    t\n");
     assert_eq!(value(&root), json!({"a": 1, "üb": [{"c": "x y"}, "t\n"]}));
     let (key, list) = root.entry("üb").unwrap();
@@ -55,7 +55,7 @@ fn quotes_make_text_and_keys_are_text() {
 }
 
 #[test]
-fn anchors_and_aliases_stand_for_their_value() {
+fn an_alias_has_the_value_of_its_anchor() {
     let root = tree("a: &x {k: [1, 2]}\nb: *x\n");
     assert_eq!(value(&root), json!({"a": {"k": [1, 2]}, "b": {"k": [1, 2]}}));
     assert_eq!(root.get("b").unwrap().at.excerpt(), "*x");
@@ -76,7 +76,7 @@ fn a_billion_laughs_and_a_deep_nest_are_refused_at_once() {
         deep.push_str(&format!("a{level}: &a{level} [*a{}]\n", level - 1));
     }
     assert_eq!(only_error(&deep).code, Code::TooMuch);
-    assert!(only_error("a: &a [*a]").message.contains("inside the value"));
+    assert!(only_error("a: &a [*a]").message.contains("inside its own value"));
 }
 
 #[test]
@@ -104,16 +104,16 @@ fn an_unquoted_template_is_explained_with_its_quoted_form() {
 }
 
 #[test]
-fn what_is_no_scenario_text_gets_one_clear_message() {
+fn invalid_text_gets_one_clear_message() {
     for (text, message) in [
         ("", "is empty"),
         ("# only a comment\n", "is empty"),
         ("---\n", "is empty"),
         ("a: 1\n---\nb: 2\n", "more than one document"),
         ("a:\n\tb: 1\n", "a tab is used"),
-        ("a: [1\n", "not YAML"),
-        ("a: 'x\n", "not YAML"),
-        ("a: *nope\n", "not YAML"),
+        ("a: [1\n", "not valid YAML"),
+        ("a: 'x\n", "not valid YAML"),
+        ("a: *nope\n", "not valid YAML"),
         ("? [a]\n: b\n", "a single word"),
         ("a: !odd x\n", "tags"),
         ("<<: {a: 1}\n", "merge keys"),
@@ -125,7 +125,7 @@ fn what_is_no_scenario_text_gets_one_clear_message() {
 }
 
 #[test]
-fn what_cannot_be_read_is_said_in_a_sentence() {
+fn an_unreadable_file_gets_a_clear_message() {
     let folder = tempfile::tempdir().unwrap();
     let message = |path: &Path| read(path).unwrap_err()[0].message.clone();
     assert!(message(&folder.path().join("x.yaml")).contains("no such file"));

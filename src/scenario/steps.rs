@@ -1,4 +1,4 @@
-//! The steps of a case: templates rendered, `when` decided, each step read as its one action.
+//! Reads the steps of a case: renders templates, decides `when`, parses the action.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -19,11 +19,11 @@ use crate::session::link::LinkSpec;
 use crate::step::{ACTIONS, About, Action, Complaint, Complaints, FLOW, MODIFIERS, Scene};
 use crate::template::{self, Scope};
 
-/// More steps than this, in a case and in a call, are taken for a mistake.
+/// The maximum number of steps in a case, and in a call.
 pub(super) const MAX_STEPS: usize = 20_000;
 const MAX_STEPS_OF_ALL: usize = 3_000_000;
 
-/// Where steps stand: what their templates may name, and how they came there.
+/// The context of steps: the names for their templates, and the steps around them.
 #[derive(Clone)]
 pub(super) struct Place<'p, 'v> {
     pub scope: &'p Scope<'v>,
@@ -34,11 +34,11 @@ pub(super) struct Place<'p, 'v> {
     pub when: Vec<When>,
     /// See [`CaseStep::groups`].
     pub groups: Vec<String>,
-    /// Whether this cell runs them; what it leaves out is not checked against its VMs.
+    /// Whether this cell runs them; if not, they are not checked against its VMs.
     pub runs: bool,
-    /// The hooks that are being placed.
+    /// The hooks that are being expanded.
     pub hooks: Vec<String>,
-    /// The files that are being used.
+    /// The used files that are being expanded.
     pub uses: Vec<PathBuf>,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Steps<'l, 'p, 'v> {
     pub top: &'p Scope<'v>,
     /// The `hooks` section.
     pub hooks: Option<&'p Node>,
-    /// The hooks that some step places.
+    /// The hooks that exist.
     pub placed: BTreeSet<String>,
     /// The actions to check once the whole case is known.
     pending: Vec<Pending>,
@@ -57,14 +57,14 @@ pub(super) struct Steps<'l, 'p, 'v> {
     started: Started,
     /// The same with the steps that this cell leaves out.
     started_anywhere: Started,
-    /// What the steps name.
+    /// The names that the steps use.
     pub seen: Seen,
-    /// The names of all steps, also of those that this cell leaves out.
+    /// The names of all steps, including those that this cell omits.
     pub names: BTreeSet<String>,
-    /// The VMs of which there are copies, more of them in another cell, it may be.
+    /// The VMs with copies; another cell may have more of them.
     pub copied: Vec<String>,
     count: usize,
-    /// Whether there are too many steps, which is told once.
+    /// Whether there are too many steps, which is reported once.
     full: bool,
 }
 
@@ -85,7 +85,7 @@ impl Started {
     }
 }
 
-/// An action that is to be checked, with the part of the file it came from.
+/// An action to check later, with its part of the file.
 struct Pending {
     key: Location,
     node: Node,
@@ -125,12 +125,12 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         list.items().iter().flat_map(|step| self.one(step, place)).collect()
     }
 
-    /// A list, step or loop that a template stands for, with its place for all that is in it.
+    /// Renders a node that is a template for a list, step or loop; all parts get its place.
     fn solid(&mut self, node: &Node, place: &Place<'_, '_>) -> Option<Node> {
         if !node.text().is_some_and(template::is_template) {
             return Some(node.clone());
         }
-        let value = typed::settle(node, place.scope, &mut self.loader.diagnostics)?;
+        let value = typed::render_now(node, place.scope, &mut self.loader.diagnostics)?;
         Some(Node::of_value(&typed::escaped(value), &node.at))
     }
 
@@ -144,7 +144,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         self.loader.complain(Diagnostic::error(code, at, message).help(help));
     }
 
-    /// Counts a step or a round of a loop; whether there may be more.
+    /// Counts a step or a round of a loop; returns false above the maximum.
     pub(super) fn count(&mut self, at: &Location) -> bool {
         self.count += 1;
         self.loader.steps += 1;
@@ -153,7 +153,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         } else if self.count > MAX_STEPS {
             format!("a case has more than {MAX_STEPS} steps")
         } else if self.loader.steps > MAX_STEPS_OF_ALL {
-            format!("the cases have more than {MAX_STEPS_OF_ALL} steps in all")
+            format!("the cases have more than {MAX_STEPS_OF_ALL} steps in total")
         } else {
             return true;
         };
@@ -188,11 +188,11 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
             }
             _ => self.step(&node, &key, &value, place).map(Box::new).map(Block::Step).into_iter().collect(),
         };
-        // What is not run here was checked all the same: it runs in another cell, or after the next edit.
+        // Steps that do not run here were checked too: they may run in another cell.
         if goes_on { blocks } else { Vec::new() }
     }
 
-    /// Takes in the name of a step that stands for others.
+    /// Adds the name of a step that expands to other steps.
     fn group(&mut self, node: &Node, place: &mut Place<'_, '_>) {
         let Some((key, value)) = node.entry("name") else {
             return;
@@ -225,11 +225,11 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
                 let of = format!("unknown key `{}` beside `{}`", key.name, action.name);
                 self.complain(Code::UnknownKey, &key.at, of, suggest(&key.name, MODIFIERS.iter().copied()));
             } else {
-                // A modifier may be meant; listed are the actions, one of which is missing.
+                // The key may be a misspelt modifier; else list the actions, since one is missing.
                 let close = suggest(&key.name, known().chain(MODIFIERS.iter().copied()));
                 let help =
                     if close.starts_with("did you mean") { close } else { suggest(&key.name, known()) };
-                self.complain(Code::Step, &key.at, format!("there is no action `{}`", key.name), help);
+                self.complain(Code::Step, &key.at, format!("unknown action `{}`", key.name), help);
             }
         }
         if !unknown.is_empty() {
@@ -254,13 +254,13 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         }
     }
 
-    /// Decides a step's `when`, or leaves it to the run; whether the step may run.
+    /// Decides a step's `when`, or defers it to the run; returns whether the step may run.
     fn decide(&mut self, node: &Node, place: &mut Place<'_, '_>) -> bool {
         let Some(when) = node.get("when") else {
             return true;
         };
         if !matches!(when.kind, Kind::Scalar(_)) {
-            let message = format!("`when` is a single value, not {}", when.what());
+            let message = format!("`when` must be a scalar, not {}", when.what());
             self.complain(Code::WrongValue, &when.at, message, "write `when: \"{{eq axis 'value'}}\"`");
             return true;
         }
@@ -297,7 +297,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         let step = match typed::step(map) {
             Ok(step) => step,
             Err(misfit) => {
-                // Once the action itself is taken out there is nothing left to try.
+                // Without the action nothing is left to check.
                 let acts =
                     |map: &&Map<String, Value>| map.keys().any(|key| !MODIFIERS.contains(&key.as_str()));
                 let again =
@@ -338,19 +338,19 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         let named = |name: &str| NAME.as_ref().is_none_or(|regex| regex.is_match(name));
         if let (Some(node), Some(name)) = (node.get("capture"), capture)
             && !named(name)
-            && !is_late(node)
+            && !is_deferred(node)
         {
-            let message = format!("`{name}` cannot be named in a template");
+            let message = format!("`{name}` is not a valid name");
             self.complain(Code::WrongValue, &node.at, message, "use letters, digits, `_` and `-`");
         }
         if let (Some(node), Some(expression)) = (node.get("expect_error"), expect_error)
-            && !is_late(node)
+            && !is_deferred(node)
         {
             self.loader.diagnostics.extend(bad_regex(&node.at, expression));
         }
     }
 
-    /// Checks every action, now that the VMs and the background processes of the case are known.
+    /// Checks every action; the VMs and the background processes of the case must be known.
     pub(super) fn check(
         &mut self,
         vms: &IndexMap<String, VmSpec>,
@@ -371,8 +371,8 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
     }
 }
 
-/// Whether a complaint holds for the file. Of a step that this cell leaves out, it does not say what the cell's VMs are
-/// like; and a name that comes from a template, or of a VM's copy, is another one in another cell.
+/// Whether a complaint is valid for all cells. If this cell omits the step, complaints about properties of its VMs are not;
+/// nor are those about a name from a template or of a VM's copy, which may differ in another cell.
 fn counts(complaint: &Complaint, pending: &Pending, copied: &[String]) -> bool {
     if pending.runs || complaint.about == About::Form {
         return true;
@@ -387,7 +387,7 @@ fn counts(complaint: &Complaint, pending: &Pending, copied: &[String]) -> bool {
     complaint.about == About::Name && !depends(node) && !node.items().iter().any(depends)
 }
 
-/// A complaint at its place; none about what is only known when the step runs.
+/// A complaint as a diagnostic; `None` if it is about a value that is only known when the step runs.
 fn at_its_place(complaint: Complaint, pending: &Pending) -> Option<Diagnostic> {
     let (mut at, node) = typed::place(&pending.key, &pending.node, &complaint.path);
     let named =
@@ -395,11 +395,11 @@ fn at_its_place(complaint: Complaint, pending: &Pending) -> Option<Diagnostic> {
     if let Some(item) = node.items().iter().find(named) {
         at = item.at.clone();
     }
-    // What is said of a key stands at the key.
+    // Put a message about a key at that key.
     if complaint.path.last().is_some_and(|key| complaint.message.contains(&format!("`{key}`"))) {
         at = typed::key_place(&pending.node, &complaint.path).unwrap_or(at);
     }
-    if is_late(node) || node.items().iter().any(|item| is_late(item) && named(&item)) {
+    if is_deferred(node) || node.items().iter().any(|item| is_deferred(item) && named(&item)) {
         return None;
     }
     if complaint.message.contains("is not a valid regular expression") {
@@ -410,11 +410,11 @@ fn at_its_place(complaint: Complaint, pending: &Pending) -> Option<Diagnostic> {
     Some(Diagnostic::error(Code::Action, &at, complaint.message).help(complaint.help.unwrap_or_default()))
 }
 
-fn is_late(node: &Node) -> bool {
-    node.text().is_some_and(template::is_late)
+fn is_deferred(node: &Node) -> bool {
+    node.text().is_some_and(template::is_deferred)
 }
 
-/// The names that the actions of a case give to what they start.
+/// The names of what the actions of a case start.
 fn started(case: &Case, name: fn(&Action) -> Option<&String>) -> BTreeSet<String> {
     fn gather(blocks: &[Block], name: fn(&Action) -> Option<&String>, names: &mut BTreeSet<String>) {
         for block in blocks {
@@ -446,10 +446,10 @@ pub(super) fn clients(case: &Case) -> BTreeSet<String> {
     })
 }
 
-/// What is wrong with a regular expression, in one line.
+/// The error of an invalid regular expression, in one line.
 pub(super) fn bad_regex(at: &Location, expression: &str) -> Option<Diagnostic> {
     let error = Regex::new(expression).err()?.to_string();
-    // The crate draws the place; its last line says what is wrong.
+    // The crate's message shows the expression; its last line is the error.
     let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
     Some(Diagnostic::error(
         Code::Regex,

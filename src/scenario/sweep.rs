@@ -1,25 +1,25 @@
-//! An axis that is a range: its values in steps, or some of them drawn by a seed.
+//! An axis that is a range: values in steps, or random values drawn by a seed.
 
 use serde_json::{Map, Number, Value};
 
 use crate::random::Random;
 use crate::units::{Size, Span};
 
-/// More values than this are taken for a mistake.
+/// The maximum number of values.
 const MAX: i128 = 10_000;
 
-/// What is wrong with a range, and what would be right.
+/// The message and the help for an invalid range.
 pub(super) type Wrong = (String, &'static str);
 
 const HELP: &str =
     "write `{from: 0ms, to: 300ms, step: 20ms}`, or `{random: {count: 5, from: 0ms, to: 300ms}}`";
 
-/// What the numbers of a range count.
+/// The unit of a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unit {
-    /// Plain numbers, with so many decimals.
+    /// Plain numbers, with this number of decimals.
     Plain(u32),
-    /// Times, in a unit of so many nanoseconds.
+    /// Durations, in a unit of this many nanoseconds.
     Time(i128, &'static str),
     /// Bytes.
     Bytes,
@@ -35,19 +35,19 @@ const TIMES: [(&str, i128); 7] = [
     ("h", 3_600_000_000_000),
 ];
 
-/// Whether an axis is a range, and no list.
+/// Whether an axis is a range, not a list.
 pub(super) fn is_range(value: &Value) -> bool {
     value
         .as_object()
         .is_some_and(|map| ["from", "to", "step", "random"].iter().any(|key| map.contains_key(*key)))
 }
 
-/// The values that a range stands for. `name` is the axis, so that two of them do not draw the same.
+/// The values of a range. `name` is the axis, so that two axes do not draw the same values.
 pub(super) fn values(name: &str, range: &Value, seed: u64) -> Result<Vec<Value>, Wrong> {
-    let Some(map) = range.as_object() else { return Err(("it is no range".to_owned(), HELP)) };
+    let Some(map) = range.as_object() else { return Err(("not a range".to_owned(), HELP)) };
     match map.get("random") {
         Some(Value::Object(random)) if map.len() == 1 => drawn(name, random, seed),
-        Some(_) => Err(("`random` stands alone, and is a map".to_owned(), HELP)),
+        Some(_) => Err(("`random` must be a map, and the only key".to_owned(), HELP)),
         None => stepped(map),
     }
 }
@@ -56,13 +56,13 @@ fn stepped(map: &Map<String, Value>) -> Result<Vec<Value>, Wrong> {
     only(map, &["from", "to", "step"])?;
     let ([from, to, step], unit) = numbers(map, ["from", "to", "step"])?;
     if step <= 0 {
-        return Err(("the step of a range must be more than nothing".to_owned(), HELP));
+        return Err(("the step of a range must be greater than zero".to_owned(), HELP));
     }
     if to < from {
-        return Err(("the range ends before it begins".to_owned(), HELP));
+        return Err(("the end of the range is below its start".to_owned(), HELP));
     }
     if (to - from) / step >= MAX {
-        return Err((format!("the range has more than {MAX} values"), "take longer steps"));
+        return Err((format!("the range has more than {MAX} values"), "use a larger step"));
     }
     let count = (to - from) / step;
     (0..=count).map(|number| unit.value(from + number * step)).collect()
@@ -71,21 +71,21 @@ fn stepped(map: &Map<String, Value>) -> Result<Vec<Value>, Wrong> {
 fn drawn(name: &str, map: &Map<String, Value>, seed: u64) -> Result<Vec<Value>, Wrong> {
     only(map, &["count", "from", "to"])?;
     let count = map.get("count").and_then(Value::as_u64).filter(|count| *count > 0);
-    let count = count.ok_or_else(|| ("`count` is a whole number from 1 on".to_owned(), HELP))?;
+    let count = count.ok_or_else(|| ("`count` must be a whole number of at least 1".to_owned(), HELP))?;
     let ([from, to], unit) = numbers(map, ["from", "to"])?;
     if to < from {
-        return Err(("the range ends before it begins".to_owned(), HELP));
+        return Err(("the end of the range is below its start".to_owned(), HELP));
     }
     let there = to - from + 1;
     if i128::from(count) > MAX || i128::from(count) > there {
-        let message = format!("{count} different values cannot be drawn: the range has {there}");
+        let message = format!("cannot draw {count} different values: the range has {there}");
         return Err((message, "draw fewer, or write its ends in a finer unit (`1000ms` for `1s`)"));
     }
     let mut random = Random::new(name, seed);
     let mut values: Vec<i128> = Vec::new();
     while (values.len() as u64) < count {
         let value = from + i128::from(random.next()) % there;
-        // A case needs a name of its own, so no value comes twice.
+        // Each case needs its own name, so no value is drawn twice.
         if !values.contains(&value) {
             values.push(value);
         }
@@ -101,18 +101,18 @@ fn only(map: &Map<String, Value>, keys: &[&str]) -> Result<(), Wrong> {
         }
     }
     match map.keys().find(|key| !keys.contains(&key.as_str())) {
-        Some(key) => Err((format!("a range has no `{key}`"), HELP)),
+        Some(key) => Err((format!("unknown key `{key}` in the range"), HELP)),
         None => Ok(()),
     }
 }
 
-/// The numbers under these keys, in one unit: the finest of those they are written in.
+/// The numbers under these keys, in the finest of their units.
 fn numbers<const N: usize>(map: &Map<String, Value>, keys: [&str; N]) -> Result<([i128; N], Unit), Wrong> {
     let mut units = Vec::new();
     for key in keys {
         units.push(unit_of(&map[key]).ok_or_else(|| {
-            let help = "its ends are numbers, durations (`20ms`) or sizes (`4M`), all three of one kind";
-            (format!("`{key}` is {}, which cannot be counted", map[key]), help)
+            let help = "use numbers, durations (`20ms`) or sizes (`4M`), all of one kind";
+            (format!("`{key}` is {}, not a valid number, duration or size", map[key]), help)
         })?);
     }
     let mixed = || ("the range mixes numbers, durations and sizes".to_owned(), HELP);
@@ -124,7 +124,7 @@ fn numbers<const N: usize>(map: &Map<String, Value>, keys: [&str; N]) -> Result<
     })?;
     let mut found = [0; N];
     for (number, key) in found.iter_mut().zip(keys) {
-        let wrong = || (format!("`{key}` is {}, which is too much or too fine", map[key]), HELP);
+        let wrong = || (format!("`{key}` is {}, which is too large or too precise", map[key]), HELP);
         *number = unit.number(&map[key]).ok_or_else(wrong)?;
     }
     Ok((found, unit))
@@ -151,7 +151,7 @@ fn unit_of(value: &Value) -> Option<Unit> {
 }
 
 impl Unit {
-    /// The value as a number of this unit; `None` where it is no whole number of it.
+    /// The value as a number of this unit; `None` if it is not a whole number.
     fn number(self, value: &Value) -> Option<i128> {
         match (self, value) {
             (Self::Plain(decimals), Value::Number(number)) => {
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_drawn_depends_on_the_seed_and_the_axis_and_nothing_else() {
+    fn random_values_depend_only_on_the_seed_and_the_axis() {
         let random = json!({"random": {"count": 5, "from": "0ms", "to": "300ms"}});
         let drawn = |name: &str, seed: u64| values(name, &random, seed).unwrap();
         assert_eq!(drawn("delay", 7), drawn("delay", 7));
@@ -227,23 +227,23 @@ mod tests {
         values.dedup();
         assert_eq!(values.len(), 5);
         let whole = json!({"random": {"count": 3, "from": 1, "to": 3}});
-        assert_eq!(of(whole).unwrap(), json!([1, 2, 3]), "every value comes, and none twice");
+        assert_eq!(of(whole).unwrap(), json!([1, 2, 3]), "every value once");
     }
 
     #[test]
-    fn a_wrong_range_is_told() {
+    fn an_invalid_range_is_an_error() {
         for (range, said) in [
             (json!({"from": 0, "to": 1}), "lacks `step`"),
-            (json!({"from": 0, "to": 1, "step": 0}), "more than nothing"),
-            (json!({"from": 2, "to": 1, "step": 1}), "ends before it begins"),
+            (json!({"from": 0, "to": 1, "step": 0}), "greater than zero"),
+            (json!({"from": 2, "to": 1, "step": 1}), "below its start"),
             (json!({"from": 0, "to": "1s", "step": 1}), "mixes"),
-            (json!({"from": 0, "to": 1e300, "step": 1}), "cannot be counted"),
+            (json!({"from": 0, "to": 1e300, "step": 1}), "not a valid number"),
             (json!({"from": 0, "to": 1_000_000, "step": 1}), "more than 10000 values"),
-            (json!({"from": 0, "to": 1, "step": 1, "by": 1}), "has no `by`"),
-            (json!({"from": "soon", "to": "1s", "step": "1s"}), "cannot be counted"),
+            (json!({"from": 0, "to": 1, "step": 1, "by": 1}), "unknown key `by`"),
+            (json!({"from": "soon", "to": "1s", "step": "1s"}), "not a valid number"),
             (json!({"random": {"count": 5, "from": 1, "to": 3}}), "the range has 3"),
-            (json!({"random": {"count": 0, "from": 1, "to": 3}}), "from 1 on"),
-            (json!({"random": 3}), "stands alone"),
+            (json!({"random": {"count": 0, "from": 1, "to": 3}}), "at least 1"),
+            (json!({"random": 3}), "the only key"),
         ] {
             let message = of(range.clone()).unwrap_err();
             assert!(message.contains(said), "{range}: {message}");

@@ -7,7 +7,7 @@ use super::model::Block;
 use super::*;
 use crate::template::NoVersions;
 
-/// A folder of scenario files.
+/// A directory of scenario files.
 struct Folder(tempfile::TempDir);
 
 struct Eleven;
@@ -85,7 +85,7 @@ fn colo() -> Folder {
 }
 
 #[test]
-fn the_example_of_the_language_makes_its_eight_cases() {
+fn the_example_of_the_language_has_eight_cases() {
     let cases = sound(colo().load_with(&["colo/failover.yaml"], &[], &Eleven));
     let names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
     assert_eq!(names.len(), 8);
@@ -103,24 +103,24 @@ fn the_example_of_the_language_makes_its_eight_cases() {
 }
 
 #[test]
-fn a_version_that_nobody_asked_leaves_when_to_the_run() {
+fn an_unknown_version_defers_when_to_the_run() {
     let cases = sound(colo().load_with(&["colo/failover.yaml"], &[], &NoVersions));
     let Block::Step(step) = &cases[0].steps[0] else { panic!() };
     assert_eq!(step.when[0].template, "{{version '>=11.0'}}");
-    let late = Late {
+    let values = RunValues {
         run: &json!({}),
         names: &serde_json::Map::new(),
         rounds: &serde_json::Map::new(),
         dir: Path::new("/d"),
         versions: &Eleven,
     };
-    assert_eq!(resolve_when(&cases[0], &step.when, &late), Ok(true));
-    let late = Late { versions: &NoVersions, ..late };
-    assert!(resolve_when(&cases[0], &step.when, &late).unwrap_err().contains("could not be asked"));
+    assert_eq!(resolve_when(&cases[0], &step.when, &values), Ok(true));
+    let values = RunValues { versions: &NoVersions, ..values };
+    assert!(resolve_when(&cases[0], &step.when, &values).unwrap_err().contains("could not be probed"));
 }
 
 #[test]
-fn templates_hit_by_a_glob_are_set_aside() {
+fn templates_matched_by_a_glob_make_no_cases() {
     let use_file = "params: {n: 1}\nsteps: [{sleep: '{{n}}s'}]\n";
     let folder = colo();
     fs::write(folder.0.path().join("templates/steps.yaml"), use_file).unwrap();
@@ -133,7 +133,7 @@ fn templates_hit_by_a_glob_are_set_aside() {
 }
 
 #[test]
-fn defines_win_and_narrow_and_must_be_known() {
+fn defines_win_and_restrict_axes_and_must_be_known() {
     let folder = colo();
     let with = |defines| folder.load_with(&["colo/failover.yaml"], defines, &Eleven);
     assert_eq!(sound(with(&[("survivor", "primary"), ("checkpoint_delay", "50")])).len(), 4);
@@ -144,7 +144,7 @@ fn defines_win_and_narrow_and_must_be_known() {
 }
 
 #[test]
-fn each_vm_is_asked_for_its_own_version() {
+fn each_vm_has_its_own_version() {
     let text = "vms: {a: {qemu: old}, b: {}}\nsteps:\n- {when: \"{{version '<11'}}\", sleep: 1s}\n\
                 - {when: \"{{version '>=11' vm='b'}}\", sleep: 2s}\n- {when: \"{{version '>=11' vm='a'}}\", sleep: 3s}\n";
     let folder = Folder::new(&[("a.yaml", text)]);
@@ -181,7 +181,7 @@ fn loops_hooks_and_used_files_are_unrolled() {
 }
 
 #[test]
-fn a_requirement_of_a_template_can_be_taken_away() {
+fn a_requirement_of_a_template_can_be_removed() {
     let base = "requires: {qemu: '>=7.2', capabilities: [x-colo]}\nvms: {a: }\nsteps: [{sleep: 1s}]\n";
     let text = "extends: base.yaml\nrequires: {capabilities: []}\n";
     let folder = Folder::new(&[("base.yaml", base), ("a.yaml", text)]);
@@ -195,23 +195,23 @@ fn a_block_is_its_steps_under_one_when() {
                 - {when: '{{not yes}}', block: [{sleep: 3s}]}\n- {when: '{{run.vm.a.pid}}', block: [{sleep: 4s}, {sleep: 5s}]}\n";
     let case = cases(text).remove(0);
     assert_eq!(titles(&case.steps), ["sleep 1s", "sleep 2s", "sleep 4s", "sleep 5s"]);
-    let late = |block: &Block| matches!(block, Block::Step(step) if step.when.len() == 1);
-    assert_eq!(case.steps.iter().map(late).collect::<Vec<_>>(), [false, false, true, true]);
+    let values = |block: &Block| matches!(block, Block::Step(step) if step.when.len() == 1);
+    assert_eq!(case.steps.iter().map(values).collect::<Vec<_>>(), [false, false, true, true]);
     let wrong = error("vms: {a: }\nsteps: [{block: [{sleep: 1s}], timeout: 3s}]");
-    assert!(wrong.contains("`timeout` does not go with a step that only stands for others"), "{wrong}");
+    assert!(wrong.contains("`timeout` is not allowed on a step that expands to other steps"), "{wrong}");
     let wrong = error("vms: {a: }\nsteps: [{block: {sleep: 1s}}]");
     assert!(wrong.contains("expected a list of steps, not a map"), "{wrong}");
 }
 
 #[test]
-fn what_the_run_knows_is_filled_in_when_the_step_runs() {
+fn run_values_are_filled_in_when_the_step_runs() {
     let text = "vms: {a: {args: ['-D', '{{case.dir}}/x']}}\nparams: {p: 5}\nsteps:\n- set: {n: 1, vm: a}\n\
       - repeat: {over: ['it{{\"em\"}}', b], as: i, steps: [{qmp: {vm: a, execute: x, arguments: {n: '{{run.captures.n}}', i: '{{i}}', p: '{{p}}'}}}]}\n\
       - {when: '{{run.captures.n}}', qmp: {vm: '{{run.captures.vm}}', execute: y}}\n";
     let text = text.replace("'it{{\"em\"}}'", "item");
     let case = cases(&text).remove(0);
     let run = json!({"captures": {"n": 3, "vm": "a"}});
-    let late = Late {
+    let values = RunValues {
         run: &run,
         names: &serde_json::Map::new(),
         rounds: &serde_json::Map::new(),
@@ -222,18 +222,18 @@ fn what_the_run_knows_is_filled_in_when_the_step_runs() {
         Block::Step(step) => step,
         Block::RepeatUntil { .. } => panic!(),
     };
-    let first = serde_json::to_value(resolve_step(&case, step(1), &late).unwrap().action).unwrap();
+    let first = serde_json::to_value(resolve_step(&case, step(1), &values).unwrap().action).unwrap();
     assert_eq!(first["qmp"]["arguments"], json!({"n": 3, "i": "item", "p": 5}));
-    assert!(resolve_when(&case, &step(3).when, &late).unwrap());
-    assert_eq!(resolve_step(&case, step(3), &late).unwrap().title(), "a: y");
-    assert_eq!(resolve_vm(&case, "a", &late).unwrap().unwrap().args[1], "/d/x");
+    assert!(resolve_when(&case, &step(3).when, &values).unwrap());
+    assert_eq!(resolve_step(&case, step(3), &values).unwrap().title(), "a: y");
+    assert_eq!(resolve_vm(&case, "a", &values).unwrap().unwrap().args[1], "/d/x");
     let run = json!({"captures": {"vm": "b"}});
-    let late = Late { run: &run, ..late };
-    assert!(resolve_step(&case, step(1), &late).unwrap_err().contains("`run.captures.n`"));
-    assert!(resolve_step(&case, step(3), &late).unwrap_err().contains("no VM `b`"));
+    let values = RunValues { run: &run, ..values };
+    assert!(resolve_step(&case, step(1), &values).unwrap_err().contains("`run.captures.n`"));
+    assert!(resolve_step(&case, step(3), &values).unwrap_err().contains("no VM `b`"));
 }
 
-/// What counts of a case when two are compared.
+/// The parts of a case to compare.
 fn essence(case: &Case) -> Value {
     fn blocks(list: &[Block]) -> Value {
         let one = |block: &Block| match block {
@@ -258,7 +258,7 @@ fn essence(case: &Case) -> Value {
         case.must_fail,
         case.timeout.as_secs_f64(),
         case.vms,
-        case.late_vms,
+        case.deferred_vms,
         blocks(&case.steps),
         blocks(&case.finally),
     ])
@@ -290,7 +290,7 @@ fn a_rendered_case_loads_to_an_equal_case() {
 }
 
 #[test]
-fn steps_that_are_not_run_are_checked_all_the_same() {
+fn steps_that_do_not_run_are_checked_too() {
     let wrong =
         error("vms: {a: }\nsteps:\n- {when: false, quit: b}\n- {when: false, wait: {vm: a, tick: 1}}\n");
     let expected = "3:23 there is no VM `b` in this case; available: a\n4:31 unknown key `tick` in `wait`; did you mean `ticks`?";
@@ -298,8 +298,8 @@ fn steps_that_are_not_run_are_checked_all_the_same() {
 }
 
 #[test]
-fn what_a_cell_leaves_out_is_not_held_against_its_vms() {
-    // A guest of another kind, an option, a name that comes from the cell, a copy that another cell has.
+fn steps_that_a_cell_omits_are_not_checked_against_its_vms() {
+    // A guest of another kind, an option, a name from the cell, a copy that another cell has.
     let text = "matrix:\n  x: [{guest: ticker, vm: a, n: 2, oob: true}, {guest: none, vm: none, n: 0, oob: false}]\n\
          vms: {a: {guest: '{{x.guest}}', oob: '{{x.oob}}'}, s: {like: a, copies: '{{x.n}}', incoming: defer}}\nsteps:\n\
          - {when: '{{x.oob}}', wait: {vm: a, ticks: 1}}\n- {when: '{{x.oob}}', check: {vm: a, memory: consistent}}\n\
@@ -307,7 +307,7 @@ fn what_a_cell_leaves_out_is_not_held_against_its_vms() {
          - {when: '{{x.oob}}', block: [{quit: [s1, s2]}]}\n- {sleep: 1s}\n";
     let cases = cases(text);
     assert_eq!(cases.iter().map(|case| case.steps.len()).collect::<Vec<_>>(), [6, 1]);
-    // The same, run.
+    // The same steps, if they run.
     let run = error(&text.replace("when: '{{x.oob}}', ", "")).lines().count();
     assert_eq!(run, 6);
 }
@@ -339,7 +339,7 @@ fn a_known_issue_keeps_the_steps_that_its_case_runs() {
 }
 
 #[test]
-fn all_mistakes_of_all_files_are_told_once() {
+fn all_errors_of_all_files_are_reported_once() {
     let folder = Folder::new(&[
         ("a.yaml", "matrix: {x: [1, 2, 3]}\nvms: {a: }\nsteps: [{quit: b}, {nope: 1}, {sleep: '{{y}}'}]\n"),
         ("b.yaml", "vms: [\n"),
@@ -351,7 +351,7 @@ fn all_mistakes_of_all_files_are_told_once() {
 }
 
 #[test]
-fn a_hexadecimal_size_is_a_size_as_a_number_as_text_and_of_a_template() {
+fn a_hexadecimal_size_is_valid_as_a_number_as_text_and_from_a_template() {
     let text = |size: &str| {
         format!(
             "params: {{n: 0x4000000, t: '0x4000000', d: '4000000'}}\nvms: {{a: {{memory: {size}}}}}\nsteps: []\n"
@@ -361,12 +361,12 @@ fn a_hexadecimal_size_is_a_size_as_a_number_as_text_and_of_a_template() {
         let cases = sound(load_one(&text(size)));
         assert_eq!(cases[0].vms["a"].memory, crate::units::Size::mib(64), "{size}");
     }
-    let told = messages(&load_one(&text("'0x{{d}}M'")));
-    assert!(told[0].contains("`0x4000000M` is not a valid size"), "{told:?}");
+    let messages = messages(&load_one(&text("'0x{{d}}M'")));
+    assert!(messages[0].contains("`0x4000000M` is not a valid size"), "{messages:?}");
 }
 
 #[test]
-fn what_would_fill_the_memory_or_never_end_is_refused_at_its_place() {
+fn what_would_exhaust_memory_or_time_is_an_error_at_its_place() {
     let rest = "vms: {a: }\nsteps: [{sleep: 1s}]\n";
     let mut texts = "params:\n  a0: xxxxxxxxxx\n".to_owned();
     let mut lists = "params:\n  a0: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]\n".to_owned();
@@ -387,25 +387,25 @@ fn what_would_fill_the_memory_or_never_end_is_refused_at_its_place() {
     let began = std::time::Instant::now();
     for (text, line, message) in [
         (texts, 8, "renders to more than 1024 KiB"),
-        (lists, 7, "stand for more than 500000 values"),
+        (lists, 7, "expand to more than 500000 values"),
         (loops, 3, "reads more than 100000 values"),
-        (cells, 1, "hold more than 20000000 values in all"),
+        (cells, 1, "have more than 20000000 values in total"),
     ] {
-        let told = error(&(text + rest));
-        let first = told.lines().next().unwrap();
-        assert!(first.starts_with(&format!("{line}:")) && first.contains(message), "{told}");
+        let messages = error(&(text + rest));
+        let first = messages.lines().next().unwrap();
+        assert!(first.starts_with(&format!("{line}:")) && first.contains(message), "{messages}");
     }
     assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
 }
 
 #[test]
-fn a_matrix_of_too_many_cells_is_refused_with_its_size_before_any_is_made() {
+fn a_matrix_with_too_many_cells_is_an_error_before_any_is_made() {
     let ten = "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]";
     let axes: Vec<String> = ('a'..='t').map(|axis| format!("{axis}: {ten}")).collect();
     let five = error(&format!("matrix: {{{}}}\nvms: {{v: }}\nsteps: []\n", axes[..6].join(", ")));
-    assert!(five.starts_with("1:10 the matrix has 1000000 cells; 100000 is the limit"), "{five}");
+    assert!(five.starts_with("1:10 the matrix has 1000000 cells; the limit is 100000"), "{five}");
     let all = error(&format!("matrix: {{{}}}\nvms: {{v: }}\nsteps: []\n", axes.join(", ")));
-    assert!(all.contains("more than any machine can count"), "{all}");
+    assert!(all.contains("more than 2^64"), "{all}");
 }
 
 #[test]
@@ -417,7 +417,7 @@ fn ten_thousand_cells_are_quick() {
     ).replace("a: [0,", "a: [100,");
     let began = std::time::Instant::now();
     assert_eq!(cases(&text).len(), 10_000);
-    // A second in a release build; this is a debug build, on a machine that may be busy.
+    // It takes a second in a release build; this is a debug build, maybe on a busy machine.
     assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
     println!("{:?}", began.elapsed());
 }

@@ -1,4 +1,4 @@
-//! From the tree of a file to typed values, and from serde's words back to the author's.
+//! Converts the tree of a file to typed values, and serde's errors to diagnostics.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -12,39 +12,39 @@ use crate::template::{self, Rendered, Scope};
 /// A rendered part of a file.
 #[derive(Debug, Clone)]
 pub(super) struct Piece {
-    /// Its value; what is only known at run time stands in it as its template, or as what it is assumed to be.
+    /// Its value; what is only known in a run is still a template, or an assumed value.
     pub value: Value,
-    /// Where some of it is only known at run time: the same as a template, to be rendered then.
+    /// If some of it is only known in a run: the value as a template, to render then.
     pub raw: Option<Value>,
-    /// Whether it names what only the run knows: `run`, `case.dir`, `port`, `link`.
-    pub late: bool,
+    /// Whether it uses names that are only known in a run: `run`, `case.dir`, `port`, `link`.
+    pub deferred: bool,
 }
 
-/// Renders a part of a file; `None` where a template in it is wrong, which is then told.
+/// Renders a part of a file; `None` after reporting an invalid template.
 pub(super) fn render(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Option<Piece> {
     let mut pass =
-        Pass { scope, diagnostics, raw: false, late: false, unprobed: false, failed: false, weight: 0 };
+        Pass { scope, diagnostics, raw: false, deferred: false, unprobed: false, failed: false, weight: 0 };
     let value = pass.value(node);
     if pass.failed {
         return None;
     }
-    let late = pass.late;
-    let raw = (pass.late || pass.unprobed).then(|| {
+    let deferred = pass.deferred;
+    let raw = (pass.deferred || pass.unprobed).then(|| {
         (pass.raw, pass.weight) = (true, 0);
         pass.value(node)
     });
-    Some(Piece { value, raw, late })
+    Some(Piece { value, raw, deferred })
 }
 
 /// Renders a part of a file that must be known before the run.
-pub(super) fn settle(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Option<Value> {
+pub(super) fn render_now(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Option<Value> {
     let piece = render(node, scope, diagnostics)?;
-    if piece.late {
+    if piece.deferred {
         let message =
             "`run`, `case.dir`, `port`, `link` and the `index` of `until` are only known when a step runs";
         diagnostics.push(
-            Diagnostic::error(Code::Late, &node.at, message)
-                .help("this must be known before anything is started"),
+            Diagnostic::error(Code::Deferred, &node.at, message)
+                .help("this value must be known before the run"),
         );
         return None;
     }
@@ -54,20 +54,20 @@ pub(super) fn settle(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnosti
 struct Pass<'p, 's> {
     scope: &'p Scope<'s>,
     diagnostics: &'p mut Diagnostics,
-    /// Whether the result is to be a template again.
+    /// Whether the result is a template again.
     raw: bool,
-    late: bool,
+    deferred: bool,
     unprobed: bool,
     failed: bool,
-    /// What the templates came to so far; see [`weight`].
+    /// The size of the rendered templates so far; see [`weight`].
     weight: usize,
 }
 
-/// Templates that come to more than this in one part of a file are refused: each may stand for what others stand for,
-/// ten times over.
+/// The maximum size of the rendered templates in one part of a file. Each can contain another one ten times, so that
+/// nesting grows exponentially.
 const MAX_WEIGHT: usize = 500_000;
 
-/// How much a value is: its parts, long texts counted as several.
+/// The size of a value: the number of its parts; a long text counts as several.
 pub(super) fn weight(value: &Value) -> usize {
     match value {
         Value::String(text) => 1 + text.len() / 16,
@@ -98,8 +98,8 @@ impl Pass<'_, '_> {
         if let Ok(Rendered::Value(value) | Rendered::Round(value) | Rendered::Unprobed(value)) = &rendered {
             self.weight += weight(value);
             if self.weight > MAX_WEIGHT {
-                let message = format!("the templates here stand for more than {MAX_WEIGHT} values");
-                let help = "long texts count as several, and a list as all that is in it";
+                let message = format!("the templates here expand to more than {MAX_WEIGHT} values");
+                let help = "a long text counts as several values, and a list with all its items";
                 self.diagnostics.push(Diagnostic::error(Code::TooMuch, at, message).help(help));
                 self.failed = true;
                 return Value::Null;
@@ -108,12 +108,12 @@ impl Pass<'_, '_> {
         match rendered {
             Ok(Rendered::Value(value)) if self.raw => escaped(value),
             Ok(Rendered::Value(value)) => value,
-            Ok(Rendered::Late) => {
-                self.late = true;
+            Ok(Rendered::Deferred) => {
+                self.deferred = true;
                 Value::String(text.to_owned())
             }
             Ok(Rendered::Round(value)) => {
-                self.late = true;
+                self.deferred = true;
                 if self.raw { Value::String(text.to_owned()) } else { value }
             }
             Ok(Rendered::Unprobed(value)) => {
@@ -130,7 +130,7 @@ impl Pass<'_, '_> {
     }
 }
 
-/// A value as a template that renders to just that value.
+/// A value as a template that renders to that value.
 pub(super) fn escaped(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(template::escape(&text)),
@@ -140,7 +140,7 @@ pub(super) fn escaped(value: Value) -> Value {
     }
 }
 
-/// A value that does not fit its type: the keys that lead to it, and serde's message.
+/// A value that does not match its type: its path of keys, and serde's message.
 #[derive(Debug)]
 pub(super) struct Misfit {
     pub path: Vec<String>,
@@ -148,18 +148,18 @@ pub(super) struct Misfit {
 }
 
 impl Misfit {
-    /// The names that the message has between backticks.
+    /// The names between backticks in the message.
     fn names(&self) -> Vec<&str> {
         self.message.split('`').skip(1).step_by(2).collect()
     }
 
-    /// The key that is not known where it stands.
+    /// The unknown key.
     fn unknown_key(&self) -> Option<&str> {
         self.names().first().copied().filter(|_| self.message.starts_with("unknown field"))
     }
 }
 
-/// Reads a value as a type.
+/// Deserializes a value.
 pub(super) fn fit<T: DeserializeOwned>(value: &Value) -> Result<T, Misfit> {
     serde_path_to_error::deserialize(value)
         .map_err(|error| Misfit { path: keys(error.path()), message: error.inner().to_string() })
@@ -175,14 +175,14 @@ fn keys(path: &Path) -> Vec<String> {
     keys.collect()
 }
 
-/// Renders and reads a part of a file that must be known before the run; tells what is wrong with it.
+/// Renders and deserializes a part of a file that must be known before the run; reports errors.
 pub(super) fn read<T: DeserializeOwned>(
     key: &Location,
     node: &Node,
     scope: &Scope<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<T> {
-    let value = settle(node, scope, diagnostics)?;
+    let value = render_now(node, scope, diagnostics)?;
     match fit(&value) {
         Ok(typed) => Some(typed),
         Err(misfit) => {
@@ -194,7 +194,7 @@ pub(super) fn read<T: DeserializeOwned>(
     }
 }
 
-/// All that does not fit: serde stops at the first, so each is taken out and the rest tried again.
+/// All misfits: serde stops at the first one, so remove it and try the rest again.
 pub(super) fn all_misfits(
     first: Misfit,
     value: &Value,
@@ -206,25 +206,25 @@ pub(super) fn all_misfits(
         let Some(last) = misfits.last() else {
             break;
         };
-        if last.message.starts_with("missing field") || !take_out(&mut rest, last) {
+        if last.message.starts_with("missing field") || !remove(&mut rest, last) {
             break;
         }
         match again(&rest) {
-            Some(next) if !hollowed(&next, &misfits) => misfits.push(next),
+            Some(next) if !is_consequence(&next, &misfits) => misfits.push(next),
             _ => break,
         }
     }
     misfits
 }
 
-/// Whether something is wrong only because a part of it was taken out.
-fn hollowed(next: &Misfit, before: &[Misfit]) -> bool {
+/// Whether an error only occurs because a part was removed.
+fn is_consequence(next: &Misfit, before: &[Misfit]) -> bool {
     let around = |last: &Misfit| next.path.len() < last.path.len() && last.path.starts_with(&next.path);
     let messages = ["missing field", "an empty map"];
     messages.iter().any(|message| next.message.starts_with(message)) || before.iter().any(around)
 }
 
-fn take_out(value: &mut Value, misfit: &Misfit) -> bool {
+fn remove(value: &mut Value, misfit: &Misfit) -> bool {
     let mut path: Vec<&str> = misfit.path.iter().map(String::as_str).collect();
     if let Some(unknown) = misfit.unknown_key()
         && path.last() != Some(&unknown)
@@ -244,10 +244,10 @@ fn take_out(value: &mut Value, misfit: &Misfit) -> bool {
     inner.as_object_mut().is_some_and(|map| map.shift_remove(*last).is_some())
 }
 
-/// The actions that take a list.
+/// The actions whose value is a list.
 const LISTS: &[&str] = &["start", "quit", "connect"];
 
-/// Reads a rendered step, a map of an action and modifiers.
+/// Deserializes a rendered step, a map of an action and modifiers.
 pub(super) fn step(map: &Map<String, Value>) -> Result<Step, Misfit> {
     fn modifier<T: DeserializeOwned>(map: &Map<String, Value>, key: &str) -> Result<Option<T>, Misfit> {
         map.get(key).map(fit).transpose().map_err(|mut misfit| {
@@ -257,7 +257,7 @@ pub(super) fn step(map: &Map<String, Value>) -> Result<Step, Misfit> {
     }
     let action = map.iter().filter(|(key, _)| !MODIFIERS.contains(&key.as_str()));
     let action: Map<String, Value> = action.map(|(key, value)| (key.clone(), value.clone())).collect();
-    // serde would take a list for the keys of a map, in the order in which they happen to be declared.
+    // serde would accept a list for a struct, with the values in the order of its fields.
     if let Some((key, _)) =
         action.iter().find(|(key, value)| value.is_array() && !LISTS.contains(&key.as_str()))
     {
@@ -274,7 +274,7 @@ pub(super) fn step(map: &Map<String, Value>) -> Result<Step, Misfit> {
     })
 }
 
-/// The place of the key to which a path leads, where the file has it.
+/// The place of the key at a path, if the file has it.
 pub(super) fn key_place(node: &Node, path: &[String]) -> Option<Location> {
     let (last, above) = path.split_last()?;
     let mut inner = node;
@@ -287,8 +287,8 @@ pub(super) fn key_place(node: &Node, path: &[String]) -> Option<Location> {
     inner.entry(last).map(|(key, _)| key.at.clone())
 }
 
-/// The place to which a path of keys leads, as deep as the file goes: for single values the value's own, for lists and
-/// maps the key's, because that is where an author looks; and the value.
+/// The place and the value at a path of keys, as deep as the file goes. For scalars it is the place of the value, for lists
+/// and maps that of the key.
 pub(super) fn place<'n>(key: &Location, node: &'n Node, path: &[String]) -> (Location, &'n Node) {
     let (mut at, mut value) = (key.clone(), node);
     for name in path {
@@ -313,20 +313,20 @@ pub(super) fn place<'n>(key: &Location, node: &'n Node, path: &[String]) -> (Loc
     }
 }
 
-/// A misfit as the author is to read it.
+/// A misfit as a diagnostic.
 pub(super) fn explain(misfit: &Misfit, key: &Location, node: &Node, scope: &Scope<'_>) -> Diagnostic {
     let (at, value) = place(key, node, &misfit.path);
     if let Some(text) = value.text()
         && template::is_template(text)
-        && template::render(text, scope) == Ok(Rendered::Late)
+        && template::render(text, scope) == Ok(Rendered::Deferred)
     {
-        let message = "`run`, `case.dir`, `port` and `link` are only known when the step runs, and this must be known before";
-        return Diagnostic::error(Code::Late, &at, message)
-            .help("such a template stands where a text, or any value, is allowed");
+        let message = "`run`, `case.dir`, `port` and `link` are only known when the step runs, but this value must be known before";
+        return Diagnostic::error(Code::Deferred, &at, message)
+            .help("use such a template where a text, or any value, is allowed");
     }
     let message = misfit.message.as_str();
     let names = misfit.names();
-    // What a person calls the value: its key, or that of the list it stands in.
+    // The name of the value: its key, or that of the list it is in.
     let owner = misfit.path.iter().rev().find(|key| key.parse::<usize>().is_err());
     let owner = owner.map_or_else(|| key.excerpt(), String::as_str);
     if let (Some(wrong), Some((_, known))) = (misfit.unknown_key(), names.split_first()) {
@@ -342,13 +342,15 @@ pub(super) fn explain(misfit: &Misfit, key: &Location, node: &Node, scope: &Scop
             .help(suggest(wrong, known.iter().copied()));
     }
     if let (true, Some((wrong, known))) = (message.starts_with("unknown variant"), names.split_first()) {
-        return Diagnostic::error(Code::WrongValue, &at, format!("`{wrong}` is no value of `{owner}`"))
+        return Diagnostic::error(Code::WrongValue, &at, format!("`{wrong}` is not a value of `{owner}`"))
             .help(suggest(wrong, known.iter().copied()));
     }
     if let (true, Some(missing)) = (message.starts_with("missing field"), names.first()) {
         let message = format!("`{owner}` needs the key `{missing}`");
         let help = match *missing {
-            "fence" => "add `fence: true`, `after` or `false`: what becomes of the other side".to_owned(),
+            "fence" => {
+                "add `fence: true`, `after` or `false`: whether and when to stop the other side".to_owned()
+            }
             missing => format!("add `{missing}: …`"),
         };
         return Diagnostic::error(Code::MissingKey, &at, message).help(help);
@@ -360,7 +362,7 @@ pub(super) fn explain(misfit: &Misfit, key: &Location, node: &Node, scope: &Scop
         .and_then(|rest| rest.split_once(", expected "))
     {
         let mut diagnostic = wrong_type(&at, owner, found, expected);
-        // A number, say, that a template made a text of.
+        // For example a number that a template turned into a text.
         let is_text = value.text().is_some_and(|text| template::is_template(text) && text.contains("{{#"));
         if is_text && found.starts_with("string") {
             let help =
@@ -373,7 +375,7 @@ pub(super) fn explain(misfit: &Misfit, key: &Location, node: &Node, scope: &Scop
     Diagnostic::error(Code::WrongValue, &at, message).help(help)
 }
 
-/// What is a map, as an author writes it, beside the actions.
+/// Examples of keys whose value is a map.
 const EXAMPLES: &[(&str, &str)] = &[
     ("must_fail", "{match: \"…\"}"),
     ("known_issue", "{reason: …, match: \"…\"}"),
@@ -396,7 +398,7 @@ fn wrong_type(at: &Location, owner: &str, found: &str, expected: &str) -> Diagno
         "a boolean" => "`true` or `false`",
         "a sequence" => "a list",
         "u8" => "a whole number from 0 to 255",
-        "u64" | "u32" | "u16" | "usize" => "a whole number from 0 on",
+        "u64" | "u32" | "u16" | "usize" => "a whole number of at least 0",
         "i64" | "i32" => "a whole number",
         "f64" => "a number",
         other if other.starts_with("struct ") || other == "map" => "a map",
@@ -406,7 +408,7 @@ fn wrong_type(at: &Location, owner: &str, found: &str, expected: &str) -> Diagno
         "sequence" => "a list".to_owned(),
         "map" => "a map".to_owned(),
         "null" | "unit value" => "nothing".to_owned(),
-        // serde puts numbers and truth values between backticks, texts between quotes.
+        // serde puts numbers and booleans between backticks, texts between quotes.
         other => other.find(['`', '"']).map_or(other, |at| &other[at..]).trim_matches(['`', '"']).to_owned(),
     };
     let help = match (expected, given.as_str()) {
@@ -417,7 +419,7 @@ fn wrong_type(at: &Location, owner: &str, found: &str, expected: &str) -> Diagno
             .find(|(name, _)| *name == owner)
             .map(|(name, example)| format!("write `{name}: {example}`"))
             .unwrap_or_default(),
-        ("a list", "a map") => "put it into one: `[{…}]`".to_owned(),
+        ("a list", "a map") => "put it in a list: `[{…}]`".to_owned(),
         ("a list", value) if !matches!(value, "nothing" | "a map") => format!("write `[{value}]`"),
         ("a text", "a map") if owner == "args" => "write `{when: …, args: […]}`, or a text".to_owned(),
         ("a text", "a list") => "name one of them".to_owned(),

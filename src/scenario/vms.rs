@@ -11,27 +11,27 @@ use crate::qemu::disk::Disk;
 use crate::qemu::spec::VmSpec;
 use crate::template::{self, Scope};
 
-/// Where a VM stands.
+/// The place of a VM.
 #[derive(Debug, Clone)]
 pub struct VmSource {
     /// The place of its name.
     pub at: Location,
-    /// Its options, those of the VM it is `like` included, each at its own place.
+    /// Its options, including those of the VM it is `like`; each keeps its place.
     pub options: Node,
 }
 
-/// The VMs of a case, and the templates of those of which something is only known at run time.
+/// The VMs of a case, and the templates of those with deferred values.
 #[derive(Debug, Default)]
 pub(super) struct Vms {
     pub specs: IndexMap<String, VmSpec>,
-    pub late: IndexMap<String, Value>,
+    pub deferred: IndexMap<String, Value>,
     pub sources: IndexMap<String, VmSource>,
 }
 
-/// More copies of one VM than this are taken for a mistake.
+/// The maximum number of copies of a VM.
 const MAX_COPIES: usize = 100;
 
-/// Reads a `vms` section; what is wrong with it is told, and the VMs at fault are left out.
+/// Reads a `vms` section; reports and skips invalid VMs.
 pub(super) fn read(section: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Vms {
     let mut vms = Vms::default();
     for (key, own) in section.entries() {
@@ -48,8 +48,8 @@ pub(super) fn read(section: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnost
                     continue;
                 };
                 if count > MAX_COPIES {
-                    let message = format!("{count} copies of a VM are more than {MAX_COPIES}");
-                    let help = "make fewer; each is a QEMU of its own";
+                    let message = format!("`copies` is {count}; the limit is {MAX_COPIES}");
+                    let help = "use fewer copies; each is a separate QEMU";
                     diagnostics.push(Diagnostic::error(Code::TooMuch, &copies.at, message).help(help));
                     continue;
                 }
@@ -78,7 +78,7 @@ impl Vms {
         let fds = node.get("fds").map(Node::entries).unwrap_or_default();
         let fds: Map<String, Value> = fds.iter().map(|(key, _)| (key.name.clone(), Value::Null)).collect();
         let scope = scope.with([("self".to_owned(), json!({"name": name, "disk": disks, "fd": fds}))]);
-        let Some(node) = &wanted(node, &scope, diagnostics) else {
+        let Some(node) = &without_disabled(node, &scope, diagnostics) else {
             return;
         };
         let Some(piece) = typed::render(node, &scope, diagnostics) else {
@@ -88,14 +88,14 @@ impl Vms {
             Ok(mut spec) => {
                 super::disks::check(&key.at, node.get("disks"), &mut spec.disks, &known, diagnostics);
                 if let Some(first) = self.sources.get(name) {
-                    let message = format!("two VMs are called `{name}`");
+                    let message = format!("two VMs have the name `{name}`");
                     let diagnostic = Diagnostic::error(Code::DuplicateKey, &key.at, message);
-                    let help = "copies have the VM's name with a number behind it: rename one of the two";
-                    diagnostics.push(diagnostic.related(&first.at, "the other one").help(help));
+                    let help = "a copy's name is the VM's name followed by a number: rename one of the two";
+                    diagnostics.push(diagnostic.related(&first.at, "the other VM").help(help));
                     return;
                 }
-                let late = piece.raw.map(|mut raw| {
-                    // With the paths of backing files that were checked.
+                let deferred = piece.raw.map(|mut raw| {
+                    // The disks with the checked, absolute paths of backing files.
                     for (disk, Disk { backing, .. }) in &spec.disks {
                         if let (Some(backing), Value::Object(raw)) = (backing, &mut raw["disks"][disk]) {
                             raw.insert("backing".to_owned(), json!(backing));
@@ -105,7 +105,7 @@ impl Vms {
                 });
                 self.specs.insert(name.to_owned(), spec);
                 self.sources.insert(name.to_owned(), VmSource { at: key.at.clone(), options: node.clone() });
-                self.late.extend(late.map(|raw| (name.to_owned(), raw)));
+                self.deferred.extend(deferred.map(|raw| (name.to_owned(), raw)));
             }
             Err(misfit) => {
                 for misfit in
@@ -118,24 +118,24 @@ impl Vms {
     }
 }
 
-/// A VM's name is also the name of its folder among the artifacts.
+/// A VM's name is also the name of its directory in the artifacts.
 fn check_name(key: &Key, diagnostics: &mut Diagnostics) -> bool {
     let usable = key.name.starts_with(|first: char| first.is_ascii_alphanumeric())
         && key.name.len() <= 64
         && key.name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
     if !usable {
-        let message = format!("`{}` cannot be the name of a VM", key.name);
-        let help = "a name is made of letters, digits, `_`, `-` and `.`, at most 64 of them";
+        let message = format!("`{}` is not a valid VM name", key.name);
+        let help = "use letters, digits, `_`, `-` and `.`, at most 64 characters";
         diagnostics.push(Diagnostic::error(Code::WrongValue, &key.at, message).help(help));
     }
     usable
 }
 
-/// The lists of a VM's options whose items may have a `when`.
+/// The options of a VM that are lists whose items may have a `when`.
 const CONDITIONAL: &[&str] = &["blockdevs", "chardevs", "netdevs", "objects", "devices", "args"];
 
-/// A VM's options without those whose `when` says no. In `args`, what has a `when` is a map with `args` of its own.
-fn wanted(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Option<Node> {
+/// A VM's options without those whose `when` is false. An item of `args` with a `when` is a map with its own `args`.
+fn without_disabled(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Option<Node> {
     let mut sound = true;
     let mut entries = Vec::new();
     for (key, value) in node.entries() {
@@ -160,18 +160,18 @@ fn wanted(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Opti
                 continue;
             };
             if !matches!(when.kind, Kind::Scalar(_)) {
-                let message = format!("`when` is a single value, not {}", when.what());
+                let message = format!("`when` must be a scalar, not {}", when.what());
                 let help = "write `when: \"{{eq axis 'value'}}\"`";
                 diagnostics.push(Diagnostic::error(Code::WrongValue, &when.at, message).help(help));
                 sound = false;
                 continue;
             }
-            let Some(answer) = typed::settle(when, scope, diagnostics) else {
+            let Some(answer) = typed::render_now(when, scope, diagnostics) else {
                 sound = false;
                 continue;
             };
             if !template::is_true(&answer) {
-                // It is there in another cell, or after the next edit: what it names is looked at all the same.
+                // Check the names in it anyway: it may be enabled in another cell.
                 sound &= typed::render(item, scope, diagnostics).is_some();
                 continue;
             }
@@ -191,7 +191,7 @@ fn wanted(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Opti
     sound.then(|| Node::map(entries, node.at.clone()))
 }
 
-/// A VM's options over those of the VM it is like.
+/// A VM's options merged over those of the VM it is like.
 fn options(
     name: &str,
     section: &Node,
@@ -209,7 +209,7 @@ fn options(
             .push(Diagnostic::error(Code::WrongValue, &node.at, message).help("write `{}` for the defaults"));
         return None;
     }
-    // How many of it there are is no option of a VM, and not handed on to those that are like it.
+    // `copies` is not inherited by VMs that are `like` this one.
     let own: Vec<_> = node.entries().iter().filter(|(key, _)| key.name != "copies").cloned().collect();
     let node = &Node::map(own, node.at.clone());
     let Some((like_key, like)) = node.entry("like") else {
@@ -221,7 +221,7 @@ fn options(
         let message = if other == name {
             format!("VM `{name}` is `like` itself")
         } else {
-            format!("`like` leads in a circle: {} -> {other}", chain.join(" -> "))
+            format!("`like` is circular: {} -> {other}", chain.join(" -> "))
         };
         Some((message, String::new()))
     } else if section.get(&other).is_none() {
@@ -281,15 +281,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_only_known_at_run_time_stays_a_template() {
+    fn a_value_that_is_only_known_in_a_run_stays_a_template() {
         let (vms, errors) = vms("{a: {memory: '{{size}}', args: [-D, '{{case.dir}}/log']}}");
         assert_eq!(errors, [] as [&str; 0]);
         assert_eq!(vms.specs["a"].args[1], "{{case.dir}}/log");
-        assert_eq!(vms.late["a"], json!({"memory": "1G", "args": ["-D", "{{case.dir}}/log"]}));
+        assert_eq!(vms.deferred["a"], json!({"memory": "1G", "args": ["-D", "{{case.dir}}/log"]}));
     }
 
     #[test]
-    fn wrong_vms_are_told() {
+    fn invalid_vms_are_errors() {
         let error = |text| vms(text).1.join("; ");
         assert!(error("{a: {like: a}}").contains("like` itself"));
         assert!(error("{a: {like: b}, b: {like: a}}").contains("a -> b -> a"));
@@ -298,33 +298,33 @@ mod tests {
         assert!(error("{a: {cpu: 3}}").contains("a.yaml:1:11: `cpu` takes a text, not `3` write \"3\""));
         assert!(error("{a: 3}").contains("a map of options"));
         assert!(error("{a: {start: '{{run.x}}'}}").contains("only known when the step runs"));
-        assert!(error("{../a: {}}").contains("cannot be the name"));
+        assert!(error("{../a: {}}").contains("not a valid VM name"));
     }
 
     #[test]
-    fn copies_have_names_and_disks_of_their_own() {
-        let (vms, told) = vms(
+    fn copies_have_their_own_names_and_disks() {
+        let (vms, messages) = vms(
             "a: {disks: {top: {size: 1M}}}\nb: {like: a, copies: 2, args: ['{{self.name}}', '{{self.disk.top}}']}",
         );
-        assert!(told.is_empty(), "{told:?}");
+        assert!(messages.is_empty(), "{messages:?}");
         assert_eq!(vms.specs.keys().collect::<Vec<_>>(), ["a", "b1", "b2"]);
         assert_eq!(vms.specs["b2"].args[0], "b2");
-        assert_eq!(vms.late["b2"]["args"], json!(["b2", "{{self.disk.top}}"]));
+        assert_eq!(vms.deferred["b2"]["args"], json!(["b2", "{{self.disk.top}}"]));
     }
 
     #[test]
-    fn an_unknown_disk_of_the_vm_is_told() {
-        let (_, told) = vms("a: {disks: {top: {size: 1M}}, args: ['{{self.disk.tap}}']}");
-        assert!(told[0].contains("self.disk.tap") && told[0].contains("`top`"), "{told:?}");
+    fn an_unknown_disk_of_the_vm_is_an_error() {
+        let (_, messages) = vms("a: {disks: {top: {size: 1M}}, args: ['{{self.disk.tap}}']}");
+        assert!(messages[0].contains("self.disk.tap") && messages[0].contains("`top`"), "{messages:?}");
     }
 
     #[test]
-    fn what_has_a_when_is_there_only_where_it_says_yes() {
-        let (vms, told) = vms(
+    fn an_option_with_a_when_is_only_used_if_it_is_true() {
+        let (vms, messages) = vms(
             "a:\n  objects: [{when: \"{{eq size '1G'}}\", qom-type: iothread, id: x}, {when: '', id: y}]\n  \
              args: [-S, {when: 1, args: [-d, int]}, {when: false, args: [-no]}]",
         );
-        assert!(told.is_empty(), "{told:?}");
+        assert!(messages.is_empty(), "{messages:?}");
         assert_eq!(
             serde_json::to_value(&vms.specs["a"].objects).unwrap(),
             json!([{"qom-type": "iothread", "id": "x"}])

@@ -1,4 +1,4 @@
-//! A resolved case as a scenario file of its own.
+//! Writes a resolved case as a scenario file.
 
 use serde_json::{Map, Value, json};
 
@@ -7,8 +7,8 @@ use super::typed::escaped;
 use crate::template;
 use crate::units::Span;
 
-/// The case as YAML: a scenario without templates but those that are only known when a step runs, which loads to an
-/// equal case.
+/// The case as YAML: a scenario without templates, except those that are only known when a step runs. It loads to an equal
+/// case.
 #[must_use]
 pub fn to_yaml(case: &Case) -> String {
     let mut top = Map::new();
@@ -23,7 +23,7 @@ pub fn to_yaml(case: &Case) -> String {
         put("tags", escaped(json!(case.tags)));
     }
     if !case.params.is_empty() {
-        // The long form, because a map as a default could be taken for one.
+        // Use the long form: a default that is a map could be mistaken for it.
         let params = case.params.iter().map(|(name, value)| {
             let short = !value.is_object();
             let value = escaped(value.clone());
@@ -48,7 +48,7 @@ pub fn to_yaml(case: &Case) -> String {
         put("artifacts", escaped(json!(case.artifacts)));
     }
     let vms = case.vms.iter().map(|(name, spec)| {
-        let value = case.late_vms.get(name).cloned().unwrap_or_else(|| plain(spec));
+        let value = case.deferred_vms.get(name).cloned().unwrap_or_else(|| plain(spec));
         (name.clone(), value)
     });
     put("vms", Value::Object(vms.collect()));
@@ -71,12 +71,12 @@ pub fn to_yaml(case: &Case) -> String {
     serde_yaml::to_string(&Value::Object(top)).unwrap_or_default()
 }
 
-/// A value in which every text is what it says, also where it has braces.
+/// A value in which texts with braces are escaped.
 fn plain(value: &impl serde::Serialize) -> Value {
     serde_json::to_value(value).map(escaped).unwrap_or_default()
 }
 
-/// The blocks, which stand in so many named groups already.
+/// The blocks; `depth` is the number of named groups around them.
 fn blocks(list: &[Block], depth: usize) -> Value {
     list.iter().map(|one| block(one, depth)).collect()
 }
@@ -104,13 +104,13 @@ fn block(block: &Block, depth: usize) -> Value {
     }
 }
 
-/// A step in its named groups, outermost first.
+/// Puts a step in its named groups, outermost first.
 fn grouped(groups: &[String], step: Value) -> Value {
     let name = |name: &String| escaped(Value::String(name.clone()));
     groups.iter().rev().fold(step, |step, group| json!({"name": name(group), "block": [step]}))
 }
 
-/// A step under its conditions, outermost first, each with the names it may use: loops over one value bring those in.
+/// Puts a step under its conditions, outermost first. A loop over one value provides the names of each condition.
 fn under(when: &[When], locals: &Map<String, Value>, mut step: Value) -> Value {
     match when {
         [] => within(locals, step),

@@ -168,7 +168,7 @@ pub enum Rendered {
     /// Its value.
     Value(Value),
     /// It uses `run`, `case.dir`, `port` or `link`, and stays text until the step runs.
-    Late,
+    Deferred,
     /// It uses a loop index that is only known when the step runs. The value is that of the first round.
     Round(Value),
     /// It uses a version that is not known. The value is computed as if every version range matched.
@@ -223,7 +223,7 @@ pub fn names_below(text: &str, root: &str) -> Vec<Vec<String>> {
 
 /// Whether a template may use values that are only known when the case runs.
 #[must_use]
-pub fn is_late(text: &str) -> bool {
+pub fn is_deferred(text: &str) -> bool {
     let roots = ["run", "port", "link", "disk", "credential", "self"];
     is_template(text)
         && (text.contains("run.")
@@ -244,7 +244,7 @@ pub fn render(text: &str, scope: &Scope<'_>) -> Result<Rendered, TemplateError> 
     let compiled = (*compiled).as_ref().map_err(Clone::clone)?;
     let data = scope.context.data();
     if names::check(&compiled.template, data)? {
-        return Ok(Rendered::Late);
+        return Ok(Rendered::Deferred);
     }
     let names_round = |name: &String| !names::below(&compiled.template, name).is_empty();
     let value = if scope.rounds.iter().any(names_round) { Rendered::Round } else { Rendered::Value };
@@ -327,12 +327,12 @@ fn compile(text: &str) -> Compilation {
     if let Some(known) = cache.get(text) {
         return Arc::clone(known);
     }
-    let compiled = Arc::new(compile_anew(text));
+    let compiled = Arc::new(compile_uncached(text));
     cache.insert(text.to_owned(), Arc::clone(&compiled));
     compiled
 }
 
-fn compile_anew(text: &str) -> Result<Compiled, TemplateError> {
+fn compile_uncached(text: &str) -> Result<Compiled, TemplateError> {
     let (mut depth, mut deepest) = (0usize, 0usize);
     for byte in text.bytes() {
         match byte {
@@ -462,9 +462,9 @@ impl HelperDef for &VersionHelper<'_> {
                 self.versions.check(name).map_err(wrong)?;
                 Some(name.as_str())
             }
-            Some(other) => return Err(wrong(format!("`vm={other}` names no VM"))),
+            Some(other) => return Err(wrong(format!("`vm={other}` is not the name of a VM"))),
         };
-        let met = match self.versions.version(vm) {
+        let matches = match self.versions.version(vm) {
             // Only numbers count: QEMU's `11.0.92` is a release candidate of 11.1.
             Some(version) => {
                 range.matches(&semver::Version::new(version.major, version.minor, version.patch))
@@ -474,7 +474,7 @@ impl HelperDef for &VersionHelper<'_> {
                 true
             }
         };
-        Ok(ScopedJson::from(Value::Bool(met)))
+        Ok(ScopedJson::from(Value::Bool(matches)))
     }
 }
 

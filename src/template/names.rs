@@ -10,9 +10,9 @@ use crate::diagnostic::suggest;
 
 /// Checks every name of a template against the data; returns whether one is only known when the step runs.
 pub(super) fn check(template: &Template, data: &Value) -> Result<bool, TemplateError> {
-    let mut walk = Walk { stack: vec![Some(data)], late: false, looks: 0 };
+    let mut walk = Walk { stack: vec![Some(data)], deferred: false, looks: 0 };
     walk.template(template)?;
-    Ok(walk.late)
+    Ok(walk.deferred)
 }
 
 /// The value at a plain path from the root.
@@ -97,7 +97,7 @@ pub(super) fn check_helpers(template: &Template) -> Result<(), TemplateError> {
         TemplateElement::HelperBlock(call) => check_call(call),
         _ => Err(TemplateError::new(
             "partials and decorators are not part of the language",
-            "use `extends` or `use` for what several scenarios share",
+            "use `extends` or `use` to share parts between scenarios",
         )),
     })
 }
@@ -121,7 +121,7 @@ fn check_call(call: &HelperTemplate) -> Result<(), TemplateError> {
         }
         None if !bare => {
             let helpers = HELPERS.iter().map(|(helper, _)| *helper).filter(|h| !h.starts_with("__"));
-            return Err(TemplateError::new(format!("there is no helper `{name}`"), suggest(name, helpers)));
+            return Err(TemplateError::new(format!("unknown helper `{name}`"), suggest(name, helpers)));
         }
         _ => {}
     }
@@ -130,7 +130,7 @@ fn check_call(call: &HelperTemplate) -> Result<(), TemplateError> {
     }
     for key in call.hash.keys() {
         if !(name == "version" && key == "vm") {
-            return Err(TemplateError::new(format!("`{name}` takes no `{key}=`"), ""));
+            return Err(TemplateError::new(format!("`{name}` has no argument `{key}=`"), ""));
         }
     }
     if call.block_param.is_some() {
@@ -153,7 +153,7 @@ fn check_call(call: &HelperTemplate) -> Result<(), TemplateError> {
 struct Walk<'d> {
     /// The values of `this`, outermost first; `None` if only known later.
     stack: Vec<Option<&'d Value>>,
-    late: bool,
+    deferred: bool,
     /// How much of the template was visited, counting each round of an `each`: as much as rendering would.
     looks: usize,
 }
@@ -234,20 +234,20 @@ impl<'d> Walk<'d> {
             return if inside {
                 Ok(None)
             } else {
-                Err(unknown(path, "it is known inside `each` only".to_owned()))
+                Err(unknown(path, "it is only known inside `each`".to_owned()))
             };
         }
         while let Some(below) = rest.strip_prefix("../") {
             let Some(above) = level.checked_sub(1) else {
-                return Err(unknown(path, "nothing above the top level".to_owned()));
+                return Err(unknown(path, "there is no level above".to_owned()));
             };
             (level, rest) = (above, below);
         }
         let names = segments(rest);
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let top = self.stack.first().copied().flatten();
-        if level == 0 && self.is_late(&names, top) {
-            self.late = true;
+        if level == 0 && self.is_deferred(&names, top) {
+            self.deferred = true;
             return Ok(None);
         }
         let Some(mut value) = self.stack.get(level).copied().flatten() else {
@@ -260,10 +260,10 @@ impl<'d> Walk<'d> {
                         format!("declare it under `{root}s`")
                     }
                     (Value::Object(_), Some(&"env")) if at == 1 => {
-                        "there is no such variable in the environment".to_owned()
+                        "this environment variable is not set".to_owned()
                     }
                     (Value::Object(map), _) => suggest(name, map.keys().map(String::as_str)),
-                    (Value::Array(list), _) => format!("it is a list of {}", list.len()),
+                    (Value::Array(list), _) => format!("it is a list with {} items", list.len()),
                     _ => format!("`{}` is a single value", names[..at].join(".")),
                 };
                 unknown(path, help)
@@ -272,7 +272,7 @@ impl<'d> Walk<'d> {
         Ok(Some(value))
     }
 
-    fn is_late(&self, names: &[&str], top: Option<&Value>) -> bool {
+    fn is_deferred(&self, names: &[&str], top: Option<&Value>) -> bool {
         let absent = |name: &str, map: Option<&Value>| map.and_then(|map| map.get(name)).is_none();
         match names {
             ["run", ..] => absent("run", top),

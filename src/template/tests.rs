@@ -56,7 +56,7 @@ fn anything_else_becomes_text_without_escaping() {
 }
 
 #[test]
-fn an_unknown_name_is_an_error_wherever_it_stands() {
+fn an_unknown_name_is_an_error_in_any_place() {
     for text in [
         "{{dealy}}",
         "x{{dealy}}",
@@ -74,13 +74,13 @@ fn an_unknown_name_is_an_error_wherever_it_stands() {
     }
     assert!(error("{{nic.modle}}").help.contains("`model`"));
     assert!(error("{{delay.x}}").help.contains("single value"));
-    assert!(error("{{env.NOPE}}").help.contains("environment"));
+    assert!(error("{{env.NOPE}}").help.contains("environment variable"));
     assert!(error("{{@index}}").unknown_name);
 }
 
 #[test]
 fn a_wrong_call_is_an_error() {
-    assert!(error("{{equals delay 1}}").message.contains("no helper `equals`"));
+    assert!(error("{{equals delay 1}}").message.contains("unknown helper `equals`"));
     assert!(error("{{eq delay}}").message.contains("two values"));
     assert!(error("{{version 'eleven'}}").message.contains("not a version range"));
     assert!(error("{{version '>=11' of='x'}}").message.contains("`of=`"));
@@ -95,40 +95,41 @@ fn a_wrong_call_is_an_error() {
 }
 
 #[test]
-fn a_declared_port_is_known_when_the_step_runs_and_an_undeclared_one_is_a_mistake() {
+fn a_declared_port_is_known_when_the_step_runs_and_an_undeclared_one_is_an_error() {
     let declared = json!({"port": {"service": null}, "link": {"up": {"address": null, "port": null}}});
     let Value::Object(declared) = declared else { unreachable!() };
     let early = scope().with(declared);
     for text in
         ["{{port.service}}", "x {{link.up.address}}", "{{text port.service}}", "{{port}}", "{{link.up}}"]
     {
-        assert_eq!(render(text, &early), Ok(Rendered::Late), "{text}");
-        assert!(is_late(text), "{text}");
+        assert_eq!(render(text, &early), Ok(Rendered::Deferred), "{text}");
+        assert!(is_deferred(text), "{text}");
     }
-    assert!(!is_late("{{transport.name}}") && !is_late("port.service"));
+    assert!(!is_deferred("{{transport.name}}") && !is_deferred("port.service"));
     assert_eq!(render("{{port.servise}}", &early).unwrap_err().help, "did you mean `service`?");
     assert!(render("{{link.up.path}}", &early).unwrap_err().help.contains("address"));
     assert_eq!(error("{{port.x}}").help, "declare it under `ports`");
-    let late = early.with([("port".to_owned(), json!({"service": 7}))]);
-    assert_eq!(render("{{port.service}}", &late), Ok(Rendered::Value(json!(7))));
-    assert_eq!(render("{{text port.service}}", &late), Ok(Rendered::Value(json!("7"))));
+    let deferred = early.with([("port".to_owned(), json!({"service": 7}))]);
+    assert_eq!(render("{{port.service}}", &deferred), Ok(Rendered::Value(json!(7))));
+    assert_eq!(render("{{text port.service}}", &deferred), Ok(Rendered::Value(json!("7"))));
 }
 
 #[test]
-fn what_the_run_alone_knows_defers_the_scalar() {
+fn names_that_are_only_known_in_a_run_defer_the_scalar() {
     for text in [
         "{{run.captures.x}}",
         "a {{case.dir}}/b",
         "{{eq run.vm.a.pid 1}}",
         "{{#if on}}{{else}}{{run.x}}{{/if}}",
     ] {
-        assert_eq!(render(text, &scope()), Ok(Rendered::Late), "{text}");
+        assert_eq!(render(text, &scope()), Ok(Rendered::Deferred), "{text}");
     }
     assert!(error("{{run.x}} {{dealy}}").unknown_name);
-    let late = scope().with([("run".to_owned(), json!({"x": 7})), ("case".to_owned(), json!({"dir": "/d"}))]);
-    assert_eq!(render("{{run.x}}", &late), Ok(Rendered::Value(json!(7))));
-    assert_eq!(render("{{case.dir}}/s", &late), Ok(Rendered::Value(json!("/d/s"))));
-    assert!(render("{{run.y}}", &late).unwrap_err().unknown_name);
+    let deferred =
+        scope().with([("run".to_owned(), json!({"x": 7})), ("case".to_owned(), json!({"dir": "/d"}))]);
+    assert_eq!(render("{{run.x}}", &deferred), Ok(Rendered::Value(json!(7))));
+    assert_eq!(render("{{case.dir}}/s", &deferred), Ok(Rendered::Value(json!("/d/s"))));
+    assert!(render("{{run.y}}", &deferred).unwrap_err().unknown_name);
 }
 
 #[test]
@@ -144,7 +145,7 @@ fn a_version_is_compared_or_deferred() {
 }
 
 #[test]
-fn truth_is_as_the_language_has_it() {
+fn only_empty_false_zero_and_null_are_false() {
     for no in [json!(""), json!(false), json!(0), json!(0.0), json!(null)] {
         assert!(!is_true(&no), "{no}");
     }
@@ -174,7 +175,7 @@ fn a_pick_is_the_same_for_the_same_seed_and_number_and_takes_each_value_in_turn(
 }
 
 #[test]
-fn a_choice_keeps_the_type_of_what_is_chosen() {
+fn a_choice_keeps_the_type_of_its_value() {
     assert_eq!(value("{{choose (eq 1 1) 0 'x'}}"), json!(0));
     assert_eq!(value("{{choose '' 0 'x'}}"), json!("x"));
 }

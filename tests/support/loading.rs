@@ -58,7 +58,7 @@ fn same(one: &Case, other: &Case) {
     assert_eq!(one.must_fail, other.must_fail);
     assert_eq!(one.timeout, other.timeout);
     assert_eq!(one.vms, other.vms);
-    assert_eq!(one.late_vms, other.late_vms);
+    assert_eq!(one.deferred_vms, other.deferred_vms);
     assert_eq!((&one.roles, &one.disks), (&other.roles, &other.disks));
     blocks(&one.steps, &other.steps);
     blocks(&one.finally, &other.finally);

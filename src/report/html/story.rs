@@ -341,7 +341,7 @@ mod tests {
         at(seen, Some(0), What::QmpEvent { vm: "primary".into(), message })
     }
 
-    fn told(events: &[Event]) -> Value {
+    fn shown(events: &[Event]) -> Value {
         let mut story = Story::new(10.0);
         events.iter().for_each(|event| story.take(event));
         serde_json::to_value(story.into_json(false)).unwrap()
@@ -349,7 +349,7 @@ mod tests {
 
     #[test]
     fn a_checkpoint_is_a_bar_by_the_clock_of_qemu() {
-        let told = told(&[
+        let shown = shown(&[
             event(11.0, 1.0, "MIGRATION", Some("colo")),
             // Seen 300 ms late: that must not move the bar.
             event(12.3, 2.0, "STOP", None),
@@ -357,11 +357,11 @@ mod tests {
             event(13.0, 3.0, "STOP", None),
             event(13.5, 3.5, "COLO_EXIT", None),
         ]);
-        assert_eq!(told["vms"][0]["checkpoints"], json!([[2000.0, 2250.0], [3000.0, null]]));
-        assert_eq!(told["vms"][0]["completed"], 1);
-        assert_eq!(told["vms"][0]["migration"], json!([[1000.0, "colo"]]));
+        assert_eq!(shown["vms"][0]["checkpoints"], json!([[2000.0, 2250.0], [3000.0, null]]));
+        assert_eq!(shown["vms"][0]["completed"], 1);
+        assert_eq!(shown["vms"][0]["migration"], json!([[1000.0, "colo"]]));
         assert_eq!(
-            told["vms"][0]["state"],
+            shown["vms"][0]["state"],
             json!([[2000.0, "paused"], [2250.0, "running"], [3000.0, "paused"]])
         );
     }
@@ -370,8 +370,9 @@ mod tests {
     fn a_tick_is_its_number_and_any_other_line_is_as_it_came() {
         let serial =
             |line: &str| at(10.5, Some(0), What::SerialLine { vm: "primary".into(), line: line.into() });
-        let told = told(&[serial(&ticker::line::text("tick", &[128, 5, 40])), serial("\u{1b}[31mlogin: \0")]);
-        assert_eq!(told["lines"], json!([[500.0, 0, "t", "128", ""], [500.0, 0, "s", "", "␛[31mlogin: ␀"]]));
+        let shown =
+            shown(&[serial(&ticker::line::text("tick", &[128, 5, 40])), serial("\u{1b}[31mlogin: \0")]);
+        assert_eq!(shown["lines"], json!([[500.0, 0, "t", "128", ""], [500.0, 0, "s", "", "␛[31mlogin: ␀"]]));
     }
 
     #[test]
@@ -381,8 +382,8 @@ mod tests {
             let line = if number == 0 { "x".repeat(10 << 20) } else { "y".into() };
             story.take(&at(1.0, Some(0), What::SerialLine { vm: "a".into(), line }));
         }
-        let told = story.into_json(false);
-        assert_eq!((told.lines.len(), told.left_out), (2 * LINES, (20_000 - 2 * LINES, LINES)));
-        assert!(told.lines.iter().all(|line| line.4.len() < 2 * RAW));
+        let shown = story.into_json(false);
+        assert_eq!((shown.lines.len(), shown.left_out), (2 * LINES, (20_000 - 2 * LINES, LINES)));
+        assert!(shown.lines.iter().all(|line| line.4.len() < 2 * RAW));
     }
 }

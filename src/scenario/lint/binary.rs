@@ -1,4 +1,4 @@
-//! A case held against the QEMUs it would run on.
+//! Checks a case against the QEMUs that it would run on.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,9 +16,9 @@ use crate::scenario::source::Node;
 use crate::step::{Action, CheckKind, Condition, Instances};
 use crate::template;
 
-/// Tells what of a case its QEMUs do not have: commands and their arguments, events, capabilities, parameters, machine
-/// types, devices. A VM without a binary is left out, and so is a step that must fail. Whoever calls this leaves out the
-/// cases whose `requires` is not met.
+/// Reports what a case needs and its QEMUs do not have: commands and their arguments, events, capabilities, parameters,
+/// machine types, devices. Skips VMs without a binary, and steps that must fail. The caller skips cases whose `requires` is
+/// not met.
 pub fn against_binaries(
     case: &Case,
     binaries: &BTreeMap<String, Arc<Binary>>,
@@ -42,12 +42,12 @@ pub fn against_binaries(
             }
         });
     }
-    // Where a case must fail, it may be meant.
+    // In a case that must fail, this may be intended.
     let severity = if case.must_fail.is_some() { Severity::Warning } else { Severity::Error };
     diagnostics.extend(found.into_iter().map(|diagnostic| Diagnostic { severity, ..diagnostic }));
 }
 
-/// A part of a case and the QEMU it is about.
+/// Checks parts of a case against one QEMU.
 struct Against<'b> {
     binary: &'b Binary,
     found: &'b mut Vec<Diagnostic>,
@@ -68,7 +68,7 @@ impl Against<'_> {
         self.found.push(Diagnostic::error(code, at, message).help(help));
     }
 
-    /// Something by name that the QEMU does not have.
+    /// Reports a name that the QEMU does not have.
     fn missing<'n>(
         &mut self,
         at: &Location,
@@ -104,7 +104,7 @@ impl Against<'_> {
         for (key, command, list) in lists {
             for (number, options) in list.iter().enumerate() {
                 let path = [key.to_owned(), number.to_string()];
-                // `device_add` on the command line needs nothing that QMP would not need as well.
+                // `-device` on the command line needs the same arguments as `device_add` in QMP.
                 let complaints = binary.schema.check(command, &Value::Object(options.clone()));
                 self.at(&part, &path, complaints);
                 if let ("devices", Some(driver)) = (key, options.get("driver").and_then(Value::as_str)) {
@@ -114,7 +114,7 @@ impl Against<'_> {
         }
     }
 
-    /// A device model; aliases such as `virtio-net` are not told by QEMU, and begin other names.
+    /// Checks a device model. QEMU does not list aliases such as `virtio-net`, which are prefixes of other names.
     fn device(&mut self, part: &Part<'_>, path: &[String], driver: &str) {
         let devices = &self.binary.devices;
         let alias = devices.iter().any(|known| known.starts_with(&format!("{driver}-")));
@@ -134,7 +134,7 @@ impl Against<'_> {
                 self.command(step, "execute", &qmp.execute, &arguments);
                 if qmp.oob && self.binary.schema.allows_oob(&qmp.execute) == Some(false) {
                     let message = format!("{} does not run `{}` out of band", self.qemu(), qmp.execute);
-                    let help = "leave `oob` out".to_owned();
+                    let help = "remove `oob`".to_owned();
                     self.complain(Code::Arguments, &places::of(step, &["oob"], None), message, help);
                 }
             }
@@ -160,7 +160,7 @@ impl Against<'_> {
                 {
                     let at = places::of_key(&step.at, places::action(step), &["exit_on_error".to_owned()]);
                     let message = format!("{} has no `exit-on-error` of `migrate-incoming`", self.qemu());
-                    let help = "leave `exit_on_error` out: QEMU has it from 9.1 on".to_owned();
+                    let help = "remove `exit_on_error`: it needs QEMU 9.1 or later".to_owned();
                     self.complain(Code::Arguments, &at, message, help);
                 }
             }
@@ -210,7 +210,7 @@ impl Against<'_> {
         }
     }
 
-    /// A command with its arguments, which stand under `arguments`.
+    /// Checks a command with its arguments, which are under `arguments`.
     fn command(&mut self, step: &CaseStep, key: &str, command: &str, arguments: &Value) {
         if self.has(step, key, command) && !template::is_template(command) {
             let complaints = self.binary.schema.check(command, arguments);
@@ -234,7 +234,7 @@ impl Against<'_> {
         }
     }
 
-    /// The states that a query's `status` may have.
+    /// Checks the states of a query's `status`.
     fn states(&mut self, step: &CaseStep, key: &str, query: &str, states: &[String]) {
         for state in states {
             for complaint in self.binary.schema.check_reply(query, &json!({"status": state})) {
@@ -246,7 +246,7 @@ impl Against<'_> {
         }
     }
 
-    /// Holds what a step yanks against what the binary can yank.
+    /// Checks the instances of a step's yank.
     fn yanked(&mut self, step: &CaseStep, vm: &str, key: &str, instances: &Instances) {
         let named = instances.named();
         if *instances != Instances::Nothing && self.has(step, vm, "yank") && !named.is_empty() {
@@ -274,7 +274,7 @@ impl Against<'_> {
         self.in_step(step, &["set"], misfits);
     }
 
-    /// Complaints about a part of a step.
+    /// Reports complaints about a part of a step.
     fn in_step(&mut self, step: &CaseStep, above: &[&str], complaints: Vec<Complaint>) {
         let above: Vec<String> = above.iter().map(|&key| key.to_owned()).collect();
         self.at(&Part { key: &step.at, node: places::action(step) }, &above, complaints);
@@ -283,7 +283,7 @@ impl Against<'_> {
     fn at(&mut self, part: &Part<'_>, above: &[String], complaints: Vec<Complaint>) {
         for complaint in complaints {
             let path = [above, &complaint.path].concat();
-            // What is said of a key stands at the key.
+            // Put a message about a key at that key.
             let of_key = path.last().is_some_and(|key| complaint.message.ends_with(&format!(" `{key}`")));
             let at = if of_key {
                 places::of_key(part.key, part.node, &path)

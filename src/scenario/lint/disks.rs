@@ -1,4 +1,4 @@
-//! A guest that is moved to another VM finds another disk there.
+//! Warns if a guest moves to a VM that has a different disk.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::scenario::model::{Case, each_step};
 use crate::step::{Action, actual};
 
-/// Tells of each VM that takes over a guest and has an empty disk of its own where the source has one.
+/// Reports each VM that takes over a guest but has a separate, empty disk in place of the source's.
 pub(super) fn check(case: &Case, diagnostics: &mut Diagnostics) {
     let mut pairs = BTreeSet::new();
     let mut may_fill = false;
@@ -14,7 +14,7 @@ pub(super) fn check(case: &Case, diagnostics: &mut Diagnostics) {
         each_step(blocks, &mut |step| match &step.step.action {
             Action::Migrate(migrate) => match &migrate.to {
                 Some(to) => drop(pairs.insert((migrate.from.as_str(), to.as_str()))),
-                // What it leaves somewhere is taken in by a VM that is told of it on its command line.
+                // The source's target is an address; the destination is a VM with a URI in `incoming`.
                 None => pairs.extend(
                     case.vms
                         .iter()
@@ -25,7 +25,7 @@ pub(super) fn check(case: &Case, diagnostics: &mut Diagnostics) {
             Action::Protect(protect) => {
                 pairs.insert((protect.primary.as_str(), protect.secondary.as_str()));
             }
-            // A program may do anything with an image.
+            // A program may fill the image.
             Action::Exec(_) => may_fill = true,
             Action::Qmp(qmp) => may_fill |= fills(&qmp.execute),
             Action::Capabilities(capabilities) => {
@@ -37,7 +37,7 @@ pub(super) fn check(case: &Case, diagnostics: &mut Diagnostics) {
     if may_fill {
         return;
     }
-    let mut told = BTreeSet::new();
+    let mut reported = BTreeSet::new();
     for (from, to) in pairs {
         let (from, to) = (actual(&case.roles, from), actual(&case.roles, to));
         let source_has_one = names(case, from, "self.disk.") || names(case, from, "{{disk.");
@@ -45,28 +45,28 @@ pub(super) fn check(case: &Case, diagnostics: &mut Diagnostics) {
         let own = |(name, disk): &(&String, &crate::qemu::disk::Disk)| {
             disk.backing.is_none() && names(case, to, &format!("self.disk.{name}"))
         };
-        let Some((name, _)) = spec.disks.iter().find(own).filter(|_| source_has_one && told.insert(to))
+        let Some((name, _)) = spec.disks.iter().find(own).filter(|_| source_has_one && reported.insert(to))
         else {
             continue;
         };
         let message = format!(
-            "VM `{to}` takes over the guest of `{from}`, and its disk `{name}` is an image of its own, which is empty"
+            "VM `{to}` takes over the guest of `{from}`, but its disk `{name}` is a separate, empty image"
         );
-        let help = "declare the image under `disks` at the top of the file and name it in both as `{{disk.NAME}}`, \
-                    or copy it before with `drive-mirror` or `blockdev-mirror`";
+        let help = "declare the image under `disks` at the top of the file and use `{{disk.NAME}}` in both VMs, \
+                    or copy it first with `drive-mirror` or `blockdev-mirror`";
         diagnostics.push(Diagnostic::warning(Code::OwnDisk, &vm.at, message).help(help));
     }
 }
 
-/// Whether a command may fill the disk of another VM, or have a VM use it.
+/// Whether a command may fill the disk of another VM, or attach it.
 fn fills(command: &str) -> bool {
     ["mirror", "backup", "nbd", "blockdev", "block-export", "human-monitor"]
         .iter()
         .any(|word| command.contains(word))
 }
 
-/// Whether the options of a VM, without what its conditions leave out, name this.
+/// Whether the options of a VM contain the word; omits options whose `when` is false.
 fn names(case: &Case, vm: &str, word: &str) -> bool {
-    let options = case.late_vms.get(vm);
+    let options = case.deferred_vms.get(vm);
     options.is_some_and(|options| options.to_string().contains(word))
 }

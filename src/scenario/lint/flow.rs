@@ -1,36 +1,36 @@
-//! A case gone through as it will run: which VMs are alive, what is captured, which processes were started.
+//! Goes through a case in the order in which it will run, and tracks running VMs, captures and processes.
 
 use std::collections::BTreeMap;
 
 use super::names;
 use super::places;
-use super::state::{Life, State, There};
+use super::state::{Provided, State, VmStatus};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, Severity};
 use crate::scenario::model::{Block, Case, CaseStep, When, each_step};
 use crate::scenario::source::Node;
 use crate::step::{Action, Check, CheckKind, Condition, Named, Needs, Qmp, SignalName};
 use crate::template;
 
-/// Tells what can never hold where it stands in a case.
+/// Reports steps that can never work in their place.
 pub(in crate::scenario) fn check(case: &Case, diagnostics: &mut Diagnostics) {
     let mut captures = BTreeMap::new();
     let mut processes = BTreeMap::new();
     each_step(&case.steps, &mut |step| declared(step, &mut captures, &mut processes));
     each_step(&case.finally, &mut |step| declared(step, &mut captures, &mut processes));
     let mut flow = Flow { case, diagnostics, captures, processes, state: State::of(case) };
-    flow.early_vms();
+    flow.check_early_vms();
     flow.blocks(&case.steps);
-    // Where all went well; where something failed before, that failure is told, not this one.
+    // The state after success; after a failure, that failure is reported, not this.
     flow.blocks(&case.finally);
     super::disks::check(case, diagnostics);
 }
 
 type Places = BTreeMap<String, Location>;
 
-/// What is wrong, what would be right, and the place that it comes from, with what is there.
+/// The message, the help, and a related place with its label.
 type Wrong = (String, String, Option<(Location, &'static str)>);
 
-/// Takes in what a step captures and starts, each at the first place that does.
+/// Adds what a step captures and starts, each with the first place.
 fn declared(step: &CaseStep, captures: &mut Places, processes: &mut Places) {
     for (name, at) in captured(step) {
         captures.entry(name).or_insert(at);
@@ -42,7 +42,7 @@ fn declared(step: &CaseStep, captures: &mut Places, processes: &mut Places) {
     }
 }
 
-/// What a step captures, with the place that says so.
+/// What a step captures, with the place.
 fn captured(step: &CaseStep) -> Vec<(String, Location)> {
     let named = step
         .step
@@ -72,7 +72,7 @@ pub(super) struct Flow<'c, 'd> {
 }
 
 impl<'c> Flow<'c, '_> {
-    /// Tells of something that cannot hold. Where a case must fail, it may be meant.
+    /// Reports something that cannot work; a warning if the case must fail, since it may be intended.
     pub(super) fn impossible(&mut self, diagnostic: Diagnostic) {
         let severity = if self.case.must_fail.is_some() { Severity::Warning } else { diagnostic.severity };
         self.diagnostics.push(Diagnostic { severity, ..diagnostic });
@@ -96,7 +96,7 @@ impl<'c> Flow<'c, '_> {
         }
     }
 
-    /// Which VM a role stands for that the steps of a loop rebind hangs on the number of its rounds.
+    /// The VM of a role depends on the number of rounds if a loop rebinds the role.
     fn roles_of_a_round(&mut self, steps: &'c [Block]) {
         each_step(steps, &mut |step| {
             if let Action::Rebind(rebind) = &step.step.action {
@@ -118,28 +118,32 @@ impl<'c> Flow<'c, '_> {
         }
         let must_fail = step.step.expect_error.is_some();
         if !must_fail {
-            self.alive(step);
-            self.possible(step);
+            self.check_vms(step);
+            self.check_needs(step);
         }
         if let Action::Start(start) = &step.step.action {
             for name in &start.0 {
                 let name = self.state.actual(name).unwrap_or(name);
                 if let Some(vm) =
-                    self.case.vm_sources.get(name).filter(|_| self.case.late_vms.contains_key(name))
+                    self.case.vm_sources.get(name).filter(|_| self.case.deferred_vms.contains_key(name))
                 {
                     self.templates(&vm.options, &step.when);
                 }
             }
         }
         if !must_fail {
-            self.go_on(step);
+            self.apply_effects(step);
         }
         for (name, at) in captured(step) {
-            self.state.captures.entry(name).or_insert_with(|| There::under(at, &step.when)).also(&step.when);
+            self.state
+                .captures
+                .entry(name)
+                .or_insert_with(|| Provided::under(at, &step.when))
+                .also(&step.when);
         }
     }
 
-    /// Checks what the conditions of a step name.
+    /// Checks the names in the conditions of a step.
     fn conditions(&mut self, when: &[When], source: Option<&Node>, at: &Location) {
         for (number, condition) in when.iter().enumerate() {
             let own = source.and_then(|source| source.get("when"));
@@ -149,30 +153,30 @@ impl<'c> Flow<'c, '_> {
         }
     }
 
-    /// Each VM that the step needs must be there.
-    fn alive(&mut self, step: &'c CaseStep) {
+    /// Checks that each VM that the step needs is running.
+    fn check_vms(&mut self, step: &'c CaseStep) {
         let mut action = step.step.action.clone();
         for Named { vm, path, needs, .. } in action.vms() {
             match step.step.action {
                 Action::Start(_) => {
-                    self.not_alive_yet(step, vm);
+                    self.check_not_running(step, vm);
                     continue;
                 }
-                // A VM may be given a role before it is there.
+                // A VM may get a role before it is started.
                 Action::Rebind(_) => continue,
                 _ => {}
             }
-            let wrong = match self.state.life(vm) {
-                Some(Life::Unborn) => {
-                    let message = format!("VM `{vm}` has not been started by then");
-                    let help = format!("put `start: {vm}` before this step, or take out `start: false`");
+            let wrong = match self.state.vm_status(vm) {
+                Some(VmStatus::NotStarted) => {
+                    let message = format!("VM `{vm}` has not been started yet");
+                    let help = format!("put `start: {vm}` before this step, or remove `start: false`");
                     let source = self.state.actual(vm).and_then(|vm| self.case.vm_sources.get(vm));
                     let said = source.and_then(|vm| vm.options.entry("start")).map(|(key, _)| key.at.clone());
-                    Some((message, help, said.map(|at| (at, "this keeps it from being started"))))
+                    Some((message, help, said.map(|at| (at, "not started because of this"))))
                 }
-                Some(Life::Over(at, how)) if needs > Needs::Logs => {
-                    let message = format!("VM `{vm}` has ended by then");
-                    let help = format!("move this step up, or start the VM again with `start: {vm}`");
+                Some(VmStatus::Ended(at, how)) if needs > Needs::Logs => {
+                    let message = format!("VM `{vm}` has already ended");
+                    let help = format!("move this step up, or restart the VM with `start: {vm}`");
                     Some((message, help, Some((at.clone(), *how))))
                 }
                 _ if needs == Needs::Monitor => self.unconnected(vm),
@@ -190,30 +194,30 @@ impl<'c> Flow<'c, '_> {
         }
     }
 
-    /// A VM with `connect: false` can be asked only after a `connect` step.
+    /// A VM with `connect: false` can be queried only after a `connect` step.
     fn unconnected(&self, vm: &str) -> Option<Wrong> {
         let actual = self.state.actual(vm).filter(|vm| !self.state.connected.contains(vm))?;
         self.case.vms.get(actual).filter(|spec| !spec.connect)?;
         let source = self.case.vm_sources.get(actual);
         let said = source.and_then(|vm| vm.options.entry("connect")).map(|(key, _)| key.at.clone());
         Some((
-            format!("VM `{vm}` is not connected by then"),
-            format!("put `connect: {vm}` before this step, or take out `connect: false`"),
-            said.map(|at| (at, "this leaves its monitor alone")),
+            format!("VM `{vm}` is not connected yet"),
+            format!("put `connect: {vm}` before this step, or remove `connect: false`"),
+            said.map(|at| (at, "not connected because of this")),
         ))
     }
 
-    fn not_alive_yet(&mut self, step: &'c CaseStep, vm: &str) {
-        if matches!(self.state.life(vm), Some(Life::Up)) {
+    fn check_not_running(&mut self, step: &'c CaseStep, vm: &str) {
+        if matches!(self.state.vm_status(vm), Some(VmStatus::Running)) {
             let at = places::of(step, &[], Some(vm));
-            let message = format!("VM `{vm}` is running already");
-            let help = format!("give it `start: false`, or end it first with `quit: {vm}`");
+            let message = format!("VM `{vm}` is already running");
+            let help = format!("give it `start: false`, or stop it first with `quit: {vm}`");
             self.impossible(Diagnostic::warning(Code::Order, &at, message).help(help));
         }
     }
 
-    /// A client that the step is about must have been started.
-    fn client_is_there(&mut self, step: &'c CaseStep) {
+    /// Checks that the client of the step has been started.
+    fn check_client(&mut self, step: &'c CaseStep) {
         let held = |check: &'c Check| check.holds.as_ref().and_then(|holds| holds.client.as_ref());
         let (name, path): (_, &[&str]) = match &step.step.action {
             Action::Client(client) if !client.starts() => (Some(&client.name), &["name"]),
@@ -226,8 +230,8 @@ impl<'c> Flow<'c, '_> {
         let asks = |action: &Action| matches!(action, Action::Check(check) if check.known_at.is_some());
         let (code, message, help) = match self.state.clients.get(name.as_str()) {
             None => {
-                let message = format!("client `{name}` has not been started by then");
-                (Code::Order, message, "move the step that starts it up")
+                let message = format!("client `{name}` has not been started yet");
+                (Code::Order, message, "move the step that starts it before this one")
             }
             Some(false) if asks(&step.step.action) => {
                 let message = format!("client `{name}` is told nothing that a service could know");
@@ -239,9 +243,9 @@ impl<'c> Flow<'c, '_> {
         self.impossible(Diagnostic::error(code, &at, message).help(help));
     }
 
-    /// What a step needs beside VMs: a process or a client, a migration.
-    fn possible(&mut self, step: &'c CaseStep) {
-        self.client_is_there(step);
+    /// Checks what a step needs besides VMs: a process, a client, a migration.
+    fn check_needs(&mut self, step: &'c CaseStep) {
+        self.check_client(step);
         let needs_migration = match &step.step.action {
             Action::Wait(wait) => match wait.condition() {
                 Ok(Condition::Process { name, .. }) => {
@@ -249,41 +253,43 @@ impl<'c> Flow<'c, '_> {
                         self.processes.get(&name).filter(|_| !self.state.processes.contains_key(&name));
                     if let Some(first) = first.cloned() {
                         let at = places::of(step, &["process"], None);
-                        let message = format!("process `{name}` has not been started by then");
+                        let message = format!("process `{name}` has not been started yet");
                         let diagnostic = Diagnostic::error(Code::Order, &at, message);
-                        self.impossible(diagnostic.related(&first, "it is started here"));
+                        self.impossible(diagnostic.related(&first, "started here"));
                     }
                     None
                 }
-                Ok(Condition::Checkpoints(_)) => Some("no checkpoint is taken without one"),
+                Ok(Condition::Checkpoints(_)) => Some("without one there are no checkpoints"),
                 _ => None,
             },
             Action::Check(check) if check.kind() == Ok(CheckKind::Progress) => {
-                Some("there is nothing to compare with")
+                Some("without one there is nothing to compare")
             }
-            Action::Check(check) if check.checkpoints.is_some() => Some("no checkpoint is taken without one"),
-            Action::Failover(_) => Some("there is nothing to take over from"),
+            Action::Check(check) if check.checkpoints.is_some() => {
+                Some("without one there are no checkpoints")
+            }
+            Action::Failover(_) => Some("without one there is nothing to take over"),
             _ => None,
         };
         let quiet = self.state.migrated || self.state.outside || self.case.must_fail.is_some();
         if let Some(why) = needs_migration.filter(|_| !quiet) {
-            let message = format!("no step before this one starts a migration, and {why}");
+            let message = format!("no earlier step starts a migration, and {why}");
             let help = "put a `migrate` step before it";
             self.diagnostics.push(Diagnostic::warning(Code::Order, &step.at, message).help(help));
         }
     }
 
-    /// What is different after a step that succeeds.
-    fn go_on(&mut self, step: &'c CaseStep) {
+    /// Updates the state for a step that succeeds.
+    fn apply_effects(&mut self, step: &'c CaseStep) {
         let sure = step.when.is_empty();
         match &step.step.action {
             Action::Start(start) => start.0.iter().for_each(|vm| self.state.start(vm, sure)),
             Action::Connect(connect) => connect.0.iter().for_each(|vm| self.state.connect(vm)),
             Action::Quit(quit) => {
-                quit.0.iter().for_each(|vm| self.state.end(vm, &step.at, "it is quit here", sure));
+                quit.0.iter().for_each(|vm| self.state.end(vm, &step.at, "quit here", sure));
             }
             Action::Signal(signal) if !matches!(signal.send, SignalName::Stop | SignalName::Cont) => {
-                signal.vm.iter().for_each(|vm| self.state.end(vm, &step.at, "it is killed here", sure));
+                signal.vm.iter().for_each(|vm| self.state.end(vm, &step.at, "killed here", sure));
             }
             Action::Qmp(qmp) => self.command(qmp, step, sure),
             Action::Hmp(hmp) => self.command(&hmp.as_qmp(), step, sure),
@@ -293,16 +299,16 @@ impl<'c> Flow<'c, '_> {
             Action::Migrate(_) | Action::Protect(_) => self.state.migrated = true,
             Action::Wait(wait) if matches!(wait.condition(), Ok(Condition::Exit(_))) => {
                 let vms = wait.vm.iter().flatten();
-                vms.for_each(|vm| self.state.end(vm, &step.at, "its end is awaited here", sure));
+                vms.for_each(|vm| self.state.end(vm, &step.at, "this waits for its end", sure));
             }
             Action::Client(client) if client.starts() => {
                 *self.state.clients.entry(&client.name).or_default() |= client.draws == Some(true);
             }
             Action::Exec(exec) => {
-                // A program may do anything, to processes as well.
+                // A program may do anything, including to processes.
                 self.state.outside();
                 if let Some(name) = &exec.background {
-                    let there = || There::under(step.at.clone(), &step.when);
+                    let there = || Provided::under(step.at.clone(), &step.when);
                     self.state.processes.entry(name.clone()).or_insert_with(there).also(&step.when);
                 }
             }
@@ -313,29 +319,30 @@ impl<'c> Flow<'c, '_> {
     fn command(&mut self, qmp: &Qmp, step: &'c CaseStep, sure: bool) {
         let mut end = |why, sure| qmp.vm.iter().for_each(|vm| self.state.end(vm, &step.at, why, sure));
         match qmp.command() {
-            "quit" | "q" => end("it is quit here", sure),
-            // The guest decides.
-            "system_powerdown" | "system_reset" => end("it may end here", false),
+            "quit" | "q" => end("quit here", sure),
+            // That depends on the guest.
+            "system_powerdown" | "system_reset" => end("may end here", false),
             "migrate" | "migrate-incoming" | "migrate_incoming" => self.state.migrated = true,
             _ => {}
         }
     }
 
-    /// What a VM that is started before the first step takes from the run is not there yet.
-    fn early_vms(&mut self) {
+    /// Reports templates with `run` in VMs that are started before the first step.
+    fn check_early_vms(&mut self) {
         for (name, vm) in &self.case.vm_sources {
             let early = self.case.vms.get(name).is_some_and(|spec| spec.start);
-            if !early || !self.case.late_vms.contains_key(name) {
+            if !early || !self.case.deferred_vms.contains_key(name) {
                 continue;
             }
             let mut texts = Vec::new();
-            names::late_texts(&vm.options, &mut texts);
+            names::run_texts(&vm.options, &mut texts);
             for node in texts {
                 if node.text().is_some_and(|text| !template::run_names(text).is_empty()) {
                     let message =
-                        format!("VM `{name}` is started before the first step, and `run` is empty then");
-                    let help = format!("give it `start: false`, and put `start: {name}` where this is known");
-                    self.diagnostics.push(Diagnostic::error(Code::Late, &node.at, message).help(help));
+                        format!("VM `{name}` is started before the first step, when `run` is empty");
+                    let help =
+                        format!("give it `start: false`, and add `start: {name}` where the value is known");
+                    self.diagnostics.push(Diagnostic::error(Code::Deferred, &node.at, message).help(help));
                 }
             }
         }

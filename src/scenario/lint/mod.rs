@@ -1,12 +1,12 @@
-//! What is known of cases besides their structure: what can never hold, what is named and not there, what is there and
-//! never named, and what the QEMU at hand does not have.
+//! Checks of whole cases: steps that can never work, unknown names, unused declarations, and what the given QEMU does not
+//! have.
 
 mod binary;
 mod disks;
 mod flow;
-mod late;
 mod names;
 mod places;
+mod run_values;
 mod state;
 mod unused;
 

@@ -1,39 +1,39 @@
-//! What is so at a moment of a case, as far as it can be known beforehand.
+//! The state of a case between two steps, as far as it can be known before the run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostic::Location;
 use crate::scenario::model::{Case, When};
 
-/// Whether a VM is alive.
+/// Whether a VM is running.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Life {
-    /// It was not started yet.
-    Unborn,
-    /// It was started, and nothing has ended it.
-    Up,
-    /// It was ended: where, and how in words.
-    Over(Location, &'static str),
-    /// That is only known when the case runs.
+pub(super) enum VmStatus {
+    /// It has not been started yet.
+    NotStarted,
+    /// It was started and has not ended.
+    Running,
+    /// It has ended: the place, and how.
+    Ended(Location, &'static str),
+    /// Only known when the case runs.
     Unknown,
 }
 
-/// Something that a step brings about.
+/// A capture or a process that a step provides.
 #[derive(Debug, Clone)]
-pub(super) struct There {
-    /// The first place that does.
+pub(super) struct Provided {
+    /// The first place that provides it.
     pub at: Location,
-    /// The conditions of each step that does; one without conditions makes it sure.
+    /// The conditions of each step that provides it; empty if unconditional.
     ways: Vec<Vec<String>>,
 }
 
-impl There {
-    /// It is there if the conditions hold.
+impl Provided {
+    /// It exists if the conditions hold.
     pub(super) fn under(at: Location, when: &[When]) -> Self {
         Self { at, ways: vec![texts(when)] }
     }
 
-    /// It is there under these conditions too.
+    /// It also exists under these conditions.
     pub(super) fn also(&mut self, when: &[When]) {
         let way = texts(when);
         if !self.ways.contains(&way) {
@@ -41,7 +41,7 @@ impl There {
         }
     }
 
-    /// Whether it is there wherever a step with these conditions runs.
+    /// Whether it exists whenever a step with these conditions runs.
     pub(super) fn holds_under(&self, when: &[When]) -> bool {
         let asked = texts(when);
         self.ways.iter().any(|way| way.iter().all(|condition| asked.contains(condition)))
@@ -52,28 +52,28 @@ fn texts(when: &[When]) -> Vec<String> {
     when.iter().map(|condition| condition.template.clone()).collect()
 }
 
-/// What is so at a moment of a case.
+/// The state between two steps.
 #[derive(Debug, Clone)]
 pub(super) struct State<'c> {
-    pub vms: BTreeMap<&'c str, Life>,
-    /// The VMs that some step has connected to since they were started.
+    pub vms: BTreeMap<&'c str, VmStatus>,
+    /// The VMs that a step has connected to since they were started.
     pub connected: BTreeSet<&'c str>,
-    /// The VM that each role stands for; `None` where that is only known when the case runs.
+    /// The VM of each role; `None` if only known when the case runs.
     pub roles: BTreeMap<&'c str, Option<&'c str>>,
-    pub captures: BTreeMap<String, There>,
-    pub processes: BTreeMap<String, There>,
-    /// The clients that some step before has started, each with whether its service draws.
+    pub captures: BTreeMap<String, Provided>,
+    pub processes: BTreeMap<String, Provided>,
+    /// The clients that were started, each with whether it has `draws`.
     pub clients: BTreeMap<&'c str, bool>,
-    /// Whether some step has started a migration.
+    /// Whether a step has started a migration.
     pub migrated: bool,
-    /// Whether a program of the scenario has run, which may have done anything.
+    /// Whether a program of the scenario has run; it may have done anything.
     pub outside: bool,
 }
 
 impl<'c> State<'c> {
-    /// What is so before the first step.
+    /// The state before the first step.
     pub(super) fn of(case: &'c Case) -> Self {
-        let life = |start: bool| if start { Life::Up } else { Life::Unborn };
+        let life = |start: bool| if start { VmStatus::Running } else { VmStatus::NotStarted };
         Self {
             vms: case.vms.iter().map(|(name, vm)| (name.as_str(), life(vm.start))).collect(),
             connected: BTreeSet::new(),
@@ -86,7 +86,7 @@ impl<'c> State<'c> {
         }
     }
 
-    /// The VM that a name stands for: that of a role, else itself. `None`: any may be meant.
+    /// The VM of a name: the VM of a role, else the name itself. `None`: not known.
     pub(super) fn actual<'n>(&self, name: &'n str) -> Option<&'n str>
     where
         'c: 'n,
@@ -94,12 +94,12 @@ impl<'c> State<'c> {
         self.roles.get(name).copied().unwrap_or(Some(name))
     }
 
-    /// Whether a VM is alive, by its name or role, where that is known.
-    pub(super) fn life(&self, name: &str) -> Option<&Life> {
+    /// The status of a VM by name or role, if known.
+    pub(super) fn vm_status(&self, name: &str) -> Option<&VmStatus> {
         self.vms.get(self.actual(name)?)
     }
 
-    /// Roles stand for other VMs from now on, or may.
+    /// Rebinds roles; if not `sure`, they become unknown.
     pub(super) fn rebind<'n>(&mut self, bound: impl Iterator<Item = (&'n str, &'c str)>, sure: bool) {
         let bound: Vec<_> = bound.map(|(role, vm)| (role, self.actual(vm))).collect();
         for (role, vm) in bound {
@@ -109,21 +109,24 @@ impl<'c> State<'c> {
         }
     }
 
-    /// A VM is started, or may be.
+    /// Starts a VM; if not `sure`, its status becomes unknown.
     pub(super) fn start(&mut self, name: &str, sure: bool) {
         let Some(vm) = self.actual(name) else {
-            self.vms.values_mut().filter(|life| **life != Life::Up).for_each(|life| *life = Life::Unknown);
+            self.vms
+                .values_mut()
+                .filter(|life| **life != VmStatus::Running)
+                .for_each(|life| *life = VmStatus::Unknown);
             return;
         };
         if sure {
             self.connected.remove(vm);
         }
         if let Some(life) = self.vms.get_mut(vm) {
-            *life = if sure { Life::Up } else { Life::Unknown };
+            *life = if sure { VmStatus::Running } else { VmStatus::Unknown };
         }
     }
 
-    /// A VM is connected to, or may be.
+    /// Connects to a VM.
     pub(super) fn connect(&mut self, name: &'c str) {
         match self.actual(name) {
             Some(vm) => {
@@ -133,33 +136,36 @@ impl<'c> State<'c> {
         }
     }
 
-    /// A VM is ended, or may be.
+    /// Ends a VM; if not `sure`, its status becomes unknown.
     pub(super) fn end(&mut self, name: &str, at: &Location, how: &'static str, sure: bool) {
         let Some(vm) = self.actual(name) else {
-            self.vms.values_mut().filter(|life| **life == Life::Up).for_each(|life| *life = Life::Unknown);
+            self.vms
+                .values_mut()
+                .filter(|life| **life == VmStatus::Running)
+                .for_each(|life| *life = VmStatus::Unknown);
             return;
         };
         match self.vms.get_mut(vm) {
-            // The first end is the one to tell of.
-            Some(Life::Over(..)) | None => {}
-            Some(life) => *life = if sure { Life::Over(at.clone(), how) } else { Life::Unknown },
+            // Report the first end.
+            Some(VmStatus::Ended(..)) | None => {}
+            Some(life) => *life = if sure { VmStatus::Ended(at.clone(), how) } else { VmStatus::Unknown },
         }
     }
 
-    /// A program runs that may end whatever is alive.
+    /// A program runs; it may end any VM.
     pub(super) fn outside(&mut self) {
         self.outside = true;
-        for life in self.vms.values_mut().filter(|life| **life == Life::Up) {
-            *life = Life::Unknown;
+        for life in self.vms.values_mut().filter(|life| **life == VmStatus::Running) {
+            *life = VmStatus::Unknown;
         }
     }
 
-    /// What is so whether this came about or the other one. What was captured stays: a step that reads it under
-    /// another condition is not told, rather than one that is right.
+    /// Combines two possible states. Captures of either are kept: better to miss a wrong read under another condition than to
+    /// report a right one.
     pub(super) fn join(&mut self, other: Self) {
         for (vm, life) in other.vms {
             if let Some(own) = self.vms.get_mut(vm).filter(|own| **own != life) {
-                *own = Life::Unknown;
+                *own = VmStatus::Unknown;
             }
         }
         self.connected.extend(other.connected);

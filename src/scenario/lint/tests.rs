@@ -26,8 +26,8 @@ fn lines(diagnostics: &Diagnostics) -> Vec<String> {
     diagnostics.sorted().iter().map(line).collect()
 }
 
-/// What is told of the steps of a case with the VMs `a`, `b` (not started) and the receiving `c`.
-fn told(steps: &str) -> Vec<String> {
+/// The messages for the steps of a case with the VMs `a`, `b` (not started) and the receiving `c`.
+fn messages(steps: &str) -> Vec<String> {
     let (_, diagnostics) = loaded(&format!(
         "vms: {{a: {{}}, b: {{start: false}}, c: {{incoming: defer}}}}\nsteps:\n{steps}\nfinally:\n- set: {{x: '{{{{run.vm}}}}'}}\n"
     ));
@@ -35,49 +35,49 @@ fn told(steps: &str) -> Vec<String> {
 }
 
 fn clean(steps: &str) {
-    assert_eq!(told(steps), [] as [&str; 0], "{steps}");
+    assert_eq!(messages(steps), [] as [&str; 0], "{steps}");
 }
 
 #[test]
-fn a_vm_that_is_gone_can_only_be_awaited_or_started() {
+fn an_ended_vm_can_only_be_awaited_or_started() {
     clean("- quit: a\n- wait: {vm: a, exit: any}\n- start: a\n- wait: {vm: a, ticks: 1}");
     clean("- quit: a\n- wait: {vm: a, event: SHUTDOWN}\n- check: {vm: a, stderr: {allow: []}}");
     clean("- quit: a\n- {wait: {vm: a, ticks: 1}, expect_error: ended}");
     clean("- {quit: a, expect_error: x}\n- wait: {vm: a, ticks: 1}");
     clean("- signal: {vm: a, send: STOP}\n- wait: {vm: a, ticks: 1}");
-    let gone = told("- signal: {vm: a, send: KILL}\n- wait: {vm: [c, a], ticks: 1}");
+    let gone = messages("- signal: {vm: a, send: KILL}\n- wait: {vm: [c, a], ticks: 1}");
     assert_eq!(
         gone,
-        ["LS032 4:18: VM `a` has ended by then; move this step up, or start the VM again with `start: a`"]
+        ["LS032 4:18: VM `a` has already ended; move this step up, or restart the VM with `start: a`"]
     );
-    assert!(told("- quit: a\n- qmp: {vm: a, execute: stop}")[0].contains("has ended"));
-    assert!(told("- wait: {vm: a, exit: 0}\n- quit: a")[0].contains("has ended"));
+    assert!(messages("- quit: a\n- qmp: {vm: a, execute: stop}")[0].contains("has already ended"));
+    assert!(messages("- wait: {vm: a, exit: 0}\n- quit: a")[0].contains("has already ended"));
     assert!(
-        told("- qmp: {vm: a, execute: quit}\n- check: {vm: a, memory: consistent}")[0].contains("has ended")
+        messages("- qmp: {vm: a, execute: quit}\n- check: {vm: a, memory: consistent}")[0]
+            .contains("has already ended")
     );
-    assert!(told("- quit: a\n- wait: {vm: a, event: STOP, fresh: true}")[0].contains("has ended"));
+    assert!(
+        messages("- quit: a\n- wait: {vm: a, event: STOP, fresh: true}")[0].contains("has already ended")
+    );
 }
 
 #[test]
 fn a_vm_that_was_not_started_can_only_be_started() {
     clean("- start: b\n- wait: {vm: b, ticks: 1}");
-    let early = told("- wait: {vm: b, exit: any}");
-    assert!(
-        early[0].starts_with("LS032 3:14: VM `b` has not been started by then; put `start: b`"),
-        "{early:?}"
-    );
-    assert!(told("- set: {y: '{{run.vm.b.pid}}'}")[0].contains("has not been started when this is read"));
-    assert!(told("- start: a")[0].contains("warning: VM `a` is running already"));
+    let early = messages("- wait: {vm: b, exit: any}");
+    assert!(early[0].starts_with("LS032 3:14: VM `b` has not been started yet; put `start: b`"), "{early:?}");
+    assert!(messages("- set: {y: '{{run.vm.b.pid}}'}")[0].contains("has not been started when this is read"));
+    assert!(messages("- start: a")[0].contains("warning: VM `a` is already running"));
 }
 
 #[test]
-fn a_vm_that_was_not_connected_to_cannot_be_asked() {
-    let told = |steps: &str| {
+fn a_vm_without_connection_cannot_be_queried() {
+    let messages = |steps: &str| {
         let vms = "vms: {a: {}, b: {connect: false, start: false}, c: {connect: false, incoming: defer}, d: {incoming: defer}}";
         let all = "finally:\n- set: {x: '{{run.vm}}'}";
         lines(&loaded(&format!("{vms}\nsteps:\n{steps}\n{all}\n")).1)
     };
-    let clean = |steps: &str| assert_eq!(told(steps), [] as [&str; 0], "{steps}");
+    let clean = |steps: &str| assert_eq!(messages(steps), [] as [&str; 0], "{steps}");
     clean(
         "- wait: {vm: c, ticks: 1}\n- migrate: {from: a, to: c, listen: 'unix:x'}\n- connect: c\n- quit: [a, c]",
     );
@@ -85,29 +85,33 @@ fn a_vm_that_was_not_connected_to_cannot_be_asked() {
     clean("- memory: {vm: c, write: {address: 0, value: 0}}\n- signal: {vm: c, send: KILL}");
     clean("- {qmp: {vm: c, execute: stop}, expect_error: not connected}\n- wait: {vm: c, exit: any}");
     clean("- {capture: n, qmp: {vm: a, execute: x}}\n- {when: '{{run.captures.n}}', connect: c}\n- quit: c");
-    let early = told("- start: b\n- connect: c\n- wait: {vm: [c, b], status: running}");
+    let early = messages("- start: b\n- connect: c\n- wait: {vm: [c, b], status: running}");
     assert_eq!(
         early,
         [
-            "LS032 5:18: VM `b` is not connected by then; put `connect: b` before this step, or take out `connect: false`"
+            "LS032 5:18: VM `b` is not connected yet; put `connect: b` before this step, or remove `connect: false`"
         ]
     );
-    // A new process has a monitor of its own.
-    let again = told("- connect: c\n- quit: c\n- start: c\n- check: {vm: c, query: query-status, is: {}}");
-    assert!(again[0].contains("`c` is not connected by then"), "{again:?}");
+    // A new process has a new monitor.
+    let again =
+        messages("- connect: c\n- quit: c\n- start: c\n- check: {vm: c, query: query-status, is: {}}");
+    assert!(again[0].contains("`c` is not connected yet"), "{again:?}");
     for asked in [
         "migrate: {from: c, to: d}",
         "fd: {vm: c, name: x, socket: x}",
         "wait: {vm: c, event: STOP, fresh: true}",
         "check: {vm: c, memory: consistent}",
     ] {
-        let told = told(&format!("- {asked}"));
-        assert!(told.iter().any(|line| line.contains("`c` is not connected by then")), "{asked}: {told:?}");
+        let messages = messages(&format!("- {asked}"));
+        assert!(
+            messages.iter().any(|line| line.contains("`c` is not connected yet")),
+            "{asked}: {messages:?}"
+        );
     }
 }
 
 #[test]
-fn what_only_the_run_decides_is_not_told() {
+fn what_only_the_run_decides_is_not_reported() {
     let maybe = "- {capture: n, qmp: {vm: a, execute: x}}\n- {when: '{{run.captures.n}}', quit: a}\n";
     clean(&format!("{maybe}- wait: {{vm: a, ticks: 1}}"));
     clean(&format!("{maybe}- start: a"));
@@ -121,38 +125,41 @@ fn a_capture_is_read_after_the_step_that_captures_it() {
         "- {capture: n, sleep: 1s}\n- set: {y: '{{run.captures.n}}'}\n- set: {y: '{{#each run.captures.y}}{{this}}{{/each}}'}",
     );
     assert_eq!(
-        told("- set: {y: '{{run.captures.n}}'}\n- {capture: n, sleep: 1s}"),
-        ["LS032 3:12: `n` is not captured yet when this is read; move the step that captures it up"]
+        messages("- set: {y: '{{run.captures.n}}'}\n- {capture: n, sleep: 1s}"),
+        [
+            "LS032 3:12: `n` is not captured yet when this is read; move the step that captures it before this one"
+        ]
     );
     assert_eq!(
-        told("- {capture: name, sleep: 1s}\n- {when: '{{eq run.captures.nam 1}}', quit: a}"),
+        messages("- {capture: name, sleep: 1s}\n- {when: '{{eq run.captures.nam 1}}', quit: a}"),
         ["LS014 4:10: no step of this case captures `nam`; did you mean `name`?"]
     );
     let condition = "- {capture: n, sleep: 1s}\n- {when: '{{run.captures.n}}', capture: m, sleep: 1s}\n";
     assert!(
-        told(&format!("{condition}- set: {{y: '{{{{run.captures.m}}}}'}}"))[0]
+        messages(&format!("{condition}- set: {{y: '{{{{run.captures.m}}}}'}}"))[0]
             .contains("warning: `m` may not")
     );
     clean(&format!("{condition}- {{when: '{{{{run.captures.n}}}}', set: {{y: '{{{{run.captures.m}}}}'}}}}"));
 }
 
 #[test]
-fn what_is_read_from_the_run_must_be_there() {
+fn what_is_read_from_the_run_must_exist() {
     assert!(
-        told("- set: {y: '{{run.vm.d.pid}}'}")[0]
+        messages("- set: {y: '{{run.vm.d.pid}}'}")[0]
             .contains("there is no VM `d` in this case; available: a, b, c")
     );
-    assert!(told("- set: {y: '{{run.vm.a.pdi}}'}")[0].contains("did you mean `pid`?"));
-    assert!(told("- set: {y: '{{run.capture.n}}'}")[0].contains("did you mean `captures`?"));
+    assert!(messages("- set: {y: '{{run.vm.a.pdi}}'}")[0].contains("did you mean `pid`?"));
+    assert!(messages("- set: {y: '{{run.capture.n}}'}")[0].contains("did you mean `captures`?"));
     assert!(
-        told("- set: {y: '{{run.process.p.pid}}'}")[0].contains("start one with `exec: {background: p, …}`")
+        messages("- set: {y: '{{run.process.p.pid}}'}")[0]
+            .contains("start one with `exec: {background: p, …}`")
     );
-    let late = told("- wait: {process: p}\n- exec: {sh: x, background: p}");
-    assert!(late[0].contains("process `p` has not been started by then"), "{late:?}");
+    let late = messages("- wait: {process: p}\n- exec: {sh: x, background: p}");
+    assert!(late[0].contains("process `p` has not been started yet"), "{late:?}");
 }
 
 #[test]
-fn a_vm_that_takes_something_from_the_run_is_started_by_a_step() {
+fn a_vm_that_uses_run_must_be_started_by_a_step() {
     let vm = |start: &str, steps: &str| {
         let text = format!(
             "vms: {{a: {{{start} args: ['{{{{run.captures.n}}}}', '{{{{case.dir}}}}']}}}}\nsteps:\n{steps}"
@@ -166,31 +173,31 @@ fn a_vm_that_takes_something_from_the_run_is_started_by_a_step() {
 }
 
 #[test]
-fn what_no_cell_of_the_matrix_names_is_a_warning() {
+fn what_no_cell_of_the_matrix_uses_is_a_warning() {
     let text = "matrix: {w: [x, y]}\nvms: {a: {}, b: {}, c: {}}\nsteps:\n- {when: \"{{eq w 'x'}}\", quit: a}\n- {when: \"{{eq w 'z'}}\", quit: b}\n- {capture: n, sleep: 1s}\n";
-    let told = lines(&loaded(text).1);
-    assert_eq!(told.len(), 2, "{told:?}");
-    assert!(told[0].starts_with("LS033 2:21: warning: no step names the VM `c`"), "{told:?}");
-    assert!(told[1].starts_with("LS033 6:13: warning: nothing reads the capture `n`"), "{told:?}");
+    let messages = lines(&loaded(text).1);
+    assert_eq!(messages.len(), 2, "{messages:?}");
+    assert!(messages[0].starts_with("LS033 2:21: warning: VM `c` is not used"), "{messages:?}");
+    assert!(messages[1].starts_with("LS033 6:13: warning: capture `n` is never read"), "{messages:?}");
 }
 
 #[test]
 fn a_failover_without_a_migration_is_a_warning() {
     assert!(
-        told("- failover: {survivor: c, fence: false}")[0]
-            .contains("warning: no step before this one starts a migration")
+        messages("- failover: {survivor: c, fence: false}")[0]
+            .contains("warning: no earlier step starts a migration")
     );
-    assert!(told("- wait: {vm: c, checkpoints: 1}")[0].contains("no checkpoint is taken"));
+    assert!(messages("- wait: {vm: c, checkpoints: 1}")[0].contains("there are no checkpoints"));
     clean("- migrate: {from: a, to: c}\n- failover: {survivor: c, fence: false}");
 }
 
 #[test]
-fn where_a_case_must_fail_what_cannot_hold_may_be_meant() {
+fn in_a_case_that_must_fail_an_impossible_step_is_a_warning() {
     let text = "must_fail: {match: x}\nvms: {a: {}}\nsteps: [{quit: a}, {wait: {vm: a, ticks: 1}}]\n";
-    assert!(lines(&loaded(text).1)[0].contains("warning: VM `a` has ended"));
+    assert!(lines(&loaded(text).1)[0].contains("warning: VM `a` has already ended"));
 }
 
-/// What is told of a file on a QEMU with the schema of [`schema::tests`].
+/// The messages for a file on a QEMU with the schema of [`schema::tests`].
 fn on_qemu(text: &str) -> Vec<String> {
     let (cases, mut diagnostics) = loaded(text);
     assert!(!diagnostics.has_errors(), "{}", diagnostics.render(false));
@@ -209,7 +216,7 @@ fn on_qemu(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn what_a_qemu_does_not_have_is_told_where_it_is_asked_for() {
+fn what_a_qemu_does_not_have_is_reported_at_its_place() {
     let step = |step: &str| on_qemu(&format!("vms: {{a: {{}}}}\nsteps:\n- {step}\n")).join("\n");
     assert_eq!(
         step("qmp: {vm: a, execute: quary-status}"),
@@ -224,7 +231,7 @@ fn what_a_qemu_does_not_have_is_told_where_it_is_asked_for() {
             .starts_with("LS051 3:31: `yank` needs the argument")
     );
     assert!(
-        step("qmp: {vm: a, execute: stop, oob: true}").contains("does not run `stop` out of band; leave")
+        step("qmp: {vm: a, execute: stop, oob: true}").contains("does not run `stop` out of band; remove")
     );
     assert_eq!(step("qmp: {vm: a, execute: yank, arguments: {instances: []}, oob: true}"), "");
     assert_eq!(
@@ -255,7 +262,7 @@ fn what_a_qemu_does_not_have_is_told_where_it_is_asked_for() {
 }
 
 #[test]
-fn the_options_of_vms_are_held_against_their_qemu_too() {
+fn the_options_of_vms_are_checked_against_their_qemu() {
     let vm =
         |options: &str| on_qemu(&format!("vms: {{a: {{{options}}}}}\nsteps: [{{quit: a}}]\n")).join("\n");
     assert!(

@@ -1,9 +1,9 @@
-//! What is there and never named, over all the cases of a call.
+//! Unused declarations, over all cases of a call.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::names::{late_texts, run_names};
+use super::names::{run_names, run_texts};
 use serde_json::Value;
 
 use crate::diagnostic::{Code, Diagnostic, Location};
@@ -11,20 +11,20 @@ use crate::scenario::source::{Kind, Node};
 use crate::step::{Action, Step};
 use crate::template;
 
-/// What the steps of one case name; also those that its matrix cell leaves out, for another cell may run them.
+/// The names that the steps of one case use. Includes steps that its matrix cell omits, since another cell may run them.
 #[derive(Debug, Default)]
 pub(in crate::scenario) struct Seen {
     vms: BTreeSet<String>,
     /// The captures that are read.
     reads: BTreeSet<String>,
-    /// Whether `run`, `run.captures` or `run.vm` is handed on as a whole.
+    /// Whether `run`, `run.captures` or `run.vm` is used as a whole.
     everything: bool,
     captures: Vec<(String, Location)>,
-    /// The ports, links, networks, disks and roles that are named.
+    /// The ports, links, networks, disks and roles that are used.
     things: BTreeSet<(Section, String)>,
 }
 
-/// A section of a scenario, beside its VMs, whose entries are there to be named.
+/// A section of a scenario, other than `vms`, whose entries must be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::scenario) enum Section {
     Ports,
@@ -37,45 +37,38 @@ pub(in crate::scenario) enum Section {
 }
 
 impl Section {
-    /// What is said of an entry that nothing names, and what would be right.
-    fn words(self, name: &str) -> (String, String) {
+    /// The message and the help for an unused entry.
+    fn unused(self, name: &str) -> (String, String) {
         let (message, way) = match self {
-            Self::Ports => {
-                (format!("nothing names the port `{name}`"), format!("name it as `{{{{port.{name}}}}}`"))
-            }
+            Self::Ports => (format!("port `{name}` is not used"), format!("use it as `{{{{port.{name}}}}}`")),
             Self::Links => (
-                format!("nothing takes the link `{name}`"),
-                format!(
-                    "lead something through it, with `migrate: {{link: {name}}}` or `{{{{link.{name}.address}}}}`"
-                ),
+                format!("link `{name}` is not used"),
+                format!("use it, as in `migrate: {{link: {name}}}` or `{{{{link.{name}.address}}}}`"),
             ),
             Self::Networks => (
-                format!("no VM is on the network `{name}`"),
-                format!("put a netdev on it: `{{type: network, id: ID, network: {name}}}`"),
+                format!("network `{name}` has no VM"),
+                format!("add a netdev to it: `{{type: network, id: ID, network: {name}}}`"),
             ),
-            Self::Disks => {
-                (format!("nothing names the disk `{name}`"), format!("name it as `{{{{disk.{name}}}}}`"))
+            Self::Disks => (format!("disk `{name}` is not used"), format!("use it as `{{{{disk.{name}}}}}`")),
+            Self::Credentials => {
+                (format!("credential `{name}` is not used"), format!("use it as `{{{{credential.{name}}}}}`"))
             }
-            Self::Credentials => (
-                format!("nothing names the credential `{name}`"),
-                format!("name it as `{{{{credential.{name}}}}}`"),
-            ),
             Self::DisksOfVms => {
-                (format!("nothing names the disk `{name}`"), format!("name it as `{{{{self.disk.{name}}}}}`"))
+                (format!("disk `{name}` is not used"), format!("use it as `{{{{self.disk.{name}}}}}`"))
             }
-            Self::Roles => (format!("no step names the role `{name}`"), "name it in a step".to_owned()),
+            Self::Roles => (format!("role `{name}` is not used"), "use it in a step".to_owned()),
         };
-        (message, format!("take it out, or {way}"))
+        (message, format!("remove it, or {way}"))
     }
 }
 
 impl Seen {
-    /// Takes in a step with the part of the file that it was read from.
-    pub(crate) fn step(&mut self, step: &Step, source: &Node, is_late: bool) {
+    /// Adds the names of a step; `source` is its part of the file.
+    pub(crate) fn step(&mut self, step: &Step, source: &Node, is_deferred: bool) {
         let mut action = step.action.clone();
         for named in action.vms() {
             if template::is_template(named.vm) {
-                // It may be any of them.
+                // It may be any VM.
                 self.everything = true;
             } else if !self.vms.contains(named.vm) {
                 self.vms.insert(named.vm.to_owned());
@@ -98,19 +91,19 @@ impl Seen {
             self.everything |= template::is_template(link);
             self.thing(Section::Links, link);
         }
-        if is_late {
+        if is_deferred {
             self.templates(source);
             self.all_below(source);
         }
     }
 
-    /// Takes in a port, link, network, disk or role that something names.
+    /// Adds a port, link, network, disk or role.
     pub(crate) fn thing(&mut self, section: Section, name: &str) {
         self.things.insert((section, name.to_owned()));
     }
 
-    /// Takes in what the templates of a part of a file, and of all below it, name beside VMs and captures; also where a
-    /// `when` leaves it out.
+    /// Adds the names other than VMs and captures in all templates of a part of a file, including parts that a `when`
+    /// disables.
     pub(crate) fn all_below(&mut self, node: &Node) {
         match &node.kind {
             Kind::Scalar(Value::String(text)) if template::is_template(text) => self.things_in(text),
@@ -140,7 +133,7 @@ impl Seen {
             ("credential", Section::Credentials),
         ] {
             for path in template::names_below(text, root) {
-                // The whole of it, to be looked into somewhere else.
+                // The whole map is used.
                 self.everything |= path.len() == 1;
                 if let Some(name) = path.get(1) {
                     self.thing(section, name);
@@ -165,15 +158,15 @@ impl Seen {
         }
     }
 
-    /// Takes in a VM that something names beside the steps.
+    /// Adds a VM that is used outside of steps.
     pub(crate) fn vm(&mut self, name: &str) {
         self.vms.insert(name.to_owned());
     }
 
-    /// Takes in the templates of a part of a file.
+    /// Adds the names under `run` in the templates of a part of a file.
     pub(crate) fn templates(&mut self, node: &Node) {
         let mut texts = Vec::new();
-        late_texts(node, &mut texts);
+        run_texts(node, &mut texts);
         for name in texts.iter().filter_map(|node| node.text()).flat_map(run_names) {
             match name.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
                 ["captures", name, ..] => {
@@ -193,7 +186,7 @@ impl Seen {
     }
 }
 
-/// What the files of a call declare, and whether something names it.
+/// The declarations of the files of a call, and whether they are used.
 #[derive(Debug, Default)]
 pub(in crate::scenario) struct Unused(BTreeMap<(usize, usize), Thing>);
 
@@ -206,8 +199,8 @@ struct Thing {
 }
 
 impl Unused {
-    /// Takes in a case: the names and places of its VMs and of what else it declares, and what its steps name. Of one with mistakes it is not known
-    /// what it would name: `sound` is false then, and all of it counts as used.
+    /// Adds a case: its VMs and other declarations with their places, and the names that its steps use. In a case with errors
+    /// (`sound` is false) everything counts as used.
     pub(crate) fn case<'v>(
         &mut self,
         vms: impl Iterator<Item = (&'v str, &'v Location)>,
@@ -218,20 +211,20 @@ impl Unused {
         for (vm, at) in vms {
             let used = !sound || seen.everything || seen.vms.contains(vm);
             self.note(at, used, || {
-                let help = "take it out, or name it in a step: as it is, it is started for nothing";
-                (format!("no step names the VM `{vm}`"), help.to_owned())
+                let help = "remove it, or use it in a step";
+                (format!("VM `{vm}` is not used"), help.to_owned())
             });
         }
         for (section, name, at) in declared {
             let named = seen.things.contains(&(section, name.to_owned()));
             let used =
                 !sound || seen.everything || named || section == Section::Roles && seen.vms.contains(name);
-            self.note(at, used, || section.words(name));
+            self.note(at, used, || section.unused(name));
         }
         for (name, at) in &seen.captures {
             self.note(at, !sound || seen.reads(name), || {
-                let help = format!("take it out, or read it as `{{{{run.captures.{name}}}}}`");
-                (format!("nothing reads the capture `{name}`"), help)
+                let help = format!("remove it, or read it as `{{{{run.captures.{name}}}}}`");
+                (format!("capture `{name}` is never read"), help)
             });
         }
     }
@@ -245,7 +238,7 @@ impl Unused {
         thing.used |= used;
     }
 
-    /// What nothing names.
+    /// A warning for each unused declaration.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = Diagnostic> {
         self.0.values().filter(|thing| !thing.used).map(|thing| {
             Diagnostic::warning(Code::Unused, &thing.at, thing.message.as_str()).help(thing.help.as_str())

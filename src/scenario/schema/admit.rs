@@ -1,11 +1,11 @@
-//! What every part of the schema gets: a template may stand for its value, and its doc text is there for editors.
+//! Applied to every part of the schema: allows a template in place of a value, and adds the doc text for editors.
 
 use serde_json::{Map, Value, json};
 
-/// What a template in place of a value looks like.
+/// The pattern of a template in place of a value.
 const TEMPLATE: &str = "\\{\\{";
 
-/// Lets a template stand wherever something else than a text is expected.
+/// Allows a template wherever something other than a text is expected.
 pub(super) fn templates(schema: &mut Value) {
     let Value::Object(map) = schema else {
         return;
@@ -23,7 +23,7 @@ pub(super) fn templates(schema: &mut Value) {
     or_a_template(map);
 }
 
-/// As [`templates`], for a choice among others: one of them takes the template.
+/// Like [`templates`], for one of several choices: only one of them allows the template.
 fn inside(choice: &mut Value) {
     let Value::Object(map) = choice else {
         return;
@@ -38,7 +38,7 @@ fn inside(choice: &mut Value) {
     }
 }
 
-/// An enum of documented words as editors like it best: one list, one message.
+/// Converts an enum of documented words to the form that editors show best: one list, one message.
 fn consts_to_enum(map: &mut Map<String, Value>) {
     let Some(Value::Array(choices)) = map.get("oneOf") else {
         return;
@@ -53,8 +53,8 @@ fn consts_to_enum(map: &mut Map<String, Value>) {
     map.insert("markdownEnumDescriptions".to_owned(), Value::Array(docs));
 }
 
-/// `anyOf` of plain types as one schema with several types: then a message names what is wrong inside, and not that
-/// no choice fits.
+/// Converts an `anyOf` of plain types to one schema with several types, so that a message names the error inside it and not
+/// just that no choice matches.
 fn flatten(map: &mut Map<String, Value>) {
     let Some(Value::Array(choices)) = map.get("anyOf") else {
         return;
@@ -125,23 +125,23 @@ fn word(kind: &str) -> Option<&'static str> {
     }
 }
 
-/// The definition that a template has where it is a choice of its own.
+/// The definition of a template as a choice of its own.
 pub(super) fn template() -> Value {
     json!({
         "type": "string",
         "pattern": TEMPLATE,
-        "patternErrorMessage": "Not known here; any other text must be a template, such as `\"{{name}}\"`.",
-        "description": "A template, such as `\"{{survivor}}\"`: it has the value of what it names.",
+        "patternErrorMessage": "Not an allowed value; any other text must be a template, such as `\"{{name}}\"`.",
+        "description": "A template, such as `\"{{survivor}}\"`.",
     })
 }
 
-/// Puts each doc text on one line per paragraph, and beside it for editors that show Markdown.
+/// Puts each doc text on one line per paragraph, and adds a copy for editors that show Markdown.
 pub(super) fn docs(schema: &mut Value) {
     match schema {
         Value::Object(map) => {
             if let Some(Value::String(text)) = map.get("description") {
                 let text = one_line_per_paragraph(text);
-                // As Markdown a text keeps its `code`; plain, an editor shows the backquotes.
+                // Markdown renders `code`; as plain text, an editor shows the backquotes.
                 map.insert("description".to_owned(), json!(text));
                 map.insert("markdownDescription".to_owned(), json!(text));
             }
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_is_a_type_more_where_that_is_enough() {
+    fn a_template_adds_a_type_if_that_is_enough() {
         let number = admitted(json!({"type": "integer", "minimum": 0}));
         assert_eq!(number["type"], json!(["integer", "string"]));
         assert_eq!(number["pattern"], TEMPLATE);
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn words_become_one_list_beside_the_template() {
+    fn words_become_one_list_next_to_the_template() {
         let words =
             json!({"oneOf": [{"const": "a", "description": "A."}, {"const": "b", "description": "B."}]});
         let choices = json!([

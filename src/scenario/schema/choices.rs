@@ -1,5 +1,5 @@
-//! Which keys go with which, in the form in which editors show a sentence of ours and not one of JSON Schema's:
-//! `errorMessage` is heard beside `required` and beside a property that is `false`, and nowhere above them.
+//! Rules for combinations of keys, written so that editors show our message and not one of JSON Schema's: `errorMessage`
+//! only works next to `required` and next to a property that is `false`, not above them.
 
 use serde_json::{Value, json};
 
@@ -8,10 +8,10 @@ use crate::step::{
     WAIT_CONDITIONS, Watched, Words, alternatives,
 };
 
-/// The keys of the steps that stand for others, of which none has a time, a result or an error of its own.
+/// Modifiers that are not allowed on steps that expand to other steps: these have no timeout, result or error of their own.
 const NOT_WITH_FLOW: &[&str] = &["timeout", "capture", "expect_error"];
 
-/// Puts the rules to the definitions.
+/// Adds the rules to the definitions.
 pub(super) fn put(definitions: &mut Value) {
     let mut rules = |name: &str, put: &dyn Fn(&mut Value)| {
         if let Some(schema) = definitions.pointer_mut(&format!("/{name}")) {
@@ -28,7 +28,7 @@ pub(super) fn put(definitions: &mut Value) {
     }
 }
 
-/// Puts a rule of a type to its definition.
+/// Adds a rule of a type to its definition.
 fn put_rule(schema: &mut Value, rule: &Rule) {
     let none = |(message, help): &Words| sentence(message, help);
     let both =
@@ -45,7 +45,7 @@ fn put_rule(schema: &mut Value, rule: &Rule) {
     }
 }
 
-/// What is wrong, and what would be right, as a sentence.
+/// A message and its help as a sentence.
 fn sentence(message: &str, help: &str) -> String {
     let mut letters = message.chars();
     let first = letters.next().map(|first| first.to_uppercase().collect::<String>()).unwrap_or_default();
@@ -56,19 +56,20 @@ fn step(schema: &mut Value) {
     let actions: Vec<&str> = ACTIONS.iter().chain(FLOW).copied().collect();
     let none = format!("The step has no action: add one of {}.", alternatives(&actions));
     exactly_one(schema, &actions, &none, |key| {
-        format!("A step has one action, and this one has `{key}` already: make it two steps.")
+        format!("A step has one action, and this one already has `{key}`: make it two steps.")
     });
-    let message = "This does not go with a step that only stands for others: give it to those steps.";
+    let message = "Not allowed on a step that expands to other steps: put it on those steps.";
     for flow in ["hook", "use", "block"] {
         not_with(schema, flow, NOT_WITH_FLOW, message);
     }
 }
 
 fn repeat(schema: &mut Value) {
-    let none =
-        "Nothing says how often to repeat: add `times: N`, `over: […]` with `as: NAME`, or `until: {…}`.";
+    let none = "The loop has no `times`, `over` or `until`: add `times: N`, `over: […]` with `as: NAME`, or `until: {…}`.";
     exactly_one(schema, &["times", "over", "until"], none, |key| {
-        format!("A loop has one measure, and here is `{key}` already: keep one.")
+        format!(
+            "A loop takes one of `times`, `over` and `until`, and this one already has `{key}`: keep one."
+        )
     });
     goes_with(schema, "as", &["over"]);
     needs(schema, "over", &["as"], "`over` needs `as: NAME`, the name of the loop variable.");
@@ -77,11 +78,11 @@ fn repeat(schema: &mut Value) {
 fn wait(schema: &mut Value) {
     let none = format!("The wait has no condition: add one of {}.", alternatives(WAIT_CONDITIONS));
     let two = |key: &str| {
-        format!("A wait has one condition, and here is `{key}` already: write a `wait` step for each.")
+        format!("A wait has one condition, and this one already has `{key}`: write a `wait` step for each.")
     };
     at_least_one(schema, WAIT_CONDITIONS, &none);
     at_most_one(schema, WAIT_CONDITIONS, two);
-    // How a process of the host ended is part of waiting for it.
+    // `exit` is allowed with `process`.
     for (one, other) in [("exit", "process"), ("process", "exit")] {
         if let Some(refused) = schema["dependentSchemas"][one]["properties"].as_object_mut() {
             refused.shift_remove(other);
@@ -91,9 +92,9 @@ fn wait(schema: &mut Value) {
         goes_with(schema, key, owners);
     }
     needs(schema, "query", &["until"], "`query` needs `until`: what the reply must contain.");
-    needs(schema, "job", &["is"], "`job` needs `is`: the status that is awaited.");
-    not_with(schema, "process", &["vm"], "`vm` does not go with `process`: leave it out.");
-    not_with(schema, "client", &["vm"], "`vm` does not go with `client`: leave it out.");
+    needs(schema, "job", &["is"], "`job` needs `is`: the expected status.");
+    not_with(schema, "process", &["vm"], "`vm` cannot be used with `process`: remove it.");
+    not_with(schema, "client", &["vm"], "`vm` cannot be used with `client`: remove it.");
     rule(
         schema,
         json!({
@@ -106,13 +107,13 @@ fn wait(schema: &mut Value) {
 fn check(schema: &mut Value) {
     let none = format!("The check asserts nothing: add one of {}.", alternatives(CHECK_KINDS));
     exactly_one(schema, CHECK_KINDS, &none, |key| {
-        format!("A check asserts one thing, and here is `{key}` already: write a `check` step for each.")
+        format!("A check asserts one thing, and this one already has `{key}`: write a `check` step for each.")
     });
     for (key, owners) in CHECK_BELONGS {
         goes_with(schema, key, owners);
     }
     for kind in ["metric", "value", "equal", "client", "disk", "file"] {
-        not_with(schema, kind, &["vm"], &format!("`vm` does not go with `{kind}`: leave it out."));
+        not_with(schema, kind, &["vm"], &format!("`vm` cannot be used with `{kind}`: remove it."));
     }
     rule(
         schema,
@@ -126,14 +127,18 @@ fn check(schema: &mut Value) {
         (
             "client",
             CLIENT_KEYS,
-            "Nothing is asserted of the client: add `reconnects`, `longest_gap`, `lines` or `order`.",
+            "The check asserts nothing about the client: add `reconnects`, `longest_gap`, `lines` or `order`.",
         ),
         (
             "query",
             &["is", "is_not"][..],
             "`query` needs `is`, `is_not` or both: what the reply must, or must not, contain.",
         ),
-        ("file", FILE_KEYS, "Nothing is asserted of the file: add `size`, `at_least` or `bytes_at`."),
+        (
+            "file",
+            FILE_KEYS,
+            "The check asserts nothing about the file: add `size`, `at_least` or `bytes_at`.",
+        ),
         ("metric", &["below", "above"][..], "The metric has no bound: add `below`, `above` or both."),
     ] {
         needs(schema, kind, keys, message);
@@ -166,7 +171,7 @@ fn at_least_one(schema: &mut Value, keys: &[&str], message: &str) {
     );
 }
 
-/// Where one of the keys is there, each other one is wrong, and is told so.
+/// If one of the keys is present, each other one is an error.
 fn at_most_one(schema: &mut Value, keys: &[&str], message: impl Fn(&str) -> String) {
     for key in keys {
         let others = keys.iter().filter(|other| *other != key);
@@ -187,7 +192,7 @@ fn goes_with(schema: &mut Value, key: &str, owners: &[&str]) {
     );
 }
 
-/// Where the key is there, one of the others is as well; the first one is shown as missing.
+/// If the key is present, one of the others must be; the first one is shown as missing.
 fn needs(schema: &mut Value, key: &str, any: &[&str], message: &str) {
     rule(
         schema,

@@ -1,4 +1,4 @@
-//! The migration parameters that a case needs.
+//! The migration parameters that a case requires.
 
 use std::collections::BTreeMap;
 
@@ -9,19 +9,19 @@ use serde::{Serialize, Serializer};
 use crate::qemu::spec::Scalar;
 use crate::units::OneOrMany;
 
-/// Names of migration parameters, and the words that must be among the values of each; no words: any will do.
+/// Names of migration parameters, each with the values that it must allow; no values: any parameter of that name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct WantedParameters(pub BTreeMap<String, Vec<String>>);
+pub struct RequiredParameters(pub BTreeMap<String, Vec<String>>);
 
-impl WantedParameters {
-    /// Whether none is wanted.
+impl RequiredParameters {
+    /// Whether none is required.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-impl Serialize for WantedParameters {
+impl Serialize for RequiredParameters {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.0.values().all(Vec::is_empty) {
             return serializer.collect_seq(self.0.keys());
@@ -32,37 +32,37 @@ impl Serialize for WantedParameters {
     }
 }
 
-impl<'de> Deserialize<'de> for WantedParameters {
+impl<'de> Deserialize<'de> for RequiredParameters {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Wanted;
-        impl<'de> Visitor<'de> for Wanted {
-            type Value = WantedParameters;
+        struct Parameters;
+        impl<'de> Visitor<'de> for Parameters {
+            type Value = RequiredParameters;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("a name, a list of names, or a map from names to values")
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(WantedParameters([(text.to_owned(), Vec::new())].into()))
+                Ok(RequiredParameters([(text.to_owned(), Vec::new())].into()))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-                let mut wanted = BTreeMap::new();
+                let mut required = BTreeMap::new();
                 while let Some(name) = list.next_element::<String>()? {
-                    wanted.insert(name, Vec::new());
+                    required.insert(name, Vec::new());
                 }
-                Ok(WantedParameters(wanted))
+                Ok(RequiredParameters(required))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut wanted = BTreeMap::new();
+                let mut required = BTreeMap::new();
                 while let Some((name, value)) = map.next_entry::<String, Words>()? {
-                    wanted.insert(name, value.0);
+                    required.insert(name, value.0);
                 }
-                Ok(WantedParameters(wanted))
+                Ok(RequiredParameters(required))
             }
         }
-        deserializer.deserialize_any(Wanted)
+        deserializer.deserialize_any(Parameters)
     }
 }
 
@@ -83,9 +83,9 @@ impl<'de> Deserialize<'de> for Words {
     }
 }
 
-impl JsonSchema for WantedParameters {
+impl JsonSchema for RequiredParameters {
     fn schema_name() -> std::borrow::Cow<'static, str> {
-        "WantedParameters".into()
+        "RequiredParameters".into()
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
@@ -108,13 +108,17 @@ mod tests {
 
     #[test]
     fn parameters_are_names_or_names_with_values() {
-        let read = |value: Value| serde_json::from_value::<WantedParameters>(value).unwrap();
+        let read = |value: Value| serde_json::from_value::<RequiredParameters>(value).unwrap();
         assert_eq!(read(json!("direct-io")), read(json!(["direct-io"])));
-        let wanted = read(json!({"multifd-compression": ["zlib", "zstd"], "direct-io": true, "mode": null}));
-        assert_eq!(wanted.0["multifd-compression"], ["zlib", "zstd"]);
-        assert_eq!((wanted.0["direct-io"].as_slice(), wanted.0["mode"].len()), (&["on".to_owned()][..], 0));
-        let again = serde_json::to_value(&wanted).unwrap();
-        assert_eq!(read(again), wanted);
-        assert!(serde_json::from_value::<WantedParameters>(json!({"mode": {}})).is_err());
+        let required =
+            read(json!({"multifd-compression": ["zlib", "zstd"], "direct-io": true, "mode": null}));
+        assert_eq!(required.0["multifd-compression"], ["zlib", "zstd"]);
+        assert_eq!(
+            (required.0["direct-io"].as_slice(), required.0["mode"].len()),
+            (&["on".to_owned()][..], 0)
+        );
+        let again = serde_json::to_value(&required).unwrap();
+        assert_eq!(read(again), required);
+        assert!(serde_json::from_value::<RequiredParameters>(json!({"mode": {}})).is_err());
     }
 }

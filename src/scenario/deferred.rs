@@ -1,4 +1,4 @@
-//! What is only known when a step runs, filled in then.
+//! Fills in template values that are only known in a run, when a step runs.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,13 +14,13 @@ use crate::session::link::LinkSpec;
 use crate::step::{Complaints, Scene, Step};
 use crate::template::{self, Rendered, Scope, Versions};
 
-/// What is only known once a case runs.
-pub struct Late<'l> {
-    /// What templates see as `run`: `captures`, `vm` and the like.
+/// The values that are only known in a run.
+pub struct RunValues<'l> {
+    /// `run` in templates: `captures`, `vm` and so on.
     pub run: &'l Value,
-    /// What templates see beside it once the case has begun, such as `port` and `link`.
+    /// Other names that are known once the case has started, such as `port` and `link`.
     pub names: &'l Map<String, Value>,
-    /// The numbers of the rounds of the loops with `until` in which a step stands, by their `index`.
+    /// The round numbers of the enclosing loops with `until`, by their `index`.
     pub rounds: &'l Map<String, Value>,
     /// The case's private directory: `case.dir`.
     pub dir: &'l Path,
@@ -28,18 +28,18 @@ pub struct Late<'l> {
     pub versions: &'l dyn Versions,
 }
 
-impl std::fmt::Debug for Late<'_> {
+impl std::fmt::Debug for RunValues<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Late").field("run", self.run).field("dir", &self.dir).finish_non_exhaustive()
+        f.debug_struct("RunValues").field("run", self.run).field("dir", &self.dir).finish_non_exhaustive()
     }
 }
 
-impl<'l> Late<'l> {
+impl<'l> RunValues<'l> {
     fn scope(&self, case: &Case, locals: &Map<String, Value>) -> Scope<'l> {
         let mut names = case.context.clone();
         names.extend(self.rounds.clone());
         names.extend(locals.clone());
-        // Only a VM's own options know its descriptors.
+        // Only a VM's own options can use its descriptors.
         names.extend(
             self.names
                 .iter()
@@ -64,20 +64,20 @@ impl<'l> Late<'l> {
     }
 }
 
-/// A step as it is to be run now.
+/// The step with all templates filled in.
 ///
 /// # Errors
-/// One line that says which template names what is not there, or why the step cannot work with what it was given.
-pub fn resolve_step(case: &Case, step: &CaseStep, late: &Late<'_>) -> Result<Step, String> {
+/// One line: an unknown name in a template, or why the step cannot work with its values.
+pub fn resolve_step(case: &Case, step: &CaseStep, values: &RunValues<'_>) -> Result<Step, String> {
     if !step.deferred {
         return Ok(step.step.clone());
     }
-    let scope = late.scope(case, &step.locals);
+    let scope = values.scope(case, &step.locals);
     let Value::Object(map) = filled(&step.raw, &scope)? else {
-        return Err("the step is no map".to_owned());
+        return Err("the step is not a map".to_owned());
     };
-    let resolved = typed::step(&map).map_err(|misfit| in_words(&misfit))?;
-    // What a background process is called was checked before the run; here it is the VMs that may be new.
+    let resolved = typed::step(&map).map_err(|misfit| describe(&misfit))?;
+    // Names of background processes were checked before the run; VMs may be new here.
     let mut complaints = Complaints::default();
     let processes = super::steps::processes(case);
     let clients = super::steps::clients(case);
@@ -98,44 +98,45 @@ pub fn resolve_step(case: &Case, step: &CaseStep, late: &Late<'_>) -> Result<Ste
     }
 }
 
-/// Whether all the conditions say yes now; also where there are none.
+/// Whether all conditions are true now; true if there are none.
 ///
 /// # Errors
-/// One line that says which template names what is not there.
-pub fn resolve_when(case: &Case, when: &[When], late: &Late<'_>) -> Result<bool, String> {
+/// One line: an unknown name in a template.
+pub fn resolve_when(case: &Case, when: &[When], values: &RunValues<'_>) -> Result<bool, String> {
     for condition in when {
-        if !template::is_true(&resolve_text(case, &condition.template, &condition.locals, late)?) {
+        if !template::is_true(&resolve_text(case, &condition.template, &condition.locals, values)?) {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-/// The value of a template now. One expression and nothing else keeps its type.
+/// The current value of a template. A single expression keeps its type.
 ///
 /// # Errors
-/// One line that says what the template names that is not there.
+/// One line: an unknown name in the template.
 pub fn resolve_text(
     case: &Case,
     template: &str,
     locals: &Map<String, Value>,
-    late: &Late<'_>,
+    values: &RunValues<'_>,
 ) -> Result<Value, String> {
-    text(template, &late.scope(case, locals))
+    text(template, &values.scope(case, locals))
 }
 
-/// A VM's options as it is to be spawned now. `None`: the case has no such VM.
+/// A VM's options with all templates filled in. `None`: the case has no such VM.
 ///
 /// # Errors
-/// One line that says which template names what is not there, or which option does not fit.
-pub fn resolve_vm(case: &Case, name: &str, late: &Late<'_>) -> Result<Option<VmSpec>, String> {
-    let Some(raw) = case.late_vms.get(name) else {
+/// One line: an unknown name in a template, or an invalid option.
+pub fn resolve_vm(case: &Case, name: &str, values: &RunValues<'_>) -> Result<Option<VmSpec>, String> {
+    let Some(raw) = case.deferred_vms.get(name) else {
         return Ok(case.vms.get(name).cloned());
     };
-    let disks = case.vms.get(name).map(|vm| paths(late.dir, Some(name), &vm.disks));
-    let own = json!({"name": name, "disk": disks, "fd": late.names.get("fd").and_then(|fds| fds.get(name))});
-    let value = filled(raw, &late.scope(case, &Map::new()).with([("self".to_owned(), own)]))?;
-    typed::fit(&value).map(Some).map_err(|misfit| in_words(&misfit))
+    let disks = case.vms.get(name).map(|vm| paths(values.dir, Some(name), &vm.disks));
+    let own =
+        json!({"name": name, "disk": disks, "fd": values.names.get("fd").and_then(|fds| fds.get(name))});
+    let value = filled(raw, &values.scope(case, &Map::new()).with([("self".to_owned(), own)]))?;
+    typed::fit(&value).map(Some).map_err(|misfit| describe(&misfit))
 }
 
 /// The paths of disks by name.
@@ -146,16 +147,16 @@ fn paths(dir: &Path, owner: Option<&str>, disks: &BTreeMap<String, Disk>) -> Val
     Value::Object(disks.iter().map(path).collect())
 }
 
-/// A link as it is to be opened now. `None`: the case has no such link.
+/// A link with all templates filled in. `None`: the case has no such link.
 ///
 /// # Errors
 /// As [`resolve_vm`].
-pub fn resolve_link(case: &Case, name: &str, late: &Late<'_>) -> Result<Option<LinkSpec>, String> {
-    let Some(raw) = case.net.late_links.get(name) else {
+pub fn resolve_link(case: &Case, name: &str, values: &RunValues<'_>) -> Result<Option<LinkSpec>, String> {
+    let Some(raw) = case.net.deferred_links.get(name) else {
         return Ok(case.net.links.get(name).cloned());
     };
-    let value = filled(raw, &late.scope(case, &Map::new()))?;
-    typed::fit(&value).map(Some).map_err(|misfit| in_words(&misfit))
+    let value = filled(raw, &values.scope(case, &Map::new()))?;
+    typed::fit(&value).map(Some).map_err(|misfit| describe(&misfit))
 }
 
 fn filled(value: &Value, scope: &Scope<'_>) -> Result<Value, String> {
@@ -173,16 +174,16 @@ fn filled(value: &Value, scope: &Scope<'_>) -> Result<Value, String> {
 fn text(template: &str, scope: &Scope<'_>) -> Result<Value, String> {
     match template::render(template, scope) {
         Ok(Rendered::Value(value)) => Ok(value),
-        Ok(Rendered::Late | Rendered::Round(_)) => Err(format!("`{template}` is not known yet")),
+        Ok(Rendered::Deferred | Rendered::Round(_)) => Err(format!("`{template}` is not known yet")),
         Ok(Rendered::Unprobed(_)) => {
-            Err(format!("`{template}` asks for the version of a QEMU that could not be asked"))
+            Err(format!("`{template}` needs the version of a QEMU that could not be probed"))
         }
         Err(error) if error.help.is_empty() => Err(format!("{} (in `{template}`)", error.message)),
         Err(error) => Err(format!("{}; {} (in `{template}`)", error.message, error.help)),
     }
 }
 
-fn in_words(misfit: &Misfit) -> String {
+fn describe(misfit: &Misfit) -> String {
     if misfit.path.is_empty() {
         misfit.message.clone()
     } else {

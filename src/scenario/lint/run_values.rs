@@ -1,32 +1,32 @@
-//! What templates name under `run`, held against what is there when they are filled in.
+//! Checks the names under `run` in templates against what is known when they are filled in.
 
 use std::collections::BTreeSet;
 
 use super::flow::Flow;
-use super::names::{late_texts, run_names};
-use super::state::Life;
+use super::names::{run_names, run_texts};
+use super::state::VmStatus;
 use crate::diagnostic::{Code, Diagnostic, Location, suggest};
 use crate::scenario::model::When;
 use crate::scenario::source::Node;
 
-/// What there is under `run`.
+/// The names under `run`.
 const ROOTS: &[&str] = &["captures", "vm", "role", "process", "link", "client"];
-/// What is known of a VM that was started.
+/// The fields of a VM that was started.
 const OF_VM: &[&str] = &["pid", "address", "version", "accel", "qemu", "argv", "disk"];
-/// What is known of a background process.
+/// The fields of a background process.
 const OF_PROCESS: &[&str] = &["pid"];
-/// What is known of a client.
+/// The fields of a client.
 const OF_CLIENT: &[&str] =
     &["lines", "reconnects", "longest_gap", "acknowledged", "wrong", "latency", "latency_max", "sent"];
-/// What is known of a link.
+/// The fields of a link.
 const OF_LINK: &[&str] =
     &["state", "connections", "alive", "intact", "bytes", "bytes_there", "bytes_back", "each"];
 
 impl Flow<'_, '_> {
-    /// Checks what the templates of a part of a file name, where a step with these conditions fills them in.
+    /// Checks the templates of a part of a file, which a step with these conditions fills in.
     pub(super) fn templates(&mut self, node: &Node, when: &[When]) {
         let mut texts = Vec::new();
-        late_texts(node, &mut texts);
+        run_texts(node, &mut texts);
         for node in texts {
             self.names_in(node.text().unwrap_or_default(), &node.at, when);
         }
@@ -49,7 +49,7 @@ impl Flow<'_, '_> {
                 [root, ..] if !ROOTS.contains(root) => {
                     self.unknown(
                         at,
-                        format!("nothing is called `run.{root}`"),
+                        format!("unknown name `run.{root}`"),
                         suggest(root, ROOTS.iter().copied()),
                     );
                 }
@@ -75,8 +75,8 @@ impl Flow<'_, '_> {
             None => {
                 let message = format!("`{name}` is not captured yet when this is read");
                 Diagnostic::error(Code::Order, at, message)
-                    .related(&first, "it is captured here")
-                    .help("move the step that captures it up")
+                    .related(&first, "captured here")
+                    .help("move the step that captures it before this one")
             }
             Some(there) if !there.holds_under(when) => {
                 let message = format!("`{name}` may not be captured when this is read");
@@ -94,7 +94,7 @@ impl Flow<'_, '_> {
             let help = suggest(name, self.case.vms.keys().map(String::as_str));
             return self.unknown(at, format!("there is no VM `{name}` in this case"), help);
         }
-        if let Some(Life::Unborn) = self.state.life(name) {
+        if let Some(VmStatus::NotStarted) = self.state.vm_status(name) {
             let message = format!("VM `{name}` has not been started when this is read");
             let help = format!("put `start: {name}` before it");
             self.impossible(Diagnostic::error(Code::Order, at, message).help(help));
@@ -105,7 +105,7 @@ impl Flow<'_, '_> {
         }
     }
 
-    /// A disk of a VM; a role may stand for any VM by then.
+    /// Checks a disk of a VM; a role may stand for any VM then.
     fn disk(&mut self, vm: &str, disk: &str, at: &Location) {
         let is_role = self.case.roles.contains_key(vm);
         let vms = self.case.vms.iter().filter(|(name, _)| is_role || *name == vm);
@@ -128,7 +128,7 @@ impl Flow<'_, '_> {
         if !self.state.processes.contains_key(name) {
             let message = format!("process `{name}` has not been started when this is read");
             let diagnostic = Diagnostic::error(Code::Order, at, message);
-            self.impossible(diagnostic.related(&first, "it is started here"));
+            self.impossible(diagnostic.related(&first, "started here"));
         }
         self.field("process", name, rest, OF_PROCESS, at);
     }
@@ -153,7 +153,7 @@ impl Flow<'_, '_> {
 
     fn field(&mut self, root: &str, name: &str, rest: &[&str], known: &[&str], at: &Location) {
         if let Some(field) = rest.first().filter(|field| !known.contains(field)) {
-            let message = format!("nothing is called `run.{root}.{name}.{field}`");
+            let message = format!("unknown name `run.{root}.{name}.{field}`");
             self.unknown(at, message, suggest(field, known.iter().copied()));
         }
     }
