@@ -125,7 +125,7 @@ fn what_is_wrong_is_told_at_its_line_in_a_sentence() {
         ("- wait:\n    vm: a\n    tiks: 1", [(5, "Property tiks is not allowed")]),
         (
             "- wait:\n    vm: a\n    ticks: 1\n    event: STOP",
-            [(6, "A wait has one condition, and this one already has `ticks`")],
+            [(6, "Cannot be combined with `ticks`: write a `wait` step for each.")],
         ),
         ("- wait:\n    vm: a\n    ticks: 1\n    count: 2", [(6, "`count` needs `event`")]),
         ("- wait: {ticks: 1}", [(3, "The wait names no VM")]),
@@ -135,8 +135,11 @@ fn what_is_wrong_is_told_at_its_line_in_a_sentence() {
         ),
         ("- sleep: 1s\n- sleep: soon", [(4, "A duration is a number with its unit")]),
         ("- signal:\n    vm: a\n    send: KIL", [(5, "Valid values: \"KILL\", \"STOP\"")]),
-        ("- check: {vm: a}", [(3, "The check asserts nothing: add one of memory, query,")]),
-        ("- check: {vm: a, query: query-status}", [(3, "`query` needs `is`, `is_not` or both")]),
+        ("- check: {vm: a}", [(3, "The check asserts nothing: add `memory`, `query`,")]),
+        (
+            "- check: {vm: a, query: query-status}",
+            [(3, "Nothing is compared with the reply: add `is` or `is_not`.")],
+        ),
         ("- repeat:\n    steps: []", [(3, "The loop has no `times`, `over` or `until`")]),
         ("- hook: x\n  timeout: 1s", [(4, "Not allowed on a step that expands to other steps")]),
         ("- migrate: {from: a}", [(3, "The migration has no target")]),

@@ -374,7 +374,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
 /// Whether a complaint is valid for all cells. If this cell omits the step, complaints about properties of its VMs are not;
 /// nor are those about a name from a template or of a VM's copy, which may differ in another cell.
 fn counts(complaint: &Complaint, pending: &Pending, copied: &[String]) -> bool {
-    if pending.runs || complaint.about == About::Form {
+    if pending.runs || matches!(complaint.about, About::Keys | About::Form) {
         return true;
     }
     let (_, node) = typed::place(&pending.key, &pending.node, &complaint.path);
@@ -399,7 +399,10 @@ fn at_its_place(complaint: Complaint, pending: &Pending) -> Option<Diagnostic> {
     if complaint.path.last().is_some_and(|key| complaint.message.contains(&format!("`{key}`"))) {
         at = typed::key_place(&pending.node, &complaint.path).unwrap_or(at);
     }
-    if is_deferred(node) || node.items().iter().any(|item| is_deferred(item) && named(&item)) {
+    let is_about_value = complaint.about != About::Keys;
+    if is_about_value
+        && (is_deferred(node) || node.items().iter().any(|item| is_deferred(item) && named(&item)))
+    {
         return None;
     }
     if complaint.message.contains("is not a valid regular expression") {

@@ -46,7 +46,7 @@ pub struct Migrate {
     pub exit_on_error: Option<bool>,
     /// Resumes a paused postcopy migration; with `to`, the destination first listens again, by an out-of-band
     /// `migrate-recover`. Default: `false`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resume: bool,
 }
 

@@ -49,7 +49,7 @@ use action::StepAction;
 pub use action::{Named, Needs};
 pub use bytes::Bytes;
 pub use capabilities::Capabilities;
-pub use check::{CHECK_BELONGS, CHECK_KINDS, CLIENT_KEYS, Check, FILE_KEYS, Holds, Kind as CheckKind};
+pub use check::{CHECK_KINDS, Check, Holds, Kind as CheckKind};
 pub use client::Client;
 pub use connect::Connect;
 pub use exec::Exec;
@@ -70,7 +70,7 @@ pub use set::Set;
 pub use signal::{Signal, SignalName};
 pub use sleep::Sleep;
 pub(crate) use wait::Watched;
-pub use wait::{Condition, Exit, JobStatus, WAIT_BELONGS, WAIT_CONDITIONS, Wait};
+pub use wait::{Condition, Exit, JobStatus, WAIT_CONDITIONS, Wait};
 pub use witness::Witness;
 pub use yank::{Instances, Yank};
 
@@ -261,6 +261,8 @@ pub struct Complaint {
 /// What a complaint depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum About {
+    /// Which keys the action has.
+    Keys,
     /// The action alone.
     Form,
     /// The names in the case.

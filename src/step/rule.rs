@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Complaints, alternatives};
+use super::{About, Complaints, alternatives};
 
 /// A rule about the keys of a value.
 #[derive(Debug)]
@@ -56,27 +56,36 @@ pub(crate) enum Rule {
         /// The help if one of the others is given.
         help: &'static str,
     },
+    /// The key must be given unless one of the others is.
+    Unless {
+        /// The key.
+        key: &'static str,
+        /// The others.
+        others: &'static [&'static str],
+        /// The message and the help if none of them is given.
+        none: Words,
+    },
 }
 
-/// A message and its help.
+/// A message and its help. An empty help lists the keys to add.
 pub(crate) type Words = (&'static str, &'static str);
 
 impl Rule {
     /// The message for a key without one of its owners.
     pub(crate) fn needs_owner(key: &str, owners: &[&str]) -> String {
-        let owners: Vec<String> = owners.iter().map(|owner| format!("`{owner}`")).collect();
-        let owners: Vec<&str> = owners.iter().map(String::as_str).collect();
-        format!("`{key}` needs {}", alternatives(&owners))
+        format!("`{key}` needs {}", quoted(owners))
     }
 
-    /// A key in a step of a kind that does not take it: the key, the message and the help.
-    pub(super) fn misplaced(
-        key: &'static str,
-        owners: &[&str],
-        kind: &str,
-    ) -> (&'static str, String, String) {
-        (key, Self::needs_owner(key, owners), format!("remove `{key}`; this step has `{kind}`"))
+    /// The help for a rule that needs one of these keys.
+    pub(crate) fn help((_, help): &Words, keys: &[&str]) -> String {
+        if help.is_empty() { format!("add {}", quoted(keys)) } else { (*help).to_owned() }
     }
+}
+
+/// Keys in backticks: `a`, `b` or `c`.
+fn quoted(keys: &[&str]) -> String {
+    let keys: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
+    alternatives(&keys.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 impl Complaints {
@@ -91,21 +100,21 @@ impl Complaints {
             return;
         }
         let value = serde_json::to_value(value).unwrap_or_default();
-        let is_given = |key: &str| !matches!(value.get(key), None | Some(Value::Null | Value::Bool(false)));
+        let is_given = |key: &str| !matches!(value.get(key), None | Some(Value::Null));
         let given = |keys: &[&'static str]| -> Vec<&'static str> {
             keys.iter().copied().filter(|key| is_given(key)).collect()
         };
         let mut missing = None;
         let before = self.0.len();
         let mut at = |key: &str, message: String, help: String| {
-            self.add(&[path, &[key]].concat(), message, help);
+            self.add_about(About::Keys, &[path, &[key]].concat(), message, help);
         };
         for rule in rules {
             match rule {
                 Rule::ExactlyOne { keys, none, .. } | Rule::AtLeastOne { keys, none }
                     if given(keys).is_empty() =>
                 {
-                    missing = missing.or(Some(*none));
+                    missing = missing.or_else(|| Some((none.0, Rule::help(none, keys))));
                 }
                 Rule::ExactlyOne { keys, both, .. } | Rule::AtMostOne { keys, both } => {
                     if let [first, second, ..] = given(keys)[..] {
@@ -119,14 +128,29 @@ impl Complaints {
                 Rule::AtLeastOne { .. } => {}
                 Rule::GoesWith { key, owners } => {
                     if is_given(key) && given(owners).is_empty() {
-                        let help =
-                            format!("add {}, or remove `{key}`", if owners.len() > 1 { "one" } else { "it" });
+                        // What stands in the place of an owner.
+                        let other = rules.iter().find_map(|rule| match rule {
+                            Rule::ExactlyOne { keys, .. } | Rule::AtLeastOne { keys, .. } => {
+                                given(keys).first().copied().filter(|_| keys.contains(&owners[0]))
+                            }
+                            _ => None,
+                        });
+                        let it = if owners.len() > 1 { "one" } else { "it" };
+                        let help = other.map_or_else(
+                            || format!("add {it}, or remove `{key}`"),
+                            |other| format!("remove `{key}`; this step has `{other}`"),
+                        );
                         at(key, Rule::needs_owner(key, owners), help);
                     }
                 }
-                Rule::Needs { key, any, none: (message, help) } => {
+                Rule::Needs { key, any, none } => {
                     if is_given(key) && given(any).is_empty() {
-                        at(key, (*message).to_owned(), (*help).to_owned());
+                        at(key, none.0.to_owned(), Rule::help(none, any));
+                    }
+                }
+                Rule::Unless { key, others, none } => {
+                    if !is_given(key) && given(others).is_empty() {
+                        missing = missing.or_else(|| Some((none.0, Rule::help(none, &[key]))));
                     }
                 }
                 Rule::Excludes { key, others, help } => {
@@ -137,7 +161,7 @@ impl Complaints {
             }
         }
         if let Some((message, help)) = missing.filter(|_| self.0.len() == before) {
-            self.add(path, message, help);
+            self.add_about(About::Keys, path, message, help);
         }
     }
 }

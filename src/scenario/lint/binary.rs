@@ -170,19 +170,19 @@ impl Against<'_> {
             }
             Action::Yank(yank) => self.yanked(step, "vm", "instances", &yank.instances),
             Action::Wait(wait) => match wait.condition() {
-                Ok(Condition::Event { name, data, .. }) => {
+                Some(Condition::Event { name, data, .. }) => {
                     self.event(step, "event", &name);
                     if let Some(data) = data {
                         let complaints = self.binary.schema.check_event(&name, &data);
                         self.in_step(step, &["data"], complaints);
                     }
                 }
-                Ok(Condition::Migration { states, never }) => {
+                Some(Condition::Migration { states, never }) => {
                     self.states(step, "migration", "query-migrate", &states);
                     self.states(step, "never", "query-migrate", &never);
                 }
-                Ok(Condition::Status(states)) => self.states(step, "status", "query-status", &states),
-                Ok(Condition::Query { command, arguments, until }) => {
+                Some(Condition::Status(states)) => self.states(step, "status", "query-status", &states),
+                Some(Condition::Query { command, arguments, until }) => {
                     self.command(step, "query", &command, &Value::Object(arguments));
                     let complaints = self.binary.schema.check_reply(&command, &until);
                     self.in_step(step, &["until"], complaints);
@@ -190,7 +190,7 @@ impl Against<'_> {
                 _ => {}
             },
             Action::Check(check) => match check.kind() {
-                Ok(CheckKind::Query) => {
+                Some(CheckKind::Query) => {
                     let command = check.query.clone().unwrap_or_default();
                     let arguments = Value::Object(check.arguments.clone().unwrap_or_default());
                     self.command(step, "query", &command, &arguments);
@@ -201,7 +201,7 @@ impl Against<'_> {
                         }
                     }
                 }
-                Ok(CheckKind::NoEvent) => {
+                Some(CheckKind::NoEvent) => {
                     self.event(step, "no_event", check.no_event.as_deref().unwrap_or_default());
                 }
                 _ => {}

@@ -248,7 +248,7 @@ impl<'c> Flow<'c, '_> {
         self.check_client(step);
         let needs_migration = match &step.step.action {
             Action::Wait(wait) => match wait.condition() {
-                Ok(Condition::Process { name, .. }) => {
+                Some(Condition::Process { name, .. }) => {
                     let first =
                         self.processes.get(&name).filter(|_| !self.state.processes.contains_key(&name));
                     if let Some(first) = first.cloned() {
@@ -259,10 +259,10 @@ impl<'c> Flow<'c, '_> {
                     }
                     None
                 }
-                Ok(Condition::Checkpoints(_)) => Some("without one there are no checkpoints"),
+                Some(Condition::Checkpoints(_)) => Some("without one there are no checkpoints"),
                 _ => None,
             },
-            Action::Check(check) if check.kind() == Ok(CheckKind::Progress) => {
+            Action::Check(check) if check.kind() == Some(CheckKind::Progress) => {
                 Some("without one there is nothing to compare")
             }
             Action::Check(check) if check.checkpoints.is_some() => {
@@ -297,7 +297,7 @@ impl<'c> Flow<'c, '_> {
                 self.state.rebind(rebind.0.iter().map(|(role, vm)| (role.as_str(), vm.as_str())), sure);
             }
             Action::Migrate(_) | Action::Protect(_) => self.state.migrated = true,
-            Action::Wait(wait) if matches!(wait.condition(), Ok(Condition::Exit(_))) => {
+            Action::Wait(wait) if matches!(wait.condition(), Some(Condition::Exit(_))) => {
                 let vms = wait.vm.iter().flatten();
                 vms.for_each(|vm| self.state.end(vm, &step.at, "this waits for its end", sure));
             }

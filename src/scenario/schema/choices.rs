@@ -3,10 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::step::{
-    ABOUT, ACTIONS, Bytes, CHECK_BELONGS, CHECK_KINDS, CLIENT_KEYS, FILE_KEYS, FLOW, Rule, WAIT_BELONGS,
-    WAIT_CONDITIONS, Watched, Words, alternatives,
-};
+use crate::step::{ABOUT, ACTIONS, Bytes, FLOW, Holds, Rule, Watched, Words, alternatives};
 
 /// Modifiers that are not allowed on steps that expand to other steps: these have no timeout, result or error of their own.
 const NOT_WITH_FLOW: &[&str] = &["timeout", "capture", "expect_error"];
@@ -20,27 +17,28 @@ pub(super) fn put(definitions: &mut Value) {
     };
     rules("Step", &step);
     rules("Step/properties/repeat", &repeat);
-    rules("Wait", &wait);
-    rules("Check", &check);
     let of_actions = ABOUT.iter().map(|about| (about.name, about.rules));
-    for (name, of_type) in of_actions.chain([("Watched", Watched::RULES), ("Bytes", Bytes::RULES)]) {
+    for (name, of_type) in
+        of_actions.chain([("Watched", Watched::RULES), ("Bytes", Bytes::RULES), ("Holds", Holds::RULES)])
+    {
         rules(name, &|schema| of_type.iter().for_each(|rule| put_rule(schema, rule)));
     }
 }
 
 /// Adds a rule of a type to its definition.
 fn put_rule(schema: &mut Value, rule: &Rule) {
-    let none = |(message, help): &Words| sentence(message, help);
+    let none = |words: &Words, keys: &[&str]| sentence(words.0, &Rule::help(words, keys));
     let both =
         |help: &'static str| move |key: &str| sentence(&format!("cannot be combined with `{key}`"), help);
     match rule {
         Rule::ExactlyOne { keys, none: words, both: help } => {
-            exactly_one(schema, keys, &none(words), both(help));
+            exactly_one(schema, keys, &none(words, keys), both(help));
         }
-        Rule::AtLeastOne { keys, none: words } => at_least_one(schema, keys, &none(words)),
+        Rule::AtLeastOne { keys, none: words } => at_least_one(schema, keys, &none(words, keys)),
         Rule::AtMostOne { keys, both: help } => at_most_one(schema, keys, both(help)),
         Rule::GoesWith { key, owners } => goes_with(schema, key, owners),
-        Rule::Needs { key, any, none: words } => needs(schema, key, any, &none(words)),
+        Rule::Needs { key, any, none: words } => needs(schema, key, any, &none(words, any)),
+        Rule::Unless { key, others, none: words } => unless(schema, key, others, &none(words, &[key])),
         Rule::Excludes { key, others, help } => not_with(schema, key, others, &both(help)(key)),
     }
 }
@@ -75,76 +73,6 @@ fn repeat(schema: &mut Value) {
     needs(schema, "over", &["as"], "`over` needs `as: NAME`, the name of the loop variable.");
 }
 
-fn wait(schema: &mut Value) {
-    let none = format!("The wait has no condition: add one of {}.", alternatives(WAIT_CONDITIONS));
-    let two = |key: &str| {
-        format!("A wait has one condition, and this one already has `{key}`: write a `wait` step for each.")
-    };
-    at_least_one(schema, WAIT_CONDITIONS, &none);
-    at_most_one(schema, WAIT_CONDITIONS, two);
-    // `exit` is allowed with `process`.
-    for (one, other) in [("exit", "process"), ("process", "exit")] {
-        if let Some(refused) = schema["dependentSchemas"][one]["properties"].as_object_mut() {
-            refused.shift_remove(other);
-        }
-    }
-    for (key, owners) in WAIT_BELONGS {
-        goes_with(schema, key, owners);
-    }
-    needs(schema, "query", &["until"], "`query` needs `until`: what the reply must contain.");
-    needs(schema, "job", &["is"], "`job` needs `is`: the expected status.");
-    not_with(schema, "process", &["vm"], "`vm` cannot be used with `process`: remove it.");
-    not_with(schema, "client", &["vm"], "`vm` cannot be used with `client`: remove it.");
-    rule(
-        schema,
-        json!({
-            "if": {"anyOf": required(&["process", "client"])},
-            "else": {"required": ["vm"], "errorMessage": "The wait names no VM: add `vm: NAME`."},
-        }),
-    );
-}
-
-fn check(schema: &mut Value) {
-    let none = format!("The check asserts nothing: add one of {}.", alternatives(CHECK_KINDS));
-    exactly_one(schema, CHECK_KINDS, &none, |key| {
-        format!("A check asserts one thing, and this one already has `{key}`: write a `check` step for each.")
-    });
-    for (key, owners) in CHECK_BELONGS {
-        goes_with(schema, key, owners);
-    }
-    for kind in ["metric", "value", "equal", "client", "disk", "file"] {
-        not_with(schema, kind, &["vm"], &format!("`vm` cannot be used with `{kind}`: remove it."));
-    }
-    rule(
-        schema,
-        json!({
-            "if": {"anyOf": required(&["metric", "value", "equal", "stderr", "client", "disk", "file"])},
-            "else": {"required": ["vm"], "errorMessage": "The check names no VM: add `vm: NAME`."},
-        }),
-    );
-    needs(schema, "disk", &["holds"], "`disk` needs `holds`: which lines the image must hold.");
-    for (kind, keys, message) in [
-        (
-            "client",
-            CLIENT_KEYS,
-            "The check asserts nothing about the client: add `reconnects`, `longest_gap`, `lines` or `order`.",
-        ),
-        (
-            "query",
-            &["is", "is_not"][..],
-            "`query` needs `is`, `is_not` or both: what the reply must, or must not, contain.",
-        ),
-        (
-            "file",
-            FILE_KEYS,
-            "The check asserts nothing about the file: add `size`, `at_least` or `bytes_at`.",
-        ),
-        ("metric", &["below", "above"][..], "The metric has no bound: add `below`, `above` or both."),
-    ] {
-        needs(schema, kind, keys, message);
-    }
-}
-
 fn required(keys: &[&str]) -> Value {
     keys.iter().map(|key| json!({"required": [key]})).collect()
 }
@@ -162,13 +90,7 @@ fn exactly_one(schema: &mut Value, keys: &[&str], none: &str, two: impl Fn(&str)
 }
 
 fn at_least_one(schema: &mut Value, keys: &[&str], message: &str) {
-    rule(
-        schema,
-        json!({
-            "if": {"anyOf": required(keys)},
-            "else": {"required": [keys[0]], "errorMessage": message},
-        }),
-    );
+    unless(schema, keys[0], keys, message);
 }
 
 /// If one of the keys is present, each other one is an error.
@@ -188,6 +110,17 @@ fn goes_with(schema: &mut Value, key: &str, owners: &[&str]) {
         json!({
             "if": {"anyOf": required(owners)},
             "else": {"properties": {key: false}, "errorMessage": message},
+        }),
+    );
+}
+
+/// The key must be present unless one of the others is.
+fn unless(schema: &mut Value, key: &str, others: &[&str], message: &str) {
+    rule(
+        schema,
+        json!({
+            "if": {"anyOf": required(others)},
+            "else": {"required": [key], "errorMessage": message},
         }),
     );
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::qemu::disk::qemu_img;
 use crate::session::{Failure, Session};
+use crate::step::Rule;
 use crate::step::running::Running;
 
 /// The sector of line 0 of the Linux guest's service.
@@ -33,26 +34,11 @@ pub struct Holds {
 }
 
 impl Holds {
-    /// Checks that it names exactly one source of lines.
-    ///
-    /// # Errors
-    /// The key at fault, the message and the help.
-    pub fn check(&self) -> Result<(), (&'static str, String, String)> {
-        let given = [self.client.is_some(), self.vm.is_some(), self.lines.is_some()];
-        match given.iter().filter(|given| **given).count() {
-            1 => Ok(()),
-            0 => Err((
-                "holds",
-                "`holds` is empty".to_owned(),
-                "write `{client: NAME}`, `{vm: NAME}` or `{lines: N}`".to_owned(),
-            )),
-            _ => Err((
-                "holds",
-                "`holds` names more than one source of lines".to_owned(),
-                "keep one of them".to_owned(),
-            )),
-        }
-    }
+    pub(crate) const RULES: &[Rule] = &[Rule::ExactlyOne {
+        keys: &["client", "vm", "lines"],
+        none: ("`holds` is empty", "write `{client: NAME}`, `{vm: NAME}` or `{lines: N}`"),
+        both: "keep one of them",
+    }];
 
     /// A description of the lines.
     #[must_use]
@@ -185,9 +171,14 @@ mod tests {
 
     #[test]
     fn lines_come_from_one_source() {
-        assert!(Holds::default().check().is_err());
+        let complaint = |holds: Holds| {
+            let mut complaints = crate::step::Complaints::default();
+            complaints.rules_at(&["holds"], Holds::RULES, &holds);
+            complaints.0.first().map(|first| first.message.clone())
+        };
+        assert_eq!(complaint(Holds::default()).unwrap(), "`holds` is empty");
         let two = Holds { vm: Some("a".into()), lines: Some(1), client: None };
-        assert!(two.check().unwrap_err().1.contains("more than one"));
-        assert_eq!(Holds { lines: Some(1), ..Holds::default() }.check(), Ok(()));
+        assert_eq!(complaint(two).unwrap(), "`lines` cannot be combined with `vm`");
+        assert_eq!(complaint(Holds { lines: Some(1), ..Holds::default() }), None);
     }
 }

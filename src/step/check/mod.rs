@@ -13,10 +13,10 @@ use serde_json::{Map, Value};
 
 pub use disk::Holds;
 pub(super) use file::BytesAt;
-pub use rules::{CHECK_BELONGS, CHECK_KINDS, CLIENT_KEYS, FILE_KEYS, Kind};
+pub use rules::{CHECK_KINDS, Kind};
 
 use super::running::Running;
-use super::{Complaints, Named, Needs, Scene, StepAction, brief};
+use super::{Complaints, Named, Needs, Rule, Scene, StepAction, brief};
 use crate::session::Failure;
 use crate::units::{OneOrMany, Size, Span};
 
@@ -207,24 +207,25 @@ impl Check {
 impl StepAction for Check {
     const EXAMPLE: &str = "{vm: NAME, memory: consistent}";
     const SNIPPET: Option<&str> = Some(r#"{"vm": "$1"}"#);
+    const RULES: &[Rule] = rules::RULES;
 
     fn title(&self) -> String {
         let who = self.about().join(", ");
         let what = match self.kind() {
-            Err(_) => return format!("check {who}"),
-            Ok(Kind::Memory) => "memory consistent".to_owned(),
-            Ok(Kind::Progress) => "progress kept".to_owned(),
-            Ok(Kind::Client) => self.client_title(),
-            Ok(Kind::File) => self.file_title(),
-            Ok(Kind::Checkpoint) => "no checkpoint in progress".to_owned(),
-            Ok(Kind::Stderr) => "stderr".to_owned(),
-            Ok(Kind::Disk) => {
+            None => return format!("check {who}"),
+            Some(Kind::Memory) => "memory consistent".to_owned(),
+            Some(Kind::Progress) => "progress kept".to_owned(),
+            Some(Kind::Client) => self.client_title(),
+            Some(Kind::File) => self.file_title(),
+            Some(Kind::Checkpoint) => "no checkpoint in progress".to_owned(),
+            Some(Kind::Stderr) => "stderr".to_owned(),
+            Some(Kind::Disk) => {
                 let path = self.disk.as_deref().unwrap_or_default();
                 let name = path.rsplit('/').next().unwrap_or_default();
                 let holds = self.holds.as_ref().map(Holds::words).unwrap_or_default();
                 format!("{name} holds {holds}")
             }
-            Ok(Kind::Query) => {
+            Some(Kind::Query) => {
                 let command = self.query.as_deref().unwrap_or_default();
                 match (&self.is, &self.is_not) {
                     (Some(is), _) => format!("{command} contains {}", brief(is)),
@@ -232,10 +233,10 @@ impl StepAction for Check {
                     (None, None) => command.to_owned(),
                 }
             }
-            Ok(Kind::NoEvent) => format!("no event {}", self.no_event.as_deref().unwrap_or_default()),
-            Ok(Kind::Metric) => format!("metric {}", self.metric.as_deref().unwrap_or_default()),
-            Ok(Kind::Value) => self.value_title(),
-            Ok(Kind::Equal) => {
+            Some(Kind::NoEvent) => format!("no event {}", self.no_event.as_deref().unwrap_or_default()),
+            Some(Kind::Metric) => format!("metric {}", self.metric.as_deref().unwrap_or_default()),
+            Some(Kind::Value) => self.value_title(),
+            Some(Kind::Equal) => {
                 format!("equal {}", self.equal.iter().flatten().map(brief).collect::<Vec<_>>().join(" = "))
             }
         };
@@ -244,7 +245,7 @@ impl StepAction for Check {
 
     fn vms(&mut self) -> Vec<Named<'_>> {
         let needs = match self.kind() {
-            Ok(Kind::Memory | Kind::Query) => Needs::Monitor,
+            Some(Kind::Memory | Kind::Query) => Needs::Monitor,
             _ => Needs::Logs,
         };
         let path: &[&str] = if self.vm.is_some() { &["vm"] } else { &["stderr", "vm"] };

@@ -15,7 +15,7 @@ use crate::step::running::Running;
 
 impl Check {
     pub(super) async fn assert(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
-        let kind = self.kind().map_err(|(_, message, _)| Failure::error(message))?;
+        let kind = self.kind().ok_or_else(|| Failure::error("the check asserts nothing"))?;
         match kind {
             Kind::Metric => return self.metric(run.session),
             Kind::Value => return self.value(),

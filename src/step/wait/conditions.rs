@@ -14,7 +14,7 @@ use crate::step::running::Running;
 
 impl Wait {
     pub(super) async fn wait(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
-        let condition = self.condition().map_err(|(_, message, _)| Failure::error(message))?;
+        let condition = self.condition().ok_or_else(|| Failure::error("the wait has no condition"))?;
         if let Condition::Process { name, exit } = &condition {
             return process(run, name, *exit).await;
         }

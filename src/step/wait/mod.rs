@@ -15,7 +15,7 @@ pub use job::JobStatus;
 pub(crate) use memory::Watched;
 
 use super::running::Running;
-use super::{About, Complaints, Named, Needs, Rule, Scene, StepAction, alternatives, brief, listed};
+use super::{About, Complaints, Named, Needs, Rule, Scene, StepAction, brief, listed};
 use crate::qemu::spec::Guest;
 use crate::session::Failure;
 use crate::units::OneOrMany;
@@ -184,145 +184,61 @@ pub const WAIT_CONDITIONS: &[&str] = &[
     "memory",
     "query",
     "job",
-    "exit",
-    "process",
     "client",
+    "process",
+    "exit",
 ];
 
-/// The keys of a wait that need one of several others.
-pub const WAIT_BELONGS: &[(&str, &[&str])] = &[
-    ("count", &["event"]),
-    ("data", &["event"]),
-    ("fresh", &["event", "serial"]),
-    ("never", &["migration"]),
-    ("arguments", &["query"]),
-    ("until", &["query"]),
-    ("is", &["job"]),
-    ("lines", &["client"]),
-];
+const ONE_EACH: &str = "write a `wait` step for each";
 
 impl Wait {
-    /// The condition of the step.
-    ///
-    /// # Errors
-    /// The key at fault, the message and the help, if there is no condition, more than one, or a key of another condition.
-    pub fn condition(&self) -> Result<Condition, (&'static str, String, String)> {
-        let given: Vec<&'static str> = [
-            ("event", self.event.is_some()),
-            ("checkpoints", self.checkpoints.is_some()),
-            ("migration", self.migration.is_some()),
-            ("status", self.status.is_some()),
-            ("ticks", self.ticks.is_some()),
-            ("serial", self.serial.is_some()),
-            ("memory", self.memory.is_some()),
-            ("query", self.query.is_some()),
-            ("job", self.job.is_some()),
-            ("process", self.process.is_some()),
-            ("client", self.client.is_some()),
-            ("exit", self.exit.is_some() && self.process.is_none()),
-        ]
-        .into_iter()
-        .filter_map(|(key, is_given)| is_given.then_some(key))
-        .collect();
-        let kind = match given.as_slice() {
-            [] => {
-                return Err((
-                    "",
-                    "the wait has no condition".to_owned(),
-                    format!("add one of {}", alternatives(WAIT_CONDITIONS)),
-                ));
-            }
-            [one] => *one,
-            [first, second, ..] => {
-                return Err((
-                    second,
-                    format!("a wait has one condition, not `{first}` and `{second}`"),
-                    "write a `wait` step for each".to_owned(),
-                ));
-            }
-        };
-        let given = [
-            ("count", self.count.is_some()),
-            ("data", self.data.is_some()),
-            ("fresh", self.fresh.is_some()),
-            ("never", self.never.is_some()),
-            ("arguments", self.arguments.is_some()),
-            ("until", self.until.is_some()),
-            ("is", self.is.is_some()),
-            ("lines", self.lines.is_some()),
-        ];
-        for (key, owners) in WAIT_BELONGS {
-            if given.contains(&(*key, true)) && !owners.contains(&kind) {
-                return Err(Rule::misplaced(key, owners, kind));
-            }
-        }
-        match (kind, &self.vm) {
-            ("process" | "client", Some(_)) => {
-                let message = format!("`vm` cannot be combined with `{kind}`");
-                return Err(("vm", message, "remove `vm`".to_owned()));
-            }
-            ("process" | "client", None) | (_, Some(_)) => {}
-            (_, None) => return Err(("", "the wait names no VM".to_owned(), "add `vm: NAME`".to_owned())),
-        }
-        let missing =
-            || ("query", "`query` needs `until`".to_owned(), "add what the reply must contain".to_owned());
-        Ok(match kind {
-            "event" => Condition::Event {
-                name: self.event.clone().unwrap_or_default(),
-                count: self.count.unwrap_or(1),
-                data: self.data.clone(),
-                fresh: self.fresh.unwrap_or(false),
-            },
-            "checkpoints" => Condition::Checkpoints(self.checkpoints.unwrap_or(1)),
-            "migration" => {
-                let list =
-                    |list: &Option<OneOrMany<String>>| list.clone().map(|list| list.0).unwrap_or_default();
-                Condition::Migration { states: list(&self.migration), never: list(&self.never) }
-            }
-            "memory" => Condition::Memory(self.memory.clone().unwrap_or_default()),
-            "status" => Condition::Status(self.status.clone().map(|list| list.0).unwrap_or_default()),
-            "ticks" => Condition::Ticks(self.ticks.unwrap_or(1)),
-            "serial" => Condition::Serial {
-                expression: self.serial.clone().unwrap_or_default(),
-                fresh: self.fresh.unwrap_or(true),
-            },
-            "query" => Condition::Query {
-                command: self.query.clone().unwrap_or_default(),
-                arguments: self.arguments.clone().unwrap_or_default(),
-                until: self.until.clone().ok_or_else(missing)?,
-            },
-            "job" => Condition::Job {
-                id: self.job.clone().unwrap_or_default(),
-                is: self.is.ok_or_else(|| {
-                    let help = "add the expected status, such as `is: ready` or `is: \"null\"`";
-                    ("job", "`job` needs `is`".to_owned(), help.to_owned())
-                })?,
-            },
-            "process" => Condition::Process {
-                name: self.process.clone().unwrap_or_default(),
-                exit: self.exit.unwrap_or(Exit::Status(0)),
-            },
-            "client" => Condition::Client {
-                name: self.client.clone().unwrap_or_default(),
-                lines: self.lines.unwrap_or(1),
-            },
-            _ => Condition::Exit(self.exit.unwrap_or(Exit::Any)),
+    /// The condition of the step; `None` if it has none or lacks a part of it.
+    #[must_use]
+    pub fn condition(&self) -> Option<Condition> {
+        let list = |list: &OneOrMany<String>| list.0.clone();
+        Some(if let Some(name) = self.event.clone() {
+            let (count, fresh) = (self.count.unwrap_or(1), self.fresh.unwrap_or(false));
+            Condition::Event { name, count, data: self.data.clone(), fresh }
+        } else if let Some(count) = self.checkpoints {
+            Condition::Checkpoints(count)
+        } else if let Some(states) = &self.migration {
+            let never = self.never.as_ref().map(list).unwrap_or_default();
+            Condition::Migration { states: list(states), never }
+        } else if let Some(watched) = self.memory.clone() {
+            Condition::Memory(watched)
+        } else if let Some(states) = &self.status {
+            Condition::Status(list(states))
+        } else if let Some(count) = self.ticks {
+            Condition::Ticks(count)
+        } else if let Some(expression) = self.serial.clone() {
+            Condition::Serial { expression, fresh: self.fresh.unwrap_or(true) }
+        } else if let Some(command) = self.query.clone() {
+            let arguments = self.arguments.clone().unwrap_or_default();
+            Condition::Query { command, arguments, until: self.until.clone()? }
+        } else if let Some(id) = self.job.clone() {
+            Condition::Job { id, is: self.is? }
+        } else if let Some(name) = self.process.clone() {
+            Condition::Process { name, exit: self.exit.unwrap_or(Exit::Status(0)) }
+        } else if let Some(name) = self.client.clone() {
+            Condition::Client { name, lines: self.lines.unwrap_or(1) }
+        } else {
+            Condition::Exit(self.exit?)
         })
     }
 
     /// What was logged after the cursor can still be waited for once the VM has exited.
     fn needs(&self) -> Needs {
         match self.condition() {
-            Err(_)
-            | Ok(
+            None
+            | Some(
                 Condition::Exit(_)
                 | Condition::Process { .. }
                 | Condition::Client { .. }
                 | Condition::Event { fresh: false, .. }
                 | Condition::Serial { fresh: false, .. },
             ) => Needs::Logs,
-            Ok(Condition::Serial { .. } | Condition::Ticks(_) | Condition::Memory(_)) => Needs::Process,
-            Ok(
+            Some(Condition::Serial { .. } | Condition::Ticks(_) | Condition::Memory(_)) => Needs::Process,
+            Some(
                 Condition::Event { .. }
                 | Condition::Checkpoints(_)
                 | Condition::Migration { .. }
@@ -335,7 +251,7 @@ impl Wait {
 
     /// Allows the trouble that the step waits for; for a loop, before its first round.
     pub fn expect(&self, run: &Running<'_>) {
-        if let Ok(condition) = self.condition() {
+        if let Some(condition) = self.condition() {
             condition.allow_expected(run, self);
         }
     }
@@ -344,12 +260,47 @@ impl Wait {
 impl StepAction for Wait {
     const EXAMPLE: &str = "{vm: NAME, ticks: 1}";
     const SNIPPET: Option<&str> = Some(r#"{"vm": "$1"}"#);
+    const RULES: &[Rule] = &[
+        Rule::AtLeastOne { keys: WAIT_CONDITIONS, none: ("the wait has no condition", "") },
+        Rule::AtMostOne { keys: WAIT_CONDITIONS.split_at(WAIT_CONDITIONS.len() - 1).0, both: ONE_EACH },
+        // With `process`, `exit` is a part of that condition.
+        Rule::Excludes {
+            key: "exit",
+            others: WAIT_CONDITIONS.split_at(WAIT_CONDITIONS.len() - 2).0,
+            help: ONE_EACH,
+        },
+        Rule::GoesWith { key: "count", owners: &["event"] },
+        Rule::GoesWith { key: "data", owners: &["event"] },
+        Rule::GoesWith { key: "fresh", owners: &["event", "serial"] },
+        Rule::GoesWith { key: "never", owners: &["migration"] },
+        Rule::GoesWith { key: "arguments", owners: &["query"] },
+        Rule::GoesWith { key: "until", owners: &["query"] },
+        Rule::GoesWith { key: "is", owners: &["job"] },
+        Rule::GoesWith { key: "lines", owners: &["client"] },
+        Rule::Needs {
+            key: "query",
+            any: &["until"],
+            none: ("`query` needs `until`", "add what the reply must contain"),
+        },
+        Rule::Needs {
+            key: "job",
+            any: &["is"],
+            none: ("`job` needs `is`", "add the expected status, such as `is: ready` or `is: \"null\"`"),
+        },
+        Rule::Excludes { key: "process", others: &["vm"], help: "remove `vm`" },
+        Rule::Excludes { key: "client", others: &["vm"], help: "remove `vm`" },
+        Rule::Unless {
+            key: "vm",
+            others: &["process", "client"],
+            none: ("the wait names no VM", "add `vm: NAME`"),
+        },
+    ];
 
     fn title(&self) -> String {
         let who = self.vm.as_ref().map(listed).unwrap_or_default();
         match self.condition() {
-            Ok(condition) => format!("wait {who}{}{condition}", if who.is_empty() { "" } else { ": " }),
-            Err(_) => format!("wait {who}"),
+            Some(condition) => format!("wait {who}{}{condition}", if who.is_empty() { "" } else { ": " }),
+            None => format!("wait {who}"),
         }
     }
 
@@ -361,13 +312,7 @@ impl StepAction for Wait {
     fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
         complaints.conditions("data", self.data.as_ref());
         complaints.conditions("until", self.until.as_ref());
-        let condition = match self.condition() {
-            Ok(condition) => condition,
-            Err((key, message, help)) => {
-                let path: &[&str] = if key.is_empty() { &[] } else { &[key] };
-                return complaints.add(path, message, help);
-            }
-        };
+        let Some(condition) = self.condition() else { return };
         match condition {
             Condition::Ticks(_) => {
                 for vm in self.vm.iter().flatten() {
@@ -448,21 +393,36 @@ mod tests {
         serde_json::from_value(value).unwrap()
     }
 
+    /// The first complaint about the keys: where, what, and the help.
+    fn complaint(value: Value) -> (String, String, String) {
+        let mut complaints = Complaints::default();
+        complaints.rules(Wait::RULES, &wait(value));
+        let first = complaints.0.remove(0);
+        (first.path.join("."), first.message, first.help.unwrap_or_default())
+    }
+
     #[test]
     fn a_wait_has_exactly_one_condition() {
-        let none = wait(json!({"vm": "a"})).condition().unwrap_err();
-        assert!(none.1.contains("no condition") && none.2.contains("checkpoints"), "{none:?}");
-        let two = wait(json!({"vm": "a", "ticks": 1, "event": "STOP"})).condition().unwrap_err();
-        assert!(two.1.contains("`event` and `ticks`"), "{two:?}");
+        let none = complaint(json!({"vm": "a"}));
+        assert!(none.1.contains("no condition") && none.2.contains("`checkpoints`"), "{none:?}");
+        let two = complaint(json!({"vm": "a", "ticks": 1, "event": "STOP"}));
+        assert_eq!(two.1, "`ticks` cannot be combined with `event`");
+        let two = complaint(json!({"vm": "a", "ticks": 1, "exit": 0}));
+        assert_eq!(two.1, "`ticks` cannot be combined with `exit`");
+        let two = complaint(json!({"client": "a", "exit": 0}));
+        assert_eq!(two.1, "`client` cannot be combined with `exit`");
+        assert_eq!(complaint(json!({"ticks": 1})).1, "the wait names no VM");
     }
 
     #[test]
     fn a_key_of_another_condition_is_refused() {
-        let (key, message, _) = wait(json!({"vm": "a", "ticks": 1, "count": 2})).condition().unwrap_err();
-        assert_eq!((key, message.as_str()), ("count", "`count` needs `event`"));
-        assert!(
-            wait(json!({"vm": "a", "query": "query-status"})).condition().unwrap_err().1.contains("until")
+        let (key, message, _) = complaint(json!({"vm": "a", "ticks": 1, "count": 2}));
+        assert_eq!((key.as_str(), message.as_str()), ("count", "`count` needs `event`"));
+        assert_eq!(
+            complaint(json!({"vm": "a", "ticks": 1, "fresh": false})).1,
+            "`fresh` needs `event` or `serial`"
         );
+        assert!(complaint(json!({"vm": "a", "query": "query-status"})).1.contains("until"));
     }
 
     #[test]
