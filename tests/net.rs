@@ -1,12 +1,12 @@
 //! Ports, links, networks and clients with real QEMUs.
 
 mod common;
+#[path = "net/ports.rs"]
+mod ports;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::harness::{self, once};
@@ -424,66 +424,6 @@ steps:
     }
 }
 
-/// A port reserved for a case that another program listens at before a QEMU does. `thefts` is how many times; the
-/// runner asks for each port by creating a file, and continues when that is removed.
-fn a_case_whose_ports_are_stolen(thefts: usize) -> Results {
-    let qemu = qemu(7);
-    let home = Home::new();
-    home.write(
-        "case.yaml",
-        "name: stolen\nports: [nbd]\nvms: {vm: {guest: none, machine: q35}}\nsteps:\n\
-         - exec: {sh: 'cd \"{{env.HERE}}\" && echo {{port.nbd}} > asked && mv asked port && while [ -e port ]; do sleep 0.05; done'}\n\
-         - qmp: {vm: vm, execute: nbd-server-start, arguments: {addr: {type: inet, data: {host: 127.0.0.1, port: '{{text port.nbd}}'}}}}\n",
-    );
-    let path = qemu.path.display().to_string();
-    let (asked, over) = (home.path("port"), AtomicBool::new(false));
-    let thief = || {
-        let mut stolen = Vec::new();
-        while !over.load(Ordering::Relaxed) {
-            std::thread::sleep(Duration::from_millis(20));
-            let Ok(port) = std::fs::read_to_string(&asked) else { continue };
-            if stolen.len() < thefts {
-                stolen.push(TcpListener::bind(("127.0.0.1", port.trim().parse().unwrap())).unwrap());
-            }
-            std::fs::remove_file(&asked).unwrap();
-        }
-    };
-    let ran = std::thread::scope(|scope| {
-        scope.spawn(thief);
-        let run = home.lockstep(&["run", "case.yaml", "--accel", "tcg", "--qemu", &path]);
-        let ran = std::panic::catch_unwind(AssertUnwindSafe(|| home.finish(run)));
-        over.store(true, Ordering::Relaxed);
-        ran.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked))
-    });
-    assert!(matches!(ran.code, Some(0 | 1)), "{ran:?}");
-    home.assert_nothing_is_left();
-    home.results()
-}
-
-fn a_case_whose_port_another_program_took_is_begun_anew_with_another_one() {
-    let told = a_case_whose_ports_are_stolen(2);
-    let case = told.case("stolen");
-    assert_eq!((case.verdict(), case.reason()), (Verdict::Pass, None));
-    let begun = told.notes().iter().filter(|note| note.contains("reserved as `nbd`")).count();
-    assert_eq!(begun, 2, "{:?}", told.notes());
-}
-
-fn a_case_whose_ports_are_taken_again_and_again_fails_and_says_why() {
-    let told = a_case_whose_ports_are_stolen(usize::MAX);
-    let case = told.case("stolen");
-    assert_eq!(case.verdict(), Verdict::Fail);
-    let reason = case.reason().unwrap_or_default();
-    assert!(reason.contains("Address already in use"), "{reason}");
-    assert_eq!(told.notes().iter().filter(|note| note.contains("another program took port")).count(), 3);
-}
-
-fn a_case_that_uses_a_port_twice_itself_is_not_begun_anew() {
-    let twice = "ports: [a]\nvms: {vm: {guest: none, machine: q35}, other: {like: vm}}\nsteps:\n\
-                 - qmp: {vm: [vm, other], execute: nbd-server-start, arguments: {addr: {type: inet, data: {host: 127.0.0.1, port: '{{text port.a}}'}}}}\n";
-    let (_, told) = run(&[("twice", twice, Verdict::Fail, "Address already in use")]);
-    assert!(told.notes().is_empty(), "{:?}", told.notes());
-}
-
 fn main() -> ExitCode {
     harness::main(
         file!(),
@@ -494,9 +434,9 @@ fn main() -> ExitCode {
             once!(vms_come_to_a_network_and_go_and_a_dead_wire_is_told, Qemu(7)),
             once!(a_background_process_is_waited_for_until_it_says_that_it_is_ready, Qemu(7)),
             once!(nothing_is_left_of_networks_links_and_clients_whatever_ends_the_run, Qemu(7)),
-            once!(a_case_whose_port_another_program_took_is_begun_anew_with_another_one, Qemu(7)),
-            once!(a_case_whose_ports_are_taken_again_and_again_fails_and_says_why, Qemu(7)),
-            once!(a_case_that_uses_a_port_twice_itself_is_not_begun_anew, Qemu(7)),
+            once!(ports::a_case_whose_port_another_program_took_is_begun_anew_with_another_one, Qemu(7)),
+            once!(ports::a_case_whose_ports_are_taken_again_and_again_fails_and_says_why, Qemu(7)),
+            once!(ports::a_case_that_uses_a_port_twice_itself_is_not_begun_anew, Qemu(7)),
         ],
     )
 }

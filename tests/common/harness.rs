@@ -172,6 +172,10 @@ pub(crate) struct Test {
 /// A line of the table: a test, and what it needs.
 #[allow(unused_macros, reason = "not every file has a table")]
 macro_rules! once {
+    ($module:ident :: $name:ident $(, $need:expr)*) => {{
+        use $module::$name;
+        once!($name $(, $need)*)
+    }};
     ($name:ident $(, $need:expr)*) => {{
         #[allow(unused_imports, reason = "not every test has needs")]
         use $crate::common::harness::Need::*;
