@@ -80,6 +80,69 @@ impl Rule {
     pub(crate) fn help((_, help): &Words, keys: &[&str]) -> String {
         if help.is_empty() { format!("add {}", quoted(keys)) } else { (*help).to_owned() }
     }
+
+    /// What is wrong with the keys that are given: the key at fault, or `None` if one is missing; the message; the help.
+    fn broken(&self, rules: &[Self], given: &Given<'_>) -> Option<(Option<&'static str>, String, String)> {
+        let missing = |none: &Words, keys: &[&str]| Some((None, none.0.to_owned(), Self::help(none, keys)));
+        let combined = |key: &'static str, other: &str, help: &str| {
+            Some((Some(key), format!("`{key}` cannot be combined with `{other}`"), help.to_owned()))
+        };
+        match self {
+            Self::ExactlyOne { keys, none, .. } | Self::AtLeastOne { keys, none } if given.no(keys) => {
+                missing(none, keys)
+            }
+            Self::ExactlyOne { keys, both, .. } | Self::AtMostOne { keys, both } => {
+                let mut given = given.of(keys);
+                let first = given.next()?;
+                given.next().and_then(|second| combined(second, first, both))
+            }
+            Self::GoesWith { key, owners } if given.has(key) && given.no(owners) => {
+                let help = Self::help_without_owner(key, owners, rules, given);
+                Some((Some(*key), Self::needs_owner(key, owners), help))
+            }
+            Self::Needs { key, any, none } if given.has(key) && given.no(any) => {
+                Some((Some(*key), none.0.to_owned(), Self::help(none, any)))
+            }
+            Self::Excludes { key, others, help } if given.has(key) => {
+                given.of(others).next().and_then(|other| combined(other, key, help))
+            }
+            Self::Unless { key, others, none } if !given.has(key) && given.no(others) => {
+                missing(none, &[key])
+            }
+            _ => None,
+        }
+    }
+
+    /// The help for a key without one of its owners. If another key is in the owner's place, the key must go.
+    fn help_without_owner(key: &str, owners: &[&str], rules: &[Self], given: &Given<'_>) -> String {
+        let other = rules.iter().find_map(|rule| match rule {
+            Self::ExactlyOne { keys, .. } | Self::AtLeastOne { keys, .. } if keys.contains(&owners[0]) => {
+                given.of(keys).next()
+            }
+            _ => None,
+        });
+        match other {
+            Some(other) => format!("remove `{key}`; this step has `{other}`"),
+            None => format!("add {}, or remove `{key}`", if owners.len() > 1 { "one" } else { "it" }),
+        }
+    }
+}
+
+/// The keys of a value that are given.
+struct Given<'v>(&'v Value);
+
+impl Given<'_> {
+    fn has(&self, key: &str) -> bool {
+        !matches!(self.0.get(key), None | Some(Value::Null))
+    }
+
+    fn of(&self, keys: &[&'static str]) -> impl Iterator<Item = &'static str> {
+        keys.iter().copied().filter(|key| self.has(key))
+    }
+
+    fn no(&self, keys: &[&'static str]) -> bool {
+        self.of(keys).next().is_none()
+    }
 }
 
 /// Keys in backticks: `a`, `b` or `c`.
@@ -100,68 +163,13 @@ impl Complaints {
             return;
         }
         let value = serde_json::to_value(value).unwrap_or_default();
-        let is_given = |key: &str| !matches!(value.get(key), None | Some(Value::Null));
-        let given = |keys: &[&'static str]| -> Vec<&'static str> {
-            keys.iter().copied().filter(|key| is_given(key)).collect()
-        };
-        let mut missing = None;
-        let before = self.0.len();
-        let mut at = |key: &str, message: String, help: String| {
-            self.add_about(About::Keys, &[path, &[key]].concat(), message, help);
-        };
-        for rule in rules {
-            match rule {
-                Rule::ExactlyOne { keys, none, .. } | Rule::AtLeastOne { keys, none }
-                    if given(keys).is_empty() =>
-                {
-                    missing = missing.or_else(|| Some((none.0, Rule::help(none, keys))));
-                }
-                Rule::ExactlyOne { keys, both, .. } | Rule::AtMostOne { keys, both } => {
-                    if let [first, second, ..] = given(keys)[..] {
-                        at(
-                            second,
-                            format!("`{second}` cannot be combined with `{first}`"),
-                            (*both).to_owned(),
-                        );
-                    }
-                }
-                Rule::AtLeastOne { .. } => {}
-                Rule::GoesWith { key, owners } => {
-                    if is_given(key) && given(owners).is_empty() {
-                        // What stands in the place of an owner.
-                        let other = rules.iter().find_map(|rule| match rule {
-                            Rule::ExactlyOne { keys, .. } | Rule::AtLeastOne { keys, .. } => {
-                                given(keys).first().copied().filter(|_| keys.contains(&owners[0]))
-                            }
-                            _ => None,
-                        });
-                        let it = if owners.len() > 1 { "one" } else { "it" };
-                        let help = other.map_or_else(
-                            || format!("add {it}, or remove `{key}`"),
-                            |other| format!("remove `{key}`; this step has `{other}`"),
-                        );
-                        at(key, Rule::needs_owner(key, owners), help);
-                    }
-                }
-                Rule::Needs { key, any, none } => {
-                    if is_given(key) && given(any).is_empty() {
-                        at(key, none.0.to_owned(), Rule::help(none, any));
-                    }
-                }
-                Rule::Unless { key, others, none } => {
-                    if !is_given(key) && given(others).is_empty() {
-                        missing = missing.or_else(|| Some((none.0, Rule::help(none, &[key]))));
-                    }
-                }
-                Rule::Excludes { key, others, help } => {
-                    if let Some(other) = given(others).first().filter(|_| is_given(key)) {
-                        at(other, format!("`{other}` cannot be combined with `{key}`"), (*help).to_owned());
-                    }
-                }
-            }
-        }
-        if let Some((message, help)) = missing.filter(|_| self.0.len() == before) {
-            self.add_about(About::Keys, path, message, help);
+        let given = Given(&value);
+        let broken = rules.iter().filter_map(|rule| rule.broken(rules, &given));
+        let (at_keys, missing): (Vec<_>, Vec<_>) = broken.partition(|(key, ..)| key.is_some());
+        let missing = missing.into_iter().take(usize::from(at_keys.is_empty()));
+        for (key, message, help) in at_keys.into_iter().chain(missing) {
+            let path: Vec<&str> = path.iter().copied().chain(key).collect();
+            self.add_about(About::Keys, &path, message, help);
         }
     }
 }
