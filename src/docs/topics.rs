@@ -136,8 +136,12 @@ const CHAPTERS: &[(&str, Part, &str)] = &[
     ("limits", Part::Running, include_str!("chapters/limits.md")),
 ];
 
-const EXAMPLES: &[&str] =
-    &[include_str!("examples/file.md"), include_str!("examples/vms.md"), include_str!("examples/steps.md")];
+const EXAMPLES: &[&str] = &[
+    include_str!("examples/file.md"),
+    include_str!("examples/vms.md"),
+    include_str!("examples/steps.md"),
+    include_str!("examples/conditions.md"),
+];
 
 /// The names of all sections of the example files, for the test that each has a topic.
 #[cfg(test)]
