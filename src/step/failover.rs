@@ -150,11 +150,9 @@ impl StepAction for Failover {
     }
 
     fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
-        let other = scene.vms.get(&self.survivor).filter(|spec| !matches!(spec.guest, Guest::Ticker(_)));
-        if self.within.is_some() && other.is_some() {
-            let message =
-                format!("VM `{}` does not run the built-in guest, so it has no ticks", self.survivor);
-            complaints.add(&["within"], message, "leave it out, or give the VM `guest: ticker`");
+        if self.within.is_some() {
+            let help = "remove it, or give the VM `guest: ticker`";
+            complaints.built_in_guest(scene, &["within"], "within", [&self.survivor], help);
         }
         self.yank.check("yank", complaints);
     }

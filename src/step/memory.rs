@@ -7,7 +7,6 @@ use serde_json::Value;
 use super::running::Running;
 use super::{Complaints, Named, Needs, Rule, Scene, StepAction};
 use crate::guest::ticker::layout::Kind;
-use crate::qemu::spec::{Guest, VmSpec};
 use crate::session::{Failure, Machine};
 use crate::units::Size;
 
@@ -98,10 +97,8 @@ impl StepAction for Memory {
                 Some((Some(_), Some(_))) => {
                     complaints.add(&[key, "page"], "`page` cannot be combined with `address`", "keep one");
                 }
-                Some((None, Some(_))) if scene.vms.get(&self.vm).is_some_and(|spec| !is_ticker(spec)) => {
-                    let message =
-                        format!("VM `{}` does not run the built-in guest, which `page` needs", self.vm);
-                    complaints.add(&[key, "page"], message, "give an `address`");
+                Some((None, Some(_))) => {
+                    complaints.built_in_guest(scene, &[key, "page"], "page", [&self.vm], "give an `address`");
                 }
                 _ => {}
             }
@@ -138,10 +135,6 @@ impl StepAction for Memory {
             None => Ok(Value::Null),
         }
     }
-}
-
-fn is_ticker(spec: &VmSpec) -> bool {
-    matches!(spec.guest, Guest::Ticker(_))
 }
 
 fn at(address: Option<Size>, page: Option<Kind>) -> String {

@@ -39,7 +39,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::qemu::contains::{self, Fault};
-use crate::qemu::spec::VmSpec;
+use crate::qemu::spec::{Guest, VmSpec};
 use crate::session::Failure;
 use crate::session::link::LinkSpec;
 use crate::units::Span;
@@ -304,6 +304,22 @@ impl Complaints {
                 format!("there is no VM `{vm}` in this case"),
                 known(vm, names),
             );
+        }
+    }
+
+    /// Complains about each VM that does not run the built-in guest, which the key needs.
+    pub fn built_in_guest<'v>(
+        &mut self,
+        scene: &Scene<'_>,
+        path: &[&str],
+        key: &str,
+        vms: impl IntoIterator<Item = &'v String>,
+        help: &str,
+    ) {
+        let has_ticker = |spec: &VmSpec| matches!(spec.guest, Guest::Ticker(_));
+        for vm in vms.into_iter().filter(|vm| scene.vms.get(*vm).is_some_and(|spec| !has_ticker(spec))) {
+            let message = format!("VM `{vm}` does not run the built-in guest, which `{key}` needs");
+            self.add_about(About::Vm, path, message, help);
         }
     }
 

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::running::Running;
 use super::{Complaints, Named, Needs, Scene, StepAction, listed};
-use crate::qemu::spec::Guest;
 use crate::session::{Failure, witness};
 use crate::units::OneOrMany;
 
@@ -32,12 +31,7 @@ impl StepAction for Witness {
     }
 
     fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
-        for vm in &self.0 {
-            if scene.vms.get(vm).is_some_and(|spec| !matches!(spec.guest, Guest::Ticker(_))) {
-                let message = format!("VM `{vm}` does not run the built-in guest, which `witness` needs");
-                complaints.add(&[], message, "give it `guest: ticker`");
-            }
-        }
+        complaints.built_in_guest(scene, &[], "witness", &self.0, "give it `guest: ticker`");
     }
 
     async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {

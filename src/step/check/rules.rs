@@ -5,10 +5,9 @@ use serde_json::Value;
 use super::oracles::number;
 use super::{Check, Holds};
 use crate::diagnostic::suggest;
-use crate::qemu::spec::Guest;
 use crate::session::metrics::METRICS;
 use crate::step::client::is_address;
-use crate::step::{About, Complaints, Rule, Scene, brief, listed};
+use crate::step::{Complaints, Rule, Scene, brief, listed};
 use crate::units::OneOrMany;
 
 /// What a `check` asserts.
@@ -152,14 +151,8 @@ impl Check {
         complaints.conditions("is_not", self.is_not.as_ref());
         match self.kind() {
             Some(kind @ (Kind::Memory | Kind::Progress)) => {
-                for vm in self.about() {
-                    if scene.vms.get(vm).is_some_and(|spec| !matches!(spec.guest, Guest::Ticker(_))) {
-                        let key = if kind == Kind::Memory { "memory" } else { "progress" };
-                        let message =
-                            format!("VM `{vm}` does not run the built-in guest, which `{key}` needs");
-                        complaints.add_about(About::Vm, &[key], message, "give it `guest: ticker`");
-                    }
-                }
+                let key = if kind == Kind::Memory { "memory" } else { "progress" };
+                complaints.built_in_guest(scene, &[key], key, self.about(), "give it `guest: ticker`");
             }
             Some(Kind::Metric) => {
                 let name = self.metric.as_deref().unwrap_or_default();

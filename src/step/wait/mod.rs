@@ -16,7 +16,6 @@ pub(crate) use memory::Watched;
 
 use super::running::Running;
 use super::{About, Complaints, Named, Needs, Rule, Scene, StepAction, brief, listed};
-use crate::qemu::spec::Guest;
 use crate::session::Failure;
 use crate::units::OneOrMany;
 
@@ -315,16 +314,8 @@ impl StepAction for Wait {
         let Some(condition) = self.condition() else { return };
         match condition {
             Condition::Ticks(_) => {
-                for vm in self.vm.iter().flatten() {
-                    if scene.vms.get(vm).is_some_and(|spec| !matches!(spec.guest, Guest::Ticker(_))) {
-                        complaints.add_about(
-                            About::Vm,
-                            &["ticks"],
-                            format!("VM `{vm}` does not run the built-in guest, so it has no ticks"),
-                            "wait for its `serial` output, or give it `guest: ticker`",
-                        );
-                    }
-                }
+                let help = "wait for its `serial` output, or give it `guest: ticker`";
+                complaints.built_in_guest(scene, &["ticks"], "ticks", self.vm.iter().flatten(), help);
             }
             Condition::Serial { expression, .. } => complaints.regex(&["serial"], &expression),
             Condition::Process { name, .. } if !scene.processes.contains(&name) => {
