@@ -25,16 +25,11 @@ pub(super) fn open(case: &Case, session: &mut Session, binaries: &Binaries) -> R
         .map_err(|error| Failure::error(format!("no free port on 127.0.0.1: {error}")))?;
     let names = session.names();
     let nothing = json!({"captures": {}, "vm": {}, "process": {}});
+    let versions = CaseVersions { case, binaries };
+    let directory = session.directory().to_owned();
+    let values =
+        RunValues { run: &nothing, names: &names, rounds: &Map::new(), dir: &directory, versions: &versions };
     for name in case.net.links.keys() {
-        let versions = CaseVersions { case, binaries };
-        let directory = session.directory().to_owned();
-        let values = RunValues {
-            run: &nothing,
-            names: &names,
-            rounds: &Map::new(),
-            dir: &directory,
-            versions: &versions,
-        };
         let broken = |why: String| Failure::error(format!("cannot open link `{name}`: {why}"));
         let Some(spec) = resolve_link(case, name, &values).map_err(broken)? else {
             continue;
@@ -43,18 +38,11 @@ pub(super) fn open(case: &Case, session: &mut Session, binaries: &Binaries) -> R
             .map_err(|error| broken(error.to_string()))?;
         session.links.insert(name.clone(), link);
     }
+    // Now with the links' ports.
     let names = session.names();
+    let values = RunValues { names: &names, ..values };
     for (vm, spec) in &case.vms {
         for (name, fd) in &spec.fds {
-            let versions = CaseVersions { case, binaries };
-            let directory = session.directory().to_owned();
-            let values = RunValues {
-                run: &nothing,
-                names: &names,
-                rounds: &Map::new(),
-                dir: &directory,
-                versions: &versions,
-            };
             let broken = |why: String| {
                 Failure::error(format!("cannot create the file descriptor `{name}` of VM `{vm}`: {why}"))
             };
