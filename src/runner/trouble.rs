@@ -77,9 +77,15 @@ fn to_failure(session: &Session, trouble: &Trouble) -> Failure {
 }
 
 /// Whether trouble is left to the next step. A step that only starts or disturbs something finishes before the
-/// scenario can declare that the migration is expected to fail, or the VM to exit; the next step declares it.
+/// scenario can declare that the migration is expected to fail, the VM to exit, or its guest to panic, reset or shut down;
+/// the next step declares it.
 pub(super) fn left_to_next_step(action: &Action, trouble: &Trouble) -> bool {
     let starts = |vm: &String| matches!(action, Action::Start(start) if start.0.0.contains(vm));
+    let commands = |vm: &String| match action {
+        Action::Qmp(qmp) => qmp.vm.0.contains(vm),
+        Action::Hmp(hmp) => hmp.vm.0.contains(vm),
+        _ => false,
+    };
     match trouble {
         Trouble::MigrationFailed { vm, .. } => {
             starts(vm)
@@ -89,7 +95,8 @@ pub(super) fn left_to_next_step(action: &Action, trouble: &Trouble) -> bool {
                 )
         }
         Trouble::Died { vm, .. } => starts(vm),
-        _ => false,
+        Trouble::Guest { vm, .. } => commands(vm),
+        Trouble::Mismatch { .. } | Trouble::ProcessEnded { .. } => false,
     }
 }
 
@@ -104,9 +111,16 @@ mod tests {
         let wait = action(serde_json::json!({"wait": {"vm": "a", "ticks": 1}}));
         let failed = Trouble::MigrationFailed { vm: "a".into(), migration: 1 };
         assert!(left_to_next_step(&migrate, &failed) && !left_to_next_step(&wait, &failed));
-        assert!(!left_to_next_step(
-            &migrate,
-            &Trouble::Guest { vm: "a".into(), did: "panicked", said: String::new() }
-        ));
+    }
+
+    /// The guest may panic before the reply to `inject-nmi` is read.
+    #[test]
+    fn what_a_guest_does_in_response_to_a_command_is_left_to_the_step_after_it() {
+        let action = |value| serde_json::from_value::<Action>(value).unwrap();
+        let command = action(serde_json::json!({"qmp": {"vm": "a", "execute": "inject-nmi"}}));
+        let migrate = action(serde_json::json!({"migrate": {"from": "a", "uri": "exec:exit 1"}}));
+        let panicked = |vm: &str| Trouble::Guest { vm: vm.into(), did: "panicked", said: String::new() };
+        assert!(left_to_next_step(&command, &panicked("a")));
+        assert!(!left_to_next_step(&command, &panicked("b")) && !left_to_next_step(&migrate, &panicked("a")));
     }
 }
