@@ -32,6 +32,11 @@ steps:
   - wait: {vm: vm, serial: "lockstep guest ready"}
     timeout: 2m
   - wait: {vm: vm, serial: "(?m)^wrote 5$", fresh: false}
+  # A line is one sector: the write of a line does not write the lines beside it again.
+  - qmp: {vm: vm, execute: stop}
+  - qmp: {vm: vm, execute: query-blockstats}
+    capture: disk
+  - check: {value: "{{run.captures.disk.0.stats.wr_bytes}}", of: "{{run.captures.disk.0.stats.wr_operations}}", above: 511, below: 513}
   - quit: [vm]
 "#,
     );
