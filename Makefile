@@ -14,7 +14,7 @@ QEMU      ?= .qemu/$(SUITE)/bin/qemu-system-x86_64
 ACCEL     ?= tcg
 CARGO     ?= cargo
 
-.PHONY: help demo test run-tests qemu old-qemu guest compiler readers lint repeat suite clean
+.PHONY: help demo test run-tests qemu old-qemu guest compiler readers lint deny repeat suite clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -58,6 +58,12 @@ lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
+
+# The licences, versions, sources and known vulnerabilities of the dependencies, by deny.toml. The last one needs a network.
+DENY ?= licenses bans sources advisories
+deny:
+	@$(CARGO) deny --version || { echo "cargo-deny is not installed; run: cargo install --locked cargo-deny"; exit 1; }
+	$(CARGO) deny check $(DENY)
 
 # The eight failovers N times in a row; stops at the first failure.
 N ?= 20

@@ -1,4 +1,4 @@
-//! Wrong scenarios, each with the expected diagnostics next to it. `LOCKSTEP_BLESS=1` regenerates those.
+//! Wrong scenarios, each with the expected diagnostics next to it. `SNAPSHOTS=overwrite` regenerates those.
 
 #[path = "support/loading.rs"]
 mod loading;
@@ -12,6 +12,8 @@ use lockstep_vm::scenario::{Loaded, Options, load, load_texts};
 use lockstep_vm::template::NoVersions;
 use mutation::{Change, changes, shipped};
 use proptest::prelude::*;
+use snapbox::assert::DEFAULT_ACTION_ENV;
+use snapbox::{Assert, Data, IntoData};
 
 fn load_file(path: &Path) -> Loaded {
     load(&[path.to_owned()], &Options::default(), &NoVersions)
@@ -19,7 +21,7 @@ fn load_file(path: &Path) -> Loaded {
 
 #[test]
 fn each_wrong_scenario_gets_the_diagnostics_that_stand_beside_it() {
-    let bless = std::env::var_os("LOCKSTEP_BLESS").is_some();
+    let assert = Assert::new().action_env(DEFAULT_ACTION_ENV);
     let mut files: Vec<PathBuf> = glob::glob("tests/bad/*.yaml").unwrap().map(Result::unwrap).collect();
     files.sort();
     assert!(files.len() >= 60);
@@ -28,12 +30,9 @@ fn each_wrong_scenario_gets_the_diagnostics_that_stand_beside_it() {
         let diagnostics = load_file(&file).diagnostics;
         assert!(!diagnostics.is_empty(), "{} is not wrong", file.display());
         let text = diagnostics.render(false) + "\n";
-        let snapshot = file.with_extension("stderr");
-        if bless {
-            std::fs::write(&snapshot, text).unwrap();
-        } else if std::fs::read_to_string(&snapshot).unwrap_or_default() != text {
-            different.push(format!("{}:\n{text}", snapshot.display()));
-        }
+        let expected = Data::read_from(&file.with_extension("stderr"), None).raw();
+        different
+            .extend(assert.try_eq(None, text.into_data(), expected).err().map(|error| error.to_string()));
     }
     assert!(different.is_empty(), "{}", different.join("\n"));
 }

@@ -13,6 +13,7 @@ use lockstep_vm::qemu::binary::Binary;
 use lockstep_vm::runner::{Binaries, unmet};
 use lockstep_vm::scenario::lint::against_binaries;
 use lockstep_vm::scenario::{Options, load};
+use snapbox::{Data, assert_data_eq};
 
 fn binaries(qemu: &Qemu) -> Binaries {
     Binaries::new([("default".to_owned(), qemu.path.display().to_string())])
@@ -55,8 +56,8 @@ fn what_no_qemu_has_is_found_on_every_qemu(qemu: &Qemu) {
             format!("{}: {} {message}{help}", found.location.line, found.code)
         })
         .collect();
-    let expected = std::fs::read_to_string("tests/data/wrong_for_qemu.txt").unwrap();
-    assert_eq!(told.join("\n"), expected.trim_end(), "{version}");
+    let expected = Data::read_from(Path::new("tests/data/wrong_for_qemu.txt"), None).raw();
+    assert_data_eq!(told.join("\n") + "\n", expected);
 }
 
 fn an_example_of_what_a_qemu_lacks_gets_its_code_and_a_right_one_none(qemu: &Qemu) {

@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use snapbox::{Data, assert_data_eq};
+
 use super::*;
 use crate::diagnostic::{Code, Diagnostics};
 use crate::scenario::{Options, load};
@@ -34,18 +36,10 @@ fn check(folder: &Path, name: &str) -> Diagnostics {
     load(&[folder.join(name)], &Options::default(), &NoVersions).diagnostics
 }
 
-fn current(path: &str, page: &str) {
-    if std::env::var_os("LOCKSTEP_BLESS").is_some() {
-        std::fs::write(path, page).unwrap();
-    }
-    let kept = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(kept == page, "{path} is stale: run `LOCKSTEP_BLESS=1 cargo test`");
-}
-
 #[test]
 fn the_pages_that_are_checked_in_are_current() {
-    current("docs/language.md", &page());
-    current("docs/errors.md", &errors::page());
+    assert_data_eq!(page(), Data::read_from(Path::new("docs/language.md"), None).raw());
+    assert_data_eq!(errors::page(), Data::read_from(Path::new("docs/errors.md"), None).raw());
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
+use snapbox::{Data, assert_data_eq};
+
 use super::*;
 use crate::event::CaseEnd;
 use crate::report::sample;
@@ -39,15 +41,19 @@ fn shown_of(events: &[Event], settings: Settings) -> String {
     String::from_utf8(screen.text.lock().unwrap().clone()).unwrap()
 }
 
+fn snapshot(name: &str) -> Data {
+    Data::read_from(format!("src/report/snapshots/{name}.txt").as_ref(), None).raw()
+}
+
 #[test]
 fn a_run_without_a_terminal_is_plain_lines_and_a_summary() {
-    assert_eq!(shown_of(&sample::run(), PLAIN), include_str!("snapshots/plain.txt"));
+    assert_data_eq!(shown_of(&sample::run(), PLAIN), snapshot("plain"));
 }
 
 #[test]
 fn a_verbose_run_shows_the_steps_as_they_end() {
     let settings = Settings { verbose: true, ..PLAIN };
-    assert_eq!(shown_of(&sample::run(), settings), include_str!("snapshots/verbose.txt"));
+    assert_data_eq!(shown_of(&sample::run(), settings), snapshot("verbose"));
 }
 
 #[test]
@@ -55,7 +61,7 @@ fn colours_change_nothing_but_the_colours() {
     let settings = Settings { colour: true, verbose: true, ..PLAIN };
     let shown = shown_of(&sample::run(), settings);
     assert!(shown.contains("\u{1b}[32mPASS\u{1b}[0m   colo/"), "{shown:?}");
-    assert_eq!(anstream::adapter::strip_str(&shown).to_string(), include_str!("snapshots/verbose.txt"));
+    assert_data_eq!(anstream::adapter::strip_str(&shown).to_string(), snapshot("verbose"));
 }
 
 /// The final contents of a minimal terminal emulation, which wraps lines that are too long.

@@ -337,19 +337,17 @@ fn param() -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use snapbox::{Data, assert_data_eq};
+
     use super::*;
     use crate::step::{ACTIONS, FLOW, MODIFIERS};
-
-    const PATH: &str = "schemas/scenario.schema.json";
 
     #[test]
     fn the_schema_that_is_checked_in_is_current() {
         let text = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
-        if std::env::var_os("LOCKSTEP_BLESS").is_some() {
-            std::fs::write(PATH, &text).unwrap();
-        }
-        let kept = std::fs::read_to_string(PATH).unwrap_or_default();
-        assert!(kept == text, "{PATH} is stale: run `LOCKSTEP_BLESS=1 cargo test`");
+        assert_data_eq!(text, Data::read_from(Path::new("schemas/scenario.schema.json"), None).raw());
     }
 
     #[test]

@@ -48,31 +48,16 @@ use action::StepAction;
 
 pub use action::{Named, Needs};
 pub use bytes::Bytes;
-pub use capabilities::Capabilities;
-pub use check::{CHECK_KINDS, Check, Holds, Kind as CheckKind};
-pub use client::Client;
-pub use connect::Connect;
-pub use exec::Exec;
-pub use failover::{Failover, Fence};
-pub use fd::Fd;
-pub use hmp::Hmp;
-pub use lifecycle::{Quit, Start};
-pub use link::Link;
-pub use memory::Memory;
-pub use migrate::Migrate;
-pub use parameters::Parameters;
-pub use protect::Protect;
-pub use qmp::{Expect, Qmp};
-pub use rebind::{Rebind, actual};
+pub use check::{CHECK_KINDS, Holds, Kind as CheckKind};
+pub use failover::Fence;
+pub use qmp::Expect;
+pub use rebind::actual;
 pub(crate) use rule::{Rule, Words};
 pub use running::{Mark, POLL, Running};
-pub use set::Set;
-pub use signal::{Signal, SignalName};
-pub use sleep::Sleep;
+pub use signal::SignalName;
 pub(crate) use wait::Watched;
-pub use wait::{Condition, Exit, JobStatus, WAIT_CONDITIONS, Wait};
-pub use witness::Witness;
-pub use yank::{Instances, Yank};
+pub use wait::{Condition, Exit, JobStatus, WAIT_CONDITIONS};
+pub use yank::Instances;
 
 /// The default timeout of a step.
 pub const DEFAULT_TIMEOUT: Span = Span::from_secs(30);
@@ -99,11 +84,13 @@ pub(crate) struct AboutAction {
 }
 
 macro_rules! actions {
-    ($($(#[$doc:meta])* $variant:ident($data:ty) = $key:literal,)*) => {
+    ($($(#[$doc:meta])* $module:ident :: $variant:ident = $key:literal,)*) => {
+        $(pub use $module::$variant;)*
+
         /// What a step does.
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
         pub enum Action {
-            $($(#[$doc])* #[serde(rename = $key)] $variant($data),)*
+            $($(#[$doc])* #[serde(rename = $key)] $variant($variant),)*
         }
 
         /// The key of each action.
@@ -112,10 +99,10 @@ macro_rules! actions {
         /// The description of each action.
         pub(crate) const ABOUT: &[AboutAction] = &[$(AboutAction {
             key: $key,
-            name: stringify!($data),
-            example: <$data>::EXAMPLE,
-            snippet: <$data>::SNIPPET,
-            rules: <$data>::RULES,
+            name: stringify!($variant),
+            example: $variant::EXAMPLE,
+            snippet: $variant::SNIPPET,
+            rules: $variant::RULES,
         }),*];
 
         impl Action {
@@ -142,7 +129,7 @@ macro_rules! actions {
                     complaints.vm(scene, &path, vm);
                 }
                 match self { $(Self::$variant(data) => {
-                    complaints.rules(<$data>::RULES, data);
+                    complaints.rules($variant::RULES, data);
                     data.check(scene, complaints);
                 })* }
             }
@@ -160,51 +147,51 @@ macro_rules! actions {
 
 actions! {
     /// Starts VMs that have `start: false`.
-    Start(Start) = "start",
+    lifecycle::Start = "start",
     /// Connects to the monitors of VMs after their start.
-    Connect(Connect) = "connect",
+    connect::Connect = "connect",
     /// Quits VMs and waits for a clean exit.
-    Quit(Quit) = "quit",
+    lifecycle::Quit = "quit",
     /// Sends a signal to a VM's process.
-    Signal(Signal) = "signal",
+    signal::Signal = "signal",
     /// Runs a QMP command.
-    Qmp(Qmp) = "qmp",
+    qmp::Qmp = "qmp",
     /// Runs a command of the human monitor.
-    Hmp(Hmp) = "hmp",
+    hmp::Hmp = "hmp",
     /// Sets migration capabilities.
-    Capabilities(Capabilities) = "capabilities",
+    capabilities::Capabilities = "capabilities",
     /// Sets migration parameters.
-    Parameters(Parameters) = "parameters",
+    parameters::Parameters = "parameters",
     /// Starts a migration.
-    Migrate(Migrate) = "migrate",
+    migrate::Migrate = "migrate",
     /// Waits for a condition.
-    Wait(Wait) = "wait",
+    wait::Wait = "wait",
     /// Asserts something at once.
-    Check(Check) = "check",
+    check::Check = "check",
     /// Starts COLO for two VMs, and asserts that either can take over.
-    Protect(Protect) = "protect",
+    protect::Protect = "protect",
     /// Makes one side of a COLO pair take over.
-    Failover(Failover) = "failover",
+    failover::Failover = "failover",
     /// Cuts connections of a VM, out of band.
-    Yank(Yank) = "yank",
+    yank::Yank = "yank",
     /// Assigns roles to other VMs.
-    Rebind(Rebind) = "rebind",
+    rebind::Rebind = "rebind",
     /// Changes a link's state, delay or rate.
-    Link(Link) = "link",
+    link::Link = "link",
     /// Starts or stops a client of a service in a guest.
-    Client(Client) = "client",
+    client::Client = "client",
     /// Reads or writes guest RAM.
-    Memory(Memory) = "memory",
+    memory::Memory = "memory",
     /// Sends the built-in guest a unique number.
-    Witness(Witness) = "witness",
+    witness::Witness = "witness",
     /// Passes a descriptor to a VM, or uses the test's end of a socket pair.
-    Fd(Fd) = "fd",
+    fd::Fd = "fd",
     /// Runs a host process.
-    Exec(Exec) = "exec",
+    exec::Exec = "exec",
     /// Sets captures.
-    Set(Set) = "set",
+    set::Set = "set",
     /// Waits for a fixed time.
-    Sleep(Sleep) = "sleep",
+    sleep::Sleep = "sleep",
 }
 
 /// A step: an action with its modifiers. (`when` is evaluated by the expansion, or when the step runs.)
