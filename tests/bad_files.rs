@@ -20,7 +20,7 @@ fn load_file(path: &Path) -> Loaded {
 }
 
 #[test]
-fn each_wrong_scenario_gets_the_diagnostics_that_stand_beside_it() {
+fn each_wrong_scenario_gets_the_diagnostics_of_its_snapshot() {
     let assert = Assert::new().action_env(DEFAULT_ACTION_ENV);
     let mut files: Vec<PathBuf> = glob::glob("tests/bad/*.yaml").unwrap().map(Result::unwrap).collect();
     files.sort();
@@ -42,75 +42,77 @@ fn check_text(text: &str) {
 }
 
 /// Pieces of scenarios, right and wrong.
-fn scraps() -> impl Strategy<Value = String> {
-    let words = prop::sample::select(vec![
-        "vms:",
-        "steps:",
-        "params:",
-        "matrix:",
-        "hooks:",
-        "a",
-        "b:",
-        "- ",
-        "  ",
-        "\n",
-        "\n  ",
-        "\n- ",
-        ": ",
-        "{",
-        "}",
-        "[",
-        "]",
-        ", ",
-        "\"",
-        "'",
-        "{{",
-        "}}",
-        "{{a}}",
-        "\"{{a}}\"",
-        "{{#if a}}",
-        "{{/if}}",
-        "{{#each a}}",
-        "{{> p}}",
-        "&x ",
-        "*x",
-        "!t ",
-        "|",
-        ">",
-        "\t",
-        "#",
-        "?",
-        "wait",
-        "quit: a",
-        "when",
-        "like: a",
-        "extends",
-        "run.x",
-        "über",
-        "宽",
-        "\r\n",
-        "1",
-        "---\n",
-        "repeat:",
-        "use:",
-        "hook:",
-        "\\",
-        "\u{feff}",
-        "\0",
-        "(",
-        ")",
-        "eq ",
-        "{{{",
-        "{{~",
-    ]);
-    prop::collection::vec(words, 0..40).prop_map(|words| words.concat())
+const PIECES: &[&str] = &[
+    "vms:",
+    "steps:",
+    "params:",
+    "matrix:",
+    "hooks:",
+    "a",
+    "b:",
+    "- ",
+    "  ",
+    "\n",
+    "\n  ",
+    "\n- ",
+    ": ",
+    "{",
+    "}",
+    "[",
+    "]",
+    ", ",
+    "\"",
+    "'",
+    "{{",
+    "}}",
+    "{{a}}",
+    "\"{{a}}\"",
+    "{{#if a}}",
+    "{{/if}}",
+    "{{#each a}}",
+    "{{> p}}",
+    "&x ",
+    "*x",
+    "!t ",
+    "|",
+    ">",
+    "\t",
+    "#",
+    "?",
+    "wait",
+    "quit: a",
+    "when",
+    "like: a",
+    "extends",
+    "run.x",
+    "über",
+    "宽",
+    "\r\n",
+    "1",
+    "---\n",
+    "repeat:",
+    "use:",
+    "hook:",
+    "\\",
+    "\u{feff}",
+    "\0",
+    "(",
+    ")",
+    "eq ",
+    "{{{",
+    "{{~",
+];
+
+/// A text of random pieces.
+fn pieces() -> impl Strategy<Value = String> {
+    prop::collection::vec(prop::sample::select(PIECES), 0..40).prop_map(|pieces| pieces.concat())
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
 
     #[test]
-    fn no_scraps_of_scenarios_make_the_loader_panic(text in scraps()) {
+    fn no_pieces_of_scenarios_make_the_loader_panic(text in pieces()) {
         check_text(&text);
     }
 
@@ -120,19 +122,19 @@ proptest! {
     }
 
     #[test]
-    fn no_template_makes_the_loader_panic(text in scraps()) {
+    fn no_template_makes_the_loader_panic(text in pieces()) {
         let quoted = serde_json::to_string(&text).unwrap();
         check_text(&format!("params: {{a: [1, x]}}\nvms: {{a: }}\nsteps:\n- when: {quoted}\n  set: {{x: {quoted}}}\n"));
     }
 
     #[test]
     fn a_change_of_a_good_scenario_never_makes_the_loader_panic(
-        at in 0usize..2000, length in 0usize..20, scrap in scraps()
+        at in 0usize..2000, length in 0usize..20, piece in pieces()
     ) {
         let mut text = include_str!("data/colo_template.yaml").to_owned();
         let start = at.min(text.len());
         let end = (start + length).min(text.len());
-        text.replace_range(start..end, &scrap);
+        text.replace_range(start..end, &piece);
         check_text(&text);
     }
 

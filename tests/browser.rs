@@ -68,6 +68,15 @@ fn started(cases: usize) -> Event {
     event(0.0, None, serde_json::from_value(started).unwrap())
 }
 
+fn step(step: usize, title: &str) -> What {
+    What::StepBegan { step, title: title.into(), place: format!("made.yaml:{}:5", 3 + step), finally: false }
+}
+
+fn step_ended(step: usize, failure: Option<&str>) -> What {
+    let outcome = failure.map_or(StepOutcome::Done, |_| StepOutcome::Failed);
+    What::StepEnded { step, outcome, message: failure.map(str::to_owned), seconds: 0.1 }
+}
+
 /// A COLO case with four checkpoints and a failover; every tenth fails.
 fn case(number: usize) -> Vec<Event> {
     let t = number as f64;
@@ -81,18 +90,6 @@ fn case(number: usize) -> Vec<Event> {
         let argv = vec!["qemu-system-x86_64".into(), "-name".into(), vm.into()];
         add(0.01, What::VmSpawned { vm: vm.into(), pid: 1, version: Some("11.1.0".into()), argv });
     }
-    let step = |step: usize, title: &str| What::StepBegan {
-        step,
-        title: title.into(),
-        place: format!("made.yaml:{}:5", 3 + step),
-        finally: false,
-    };
-    let done = |step: usize, failed: Option<&str>| What::StepEnded {
-        step,
-        outcome: if failed.is_some() { StepOutcome::Failed } else { StepOutcome::Done },
-        message: failed.map(str::to_owned),
-        seconds: 0.1,
-    };
     add(0.02, step(1, "wait secondary: checkpoints"));
     let qmp = |at: f64, name: &str, status: Option<&str>| What::QmpEvent {
         vm: "primary".into(),
@@ -107,7 +104,7 @@ fn case(number: usize) -> Vec<Event> {
         let line = format!("tick {:010} {:010}", 128 * round, 128 * round);
         add(at + 0.05, What::SerialLine { vm: "primary".into(), line });
     }
-    add(0.65, done(1, None));
+    add(0.65, step_ended(1, None));
     add(0.66, step(2, "failover to primary"));
     for (id, name) in ["yank", "x-colo-lost-heartbeat"].into_iter().enumerate() {
         let at = 0.67 + 0.01 * id as f64;
@@ -122,7 +119,7 @@ fn case(number: usize) -> Vec<Event> {
         },
     );
     let why = format!("waited {number}s for 3 ticks of `primary`; saw 1 & <b>no</b> more");
-    add(0.8, done(2, fails.then_some(why.as_str())));
+    add(0.8, step_ended(2, fails.then_some(why.as_str())));
     let mut end = CaseEnd::new(if fails { Verdict::Fail } else { Verdict::Pass }, fails.then_some(why), 0.9);
     if fails {
         end.place = Some("made.yaml:5:5".into());

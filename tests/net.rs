@@ -44,28 +44,28 @@ fn service(dropped: usize, late: &'static str, wrong: &'static str) -> u16 {
 }
 
 /// Runs cases, each in a file, and compares the verdict and the reason of each with the expected ones.
-fn run(cases: &[(&str, &str, Verdict, &str)]) -> (Home, Results) {
+fn run<T: AsRef<str>>(cases: &[(&str, T, Verdict, &str)]) -> (Home, Results) {
     let qemu = qemu(7);
     let home = Home::new();
     for (name, text, ..) in cases {
-        home.write(&format!("cases/{name}.yaml"), text);
+        home.write(&format!("cases/{name}.yaml"), text.as_ref());
     }
     let ran = home.run_on(qemu, &["cases", "-j", "2"]);
     assert!(matches!(ran.code, Some(0 | 1)), "{ran:?}");
-    let told = home.results();
+    let results = home.results();
     for (name, _, verdict, expected) in cases {
-        let case = told.case(name);
+        let case = results.case(name);
         let reason = case.reason().unwrap_or_default();
         let fits = regex::Regex::new(&format!("(?s){expected}")).unwrap().is_match(&reason);
         assert!(
             case.verdict() == *verdict && fits && (!expected.is_empty() || reason.is_empty()),
-            "{name} is to be {verdict}, with /{expected}/; it is {}: {reason}\n{:?}\n{ran:?}",
+            "{name}: expected {verdict} with /{expected}/, got {}: {reason}\n{:?}\n{ran:?}",
             case.verdict(),
             case.steps()
         );
     }
     home.assert_nothing_is_left();
-    (home, told)
+    (home, results)
 }
 
 /// A live precopy migration through a link, with steps after it. It also converges where a busy host sends less than its
@@ -79,7 +79,7 @@ fn through_a_link(link: &str, steps: &str) -> String {
     )
 }
 
-fn a_migration_takes_a_link_at_its_rate_and_fails_where_it_is_cut() {
+fn a_migration_through_a_link_passes_and_fails_if_the_link_is_cut() {
     let slow = "- wait: {vm: source, migration: active}\n";
     let done = "- wait: {vm: [source, destination], migration: completed}\n  timeout: 100s\n- wait: {vm: destination, ticks: 3}\n\
                 - check: {equal: [\"{{run.link.way.connections}}\", 1]}\n\
@@ -121,10 +121,8 @@ fn a_migration_takes_a_link_at_its_rate_and_fails_where_it_is_cut() {
             "waited .* for migration status completed of `source`; saw (active|setup)",
         ),
     ];
-    let cases: Vec<_> =
-        cases.iter().map(|(name, text, verdict, why)| (*name, text.as_str(), *verdict, *why)).collect();
-    let (_, told) = run(&cases);
-    let links: Vec<&str> = told
+    let (_, results) = run(&cases);
+    let links: Vec<&str> = results
         .events
         .iter()
         .filter_map(|event| match &event.what {
@@ -135,11 +133,11 @@ fn a_migration_takes_a_link_at_its_rate_and_fails_where_it_is_cut() {
     for happened in ["connection 1 is up", "connection 1 finished", "connection 1 cut", "cut, rate 100K"] {
         assert!(links.contains(&happened), "{happened}: {links:?}");
     }
-    let evidence = told.case("for-ever").evidence().unwrap();
+    let evidence = results.case("for-ever").evidence().unwrap();
     assert!(evidence.contains("link `way`: blackhole; tcp:127.0.0.1:"), "{evidence}");
 }
 
-fn a_qemu_listens_at_a_port_that_is_held_for_the_case() {
+fn a_qemu_listens_on_a_reserved_port() {
     let service = r#"
 ports: [nbd, other]
 vms:
@@ -165,102 +163,42 @@ steps:
     run(&[("held", &service.replace(": VM", &format!(": {VM}")), Verdict::Pass, "")]);
 }
 
-fn a_client_waits_and_is_checked_and_every_check_can_fail() {
-    let well = service(usize::MAX, "", "");
-    let badly = service(0, "5", "7");
-    let client = |port: u16, steps: &str| {
-        format!(
-            "vms: {{a: {VM}}}\nsteps:\n- wait: {{vm: a, ticks: 1}}\n\
-             - client: {{name: c, connect: \"127.0.0.1:{port}\", every: 1ms}}\n{steps}\n"
-        )
-    };
+/// A client of a service on the host, and steps after it.
+fn with_client(port: u16, steps: &str) -> String {
+    format!(
+        "vms: {{a: {VM}}}\nsteps:\n- wait: {{vm: a, ticks: 1}}\n\
+         - client: {{name: c, connect: \"127.0.0.1:{port}\", every: 1ms}}\n{steps}\n"
+    )
+}
+
+fn each_check_of_a_client_passes_and_can_fail() {
+    let (well, badly) = (service(usize::MAX, "", ""), service(0, "5", "7"));
     let all = "- wait: {client: c, lines: 20}\n- client: {name: c, stop: true}\n  capture: end\n\
                - check: {client: c, reconnects: 0, longest_gap: 20s, lines: 20, order: kept}\n\
                - check: {metric: client_gap, below: 20s}\n\
                - check: {equal: [\"{{run.captures.end.answered}}\", true]}\n\
                - check: {equal: [\"{{run.client.c.lines}}\", \"{{run.client.c.acknowledged.0.1}}\"]}";
-    let some = |check: &str| format!("- wait: {{client: c, lines: 20}}\n- check: {{client: c, {check}}}");
-    let nobody = "vms: {a: VM}\nports: [none]\nsteps:\n- wait: {vm: a, ticks: 1}\n".replace("VM", VM);
-    let cases = [
-        ("all", client(well, all), Verdict::Pass, ""),
-        ("enough", client(badly, &some("reconnects: 1, longest_gap: 20s, lines: 20")), Verdict::Pass, ""),
-        (
-            "reconnects",
-            client(service(0, "", ""), &some("reconnects: 0")),
-            Verdict::Fail,
-            "client `c`: 1 reconnects, expected at most 0",
-        ),
-        (
-            "gap",
-            client(badly, &some("longest_gap: 500ms")),
-            Verdict::Fail,
-            "the longest gap is [0-9.]+ s, not below 0.5 s",
-        ),
-        (
-            "order",
-            client(badly, &some("order: kept")),
-            Verdict::Fail,
-            "1 wrong answers, the first to line 7: \"no 7\"",
-        ),
-        (
-            "checkpoints",
-            client(well, &some("checkpoints: none")),
-            Verdict::Fail,
-            "client `c`: there was no migration",
-        ),
-        (
-            "drawn",
-            client(well, &some("draws"))
-                .replace("every: 1ms", "draws: true")
-                .replace("c, draws", "c, lines: 1"),
-            Verdict::Fail,
-            "waited .* for client `c` to get its first answer; .* 1 wrong answers, the last to line 1: \"ok 1\"",
-        ),
-        (
-            "lines",
-            client(well, &some("lines: 1000000")),
-            Verdict::Fail,
-            "acknowledged, expected at least 1000000",
-        ),
-        (
-            "waiting",
-            client(well, "- wait: {client: c, lines: 1000000}\n  timeout: 300ms"),
-            Verdict::Fail,
-            "waited .* for 1000000 more lines of client `c`; saw [0-9]+ of 1000000; in total .* longest gap [0-9.]+ m?s",
-        ),
-        (
-            "stopped",
-            client(well, "- client: {name: c, stop: true}\n- wait: {client: c, lines: 1}"),
-            Verdict::Fail,
-            "client `c` was stopped after 0 more lines, expected 1",
-        ),
-        (
-            "refused",
-            format!(
-                "{nobody}- client: {{name: c, connect: \"127.0.0.1:{{{{port.none}}}}\"}}\n  timeout: 300ms\n"
-            ),
-            Verdict::Fail,
-            "waited .* for client `c` to get its first answer; saw 0 lines .*Connection refused",
-        ),
-        (
-            "flood",
-            format!(
-                "{nobody}- client: {{name: f, send: datagrams, to: \"127.0.0.1:{{{{port.none}}}}\", every: 1ms}}\n\
-                 - wait: {{vm: a, ticks: 3}}\n- client: {{name: f, stop: true}}\n  capture: f\n\
-                 - check: {{equal: [\"{{{{gt run.captures.f.sent 1}}}}\", true]}}\n"
-            ),
-            Verdict::Pass,
-            "",
-        ),
+    let check = |port: u16, check: &str| {
+        with_client(port, &format!("- wait: {{client: c, lines: 20}}\n- check: {{client: c, {check}}}"))
+    };
+    let failing = [
+        ("reconnects", service(0, "", ""), "reconnects: 0", "client `c`: 1 reconnects, expected at most 0"),
+        ("gap", badly, "longest_gap: 500ms", "the longest gap is [0-9.]+ s, not below 0.5 s"),
+        ("order", badly, "order: kept", "1 wrong answers, the first to line 7: \"no 7\""),
+        ("checkpoints", well, "checkpoints: none", "client `c`: there was no migration"),
+        ("lines", well, "lines: 1000000", "acknowledged, expected at least 1000000"),
     ];
-    let cases: Vec<_> =
-        cases.iter().map(|(name, text, verdict, why)| (*name, text.as_str(), *verdict, *why)).collect();
-    let (_, told) = run(&cases);
-    let evidence = told.case("gap").evidence().unwrap();
+    let mut cases = vec![
+        ("all", with_client(well, all), Verdict::Pass, ""),
+        ("enough", check(badly, "reconnects: 1, longest_gap: 20s, lines: 20"), Verdict::Pass, ""),
+    ];
+    cases.extend(failing.map(|(name, port, text, why)| (name, check(port, text), Verdict::Fail, why)));
+    let (_, results) = run(&cases);
+    let evidence = results.case("gap").evidence().unwrap();
     assert!(evidence.contains("client `c`: ") && evidence.contains("longest gap "), "{evidence}");
     let words = |name: &str| {
         let mut words = Vec::new();
-        for what in &told.case(name).events {
+        for what in &results.case(name).events {
             if let What::Client { happened, .. } = what {
                 words.push(happened.clone());
             }
@@ -274,6 +212,54 @@ fn a_client_waits_and_is_checked_and_every_check_can_fail() {
     {
         assert!(gap.contains(happened), "{happened}: {gap}");
     }
+}
+
+fn a_wait_for_lines_of_a_client_reports_what_the_client_saw() {
+    let well = service(usize::MAX, "", "");
+    run(&[
+        (
+            "draws",
+            with_client(well, "- check: {client: c, lines: 1}").replace("every: 1ms", "draws: true"),
+            Verdict::Fail,
+            "waited .* for client `c` to get its first answer; .* 1 wrong answers, the last to line 1: \"ok 1\"",
+        ),
+        (
+            "too_few",
+            with_client(well, "- wait: {client: c, lines: 1000000}\n  timeout: 300ms"),
+            Verdict::Fail,
+            "waited .* for 1000000 more lines of client `c`; saw [0-9]+ of 1000000; in total .* longest gap [0-9.]+ m?s",
+        ),
+        (
+            "stopped",
+            with_client(well, "- client: {name: c, stop: true}\n- wait: {client: c, lines: 1}"),
+            Verdict::Fail,
+            "client `c` was stopped after 0 more lines, expected 1",
+        ),
+    ]);
+}
+
+fn a_client_reports_a_closed_port_and_datagrams_need_no_receiver() {
+    let closed = format!("vms: {{a: {VM}}}\nports: [none]\nsteps:\n- wait: {{vm: a, ticks: 1}}\n");
+    run(&[
+        (
+            "refused",
+            format!(
+                "{closed}- client: {{name: c, connect: \"127.0.0.1:{{{{port.none}}}}\"}}\n  timeout: 300ms\n"
+            ),
+            Verdict::Fail,
+            "waited .* for client `c` to get its first answer; saw 0 lines .*Connection refused",
+        ),
+        (
+            "flood",
+            format!(
+                "{closed}- client: {{name: f, send: datagrams, to: \"127.0.0.1:{{{{port.none}}}}\", every: 1ms}}\n\
+                 - wait: {{vm: a, ticks: 3}}\n- client: {{name: f, stop: true}}\n  capture: f\n\
+                 - check: {{equal: [\"{{{{gt run.captures.f.sent 1}}}}\", true]}}\n"
+            ),
+            Verdict::Pass,
+            "",
+        ),
+    ]);
 }
 
 /// Two VMs with a netdev each on a network, and steps for them.
@@ -296,11 +282,11 @@ steps:
     )
 }
 
-fn vms_come_to_a_network_and_go_and_a_dead_wire_is_told() {
+fn vms_join_and_leave_a_network_and_its_unexpected_exit_fails_the_case() {
     // A guest that does not reply: the forwarder accepts the connection, and the client waits for a reply.
     let comes_and_goes = on_a_network(
         r#"
-- client: {name: nobody, connect: "127.0.0.1:{{port.service}}", wait: false}
+- client: {name: unanswered, connect: "127.0.0.1:{{port.service}}", wait: false}
 - client: {name: flood, send: datagrams, to: "127.0.0.1:{{port.flood}}"}
 - exec: {run: [bash, -c, "exec 3<>/dev/tcp/127.0.0.1/{{port.service}}"]}
 - signal: {vm: b, send: KILL}
@@ -316,7 +302,7 @@ fn vms_come_to_a_network_and_go_and_a_dead_wire_is_told() {
         "- exec: {sh: \"for p in /proc/[0-9]*; do tr '\\\\0' ' ' <$p/cmdline 2>/dev/null | grep -q \\\"^[^ ]*qemu[^ ]* -name lan@network,.*$PWD/\\\" && kill -9 ${p#/proc/}; done; true\"}\n\
          - wait: {vm: a, event: POWERDOWN}\n",
     );
-    let (home, told) = run(&[
+    let (home, results) = run(&[
         ("comes", &comes_and_goes, Verdict::Pass, ""),
         ("dead", &dead, Verdict::Fail, "the QEMU that runs network `lan` died: signal KILL"),
     ]);
@@ -324,11 +310,11 @@ fn vms_come_to_a_network_and_go_and_a_dead_wire_is_told() {
     for file in ["lan@network.command.sh", "lan@network.stderr.log", "other@network.qmp.jsonl"] {
         assert!(files.contains(file), "{file}: {files:?}");
     }
-    let evidence = told.case("dead").evidence().unwrap();
+    let evidence = results.case("dead").evidence().unwrap();
     assert!(evidence.contains("VM `lan@network` (pid"), "{evidence}");
 }
 
-fn a_background_process_is_waited_for_until_it_says_that_it_is_ready() {
+fn ready_waits_for_a_line_of_a_background_process() {
     let with = |exec: &str, steps: &str| {
         format!(
             "vms: {{a: {VM}}}\nsteps:\n- wait: {{vm: a, ticks: 1}}\n- exec: {{background: p, {exec}}}\n{steps}\n"
@@ -376,12 +362,10 @@ fn a_background_process_is_waited_for_until_it_says_that_it_is_ready() {
             "waited .* for process `p` to write a line matching /up/; saw still running, saying:.*down",
         ),
     ];
-    let cases: Vec<_> =
-        cases.iter().map(|(name, text, verdict, why)| (*name, text.as_str(), *verdict, *why)).collect();
     run(&cases);
 }
 
-fn nothing_is_left_of_networks_links_and_clients_whatever_ends_the_run() {
+fn an_interrupted_or_killed_run_leaves_no_network_link_or_client() {
     let qemu = qemu(7);
     let answering = service(usize::MAX, "", "");
     for (number, code) in [(Signal::INT, Some(130)), (Signal::KILL, None)] {
@@ -428,15 +412,17 @@ fn main() -> ExitCode {
     harness::main(
         file!(),
         &[
-            once!(a_migration_takes_a_link_at_its_rate_and_fails_where_it_is_cut, Qemu(7)),
-            once!(a_qemu_listens_at_a_port_that_is_held_for_the_case, Qemu(7)),
-            once!(a_client_waits_and_is_checked_and_every_check_can_fail, Qemu(7)),
-            once!(vms_come_to_a_network_and_go_and_a_dead_wire_is_told, Qemu(7)),
-            once!(a_background_process_is_waited_for_until_it_says_that_it_is_ready, Qemu(7)),
-            once!(nothing_is_left_of_networks_links_and_clients_whatever_ends_the_run, Qemu(7)),
-            once!(ports::a_case_whose_port_another_program_took_is_begun_anew_with_another_one, Qemu(7)),
-            once!(ports::a_case_whose_ports_are_taken_again_and_again_fails_and_says_why, Qemu(7)),
-            once!(ports::a_case_that_uses_a_port_twice_itself_is_not_begun_anew, Qemu(7)),
+            once!(a_migration_through_a_link_passes_and_fails_if_the_link_is_cut, Qemu(7)),
+            once!(a_qemu_listens_on_a_reserved_port, Qemu(7)),
+            once!(each_check_of_a_client_passes_and_can_fail, Qemu(7)),
+            once!(a_wait_for_lines_of_a_client_reports_what_the_client_saw, Qemu(7)),
+            once!(a_client_reports_a_closed_port_and_datagrams_need_no_receiver, Qemu(7)),
+            once!(vms_join_and_leave_a_network_and_its_unexpected_exit_fails_the_case, Qemu(7)),
+            once!(ready_waits_for_a_line_of_a_background_process, Qemu(7)),
+            once!(an_interrupted_or_killed_run_leaves_no_network_link_or_client, Qemu(7)),
+            once!(ports::a_case_restarts_with_new_ports_if_another_program_took_one, Qemu(7)),
+            once!(ports::a_case_fails_if_its_ports_are_taken_each_time, Qemu(7)),
+            once!(ports::a_case_that_uses_one_port_twice_does_not_restart, Qemu(7)),
         ],
     )
 }

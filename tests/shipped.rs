@@ -63,90 +63,96 @@ fn failures(stdout: &str) -> String {
     stdout.lines().filter(|line| !as_expected(line)).fold(String::new(), |text, line| text + line + "\n")
 }
 
-fn every_shipped_scenario_does_on_every_qemu_what_it_is_to_do(qemu: &Qemu) {
+/// A shipped case and its verdict.
+#[derive(Debug)]
+struct Outcome {
+    case: String,
+    verdict: Verdict,
+    reason: String,
+    is_control: bool,
+}
+
+fn each_shipped_scenario_has_the_expected_verdict_on_each_qemu(qemu: &Qemu) {
     let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let guests = guests();
-    let has_guest = guests.join("vmlinuz").exists();
-    let guests = guests.display().to_string();
     let home = Home::patient(ALL_OF_THEM);
-    // Known issues show by a deadline that passes, so longer deadlines take longer.
-    let options = ["-j", "2", "--slow", "2", "--guests", &guests];
-    let ran = home.run_on(qemu, &[&[SCENARIOS], &NOT_FOR_LONG[..], &options].concat());
-    assert_eq!(ran.code, Some(0), "QEMU {}:\n{}{}", qemu.version, failures(&ran.stdout), ran.stderr);
-    let told = home.results();
-    let with_kind = |(name, verdict, reason): (String, Verdict, Option<String>)| {
-        let is_control = told.case(&name).file().contains("/controls/");
-        (name, verdict, reason, is_control)
-    };
-    let verdicts: Vec<_> = told.verdicts().into_iter().map(with_kind).collect();
-    let count = |wanted: Verdict| verdicts.iter().filter(|(_, verdict, ..)| *verdict == wanted).count();
-    eprintln!(
-        "QEMU {}: {} cases, {} passed, {} skipped",
-        qemu.version,
-        verdicts.len(),
-        count(Verdict::Pass),
-        count(Verdict::Skip)
-    );
-    let mut names: Vec<&str> = verdicts.iter().map(|(name, ..)| name.as_str()).collect();
+    let outcomes = run_all(&home, qemu);
+    let count = |wanted: Verdict| outcomes.iter().filter(|outcome| outcome.verdict == wanted).count();
+    let (all, passed, skipped) = (outcomes.len(), count(Verdict::Pass), count(Verdict::Skip));
+    eprintln!("QEMU {}: {all} cases, {passed} passed, {skipped} skipped", qemu.version);
+    let mut names: Vec<&str> = outcomes.iter().map(|outcome| outcome.case.as_str()).collect();
     let listed = home.run(&[&["list", SCENARIOS], &NOT_FOR_LONG[..]].concat()).expect(0).stdout;
     let mut listed: Vec<&str> = listed.lines().collect();
     names.sort_unstable();
     listed.sort_unstable();
     assert_eq!(names, listed, "every case has a verdict");
-    for (name, verdict, reason, _) in &verdicts {
-        match verdict {
-            Verdict::Pass => {}
-            Verdict::Skip | Verdict::Xfail => {
-                let reason = reason.as_deref().unwrap_or_default();
-                assert!(!reason.is_empty(), "{name}: {verdict} without a reason");
-                eprintln!("  {verdict:5} {name}: {reason}");
-                assert!(
-                    !name.starts_with("controls/oracles"),
-                    "what waits and checks notice, any QEMU shows"
-                );
-            }
-            Verdict::Fail | Verdict::Error | Verdict::Flaky => {
-                panic!("{name} on QEMU {}: {reason:?}", qemu.version)
-            }
-        }
-    }
+    outcomes.iter().for_each(assert_expected);
     if qemus().first() == Some(qemu) {
-        let skips = verdicts.iter().filter(|(_, verdict, ..)| *verdict == Verdict::Skip);
-        let skips: Vec<_> = skips.filter_map(|(.., reason, _)| reason.as_deref()).collect();
-        left_out(qemu, &skips);
+        let skips = outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Skip);
+        left_out(qemu, &skips.map(|outcome| outcome.reason.as_str()).collect::<Vec<_>>());
     }
     if qemu.version.major >= 11 {
-        let of = |name: &str| {
-            let found = verdicts.iter().find(|(case, ..)| case == name);
-            found.unwrap_or_else(|| panic!("no case {name}")).1
-        };
-        let verdicts_of_eight = FAILOVERS.map(|name| (name, of(name)));
-        // QEMU may lose a race, as declared in a known issue; hardly twice in eight.
-        let lost = verdicts_of_eight.iter().filter(|(_, verdict)| *verdict == Verdict::Xfail).count();
-        let sound = |verdict| matches!(verdict, Verdict::Pass | Verdict::Xfail);
-        assert!(
-            lost < 3 && verdicts_of_eight.iter().all(|(_, verdict)| sound(*verdict)),
-            "{verdicts_of_eight:?}"
-        );
-        // None may be skipped, except for lack of the guest, of `qemu-img`, or of KVM (which has a test below).
-        let lacks = |reason: &Option<String>| {
-            let reason = reason.as_deref().unwrap_or_default();
-            !has_guest && reason.contains("needs the Linux guest")
-                || reason.contains("needs `qemu-img`")
-                || wants_kvm(reason)
-        };
-        let controls = || verdicts.iter().filter(|(.., is_control)| *is_control);
-        let unproven: Vec<_> = controls()
-            .filter(|(_, verdict, reason, _)| {
-                *verdict != Verdict::Pass && !(*verdict == Verdict::Skip && lacks(reason))
-            })
-            .collect();
-        assert!(controls().count() > 50 && unproven.is_empty(), "{unproven:?}");
+        assert_failovers_pass(&outcomes);
+        assert_controls_pass(&outcomes);
     }
     home.assert_nothing_is_left();
 }
 
-fn what_needs_kvm_does_what_it_is_to_do_where_there_is_kvm() {
+/// Runs the shipped scenarios, without the long ones.
+fn run_all(home: &Home, qemu: &Qemu) -> Vec<Outcome> {
+    let guests = guests().display().to_string();
+    // Known issues show by a deadline that passes, so longer deadlines take longer.
+    let options = ["-j", "2", "--slow", "2", "--guests", &guests];
+    let ran = home.run_on(qemu, &[&[SCENARIOS], &NOT_FOR_LONG[..], &options].concat());
+    assert_eq!(ran.code, Some(0), "QEMU {}:\n{}{}", qemu.version, failures(&ran.stdout), ran.stderr);
+    let results = home.results();
+    let outcome = |(case, verdict, reason): (String, Verdict, Option<String>)| {
+        let is_control = results.case(&case).file().contains("/controls/");
+        Outcome { case, verdict, reason: reason.unwrap_or_default(), is_control }
+    };
+    results.verdicts().into_iter().map(outcome).collect()
+}
+
+/// A case passes, or it is skipped or fails as expected for a reason that it states.
+fn assert_expected(Outcome { case, verdict, reason, .. }: &Outcome) {
+    match verdict {
+        Verdict::Pass => {}
+        Verdict::Skip | Verdict::Xfail => {
+            assert!(!reason.is_empty(), "{case}: {verdict} without a reason");
+            eprintln!("  {verdict:5} {case}: {reason}");
+            assert!(!case.starts_with("controls/oracles"), "{case} must run on any QEMU");
+        }
+        Verdict::Fail | Verdict::Error | Verdict::Flaky => panic!("{case}: {verdict}: {reason}"),
+    }
+}
+
+/// QEMU may lose a race, as declared in a known issue; hardly twice in eight.
+fn assert_failovers_pass(outcomes: &[Outcome]) {
+    let verdicts = FAILOVERS.map(|name| {
+        let found = outcomes.iter().find(|outcome| outcome.case == name);
+        (name, found.unwrap_or_else(|| panic!("no case {name}")).verdict)
+    });
+    let lost = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Xfail).count();
+    let sound = |verdict| matches!(verdict, Verdict::Pass | Verdict::Xfail);
+    assert!(lost < 3 && verdicts.iter().all(|(_, verdict)| sound(*verdict)), "{verdicts:?}");
+}
+
+/// No control may be skipped, except for lack of the guest, of `qemu-img`, or of KVM (which has a test below).
+fn assert_controls_pass(outcomes: &[Outcome]) {
+    let has_guest = guests().join("vmlinuz").exists();
+    let lacks = |reason: &str| {
+        !has_guest && reason.contains("needs the Linux guest")
+            || reason.contains("needs `qemu-img`")
+            || wants_kvm(reason)
+    };
+    let controls: Vec<_> = outcomes.iter().filter(|outcome| outcome.is_control).collect();
+    let proven = |Outcome { verdict, reason, .. }: &Outcome| {
+        *verdict == Verdict::Pass || *verdict == Verdict::Skip && lacks(reason)
+    };
+    let unproven: Vec<_> = controls.iter().filter(|outcome| !proven(outcome)).collect();
+    assert!(controls.len() > 50 && unproven.is_empty(), "{unproven:?}");
+}
+
+fn each_scenario_that_needs_kvm_passes_with_kvm() {
     let qemu = common::qemu(0);
     let home = Home::new();
     let path = qemu.path.display().to_string();
@@ -166,7 +172,7 @@ fn what_needs_kvm_does_what_it_is_to_do_where_there_is_kvm() {
     home.assert_nothing_is_left();
 }
 
-fn a_guest_moves_from_each_qemu_to_the_next_one_and_back() {
+fn a_guest_migrates_between_consecutive_qemu_versions_and_back() {
     let home = Home::new();
     for pair in qemus().windows(2) {
         let [new, old] = pair else { unreachable!("windows of two") };
@@ -186,9 +192,9 @@ fn main() -> ExitCode {
     harness::main(
         file!(),
         &[
-            each!(every_shipped_scenario_does_on_every_qemu_what_it_is_to_do),
-            once!(what_needs_kvm_does_what_it_is_to_do_where_there_is_kvm, Qemu(0), Kvm),
-            once!(a_guest_moves_from_each_qemu_to_the_next_one_and_back, TwoQemus),
+            each!(each_shipped_scenario_has_the_expected_verdict_on_each_qemu),
+            once!(each_scenario_that_needs_kvm_passes_with_kvm, Qemu(0), Kvm),
+            once!(a_guest_migrates_between_consecutive_qemu_versions_and_back, TwoQemus),
         ],
     )
 }

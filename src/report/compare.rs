@@ -1,7 +1,5 @@
 //! Compares two runs: changed verdicts, added and removed cases, metrics that changed by more than their spread.
 
-use std::fmt::Write as _;
-
 use indexmap::IndexMap;
 use serde::Serialize;
 
@@ -219,18 +217,37 @@ impl Comparison {
     /// The comparison as text, or as Markdown.
     #[must_use]
     pub fn render(&self, markdown: bool) -> String {
-        let mut out = String::new();
-        let (head, item, mark) = if markdown { ("## ", "- ", "`") } else { ("", "  ", "") };
+        let mut out = Rendering::new(markdown);
         for (letter, run) in ["A", "B"].iter().zip(&self.runs) {
             let bullet = if markdown { "- " } else { "" };
+            let mark = out.mark;
             let qemus: String = run.qemus.iter().map(|qemu| format!(", {qemu}")).collect();
             let trouble = run.trouble.as_ref().map(|what| format!("; {what}")).unwrap_or_default();
             let (name, time, count) = (&run.name, &run.time, cases(run.cases));
-            let _ = writeln!(out, "{bullet}{letter}: {mark}{name}{mark}, {time}, {count}{qemus}{trouble}");
+            out.line(&format!("{bullet}{letter}: {mark}{name}{mark}, {time}, {count}{qemus}{trouble}"));
         }
         for exceeded in &self.exceeded {
-            let _ = writeln!(out, "\n{head}B: {}", text::one_line(exceeded));
+            out.heading(&format!("B: {}", text::one_line(exceeded)));
         }
+        self.render_verdicts(&mut out);
+        for (names, what) in [(&self.gone, "only in A"), (&self.new, "only in B")] {
+            if !names.is_empty() {
+                out.heading(&format!("{} {what}", cases(names.len())));
+                names.iter().for_each(|name| out.item(name, ""));
+            }
+        }
+        self.render_metrics(&mut out);
+        let same = if self.same == 0 {
+            "0 cases are".to_owned()
+        } else {
+            format!("{} {}", cases(self.same), if self.same == 1 { "is" } else { "are" })
+        };
+        out.line(&format!("\n{same} unchanged"));
+        out.text
+    }
+
+    /// The changed verdicts, grouped; those that got worse come first.
+    fn render_verdicts(&self, out: &mut Rendering) {
         let mut groups: IndexMap<(Verdict, Verdict), Vec<&Changed>> = IndexMap::new();
         for changed in &self.changed {
             groups.entry((changed.from.verdict, changed.to.verdict)).or_default().push(changed);
@@ -243,52 +260,61 @@ impl Comparison {
             // Print a reason shared by all of them once.
             let shared = reasons.len() > 1 && reasons.iter().all(|reason| *reason == reasons[0]);
             let lead = if shared { reasons[0].as_str() } else { "" };
-            let _ = writeln!(out, "\n{head}{}{lead}", turn(from, to, changed.len()));
+            out.heading(&format!("{}{lead}", turn(from, to, changed.len())));
             for (Changed { case, .. }, reason) in changed.iter().zip(&reasons) {
-                let reason = if shared { "" } else { reason };
-                let _ = writeln!(out, "{item}{mark}{case}{mark}{reason}");
+                out.item(case, if shared { "" } else { reason });
             }
         }
-        for (names, what) in [(&self.gone, "only in A"), (&self.new, "only in B")] {
-            if !names.is_empty() {
-                let _ = writeln!(out, "\n{head}{} {what}", cases(names.len()));
-                names.iter().for_each(|name| {
-                    let _ = writeln!(out, "{item}{mark}{name}{mark}");
-                });
-            }
-        }
+    }
+
+    /// The changed metrics: those of the whole run, then those of single cases.
+    fn render_metrics(&self, out: &mut Rendering) {
         if !self.overall.is_empty() {
-            let _ = writeln!(out, "\n{head}Overall");
+            out.heading("Overall");
         }
         for Overall { metric, grew, of, factor } in &self.overall {
             let (count, word) = if *factor > 1.0 { (*grew, "longer") } else { (of - grew, "shorter") };
-            let _ = writeln!(
-                out,
-                "{item}{mark}{metric}{mark} is {word} in {count} of {of}, ×{factor:.2} at the median"
-            );
+            out.item(metric, &format!(" is {word} in {count} of {of}, ×{factor:.2} at the median"));
         }
         if !self.moved.is_empty() {
-            let _ = writeln!(out, "\n{head}Metrics that changed by more than their spread");
+            out.heading("Metrics that changed by more than their spread");
         }
         for Moved { case, metric, unit, from, to, factor } in &self.moved {
             let shown = |spread: &Spread| {
                 let value = text::value(spread.median, unit);
                 if spread.n > 1 { format!("{value} (n {})", spread.n) } else { value }
             };
-            let _ = writeln!(
-                out,
-                "{item}{mark}{case}{mark}: {metric} {} → {} (×{factor:.2})",
-                shown(from),
-                shown(to)
-            );
+            out.item(case, &format!(": {metric} {} → {} (×{factor:.2})", shown(from), shown(to)));
         }
-        let same = if self.same == 0 {
-            "0 cases are".to_owned()
-        } else {
-            format!("{} {}", cases(self.same), if self.same == 1 { "is" } else { "are" })
-        };
-        let _ = writeln!(out, "\n{same} unchanged");
-        out
+    }
+}
+
+/// The text of a comparison, with the marks of its format.
+struct Rendering {
+    text: String,
+    heading: &'static str,
+    bullet: &'static str,
+    /// Before and after a name.
+    mark: &'static str,
+}
+
+impl Rendering {
+    const fn new(markdown: bool) -> Self {
+        let (heading, bullet, mark) = if markdown { ("## ", "- ", "`") } else { ("", "  ", "") };
+        Self { text: String::new(), heading, bullet, mark }
+    }
+
+    fn line(&mut self, line: &str) {
+        self.text += line;
+        self.text.push('\n');
+    }
+
+    fn heading(&mut self, title: &str) {
+        self.line(&format!("\n{}{title}", self.heading));
+    }
+
+    fn item(&mut self, name: &str, text: &str) {
+        self.line(&format!("{}{mark}{name}{mark}{text}", self.bullet, mark = self.mark));
     }
 }
 

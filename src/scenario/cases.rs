@@ -1,5 +1,6 @@
 //! Expands a scenario file, merged with what it extends, into cases.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use indexmap::IndexMap;
@@ -7,15 +8,20 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::QemuVersions;
-use super::lint::{self, Section};
+use super::issues::Issue;
+use super::lint::{self, Section, Seen};
 use super::load::Loader;
 use super::matrix::{self, Cell};
-use super::model::{Case, DEFAULT_CASE_TIMEOUT, Requires};
+use super::model::{Block, Case, DEFAULT_CASE_TIMEOUT, MustFail, Requires};
+use super::net::Net;
 use super::params::{self, Given, Param, Setting, word};
-use super::source::Node;
+use super::source::{Key, Node};
 use super::steps::{Place, Steps};
+use super::vms::Vms;
 use super::{issues, net, typed, vms};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
+use crate::qemu::credential::Credential;
+use crate::qemu::disk::Disk;
 use crate::qemu::spec::VmSpec;
 use crate::template::{Scope, Versions};
 use crate::units::{OneOrMany, Span};
@@ -134,85 +140,26 @@ impl<'f> File<'f> {
         let root = self.root;
         let early = CaseVersions { oracle: self.oracle, vms: None };
         let scope = Scope::new(environment(loader), &early);
-        let user = source_of_params(root).unwrap_or_else(|| Location::top_of(&root.at.file));
-        let given = Given { with: root.get("with"), cell, defines: self.defines, user: &user };
-        let values = params::resolve(&self.params, &given, &scope, &mut loader.diagnostics)?;
-        let held: usize = values.values().map(typed::weight).sum();
-        if !loader.hold(held, &user) {
-            return None;
-        }
+        let values = self.values(cell, &scope, loader)?;
         let scope = scope.with(values.clone());
         let (name, at) = self.name(cell, &scope, &mut loader.diagnostics)?;
         let scope = scope.with([("case".to_owned(), json!({"name": name}))]);
-        let diagnostics = &mut loader.diagnostics;
-        let section = |name: &str| root.entry(name).map(|(key, node)| (key, node));
-        let disks = super::disks::read(section("disks"), &scope, diagnostics);
-        let known = super::disks::names(root.get("disks")).into_iter();
-        let known: Map<String, Value> = known.map(|name| (name, Value::Null)).collect();
-        let credentials = super::credentials::read(section("credentials"), &scope, diagnostics);
-        let made = credentials.keys().map(|name| (name.clone(), Value::Null)).collect();
-        let scope = scope.with([
-            ("disk".to_owned(), Value::Object(known)),
-            ("credential".to_owned(), Value::Object(made)),
-        ]);
-        let net = net::read(root, &scope, diagnostics);
-        let scope = scope.with(net.names());
-        let before_vms = diagnostics.errors_added();
-        let vms =
-            root.get("vms").map(|node| vms::read(node, &scope, &mut loader.diagnostics)).unwrap_or_default();
-        let sound_vms = loader.diagnostics.errors_added() == before_vms;
+        let (Resources { disks, credentials, net }, scope) =
+            Resources::read(root, scope, &mut loader.diagnostics);
+        let vms = vms::read(root.get("vms"), &scope, &mut loader.diagnostics);
         net.check_netdevs(&vms, &mut loader.diagnostics);
         let versions = CaseVersions { oracle: self.oracle, vms: Some(&vms.specs) };
         let scope = Scope::new(scope.names().clone(), &versions);
-        let top = Top { root, scope: &scope };
-        let diagnostics = &mut loader.diagnostics;
-        let roles = super::roles::read(section("roles"), &vms.specs, sound_vms, &scope, diagnostics);
-        let description = top.read("description", diagnostics);
-        let tags = top.read::<OneOrMany<String>>("tags", diagnostics).map(|tags| tags.0).unwrap_or_default();
-        let requires: Requires = top.read("requires", diagnostics).unwrap_or_default();
-        let timeout: Span = top.read("timeout", diagnostics).unwrap_or(DEFAULT_CASE_TIMEOUT);
-        let issues = issues::read(section("known_issue"), &scope, diagnostics);
-        let must_fail = issues::must_fail(section("must_fail"), &scope, diagnostics);
-        let artifacts = super::artifacts::read(section("artifacts"), &scope, diagnostics);
-        let place = Place {
-            scope: &scope,
-            locals: Map::new(),
-            via: Vec::new(),
-            when: Vec::new(),
-            groups: Vec::new(),
-            runs: true,
-            hooks: Vec::new(),
-            uses: Vec::new(),
-        };
-        let mut expansion = Steps::new(loader, &scope, root.get("hooks"));
-        let steps = root.get("steps").map(|list| expansion.list(list, &place)).unwrap_or_default();
-        let finally = root.get("finally").map(|list| expansion.list(list, &place)).unwrap_or_default();
-        let vm_nodes = root.get("vms").map(Node::entries).unwrap_or_default();
-        let copied = vm_nodes.iter().filter(|(_, vm)| vm.get("copies").is_some());
-        expansion.copied = copied.map(|(key, _)| key.name.clone()).collect();
-        // If a VM is invalid, every step that names it would report it again.
-        if sound_vms {
-            expansion.check(&vms.specs, &roles, &net.links);
-        }
-        let (placed, names, mut seen) = (expansion.placed, expansion.names, expansion.seen);
-        vms.sources.values().for_each(|vm| seen.templates(&vm.options));
-        check_hooks(root.get("hooks"), &placed.into_iter().collect::<Vec<_>>(), &mut loader.diagnostics);
+        let sections = Sections::read(root, &vms, &scope, &mut loader.diagnostics);
+        let Expanded { steps, finally, names, seen } =
+            expand(root, &vms, &sections.roles, &net, &scope, loader);
         // If a step is invalid, its name may be missing.
         if loader.diagnostics.errors_added() == before {
-            issues::check_steps(&issues, &names, &mut loader.diagnostics);
-            issues::check_commands(&issues, [&steps, &finally], &mut loader.diagnostics);
+            issues::check_steps(&sections.issues, &names, &mut loader.diagnostics);
+            issues::check_commands(&sections.issues, [&steps, &finally], &mut loader.diagnostics);
         }
         let sound = loader.diagnostics.errors_added() == before;
-        roles.values().for_each(|vm| seen.vm(vm));
-        let declared = declared(root, &vms);
-        if !declared.is_empty() {
-            seen.all_below(root);
-        }
-        let netdevs = vms.specs.values().flat_map(|spec| &spec.netdevs);
-        let networks = netdevs.filter_map(|netdev| netdev.get("network").and_then(Value::as_str));
-        networks.for_each(|network| seen.thing(Section::Networks, network));
-        let of_vms = vms.sources.iter().map(|(name, vm)| (name.as_str(), &vm.at));
-        loader.unused.case(of_vms, declared.into_iter(), &seen, sound);
+        note_unused(root, &vms, seen, sound, loader);
         if !sound {
             return None;
         }
@@ -221,20 +168,20 @@ impl<'f> File<'f> {
         let case = Case {
             name,
             at,
-            description,
-            tags: unique(tags),
+            description: sections.description,
+            tags: sections.tags,
             context,
             params: values,
             axes: cell.iter().map(|setting| setting.name.clone()).collect(),
-            requires,
-            known_issues: issues::applying(issues, &steps, &finally),
-            must_fail,
-            timeout: timeout.0,
+            requires: sections.requires,
+            known_issues: issues::applying(sections.issues, &steps, &finally),
+            must_fail: sections.must_fail,
+            timeout: sections.timeout.0,
             vms: vms.specs,
             deferred_vms: vms.deferred,
             vm_sources: vms.sources,
-            roles,
-            artifacts: unique(artifacts),
+            roles: sections.roles,
+            artifacts: sections.artifacts,
             disks,
             credentials,
             net,
@@ -243,6 +190,15 @@ impl<'f> File<'f> {
         };
         lint::check(&case, &mut loader.diagnostics);
         Some(case)
+    }
+
+    /// The values of the params and axes in a cell.
+    fn values(&self, cell: &Cell, scope: &Scope<'_>, loader: &mut Loader) -> Option<Map<String, Value>> {
+        let user = source_of_params(self.root).unwrap_or_else(|| Location::top_of(&self.root.at.file));
+        let given = Given { with: self.root.get("with"), cell, defines: self.defines, user: &user };
+        let values = params::resolve(&self.params, &given, scope, &mut loader.diagnostics)?;
+        let weight = values.values().map(typed::weight).sum();
+        loader.hold(weight, &user).then_some(values)
     }
 
     /// The case's name and its place.
@@ -284,8 +240,135 @@ impl<'f> File<'f> {
     }
 }
 
+/// The parts of a case that its VMs may name.
+struct Resources {
+    disks: BTreeMap<String, Disk>,
+    credentials: BTreeMap<String, Credential>,
+    net: Net,
+}
+
+impl Resources {
+    /// Reads them, and adds their names to the scope.
+    fn read<'v>(root: &Node, scope: Scope<'v>, diagnostics: &mut Diagnostics) -> (Self, Scope<'v>) {
+        let disks = super::disks::read(section(root, "disks"), &scope, diagnostics);
+        let known = super::disks::names(root.get("disks")).into_iter();
+        let known: Map<String, Value> = known.map(|name| (name, Value::Null)).collect();
+        let credentials = super::credentials::read(section(root, "credentials"), &scope, diagnostics);
+        let made = credentials.keys().map(|name| (name.clone(), Value::Null)).collect();
+        let scope = scope.with([
+            ("disk".to_owned(), Value::Object(known)),
+            ("credential".to_owned(), Value::Object(made)),
+        ]);
+        let net = net::read(root, &scope, diagnostics);
+        let scope = scope.with(net.names());
+        (Self { disks, credentials, net }, scope)
+    }
+}
+
+/// The sections whose templates may use the versions of the VMs.
+struct Sections<'n> {
+    roles: IndexMap<String, String>,
+    description: Option<String>,
+    tags: Vec<String>,
+    requires: Requires,
+    timeout: Span,
+    issues: Vec<Issue<'n>>,
+    must_fail: Option<MustFail>,
+    artifacts: Vec<String>,
+}
+
+impl<'n> Sections<'n> {
+    fn read(root: &'n Node, vms: &Vms, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Self {
+        let tags: Option<OneOrMany<String>> = scalar(root, "tags", scope, diagnostics);
+        Self {
+            roles: super::roles::read(section(root, "roles"), &vms.specs, vms.sound, scope, diagnostics),
+            description: scalar(root, "description", scope, diagnostics),
+            tags: unique(tags.map(|tags| tags.0).unwrap_or_default()),
+            requires: scalar(root, "requires", scope, diagnostics).unwrap_or_default(),
+            timeout: scalar(root, "timeout", scope, diagnostics).unwrap_or(DEFAULT_CASE_TIMEOUT),
+            issues: issues::read(section(root, "known_issue"), scope, diagnostics),
+            must_fail: issues::must_fail(section(root, "must_fail"), scope, diagnostics),
+            artifacts: unique(super::artifacts::read(section(root, "artifacts"), scope, diagnostics)),
+        }
+    }
+}
+
+/// A section with its key.
+fn section<'n>(root: &'n Node, name: &str) -> Option<(&'n Key, &'n Node)> {
+    root.entry(name).map(|(key, node)| (key, node))
+}
+
+/// Reads a section into its type.
+fn scalar<T: DeserializeOwned>(
+    root: &Node,
+    name: &str,
+    scope: &Scope<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<T> {
+    let (key, node) = section(root, name)?;
+    typed::read(&key.at, node, scope, diagnostics)
+}
+
+/// The steps of a case.
+struct Expanded {
+    steps: Vec<Block>,
+    finally: Vec<Block>,
+    /// See [`Steps::names`].
+    names: BTreeSet<String>,
+    seen: Seen,
+}
+
+/// Expands the steps of a case and checks them.
+fn expand(
+    root: &Node,
+    vms: &Vms,
+    roles: &IndexMap<String, String>,
+    net: &Net,
+    scope: &Scope<'_>,
+    loader: &mut Loader,
+) -> Expanded {
+    let place = Place {
+        scope,
+        locals: Map::new(),
+        via: Vec::new(),
+        when: Vec::new(),
+        groups: Vec::new(),
+        runs: true,
+        hooks: Vec::new(),
+        uses: Vec::new(),
+    };
+    let mut expansion = Steps::new(loader, scope, root.get("hooks"));
+    let mut list = |name| root.get(name).map(|list| expansion.list(list, &place)).unwrap_or_default();
+    let (steps, finally) = (list("steps"), list("finally"));
+    let vm_nodes = root.get("vms").map(Node::entries).unwrap_or_default();
+    let copied = vm_nodes.iter().filter(|(_, vm)| vm.get("copies").is_some());
+    expansion.copied = copied.map(|(key, _)| key.name.clone()).collect();
+    // If a VM is invalid, every step that names it would report it again.
+    if vms.sound {
+        expansion.check(&vms.specs, roles, &net.links);
+    }
+    let Steps { placed, names, mut seen, .. } = expansion;
+    check_hooks(root.get("hooks"), &placed.into_iter().collect::<Vec<_>>(), &mut loader.diagnostics);
+    roles.values().for_each(|vm| seen.vm(vm));
+    Expanded { steps, finally, names, seen }
+}
+
+/// Records which VMs and other declarations of the file a case uses.
+fn note_unused(root: &Node, vms: &Vms, mut seen: Seen, sound: bool, loader: &mut Loader) {
+    vms.sources.values().for_each(|vm| seen.templates(&vm.options));
+    let declared = declared(root, vms);
+    if !declared.is_empty() {
+        seen.all_below(root);
+    }
+    let netdevs = vms.specs.values().flat_map(|spec| &spec.netdevs);
+    let networks = netdevs.filter_map(|netdev| netdev.get("network").and_then(Value::as_str));
+    networks.for_each(|network| seen.thing(Section::Networks, network));
+    let of_vms = vms.sources.iter().map(|(name, vm)| (name.as_str(), &vm.at));
+    loader.unused.case(of_vms, declared.into_iter(), &seen, sound);
+}
+
 /// What the file itself declares besides VMs. Declarations of its template may stay unused.
-fn declared<'d>(root: &'d Node, vms: &'d vms::Vms) -> Vec<(Section, &'d str, &'d Location)> {
+fn declared<'d>(root: &'d Node, vms: &'d Vms) -> Vec<(Section, &'d str, &'d Location)> {
     let sections = [
         (Section::Links, "links"),
         (Section::Networks, "networks"),
@@ -339,18 +422,5 @@ fn check_hooks(hooks: Option<&Node>, placed: &[String], diagnostics: &mut Diagno
             let help = suggest(&key.name, placed.iter().map(String::as_str));
             diagnostics.push(Diagnostic::error(Code::Hook, &key.at, message).help(help));
         }
-    }
-}
-
-/// Reads scalars at the top of a scenario.
-struct Top<'t> {
-    root: &'t Node,
-    scope: &'t Scope<'t>,
-}
-
-impl Top<'_> {
-    fn read<T: DeserializeOwned>(&self, key: &str, diagnostics: &mut Diagnostics) -> Option<T> {
-        let (key, node) = self.root.entry(key)?;
-        typed::read(&key.at, node, self.scope, diagnostics)
     }
 }

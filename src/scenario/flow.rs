@@ -146,8 +146,6 @@ impl Steps<'_, '_, '_> {
         let Some(value) = self.map_of(key, value, &known, example) else {
             return Vec::new();
         };
-        let kinds: Vec<&(Key, Node)> =
-            ["times", "over", "until"].iter().filter_map(|kind| value.entry(kind)).collect();
         let Some((_, steps)) = value.entry("steps") else {
             self.complain(
                 Code::MissingKey,
@@ -157,21 +155,8 @@ impl Steps<'_, '_, '_> {
             );
             return Vec::new();
         };
-        let (kind, how) = match kinds.as_slice() {
-            [one] => one,
-            [] => {
-                let help = "add `times: N`, `over: […]` with `as: NAME`, or `until: {…}`";
-                self.complain(Code::MissingKey, &key.at, "the loop has no `times`, `over` or `until`", help);
-                return Vec::new();
-            }
-            [(first, _), (second, _), ..] => {
-                let message = format!(
-                    "a loop takes one of `times`, `over` and `until`, not `{}` and `{}`",
-                    first.name, second.name
-                );
-                self.complain(Code::WrongValue, &second.at, message, "keep one of them");
-                return Vec::new();
-            }
+        let Some((kind, how)) = self.kind_of_loop(key, &value) else {
+            return Vec::new();
         };
         if let (Some((name, _)), "times" | "until") = (value.entry("as"), kind.name.as_str()) {
             self.complain(
@@ -194,30 +179,62 @@ impl Steps<'_, '_, '_> {
             }
             _ => {
                 self.refuse_modifiers(node, &[]);
-                let times = typed::read::<usize>(&kind.at, how, place.scope, &mut self.loader.diagnostics);
-                let mut times = times.unwrap_or(1);
-                if times > MAX_STEPS {
-                    let message = format!("a case has at most {MAX_STEPS} steps");
-                    self.complain(Code::TooMuch, &how.at, message, "use fewer rounds");
-                    times = 1;
-                }
-                let Some(index) = self.index(&value, &inner) else {
-                    return Vec::new();
-                };
-                let mut blocks = Vec::new();
-                for number in 1..=times {
-                    if !self.count(&key.at) {
-                        break;
-                    }
-                    blocks.extend(self.round(steps, &inner, numbered(&index, number)));
-                }
-                if times == 0 {
-                    // Never run, but checked.
-                    self.round(steps, &inner, numbered(&index, 1));
-                }
-                blocks
+                self.times(&value, (kind, how), (key, steps), &inner)
             }
         }
+    }
+
+    /// What determines the number of rounds of a loop: its `times`, `over` or `until`.
+    fn kind_of_loop<'n>(&mut self, key: &Key, value: &'n Node) -> Option<&'n (Key, Node)> {
+        let kinds: Vec<&(Key, Node)> =
+            ["times", "over", "until"].iter().filter_map(|kind| value.entry(kind)).collect();
+        match kinds.as_slice() {
+            [one] => Some(one),
+            [] => {
+                let help = "add `times: N`, `over: […]` with `as: NAME`, or `until: {…}`";
+                self.complain(Code::MissingKey, &key.at, "the loop has no `times`, `over` or `until`", help);
+                None
+            }
+            [(first, _), (second, _), ..] => {
+                let message = format!(
+                    "a loop takes one of `times`, `over` and `until`, not `{}` and `{}`",
+                    first.name, second.name
+                );
+                self.complain(Code::WrongValue, &second.at, message, "keep one of them");
+                None
+            }
+        }
+    }
+
+    fn times(
+        &mut self,
+        value: &Node,
+        (kind, how): (&Key, &Node),
+        (key, steps): (&Key, &Node),
+        place: &Place<'_, '_>,
+    ) -> Vec<Block> {
+        let times = typed::read::<usize>(&kind.at, how, place.scope, &mut self.loader.diagnostics);
+        let mut times = times.unwrap_or(1);
+        if times > MAX_STEPS {
+            let message = format!("a case has at most {MAX_STEPS} steps");
+            self.complain(Code::TooMuch, &how.at, message, "use fewer rounds");
+            times = 1;
+        }
+        let Some(index) = self.index(value, place) else {
+            return Vec::new();
+        };
+        let mut blocks = Vec::new();
+        for number in 1..=times {
+            if !self.count(&key.at) {
+                break;
+            }
+            blocks.extend(self.round(steps, place, numbered(&index, number)));
+        }
+        if times == 0 {
+            // Never run, but checked.
+            self.round(steps, place, numbered(&index, 1));
+        }
+        blocks
     }
 
     fn over(

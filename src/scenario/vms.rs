@@ -26,14 +26,20 @@ pub(super) struct Vms {
     pub specs: IndexMap<String, VmSpec>,
     pub deferred: IndexMap<String, Value>,
     pub sources: IndexMap<String, VmSource>,
+    /// Whether none of them is invalid.
+    pub sound: bool,
 }
 
 /// The maximum number of copies of a VM.
 const MAX_COPIES: usize = 100;
 
 /// Reads a `vms` section; reports and skips invalid VMs.
-pub(super) fn read(section: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Vms {
-    let mut vms = Vms::default();
+pub(super) fn read(section: Option<&Node>, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Vms {
+    let before = diagnostics.errors_added();
+    let mut vms = Vms { sound: true, ..Vms::default() };
+    let Some(section) = section else {
+        return vms;
+    };
     for (key, own) in section.entries() {
         if !check_name(key, diagnostics) {
             continue;
@@ -59,6 +65,7 @@ pub(super) fn read(section: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnost
             }
         }
     }
+    vms.sound = diagnostics.errors_added() == before;
     vms
 }
 
@@ -257,7 +264,7 @@ mod tests {
         let mut diagnostics = Diagnostics::default();
         let mut names = Map::new();
         names.insert("size".to_owned(), json!("1G"));
-        let vms = read(&node, &Scope::new(names, &NoVersions), &mut diagnostics);
+        let vms = read(Some(&node), &Scope::new(names, &NoVersions), &mut diagnostics);
         (
             vms,
             diagnostics

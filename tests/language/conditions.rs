@@ -4,12 +4,8 @@ use lockstep_vm::event::Verdict::{Fail, Pass};
 
 use super::run;
 
-pub(super) fn waits_are_met_by_what_they_name_and_say_what_they_saw_instead() {
-    run(
-        &[
-            (
-                "met",
-                r#"
+/// Each condition, and waits whose deadline expires.
+const WAITS: &str = r#"
 - wait: {vm: a, ticks: 3}
 - qmp: {vm: a, execute: stop}
 - qmp: {vm: a, execute: cont}
@@ -41,10 +37,12 @@ pub(super) fn waits_are_met_by_what_they_name_and_say_what_they_saw_instead() {
 - qmp: {vm: a, execute: quit}
 - wait: {vm: a, event: SHUTDOWN, data: {guest: false, reason: host-qmp-quit}}
 - wait: {vm: a, exit: 0}
-"#,
-                Pass,
-                "",
-            ),
+"#;
+
+pub(super) fn a_wait_passes_when_its_condition_holds_or_reports_what_it_saw() {
+    run(
+        &[
+            ("met", WAITS, Pass, ""),
             (
                 "counted",
                 "- qmp: {vm: a, execute: stop}\n- qmp: {vm: a, execute: cont}\n- wait: {vm: a, event: STOP, count: 2}\n  timeout: 300ms",
@@ -80,12 +78,8 @@ pub(super) fn waits_are_met_by_what_they_name_and_say_what_they_saw_instead() {
     );
 }
 
-pub(super) fn checks_hold_or_say_what_is_there_instead() {
-    run(
-        &[
-            (
-                "hold",
-                r#"
+/// Checks that hold; the last one fails because the guest's memory is overwritten.
+const CHECKS: &str = r#"
 - wait: {vm: a, ticks: 1}
 - check: {vm: a, query: query-status, is: {running: true}, is_not: {status: paused}}
 - check: {vm: a, memory: consistent}
@@ -109,10 +103,12 @@ pub(super) fn checks_hold_or_say_what_is_there_instead() {
 - memory: {vm: a, write: {page: still, size: 4, value: 4000000000}}
 - check: {vm: a, memory: consistent}
   expect_error: "the memory of `a` is inconsistent: 1 of 352 pages is wrong: page .* has changed: it holds 0xee6b2800"
-"#,
-                Pass,
-                "",
-            ),
+"#;
+
+pub(super) fn a_check_passes_or_reports_the_actual_value() {
+    run(
+        &[
+            ("hold", CHECKS, Pass, ""),
             (
                 "is",
                 "- check: {vm: a, query: query-status, is: {status: paused}}",
@@ -155,8 +151,8 @@ pub(super) fn checks_hold_or_say_what_is_there_instead() {
     );
 }
 
-pub(super) fn a_guest_whose_memory_is_overwritten_ends_the_case_by_its_own_report() {
-    let (home, told) = run(
+pub(super) fn a_guest_that_finds_wrong_memory_fails_the_case() {
+    let (home, results) = run(
         &[(
             "overwritten",
             "timeout: 1h\nsteps:\n- wait: {vm: a, ticks: 1}\n- memory: {vm: a, write: {address: 1032K, size: 4, value: 4000000000}}\n\
@@ -166,7 +162,7 @@ pub(super) fn a_guest_whose_memory_is_overwritten_ends_the_case_by_its_own_repor
         )],
         &[],
     );
-    let case = told.case("overwritten");
+    let case = results.case("overwritten");
     // The guest may report it before the step that writes has ended; no other step is to blame, and none runs into
     // its deadline.
     let place = case.place().unwrap();
@@ -181,7 +177,7 @@ pub(super) fn a_guest_whose_memory_is_overwritten_ends_the_case_by_its_own_repor
     assert!(failure.text().unwrap().contains("bad 0000000258 "), "the evidence has what the guest printed");
 }
 
-pub(super) fn a_guest_whose_memory_could_not_be_saved_goes_on() {
+pub(super) fn a_guest_continues_after_a_failed_pmemsave() {
     run(
         &[(
             "pmemsave",

@@ -2,25 +2,25 @@
 
 use std::process::Stdio;
 
-use lockstep_vm::event::Verdict::{self, Fail, Pass, Skip, Xfail};
+use lockstep_vm::event::Verdict::{Fail, Pass, Skip, Xfail};
 use lockstep_vm::event::What;
 
 use super::{outcomes, run, write};
 use crate::common::{self, Home, VM, qemu, wait_until};
 
-pub(super) fn finally_runs_whatever_happened_and_its_failure_counts() {
+pub(super) fn finally_always_runs_and_its_failure_fails_the_case() {
     let finally = "\nfinally:\n- exec: {sh: \"touch {{env.HERE}}/{{case.name}}.done\"}";
     let with = |steps: &str| format!("{steps}{finally}");
     let fails = with("- exec: {sh: exit 1}\n- exec: {sh: \"touch {{env.HERE}}/never\"}");
     let passes = with("- exec: {sh: exit 0}");
     let dies = with("- exec: {sh: \"kill -KILL {{run.vm.a.pid}}\"}\n- wait: {vm: a, event: POWERDOWN}");
     let used_up = format!("timeout: 1s\nsteps:\n{}", with("- exec: {sh: sleep 3600}\n  timeout: 1h"));
-    let (home, told) = run(
+    let (home, results) = run(
         &[
-            ("fails", &fails, Fail, "got 1"),
-            ("passes", &passes, Pass, ""),
-            ("dies", &dies, Fail, "^VM `a` died: signal KILL"),
-            ("used_up", &used_up, Fail, "the case's timeout of 1s expired"),
+            ("fails", fails.as_str(), Fail, "got 1"),
+            ("passes", passes.as_str(), Pass, ""),
+            ("dies", dies.as_str(), Fail, "^VM `a` died: signal KILL"),
+            ("used_up", used_up.as_str(), Fail, "the case's timeout of 1s expired"),
             ("only_finally_fails", "- exec: {sh: exit 0}\nfinally:\n- exec: {sh: exit 5}", Fail, "got 5"),
             ("both_fail", "- exec: {sh: exit 4}\nfinally:\n- exec: {sh: exit 5}", Fail, "got 4"),
         ],
@@ -28,12 +28,12 @@ pub(super) fn finally_runs_whatever_happened_and_its_failure_counts() {
     );
     for name in ["fails", "passes", "dies", "used_up"] {
         assert!(home.path(&format!("{name}.done")).exists(), "{name}");
-        assert!(told.case(name).steps().last().unwrap().finally);
+        assert!(results.case(name).steps().last().unwrap().finally);
     }
     assert!(!home.path("never").exists(), "a step after the one that failed has run");
 }
 
-pub(super) fn hooks_used_files_and_loops_stand_for_their_steps() {
+pub(super) fn hooks_used_files_and_loops_expand_to_their_steps() {
     let qemu = qemu(7);
     let home = Home::new();
     home.write(
@@ -81,8 +81,8 @@ hooks:
     );
 }
 
-pub(super) fn a_loop_looks_once_a_round_and_ends_at_its_deadline() {
-    let (_, told) = run(
+pub(super) fn a_loop_tests_its_condition_once_per_round_until_its_deadline() {
+    let (_, results) = run(
         &[
             (
                 "event",
@@ -120,11 +120,11 @@ pub(super) fn a_loop_looks_once_a_round_and_ends_at_its_deadline() {
         ],
         &[],
     );
-    assert_eq!(outcomes(&told.case("event")).len(), 6, "three rounds, none too many");
-    assert!(told.case("never_an_event").steps().len() > 3, "more than one round");
+    assert_eq!(outcomes(&results.case("event")).len(), 6, "three rounds, none too many");
+    assert!(results.case("never_an_event").steps().len() > 3, "more than one round");
 }
 
-pub(super) fn deadlines_are_those_of_the_step_and_the_case_times_slow() {
+pub(super) fn slow_multiplies_the_timeouts_of_steps_and_cases() {
     let cases = [
         ("step", "- exec: {sh: sleep 1}\n  timeout: 100ms", Pass, ""),
         ("case", "timeout: 100ms\nsteps:\n- exec: {sh: sleep 1}", Pass, ""),
@@ -153,101 +153,111 @@ pub(super) fn deadlines_are_those_of_the_step_and_the_case_times_slow() {
     run(&cases, &[]);
 }
 
-pub(super) fn a_known_issue_and_a_negative_control_excuse_their_own_failure_only() {
-    let fails = "- exec: {sh: exit 3}";
-    let passes = "- exec: {sh: exit 0}";
+const PASSES: &str = "- exec: {sh: exit 0}";
+const EXIT_3: &str = "- exec: {sh: exit 3}";
+const EXIT_4: &str = "- exec: {sh: exit 4}";
+
+pub(super) fn a_known_issue_excuses_its_own_failure_only() {
     let known = "known_issue: {reason: gitlab 42, match: got 3}\nsteps:\n";
     let race = "known_issue: {reason: gitlab 43, match: got 3, at_most: 5%}\nsteps:\n";
     let often = "known_issue: {reason: gitlab 44, match: got 3, attempts: 3}\nsteps:\n";
-    let placed = "known_issue: {reason: gitlab 45, match: got 3, step: here}\nsteps:\n";
     let third = "- exec: {sh: 'echo >>$HERE/third; test $(wc -l <$HERE/third) -lt 3 || exit 3'}";
     let once = "- exec: {sh: 'test -e $HERE/once || { touch $HERE/once; exit 3; }'}";
-    let control = "must_fail: {match: got 3}\nsteps:\n";
-    let other = "- exec: {sh: exit 4}";
-    let texts: Vec<(&str, String, Verdict, &str)> = vec![
-        ("known", format!("{known}{fails}"), Xfail, "^gitlab 42$"),
-        ("known_passes", format!("{known}{passes}"), Fail, "did not occur .gitlab 42."),
-        ("known_other", format!("{known}{other}"), Fail, "got 4"),
-        (
-            "known_elsewhere",
-            format!("known_issue: {{when: false, reason: r, match: x}}\nsteps:\n{passes}"),
-            Pass,
-            "",
-        ),
-        ("race_lost_once", format!("{race}{once}"), Xfail, "^gitlab 43$"),
-        ("race_lost", format!("{race}{fails}"), Fail, "got 3.* .a known issue is excused once"),
-        ("often", format!("{often}{third}"), Xfail, "^gitlab 44$"),
-        ("often_never", format!("{often}{passes}"), Fail, "did not occur in 3 attempts .gitlab 44."),
-        ("placed", format!("{placed}- block: [{{name: here, exec: {{sh: exit 3}}}}]"), Xfail, "^gitlab 45$"),
-        (
-            "placed_in_a_group",
-            format!("{placed}- {{name: here, repeat: {{times: 2, steps: [{{exec: {{sh: exit 3}}}}]}}}}"),
-            Xfail,
-            "^gitlab 45$",
-        ),
-        (
-            "placed_in_until",
-            format!(
-                "{placed}- {{name: here, repeat: {{until: {{vm: a, status: paused}}, steps: [{{exec: {{sh: exit 3}}}}]}}}}"
+    let elsewhere = "known_issue: {when: false, reason: r, match: x}\nsteps:\n";
+    let (home, _) = run(
+        &[
+            ("known", format!("{known}{EXIT_3}"), Xfail, "^gitlab 42$"),
+            ("known_passes", format!("{known}{PASSES}"), Fail, "did not occur .gitlab 42."),
+            ("known_other", format!("{known}{EXIT_4}"), Fail, "got 4"),
+            ("known_elsewhere", format!("{elsewhere}{PASSES}"), Pass, ""),
+            ("race_lost_once", format!("{race}{once}"), Xfail, "^gitlab 43$"),
+            ("race_lost", format!("{race}{EXIT_3}"), Fail, "got 3.* .a known issue is excused once"),
+            ("race_won", format!("{race}{PASSES}"), Pass, ""),
+            ("race_other", format!("{race}{EXIT_4}"), Fail, "got 4"),
+            ("often", format!("{often}{third}"), Xfail, "^gitlab 44$"),
+            ("often_never", format!("{often}{PASSES}"), Fail, "did not occur in 3 attempts .gitlab 44."),
+        ],
+        &[],
+    );
+    assert_eq!(skipped_in_junit(&home), ["known", "often", "race_lost_once"]);
+}
+
+pub(super) fn a_known_issue_with_a_step_excuses_failures_of_that_step_only() {
+    let at = |steps: &str| {
+        format!("known_issue: {{reason: gitlab 45, match: got 3, step: here}}\nsteps:\n{steps}")
+    };
+    let exit = "[{exec: {sh: exit 3}}]";
+    let until = "until: {vm: a, status: paused}";
+    let (home, _) = run(
+        &[
+            ("step", at("- block: [{name: here, exec: {sh: exit 3}}]"), Xfail, "^gitlab 45$"),
+            (
+                "group",
+                at(&format!("- {{name: here, repeat: {{times: 2, steps: {exit}}}}}")),
+                Xfail,
+                "^gitlab 45$",
             ),
-            Xfail,
-            "^gitlab 45$",
-        ),
-        ("placed_elsewhere", format!("{placed}{fails}\n- {{name: here, sleep: 1ms}}"), Fail, "got 3"),
-        ("race_won", format!("{race}{passes}"), Pass, ""),
-        ("race_other", format!("{race}{other}"), Fail, "got 4"),
-        ("control", format!("{control}{fails}"), Pass, "^failed as expected"),
-        ("no_control", format!("must_fail: {{when: false, match: got 3}}\nsteps:\n{passes}"), Pass, ""),
-        (
-            "no_control_fails",
-            format!("must_fail: {{when: false, match: got 3}}\nsteps:\n{fails}"),
-            Fail,
-            "got 3",
-        ),
-        (
-            "control_passes",
-            format!("{control}{passes}"),
-            Fail,
-            "^expected a failure matching /got 3/, but the case passed",
-        ),
-        ("control_other", format!("{control}{other}"), Fail, "^expected a failure matching .*, got: .*got 4"),
-        (
-            "old",
-            format!("requires: {{qemu: \">=1000.0\"}}\nsteps:\n{fails}"),
-            Skip,
-            "^needs QEMU >=1000.0, this is \\d",
-        ),
-        (
-            "command",
-            format!("requires: {{commands: [no-such]}}\nsteps:\n{fails}"),
-            Skip,
-            "^needs the QMP command `no-such`, which QEMU",
-        ),
-        (
-            "there",
-            format!("requires: {{qemu: \">=5\", capabilities: [events], machines: [q35]}}\nsteps:\n{passes}"),
-            Pass,
-            "",
-        ),
-    ];
-    let cases: Vec<_> =
-        texts.iter().map(|(name, text, verdict, reason)| (*name, text.as_str(), *verdict, *reason)).collect();
-    let (home, told) = run(&cases, &[]);
+            (
+                "until",
+                at(&format!("- {{name: here, repeat: {{{until}, steps: {exit}}}}}")),
+                Xfail,
+                "^gitlab 45$",
+            ),
+            ("elsewhere", at(&format!("{EXIT_3}\n- {{name: here, sleep: 1ms}}")), Fail, "got 3"),
+        ],
+        &[],
+    );
+    assert_eq!(skipped_in_junit(&home), ["group", "step", "until"]);
+}
+
+pub(super) fn a_negative_control_passes_only_with_the_expected_failure() {
+    let control = "must_fail: {match: got 3}\nsteps:\n";
+    let disabled = "must_fail: {when: false, match: got 3}\nsteps:\n";
+    run(
+        &[
+            ("fails", format!("{control}{EXIT_3}"), Pass, "^failed as expected"),
+            (
+                "passes",
+                format!("{control}{PASSES}"),
+                Fail,
+                "^expected a failure matching /got 3/, but the case passed",
+            ),
+            ("other", format!("{control}{EXIT_4}"), Fail, "^expected a failure matching .*, got: .*got 4"),
+            ("disabled", format!("{disabled}{PASSES}"), Pass, ""),
+            ("disabled_fails", format!("{disabled}{EXIT_3}"), Fail, "got 3"),
+        ],
+        &[],
+    );
+}
+
+pub(super) fn a_case_whose_requirements_are_not_met_is_skipped_before_a_vm_starts() {
+    let with = |requires: &str, steps: &str| format!("requires: {{{requires}}}\nsteps:\n{steps}");
+    let (home, results) = run(
+        &[
+            ("old", with("qemu: \">=1000.0\"", EXIT_3), Skip, "^needs QEMU >=1000.0, this is \\d"),
+            (
+                "command",
+                with("commands: [no-such]", EXIT_3),
+                Skip,
+                "^needs the QMP command `no-such`, which QEMU",
+            ),
+            ("met", with("qemu: \">=5\", capabilities: [events], machines: [q35]", PASSES), Pass, ""),
+        ],
+        &[],
+    );
     for name in ["old", "command"] {
-        let spawned = told.case(name).events.iter().any(|what| matches!(what, What::VmSpawned { .. }));
-        assert!(!spawned, "{name}: a VM was started for nothing");
+        let spawned = results.case(name).events.iter().any(|what| matches!(what, What::VmSpawned { .. }));
+        assert!(!spawned, "{name}: a VM was started");
     }
+    assert_eq!(skipped_in_junit(&home), ["command", "old"]);
+}
+
+/// The names of the skipped cases in `junit.xml`.
+fn skipped_in_junit(home: &Home) -> Vec<String> {
     let junit = home.read("reports/junit.xml");
     let document = roxmltree::Document::parse(&junit).unwrap();
-    let skipped: Vec<&str> = document
-        .descendants()
-        .filter(|node| node.has_tag_name("skipped"))
-        .filter_map(|node| node.parent_element()?.attribute("name"))
-        .collect();
-    let xfailed = ["known", "often", "placed", "placed_in_a_group", "placed_in_until", "race_lost_once"];
-    let mut expected = [&xfailed[..], &["command", "old"]].concat();
-    expected.sort_unstable();
-    assert_eq!(skipped, expected);
+    let skipped = document.descendants().filter(|node| node.has_tag_name("skipped"));
+    skipped.filter_map(|node| Some(node.parent_element()?.attribute("name")?.to_owned())).collect()
 }
 
 pub(super) fn fail_fast_ends_the_run_with_the_first_bad_case() {
@@ -278,7 +288,7 @@ pub(super) fn two_jobs_run_two_cases_at_the_same_time() {
     assert_eq!(home.results().cases(), ["1", "2"]);
 }
 
-pub(super) fn artifacts_are_kept_as_the_option_says_and_the_command_line_really_starts() {
+pub(super) fn keep_selects_the_artifacts_and_their_command_line_starts_the_vm() {
     let qemu = qemu(7);
     let home = Home::new();
     let pass = "name: deep/x\nsteps:\n- wait: {vm: a, ticks: 2}";
@@ -290,8 +300,8 @@ pub(super) fn artifacts_are_kept_as_the_option_says_and_the_command_line_really_
         let reports = home.path("reports");
         let _ = std::fs::remove_dir_all(&reports);
         home.run_on(qemu, &["cases", "--keep", keep]).expect(1);
-        let told = home.results();
-        let artifacts = ["deep", "deep/x"].map(|name| told.case(name).artifacts().is_some());
+        let results = home.results();
+        let artifacts = ["deep", "deep/x"].map(|name| results.case(name).artifacts().is_some());
         let there = ["deep", "deep/x"].map(|name| reports.join(name).join("scenario.yaml").exists());
         assert_eq!((artifacts, there), (kept, kept), "{keep}");
     }
@@ -326,7 +336,7 @@ pub(super) fn artifacts_are_kept_as_the_option_says_and_the_command_line_really_
     home.ended(child).expect(0);
 }
 
-pub(super) fn a_guest_moves_to_a_vm_that_waits_for_it() {
+pub(super) fn a_guest_migrates_to_an_incoming_vm() {
     let vms = format!("vms: {{a: {VM}, b: {{like: a, incoming: defer}}}}\nsteps:\n");
     let end = "\n- wait: {vm: [a, b], migration: completed}\n- wait: {vm: a, status: postmigrate}\n- wait: {vm: b, status: running}\n\
                - wait: {vm: b, ticks: 2}\n- check: {vm: b, progress: kept}\n- check: {vm: b, memory: consistent}\n- quit: [a, b]";
@@ -338,13 +348,13 @@ pub(super) fn a_guest_moves_to_a_vm_that_waits_for_it() {
     let uri = format!(
         "vms: {{a: {VM}, b: {{like: a, incoming: \"unix:{{{{case.dir}}}}/n\"}}}}\nsteps:\n- wait: {{vm: a, ticks: 1}}\n- migrate: {{from: a, to: b}}{end}"
     );
-    let nobody = format!("{begin}{{from: a, uri: \"unix:/no/such/socket\"}}\n  expect_error: '.'");
+    let unreachable = format!("{begin}{{from: a, uri: \"unix:/no/such/socket\"}}\n  expect_error: '.'");
     let failed = format!(
         "{begin}{{from: a, uri: \"exec:exit 1\"}}\n- wait: {{vm: a, migration: completed}}\n  timeout: 10m"
     );
     // It may fail before or after the step that starts it has ended.
     let again = "\n- repeat: {times: 20, steps: [{migrate: {from: a, uri: \"exec:exit 1\"}}, {wait: {vm: a, migration: failed}}]}";
-    let is_to_fail = format!(
+    let fails_as_expected = format!(
         "{begin}{{from: a, uri: \"exec:exit 1\"}}\n- wait: {{vm: a, migration: failed}}{again}\n- wait: {{vm: a, ticks: 1}}"
     );
     let killed = format!(
@@ -356,11 +366,11 @@ pub(super) fn a_guest_moves_to_a_vm_that_waits_for_it() {
             ("unix", &unix, Pass, ""),
             ("uri", &uri, Pass, ""),
             ("failed", &failed, Fail, "^the migration (failed, according to VM `a`|of `a` is failed)"),
-            ("is_to_fail", &is_to_fail, Pass, ""),
+            ("fails_as_expected", &fails_as_expected, Pass, ""),
             ("killed", &killed, Pass, ""),
             (
-                "nobody",
-                &nobody.replace(
+                "unreachable",
+                &unreachable.replace(
                     "\n  expect_error: '.'",
                     "\n- wait: {vm: a, migration: completed}\n  timeout: 10m",
                 ),

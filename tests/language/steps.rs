@@ -7,7 +7,7 @@ use lockstep_vm::event::What;
 use super::{outcomes, run};
 use crate::common::VM;
 
-pub(super) fn what_a_step_finds_is_there_for_the_steps_after_it() {
+pub(super) fn a_later_step_reads_what_a_step_captured() {
     run(
         &[
             (
@@ -20,9 +20,9 @@ pub(super) fn what_a_step_finds_is_there_for_the_steps_after_it() {
 - check: {equal: ["{{run.captures.number}}", 7]}
 - check: {equal: ["{{run.captures.list}}", [1, 2]]}
 - exec: {sh: "echo pid {{run.vm.a.pid}}"}
-  capture: told
-- exec: {run: [test, "{{run.captures.told.stdout}}", "=", "{{run.captures.text}}\n"]}
-- check: {equal: ["{{run.captures.told.exit}}", 0]}
+  capture: output
+- exec: {run: [test, "{{run.captures.output.stdout}}", "=", "{{run.captures.text}}\n"]}
+- check: {equal: ["{{run.captures.output.exit}}", 0]}
 - wait: {vm: a, ticks: 1}
   capture: tick
 - exec: {sh: "test {{run.captures.tick.passes}} -gt 0 && test {{run.vm.a.accel}} = tcg"}
@@ -55,11 +55,11 @@ pub(super) fn what_a_step_finds_is_there_for_the_steps_after_it() {
     );
 }
 
-pub(super) fn a_host_process_counts_by_how_it_ends() {
-    let ran = run(
+pub(super) fn a_command_passes_only_with_the_expected_exit_status() {
+    run(
         &[
             (
-                "ends_well",
+                "expected",
                 r#"
 - exec: {run: [sh, -c, "cat; echo oops >&2; exit 4"], stdin: "in\n", exit: 4, env: {ONE: 1}}
   capture: it
@@ -68,14 +68,6 @@ pub(super) fn a_host_process_counts_by_how_it_ends() {
 - check: {equal: ["{{run.captures.it.exit}}", 4]}
 - exec: {sh: 'test "$ONE" = 1', env: {ONE: 1}}
 - exec: {sh: "test \"$PWD\" = {{case.dir}}"}
-- exec: {background: b, sh: "until test -e go; do sleep 0.05; done; echo said; exit 3"}
-- exec: {sh: "kill -0 {{run.process.b.pid}} && touch go"}
-- wait: {process: b, exit: 3}
-  capture: b
-- check: {equal: ["{{run.captures.b.stdout}}", "said\n"]}
-- exec: {background: killed, sh: "exec sleep 1000"}
-- exec: {sh: "kill -KILL {{run.process.killed.pid}}"}
-- wait: {process: killed, exit: {signal: KILL}}
 "#,
                 Pass,
                 "",
@@ -100,25 +92,48 @@ pub(super) fn a_host_process_counts_by_how_it_ends() {
                 "^cannot start `/no/such/program`: No such file",
             ),
             (
-                "missing_behind",
+                "too_long",
+                "- exec: {sh: 'echo begun >&2; sleep 1000'}\n  timeout: 1s",
+                Fail,
+                "did not end within 1.0 s.*still running, saying:\n    begun",
+            ),
+        ],
+        &[],
+    );
+}
+
+pub(super) fn a_wait_for_a_background_process_passes_only_with_the_expected_exit() {
+    run(
+        &[
+            (
+                "expected",
+                r#"
+- exec: {background: b, sh: "until test -e go; do sleep 0.05; done; echo said; exit 3"}
+- exec: {sh: "kill -0 {{run.process.b.pid}} && touch go"}
+- wait: {process: b, exit: 3}
+  capture: b
+- check: {equal: ["{{run.captures.b.stdout}}", "said\n"]}
+- exec: {background: killed, sh: "exec sleep 1000"}
+- exec: {sh: "kill -KILL {{run.process.killed.pid}}"}
+- wait: {process: killed, exit: {signal: KILL}}
+"#,
+                Pass,
+                "",
+            ),
+            (
+                "missing",
                 "- exec: {background: b, run: [no-such-program]}",
                 Error,
                 "^cannot start `no-such-program`",
             ),
             (
-                "background_fails",
+                "fails",
                 "- exec: {background: b, sh: 'exit 1'}\n- wait: {process: b}",
                 Fail,
                 "^process `b`: expected exit status 0, got 1",
             ),
             (
                 "too_long",
-                "- exec: {sh: 'echo begun >&2; sleep 1000'}\n  timeout: 1s",
-                Fail,
-                "did not end within 1.0 s.*still running, saying:\n    begun",
-            ),
-            (
-                "background_too_long",
                 "- exec: {background: b, sh: 'sleep 1000'}\n- wait: {process: b}\n  timeout: 500ms",
                 Fail,
                 "^waited .* for process `b` to end; saw still running",
@@ -126,10 +141,9 @@ pub(super) fn a_host_process_counts_by_how_it_ends() {
         ],
         &[],
     );
-    drop(ran);
 }
 
-pub(super) fn a_step_that_must_fail_fails_as_it_says_or_fails_the_case() {
+pub(super) fn expect_error_passes_only_with_the_expected_error() {
     let cases = [
         ("matches", "- qmp: {vm: a, execute: no-such-command}\n  expect_error: CommandNotFound", Pass, ""),
         (
@@ -162,7 +176,7 @@ pub(super) fn a_step_that_must_fail_fails_as_it_says_or_fails_the_case() {
 }
 
 pub(super) fn when_decides_whether_a_step_runs() {
-    let (_, told) = run(
+    let (_, results) = run(
         &[(
             "when",
             r#"
@@ -182,10 +196,10 @@ pub(super) fn when_decides_whether_a_step_runs() {
         &[],
     );
     // Conditions known before the run remove the step entirely.
-    assert_eq!(outcomes(&told.case("when")), [Done, Skipped, Done]);
+    assert_eq!(outcomes(&results.case("when")), [Done, Skipped, Done]);
 }
 
-pub(super) fn vms_are_started_stopped_and_ended_as_the_steps_say() {
+pub(super) fn steps_start_stop_and_end_vms() {
     run(
         &[
             (
@@ -230,6 +244,14 @@ steps:
                 Pass,
                 "",
             ),
+        ],
+        &[],
+    );
+}
+
+pub(super) fn a_frozen_vm_or_a_wrong_exit_fails_the_step() {
+    run(
+        &[
             (
                 "frozen",
                 "- signal: {vm: a, send: STOP}\n- qmp: {vm: a, execute: query-status}\n  timeout: 500ms",
@@ -259,7 +281,7 @@ steps:
     );
 }
 
-pub(super) fn a_death_that_nobody_asked_for_ends_the_case_at_once_and_is_the_cause() {
+pub(super) fn an_unexpected_exit_of_a_vm_ends_the_case_at_once() {
     let vms = format!("vms: {{a: {VM}, b: {VM}}}\nsteps:\n");
     let kill = "- exec: {background: k, exit: 0, sh: \"kill -KILL {{run.vm.b.pid}}\"}\n";
     // The wait is about the other VM and has an hour left; none of these reaches its deadline.
@@ -284,9 +306,9 @@ pub(super) fn a_death_that_nobody_asked_for_ends_the_case_at_once_and_is_the_cau
         .iter()
         .map(|(name, text)| (name.as_str(), text.as_str(), Fail, "^VM `b` died: signal KILL"))
         .collect();
-    let (_, told) = run(&cases, &[]);
+    let (_, results) = run(&cases, &[]);
     for (name, ..) in cases {
-        let case = told.case(name);
+        let case = results.case(name);
         let exited = case.events.iter().position(|what| {
             matches!(what, What::VmExited { vm, how, expected } if vm == "b" && how == "signal KILL" && !expected)
         });

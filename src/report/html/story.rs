@@ -122,15 +122,7 @@ impl Story {
                 self.message(at, vm, '<', brief, message);
             }
             What::QmpEvent { vm, message } => self.event(at, vm, message),
-            What::SerialLine { vm, line } => {
-                let number = self.vm(vm);
-                match ticker::Line::parse(line.as_bytes()) {
-                    Some(ticker::Line::Tick { count, .. }) => {
-                        self.line(at, Lane::Vm(number), 't', &count.to_string(), String::new());
-                    }
-                    _ => self.line(at, Lane::Vm(number), 's', "", raw(line)),
-                }
-            }
+            What::SerialLine { vm, line } => self.serial(at, vm, line),
             What::StepBegan { title, place, .. } => {
                 self.line(at, Lane::Steps, '(', title, place.clone());
             }
@@ -179,6 +171,16 @@ impl Story {
         known.tracker = Tracker::default();
         known.state.push((at, Clock::Runner, state.to_owned()));
         self.line(at, Lane::Vm(number), 'x', &format!("started, pid {pid}"), String::new());
+    }
+
+    fn serial(&mut self, at: f64, vm: &str, line: &str) {
+        let lane = Lane::Vm(self.vm(vm));
+        match ticker::Line::parse(line.as_bytes()) {
+            Some(ticker::Line::Tick { count, .. }) => {
+                self.line(at, lane, 't', &count.to_string(), String::new());
+            }
+            _ => self.line(at, lane, 's', "", raw(line)),
+        }
     }
 
     fn event(&mut self, at: f64, vm: &str, message: &Value) {

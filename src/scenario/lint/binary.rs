@@ -13,7 +13,7 @@ use crate::qemu::network::attached;
 use crate::qemu::schema::Complaint;
 use crate::scenario::model::{Case, CaseStep, each_step};
 use crate::scenario::source::Node;
-use crate::step::{Action, CheckKind, Condition, Instances};
+use crate::step::{Action, Capabilities, Check, CheckKind, Condition, Instances, Migrate, Qmp, Wait};
 use crate::template;
 
 /// Reports what a case needs and its QEMUs do not have: commands and their arguments, events, capabilities, parameters,
@@ -129,83 +129,97 @@ impl Against<'_> {
 
     fn step(mut self, step: &CaseStep, vm: &str) {
         match &step.step.action {
-            Action::Qmp(qmp) => {
-                let arguments = Value::Object(qmp.arguments.clone());
-                self.command(step, "execute", &qmp.execute, &arguments);
-                if qmp.oob && self.binary.schema.allows_oob(&qmp.execute) == Some(false) {
-                    let message = format!("{} does not run `{}` out of band", self.qemu(), qmp.execute);
-                    let help = "remove `oob`".to_owned();
-                    self.complain(Code::Arguments, &places::of(step, &["oob"], None), message, help);
-                }
-            }
-            Action::Capabilities(capabilities) => {
-                for (key, names) in [("on", &capabilities.on), ("off", &capabilities.off)] {
-                    for (number, name) in names.iter().enumerate() {
-                        let known = &self.binary.capabilities;
-                        if !(known.contains(name) || template::is_template(name)) {
-                            let at = places::of(step, &[key, &number.to_string()], None);
-                            self.missing(&at, "migration capability", name, known.iter().map(String::as_str));
-                        }
-                    }
-                }
-            }
+            Action::Qmp(qmp) => self.qmp(step, qmp),
+            Action::Capabilities(capabilities) => self.capabilities(step, capabilities),
             Action::Parameters(parameters) => self.parameters(step, &Value::Object(parameters.set.clone())),
-            Action::Migrate(migrate) => {
-                if let Some(channels) = &migrate.channels {
-                    let complaints = self.binary.schema.check("migrate", &json!({"channels": channels}));
-                    self.in_step(step, &[], complaints);
-                }
-                if let (Some(_), true) = (migrate.exit_on_error, migrate.to.as_deref() == Some(vm))
-                    && !self.binary.schema.has_argument("migrate-incoming", "exit-on-error")
-                {
-                    let at = places::of_key(&step.at, places::action(step), &["exit_on_error".to_owned()]);
-                    let message = format!("{} has no `exit-on-error` of `migrate-incoming`", self.qemu());
-                    let help = "remove `exit_on_error`: it needs QEMU 9.1 or later".to_owned();
-                    self.complain(Code::Arguments, &at, message, help);
-                }
-            }
+            Action::Migrate(migrate) => self.migrate(step, migrate, vm),
             Action::Failover(failover) => {
                 self.yanked(step, "survivor", "yank", &failover.yank);
                 self.has(step, "survivor", "x-colo-lost-heartbeat");
             }
             Action::Yank(yank) => self.yanked(step, "vm", "instances", &yank.instances),
-            Action::Wait(wait) => match wait.condition() {
-                Some(Condition::Event { name, data, .. }) => {
-                    self.event(step, "event", &name);
-                    if let Some(data) = data {
-                        let complaints = self.binary.schema.check_event(&name, &data);
-                        self.in_step(step, &["data"], complaints);
+            Action::Wait(wait) => self.wait(step, wait),
+            Action::Check(check) => self.check(step, check),
+            _ => {}
+        }
+    }
+
+    fn qmp(&mut self, step: &CaseStep, qmp: &Qmp) {
+        self.command(step, "execute", &qmp.execute, &Value::Object(qmp.arguments.clone()));
+        if qmp.oob && self.binary.schema.allows_oob(&qmp.execute) == Some(false) {
+            let message = format!("{} does not run `{}` out of band", self.qemu(), qmp.execute);
+            let help = "remove `oob`".to_owned();
+            self.complain(Code::Arguments, &places::of(step, &["oob"], None), message, help);
+        }
+    }
+
+    fn capabilities(&mut self, step: &CaseStep, capabilities: &Capabilities) {
+        let known = &self.binary.capabilities;
+        for (key, names) in [("on", &capabilities.on), ("off", &capabilities.off)] {
+            for (number, name) in names.iter().enumerate() {
+                if !(known.contains(name) || template::is_template(name)) {
+                    let at = places::of(step, &[key, &number.to_string()], None);
+                    self.missing(&at, "migration capability", name, known.iter().map(String::as_str));
+                }
+            }
+        }
+    }
+
+    /// Checks what a migration needs of `vm`, which is its source or its destination.
+    fn migrate(&mut self, step: &CaseStep, migrate: &Migrate, vm: &str) {
+        if let Some(channels) = &migrate.channels {
+            let complaints = self.binary.schema.check("migrate", &json!({"channels": channels}));
+            self.in_step(step, &[], complaints);
+        }
+        if let (Some(_), true) = (migrate.exit_on_error, migrate.to.as_deref() == Some(vm))
+            && !self.binary.schema.has_argument("migrate-incoming", "exit-on-error")
+        {
+            let at = places::of_key(&step.at, places::action(step), &["exit_on_error".to_owned()]);
+            let message = format!("{} has no `exit-on-error` of `migrate-incoming`", self.qemu());
+            let help = "remove `exit_on_error`: it needs QEMU 9.1 or later".to_owned();
+            self.complain(Code::Arguments, &at, message, help);
+        }
+    }
+
+    fn wait(&mut self, step: &CaseStep, wait: &Wait) {
+        match wait.condition() {
+            Some(Condition::Event { name, data, .. }) => {
+                self.event(step, "event", &name);
+                if let Some(data) = data {
+                    let complaints = self.binary.schema.check_event(&name, &data);
+                    self.in_step(step, &["data"], complaints);
+                }
+            }
+            Some(Condition::Migration { states, never }) => {
+                self.states(step, "migration", "query-migrate", &states);
+                self.states(step, "never", "query-migrate", &never);
+            }
+            Some(Condition::Status(states)) => self.states(step, "status", "query-status", &states),
+            Some(Condition::Query { command, arguments, until }) => {
+                self.command(step, "query", &command, &Value::Object(arguments));
+                let complaints = self.binary.schema.check_reply(&command, &until);
+                self.in_step(step, &["until"], complaints);
+            }
+            _ => {}
+        }
+    }
+
+    fn check(&mut self, step: &CaseStep, check: &Check) {
+        match check.kind() {
+            Some(CheckKind::Query) => {
+                let command = check.query.clone().unwrap_or_default();
+                let arguments = Value::Object(check.arguments.clone().unwrap_or_default());
+                self.command(step, "query", &command, &arguments);
+                for (key, pattern) in [("is", &check.is), ("is_not", &check.is_not)] {
+                    if let Some(pattern) = pattern {
+                        let complaints = self.binary.schema.check_reply(&command, pattern);
+                        self.in_step(step, &[key], complaints);
                     }
                 }
-                Some(Condition::Migration { states, never }) => {
-                    self.states(step, "migration", "query-migrate", &states);
-                    self.states(step, "never", "query-migrate", &never);
-                }
-                Some(Condition::Status(states)) => self.states(step, "status", "query-status", &states),
-                Some(Condition::Query { command, arguments, until }) => {
-                    self.command(step, "query", &command, &Value::Object(arguments));
-                    let complaints = self.binary.schema.check_reply(&command, &until);
-                    self.in_step(step, &["until"], complaints);
-                }
-                _ => {}
-            },
-            Action::Check(check) => match check.kind() {
-                Some(CheckKind::Query) => {
-                    let command = check.query.clone().unwrap_or_default();
-                    let arguments = Value::Object(check.arguments.clone().unwrap_or_default());
-                    self.command(step, "query", &command, &arguments);
-                    for (key, pattern) in [("is", &check.is), ("is_not", &check.is_not)] {
-                        if let Some(pattern) = pattern {
-                            let complaints = self.binary.schema.check_reply(&command, pattern);
-                            self.in_step(step, &[key], complaints);
-                        }
-                    }
-                }
-                Some(CheckKind::NoEvent) => {
-                    self.event(step, "no_event", check.no_event.as_deref().unwrap_or_default());
-                }
-                _ => {}
-            },
+            }
+            Some(CheckKind::NoEvent) => {
+                self.event(step, "no_event", check.no_event.as_deref().unwrap_or_default());
+            }
             _ => {}
         }
     }
