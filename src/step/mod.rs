@@ -13,6 +13,7 @@ mod connect;
 mod exec;
 mod failover;
 mod fd;
+mod forms;
 mod hmp;
 mod lifecycle;
 mod link;
@@ -21,6 +22,7 @@ mod migrate;
 mod parameters;
 mod protect;
 mod qmp;
+mod read;
 mod rebind;
 mod rule;
 mod running;
@@ -35,7 +37,7 @@ use std::collections::BTreeSet;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::qemu::contains::{self, Fault};
@@ -49,12 +51,14 @@ use action::StepAction;
 pub use action::{Named, Needs};
 pub use bytes::Bytes;
 pub use capabilities::Capabilities;
-pub use check::{CHECK_KINDS, Check, Holds, Kind as CheckKind};
+pub use check::{Check, Holds, Kind as CheckKind};
 pub use client::Client;
 pub use connect::Connect;
 pub use exec::Exec;
 pub use failover::{Failover, Fence};
 pub use fd::Fd;
+pub use forms::Form;
+pub(crate) use forms::{companions, selecting};
 pub use hmp::Hmp;
 pub use lifecycle::{Quit, Start};
 pub use link::Link;
@@ -63,6 +67,7 @@ pub use migrate::Migrate;
 pub use parameters::Parameters;
 pub use protect::Protect;
 pub use qmp::{Expect, Qmp};
+pub(crate) use read::{Misfit, Read, fit};
 pub use rebind::{Rebind, actual};
 pub(crate) use rule::{Rule, Words};
 pub use running::{Mark, POLL, Running};
@@ -70,7 +75,7 @@ pub use set::Set;
 pub use signal::{Signal, SignalName};
 pub use sleep::Sleep;
 pub(crate) use wait::Watched;
-pub use wait::{Condition, Exit, JobStatus, WAIT_CONDITIONS, Wait};
+pub use wait::{Condition, Exit, JobStatus, Wait};
 pub use witness::Witness;
 pub use yank::{Instances, Yank};
 
@@ -101,7 +106,7 @@ pub(crate) struct AboutAction {
 macro_rules! actions {
     ($($(#[$doc:meta])* $variant:ident($data:ty) = $key:literal,)*) => {
         /// What a step does.
-        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
         pub enum Action {
             $($(#[$doc])* #[serde(rename = $key)] $variant($data),)*
         }
@@ -123,6 +128,15 @@ macro_rules! actions {
             #[must_use]
             pub const fn key(&self) -> &'static str {
                 match self { $(Self::$variant(_) => $key,)* }
+            }
+
+            /// Reads the value of the action with this key.
+            pub(crate) fn read(key: &str, value: &Value) -> Result<Self, Misfit> {
+                let read = match key {
+                    $($key => <$data>::read(value).map(Self::$variant),)*
+                    _ => Err(Misfit::new(Vec::new(), format!("there is no action `{key}`"))),
+                };
+                read.map_err(|misfit| misfit.under(key))
             }
 
             /// A one-line description.
