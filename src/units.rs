@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 /// A duration: a number with a unit (`300ms`, `5s`, `2m`, `1h`, `1m30s`).
 ///
 /// A bare number is rejected, because it could mean seconds or milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Span(pub Duration);
 
 impl Span {

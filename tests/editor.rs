@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use common::harness::{self, once};
 use language_server::{PROGRAM, ROOT, Server, uri};
-use lockstep_vm::step::{ACTIONS, CHECK_KINDS, FLOW, MODIFIERS, WAIT_CONDITIONS};
+use lockstep_vm::step::{ACTIONS, CheckKind, Condition, FLOW, Form, MODIFIERS};
 use serde_json::{Value, json};
 
 const SCHEMA: &str = "schemas/scenario.schema.json";
@@ -186,15 +186,17 @@ fn templates_are_welcome_where_values_are() {
 
 fn completion_offers_all_that_may_stand_there() {
     let mut editor = Editor::start();
+    let keys = |forms: &[Form]| forms.iter().map(Form::key).collect::<Vec<_>>();
+    let (conditions, kinds) = (keys(Condition::FORMS), keys(CheckKind::FORMS));
     let actions: Vec<&str> = ACTIONS.iter().chain(FLOW).chain(MODIFIERS).copied().collect();
     for (text, keys) in [
         ("steps:\n  - |\n", &actions[..]),
         ("finally:\n  - |\n", &actions),
         ("hooks:\n  before:\n    - |\n", &actions),
         ("steps:\n  - repeat:\n      times: 2\n      steps:\n        - |\n", &actions),
-        ("steps:\n  - wait:\n      |\n", WAIT_CONDITIONS),
-        ("steps:\n  - wait:\n      vm: a\n      |\n", WAIT_CONDITIONS),
-        ("steps:\n  - check:\n      vm: a\n      |\n", CHECK_KINDS),
+        ("steps:\n  - wait:\n      |\n", &conditions),
+        ("steps:\n  - wait:\n      vm: a\n      |\n", &conditions),
+        ("steps:\n  - check:\n      vm: a\n      |\n", &kinds),
         ("|\n", &["extends", "matrix", "steps", "vms"]),
         ("vms:\n  a:\n    |\n", &["like", "machine", "memory", "guest"]),
         ("vms:\n  a:\n    accel: |\n", &["kvm", "tcg"]),

@@ -1,6 +1,6 @@
 //! Describes the keys of a type: what each takes, whether it is required, its meaning, its default.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::text::{joined, wrap};
 
@@ -198,15 +198,6 @@ fn flow(value: &Value) -> String {
         Value::Object(map) => format!("{{{}}}", map.iter().map(entry).collect::<Vec<_>>().join(", ")),
         other => other.to_string(),
     }
-}
-
-/// The keys of a kind of `wait` or `check`: its own, and those whose doc text has "With `kind`:".
-pub(super) fn companions<'s>(kind: &str, properties: &'s Map<String, Value>) -> Vec<&'s str> {
-    let with = format!("ith `{kind}`");
-    let belongs = |(name, schema): &(&String, &Value)| {
-        *name == kind || schema["description"].as_str().is_some_and(|doc| doc.contains(&with))
-    };
-    properties.iter().filter(belongs).map(|(name, _)| name.as_str()).collect()
 }
 
 #[cfg(test)]

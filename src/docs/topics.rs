@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::fields::{Field, Schema, WIDTH, companions, with_default};
+use super::fields::{Field, Schema, WIDTH, with_default};
 use super::text::{anchor, paragraphs, sections, wrap};
 use crate::session::metrics::METRICS;
-use crate::step::{ACTIONS, FLOW, MODIFIERS};
+use crate::step::{ACTIONS, CheckKind, Condition, FLOW, Form, MODIFIERS};
 
 /// A part of the reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,8 +169,8 @@ pub(super) fn all() -> Vec<Topic> {
     };
     topics.extend(of(MODIFIERS).map(|field| key(&schema, field, Part::Modifiers, "step.")));
     topics.extend(of(ACTIONS).chain(of(FLOW)).map(|field| action(&schema, field)));
-    topics.extend(kinds(&schema, wait, Part::Conditions, "wait"));
-    topics.extend(kinds(&schema, check, Part::Checks, "check"));
+    topics.extend(kinds(&schema, wait, Part::Conditions, "wait", Condition::FORMS));
+    topics.extend(kinds(&schema, check, Part::Checks, "check", CheckKind::FORMS));
     topics.extend(chapters(Part::Reuse));
     topics.extend(chapters(Part::Running));
     topics.push(metrics());
@@ -242,28 +242,17 @@ fn action(schema: &Schema, field: &Field<'_>) -> Topic {
 }
 
 /// The kinds of a `wait` or a `check`, each with its keys.
-fn kinds(schema: &Schema, of: &Value, part: Part, action: &str) -> Vec<Topic> {
-    let behind = schema.behind(of);
-    let Some(properties) = behind["properties"].as_object() else {
-        return Vec::new();
-    };
+fn kinds(schema: &Schema, of: &Value, part: Part, action: &str, forms: &[Form]) -> Vec<Topic> {
     let fields = schema.fields(of);
-    let own = |field: &&Field<'_>| {
-        let doc = schema.doc(field.schema);
-        field.name != "vm" && !doc.starts_with("With `")
+    let topic = |form: &Form| {
+        let field = |key| fields.iter().find(|field| field.name == key);
+        let own: Vec<&Field<'_>> = form.keys().filter_map(field).collect();
+        let doc = own.first().map(|field| schema.doc(field.schema)).unwrap_or_default();
+        let items: String = own.into_iter().map(|field| schema.item(field, 0)).collect();
+        let name = format!("{action}.{}", form.key());
+        finish(name, part, form.key(), &doc, items.trim_end().to_owned())
     };
-    fields
-        .iter()
-        .filter(own)
-        .map(|field| {
-            let with = companions(field.name, properties);
-            let more = fields.iter().filter(|more| more.name != field.name && with.contains(&more.name));
-            let items: String =
-                std::iter::once(field).chain(more).map(|field| schema.item(field, 0)).collect();
-            let doc = schema.doc(field.schema);
-            finish(format!("{action}.{}", field.name), part, field.name, &doc, items.trim_end().to_owned())
-        })
-        .collect()
+    forms.iter().map(topic).collect()
 }
 
 /// The metrics, from the list in the code.

@@ -106,9 +106,9 @@ mod tests {
 
     #[test]
     fn a_failed_migration_is_left_to_the_step_after_the_one_that_brought_it_about() {
-        let action = |value| serde_json::from_value::<Action>(value).unwrap();
-        let migrate = action(serde_json::json!({"migrate": {"from": "a", "uri": "exec:exit 1"}}));
-        let wait = action(serde_json::json!({"wait": {"vm": "a", "ticks": 1}}));
+        let action = |key, value| Action::read(key, &value).unwrap();
+        let migrate = action("migrate", serde_json::json!({"from": "a", "uri": "exec:exit 1"}));
+        let wait = action("wait", serde_json::json!({"vm": "a", "ticks": 1}));
         let failed = Trouble::MigrationFailed { vm: "a".into(), migration: 1 };
         assert!(left_to_next_step(&migrate, &failed) && !left_to_next_step(&wait, &failed));
     }
@@ -116,9 +116,9 @@ mod tests {
     /// The guest may panic before the reply to `inject-nmi` is read.
     #[test]
     fn what_a_guest_does_in_response_to_a_command_is_left_to_the_step_after_it() {
-        let action = |value| serde_json::from_value::<Action>(value).unwrap();
-        let command = action(serde_json::json!({"qmp": {"vm": "a", "execute": "inject-nmi"}}));
-        let migrate = action(serde_json::json!({"migrate": {"from": "a", "uri": "exec:exit 1"}}));
+        let action = |key, value| Action::read(key, &value).unwrap();
+        let command = action("qmp", serde_json::json!({"vm": "a", "execute": "inject-nmi"}));
+        let migrate = action("migrate", serde_json::json!({"from": "a", "uri": "exec:exit 1"}));
         let panicked = |vm: &str| Trouble::Guest { vm: vm.into(), did: "panicked", said: String::new() };
         assert!(left_to_next_step(&command, &panicked("a")));
         assert!(!left_to_next_step(&command, &panicked("b")) && !left_to_next_step(&migrate, &panicked("a")));

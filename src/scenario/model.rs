@@ -16,7 +16,7 @@ use crate::diagnostic::Location;
 use crate::qemu::credential::Credential;
 use crate::qemu::disk::Disk;
 use crate::qemu::spec::{Accel, VmSpec};
-use crate::step::{Action, Step};
+use crate::step::{Action, Condition, Step, Wait};
 use crate::units::{AnyNumber, OneOrMany, Share, Span};
 
 /// The default timeout of a case.
@@ -78,8 +78,8 @@ impl Case {
         let mut names = BTreeSet::new();
         for blocks in [&self.steps, &self.finally] {
             each_step(blocks, &mut |step| {
-                if let Action::Wait(wait) = &step.step.action {
-                    names.extend(wait.process.clone());
+                if let Action::Wait(Wait { condition: Condition::Process(wanted), .. }) = &step.step.action {
+                    names.insert(wanted.process.clone());
                 }
             });
         }

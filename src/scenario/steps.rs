@@ -389,16 +389,11 @@ fn counts(complaint: &Complaint, pending: &Pending, copied: &[String]) -> bool {
 
 /// A complaint as a diagnostic; `None` if it is about a value that is only known when the step runs.
 fn at_its_place(complaint: Complaint, pending: &Pending) -> Option<Diagnostic> {
-    let (mut at, node) = typed::place(&pending.key, &pending.node, &complaint.path);
+    let (at, node) = typed::place(&pending.key, &pending.node, &complaint.path);
     let named =
         |node: &&Node| node.text().is_some_and(|text| complaint.message.contains(&format!("`{text}`")));
-    if let Some(item) = node.items().iter().find(named) {
-        at = item.at.clone();
-    }
-    // Put a message about a key at that key.
-    if complaint.path.last().is_some_and(|key| complaint.message.contains(&format!("`{key}`"))) {
-        at = typed::key_place(&pending.node, &complaint.path).unwrap_or(at);
-    }
+    let at = node.items().iter().find(named).map_or(at, |item| item.at.clone());
+    let at = typed::named_key(&pending.node, &complaint.path, &complaint.message).unwrap_or(at);
     let is_about_value = complaint.about != About::Keys;
     if is_about_value
         && (is_deferred(node) || node.items().iter().any(|item| is_deferred(item) && named(&item)))

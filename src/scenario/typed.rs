@@ -2,11 +2,11 @@
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use serde_path_to_error::{Path, Segment};
 
 use super::source::{Kind, Node};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::step::{ABOUT, Action, DEFAULT_TIMEOUT, MODIFIERS, Step};
+pub(super) use crate::step::{Misfit, fit};
 use crate::template::{self, Rendered, Scope};
 
 /// A rendered part of a file.
@@ -140,41 +140,6 @@ pub(super) fn escaped(value: Value) -> Value {
     }
 }
 
-/// A value that does not match its type: its path of keys, and serde's message.
-#[derive(Debug)]
-pub(super) struct Misfit {
-    pub path: Vec<String>,
-    pub message: String,
-}
-
-impl Misfit {
-    /// The names between backticks in the message.
-    fn names(&self) -> Vec<&str> {
-        self.message.split('`').skip(1).step_by(2).collect()
-    }
-
-    /// The unknown key.
-    fn unknown_key(&self) -> Option<&str> {
-        self.names().first().copied().filter(|_| self.message.starts_with("unknown field"))
-    }
-}
-
-/// Deserializes a value.
-pub(super) fn fit<T: DeserializeOwned>(value: &Value) -> Result<T, Misfit> {
-    serde_path_to_error::deserialize(value)
-        .map_err(|error| Misfit { path: keys(error.path()), message: error.inner().to_string() })
-}
-
-fn keys(path: &Path) -> Vec<String> {
-    let keys = path.iter().map_while(|segment| match segment {
-        Segment::Seq { index } => Some(index.to_string()),
-        Segment::Map { key } => Some(key.clone()),
-        Segment::Enum { variant } => Some(variant.clone()),
-        Segment::Unknown => None,
-    });
-    keys.collect()
-}
-
 /// Renders and deserializes a part of a file that must be known before the run; reports errors.
 pub(super) fn read<T: DeserializeOwned>(
     key: &Location,
@@ -220,6 +185,10 @@ pub(super) fn all_misfits(
 /// Whether an error only occurs because a part was removed.
 fn is_consequence(next: &Misfit, before: &[Misfit]) -> bool {
     let around = |last: &Misfit| next.path.len() < last.path.len() && last.path.starts_with(&next.path);
+    // Rules are checked before the values, so a value was removed that a rule needs.
+    if next.is_rule && before.iter().any(|last| !last.is_rule && last.unknown_key().is_none()) {
+        return true;
+    }
     let messages = ["missing field", "an empty map"];
     messages.iter().any(|message| next.message.starts_with(message)) || before.iter().any(around)
 }
@@ -250,21 +219,17 @@ const LISTS: &[&str] = &["start", "quit", "connect"];
 /// Deserializes a rendered step, a map of an action and modifiers.
 pub(super) fn step(map: &Map<String, Value>) -> Result<Step, Misfit> {
     fn modifier<T: DeserializeOwned>(map: &Map<String, Value>, key: &str) -> Result<Option<T>, Misfit> {
-        map.get(key).map(fit).transpose().map_err(|mut misfit| {
-            misfit.path.insert(0, key.to_owned());
-            misfit
-        })
+        map.get(key).map(fit).transpose().map_err(|misfit: Misfit| misfit.under(key))
     }
-    let action = map.iter().filter(|(key, _)| !MODIFIERS.contains(&key.as_str()));
-    let action: Map<String, Value> = action.map(|(key, value)| (key.clone(), value.clone())).collect();
+    let mut action = map.iter().filter(|(key, _)| !MODIFIERS.contains(&key.as_str()));
+    let Some((key, value)) = action.next() else {
+        return Err(Misfit::new(Vec::new(), "the step has no action"));
+    };
     // serde would accept a list for a struct, with the values in the order of its fields.
-    if let Some((key, _)) =
-        action.iter().find(|(key, value)| value.is_array() && !LISTS.contains(&key.as_str()))
-    {
-        let message = "invalid type: sequence, expected a map".to_owned();
-        return Err(Misfit { path: vec![key.clone()], message });
+    if value.is_array() && !LISTS.contains(&key.as_str()) {
+        return Err(Misfit::new(vec![key.clone()], "invalid type: sequence, expected a map"));
     }
-    let action: Action = fit(&Value::Object(action))?;
+    let action = Action::read(key, value)?;
     Ok(Step {
         name: modifier(map, "name")?,
         timeout: modifier(map, "timeout")?.unwrap_or(DEFAULT_TIMEOUT),
@@ -313,9 +278,20 @@ pub(super) fn place<'n>(key: &Location, node: &'n Node, path: &[String]) -> (Loc
     }
 }
 
+/// The place of the key at a path, if the message names that key.
+pub(super) fn named_key(node: &Node, path: &[String], message: &str) -> Option<Location> {
+    let is_named = path.last().is_some_and(|key| message.contains(&format!("`{key}`")));
+    key_place(node, path).filter(|_| is_named)
+}
+
 /// A misfit as a diagnostic.
 pub(super) fn explain(misfit: &Misfit, key: &Location, node: &Node, scope: &Scope<'_>) -> Diagnostic {
     let (at, value) = place(key, node, &misfit.path);
+    if misfit.is_rule {
+        let (message, help) = misfit.message.split_once("; ").unwrap_or((&misfit.message, ""));
+        let at = named_key(node, &misfit.path, message).unwrap_or(at);
+        return Diagnostic::error(Code::Action, &at, message).help(help);
+    }
     if let Some(text) = value.text()
         && template::is_template(text)
         && template::render(text, scope) == Ok(Rendered::Deferred)

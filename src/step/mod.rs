@@ -13,6 +13,7 @@ mod connect;
 mod exec;
 mod failover;
 mod fd;
+mod forms;
 mod hmp;
 mod lifecycle;
 mod link;
@@ -21,6 +22,7 @@ mod migrate;
 mod parameters;
 mod protect;
 mod qmp;
+mod read;
 mod rebind;
 mod rule;
 mod running;
@@ -35,7 +37,7 @@ use std::collections::BTreeSet;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::qemu::contains::{self, Fault};
@@ -48,15 +50,18 @@ use action::StepAction;
 
 pub use action::{Named, Needs};
 pub use bytes::Bytes;
-pub use check::{CHECK_KINDS, Holds, Kind as CheckKind};
+pub use check::{Holds, Kind as CheckKind};
 pub use failover::Fence;
+pub use forms::Form;
+pub(crate) use forms::{companions, selecting};
 pub use qmp::Expect;
+pub(crate) use read::{Misfit, Read, fit};
 pub use rebind::actual;
 pub(crate) use rule::{Rule, Words};
 pub use running::{Mark, POLL, Running};
 pub use signal::SignalName;
 pub(crate) use wait::Watched;
-pub use wait::{Condition, Exit, JobStatus, WAIT_CONDITIONS};
+pub use wait::{Condition, Exit, JobStatus};
 pub use yank::Instances;
 
 /// The default timeout of a step.
@@ -88,7 +93,7 @@ macro_rules! actions {
         $(pub use $module::$variant;)*
 
         /// What a step does.
-        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
         pub enum Action {
             $($(#[$doc])* #[serde(rename = $key)] $variant($variant),)*
         }
@@ -110,6 +115,15 @@ macro_rules! actions {
             #[must_use]
             pub const fn key(&self) -> &'static str {
                 match self { $(Self::$variant(_) => $key,)* }
+            }
+
+            /// Reads the value of the action with this key.
+            pub(crate) fn read(key: &str, value: &Value) -> Result<Self, Misfit> {
+                let read = match key {
+                    $($key => <$variant>::read(value).map(Self::$variant),)*
+                    _ => Err(Misfit::new(Vec::new(), format!("there is no action `{key}`"))),
+                };
+                read.map_err(|misfit| misfit.under(key))
             }
 
             /// A one-line description.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::running::Running;
-use super::wait::Wait;
+use super::wait::{Checkpoints, Condition, Migration, Status, Wait};
 use super::{Complaints, Migrate, Named, Needs, Scene, StepAction, listed};
 use crate::session::{Failure, Machine};
 use crate::units::OneOrMany;
@@ -197,19 +197,18 @@ impl StepAction for Protect {
             return Err(Failure::failed(format!("the pair would not be protected: {}", missing.join("; "))));
         }
         self.migration().run(run).await?;
-        let both = || Some(OneOrMany(vec![self.primary.clone(), self.secondary.clone()]));
-        let word = |word: &str| Some(OneOrMany(vec![word.to_owned()]));
+        let both = || vec![self.primary.clone(), self.secondary.clone()];
+        let word = |word: &str| OneOrMany(vec![word.to_owned()]);
         let waits = [
-            Wait { vm: both(), migration: word("colo"), ..Wait::default() },
-            Wait { vm: both(), status: word("running"), ..Wait::default() },
-            Wait {
-                vm: Some(OneOrMany(vec![self.secondary.clone()])),
-                checkpoints: Some(self.checkpoints),
-                ..Wait::default()
-            },
+            (both(), Condition::Migration(Migration { migration: word("colo"), never: None })),
+            (both(), Condition::Status(Status { status: word("running") })),
+            (
+                vec![self.secondary.clone()],
+                Condition::Checkpoints(Checkpoints { checkpoints: self.checkpoints }),
+            ),
         ];
-        for wait in waits {
-            if let Err(failure) = wait.run(run).await {
+        for (vm, condition) in waits {
+            if let Err(failure) = (Wait { vm, condition }).run(run).await {
                 let states = self.run_states(run).await;
                 let message = format!("the pair is not protected: {failure} ({states})");
                 return Err(Failure { message, ..failure });

@@ -88,16 +88,16 @@ mod tests {
     fn a_role_is_replaced_by_its_vm_wherever_a_vm_is_named() {
         let roles: IndexMap<String, String> =
             [("primary".to_owned(), "a".to_owned()), ("secondary".to_owned(), "b".to_owned())].into();
-        let bound = |action: Value| {
-            let action: Action = serde_json::from_value(action).unwrap();
-            serde_json::to_value(action.bound(&roles)).unwrap()
+        let bound = |key: &str, value: Value| {
+            let action = Action::read(key, &value).unwrap().bound(&roles);
+            serde_json::to_value(action).unwrap()[key].take()
         };
-        let wait = bound(json!({"wait": {"vm": ["primary", "c"], "ticks": 1}}));
-        assert_eq!(wait["wait"]["vm"], json!(["a", "c"]));
-        let migrate = bound(json!({"migrate": {"from": "primary", "to": "secondary"}}));
-        assert_eq!((&migrate["migrate"]["from"], &migrate["migrate"]["to"]), (&json!("a"), &json!("b")));
-        let check = bound(json!({"check": {"stderr": {"vm": "secondary", "allow": []}}}));
-        assert_eq!(check["check"]["stderr"]["vm"], "b");
-        assert_eq!(bound(json!({"start": "secondary"}))["start"], "b");
+        let wait = bound("wait", json!({"vm": ["primary", "c"], "ticks": 1}));
+        assert_eq!(wait["vm"], json!(["a", "c"]));
+        let migrate = bound("migrate", json!({"from": "primary", "to": "secondary"}));
+        assert_eq!((&migrate["from"], &migrate["to"]), (&json!("a"), &json!("b")));
+        let check = bound("check", json!({"stderr": {"vm": "secondary", "allow": []}}));
+        assert_eq!(check["stderr"]["vm"], "b");
+        assert_eq!(bound("start", json!("secondary")), "b");
     }
 }

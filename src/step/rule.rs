@@ -3,11 +3,21 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::forms::{Form, companions, selecting};
 use super::{About, Complaints, alternatives};
 
 /// A rule about the keys of a value.
 #[derive(Debug)]
 pub(crate) enum Rule {
+    /// The keys must be those of one of the forms.
+    OneForm {
+        /// The forms.
+        forms: &'static [Form],
+        /// The message and the help if there is none.
+        none: Words,
+        /// The help if there are two.
+        both: &'static str,
+    },
     /// Exactly one of the keys must be given.
     ExactlyOne {
         /// The keys.
@@ -70,6 +80,9 @@ pub(crate) enum Rule {
 /// A message and its help. An empty help lists the keys to add.
 pub(crate) type Words = (&'static str, &'static str);
 
+/// What is wrong with the keys that are given: the key at fault, or `None` if one is missing; the message; the help.
+type Broken = (Option<&'static str>, String, String);
+
 impl Rule {
     /// The message for a key without one of its owners.
     pub(crate) fn needs_owner(key: &str, owners: &[&str]) -> String {
@@ -81,13 +94,27 @@ impl Rule {
         if help.is_empty() { format!("add {}", quoted(keys)) } else { (*help).to_owned() }
     }
 
-    /// What is wrong with the keys that are given: the key at fault, or `None` if one is missing; the message; the help.
-    fn broken(&self, rules: &[Self], given: &Given<'_>) -> Option<(Option<&'static str>, String, String)> {
+    fn broken(&self, rules: &[Self], given: &Given<'_>) -> Option<Broken> {
         let missing = |none: &Words, keys: &[&str]| Some((None, none.0.to_owned(), Self::help(none, keys)));
         let combined = |key: &'static str, other: &str, help: &str| {
             Some((Some(key), format!("`{key}` cannot be combined with `{other}`"), help.to_owned()))
         };
         match self {
+            Self::OneForm { forms, none, both } => {
+                let first = forms.iter().find(|form| given.has(form.key()));
+                let other =
+                    |form: &&Form| given.has(form.key()) && first.is_some_and(|first| !form.goes_with(first));
+                let alone =
+                    |(key, owners): &(&'static str, Vec<&'static str>)| given.has(key) && given.no(owners);
+                match (first, forms.iter().find(other), companions(forms).find(alone)) {
+                    (Some(first), Some(second), _) => combined(second.key(), first.key(), both),
+                    (first, _, Some((key, owners))) => {
+                        Some(without_owner(key, &owners, first.map(Form::key)))
+                    }
+                    (None, ..) => missing(none, &selecting(forms)),
+                    _ => None,
+                }
+            }
             Self::ExactlyOne { keys, none, .. } | Self::AtLeastOne { keys, none } if given.no(keys) => {
                 missing(none, keys)
             }
@@ -97,8 +124,7 @@ impl Rule {
                 given.next().and_then(|second| combined(second, first, both))
             }
             Self::GoesWith { key, owners } if given.has(key) && given.no(owners) => {
-                let help = Self::help_without_owner(key, owners, rules, given);
-                Some((Some(*key), Self::needs_owner(key, owners), help))
+                Some(without_owner(key, owners, in_place_of(owners[0], rules, given)))
             }
             Self::Needs { key, any, none } if given.has(key) && given.no(any) => {
                 Some((Some(*key), none.0.to_owned(), Self::help(none, any)))
@@ -112,20 +138,25 @@ impl Rule {
             _ => None,
         }
     }
+}
 
-    /// The help for a key without one of its owners. If another key is in the owner's place, the key must go.
-    fn help_without_owner(key: &str, owners: &[&str], rules: &[Self], given: &Given<'_>) -> String {
-        let other = rules.iter().find_map(|rule| match rule {
-            Self::ExactlyOne { keys, .. } | Self::AtLeastOne { keys, .. } if keys.contains(&owners[0]) => {
-                given.of(keys).next()
-            }
-            _ => None,
-        });
-        match other {
-            Some(other) => format!("remove `{key}`; this step has `{other}`"),
-            None => format!("add {}, or remove `{key}`", if owners.len() > 1 { "one" } else { "it" }),
+/// What is wrong with a key without one of its owners. If another key is in the owner's place, the key must go.
+fn without_owner(key: &'static str, owners: &[&str], other: Option<&str>) -> Broken {
+    let help = match other {
+        Some(other) => format!("remove `{key}`; this step has `{other}`"),
+        None => format!("add {}, or remove `{key}`", if owners.len() > 1 { "one" } else { "it" }),
+    };
+    (Some(key), Rule::needs_owner(key, owners), help)
+}
+
+/// The key that is given in place of an owner.
+fn in_place_of(owner: &str, rules: &[Rule], given: &Given<'_>) -> Option<&'static str> {
+    rules.iter().find_map(|rule| match rule {
+        Rule::ExactlyOne { keys, .. } | Rule::AtLeastOne { keys, .. } if keys.contains(&owner) => {
+            given.of(keys).next()
         }
-    }
+        _ => None,
+    })
 }
 
 /// The keys of a value that are given.

@@ -13,8 +13,9 @@ use crate::qemu::network::attached;
 use crate::qemu::schema::Complaint;
 use crate::scenario::model::{Case, CaseStep, each_step};
 use crate::scenario::source::Node;
-use crate::step::{Action, Capabilities, Check, CheckKind, Condition, Instances, Migrate, Qmp, Wait};
+use crate::step::{Action, Capabilities, CheckKind, Condition, Instances, Migrate, Qmp};
 use crate::template;
+use crate::units::OneOrMany;
 
 /// Reports what a case needs and its QEMUs do not have: commands and their arguments, events, capabilities, parameters,
 /// machine types, devices. Skips VMs without a binary, and steps that must fail. The caller skips cases whose `requires` is
@@ -138,8 +139,8 @@ impl Against<'_> {
                 self.has(step, "survivor", "x-colo-lost-heartbeat");
             }
             Action::Yank(yank) => self.yanked(step, "vm", "instances", &yank.instances),
-            Action::Wait(wait) => self.wait(step, wait),
-            Action::Check(check) => self.check(step, check),
+            Action::Wait(wait) => self.condition(step, &wait.condition),
+            Action::Check(check) => self.check(step, &check.kind),
             _ => {}
         }
     }
@@ -181,44 +182,40 @@ impl Against<'_> {
         }
     }
 
-    fn wait(&mut self, step: &CaseStep, wait: &Wait) {
-        match wait.condition() {
-            Some(Condition::Event { name, data, .. }) => {
-                self.event(step, "event", &name);
-                if let Some(data) = data {
-                    let complaints = self.binary.schema.check_event(&name, &data);
-                    self.in_step(step, &["data"], complaints);
-                }
-            }
-            Some(Condition::Migration { states, never }) => {
-                self.states(step, "migration", "query-migrate", &states);
-                self.states(step, "never", "query-migrate", &never);
-            }
-            Some(Condition::Status(states)) => self.states(step, "status", "query-status", &states),
-            Some(Condition::Query { command, arguments, until }) => {
-                self.command(step, "query", &command, &Value::Object(arguments));
-                let complaints = self.binary.schema.check_reply(&command, &until);
-                self.in_step(step, &["until"], complaints);
-            }
-            _ => {}
-        }
-    }
-
-    fn check(&mut self, step: &CaseStep, check: &Check) {
-        match check.kind() {
-            Some(CheckKind::Query) => {
-                let command = check.query.clone().unwrap_or_default();
-                let arguments = Value::Object(check.arguments.clone().unwrap_or_default());
-                self.command(step, "query", &command, &arguments);
+    fn check(&mut self, step: &CaseStep, kind: &CheckKind) {
+        match kind {
+            CheckKind::Query(check) => {
+                self.command(step, "query", &check.query, &Value::Object(check.arguments.clone()));
                 for (key, pattern) in [("is", &check.is), ("is_not", &check.is_not)] {
                     if let Some(pattern) = pattern {
-                        let complaints = self.binary.schema.check_reply(&command, pattern);
+                        let complaints = self.binary.schema.check_reply(&check.query, pattern);
                         self.in_step(step, &[key], complaints);
                     }
                 }
             }
-            Some(CheckKind::NoEvent) => {
-                self.event(step, "no_event", check.no_event.as_deref().unwrap_or_default());
+            CheckKind::NoEvent(check) => self.event(step, "no_event", &check.no_event),
+            _ => {}
+        }
+    }
+
+    fn condition(&mut self, step: &CaseStep, condition: &Condition) {
+        match condition {
+            Condition::Event(wanted) => {
+                self.event(step, "event", &wanted.event);
+                if let Some(data) = &wanted.data {
+                    let complaints = self.binary.schema.check_event(&wanted.event, data);
+                    self.in_step(step, &["data"], complaints);
+                }
+            }
+            Condition::Migration(wanted) => {
+                self.states(step, "migration", "query-migrate", &wanted.migration);
+                wanted.never.iter().for_each(|never| self.states(step, "never", "query-migrate", never));
+            }
+            Condition::Status(wanted) => self.states(step, "status", "query-status", &wanted.status),
+            Condition::Query(wanted) => {
+                self.command(step, "query", &wanted.query, &Value::Object(wanted.arguments.clone()));
+                let complaints = self.binary.schema.check_reply(&wanted.query, &wanted.until);
+                self.in_step(step, &["until"], complaints);
             }
             _ => {}
         }
@@ -249,7 +246,7 @@ impl Against<'_> {
     }
 
     /// Checks the states of a query's `status`.
-    fn states(&mut self, step: &CaseStep, key: &str, query: &str, states: &[String]) {
+    fn states(&mut self, step: &CaseStep, key: &str, query: &str, states: &OneOrMany<String>) {
         for state in states {
             for complaint in self.binary.schema.check_reply(query, &json!({"status": state})) {
                 let at = places::of(step, &[key], Some(state));

@@ -8,7 +8,7 @@ use super::state::{Provided, State, VmStatus};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, Severity};
 use crate::scenario::model::{Block, Case, CaseStep, When, each_step};
 use crate::scenario::source::Node;
-use crate::step::{Action, Check, CheckKind, Condition, Named, Needs, Qmp, SignalName};
+use crate::step::{Action, Check, CheckKind, Condition, Named, Needs, Qmp, SignalName, Wait};
 use crate::template;
 
 /// Reports steps that can never work in their place.
@@ -218,22 +218,28 @@ impl<'c> Flow<'c, '_> {
 
     /// Checks that the client of the step has been started.
     fn check_client(&mut self, step: &'c CaseStep) {
-        let held = |check: &'c Check| check.holds.as_ref().and_then(|holds| holds.client.as_ref());
         let (name, path): (_, &[&str]) = match &step.step.action {
             Action::Client(client) if !client.starts() => (Some(&client.name), &["name"]),
-            Action::Wait(wait) => (wait.client.as_ref(), &["client"]),
-            Action::Check(check) if check.disk.is_some() => (held(check), &["holds", "client"]),
-            Action::Check(check) => (check.client.as_ref(), &["client"]),
+            Action::Wait(Wait { condition: Condition::Client(wanted), .. }) => {
+                (Some(&wanted.client), &["client"])
+            }
+            Action::Check(Check { kind: CheckKind::Disk(check), .. }) => {
+                (check.holds.client.as_ref(), &["holds", "client"])
+            }
+            Action::Check(Check { kind: CheckKind::Client(check), .. }) => (Some(&check.client), &["client"]),
             _ => return,
         };
         let Some(name) = name.filter(|name| !template::is_template(name)) else { return };
-        let asks = |action: &Action| matches!(action, Action::Check(check) if check.known_at.is_some());
+        let asks = matches!(
+            &step.step.action,
+            Action::Check(Check { kind: CheckKind::Client(check), .. }) if check.known_at.is_some()
+        );
         let (code, message, help) = match self.state.clients.get(name.as_str()) {
             None => {
                 let message = format!("client `{name}` has not been started yet");
                 (Code::Order, message, "move the step that starts it before this one")
             }
-            Some(false) if asks(&step.step.action) => {
+            Some(false) if asks => {
                 let message = format!("client `{name}` is told nothing that a service could know");
                 (Code::Action, message, "start it with `draws: true`")
             }
@@ -247,10 +253,10 @@ impl<'c> Flow<'c, '_> {
     fn check_needs(&mut self, step: &'c CaseStep) {
         self.check_client(step);
         let needs_migration = match &step.step.action {
-            Action::Wait(wait) => match wait.condition() {
-                Some(Condition::Process { name, .. }) => {
-                    let first =
-                        self.processes.get(&name).filter(|_| !self.state.processes.contains_key(&name));
+            Action::Wait(wait) => match &wait.condition {
+                Condition::Process(wanted) => {
+                    let name = &wanted.process;
+                    let first = self.processes.get(name).filter(|_| !self.state.processes.contains_key(name));
                     if let Some(first) = first.cloned() {
                         let at = places::of(step, &["process"], None);
                         let message = format!("process `{name}` has not been started yet");
@@ -259,15 +265,16 @@ impl<'c> Flow<'c, '_> {
                     }
                     None
                 }
-                Some(Condition::Checkpoints(_)) => Some("without one there are no checkpoints"),
+                Condition::Checkpoints(_) => Some("without one there are no checkpoints"),
                 _ => None,
             },
-            Action::Check(check) if check.kind() == Some(CheckKind::Progress) => {
-                Some("without one there is nothing to compare")
-            }
-            Action::Check(check) if check.checkpoints.is_some() => {
-                Some("without one there are no checkpoints")
-            }
+            Action::Check(check) => match &check.kind {
+                CheckKind::Progress(_) => Some("without one there is nothing to compare"),
+                CheckKind::Client(check) if check.checkpoints.is_some() => {
+                    Some("without one there are no checkpoints")
+                }
+                _ => None,
+            },
             Action::Failover(_) => Some("without one there is nothing to take over"),
             _ => None,
         };
@@ -297,9 +304,8 @@ impl<'c> Flow<'c, '_> {
                 self.state.rebind(rebind.0.iter().map(|(role, vm)| (role.as_str(), vm.as_str())), sure);
             }
             Action::Migrate(_) | Action::Protect(_) => self.state.migrated = true,
-            Action::Wait(wait) if matches!(wait.condition(), Some(Condition::Exit(_))) => {
-                let vms = wait.vm.iter().flatten();
-                vms.for_each(|vm| self.state.end(vm, &step.at, "this waits for its end", sure));
+            Action::Wait(Wait { vm, condition: Condition::VmExit(_) }) => {
+                vm.iter().for_each(|vm| self.state.end(vm, &step.at, "this waits for its end", sure));
             }
             Action::Client(client) if client.starts() => {
                 *self.state.clients.entry(&client.name).or_default() |= client.draws == Some(true);

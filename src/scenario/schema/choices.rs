@@ -1,9 +1,11 @@
 //! Rules for combinations of keys, written so that editors show our message and not one of JSON Schema's: `errorMessage`
 //! only works next to `required` and next to a property that is `false`, not above them.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::step::{ABOUT, ACTIONS, Bytes, FLOW, Holds, Rule, Watched, Words, alternatives};
+use crate::step::{
+    ABOUT, ACTIONS, Bytes, FLOW, Form, Holds, Rule, Watched, Words, alternatives, companions, selecting,
+};
 
 /// Modifiers that are not allowed on steps that expand to other steps: these have no timeout, result or error of their own.
 const NOT_WITH_FLOW: &[&str] = &["timeout", "capture", "expect_error"];
@@ -31,6 +33,17 @@ fn put_rule(schema: &mut Value, rule: &Rule) {
     let both =
         |help: &'static str| move |key: &str| sentence(&format!("cannot be combined with `{key}`"), help);
     match rule {
+        Rule::OneForm { forms, none: words, both: help } => {
+            let keys = selecting(forms);
+            at_least_one(schema, &keys, &none(words, &keys));
+            for form in *forms {
+                let others = forms.iter().filter(|other| !other.goes_with(form)).map(Form::key);
+                schema["dependentSchemas"][form.key()] = refused(others, &both(help)(form.key()));
+            }
+            for (key, owners) in companions(forms) {
+                goes_with(schema, key, &owners);
+            }
+        }
         Rule::ExactlyOne { keys, none: words, both: help } => {
             exactly_one(schema, keys, &none(words, keys), both(help));
         }
@@ -96,11 +109,15 @@ fn at_least_one(schema: &mut Value, keys: &[&str], message: &str) {
 /// If one of the keys is present, each other one is an error.
 fn at_most_one(schema: &mut Value, keys: &[&str], message: impl Fn(&str) -> String) {
     for key in keys {
-        let others = keys.iter().filter(|other| *other != key);
-        let refused: serde_json::Map<String, Value> =
-            others.map(|other| ((*other).to_owned(), json!(false))).collect();
-        schema["dependentSchemas"][*key] = json!({"properties": refused, "errorMessage": message(key)});
+        let others = keys.iter().copied().filter(|other| other != key);
+        schema["dependentSchemas"][*key] = refused(others, &message(key));
     }
+}
+
+/// None of the keys may be present.
+fn refused<'k>(keys: impl Iterator<Item = &'k str>, message: &str) -> Value {
+    let keys: Map<String, Value> = keys.map(|key| (key.to_owned(), json!(false))).collect();
+    json!({"properties": keys, "errorMessage": message})
 }
 
 fn goes_with(schema: &mut Value, key: &str, owners: &[&str]) {
@@ -136,14 +153,7 @@ fn needs(schema: &mut Value, key: &str, any: &[&str], message: &str) {
     );
 }
 
-fn not_with(schema: &mut Value, key: &str, refused: &[&str], message: &str) {
-    let refused: serde_json::Map<String, Value> =
-        refused.iter().map(|other| ((*other).to_owned(), json!(false))).collect();
-    rule(
-        schema,
-        json!({
-            "if": {"required": [key]},
-            "then": {"properties": refused, "errorMessage": message},
-        }),
-    );
+fn not_with(schema: &mut Value, key: &str, others: &[&str], message: &str) {
+    let refused = refused(others.iter().copied(), message);
+    rule(schema, json!({"if": {"required": [key]}, "then": refused}));
 }

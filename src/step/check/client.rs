@@ -1,18 +1,39 @@
 //! `check: {client: …}`.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::timeout_at;
 
-use super::{Check, CheckpointsCheck};
+use super::Client;
 use crate::session::checkpoints::began;
-use crate::session::client::{Client, Line, Record, recall};
+use crate::session::client::{self, Line, Record, recall};
 use crate::session::{Failure, Session};
-use crate::step::client::find_with_lines;
+use crate::step::client::{find_with_lines, is_address};
 use crate::step::running::Running;
+use crate::step::{Complaints, Scene};
 
-impl Check {
-    /// The assertions about a client, for the step's title.
-    pub(super) fn client_title(&self) -> String {
+/// What `check: {client: …, checkpoints: …}` asserts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckpointsCheck {
+    /// At least one for each line.
+    Each,
+    /// None.
+    None,
+}
+
+/// What `check: {client: …, order: …}` asserts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OrderCheck {
+    /// No answer was wrong, missing or extra.
+    Kept,
+}
+
+impl Client {
+    /// Its assertions, for the step's title.
+    pub(super) fn title(&self) -> String {
         let parts = [
             self.reconnects.map(|most| format!("at most {most} reconnects")),
             self.longest_gap.map(|bound| format!("longest gap below {bound}")),
@@ -25,11 +46,19 @@ impl Check {
             self.known_at.as_ref().map(|address| format!("its draws known at {address}")),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
-        format!("client {}: {}", self.client.as_deref().unwrap_or_default(), parts.join(", "))
+        format!("client {}: {}", self.client, parts.join(", "))
     }
 
-    pub(super) async fn of_client(&self, run: &Running<'_>) -> Result<Value, Failure> {
-        let name = self.client.as_deref().unwrap_or_default();
+    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
+        complaints.client(scene, &["client"], &self.client);
+        if let Some(address) = self.known_at.as_ref().filter(|address| !is_address(address)) {
+            let message = format!("`{address}` is not a valid `HOST:PORT`");
+            complaints.add(&["known_at"], message, "write `127.0.0.1:7003`");
+        }
+    }
+
+    pub(super) async fn run(&self, run: &Running<'_>) -> Result<Value, Failure> {
+        let name = &self.client;
         let client = find_with_lines(run.session, name)?;
         let record = client.record();
         let mut wrong = self.mismatches(&record);
@@ -109,7 +138,12 @@ fn one_for_each(began: &[f64], lines: &[Line]) -> Result<(), String> {
 }
 
 /// Checks that a service returns the numbers that the client got.
-async fn known(run: &Running<'_>, client: &Client, record: &Record, address: &str) -> Result<(), String> {
+async fn known(
+    run: &Running<'_>,
+    client: &client::Client,
+    record: &Record,
+    address: &str,
+) -> Result<(), String> {
     if !client.has_draws() {
         return Err("`known_at` needs a client with `draws: true`".to_owned());
     }
@@ -141,8 +175,9 @@ mod tests {
 
     use super::*;
 
-    fn wrong(check: Value, record: &Record) -> String {
-        serde_json::from_value::<Check>(check).unwrap().mismatches(record).join("; ")
+    fn wrong(mut check: Value, record: &Record) -> String {
+        check["client"] = json!("c");
+        serde_json::from_value::<Client>(check).unwrap().mismatches(record).join("; ")
     }
 
     fn after(lines: u64) -> Record {
@@ -156,7 +191,7 @@ mod tests {
     #[test]
     fn each_part_of_a_check_of_a_client_can_fail_and_names_its_numbers() {
         let mut record = after(3);
-        let all = json!({"client": "c", "reconnects": 0, "longest_gap": "5s", "lines": 3, "order": "kept"});
+        let all = json!({"reconnects": 0, "longest_gap": "5s", "lines": 3, "order": "kept"});
         assert_eq!(wrong(all, &record), "");
         assert_eq!(wrong(json!({"lines": 4}), &record), "3 lines acknowledged, expected at least 4");
         assert!(wrong(json!({"longest_gap": "0s"}), &record).ends_with(" s, not below 0 s"));

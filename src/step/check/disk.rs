@@ -9,10 +9,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::Disk;
 use crate::qemu::disk::qemu_img;
 use crate::session::{Failure, Session};
-use crate::step::Rule;
 use crate::step::running::Running;
+use crate::step::{Complaints, Rule, Scene};
 
 /// The sector of line 0 of the Linux guest's service.
 const FIRST_SECTOR: u64 = 2000;
@@ -41,8 +42,7 @@ impl Holds {
     }];
 
     /// A description of the lines.
-    #[must_use]
-    pub fn words(&self) -> String {
+    fn words(&self) -> String {
         match (&self.client, &self.vm, self.lines) {
             (Some(client), ..) => format!("lines acknowledged to client {client}"),
             (_, Some(vm), _) => format!("lines written by {vm}"),
@@ -72,51 +72,66 @@ impl Holds {
     }
 }
 
-/// Reads an image with `qemu-img` and looks for each line in its sector.
-pub(super) async fn holds(run: &Running<'_>, disk: &str, holds: &Holds) -> Result<Value, Failure> {
-    let session = &*run.session;
-    let numbers = holds.numbers(session)?;
-    if numbers.is_empty() {
-        let message = format!("nothing to check on the disk: there are no {}", holds.words());
-        return Err(Failure::failed(message));
+impl Disk {
+    pub(super) fn title(&self) -> String {
+        let name = self.disk.rsplit('/').next().unwrap_or_default();
+        format!("{name} holds {}", self.holds.words())
     }
-    let binary = session.plans.values().next().map(|plan| plan.binary.path.clone()).unwrap_or_default();
-    let raw = session.directory().join("disk.raw");
-    let argv = vec![
-        qemu_img(&binary).display().to_string(),
-        "convert".to_owned(),
-        // The image is only read. If a VM still writes to it, the check fails.
-        "-U".to_owned(),
-        "-O".to_owned(),
-        "raw".to_owned(),
-        disk.to_owned(),
-        raw.display().to_string(),
-    ];
-    session.qemu_img(argv, run.deadline).await?;
-    let expected = numbers.clone();
-    let path = raw.clone();
-    let read = tokio::task::spawn_blocking(move || missing(&path, &expected)).await;
-    let _ = std::fs::remove_file(&raw);
-    let missing = read
-        .map_err(std::io::Error::other)
-        .and_then(|missing| missing)
-        .map_err(|error| Failure::error(format!("cannot read the image `{disk}`: {error}")))?;
-    let name = PathBuf::from(disk).file_name().map(|name| name.to_string_lossy().into_owned());
-    let name = name.unwrap_or_default();
-    let Some((first, found)) = missing.first() else {
-        return Ok(json!({"lines": numbers.len()}));
-    };
-    let shown: Vec<String> = missing.iter().take(10).map(|(number, _)| number.to_string()).collect();
-    let more = if missing.len() > shown.len() { ", …" } else { "" };
-    let are = if missing.len() == 1 { "is" } else { "are" };
-    Err(Failure::failed(format!(
-        "{} of {} lines {are} not on `{name}` ({}): {}{more}; sector {} holds {found}, not line {first}",
-        missing.len(),
-        numbers.len(),
-        holds.words(),
-        shown.join(", "),
-        FIRST_SECTOR + first,
-    )))
+
+    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
+        complaints.rules_at(&["holds"], Holds::RULES, &self.holds);
+        if let Some(client) = &self.holds.client {
+            complaints.client(scene, &["holds", "client"], client);
+        }
+    }
+
+    /// Reads the image with `qemu-img` and looks for each line in its sector.
+    pub(super) async fn run(&self, run: &Running<'_>) -> Result<Value, Failure> {
+        let Self { disk, holds } = self;
+        let session = &*run.session;
+        let numbers = holds.numbers(session)?;
+        if numbers.is_empty() {
+            let message = format!("nothing to check on the disk: there are no {}", holds.words());
+            return Err(Failure::failed(message));
+        }
+        let binary = session.plans.values().next().map(|plan| plan.binary.path.clone()).unwrap_or_default();
+        let raw = session.directory().join("disk.raw");
+        let argv = vec![
+            qemu_img(&binary).display().to_string(),
+            "convert".to_owned(),
+            // The image is only read. If a VM still writes to it, the check fails.
+            "-U".to_owned(),
+            "-O".to_owned(),
+            "raw".to_owned(),
+            disk.clone(),
+            raw.display().to_string(),
+        ];
+        session.qemu_img(argv, run.deadline).await?;
+        let expected = numbers.clone();
+        let path = raw.clone();
+        let read = tokio::task::spawn_blocking(move || missing(&path, &expected)).await;
+        let _ = std::fs::remove_file(&raw);
+        let missing = read
+            .map_err(std::io::Error::other)
+            .and_then(|missing| missing)
+            .map_err(|error| Failure::error(format!("cannot read the image `{disk}`: {error}")))?;
+        let name = PathBuf::from(disk).file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = name.unwrap_or_default();
+        let Some((first, found)) = missing.first() else {
+            return Ok(json!({"lines": numbers.len()}));
+        };
+        let shown: Vec<String> = missing.iter().take(10).map(|(number, _)| number.to_string()).collect();
+        let more = if missing.len() > shown.len() { ", …" } else { "" };
+        let are = if missing.len() == 1 { "is" } else { "are" };
+        Err(Failure::failed(format!(
+            "{} of {} lines {are} not on `{name}` ({}): {}{more}; sector {} holds {found}, not line {first}",
+            missing.len(),
+            numbers.len(),
+            holds.words(),
+            shown.join(", "),
+            FIRST_SECTOR + first,
+        )))
+    }
 }
 
 /// The lines that are not in their sectors, each with the sector's content.

@@ -1,6 +1,5 @@
 //! `check: {file: …}`: the size and content of a file on the host, such as one that a migration wrote.
 
-use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -9,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Check;
+use super::File;
 use crate::session::Failure;
 use crate::step::{Bytes, Complaints};
 use crate::units::Size;
@@ -27,9 +26,9 @@ pub struct BytesAt {
     pub is: Bytes,
 }
 
-impl Check {
-    pub(super) fn file_title(&self) -> String {
-        let name = self.file.as_deref().unwrap_or_default().rsplit('/').next().unwrap_or_default();
+impl File {
+    pub(super) fn title(&self) -> String {
+        let name = self.file.rsplit('/').next().unwrap_or_default();
         let mut parts = Vec::new();
         parts.extend(self.size.map(|size| format!("{size} long")));
         parts.extend(self.at_least.map(|size| format!("at least {size} long")));
@@ -37,7 +36,7 @@ impl Check {
         format!("file {name}: {}", parts.join(", "))
     }
 
-    pub(super) fn check_file(&self, complaints: &mut Complaints) {
+    pub(super) fn check(&self, complaints: &mut Complaints) {
         if self.bytes_at.as_ref().is_some_and(Vec::is_empty) {
             complaints.add(&["bytes_at"], "`bytes_at` is empty", "write `[{offset: 0, is: {text: …}}]`");
         }
@@ -47,8 +46,8 @@ impl Check {
     }
 
     /// Checks the file; the result is its size in bytes.
-    pub(super) fn of_file(&self, directory: &Path) -> Result<Value, Failure> {
-        let path = directory.join(self.file.as_deref().unwrap_or_default());
+    pub(super) fn run(&self, directory: &Path) -> Result<Value, Failure> {
+        let path = directory.join(&self.file);
         let shown = path.display();
         let failed = |what: String| Failure::failed(format!("the file `{shown}` {what}"));
         let unreadable = |error: std::io::Error| match error.kind() {
@@ -67,7 +66,7 @@ impl Check {
         if let Some(least) = self.at_least.filter(|least| size < least.0) {
             return Err(failed(format!("is {size} bytes long, less than {}", least.0)));
         }
-        let file = File::open(&path).map_err(unreadable)?;
+        let file = std::fs::File::open(&path).map_err(unreadable)?;
         for bytes in self.bytes_at.iter().flatten() {
             let expected = bytes.is.bytes().map_err(|(_, why)| Failure::error(why))?;
             let from = bytes.offset.0;
@@ -106,8 +105,8 @@ mod tests {
     use super::*;
 
     fn look(directory: &Path, check: Value) -> Result<Value, String> {
-        let check: Check = serde_json::from_value(check).unwrap();
-        check.of_file(directory).map_err(|failure| failure.message)
+        let check: File = serde_json::from_value(check).unwrap();
+        check.run(directory).map_err(|failure| failure.message)
     }
 
     #[test]

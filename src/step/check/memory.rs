@@ -3,8 +3,11 @@
 use std::ops::Range;
 use std::path::Path;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::{Memory, OfVm};
 use crate::guest::ticker::layout::{Kind, Layout, PAGE};
 use crate::guest::ticker::memory::check_pages;
 use crate::guest::ticker::passes;
@@ -12,44 +15,55 @@ use crate::qemu::spec::Guest;
 use crate::session::{Failure, Machine};
 use crate::step::running::Running;
 
+/// What `check: {memory: …}` asserts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MemoryCheck {
+    /// At most one edge, from a count to the count before it.
+    Consistent,
+}
+
 /// The maximum number of pages between two ranges that are read at once: reading these pages costs less than another read.
 const GAP: u64 = 256;
 
-/// Reads the pages of the stopped guest and checks that they are consistent. Then compares them with the guest's output:
-/// pages can be consistent although all of them are stale.
-pub(super) async fn consistent(run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
-    let machine = run.session.machine(vm)?;
-    let (Guest::Ticker(options), Some(layout)) = (&machine.plan.spec.guest, &machine.layout) else {
-        return Err(Failure::error(format!("VM `{vm}` does not run the built-in guest")));
-    };
-    let ran = machine.query("query-status", run.deadline).await?["running"] == true;
-    if ran {
-        machine.query("stop", run.deadline).await?;
-    }
-    machine.catch_up();
-    let from = run.session.failover.as_ref().filter(|mark| mark.survivor == vm).map_or(0, |mark| mark.serial);
-    let last = machine.log.lock().ticks_from(from).last().copied();
-    let read = read(run, machine, layout).await;
-    if ran {
-        // Even if the read failed: the following steps expect a running guest.
-        machine.query("cont", run.patience()).await?;
-    }
-    let read = read?;
-    let pages: Vec<(u64, Kind, &[u8])> =
-        read.iter().map(|(page, kind, bytes)| (*page, *kind, &bytes[..])).collect();
-    let moment = check_pages(layout, &pages)
-        .map_err(|wrong| Failure::failed(format!("the memory of `{vm}` is inconsistent: {wrong}")))?;
-    if let Some(last) = last {
-        // The words are 32 bits wide. A line may be partly printed, and a pass partly complete.
-        let ahead = u64::from(moment.count.wrapping_sub(last.count as u32));
-        if ahead > 2 * u64::from(passes(options, layout)) + 1 {
-            return Err(Failure::failed(format!(
-                "the memory of `{vm}` is stale: its pages are at pass {}, but the guest has printed {} passes",
-                moment.count, last.count
-            )));
+impl OfVm for Memory {
+    /// Reads the pages of the stopped guest and checks that they are consistent. Then compares them with the guest's output:
+    /// pages can be consistent although all of them are stale.
+    async fn run(&self, run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
+        let machine = run.session.machine(vm)?;
+        let (Guest::Ticker(options), Some(layout)) = (&machine.plan.spec.guest, &machine.layout) else {
+            return Err(Failure::error(format!("VM `{vm}` does not run the built-in guest")));
+        };
+        let ran = machine.query("query-status", run.deadline).await?["running"] == true;
+        if ran {
+            machine.query("stop", run.deadline).await?;
         }
+        machine.catch_up();
+        let from =
+            run.session.failover.as_ref().filter(|mark| mark.survivor == vm).map_or(0, |mark| mark.serial);
+        let last = machine.log.lock().ticks_from(from).last().copied();
+        let read = read(run, machine, layout).await;
+        if ran {
+            // Even if the read failed: the following steps expect a running guest.
+            machine.query("cont", run.patience()).await?;
+        }
+        let read = read?;
+        let pages: Vec<(u64, Kind, &[u8])> =
+            read.iter().map(|(page, kind, bytes)| (*page, *kind, &bytes[..])).collect();
+        let moment = check_pages(layout, &pages)
+            .map_err(|wrong| Failure::failed(format!("the memory of `{vm}` is inconsistent: {wrong}")))?;
+        if let Some(last) = last {
+            // The words are 32 bits wide. A line may be partly printed, and a pass partly complete.
+            let ahead = u64::from(moment.count.wrapping_sub(last.count as u32));
+            if ahead > 2 * u64::from(passes(options, layout)) + 1 {
+                return Err(Failure::failed(format!(
+                    "the memory of `{vm}` is stale: its pages are at pass {}, but the guest has printed {} passes",
+                    moment.count, last.count
+                )));
+            }
+        }
+        Ok(json!({"count": moment.count, "witness": moment.witness, "pages": pages.len()}))
     }
-    Ok(json!({"count": moment.count, "witness": moment.witness, "pages": pages.len()}))
 }
 
 /// Reads every page of the layout.

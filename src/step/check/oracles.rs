@@ -1,55 +1,65 @@
-//! The checks of each kind.
+//! Checks of a VM's replies, events, progress and standard error.
 
 use regex::Regex;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Bound, Check, Kind, StderrCheck};
+use super::{Checkpoint, NoEvent, OfVm, Progress, Query, Stderr};
 use crate::qemu::contains::contains;
 use crate::session::checkpoints::{floor, is_in_colo, none_under_way};
-use crate::session::metrics::{METRICS, measure};
 use crate::session::witness::inherited;
 use crate::session::{Failure, Session};
 use crate::step::brief;
 use crate::step::running::Running;
+use crate::units::OneOrMany;
 
-impl Check {
-    pub(super) async fn assert(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
-        let kind = self.kind().ok_or_else(|| Failure::error("the check asserts nothing"))?;
-        match kind {
-            Kind::Metric => return self.metric(run.session),
-            Kind::Value => return self.value(),
-            Kind::Equal => return self.equal(),
-            Kind::Disk => {
-                let disk = self.disk.as_deref().unwrap_or_default();
-                return super::disk::holds(run, disk, &self.holds.clone().unwrap_or_default()).await;
-            }
-            Kind::Client => return self.of_client(run).await,
-            Kind::File => return self.of_file(run.session.directory()),
-            _ => {}
+/// What `check: {progress: …}` asserts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProgressCheck {
+    /// Nothing from before the last completed checkpoint was lost.
+    Kept,
+}
+
+/// What `check: {checkpoint: …}` asserts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckpointCheck {
+    /// Every stop for a checkpoint has its resume.
+    None,
+}
+
+/// What `check: {stderr: …}` asserts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StderrCheck {
+    /// The VM or VMs; can be given beside `stderr` instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vm: Option<OneOrMany<String>>,
+    /// Regular expressions; lines that match one of them are allowed. Default: none.
+    #[serde(default)]
+    pub allow: Vec<String>,
+    /// Regular expressions; each must match at least one line. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub has: Vec<String>,
+}
+
+impl Query {
+    pub(super) fn title(&self) -> String {
+        let command = &self.query;
+        match (&self.is, &self.is_not) {
+            (Some(is), _) => format!("{command} contains {}", brief(is)),
+            (None, Some(is_not)) => format!("{command} does not contain {}", brief(is_not)),
+            (None, None) => command.clone(),
         }
-        let mut result = Value::Null;
-        for vm in self.about() {
-            result = match kind {
-                Kind::Memory => super::memory::consistent(run, vm).await?,
-                Kind::Query => self.query(run, vm).await?,
-                Kind::NoEvent => self.no_event(run, vm).await?,
-                Kind::Progress => progress(run, vm).await?,
-                Kind::Checkpoint => {
-                    none_under_way(run.session, vm).map(|()| Value::Null).map_err(Failure::failed)?
-                }
-                Kind::Stderr => self.stderr(run.session, vm)?,
-                Kind::Metric | Kind::Value | Kind::Equal | Kind::Disk | Kind::File | Kind::Client => {
-                    Value::Null
-                }
-            };
-        }
-        Ok(result)
     }
+}
 
-    async fn query(&self, run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
-        let command = self.query.as_deref().unwrap_or_default();
-        let arguments = Value::Object(self.arguments.clone().unwrap_or_default());
+impl OfVm for Query {
+    async fn run(&self, run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
+        let (command, arguments) = (&self.query, Value::Object(self.arguments.clone()));
         let reply = run.session.machine(vm)?.qmp(command, arguments, false, run.deadline).await?;
         if let Some(is) = self.is.as_ref().filter(|is| !contains(&reply, is)) {
             return Err(Failure::failed(format!("{command} of `{vm}` does not contain {is}: {reply}")));
@@ -59,10 +69,11 @@ impl Check {
         }
         Ok(reply)
     }
+}
 
-    async fn no_event(&self, run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
-        let name = self.no_event.as_deref().unwrap_or_default();
-        let end = (run.began + self.for_.map(|span| span.0).unwrap_or_default()).min(run.deadline);
+impl OfVm for NoEvent {
+    async fn run(&self, run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
+        let end = (run.began + self.r#for.0).min(run.deadline);
         let mut changes = run.session.board.changes();
         loop {
             changes.borrow_and_update();
@@ -72,8 +83,8 @@ impl Check {
             }
             {
                 let log = machine.log.lock();
-                if let Some(event) = log.events.iter().skip(log.event_cursor).find(|event| event.name == name)
-                {
+                let mut events = log.events.iter().skip(log.event_cursor);
+                if let Some(event) = events.find(|event| event.name == self.no_event) {
                     return Err(Failure::failed(format!("`{vm}` emitted {event}, expected no such event")));
                 }
             }
@@ -83,79 +94,22 @@ impl Check {
             let _ = tokio::time::timeout_at(end, changes.changed()).await;
         }
     }
+}
 
-    fn metric(&self, session: &Session) -> Result<Value, Failure> {
-        let name = self.metric.as_deref().unwrap_or_default();
-        if !METRICS.iter().any(|(known, _)| *known == name) {
-            let help = crate::diagnostic::suggest(name, METRICS.iter().map(|(known, _)| *known));
-            return Err(Failure::error(format!("there is no metric `{name}`; {help}")));
-        }
-        // Of several VMs the worst value counts.
-        let values: Vec<f64> = measure(session).iter().filter_map(|metric| metric.named(name)).collect();
-        let (Some(largest), Some(smallest)) =
-            (values.iter().copied().reduce(f64::max), values.iter().copied().reduce(f64::min))
-        else {
-            return Err(Failure::failed(format!("metric `{name}` has no value")));
-        };
-        self.within_bounds(&format!("metric `{name}`"), smallest, largest)
-    }
-
-    /// Checks a range of numbers against the bounds; NaN is out of bounds. Returns the largest.
-    fn within_bounds(&self, what: &str, smallest: f64, largest: f64) -> Result<Value, Failure> {
-        let above = self.above.map(Bound::number).filter(|above| smallest <= *above || smallest.is_nan());
-        let below = self.below.map(Bound::number).filter(|below| largest >= *below || largest.is_nan());
-        match (below, above) {
-            (Some(below), _) => Err(Failure::failed(format!("{what} is {largest}, not below {below}"))),
-            (None, Some(above)) => Err(Failure::failed(format!("{what} is {smallest}, not above {above}"))),
-            (None, None) => Ok(json!(largest)),
-        }
-    }
-
-    fn value(&self) -> Result<Value, Failure> {
-        let read = |value: &Value| {
-            number(value).ok_or_else(|| Failure::failed(format!("{} is not a number", brief(value))))
-        };
-        let value = read(self.value.as_deref().unwrap_or(&Value::Null))?;
-        let (what, value) = match self.of.as_deref().map(read).transpose()? {
-            Some(of) => (format!("the ratio of {value} to {of}"), value / of),
-            None => ("the value".to_owned(), value),
-        };
-        self.within_bounds(&what, value, value)
-    }
-
-    /// The assertion about a value, for the step's title.
-    pub(super) fn value_title(&self) -> String {
-        let value = self.value.as_deref().map(brief).unwrap_or_default();
-        let of = self.of.as_deref().map(|of| format!(" of {}", brief(of))).unwrap_or_default();
-        let bound =
-            |word: &str, bound: Option<Bound>| bound.map(|bound| format!(" {word} {}", bound.number()));
-        let bounds = [bound("above", self.above), bound("below", self.below)];
-        let bounds: String = bounds.into_iter().flatten().collect();
-        format!("value {value}{of}{bounds}")
-    }
-
-    fn equal(&self) -> Result<Value, Failure> {
-        let values = self.equal.as_deref().unwrap_or_default();
-        let first = values.first().cloned().unwrap_or_default();
-        match values.iter().find(|value| !(contains(value, &first) && contains(&first, value))) {
-            None => Ok(first),
-            Some(other) => Err(Failure::failed(format!("{first} is not equal to {other}"))),
-        }
-    }
-
-    fn stderr(&self, session: &Session, vm: &str) -> Result<Value, Failure> {
-        let expected = self.stderr.clone().unwrap_or_default();
-        let text = session.machine(vm)?.stderr();
-        let Some(why) = mismatch(&text, &expected).map_err(|error| Failure::error(error.to_string()))? else {
-            return Ok(Value::Null);
-        };
-        Err(Failure::failed(format!("the standard error of `{vm}` {why}")))
+impl OfVm for Checkpoint {
+    async fn run(&self, run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
+        none_under_way(run.session, vm).map(|()| Value::Null).map_err(Failure::failed)
     }
 }
 
-/// A number, or text that is a number, as a template with more than one expression results in.
-pub(super) fn number(value: &Value) -> Option<f64> {
-    value.as_f64().or_else(|| value.as_str()?.parse().ok())
+impl OfVm for Stderr {
+    async fn run(&self, run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
+        let text = run.session.machine(vm)?.stderr();
+        match mismatch(&text, &self.stderr).map_err(|error| Failure::error(error.to_string()))? {
+            None => Ok(Value::Null),
+            Some(why) => Err(Failure::failed(format!("the standard error of `{vm}` {why}"))),
+        }
+    }
 }
 
 /// What is wrong with a standard error: lines that are not allowed, or a missing line.
@@ -174,31 +128,24 @@ fn mismatch(text: &str, expected: &StderrCheck) -> Result<Option<String>, regex:
     Ok(missing.map(|expression| format!("has no line that matches /{expression}/")))
 }
 
-impl Bound {
-    fn number(self) -> f64 {
-        match self {
-            Self::Number(number) => number,
-            Self::Span(span) => span.0.as_secs_f64(),
+impl OfVm for Progress {
+    /// Checks that the guest is not behind the last completed checkpoint, and that its passes only increase since then. One
+    /// step back is allowed: a checkpoint may have been completed during the failover. A VM in COLO must print a new tick first.
+    async fn run(&self, run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
+        let machine = run.session.machine(vm)?;
+        run.session.catch_up();
+        let floor = floor(run.session, vm)
+            .map_err(|why| Failure::failed(format!("cannot compare the progress of `{vm}`: {why}")))?;
+        if is_in_colo(&machine.log.lock().events) {
+            let look = |_: &Session| Ok(machine.log.lock().ticks_from(floor.serial).next().map(|_| ()));
+            let awaited = format!("a tick of `{vm}`, which is in COLO, to compare with");
+            run.until(&awaited, look, |_| machine.log.lock().serial_tail(1)).await?;
         }
+        let counts: Vec<u64> = machine.log.lock().ticks_from(floor.serial).map(|tick| tick.count).collect();
+        kept(vm, floor.passes, &counts).map_err(Failure::failed)?;
+        inherited(run.session, vm, &floor).map_err(Failure::failed)?;
+        Ok(json!({"floor": floor.passes, "first": counts.first(), "last": counts.last()}))
     }
-}
-
-/// Checks that the guest is not behind the last completed checkpoint, and that its passes only increase since then. One
-/// step back is allowed: a checkpoint may have been completed during the failover. A VM in COLO must print a new tick first.
-async fn progress(run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
-    let machine = run.session.machine(vm)?;
-    run.session.catch_up();
-    let floor = floor(run.session, vm)
-        .map_err(|why| Failure::failed(format!("cannot compare the progress of `{vm}`: {why}")))?;
-    if is_in_colo(&machine.log.lock().events) {
-        let look = |_: &Session| Ok(machine.log.lock().ticks_from(floor.serial).next().map(|_| ()));
-        let awaited = format!("a tick of `{vm}`, which is in COLO, to compare with");
-        run.until(&awaited, look, |_| machine.log.lock().serial_tail(1)).await?;
-    }
-    let counts: Vec<u64> = machine.log.lock().ticks_from(floor.serial).map(|tick| tick.count).collect();
-    kept(vm, floor.passes, &counts).map_err(Failure::failed)?;
-    inherited(run.session, vm, &floor).map_err(Failure::failed)?;
-    Ok(json!({"floor": floor.passes, "first": counts.first(), "last": counts.last()}))
 }
 
 /// Compares the passes that a VM printed since it took over with the passes that were complete before.

@@ -32,7 +32,7 @@ pub(super) fn impossible(session: &Session, vm: &str, condition: &Condition) -> 
         return None;
     }
     let is_impossible = match condition {
-        Condition::Event { name, .. } => matches!(name.as_str(), "MIGRATION" | "MIGRATION_PASS"),
+        Condition::Event(wanted) => matches!(wanted.event.as_str(), "MIGRATION" | "MIGRATION_PASS"),
         Condition::Checkpoints(_) => true,
         Condition::Ticks(_) => is_source && last == "completed" && is_source_stopped(&log, since),
         _ => false,
@@ -42,9 +42,9 @@ pub(super) fn impossible(session: &Session, vm: &str, condition: &Condition) -> 
 
 /// Why no more events of a job can come: the job that the condition names, or each job so far, has ended.
 fn jobs_ended(log: &Log, condition: &Condition) -> Option<String> {
-    let Condition::Event { name, data, .. } = condition else { return None };
-    let data = data.as_ref().unwrap_or(&Value::Null);
-    let named = match name.as_str() {
+    let Condition::Event(wanted) = condition else { return None };
+    let data = wanted.data.as_ref().unwrap_or(&Value::Null);
+    let named = match wanted.event.as_str() {
         // `null` may still come.
         "JOB_STATUS_CHANGE" if data["status"].as_str().is_some_and(|status| status != "null") => &data["id"],
         "BLOCK_JOB_PENDING" => &data["id"],

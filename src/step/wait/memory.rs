@@ -4,8 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Memory;
+use super::watch::{OfVm, Watch};
 use crate::session::Failure;
-use crate::step::running::Running;
 use crate::step::{Complaints, Rule};
 use crate::units::Size;
 
@@ -28,12 +29,6 @@ pub struct Watched {
 
 const fn eight() -> u8 {
     8
-}
-
-impl Default for Watched {
-    fn default() -> Self {
-        Self { address: Size(0), size: 8, equals: None, changes: true }
-    }
 }
 
 impl std::fmt::Display for Watched {
@@ -66,17 +61,20 @@ impl Watched {
             complaints.add(&["memory", "equals"], message, "");
         }
     }
+}
 
-    pub(super) async fn wait(&self, run: &Running<'_>, vm: &str, awaited: &str) -> Result<Value, Failure> {
+impl OfVm for Memory {
+    async fn wait(&self, Watch { run, vm, awaited, .. }: Watch<'_>) -> Result<Value, Failure> {
+        let Watched { address, size, equals, changes } = self.memory;
         let qtest = run.session.machine(vm)?.qtest();
-        let read = || async move { Ok(qtest.read(self.address.0, self.size, run.patience()).await?) };
+        let read = || async move { Ok(qtest.read(address.0, size, run.patience()).await?) };
         let mut first = None;
         let judge = |number: &u64| {
             let before = *first.get_or_insert(*number);
-            let is_met = self.equals.map_or(*number != before, |expected| *number == expected);
+            let is_met = equals.map_or(*number != before, |expected| *number == expected);
             Ok(is_met.then(|| Value::from(*number)))
         };
-        let seen = |number: &u64| format!("{number:#x}{}", if self.changes { " all along" } else { "" });
+        let seen = |number: &u64| format!("{number:#x}{}", if changes { " all along" } else { "" });
         run.repeat(read, awaited, judge, seen).await
     }
 }

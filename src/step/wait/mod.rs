@@ -1,257 +1,207 @@
 //! `wait`.
 
-mod conditions;
 mod exit;
 mod impossible;
 mod job;
+mod logs;
 mod memory;
+mod processes;
+mod query;
+mod watch;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use exit::Exit;
 pub use job::JobStatus;
 pub(crate) use memory::Watched;
 
+use super::forms::{forms, read};
+use super::read::{Misfit, Read};
 use super::running::Running;
 use super::{About, Complaints, Named, Needs, Rule, Scene, StepAction, brief, listed};
 use crate::session::Failure;
 use crate::units::OneOrMany;
+use watch::{OfVm, Watch};
 
 /// Waits for one condition of a VM, or of several VMs that must all meet it, or of a process or client.
 ///
 /// Fails at once if the condition can no longer be met: a VM died, the guest panicked or found its memory wrong, the
 /// migration failed. The message has the condition, the time waited and what was seen instead.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Wait {
     /// The VM or VMs. Not for `process` and `client`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub vm: Option<OneOrMany<String>>,
-    /// The name of a QMP event: the next one after the VM's cursor. Each wait for an event moves the cursor past the event
-    /// that matched, so that no event between two steps is lost.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub event: Option<String>,
-    /// With `event`: the number of events. Default: 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub count: Option<u64>,
-    /// With `event`: what the event's data must contain.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub data: Option<Value>,
-    /// With `event`: `true` only uses events that arrive after this step began (default `false`). With `serial`:
-    /// `false` searches from the last match on (default `true`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fresh: Option<bool>,
-    /// The number of COLO checkpoints that this VM completes after the step began: it is stopped and resumes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub checkpoints: Option<u64>,
-    /// A migration status of `query-migrate`, or a list (QAPI `MigrationStatus`). Another final status fails the step.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub migration: Option<OneOrMany<String>>,
-    /// With `migration`: statuses that the migration must not have. If `query-migrate` or a `MIGRATION` event reports one
-    /// after the step began, the step fails at once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub never: Option<OneOrMany<String>>,
-    /// The run state of `query-status` (QAPI `RunState`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<OneOrMany<String>>,
-    /// The number of ticks that the built-in guest prints after the step began. Earlier ticks never count. The result has
-    /// the `passes` that it has completed and its `speed`, in passes per second from the first of these ticks to the last
-    /// (null if there is only one).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ticks: Option<u64>,
-    /// A regular expression for the serial output after the step began; `^` and `$` match at line boundaries.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub serial: Option<String>,
-    /// A number in guest RAM at a guest-physical address, that must have a value or must change. It is read through QEMU's
-    /// qtest protocol while the guest runs. The step's result is the number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory: Option<Watched>,
-    /// A QMP query whose reply must contain `until`. The step's result is the reply.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub query: Option<String>,
-    /// With `query`: its arguments.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub arguments: Option<Map<String, Value>>,
-    /// With `query`: what the reply must contain.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<Value>,
-    /// The identifier of a job, such as the `job-id` of a `blockdev-mirror`, that must have the status `is`, or have had it
-    /// since it was last created. If the job ends with an error or without that status, the step fails at once with its
-    /// error. The step's result is the job's entry in `query-jobs`; for a job that no longer exists, its `id`, `status` and
-    /// `error`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub job: Option<String>,
-    /// With `job`: the expected status (QAPI `JobStatus`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub is: Option<JobStatus>,
-    /// The expected exit of the VM's process, or with `process` of that process: a status, `{signal: KILL}`, or `any`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exit: Option<Exit>,
-    /// The name of a background process (`exec: {background: NAME}`) that must exit, with status 0 unless `exit` says
-    /// otherwise.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub process: Option<String>,
-    /// The name of a client that must get `lines` more lines acknowledged after the step began; a client of datagrams must
-    /// send that many more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client: Option<String>,
-    /// With `client`: the number of lines. Default: 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lines: Option<u64>,
+    #[schemars(with = "Option<OneOrMany<String>>")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub vm: Vec<String>,
+    /// The condition.
+    #[serde(flatten)]
+    pub condition: Condition,
 }
 
-/// The condition of a `wait`, with its options.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Condition {
-    /// See [`Wait::event`].
+forms! {
+    /// The condition of a `wait`.
+    enum Condition;
+
     Event {
-        /// The event's name.
-        name: String,
-        /// The number of events.
+        /// The name of a QMP event: the next one after the VM's cursor. Each wait for an event moves the cursor past
+        /// the event that matched, so that no event between two steps is lost.
+        event: String,
+        /// With `event`: the number of events. Default: 1.
+        #[serde(default = "one")]
         count: u64,
-        /// What its data must contain.
+        /// With `event`: what the event's data must contain.
         data: Option<Value>,
-        /// Only use what arrives after the step began.
+        /// With `event`: `true` only uses events that arrive after this step began (default `false`). With `serial`:
+        /// `false` searches from the last match on (default `true`).
+        #[serde(default)]
         fresh: bool,
-    },
-    /// See [`Wait::checkpoints`].
-    Checkpoints(u64),
-    /// See [`Wait::migration`].
+    }
+    Checkpoints {
+        /// The number of COLO checkpoints that this VM completes after the step began: it is stopped and resumes.
+        checkpoints: u64,
+    }
     Migration {
-        /// The expected statuses.
-        states: Vec<String>,
-        /// The statuses that it must not have.
-        never: Vec<String>,
-    },
-    /// See [`Wait::memory`](field@Wait::memory).
-    Memory(Watched),
-    /// See [`Wait::status`].
-    Status(Vec<String>),
-    /// See [`Wait::ticks`].
-    Ticks(u64),
-    /// See [`Wait::serial`].
+        /// A migration status of `query-migrate`, or a list (QAPI `MigrationStatus`). Another final status fails the
+        /// step.
+        migration: OneOrMany<String>,
+        /// With `migration`: statuses that the migration must not have. If `query-migrate` or a `MIGRATION` event
+        /// reports one after the step began, the step fails at once.
+        never: Option<OneOrMany<String>>,
+    }
+    Status {
+        /// The run state of `query-status` (QAPI `RunState`).
+        status: OneOrMany<String>,
+    }
+    Ticks {
+        /// The number of ticks that the built-in guest prints after the step began. Earlier ticks never count. The
+        /// result has the `passes` that it has completed and its `speed`, in passes per second from the first of these
+        /// ticks to the last (null if there is only one).
+        ticks: u64,
+    }
     Serial {
-        /// The regular expression.
-        expression: String,
-        /// Only use what arrives after the step began.
+        /// A regular expression for the serial output after the step began; `^` and `$` match at line boundaries.
+        serial: String,
+        /// See [`Event`].
+        #[serde(default = "yes")]
         fresh: bool,
-    },
-    /// See [`Wait::query`].
+    }
+    Memory {
+        /// A number in guest RAM at a guest-physical address, that must have a value or must change. It is read through
+        /// QEMU's qtest protocol while the guest runs. The step's result is the number.
+        memory: Watched,
+    }
     Query {
-        /// The command.
-        command: String,
-        /// Its arguments.
+        /// A QMP query whose reply must contain `until`. The step's result is the reply.
+        query: String,
+        /// With `query`: its arguments.
+        #[serde(default)]
         arguments: Map<String, Value>,
-        /// What the reply must contain.
+        /// With `query`: what the reply must contain.
         until: Value,
-    },
-    /// See [`Wait::job`].
+    }
     Job {
-        /// The job.
-        id: String,
-        /// The expected status.
+        /// The identifier of a job, such as the `job-id` of a `blockdev-mirror`, that must have the status `is`, or
+        /// have had it since it was last created. If the job ends with an error or without that status, the step fails
+        /// at once with its error. The step's result is the job's entry in `query-jobs`; for a job that no longer
+        /// exists, its `id`, `status` and `error`.
+        job: String,
+        /// With `job`: the expected status (QAPI `JobStatus`).
         is: JobStatus,
-    },
-    /// See [`Wait::exit`].
-    Exit(Exit),
-    /// See [`Wait::process`].
-    Process {
-        /// The background process.
-        name: String,
-        /// The expected exit.
+    }
+    VmExit {
+        /// The expected exit of the VM's process, or with `process` of that process: a status, `{signal: KILL}`, or
+        /// `any`.
         exit: Exit,
-    },
-    /// See [`Wait::client`].
+    }
+    Process {
+        /// The name of a background process (`exec: {background: NAME}`) that must exit, with status 0 unless `exit`
+        /// says otherwise.
+        process: String,
+        /// See [`VmExit`].
+        #[serde(default = "success")]
+        exit: Exit,
+    }
     Client {
-        /// The client.
-        name: String,
-        /// The number of lines.
+        /// The name of a client that must get `lines` more lines acknowledged after the step began; a client of
+        /// datagrams must send that many more.
+        client: String,
+        /// With `client`: the number of lines. Default: 1.
+        #[serde(default = "one")]
         lines: u64,
-    },
+    }
 }
 
-/// The keys of a wait of which exactly one must be given; only `exit` can be combined, with `process`.
-pub const WAIT_CONDITIONS: &[&str] = &[
-    "event",
-    "checkpoints",
-    "migration",
-    "status",
-    "ticks",
-    "serial",
-    "memory",
-    "query",
-    "job",
-    "client",
-    "process",
-    "exit",
-];
+const fn one() -> u64 {
+    1
+}
 
-const ONE_EACH: &str = "write a `wait` step for each";
+const fn yes() -> bool {
+    true
+}
+
+const fn success() -> Exit {
+    Exit::Status(0)
+}
+
+impl Read for Wait {
+    fn read(value: &Value) -> Result<Self, Misfit> {
+        let (vm, condition) = read(Condition::FORMS, Condition::READERS, Self::RULES, value)?;
+        Ok(Self { vm, condition })
+    }
+}
 
 impl Wait {
-    /// The condition of the step; `None` if it has none or lacks a part of it.
-    #[must_use]
-    pub fn condition(&self) -> Option<Condition> {
-        let list = |list: &OneOrMany<String>| list.0.clone();
-        Some(if let Some(name) = self.event.clone() {
-            let (count, fresh) = (self.count.unwrap_or(1), self.fresh.unwrap_or(false));
-            Condition::Event { name, count, data: self.data.clone(), fresh }
-        } else if let Some(count) = self.checkpoints {
-            Condition::Checkpoints(count)
-        } else if let Some(states) = &self.migration {
-            let never = self.never.as_ref().map(list).unwrap_or_default();
-            Condition::Migration { states: list(states), never }
-        } else if let Some(watched) = self.memory.clone() {
-            Condition::Memory(watched)
-        } else if let Some(states) = &self.status {
-            Condition::Status(list(states))
-        } else if let Some(count) = self.ticks {
-            Condition::Ticks(count)
-        } else if let Some(expression) = self.serial.clone() {
-            Condition::Serial { expression, fresh: self.fresh.unwrap_or(true) }
-        } else if let Some(command) = self.query.clone() {
-            let arguments = self.arguments.clone().unwrap_or_default();
-            Condition::Query { command, arguments, until: self.until.clone()? }
-        } else if let Some(id) = self.job.clone() {
-            Condition::Job { id, is: self.is? }
-        } else if let Some(name) = self.process.clone() {
-            Condition::Process { name, exit: self.exit.unwrap_or(Exit::Status(0)) }
-        } else if let Some(name) = self.client.clone() {
-            Condition::Client { name, lines: self.lines.unwrap_or(1) }
-        } else {
-            Condition::Exit(self.exit?)
-        })
-    }
-
     /// What was logged after the cursor can still be waited for once the VM has exited.
-    fn needs(&self) -> Needs {
-        match self.condition() {
-            None
-            | Some(
-                Condition::Exit(_)
-                | Condition::Process { .. }
-                | Condition::Client { .. }
-                | Condition::Event { fresh: false, .. }
-                | Condition::Serial { fresh: false, .. },
-            ) => Needs::Logs,
-            Some(Condition::Serial { .. } | Condition::Ticks(_) | Condition::Memory(_)) => Needs::Process,
-            Some(
-                Condition::Event { .. }
-                | Condition::Checkpoints(_)
-                | Condition::Migration { .. }
-                | Condition::Status(_)
-                | Condition::Query { .. }
-                | Condition::Job { .. },
-            ) => Needs::Monitor,
+    const fn needs(&self) -> Needs {
+        match &self.condition {
+            Condition::VmExit(_)
+            | Condition::Process(_)
+            | Condition::Client(_)
+            | Condition::Event(Event { fresh: false, .. })
+            | Condition::Serial(Serial { fresh: false, .. }) => Needs::Logs,
+            Condition::Serial(_) | Condition::Ticks(_) | Condition::Memory(_) => Needs::Process,
+            Condition::Event(_)
+            | Condition::Checkpoints(_)
+            | Condition::Migration(_)
+            | Condition::Status(_)
+            | Condition::Query(_)
+            | Condition::Job(_) => Needs::Monitor,
         }
     }
 
-    /// Allows the trouble that the step waits for; for a loop, before its first round.
+    /// Waits until each VM meets the condition. To wait for one after the other is enough, because each counts from the
+    /// step's beginning.
+    async fn each(&self, run: &Running<'_>, wanted: &impl OfVm) -> Result<Value, Failure> {
+        let mut result = Value::Null;
+        for vm in &self.vm {
+            run.session.machine(vm)?;
+            let awaited = format!("{} of `{vm}`", self.condition);
+            result = wanted.wait(Watch::new(run, vm, &awaited, &self.condition)).await?;
+        }
+        Ok(result)
+    }
+
+    /// Allows the trouble that the step waits for, so that it does not end the step; for a loop, before its first round.
     pub fn expect(&self, run: &Running<'_>) {
-        if let Some(condition) = self.condition() {
-            condition.allow_expected(run, self);
+        let board = &run.session.board;
+        let allow = |expression: &str| self.vm.iter().for_each(|vm| board.allow(vm, expression));
+        match &self.condition {
+            Condition::VmExit(_) => {
+                self.vm.iter().for_each(|vm| board.expect_exit(vm));
+                allow("^SHUTDOWN ");
+                // If a VM exits, its migration fails, and the other side may report that first.
+                board.forgive_migration();
+            }
+            Condition::Migration(wanted) if wanted.migration.iter().any(|state| state == "failed") => {
+                board.forgive_migration();
+            }
+            Condition::Event(wanted) if wanted.is_failure() => board.forgive_migration(),
+            Condition::Event(wanted) => allow(&format!("^{}( |$)", regex::escape(&wanted.event))),
+            Condition::Serial(wanted) => allow(&wanted.serial),
+            _ => {}
         }
     }
 }
@@ -260,22 +210,11 @@ impl StepAction for Wait {
     const EXAMPLE: &str = "{vm: NAME, ticks: 1}";
     const SNIPPET: Option<&str> = Some(r#"{"vm": "$1"}"#);
     const RULES: &[Rule] = &[
-        Rule::AtLeastOne { keys: WAIT_CONDITIONS, none: ("the wait has no condition", "") },
-        Rule::AtMostOne { keys: WAIT_CONDITIONS.split_at(WAIT_CONDITIONS.len() - 1).0, both: ONE_EACH },
-        // With `process`, `exit` is a part of that condition.
-        Rule::Excludes {
-            key: "exit",
-            others: WAIT_CONDITIONS.split_at(WAIT_CONDITIONS.len() - 2).0,
-            help: ONE_EACH,
+        Rule::OneForm {
+            forms: Condition::FORMS,
+            none: ("the wait has no condition", ""),
+            both: "write a `wait` step for each",
         },
-        Rule::GoesWith { key: "count", owners: &["event"] },
-        Rule::GoesWith { key: "data", owners: &["event"] },
-        Rule::GoesWith { key: "fresh", owners: &["event", "serial"] },
-        Rule::GoesWith { key: "never", owners: &["migration"] },
-        Rule::GoesWith { key: "arguments", owners: &["query"] },
-        Rule::GoesWith { key: "until", owners: &["query"] },
-        Rule::GoesWith { key: "is", owners: &["job"] },
-        Rule::GoesWith { key: "lines", owners: &["client"] },
         Rule::Needs {
             key: "query",
             any: &["until"],
@@ -296,37 +235,35 @@ impl StepAction for Wait {
     ];
 
     fn title(&self) -> String {
-        let who = self.vm.as_ref().map(listed).unwrap_or_default();
-        match self.condition() {
-            Some(condition) => format!("wait {who}{}{condition}", if who.is_empty() { "" } else { ": " }),
-            None => format!("wait {who}"),
-        }
+        let who = listed(&self.vm);
+        format!("wait {who}{}{}", if who.is_empty() { "" } else { ": " }, self.condition)
     }
 
     fn vms(&mut self) -> Vec<Named<'_>> {
         let needs = self.needs();
-        self.vm.iter_mut().flat_map(|vms| Named::all(vms, &["vm"], needs)).collect()
+        self.vm.iter_mut().map(|vm| Named::one(vm, &["vm"], needs)).collect()
     }
 
     fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
-        complaints.conditions("data", self.data.as_ref());
-        complaints.conditions("until", self.until.as_ref());
-        let Some(condition) = self.condition() else { return };
-        match condition {
+        match &self.condition {
+            Condition::Event(wanted) => complaints.conditions("data", wanted.data.as_ref()),
+            Condition::Query(wanted) => complaints.conditions("until", Some(&wanted.until)),
             Condition::Ticks(_) => {
                 let help = "wait for its `serial` output, or give it `guest: ticker`";
-                complaints.built_in_guest(scene, &["ticks"], "ticks", self.vm.iter().flatten(), help);
+                complaints.built_in_guest(scene, &["ticks"], "ticks", &self.vm, help);
             }
-            Condition::Serial { expression, .. } => complaints.regex(&["serial"], &expression),
-            Condition::Process { name, .. } if !scene.processes.contains(&name) => {
-                let help = super::known(&name, scene.processes);
+            Condition::Serial(wanted) => complaints.regex(&["serial"], &wanted.serial),
+            Condition::Process(wanted) if !scene.processes.contains(&wanted.process) => {
+                let name = &wanted.process;
+                let help = super::known(name, scene.processes);
                 let message = format!("there is no background process `{name}`");
                 complaints.add_about(About::Name, &["process"], message, help);
             }
-            Condition::Client { name, .. } => complaints.client(scene, &["client"], &name),
-            Condition::Memory(watched) => watched.check(complaints),
-            Condition::Migration { states, never } => {
-                if let Some(both) = never.iter().find(|state| states.contains(state)) {
+            Condition::Client(wanted) => complaints.client(scene, &["client"], &wanted.client),
+            Condition::Memory(wanted) => wanted.memory.check(complaints),
+            Condition::Migration(wanted) => {
+                let expected = |state: &&String| wanted.migration.0.contains(state);
+                if let Some(both) = wanted.excluded().iter().find(expected) {
                     let message = format!("`{both}` is both expected and excluded");
                     complaints.add(&["never"], message, "remove it from one of them");
                 }
@@ -336,34 +273,56 @@ impl StepAction for Wait {
     }
 
     async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
-        self.wait(run).await
+        self.expect(run);
+        match &self.condition {
+            Condition::Event(wanted) => self.each(run, wanted).await,
+            Condition::Checkpoints(wanted) => self.each(run, wanted).await,
+            Condition::Migration(wanted) => self.each(run, wanted).await,
+            Condition::Status(wanted) => self.each(run, wanted).await,
+            Condition::Ticks(wanted) => self.each(run, wanted).await,
+            Condition::Serial(wanted) => self.each(run, wanted).await,
+            Condition::Memory(wanted) => self.each(run, wanted).await,
+            Condition::Query(wanted) => self.each(run, wanted).await,
+            Condition::Job(wanted) => self.each(run, wanted).await,
+            Condition::VmExit(wanted) => self.each(run, wanted).await,
+            Condition::Process(wanted) => wanted.wait(run).await,
+            Condition::Client(wanted) => wanted.wait(run).await,
+        }
     }
 }
 
 impl std::fmt::Display for Condition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Event { name, count, data, fresh } => {
-                write!(f, "{}event {name}", if *fresh { "a fresh " } else { "" })?;
+            Self::Event(Event { event, count, data, fresh }) => {
+                write!(f, "{}event {event}", if *fresh { "a fresh " } else { "" })?;
                 if *count != 1 {
                     write!(f, " {count} times")?;
                 }
                 data.as_ref().map_or(Ok(()), |data| write!(f, " with {}", brief(data)))
             }
-            Self::Checkpoints(count) => write!(f, "{count} completed checkpoint{}", plural(*count)),
-            Self::Migration { states, never } => {
-                write!(f, "migration status {}", states.join(" or "))?;
-                if never.is_empty() { Ok(()) } else { write!(f, ", never {}", never.join(" or ")) }
+            Self::Checkpoints(Checkpoints { checkpoints: count }) => {
+                write!(f, "{count} completed checkpoint{}", plural(*count))
             }
-            Self::Memory(watched) => watched.fmt(f),
-            Self::Status(states) => write!(f, "run state {}", states.join(" or ")),
-            Self::Ticks(count) => write!(f, "{count} new tick{}", plural(*count)),
-            Self::Serial { expression, .. } => write!(f, "serial output matching /{expression}/"),
-            Self::Query { command, until, .. } => write!(f, "{command} to contain {}", brief(until)),
-            Self::Job { id, is } => write!(f, "job {id} to be {is}"),
-            Self::Exit(exit) => write!(f, "exit ({exit})"),
-            Self::Client { name, lines } => write!(f, "{lines} more line{} of client {name}", plural(*lines)),
-            Self::Process { name, exit } => write!(f, "process {name} to exit ({exit})"),
+            Self::Migration(Migration { migration, never }) => {
+                write!(f, "migration status {}", migration.0.join(" or "))?;
+                never.as_ref().map_or(Ok(()), |never| write!(f, ", never {}", never.0.join(" or ")))
+            }
+            Self::Memory(wanted) => wanted.memory.fmt(f),
+            Self::Status(wanted) => write!(f, "run state {}", wanted.status.0.join(" or ")),
+            Self::Ticks(Ticks { ticks }) => write!(f, "{ticks} new tick{}", plural(*ticks)),
+            Self::Serial(wanted) => write!(f, "serial output matching /{}/", wanted.serial),
+            Self::Query(Query { query, until, .. }) => {
+                write!(f, "{query} to contain {}", brief(until))
+            }
+            Self::Job(Job { job, is }) => write!(f, "job {job} to be {is}"),
+            Self::VmExit(wanted) => write!(f, "exit ({})", wanted.exit),
+            Self::Client(Client { client, lines }) => {
+                write!(f, "{lines} more line{} of client {client}", plural(*lines))
+            }
+            Self::Process(Process { process, exit }) => {
+                write!(f, "process {process} to exit ({exit})")
+            }
         }
     }
 }
@@ -380,14 +339,10 @@ mod tests {
 
     use super::*;
 
-    fn wait(value: Value) -> Wait {
-        serde_json::from_value(value).unwrap()
-    }
-
     /// The first complaint about the keys: where, what, and the help.
     fn complaint(value: Value) -> (String, String, String) {
         let mut complaints = Complaints::default();
-        complaints.rules(Wait::RULES, &wait(value));
+        complaints.rules(Wait::RULES, &value);
         let first = complaints.0.remove(0);
         (first.path.join("."), first.message, first.help.unwrap_or_default())
     }
@@ -399,7 +354,7 @@ mod tests {
         let two = complaint(json!({"vm": "a", "ticks": 1, "event": "STOP"}));
         assert_eq!(two.1, "`ticks` cannot be combined with `event`");
         let two = complaint(json!({"vm": "a", "ticks": 1, "exit": 0}));
-        assert_eq!(two.1, "`ticks` cannot be combined with `exit`");
+        assert_eq!(two.1, "`exit` cannot be combined with `ticks`");
         let two = complaint(json!({"client": "a", "exit": 0}));
         assert_eq!(two.1, "`client` cannot be combined with `exit`");
         assert_eq!(complaint(json!({"ticks": 1})).1, "the wait names no VM");
@@ -418,8 +373,8 @@ mod tests {
 
     #[test]
     fn a_process_must_exit_with_status_0_by_default() {
-        let condition = wait(json!({"process": "load"})).condition().unwrap();
-        assert_eq!(condition, Condition::Process { name: "load".into(), exit: Exit::Status(0) });
+        let condition = Wait::read(&json!({"process": "load"})).unwrap().condition;
+        assert_eq!(condition.to_string(), "process load to exit (status 0)");
     }
 
     #[test]

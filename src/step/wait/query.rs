@@ -1,0 +1,101 @@
+//! Conditions on the reply to a query.
+
+use serde_json::Value;
+
+use super::impossible::FINAL;
+use super::watch::{OfVm, Watch};
+use super::{Migration, Query, Status};
+use crate::qemu::contains::contains;
+use crate::session::{Failure, Machine};
+
+impl Migration {
+    pub(super) fn excluded(&self) -> &[String] {
+        self.never.as_ref().map_or(&[], |never| &never.0)
+    }
+}
+
+impl OfVm for Migration {
+    async fn wait(&self, watch: Watch<'_>) -> Result<Value, Failure> {
+        let (vm, never) = (watch.vm, self.excluded());
+        let machine = watch.run.session.machine(vm)?;
+        // A query can miss a short status, events cannot.
+        let passed = || {
+            let log = machine.log.lock();
+            let mut states = log.migration_statuses(watch.mark.events);
+            states.find(|state| never.iter().any(|never| never == state)).map(str::to_owned)
+        };
+        let is_reported = |status: &str| {
+            let log = machine.log.lock();
+            log.migration_statuses(0).next_back().is_none_or(|last| last == status)
+        };
+        let mut without_stream = 0;
+        let judge = |reply: &Value| {
+            let status = reply["status"].as_str().unwrap_or("none");
+            no_stream(machine, reply, &mut without_stream)?;
+            let now = never.iter().find(|never| *never == status).cloned();
+            if let Some(state) = now.or_else(passed) {
+                let message = format!("the migration of `{vm}` was {state}, which `never` excludes");
+                return Err(Failure::failed(message));
+            }
+            if self.migration.iter().any(|state| state == status) {
+                return Ok(Some(reply.clone()));
+            }
+            // Wait for its event too, which `never` needs.
+            if FINAL.contains(&status) && is_reported(status) {
+                let (now, expected) = (status_of(reply), self.migration.0.join(" or "));
+                return Err(Failure::failed(format!(
+                    "the migration of `{vm}` is {now}, expected {expected}"
+                )));
+            }
+            Ok(None)
+        };
+        watch.run.poll(vm, ("query-migrate", &Value::Null), watch.awaited, judge, status_of).await
+    }
+}
+
+impl OfVm for Status {
+    async fn wait(&self, watch: Watch<'_>) -> Result<Value, Failure> {
+        let status = |reply: &Value| reply["status"].as_str().unwrap_or("none").to_owned();
+        let judge = |reply: &Value| Ok(self.status.0.contains(&status(reply)).then(|| reply.clone()));
+        watch.run.poll(watch.vm, ("query-status", &Value::Null), watch.awaited, judge, status).await
+    }
+}
+
+impl OfVm for Query {
+    async fn wait(&self, watch: Watch<'_>) -> Result<Value, Failure> {
+        let judge = |reply: &Value| Ok(contains(reply, &self.until).then(|| reply.clone()));
+        let arguments = Value::Object(self.arguments.clone());
+        watch.run.poll(watch.vm, (&self.query, &arguments), watch.awaited, judge, ToString::to_string).await
+    }
+}
+
+/// The number of consecutive replies without a stream after which there is none: QEMU may have made the first one before it
+/// has read the command's last output.
+const CERTAIN: usize = 3;
+
+/// Fails if the command (`exec:`) of an incoming migration has ended without a stream. QEMU (7.2 to 11.1) does not notice
+/// that, and stays in `setup` (7.2: without a status). If it listens at a socket, it reports the address instead.
+fn no_stream(machine: &Machine, reply: &Value, seen: &mut usize) -> Result<(), Failure> {
+    let is_active = reply.get("status").is_some_and(|status| status != "setup" && status != "none");
+    let waits = machine.plan.spec.incoming.is_some() && !is_active && reply.get("socket-address").is_none();
+    let ended = machine.process.ended_child().filter(|_| waits);
+    *seen = ended.map_or(0, |_| *seen + 1);
+    match ended.filter(|_| *seen >= CERTAIN) {
+        None => Ok(()),
+        Some(how) => {
+            let said = machine.stderr_tail(5).replace('\n', "\n    ");
+            let said = if said.is_empty() { said } else { format!(", saying:\n    {said}") };
+            let message = "the `exec:` command ended before it had written a migration stream";
+            Err(Failure::failed(format!("{message}: {how}{said}")).of(machine.name()))
+        }
+    }
+}
+
+/// A migration's status, with QEMU's error if there is one.
+fn status_of(reply: &Value) -> String {
+    let status = reply["status"].as_str().unwrap_or("none");
+    match reply["error-desc"].as_str() {
+        Some(error) => format!("{status} ({error})"),
+        None => status.to_owned(),
+    }
+}
