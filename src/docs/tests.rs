@@ -43,7 +43,7 @@ fn current(path: &str, page: &str) {
 }
 
 #[test]
-fn the_pages_that_are_checked_in_are_current() {
+fn the_checked_in_pages_are_current() {
     current("docs/language.md", &page());
     current("docs/errors.md", &errors::page());
 }
