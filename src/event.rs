@@ -472,7 +472,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_spread_is_made_of_values_that_were_measured() {
+    fn a_spread_has_measured_values_only() {
         let of = |values: &[f64]| Spread::of(&mut values.to_vec());
         let spread = |n, min, median, p95, max| Some(Spread { n, min, median, p95, max });
         assert_eq!(of(&[3.0, 1.0, 2.0]), spread(3, 1.0, 2.0, 3.0, 3.0));
@@ -483,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_reads_back_as_it_was_written() {
+    fn a_written_event_reads_back_unchanged() {
         let (sink, stream) = Sink::new();
         sink.for_case(3)
             .emit(What::QmpEvent { vm: "primary".into(), message: serde_json::json!({"event": "STOP"}) });

@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_a_number_of_percent() {
+    fn a_share_is_a_percentage() {
         for (text, fraction, printed) in [("5%", 0.05, "5%"), ("2.5 %", 0.025, "2.5%"), ("100%", 1.0, "100%")]
         {
             let share: Share = text.parse().unwrap();

@@ -128,7 +128,7 @@ proptest! {
     }
 
     #[test]
-    fn a_change_of_a_good_scenario_never_makes_the_loader_panic(
+    fn no_change_of_a_valid_scenario_makes_the_loader_panic(
         at in 0usize..2000, length in 0usize..20, piece in pieces()
     ) {
         let mut text = include_str!("data/colo_template.yaml").to_owned();
@@ -139,7 +139,7 @@ proptest! {
     }
 
     #[test]
-    fn no_change_of_the_nodes_of_what_ships_makes_the_loader_panic(
+    fn no_change_of_a_shipped_scenario_makes_the_loader_panic(
         which in any::<prop::sample::Index>(), changes in changes()
     ) {
         let (name, mut tree) = shipped()[which.index(shipped().len())].clone();
@@ -154,7 +154,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_of_a_monitor_make_its_reader_panic(
+    fn no_bytes_from_a_monitor_make_the_reader_panic(
         pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..10),
         good in any::<bool>(),
     ) {

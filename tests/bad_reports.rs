@@ -30,7 +30,7 @@ fn assert_xml(path: &Path) {
     }
 }
 
-fn a_stream_that_is_no_whole_run_is_told_in_one_line_and_no_report_is_lost() {
+fn an_incomplete_stream_is_one_line_and_keeps_the_reports() {
     let home = two("true");
     home.run(&["run", "one.yaml", "two.yaml"]).expect(0);
     let whole = home.read("reports/events.jsonl");
@@ -84,7 +84,7 @@ fn a_stream_that_is_no_whole_run_is_told_in_one_line_and_no_report_is_lost() {
     home.assert_nothing_is_left();
 }
 
-fn a_reports_folder_that_one_may_not_write_to_is_an_error_before_anything_runs() {
+fn a_read_only_reports_directory_is_an_error_before_the_run() {
     let home = two("touch $HERE/tmp/ran");
     let mode = |name: &str, mode| {
         std::fs::set_permissions(home.path(name), std::fs::Permissions::from_mode(mode)).unwrap();
@@ -103,7 +103,7 @@ fn a_reports_folder_that_one_may_not_write_to_is_an_error_before_anything_runs()
     home.assert_nothing_is_left();
 }
 
-fn a_reports_folder_that_is_taken_away_during_the_run_costs_no_verdict() {
+fn removing_the_reports_directory_during_a_run_changes_no_verdict() {
     // Removed: the page and the JUnit report are written at the end, to a new directory.
     let home = two("rm -r $HERE/reports; exit 3");
     let ran = home.run(&["run", "one.yaml", "two.yaml", "--keep", "never"]).expect(1);
@@ -161,7 +161,7 @@ fn loud_guest(long: u32) -> Vec<u8> {
     image
 }
 
-fn whatever_a_guest_says_the_reports_are_whole_and_memory_stays_bounded() {
+fn any_guest_output_gives_complete_reports_in_bounded_memory() {
     // Many times the maximum line length; each byte of the guest is a VM exit, and the host process is faster.
     const LONG: u32 = 1 << 20;
     const LONGER: u32 = 10 << 20;
@@ -213,7 +213,7 @@ fn whatever_a_guest_says_the_reports_are_whole_and_memory_stays_bounded() {
     home.assert_nothing_is_left();
 }
 
-fn a_terminal_of_twenty_columns_and_a_reader_that_leaves_are_no_trouble() {
+fn a_narrow_terminal_and_a_closed_pipe_are_not_errors() {
     let qemu = qemu(5);
     let home = Home::new();
     let text = |name: &str| format!("name: {name}\nvms: {{a: {VM}}}\nsteps:\n- wait: {{vm: a, ticks: 1}}\n");
@@ -261,11 +261,11 @@ fn main() -> ExitCode {
     harness::main(
         file!(),
         &[
-            once!(a_stream_that_is_no_whole_run_is_told_in_one_line_and_no_report_is_lost),
-            once!(a_reports_folder_that_one_may_not_write_to_is_an_error_before_anything_runs, OtherUser),
-            once!(a_reports_folder_that_is_taken_away_during_the_run_costs_no_verdict),
-            once!(whatever_a_guest_says_the_reports_are_whole_and_memory_stays_bounded, Qemu(5)),
-            once!(a_terminal_of_twenty_columns_and_a_reader_that_leaves_are_no_trouble, Qemu(5), Script),
+            once!(an_incomplete_stream_is_one_line_and_keeps_the_reports),
+            once!(a_read_only_reports_directory_is_an_error_before_the_run, OtherUser),
+            once!(removing_the_reports_directory_during_a_run_changes_no_verdict),
+            once!(any_guest_output_gives_complete_reports_in_bounded_memory, Qemu(5)),
+            once!(a_narrow_terminal_and_a_closed_pipe_are_not_errors, Qemu(5), Script),
         ],
     )
 }

@@ -224,7 +224,7 @@ fn the_page_is_readable_on_a_phone_and_in_the_dark() {
     assert!(said["marks"].as_u64().unwrap() > 3, "{said}");
 }
 
-fn what_a_race_did_stands_with_its_attempt_and_a_rate_that_is_too_high_at_the_top() {
+fn the_page_shows_an_excused_attempt_and_a_rate_over_the_limit() {
     let browser = chromium().unwrap();
     let home = Home::new();
     let path = home.path("index.html");
@@ -332,7 +332,7 @@ fn main() -> ExitCode {
         &[
             once!(the_page_opens_filters_follows_a_failure_and_zooms, Browser),
             once!(the_page_is_readable_on_a_phone_and_in_the_dark, Browser),
-            once!(what_a_race_did_stands_with_its_attempt_and_a_rate_that_is_too_high_at_the_top, Browser),
+            once!(the_page_shows_an_excused_attempt_and_a_rate_over_the_limit, Browser),
             once!(a_thousand_cases_open_in_less_than_two_seconds, Browser),
             once!(
                 each_colo_failover_shows_its_checkpoints_its_yank_its_failover_and_the_next_ticks,

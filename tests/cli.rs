@@ -34,7 +34,7 @@ fn assert_untouched(home: &Home, what: &str) {
     home.assert_nothing_is_left();
 }
 
-fn help_lists_every_command_and_each_has_its_own() {
+fn help_lists_every_command_and_each_command_has_help() {
     let home = Home::new();
     let help = home.run(&["--help"]).expect(0).stdout;
     let commands: Vec<&str> = help
@@ -55,7 +55,7 @@ fn help_lists_every_command_and_each_has_its_own() {
     assert!(help.contains("130, interrupted"), "{help}");
 }
 
-fn what_cannot_be_run_is_one_error_and_changes_nothing() {
+fn an_invalid_command_line_is_one_error_without_side_effects() {
     let home = home();
     let told: &[(&[&str], &str)] = &[
         (&["no/*.yaml"], "error: no file matches no/*.yaml\n"),
@@ -116,7 +116,7 @@ fn what_cannot_be_run_is_one_error_and_changes_nothing() {
     }
 }
 
-fn a_qemu_that_is_none_is_one_error_and_changes_nothing() {
+fn a_program_that_is_not_a_qemu_is_one_error_without_side_effects() {
     let home = home();
     let of = "(VM `a` of case `two/1`; choose another one with --qemu)";
     let told = [
@@ -148,7 +148,7 @@ fn a_qemu_that_is_none_is_one_error_and_changes_nothing() {
     assert_untouched(&home, "/bin/cat");
 }
 
-fn a_qemu_name_that_nobody_gave_is_an_error_before_anything_runs() {
+fn an_undefined_qemu_name_is_an_error_before_the_run() {
     let home = home();
     let ran = home.run(&["run", "named.yaml"]).expect(2);
     assert_eq!(
@@ -162,7 +162,7 @@ fn a_qemu_name_that_nobody_gave_is_an_error_before_anything_runs() {
     assert_eq!(home.results().cases(), ["named"]);
 }
 
-fn mistakes_in_a_file_are_told_with_their_place_and_nothing_runs() {
+fn errors_in_a_file_are_reported_with_their_place_before_the_run() {
     let home = home();
     home.write("wrong.yaml", "vms: {a: {}}\nsteps:\n- wait: {vm: b, ticks: 1}\n");
     for command in ["run", "check", "list", "render"] {
@@ -192,7 +192,7 @@ fn check_and_list_start_nothing() {
     assert_untouched(&home, "check and list");
 }
 
-fn what_render_prints_loads_again_and_is_the_same_case() {
+fn the_output_of_render_loads_to_the_same_case() {
     let qemu = qemu(5);
     let path = qemu.path.display().to_string();
     let home = Home::new();
@@ -220,7 +220,7 @@ fn schema_prints_the_schema_that_is_checked_in() {
     assert_eq!(printed.len(), checked_in.len());
 }
 
-fn probe_tells_what_a_qemu_can_do() {
+fn probe_lists_the_features_of_a_qemu() {
     let qemu = qemu(5);
     let path = qemu.path.display().to_string();
     let home = Home::new();
@@ -242,7 +242,7 @@ fn probe_tells_what_a_qemu_can_do() {
     home.assert_nothing_is_left();
 }
 
-fn what_the_environment_says_counts_as_if_it_were_an_option() {
+fn environment_variables_work_like_options() {
     let qemu = qemu(5);
     let home = home();
     let ran = |variables: &[(&str, &str)], arguments: &[&str]| -> Ran {
@@ -268,7 +268,7 @@ fn what_the_environment_says_counts_as_if_it_were_an_option() {
     ran(&[("LOCKSTEP_ACCEL", "xen")], &["run", "two.yaml", "--accel", "tcg"]).expect(0);
 }
 
-fn a_reader_that_has_seen_enough_is_no_failure() {
+fn a_closed_standard_output_is_not_a_failure() {
     let home = home();
     let closed = |arguments: &[&str]| -> Ran {
         let mut command = home.lockstep(arguments);
@@ -293,7 +293,7 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     assert!(home.read("reports/junit.xml").contains("two/2"));
 }
 
-fn a_reports_folder_that_cannot_be_is_an_error_before_anything_runs() {
+fn an_impossible_reports_directory_is_an_error_before_the_run() {
     let qemu = qemu(5);
     let home = home();
     home.write("file", "");
@@ -312,7 +312,7 @@ fn a_reports_folder_that_cannot_be_is_an_error_before_anything_runs() {
     }
 }
 
-fn a_report_that_cannot_be_written_is_named_and_the_others_are_whole() {
+fn a_report_that_cannot_be_written_is_named_and_the_others_are_complete() {
     let qemu = qemu(5);
     let home = home();
     home.write("one/junit.xml/x", "");
@@ -357,7 +357,7 @@ fn run_with_mounts(home: &Home, mounts: &str, arguments: &[&str]) -> Ran {
     home.finish(command)
 }
 
-fn a_full_disk_under_the_reports_ends_the_run_in_order() {
+fn a_full_disk_of_the_reports_ends_the_run_cleanly() {
     let qemu = qemu(5);
     let home = home();
     let path = qemu.path.display().to_string();
@@ -372,7 +372,7 @@ fn a_full_disk_under_the_reports_ends_the_run_in_order() {
     home.assert_nothing_is_left();
 }
 
-fn a_full_disk_under_the_temporary_folder_is_an_error_of_each_case() {
+fn a_full_disk_of_the_temporary_directory_is_an_error_of_each_case() {
     let qemu = qemu(5);
     let home = home();
     let path = qemu.path.display().to_string();
@@ -393,7 +393,7 @@ fn a_full_disk_under_the_temporary_folder_is_an_error_of_each_case() {
     home.assert_nothing_is_left();
 }
 
-fn a_qemu_that_dies_of_its_options_is_an_error_and_has_the_last_word() {
+fn a_qemu_that_rejects_its_options_is_an_error_with_its_message() {
     let qemu = qemu(5);
     let home = home();
     home.write(
@@ -422,22 +422,22 @@ fn main() -> ExitCode {
     harness::main(
         file!(),
         &[
-            once!(help_lists_every_command_and_each_has_its_own),
-            once!(what_cannot_be_run_is_one_error_and_changes_nothing),
-            once!(a_qemu_that_is_none_is_one_error_and_changes_nothing),
-            once!(a_qemu_name_that_nobody_gave_is_an_error_before_anything_runs, Qemu(5)),
-            once!(mistakes_in_a_file_are_told_with_their_place_and_nothing_runs),
+            once!(help_lists_every_command_and_each_command_has_help),
+            once!(an_invalid_command_line_is_one_error_without_side_effects),
+            once!(a_program_that_is_not_a_qemu_is_one_error_without_side_effects),
+            once!(an_undefined_qemu_name_is_an_error_before_the_run, Qemu(5)),
+            once!(errors_in_a_file_are_reported_with_their_place_before_the_run),
             once!(check_and_list_start_nothing),
-            once!(what_render_prints_loads_again_and_is_the_same_case, Qemu(5)),
+            once!(the_output_of_render_loads_to_the_same_case, Qemu(5)),
             once!(schema_prints_the_schema_that_is_checked_in),
-            once!(probe_tells_what_a_qemu_can_do, Qemu(5)),
-            once!(what_the_environment_says_counts_as_if_it_were_an_option, Qemu(5)),
-            once!(a_reader_that_has_seen_enough_is_no_failure, Qemu(5)),
-            once!(a_reports_folder_that_cannot_be_is_an_error_before_anything_runs, Qemu(5)),
-            once!(a_report_that_cannot_be_written_is_named_and_the_others_are_whole, Qemu(5)),
-            once!(a_full_disk_under_the_reports_ends_the_run_in_order, Qemu(5), Mounts),
-            once!(a_full_disk_under_the_temporary_folder_is_an_error_of_each_case, Qemu(5), Mounts),
-            once!(a_qemu_that_dies_of_its_options_is_an_error_and_has_the_last_word, Qemu(5)),
+            once!(probe_lists_the_features_of_a_qemu, Qemu(5)),
+            once!(environment_variables_work_like_options, Qemu(5)),
+            once!(a_closed_standard_output_is_not_a_failure, Qemu(5)),
+            once!(an_impossible_reports_directory_is_an_error_before_the_run, Qemu(5)),
+            once!(a_report_that_cannot_be_written_is_named_and_the_others_are_complete, Qemu(5)),
+            once!(a_full_disk_of_the_reports_ends_the_run_cleanly, Qemu(5), Mounts),
+            once!(a_full_disk_of_the_temporary_directory_is_an_error_of_each_case, Qemu(5), Mounts),
+            once!(a_qemu_that_rejects_its_options_is_an_error_with_its_message, Qemu(5)),
         ],
     )
 }

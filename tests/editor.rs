@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 const SCHEMA: &str = "schemas/scenario.schema.json";
 
-/// A server, and the proxy that stands for the network, which must not be used.
+/// A server, and a proxy in place of the network, which must not be used.
 struct Editor {
     server: Server,
     network: TcpListener,
@@ -97,7 +97,7 @@ fn at_the_bar(text: &str) -> (String, (usize, usize)) {
     (text.replacen('|', "", 1), (line, column))
 }
 
-fn nothing_is_wrong_with_what_ships() {
+fn the_shipped_scenarios_have_no_errors() {
     let mut editor = Editor::start();
     let files: Vec<PathBuf> = glob::glob("scenarios/**/*.yaml").unwrap().map(Result::unwrap).collect();
     assert!(files.len() > 8, "{files:?}");
@@ -113,7 +113,7 @@ fn nothing_is_wrong_with_what_ships() {
     assert_eq!(editor.wrong("nothing_of_the_kind: 1\n").len(), 1);
 }
 
-fn what_is_wrong_is_told_at_its_line_in_a_sentence() {
+fn errors_are_shown_at_their_line_with_a_sentence() {
     let mut editor = Editor::start();
     for (steps, expected) in [
         ("- wait: {vm: a, ticks: 1}\n- slep: 1s", [(4, "Property slep is not allowed")]),
@@ -168,7 +168,7 @@ fn what_is_wrong_is_told_at_its_line_in_a_sentence() {
     }
 }
 
-fn templates_are_welcome_where_values_are() {
+fn templates_are_valid_in_place_of_values() {
     let mut editor = Editor::start();
     let text = "params: {n: 3, list: [1, 2], machine: {type: q35}, p: {required: true, one_of: [1]}}\n\
         matrix: {x: \"{{list}}\", y: [{a: 1}, 2], exclude: [{x: 1}]}\nrequires: {host: kvm, qemu: \"{{n}}\"}\n\
@@ -184,7 +184,7 @@ fn templates_are_welcome_where_values_are() {
     assert_eq!(editor.wrong(text), []);
 }
 
-fn completion_offers_all_that_may_stand_there() {
+fn completion_offers_every_valid_key() {
     let mut editor = Editor::start();
     let keys = |forms: &[Form]| forms.iter().map(Form::key).collect::<Vec<_>>();
     let (conditions, kinds) = (keys(Condition::FORMS), keys(CheckKind::FORMS));
@@ -208,7 +208,7 @@ fn completion_offers_all_that_may_stand_there() {
     }
 }
 
-fn hovering_shows_what_the_reference_says() {
+fn hover_shows_the_text_of_the_reference() {
     let mut editor = Editor::start();
     let schema = lockstep_vm::scenario::schema::schema();
     let steps = schema["$defs"]["Step"]["properties"].as_object().unwrap();
@@ -234,11 +234,11 @@ fn main() -> ExitCode {
     harness::main(
         file!(),
         &[
-            once!(nothing_is_wrong_with_what_ships, Reader(PROGRAM)),
-            once!(what_is_wrong_is_told_at_its_line_in_a_sentence, Reader(PROGRAM)),
-            once!(templates_are_welcome_where_values_are, Reader(PROGRAM)),
-            once!(completion_offers_all_that_may_stand_there, Reader(PROGRAM)),
-            once!(hovering_shows_what_the_reference_says, Reader(PROGRAM)),
+            once!(the_shipped_scenarios_have_no_errors, Reader(PROGRAM)),
+            once!(errors_are_shown_at_their_line_with_a_sentence, Reader(PROGRAM)),
+            once!(templates_are_valid_in_place_of_values, Reader(PROGRAM)),
+            once!(completion_offers_every_valid_key, Reader(PROGRAM)),
+            once!(hover_shows_the_text_of_the_reference, Reader(PROGRAM)),
         ],
     )
 }

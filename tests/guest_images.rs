@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 
 use common::harness::{self, once};
 
-fn the_checked_in_images_are_the_bytes_that_the_source_makes() {
+fn the_checked_in_images_equal_a_build_of_the_source() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/ticker");
     let folder = tempfile::tempdir().unwrap();
     let built = Command::new("sh").arg(source.join("build.sh")).arg(folder.path()).output().unwrap();
@@ -21,5 +21,5 @@ fn the_checked_in_images_are_the_bytes_that_the_source_makes() {
 }
 
 fn main() -> ExitCode {
-    harness::main(file!(), &[once!(the_checked_in_images_are_the_bytes_that_the_source_makes, Compiler)])
+    harness::main(file!(), &[once!(the_checked_in_images_equal_a_build_of_the_source, Compiler)])
 }

@@ -92,7 +92,7 @@ fn assert_cases(home: &Home, told: &Value) {
     assert!(text.contains("end ]]> <&>"), "{text}");
 }
 
-fn junitparser_reads_what_we_meant() {
+fn junitparser_reads_the_verdicts() {
     let (home, file) = ran();
     let python = Path::new(ROOT).join(PYTHON);
     let mut reader = Command::new(&python);
@@ -104,7 +104,7 @@ fn junitparser_reads_what_we_meant() {
     assert!(pass["output"].as_str().unwrap().contains("vm: query-status"), "{pass:#}");
 }
 
-fn xunit_viewer_reads_what_we_meant() {
+fn xunit_viewer_reads_the_verdicts() {
     let (home, file) = ran();
     let node = Path::new(ROOT).join(NODE);
     let mut reader = Command::new("node");
@@ -138,8 +138,8 @@ fn main() -> ExitCode {
         file!(),
         &[
             once!(a_report_is_valid_by_its_schema, Qemu(7), Xmllint),
-            once!(junitparser_reads_what_we_meant, Qemu(7), Reader(PYTHON)),
-            once!(xunit_viewer_reads_what_we_meant, Qemu(7), Reader(NODE)),
+            once!(junitparser_reads_the_verdicts, Qemu(7), Reader(PYTHON)),
+            once!(xunit_viewer_reads_the_verdicts, Qemu(7), Reader(NODE)),
         ],
     )
 }

@@ -73,7 +73,7 @@ fn assert_interrupted(home: &Home, by: &str) {
 
 const FOR_EVER: &str = "wait: {vm: a, event: POWERDOWN}\n  timeout: 1h";
 
-fn nothing_is_left_of_a_case_that_passed() {
+fn a_passed_case_leaves_nothing() {
     let qemu = qemu(5);
     let home = home("wait: {vm: a, ticks: 1}");
     home.run_on(qemu, &["case.yaml"]).expect(0);
@@ -84,7 +84,7 @@ fn nothing_is_left_of_a_case_that_passed() {
     );
 }
 
-fn nothing_is_left_of_a_case_that_failed_but_its_artifacts() {
+fn a_failed_case_leaves_only_its_artifacts() {
     let qemu = qemu(5);
     let home = home("check: {equal: [1, 2]}");
     home.run_on(qemu, &["case.yaml"]).expect(1);
@@ -95,14 +95,14 @@ fn nothing_is_left_of_a_case_that_failed_but_its_artifacts() {
     );
 }
 
-fn nothing_is_left_of_a_case_whose_qemus_do_not_react() {
+fn a_case_with_frozen_qemus_leaves_nothing() {
     let qemu = qemu(5);
     let home = home("signal: {vm: [a, b], send: STOP}");
     home.run_on(qemu, &["case.yaml"]).expect(0);
     assert_nothing_is_left(&home, &[]);
 }
 
-fn a_signal_ends_the_run_in_order_and_the_reports_are_whole() {
+fn a_signal_ends_the_run_cleanly_with_complete_reports() {
     let qemu = qemu(5);
     for (number, name) in [(Signal::INT, "SIGINT"), (Signal::TERM, "SIGTERM"), (Signal::HUP, "SIGHUP")] {
         let home = home(&format!("{FOR_EVER}\nfinally:\n- exec: {{sh: \"touch {{{{env.HERE}}}}/finally\"}}"));
@@ -115,7 +115,7 @@ fn a_signal_ends_the_run_in_order_and_the_reports_are_whole() {
     }
 }
 
-fn a_signal_ends_a_loop_whose_steps_are_all_left_out() {
+fn a_signal_ends_a_loop_whose_steps_are_all_skipped() {
     let qemu = qemu(5);
     let home = home(
         "timeout: 1h\n  repeat:\n    until: {vm: a, status: paused}\n    steps:\n    - when: \"{{run.captures.no}}\"\n      \
@@ -130,7 +130,7 @@ fn a_signal_ends_a_loop_whose_steps_are_all_left_out() {
     assert_nothing_is_left(&home, &[]);
 }
 
-fn a_signal_ends_cases_side_by_side_and_those_to_come_are_not_begun() {
+fn a_signal_ends_parallel_cases_and_starts_no_others() {
     let qemu = qemu(5);
     let home = home(FOR_EVER);
     for name in ["second", "third"] {
@@ -149,7 +149,7 @@ fn a_signal_ends_cases_side_by_side_and_those_to_come_are_not_begun() {
     home.assert_nothing_is_left();
 }
 
-fn a_second_signal_ends_the_run_at_once_and_nothing_is_left_either() {
+fn a_second_signal_ends_the_run_at_once_and_leaves_nothing() {
     let qemu = qemu(5);
     let home = home(&format!(
         "{FOR_EVER}\nfinally:\n- exec: {{sh: \"touch {{{{env.HERE}}}}/finally; sleep 1000\"}}\n  timeout: 1h"
@@ -172,7 +172,7 @@ fn nothing_outlives_a_runner_that_is_killed() {
     assert_nothing_is_left(&home, &[]);
 }
 
-fn what_a_killed_runner_and_a_killed_janitor_leave_is_removed_by_the_next_run() {
+fn the_next_run_removes_remains_of_a_killed_runner_and_janitor() {
     let qemu = qemu(5);
     let home = Home::new();
     home.write(
@@ -196,7 +196,7 @@ fn what_a_killed_runner_and_a_killed_janitor_leave_is_removed_by_the_next_run() 
     home.assert_nothing_is_left();
 }
 
-fn a_run_leaves_the_folder_of_another_living_one_alone() {
+fn a_run_keeps_the_directory_of_another_active_run() {
     let qemu = qemu(5);
     let home = home(FOR_EVER);
     home.write("short.yaml", &format!("vms: {{a: {VM}}}\nsteps:\n- wait: {{vm: a, ticks: 1}}\n"));
@@ -269,16 +269,16 @@ fn main() -> ExitCode {
     harness::main(
         file!(),
         &[
-            once!(nothing_is_left_of_a_case_that_passed, Qemu(5)),
-            once!(nothing_is_left_of_a_case_that_failed_but_its_artifacts, Qemu(5)),
-            once!(nothing_is_left_of_a_case_whose_qemus_do_not_react, Qemu(5)),
-            once!(a_signal_ends_the_run_in_order_and_the_reports_are_whole, Qemu(5)),
-            once!(a_signal_ends_a_loop_whose_steps_are_all_left_out, Qemu(5)),
-            once!(a_signal_ends_cases_side_by_side_and_those_to_come_are_not_begun, Qemu(5)),
-            once!(a_second_signal_ends_the_run_at_once_and_nothing_is_left_either, Qemu(5)),
+            once!(a_passed_case_leaves_nothing, Qemu(5)),
+            once!(a_failed_case_leaves_only_its_artifacts, Qemu(5)),
+            once!(a_case_with_frozen_qemus_leaves_nothing, Qemu(5)),
+            once!(a_signal_ends_the_run_cleanly_with_complete_reports, Qemu(5)),
+            once!(a_signal_ends_a_loop_whose_steps_are_all_skipped, Qemu(5)),
+            once!(a_signal_ends_parallel_cases_and_starts_no_others, Qemu(5)),
+            once!(a_second_signal_ends_the_run_at_once_and_leaves_nothing, Qemu(5)),
             once!(nothing_outlives_a_runner_that_is_killed, Qemu(5)),
-            once!(what_a_killed_runner_and_a_killed_janitor_leave_is_removed_by_the_next_run, Qemu(5)),
-            once!(a_run_leaves_the_folder_of_another_living_one_alone, Qemu(5)),
+            once!(the_next_run_removes_remains_of_a_killed_runner_and_janitor, Qemu(5)),
+            once!(a_run_keeps_the_directory_of_another_active_run, Qemu(5)),
             once!(a_signal_ends_a_case_in_each_of_its_phases, Qemu(11)),
         ],
     )

@@ -13,7 +13,7 @@ fn sector(n: u64) -> Vec<u8> {
     format!("{n:<511}\n").into_bytes()
 }
 
-fn the_guest_boots_and_what_it_says_it_wrote_is_on_its_disk(qemu: &Qemu) {
+fn the_lines_that_the_guest_reports_as_written_are_on_its_disk(qemu: &Qemu) {
     let guests = common::guests().display().to_string();
     let home = Home::new();
     let disk = home.path("disk.raw");
@@ -82,7 +82,7 @@ fn main() -> ExitCode {
     harness::main(
         file!(),
         &[
-            each!(the_guest_boots_and_what_it_says_it_wrote_is_on_its_disk, Guest),
+            each!(the_lines_that_the_guest_reports_as_written_are_on_its_disk, Guest),
             once!(
                 a_guest_that_has_not_been_made_skips_the_case_and_a_kernel_that_is_not_there_is_an_error,
                 Qemu(5)

@@ -28,7 +28,7 @@ fn prompts(home: &Home, what: &str, count: usize) {
     wait_until(what, || (seen().matches(what).count() >= count).then_some(()), seen);
 }
 
-fn a_dry_run_says_what_would_run_and_what_not_and_starts_nothing() {
+fn a_dry_run_lists_what_would_run_and_starts_nothing() {
     let qemu = qemu(7);
     let home = home("- exec: {sh: \"touch {{env.HERE}}/started\"}\n- wait: {vm: a, ticks: 1}\n");
     home.write(
@@ -49,7 +49,7 @@ fn a_dry_run_says_what_would_run_and_what_not_and_starts_nothing() {
     home.assert_nothing_is_left();
 }
 
-fn a_failed_case_stands_still_with_a_monitor_for_the_person_until_enter_is_pressed() {
+fn a_failed_case_pauses_with_a_monitor_until_enter_is_pressed() {
     let qemu = qemu(7);
     let home =
         home("- wait: {vm: a, ticks: 1}\n- check: {vm: a, query: query-status, is: {status: paused}}\n");
@@ -70,7 +70,7 @@ fn a_failed_case_stands_still_with_a_monitor_for_the_person_until_enter_is_press
     home.assert_nothing_is_left();
 }
 
-fn a_case_goes_on_step_by_step_and_its_deadlines_stand_still_meanwhile() {
+fn step_mode_pauses_between_steps_and_stops_the_deadlines() {
     let qemu = qemu(7);
     let home = home(
         "- wait: {vm: a, ticks: 1}\n- exec: {sh: \"touch {{env.HERE}}/second\"}\n- wait: {vm: a, ticks: 1}\n",
@@ -98,9 +98,9 @@ fn main() -> ExitCode {
     harness::main(
         file!(),
         &[
-            once!(a_dry_run_says_what_would_run_and_what_not_and_starts_nothing, Qemu(7)),
-            once!(a_failed_case_stands_still_with_a_monitor_for_the_person_until_enter_is_pressed, Qemu(7)),
-            once!(a_case_goes_on_step_by_step_and_its_deadlines_stand_still_meanwhile, Qemu(7)),
+            once!(a_dry_run_lists_what_would_run_and_starts_nothing, Qemu(7)),
+            once!(a_failed_case_pauses_with_a_monitor_until_enter_is_pressed, Qemu(7)),
+            once!(step_mode_pauses_between_steps_and_stops_the_deadlines, Qemu(7)),
         ],
     )
 }

@@ -19,7 +19,7 @@ fn without_a_qemu(home: &Home, required: &str, arguments: &[&str]) -> Output {
     command.env("LOCKSTEP_TEST_NOT_RUN", home.path("not-run")).output().unwrap()
 }
 
-fn a_test_that_lacks_a_need_is_ignored_with_the_reason_and_put_on_the_list() {
+fn a_test_that_lacks_a_need_is_ignored_with_the_reason_and_listed() {
     let home = Home::new();
     let output = without_a_qemu(&home, "guest", &[]);
     let said = String::from_utf8(output.stdout).unwrap();
@@ -30,7 +30,7 @@ fn a_test_that_lacks_a_need_is_ignored_with_the_reason_and_put_on_the_list() {
     assert_eq!(home.read("not-run"), format!("needs {NEEDY}: {reason}\n"));
 }
 
-fn a_test_that_lacks_a_need_fails_where_that_is_required_or_where_ignored_ones_are_asked_for() {
+fn a_test_that_lacks_a_required_need_fails() {
     let home = Home::new();
     for (required, arguments) in [("guest,qemu", &[][..]), ("all", &[]), ("", &["--ignored"])] {
         let output = without_a_qemu(&home, required, arguments);
@@ -41,7 +41,7 @@ fn a_test_that_lacks_a_need_fails_where_that_is_required_or_where_ignored_ones_a
     assert!(!home.path("not-run").exists());
 }
 
-fn a_list_says_which_ones_are_ignored() {
+fn a_list_marks_the_ignored_tests() {
     let home = Home::new();
     for (required, listed) in [("", true), ("qemu", false)] {
         let output = without_a_qemu(&home, required, &["--list", "--ignored"]);
@@ -49,7 +49,7 @@ fn a_list_says_which_ones_are_ignored() {
     }
 }
 
-fn a_need_that_is_none_and_a_test_that_would_never_run_are_errors() {
+fn an_unknown_need_and_a_test_outside_the_table_are_errors() {
     let home = Home::new();
     let output = without_a_qemu(&home, "browser,quemu", &[]);
     let said = String::from_utf8(output.stderr).unwrap();
@@ -63,10 +63,10 @@ fn main() -> ExitCode {
         file!(),
         &[
             once!(one_that_needs_a_qemu, Qemu(0)),
-            once!(a_test_that_lacks_a_need_is_ignored_with_the_reason_and_put_on_the_list),
-            once!(a_test_that_lacks_a_need_fails_where_that_is_required_or_where_ignored_ones_are_asked_for),
-            once!(a_list_says_which_ones_are_ignored),
-            once!(a_need_that_is_none_and_a_test_that_would_never_run_are_errors),
+            once!(a_test_that_lacks_a_need_is_ignored_with_the_reason_and_listed),
+            once!(a_test_that_lacks_a_required_need_fails),
+            once!(a_list_marks_the_ignored_tests),
+            once!(an_unknown_need_and_a_test_outside_the_table_are_errors),
         ],
     )
 }

@@ -19,19 +19,19 @@ fn new(template: &str, qemu: Option<&Qemu>) {
     }
 }
 
-fn a_new_scenario_is_free_of_mistakes() {
+fn a_new_scenario_has_no_errors() {
     ["blank", "precopy", "colo"].into_iter().for_each(|template| new(template, None));
 }
 
-fn a_new_migration_runs_as_it_is() {
+fn a_new_migration_runs_without_changes() {
     ["blank", "precopy"].into_iter().for_each(|template| new(template, Some(qemu(0))));
 }
 
-fn a_new_colo_failover_runs_as_it_is() {
+fn a_new_colo_failover_runs_without_changes() {
     new("colo", Some(qemu(11)));
 }
 
-fn mistakes_are_counted_in_a_last_line_that_says_where_to_read_on() {
+fn the_last_line_counts_the_errors_and_names_the_next_command() {
     let home = Home::new();
     home.write("a.yaml", "vms: {vm: }\nsteps:\n  - wait: {vm: vm, tick: 3}\n");
     let checked = home.run(&["check", "a.yaml"]).expect(2);
@@ -40,7 +40,7 @@ fn mistakes_are_counted_in_a_last_line_that_says_where_to_read_on() {
     assert!(told.contains("wait: {vm: vm, tick: 3}") && told.contains("wait: {vm: vm, ticks: 3}"), "{told}");
 }
 
-fn a_topic_or_code_that_is_not_there_is_told_with_the_way_out() {
+fn an_unknown_topic_or_code_is_an_error_with_help() {
     let home = Home::new();
     let missed = home.run(&["docs", "tikcs"]).expect(2);
     assert!(missed.stderr.contains("unknown topic `tikcs`; did you mean `ticks`?"), "{}", missed.stderr);
@@ -52,11 +52,11 @@ fn main() -> ExitCode {
     harness::main(
         file!(),
         &[
-            once!(a_new_scenario_is_free_of_mistakes),
-            once!(a_new_migration_runs_as_it_is, Qemu(0)),
-            once!(a_new_colo_failover_runs_as_it_is, Qemu(11)),
-            once!(mistakes_are_counted_in_a_last_line_that_says_where_to_read_on),
-            once!(a_topic_or_code_that_is_not_there_is_told_with_the_way_out),
+            once!(a_new_scenario_has_no_errors),
+            once!(a_new_migration_runs_without_changes, Qemu(0)),
+            once!(a_new_colo_failover_runs_without_changes, Qemu(11)),
+            once!(the_last_line_counts_the_errors_and_names_the_next_command),
+            once!(an_unknown_topic_or_code_is_an_error_with_help),
         ],
     )
 }

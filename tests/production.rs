@@ -56,7 +56,7 @@ fn command<'n>(name: &'n str, execute: &'n str) -> impl Fn(&What) -> bool + 'n {
     move |what| matches!(what, What::QmpCommand { vm, message } if vm == name && message.to_string().contains(execute))
 }
 
-fn a_role_stands_for_the_vm_it_was_bound_to_last_in_steps_and_in_templates() {
+fn a_role_is_the_vm_of_its_last_rebind_in_steps_and_templates() {
     let qemu = qemu(5);
     let told = passes(
         qemu,
@@ -176,7 +176,7 @@ steps:
     home.assert_nothing_is_left();
 }
 
-fn a_disk_that_cannot_be_made_is_an_error_with_what_qemu_img_said() {
+fn a_disk_that_cannot_be_created_is_an_error_with_the_message_of_qemu_img() {
     let qemu = qemu(7);
     let text = format!(
         "disks: {{d: {{size: 1M, format: nosuch}}}}\nvms: {{a: {VM}}}\nsteps: [{{exec: {{sh: \"ls {{{{disk.d}}}}\"}}}}]\n"
@@ -206,7 +206,7 @@ steps:
     )
 }
 
-fn a_failover_kills_the_other_side_before_or_after_or_not_at_all_as_fence_says() {
+fn fence_selects_when_a_failover_kills_the_other_side() {
     let qemu = qemu(11);
     for survivor in ["a", "b"] {
         let lost = if survivor == "a" { "b" } else { "a" };
@@ -267,7 +267,7 @@ fn the_commands_of_a_failover_run_after_its_yank_and_before_the_survivor_takes_o
     assert!(places.is_sorted(), "{places:?}");
 }
 
-fn a_guest_that_writes_to_most_of_its_memory_gets_into_colo_as_well() {
+fn a_guest_that_writes_to_most_of_its_memory_enters_colo() {
     let home = Home::new();
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/colo/failover.yaml");
     let options =
@@ -277,7 +277,7 @@ fn a_guest_that_writes_to_most_of_its_memory_gets_into_colo_as_well() {
     home.assert_nothing_is_left();
 }
 
-fn yank_all_leaves_the_channels_of_the_runner_alone() {
+fn yank_all_excludes_the_runners_channels() {
     let qemu = qemu(7);
     let told = passes(
         qemu,
@@ -307,7 +307,7 @@ steps:
     assert!(exit_of("a")(told.case("case").events.iter().find(|what| exit_of("a")(what)).unwrap()));
 }
 
-fn a_frozen_monitor_hangs_and_one_that_answers_does_not() {
+fn expect_hang_passes_only_for_a_frozen_monitor() {
     let qemu = qemu(5);
     let with = |steps: &str| format!("vms: {{a: {VM}}}\nsteps:\n- wait: {{vm: a, ticks: 1}}\n{steps}\n");
     passes(
@@ -330,7 +330,7 @@ fn a_frozen_monitor_hangs_and_one_that_answers_does_not() {
     assert!(short.contains("`within` is longer than the time left for the step"), "{short}");
 }
 
-fn protect_names_every_piece_that_is_missing_before_it_starts_anything() {
+fn protect_names_every_missing_part_before_it_starts() {
     let qemu = qemu(11);
     let vm = "{memory: 32M, guest: {ticker: {dirty: 64K}}, netdevs: [{type: user, id: hn0}], \
               blockdevs: [{driver: null-co, node-name: n0, size: 1048576}, \
@@ -367,7 +367,7 @@ fn main() -> ExitCode {
     harness::main(
         file!(),
         &[
-            once!(a_role_stands_for_the_vm_it_was_bound_to_last_in_steps_and_in_templates, Qemu(5)),
+            once!(a_role_is_the_vm_of_its_last_rebind_in_steps_and_templates, Qemu(5)),
             once!(
                 copies_have_disks_of_their_own_which_they_keep_when_they_are_started_again,
                 Qemu(7),
@@ -378,13 +378,13 @@ fn main() -> ExitCode {
                 Qemu(7),
                 QemuImg
             ),
-            once!(a_disk_that_cannot_be_made_is_an_error_with_what_qemu_img_said, Qemu(7), QemuImg),
-            once!(a_failover_kills_the_other_side_before_or_after_or_not_at_all_as_fence_says, Qemu(11)),
+            once!(a_disk_that_cannot_be_created_is_an_error_with_the_message_of_qemu_img, Qemu(7), QemuImg),
+            once!(fence_selects_when_a_failover_kills_the_other_side, Qemu(11)),
             once!(the_commands_of_a_failover_run_after_its_yank_and_before_the_survivor_takes_over, Qemu(11)),
-            once!(a_guest_that_writes_to_most_of_its_memory_gets_into_colo_as_well, Qemu(11)),
-            once!(yank_all_leaves_the_channels_of_the_runner_alone, Qemu(7)),
-            once!(a_frozen_monitor_hangs_and_one_that_answers_does_not, Qemu(5)),
-            once!(protect_names_every_piece_that_is_missing_before_it_starts_anything, Qemu(11)),
+            once!(a_guest_that_writes_to_most_of_its_memory_enters_colo, Qemu(11)),
+            once!(yank_all_excludes_the_runners_channels, Qemu(7)),
+            once!(expect_hang_passes_only_for_a_frozen_monitor, Qemu(5)),
+            once!(protect_names_every_missing_part_before_it_starts, Qemu(11)),
             once!(
                 cleanup::nothing_is_left_of_disks_networks_and_clients_whatever_ends_the_case,
                 Qemu(7),

@@ -33,14 +33,14 @@ fn checked(files: &[PathBuf], binaries: &Binaries) -> (usize, Diagnostics) {
     (count, diagnostics)
 }
 
-fn every_shipped_scenario_is_clean_on_every_qemu(qemu: &Qemu) {
+fn every_shipped_scenario_is_valid_for_every_qemu(qemu: &Qemu) {
     let files: Vec<PathBuf> = glob::glob("scenarios/**/*.yaml").unwrap().map(Result::unwrap).collect();
     let (count, diagnostics) = checked(&files, &binaries(qemu));
     assert!(count > 20, "{count} cases");
     assert!(diagnostics.is_empty(), "{}", diagnostics.render(false));
 }
 
-fn what_no_qemu_has_is_found_on_every_qemu(qemu: &Qemu) {
+fn features_that_no_qemu_has_are_reported_for_every_qemu(qemu: &Qemu) {
     let wrong = Path::new("tests/data/wrong_for_qemu.yaml");
     let binaries = binaries(qemu);
     let (_, diagnostics) = checked(&[wrong.to_owned()], &binaries);
@@ -60,7 +60,7 @@ fn what_no_qemu_has_is_found_on_every_qemu(qemu: &Qemu) {
     assert_data_eq!(told.join("\n") + "\n", expected);
 }
 
-fn an_example_of_what_a_qemu_lacks_gets_its_code_and_a_right_one_none(qemu: &Qemu) {
+fn examples_of_missing_features_get_their_code_and_valid_ones_none(qemu: &Qemu) {
     for code in [Code::Missing, Code::Arguments] {
         for right in [false, true] {
             let folder = tempfile::tempdir().unwrap();
@@ -77,7 +77,7 @@ fn an_example_of_what_a_qemu_lacks_gets_its_code_and_a_right_one_none(qemu: &Qem
 }
 
 /// `exit_on_error` is not an argument of the step's own command, so that no other check compares it with the QEMU.
-fn exit_on_error_is_for_a_qemu_that_has_it(qemu: &Qemu) {
+fn exit_on_error_needs_a_qemu_that_has_it(qemu: &Qemu) {
     let has_it = (qemu.version.major, qemu.version.minor) >= (9, 1);
     let home = Home::new();
     let steps = "steps:\n- migrate: {from: a, to: DESTINATION, exit_on_error: false}\n- wait: {vm: b, migration: completed}\n";
@@ -101,10 +101,10 @@ fn main() -> ExitCode {
     harness::main(
         file!(),
         &[
-            each!(an_example_of_what_a_qemu_lacks_gets_its_code_and_a_right_one_none),
-            each!(exit_on_error_is_for_a_qemu_that_has_it),
-            each!(every_shipped_scenario_is_clean_on_every_qemu),
-            each!(what_no_qemu_has_is_found_on_every_qemu),
+            each!(examples_of_missing_features_get_their_code_and_valid_ones_none),
+            each!(exit_on_error_needs_a_qemu_that_has_it),
+            each!(every_shipped_scenario_is_valid_for_every_qemu),
+            each!(features_that_no_qemu_has_are_reported_for_every_qemu),
         ],
     )
 }

@@ -110,7 +110,7 @@ fn a_case_that_a_race_strikes_is_run_again_at_once_and_both_attempts_stand_in_th
     home.assert_nothing_is_left();
 }
 
-fn a_case_that_a_race_strikes_twice_in_a_row_fails() {
+fn a_race_that_occurs_twice_in_a_row_fails_the_case() {
     let qemu = qemu(7);
     let home = Home::new();
     home.write("race.yaml", &struck("1 2", "25%"));
@@ -126,7 +126,7 @@ fn a_case_that_a_race_strikes_twice_in_a_row_fails() {
     home.assert_nothing_is_left();
 }
 
-fn an_attempt_that_a_race_excuses_does_not_use_up_a_retry_and_is_not_flaky() {
+fn an_attempt_excused_by_a_race_is_neither_a_retry_nor_flaky() {
     let qemu = qemu(7);
     let home = Home::new();
     // Another failure in the second attempt, which `--retries` may retry; the race is not excused a second time.
@@ -145,7 +145,7 @@ fn an_attempt_that_a_race_excuses_does_not_use_up_a_retry_and_is_not_flaky() {
     home.assert_nothing_is_left();
 }
 
-fn rounds_and_their_comparison_fail_where_a_race_strikes_more_often_than_it_may() {
+fn rounds_and_comparisons_fail_if_a_race_exceeds_its_limit() {
     let qemu = qemu(7);
     let home = Home::new();
     let rounds = |attempts: &str, reports: &str| {
@@ -171,7 +171,7 @@ fn rounds_and_their_comparison_fail_where_a_race_strikes_more_often_than_it_may(
     home.assert_nothing_is_left();
 }
 
-fn memory_that_is_wrong_each_time_is_no_race_and_further_off_is_not_excused_at_all() {
+fn wrong_memory_on_each_attempt_or_several_passes_off_is_not_excused() {
     let qemu = qemu(7);
     let home = Home::new();
     // The last page of RAM is set back some passes while the guest is stopped, in every attempt, like a QEMU that
@@ -224,10 +224,10 @@ fn main() -> ExitCode {
                 a_case_that_a_race_strikes_is_run_again_at_once_and_both_attempts_stand_in_the_reports,
                 Qemu(7)
             ),
-            once!(a_case_that_a_race_strikes_twice_in_a_row_fails, Qemu(7)),
-            once!(an_attempt_that_a_race_excuses_does_not_use_up_a_retry_and_is_not_flaky, Qemu(7)),
-            once!(rounds_and_their_comparison_fail_where_a_race_strikes_more_often_than_it_may, Qemu(7)),
-            once!(memory_that_is_wrong_each_time_is_no_race_and_further_off_is_not_excused_at_all, Qemu(7)),
+            once!(a_race_that_occurs_twice_in_a_row_fails_the_case, Qemu(7)),
+            once!(an_attempt_excused_by_a_race_is_neither_a_retry_nor_flaky, Qemu(7)),
+            once!(rounds_and_comparisons_fail_if_a_race_exceeds_its_limit, Qemu(7)),
+            once!(wrong_memory_on_each_attempt_or_several_passes_off_is_not_excused, Qemu(7)),
         ],
     )
 }

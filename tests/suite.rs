@@ -58,7 +58,7 @@ fn every_case_of_qemus_migration_test_is_a_scenario_of_the_same_name() {
 }
 
 #[test]
-fn the_table_has_every_case_at_its_place() {
+fn the_table_has_every_case_with_its_place() {
     let page = std::fs::read_to_string(Path::new(ROOT).join(PAGE)).unwrap();
     let listed = listed();
     let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
@@ -67,7 +67,7 @@ fn the_table_has_every_case_at_its_place() {
         assert_eq!(
             rows.iter().filter(|row| row.starts_with(&begin)).count(),
             1,
-            "`make suite` writes {PAGE} anew; it has no row `{begin}`"
+            "{PAGE} has no row `{begin}`; `make suite` regenerates it"
         );
     }
     assert_eq!(rows.len(), NAMES.lines().count());

@@ -21,7 +21,7 @@ fn holds(qemu: &Qemu, file: &str) {
     assert!(!newest || passed > 0, "no cases run on QEMU {}: {}", qemu.version, ran.stdout);
 }
 
-fn a_migration_goes_through_a_descriptor_that_was_passed_on(qemu: &Qemu) {
+fn a_migration_uses_a_passed_descriptor(qemu: &Qemu) {
     holds(qemu, "fd");
     holds(qemu, "fd-control");
 }
@@ -31,13 +31,13 @@ fn an_error_reply_of_the_human_monitor_fails_the_step(qemu: &Qemu) {
     holds(qemu, "hmp-control");
 }
 
-fn a_guest_is_restored_through_a_program_and_one_that_brings_no_stream_fails_the_wait(qemu: &Qemu) {
+fn a_guest_is_restored_from_a_program_and_a_missing_stream_fails_the_wait(qemu: &Qemu) {
     holds(qemu, "exec");
     holds(qemu, "exec-control");
     holds(qemu, "exec-progress-control");
 }
 
-fn what_host_processes_wrote_is_kept_also_of_a_case_that_passes() {
+fn keep_always_keeps_the_output_of_host_processes() {
     let qemu = common::qemu(7);
     let home = Home::new();
     let text = "name: kept\nvms: {vm: {}}\nsteps:\n\
@@ -65,53 +65,53 @@ fn what_host_processes_wrote_is_kept_also_of_a_case_that_passes() {
     }
 }
 
-fn migrate_knows_a_destination_that_listens_already(qemu: &Qemu) {
+fn migrate_accepts_a_destination_that_already_listens(qemu: &Qemu) {
     holds(qemu, "migrate");
     holds(qemu, "listening");
 }
 
-fn a_failed_migration_that_was_accepted_has_no_further_effect(qemu: &Qemu) {
+fn an_accepted_failed_migration_has_no_further_effect(qemu: &Qemu) {
     holds(qemu, "accepted");
     holds(qemu, "accepted-control");
 }
 
-fn a_background_process_may_end_where_the_scenario_says_so(qemu: &Qemu) {
+fn a_background_process_may_end_if_the_scenario_allows_it(qemu: &Qemu) {
     holds(qemu, "background");
 }
 
-fn a_guest_in_trouble_fails_the_case_unless_that_is_expected(qemu: &Qemu) {
+fn a_guest_failure_fails_the_case_unless_it_is_expected(qemu: &Qemu) {
     holds(qemu, "health");
     holds(qemu, "health-control");
 }
 
-fn progress_is_compared_in_colo_and_after_a_takeover_by_plain_commands() {
+fn progress_is_compared_in_colo_and_after_a_failover_by_qmp() {
     let qemu = common::qemu(11);
     holds(qemu, "colo-progress");
     holds(qemu, "colo-progress-control");
 }
 
-fn the_end_of_a_vm_that_takes_in_a_state_as_it_starts_is_left_to_the_next_step(qemu: &Qemu) {
+fn the_next_step_handles_the_exit_of_a_vm_with_an_incoming_uri(qemu: &Qemu) {
     holds(qemu, "restored");
     holds(qemu, "restored-control");
 }
 
-fn a_wait_for_what_can_no_longer_come_fails_at_once(qemu: &Qemu) {
+fn an_impossible_wait_fails_at_once(qemu: &Qemu) {
     holds(qemu, "over");
     holds(qemu, "over-control");
     holds(qemu, "stopped-control");
 }
 
-fn a_job_is_waited_for_and_one_that_ends_with_an_error_fails_the_wait_at_once(qemu: &Qemu) {
+fn a_job_that_ends_with_an_error_fails_its_wait_at_once(qemu: &Qemu) {
     holds(qemu, "job");
     holds(qemu, "job-control");
 }
 
-fn the_steps_of_a_loop_with_until_know_the_number_of_the_round(qemu: &Qemu) {
+fn the_steps_of_a_loop_with_until_can_use_the_number_of_the_round(qemu: &Qemu) {
     holds(qemu, "until-index");
     holds(qemu, "until-index-control");
 }
 
-fn a_destination_listens_where_the_main_channel_says(qemu: &Qemu) {
+fn a_destination_listens_at_the_address_of_the_main_channel(qemu: &Qemu) {
     holds(qemu, "channels");
 }
 
@@ -119,7 +119,7 @@ fn arguments_as_one_text_are_split_as_a_shell_does(qemu: &Qemu) {
     holds(qemu, "args");
 }
 
-fn tls_takes_the_credentials_of_the_case_and_refuses_others(qemu: &Qemu) {
+fn tls_accepts_the_credentials_of_the_case_only(qemu: &Qemu) {
     holds(qemu, "tls");
     holds(qemu, "tls-control");
 }
@@ -129,11 +129,11 @@ fn a_file_is_checked_for_its_size_and_its_bytes(qemu: &Qemu) {
     holds(qemu, "file-control");
 }
 
-fn what_a_case_requires_is_tried_out_and_what_is_missing_is_its_skip(qemu: &Qemu) {
+fn requirements_are_probed_and_a_missing_one_skips_the_case(qemu: &Qemu) {
     holds(qemu, "requires");
 }
 
-fn what_a_case_requires_and_a_host_lacks_is_named_in_its_skip() {
+fn a_skip_names_the_missing_feature_of_the_host() {
     let qemu = common::qemu(7);
     let home = Home::new();
     let path = format!("{}/tests/words/requires-control.yaml", env!("CARGO_MANIFEST_DIR"));
@@ -154,17 +154,17 @@ fn what_a_case_requires_and_a_host_lacks_is_named_in_its_skip() {
     );
 }
 
-fn guest_memory_is_waited_for_and_a_forbidden_status_fails_at_once(qemu: &Qemu) {
+fn waits_for_guest_memory_pass_and_a_forbidden_status_fails_at_once(qemu: &Qemu) {
     holds(qemu, "wait");
     holds(qemu, "wait-control");
 }
 
-fn a_guest_that_sleeps_is_migrated_and_goes_on_with_its_count_when_it_wakes_up(qemu: &Qemu) {
+fn a_sleeping_guest_migrates_and_keeps_its_count_on_wakeup(qemu: &Qemu) {
     holds(qemu, "suspend");
     holds(qemu, "suspend-control");
 }
 
-fn a_guest_leaves_its_vcpu_after_each_page_where_it_is_to(qemu: &Qemu) {
+fn exits_makes_the_vcpu_exit_after_each_page(qemu: &Qemu) {
     holds(qemu, "exits");
 }
 
@@ -175,7 +175,7 @@ fn a_qemu_in_the_place_of_another_is_connected_to_again_and_one_that_waits_for_d
     holds(qemu, "connect-control");
 }
 
-fn a_qemu_of_another_architecture_than_the_vm_asks_for_is_not_used() {
+fn a_qemu_of_another_architecture_is_not_used() {
     let qemu = common::qemu(7);
     let home = Home::new();
     let file =
@@ -223,16 +223,16 @@ fn an_alias_is_the_newest_machine_type_that_two_qemus_have_in_common() {
     assert!(ran.stdout.contains("needs the QEMU `old`: pass `--qemu old=PATH`"), "{}", ran.stdout);
 }
 
-fn a_vm_that_has_ended_is_started_again_beside_a_live_one(qemu: &Qemu) {
+fn an_ended_vm_is_started_again_besides_a_running_one(qemu: &Qemu) {
     holds(qemu, "restart");
     holds(qemu, "restart-control");
 }
 
-fn one_cell_is_a_negative_control_and_another_one_has_a_guest_of_its_own(qemu: &Qemu) {
+fn one_cell_is_a_negative_control_and_another_has_another_guest(qemu: &Qemu) {
     holds(qemu, "cells");
 }
 
-fn an_image_of_the_users_own_is_booted_through_an_overlay_and_never_written() {
+fn a_users_image_is_booted_through_an_overlay_and_not_written() {
     let qemu = common::qemu(7);
     let home = Home::new();
     let image = include_bytes!("../guests/ticker/bootsect.bin");
@@ -250,7 +250,7 @@ fn an_image_of_the_users_own_is_booted_through_an_overlay_and_never_written() {
     assert_eq!(std::fs::read(&own).unwrap(), image, "the image is as it was");
 }
 
-fn what_cannot_be_had_is_told_where_it_is_asked_for(qemu: &Qemu) {
+fn an_unavailable_feature_is_reported_at_its_step(qemu: &Qemu) {
     holds(qemu, "refused");
 }
 
@@ -258,37 +258,37 @@ fn main() -> ExitCode {
     harness::main(
         file!(),
         &[
-            each!(a_migration_goes_through_a_descriptor_that_was_passed_on),
+            each!(a_migration_uses_a_passed_descriptor),
             each!(an_error_reply_of_the_human_monitor_fails_the_step),
-            each!(a_guest_is_restored_through_a_program_and_one_that_brings_no_stream_fails_the_wait),
-            once!(what_host_processes_wrote_is_kept_also_of_a_case_that_passes, Qemu(7)),
-            once!(a_qemu_of_another_architecture_than_the_vm_asks_for_is_not_used, Qemu(7)),
-            each!(migrate_knows_a_destination_that_listens_already),
-            each!(a_job_is_waited_for_and_one_that_ends_with_an_error_fails_the_wait_at_once),
-            each!(the_steps_of_a_loop_with_until_know_the_number_of_the_round),
-            each!(a_destination_listens_where_the_main_channel_says),
+            each!(a_guest_is_restored_from_a_program_and_a_missing_stream_fails_the_wait),
+            once!(keep_always_keeps_the_output_of_host_processes, Qemu(7)),
+            once!(a_qemu_of_another_architecture_is_not_used, Qemu(7)),
+            each!(migrate_accepts_a_destination_that_already_listens),
+            each!(a_job_that_ends_with_an_error_fails_its_wait_at_once),
+            each!(the_steps_of_a_loop_with_until_can_use_the_number_of_the_round),
+            each!(a_destination_listens_at_the_address_of_the_main_channel),
             each!(arguments_as_one_text_are_split_as_a_shell_does),
-            each!(tls_takes_the_credentials_of_the_case_and_refuses_others),
+            each!(tls_accepts_the_credentials_of_the_case_only),
             each!(a_file_is_checked_for_its_size_and_its_bytes),
-            each!(what_a_case_requires_is_tried_out_and_what_is_missing_is_its_skip),
-            once!(what_a_case_requires_and_a_host_lacks_is_named_in_its_skip, Qemu(7)),
-            each!(guest_memory_is_waited_for_and_a_forbidden_status_fails_at_once),
-            each!(a_guest_that_sleeps_is_migrated_and_goes_on_with_its_count_when_it_wakes_up),
-            each!(a_guest_leaves_its_vcpu_after_each_page_where_it_is_to),
+            each!(requirements_are_probed_and_a_missing_one_skips_the_case),
+            once!(a_skip_names_the_missing_feature_of_the_host, Qemu(7)),
+            each!(waits_for_guest_memory_pass_and_a_forbidden_status_fails_at_once),
+            each!(a_sleeping_guest_migrates_and_keeps_its_count_on_wakeup),
+            each!(exits_makes_the_vcpu_exit_after_each_page),
             each!(
                 a_qemu_in_the_place_of_another_is_connected_to_again_and_one_that_waits_for_descriptors_later
             ),
             once!(an_alias_is_the_newest_machine_type_that_two_qemus_have_in_common, TwoQemus),
-            each!(a_vm_that_has_ended_is_started_again_beside_a_live_one),
-            each!(one_cell_is_a_negative_control_and_another_one_has_a_guest_of_its_own),
-            each!(a_failed_migration_that_was_accepted_has_no_further_effect),
-            each!(a_background_process_may_end_where_the_scenario_says_so),
-            each!(a_guest_in_trouble_fails_the_case_unless_that_is_expected, Guest),
-            each!(the_end_of_a_vm_that_takes_in_a_state_as_it_starts_is_left_to_the_next_step),
-            each!(a_wait_for_what_can_no_longer_come_fails_at_once),
-            once!(progress_is_compared_in_colo_and_after_a_takeover_by_plain_commands, Qemu(11)),
-            once!(an_image_of_the_users_own_is_booted_through_an_overlay_and_never_written, Qemu(7), QemuImg),
-            each!(what_cannot_be_had_is_told_where_it_is_asked_for),
+            each!(an_ended_vm_is_started_again_besides_a_running_one),
+            each!(one_cell_is_a_negative_control_and_another_has_another_guest),
+            each!(an_accepted_failed_migration_has_no_further_effect),
+            each!(a_background_process_may_end_if_the_scenario_allows_it),
+            each!(a_guest_failure_fails_the_case_unless_it_is_expected, Guest),
+            each!(the_next_step_handles_the_exit_of_a_vm_with_an_incoming_uri),
+            each!(an_impossible_wait_fails_at_once),
+            once!(progress_is_compared_in_colo_and_after_a_failover_by_qmp, Qemu(11)),
+            once!(a_users_image_is_booted_through_an_overlay_and_not_written, Qemu(7), QemuImg),
+            each!(an_unavailable_feature_is_reported_at_its_step),
         ],
     )
 }

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# What the first process and the services share.
+# Functions of the first process and the services.
 
 disk=/dev/vda
-# Line n stands in this sector plus n.
+# Line n is in this sector plus n.
 first_sector=2000
 
 complain() { echo "lockstep guest error: $*" >/dev/console; }
@@ -23,12 +23,12 @@ write_line() {
         dd of=$disk bs=512 count=1 seek=$((first_sector + $1)) conv=notrunc,fsync 2>/dev/null
 }
 
-# Where draw() keeps what it drew, a file for each number.
+# The numbers that draw() has drawn, a file for each.
 draws=/tmp/draws
 
 # draw N: draw a random number for N into $drawn, and keep it. Right after a
 # checkpoint the random generators of both kernels are in the same state. The
-# clock in nanoseconds is not, and neither are the timers that the file lists.
+# clock in nanoseconds and the listed timers are not.
 draw() {
     drawn=$({ head -c 16 /dev/urandom; cat /proc/timer_list; } | sha256sum | head -c 8)
     mkdir -p $draws
@@ -47,13 +47,13 @@ disk_load() {
     complain "cannot write line $n to $disk"
 }
 
-# How many connections visit() keeps, and where each of them notes its last
-# answer.
+# The number of connections of visit(), and the directory in which each of them
+# writes its last answer.
 visitors=4
 visits=/tmp/visits
 
 # visit ADDRESS:PORT: keep connections to the echo service of another guest,
-# and say how many numbers each of them has had answered at least.
+# and print how many numbers have been answered on every one of them.
 visit() {
     local k heard=0 least n
     mkdir -p $visits

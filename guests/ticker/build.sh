@@ -4,8 +4,8 @@
 # Build firmware.bin and bootsect.bin into OUTDIR (default: this folder).
 # usage: build.sh [OUTDIR]
 #
-# The images that are checked in were made with gcc-12; another version makes other bytes. CC, LD and OBJCOPY name other
-# tools, for example x86_64-linux-gnu-gcc-12 on a host that is not x86.
+# The images that are checked in were built with gcc-12; another version produces other bytes. CC, LD and OBJCOPY select
+# other tools, for example x86_64-linux-gnu-gcc-12 on a host that is not x86.
 
 set -eu
 

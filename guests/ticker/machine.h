@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
-// machine.h - what the body of the ticker needs of an architecture.
+// machine.h - the interface of the ticker's body to an architecture.
 
 #ifndef MACHINE_H
 #define MACHINE_H
@@ -24,18 +24,18 @@ struct extent {
     uint32_t kind;
 };
 
-// What the runner tells the program, in its copy of the image.
+// The parameters, which the runner sets in its copy of the image.
 struct parameters {
     char magic[8];
     uint32_t every;     // passes for each `tick` line; at least 1
-    uint32_t draw;      // decides which word of each page is looked at beside the first and the last
+    uint32_t draw;      // selects the word of each page that is checked besides the first and the last
     uint32_t flags;
     uint32_t extent_count;
     struct extent extents[MAX_EXTENTS];
 };
 extern const volatile struct parameters parameters;
 
-// A register of a device that keeps what is written to it. `mask` has the bits that are used.
+// A register of a device that keeps the value written to it. `mask` has the bits that are used.
 struct device {
     uint32_t (*read)(void);
     void (*write)(uint32_t value);

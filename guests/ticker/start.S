@@ -23,7 +23,7 @@ protected_entry:
         movl    %eax, %ss
         movl    $stack_top, %esp
 
-        # A20 on, by the fast gate.  Bit 0 of the port resets the machine when
+        # Enables A20, by the fast gate.  Bit 0 of the port resets the machine when
         # written as 1, so it is kept clear.
         inb     $0x92, %al
         orb     $2, %al
@@ -31,7 +31,7 @@ protected_entry:
         outb    %al, $0x92
         jmp     ticker
 
-        # The CPU never reads descriptor 0, so the operand of lgdt lives there.
+        # The CPU never reads descriptor 0, so the operand of lgdt is there.
         # The "accessed" bits are set already: the CPU would otherwise write
         # them, and one of the images is ROM.
         .balign 8, 0

@@ -2,10 +2,10 @@
 //
 // ticker.c - the body of the ticker, the same on all architectures.
 //
-// The ticker is a guest that can tell whether its RAM, its CPU and its devices belong to the same moment. It counts
-// passes in a register. RAM holds values that follow from the count, from a number that the runner gave it (the
-// witness, in a second register) or from the address alone; devices hold values that follow from the count. On each
-// pass all of them are compared with the registers.
+// The ticker is a guest that detects whether its RAM, its CPU and its devices are in the same state. It counts passes in
+// a register. RAM has values that are computed from the count, from a number of the runner (the witness, in a second
+// register) or from the address alone; devices have values that are computed from the count. On each pass all of them are
+// compared with the registers.
 //
 // machine.h declares what the layer of an architecture provides; README.md describes the layout of RAM and the lines.
 
@@ -14,14 +14,14 @@
 #define WORDS (PAGE_SIZE / 4)
 #define LAST_WORD (WORDS - 1)
 
-// Lines for wrong pages and wrong devices in one pass; the rest is only counted.
+// The maximum number of lines for wrong pages and devices in one pass; further ones are only counted.
 #define MAX_LINES 8
 
-// Translations are dropped after so many live pages, and before devices are looked at: QEMU's emulator does not see each
-// write to a page whose translation was in use before a migration began (README.md).
+// The TLB is flushed after this number of live pages, and before devices are checked: QEMU's emulator does not see each
+// write to a page whose translation was in use before a migration started (README.md).
 #define FORGET_AFTER 128
 
-// What a page is for.
+// The kind of a page.
 enum {
     LIVE,       // changes on each pass
     STILL,      // written once
@@ -30,14 +30,14 @@ enum {
     ZERO_ODD,   // as LIVE, and zero while the count is odd
 };
 
-// What `time` lines are about.
+// The first number of a `time` line.
 enum {
-    CYCLES_BACK,    // the cycle counter stepped back
-    CLOCK_BACK,     // the clock stepped back
-    CYCLES_SLOW,    // the cycle counter went on by less than the clock since the last tick
+    CYCLES_BACK,    // the cycle counter went backwards
+    CLOCK_BACK,     // the clock went backwards
+    CYCLES_SLOW,    // the cycle counter advanced less than the clock since the last tick
 };
 
-// The runner finds this by its magic and fills in its copy of the image.
+// The runner finds this structure by its magic number, and fills it in its copy of the image.
 const volatile struct parameters parameters __attribute__((section(".parameters"))) = {
     .magic = {'L', 'K', 'S', 'T', 'T', 'I', 'C', 'K'},
     .every = 64,
@@ -45,7 +45,7 @@ const volatile struct parameters parameters __attribute__((section(".parameters"
     .extents = {{.page = 0x100, .pages = 1024, .kind = LIVE}},
 };
 
-// Outlasts a sleep and a reset: all other data is cleared when the program starts.
+// Kept over a sleep and a reset: all other data is cleared when the program starts.
 static struct {
     uint32_t state;     // SUSPENDED or AWAKE, after a sleep
     uint32_t count;
@@ -66,8 +66,8 @@ static uint64_t cycles_last;
 static uint32_t tick_clock, tick_cycles, cycles_per_clock;
 
 // ---------------------------------------------------------------------------
-// Lines: a word and numbers, each as ten decimal digits. All numbers are printed twice, so that a line put together
-// from two others is recognised.
+// Lines: a word and numbers, each with ten decimal digits. All numbers are printed twice, so that a line merged from two
+// others is detected.
 
 static void print_number(uint32_t value) {
     char digits[10];
@@ -102,13 +102,13 @@ static void print_line(const char *word, const uint32_t *numbers, int count) {
 // ---------------------------------------------------------------------------
 // The values in RAM.
 
-// A number of this word's own.
+// A number specific to this word.
 static inline uint32_t mix(uint32_t page, uint32_t word) {
     uint32_t x = (page * WORDS + word + 1) * 0x9e3779b1u;
     return x ^ x >> 15;
 }
 
-// The word between the first and the last that is looked at in this page.
+// The word between the first and the last that is checked in this page.
 static inline uint32_t middle(uint32_t page) {
     uint32_t x = (page + parameters.draw) * 0x85ebca6bu;
     return 1 + ((x >> 16) * (WORDS - 2) >> 16);
@@ -124,8 +124,8 @@ static inline uint32_t live_kind(void) {
     return index == 1 ? ZERO_EVEN : index == 5 ? ZERO_ODD : LIVE;
 }
 
-// The words of a still page that have no value of their own: a text of few different words, which can be compressed,
-// and better with more effort.
+// The words of a still page without a specific value: a text of few different words. It can be compressed, and a higher
+// compression level gives a better result.
 static inline uint32_t filling(uint32_t page, uint32_t word) {
     uint32_t x = mix(page, word >> 2);
     uint32_t phrase = x >> 20 & 0xff;
@@ -158,7 +158,7 @@ static inline void live_word(volatile uint32_t *words, uint32_t page, uint32_t w
         bad(page, word, kind, found);
     }
     if (kind == LIVE) {
-        // Not put right: what was damaged once stays visible.
+        // Not corrected: damage stays visible.
         words[word] = found + 1;
     } else {
         words[word] = is_zero(kind, count + 1) ? 0 : count + 1 + own;
@@ -232,7 +232,7 @@ static void write_page(uint32_t page, uint32_t kind) {
     }
 }
 
-// What is done with each page of the working set, in ascending order; then with the pages of video memory.
+// Processes each page of the working set, in ascending order; then the pages of video memory.
 enum { WRITE, COMPARE, SET_WITNESS };
 
 static inline void visit_page(uint32_t page, uint32_t kind, int what) {
@@ -312,9 +312,9 @@ static void compare_devices(void) {
 }
 
 // ---------------------------------------------------------------------------
-// Time. It must not step back from one pass to the next; and from one tick to the next the cycle counter must not fall
-// behind the clock, where they stop together with the machine. (It may gain: a QEMU that loads a checkpoint does not let it
-// step back, and so adds what its own guest had run longer.) The runner compares the clock with its own.
+// Time. It must not go backwards from one pass to the next. From one tick to the next, the cycle counter must not fall
+// behind the clock if both stop together with the machine. (It may be ahead: a QEMU that loads a checkpoint does not let it
+// go backwards, and so keeps the time that its own guest had run longer.) The runner compares the clock with its own.
 
 static void begin_time(void) {
     clock_last = clock_now();
@@ -328,7 +328,7 @@ static void compare_time(void) {
     uint32_t now = clock_now();
     uint32_t passed = now - clock_last;
     if ((int32_t)passed < 0) {
-        // QEMU does not hand over the count of a timer that KVM runs.
+        // QEMU does not migrate the count of a timer that KVM runs.
         if (parameters.flags & EMULATED) {
             LINE("time", CLOCK_BACK, clock_last, now);
         }
@@ -346,8 +346,8 @@ static void compare_time(void) {
     cycles_last = cycles;
 }
 
-// A pair of both counters, read so closely after one another that they can be compared. Returns 0 where that did not
-// succeed: a host takes the processor away from the guest at any time.
+// Reads both counters, shortly after one another so that they can be compared. Returns 0 if that did not succeed: the
+// host may interrupt the vCPU at any time.
 static int read_both(uint32_t *clock, uint32_t *cycles) {
     for (int tries = 0; tries < 4; tries++) {
         *clock = clock_now();
@@ -366,13 +366,13 @@ static void compare_rates(void) {
     }
     uint32_t clocks_passed = clock - tick_clock;
     uint32_t cycles_passed = cycles - tick_cycles;
-    // Long enough to be measured.
+    // A long enough interval to measure.
     if (clocks_passed < 16 * CLOCKS_PER_2MS) {
         return;
     }
     tick_clock = clock;
     tick_cycles = cycles;
-    // In larger units where 22 bits do not hold them, so that no product below needs more than 32.
+    // In larger units if they need more than 22 bits, so that no product below needs more than 32.
     uint32_t clocks = clocks_passed, seen = cycles_passed, two_seconds = 1000 * CLOCKS_PER_2MS;
     while ((clocks | seen) >> 22) {
         clocks >>= 1;
@@ -391,8 +391,8 @@ static void compare_rates(void) {
 }
 
 // ---------------------------------------------------------------------------
-// The witness: `w`, six hexadecimal digits, and the same six digits again. Anything else is ignored, so that a line that
-// was cut off does no harm.
+// The witness: `w`, six hexadecimal digits, and the same six digits again. Anything else is ignored, such as a truncated
+// line.
 
 static void set_witness(uint32_t value) {
     witness = value;
@@ -464,8 +464,8 @@ void ticker(void) {
     begin_time();
     for (uint32_t left = parameters.every;;) {
         if (parameters.flags & SELF_PATCHING) {
-            // Patched and run here, so that throughout the pass an emulator has a translation of it, which a change of
-            // memory from outside makes stale; run again and compared at the end.
+            // Patched and run here, so that an emulator has a translation of it during the pass. A change of memory from
+            // outside makes the translation stale. Run again and compared at the end.
             patch_routine(count);
             run_routine();
         }

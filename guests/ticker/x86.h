@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
-// x86.h - the layer for x86, in 32-bit protected mode: PCs with QEMU's i440FX or Q35 chipset, and what is left of the
-// devices on others.
+// x86.h - the layer for x86, in 32-bit protected mode: PCs with QEMU's i440FX or Q35 chipset; on other
+// machines fewer devices.
 
 #include <stddef.h>
 
-// The number of completed passes, and the number that the runner gave. They are kept in registers only; RAM holds what
-// follows from them.
+// The number of completed passes, and the runner's number. They are in registers only; RAM has values computed from
+// them.
 register uint32_t count __asm__("ebp");
 register uint32_t witness __asm__("ebx");
 
@@ -16,7 +16,7 @@ register uint32_t witness __asm__("ebx");
 #define WINDOW 0xdfe00000u
 #define WINDOW_PAGES 512
 
-// Where video memory is put.
+// The address at which video memory is mapped.
 #define VIDEO 0xe0000000u
 
 static uint32_t devices_present, video_page, video_pages;
@@ -64,7 +64,7 @@ static void start_console(void) {
     outb(COM1 + 4, 0x03);
 }
 
-// With no UART there the status reads as all ones, and nothing waits.
+// Without a UART the status reads as all ones, so nothing waits.
 static void console_put(char byte) {
     while (!(inb(COM1 + 5) & 0x20)) {
     }
@@ -81,7 +81,7 @@ static int console_get(void) {
 
 static uint32_t window_base;
 
-// Page tables with 2 MiB pages, the identity but for the window. Made when they are first needed.
+// Page tables with 2 MiB pages: the identity except for the window. Created on first use.
 static void start_paging(void) {
     uint64_t *directories = (uint64_t *)(TABLES + PAGE_SIZE);
     uint64_t *top = (uint64_t *)TABLES;
@@ -115,7 +115,7 @@ static inline volatile uint32_t *page_at(uint32_t page) {
     return page < 0x100000 ? mmio(page * PAGE_SIZE) : page_in_window(page);
 }
 
-// The data begins and ends here; see x86.ld.
+// The start and end of the data; see x86.ld.
 extern char data_begin[], data_end[];
 
 static void clear_data(void) {
@@ -140,12 +140,12 @@ static inline uint32_t run_routine(void) {
     return number;
 }
 
-// Changing the bit WP of CR0 has no other effect where nothing is mapped read-only.
+// Changing the bit WP of CR0 has no other effect, since nothing is mapped read-only.
 static inline void forget_translations(void) {
     __asm__ volatile("movl %%cr0, %%eax; xorl $0x10000, %%eax; movl %%eax, %%cr0" : : : "eax", "memory");
 }
 
-// The port of the POST codes, which nothing reads: what counts is that the CPU leaves the guest there.
+// The port of the POST codes, which nothing reads: the write makes the vCPU exit.
 static inline void leave_guest(void) {
     outb(0x80, 0);
 }
@@ -217,7 +217,7 @@ static void pic_write(uint32_t value) {
 static uint32_t apic_read(void) { return *mmio(APIC_TPR); }
 static void apic_write(uint32_t value) { *mmio(APIC_TPR) = value; }
 
-// The HPET's main counter, which stands while the HPET is off.
+// The HPET's main counter, which is stopped while the HPET is off.
 static uint32_t hpet_read(void) { return *mmio(0xfed000f0); }
 static void hpet_write(uint32_t value) { *mmio(0xfed000f0) = value; }
 
@@ -230,14 +230,14 @@ static void pci_set(uint32_t function, uint32_t offset, uint32_t value) {
     outl(0xcfc, value);
 }
 
-// A base address of a device whose memory and ports are switched off.
+// A base address of a device whose memory and ports are disabled.
 static uint32_t bar_read(void) {
     uint32_t value = pci_get(pci_function, pci_bar);
     return (value & pci_bar_mask) >> 16;
 }
 static void bar_write(uint32_t value) { pci_set(pci_function, pci_bar, value << 16); }
 
-// Bits of its command register that have no effect: system errors, interrupts off.
+// Bits of its command register that have no effect here: SERR and interrupt disable.
 static uint32_t command_read(void) {
     uint32_t value = pci_get(pci_function, 4);
     return (value >> 8 & 1) | (value >> 9 & 2);
@@ -246,7 +246,7 @@ static void command_write(uint32_t value) {
     pci_set(pci_function, 4, pci_master | (value & 1) << 8 | (value & 2) << 9);
 }
 
-// The registers of a set must agree: the first one's value where they do, else the first other one's.
+// The registers of a set must be equal: returns their value if they are, else the first one that differs.
 static uint32_t agreed(const uint32_t *values, int count_of) {
     for (int at = 1; at < count_of; at++) {
         if (values[at] - at != values[0]) {
@@ -348,7 +348,7 @@ static void msr_write(uint32_t value) {
     }
 }
 
-// Their numbers are part of the lines: the runner has the names in the same order.
+// The lines have their numbers: the runner has the names in the same order.
 static const struct device devices[] = {
     {uart_read, uart_write, 0xff},
     {cmos_read, cmos_write, 0xff},
@@ -372,7 +372,7 @@ static const uint32_t device_count = sizeof devices / sizeof devices[0];
 
 static void start_cpu(void) {
     uint32_t a = 1, c, d;
-    // ebx is taken.
+    // ebx is in use.
     __asm__ volatile("movl %%ebx, %%esi; cpuid; movl %%esi, %%ebx" : "+a"(a), "=c"(c), "=d"(d) : : "esi");
     cpu_features = d;
     if (HAS_SSE2) {
@@ -383,8 +383,8 @@ static void start_cpu(void) {
     }
 }
 
-// A function of bus 0 that is neither a bridge nor a display, with a base address of which the upper half can be set;
-// and a display's memory.
+// Finds a function of bus 0 that is neither a bridge nor a display, with a base address whose upper half can be set, and
+// a display's memory.
 static void find_pci(void) {
     pci_function = 0;
     video_pages = 0;
@@ -399,7 +399,7 @@ static void find_pci(void) {
             uint32_t size = -(pci_get(function, 0x10) & ~0xfu);
             pci_set(function, 0x10, VIDEO);
             pci_set(function, 4, 2);
-            // At least the six pages that are looked at.
+            // At least the six pages that are checked.
             if (size >= 16 * PAGE_SIZE) {
                 video_page = VIDEO / PAGE_SIZE;
                 video_pages = size / PAGE_SIZE;
@@ -408,13 +408,13 @@ static void find_pci(void) {
         if (class == 3 || class == 6 || pci_function || (pci_get(function, 0xc) >> 16 & 0x7f)) {
             continue;
         }
-        // A firmware may have left a disk controller that reads commands from RAM: QEMU 7.2 does not load the state of one
-        // that may no longer do so.
+        // A firmware may have enabled a disk controller that reads commands from RAM: QEMU 7.2 cannot load its state if it
+        // is no longer allowed to.
         pci_master = pci_get(function, 4) & 4;
         for (uint32_t bar = 0x10; bar < 0x28; bar += 4) {
             pci_set(function, 4, pci_master);
             pci_set(function, bar, 0xffff0000);
-            // The upper half of a base address of 64 bits is as good.
+            // The upper half of a 64-bit base address works as well.
             if (pci_get(function, bar) >> 16 == 0xffff) {
                 pci_function = function;
                 pci_bar = bar;
@@ -432,9 +432,9 @@ static void start_machine(void) {
     find_pci();
 }
 
-// ACPI sleep state S3. No BIOS has said where the power management registers are, so it is said here, in the
-// configuration space: of the ICH9 of a Q35 (0:1f.0) and of the PIIX4 of an i440FX (0:1.3), the base and what switches it
-// on. The one that is not there ignores it. The machine comes back by way of the reset vector.
+// ACPI sleep state S3. Without a BIOS the address of the power management registers is not set, so it is set here, in the
+// configuration space of the ICH9 of a Q35 (0:1f.0) and of the PIIX4 of an i440FX (0:1.3): the base and its enable bit.
+// Writes to the one that does not exist have no effect. The machine wakes up at the reset vector.
 #define PM_BASE 0x600
 
 static void suspend_machine(void) {
@@ -442,7 +442,7 @@ static void suspend_machine(void) {
     pci_set(0x1f << 3, 0x44, 0x80);
     pci_set(0x01 << 3 | 3, 0x40, PM_BASE | 1);
     pci_set(0x01 << 3 | 3, 0x80, 1);
-    // The hand-over from firmware to ACPI; each chipset has a word of its own for it.
+    // Switches from firmware to ACPI mode; each chipset has its own command for it.
     outb(0xb2, 0x02);
     outb(0xb2, 0xf1);
     // PM1 control: SLP_EN, sleep type 1, SCI_EN.

@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_with_several_meanings_prints_them_all() {
+    fn a_word_with_several_meanings_prints_all_of_them() {
         let text = topic("memory").unwrap();
         assert!(
             text.contains("`memory` of a VM")
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_names_every_topic_in_a_line_of_its_own() {
+    fn the_list_has_one_line_for_each_topic() {
         let text = list();
         for topic in TOPICS.iter() {
             assert!(text.lines().any(|line| line.trim_start().starts_with(topic.word())), "{}", topic.name);

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_exists_is_left_alone_unless_told_otherwise() {
+    fn an_existing_file_is_only_overwritten_on_request() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mine.yaml");
         std::fs::write(&path, "kept").unwrap();

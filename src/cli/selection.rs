@@ -258,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_are_expanded_by_us_and_each_file_counts_once() {
+    fn patterns_are_expanded_and_each_file_counts_once() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("sub")).unwrap();
         for name in ["b.yaml", "a.yaml", "sub/c.yaml", "no.txt"] {

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn json_has_the_whole_place_in_characters() {
+    fn json_has_the_start_and_end_of_the_place_in_characters() {
         assert_eq!(
             diagnostic("a.yaml").to_json(),
             json!({
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn an_annotation_is_one_line_whatever_is_in_it() {
+    fn an_annotation_is_always_one_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a,b.yaml");
         std::fs::write(&path, "").unwrap();
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_named_as_the_repository_knows_it() {
+    fn a_file_is_named_relative_to_the_repository() {
         let workspace = std::env::current_dir().unwrap();
         assert_eq!(in_workspace(Path::new("x/a.yaml"), workspace.parent()), {
             Path::new(workspace.file_name().unwrap()).join("x/a.yaml")

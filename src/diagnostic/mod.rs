@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_mistake_counts_once_and_they_stand_in_the_order_of_the_file() {
+    fn equal_diagnostics_count_once_and_are_in_file_order() {
         let file = file("a: 1\nb: 2\n");
         let mut all = Diagnostics::default();
         let at = |start| Location::of(&file, start, start + 1);
@@ -347,14 +347,14 @@ mod tests {
     }
 
     #[test]
-    fn a_close_name_is_suggested_and_a_far_one_gets_the_list() {
+    fn a_similar_name_is_suggested_or_all_names_are_listed() {
         assert_eq!(suggest("wiat", ["wait", "quit"]), "did you mean `wait`?");
         assert_eq!(suggest("zzzzzz", ["wait", "quit"]), "available: wait, quit");
         assert_eq!(suggest("SIGKILL", ["KILL", "STOP"]), "did you mean `KILL`?");
     }
 
     #[test]
-    fn of_very_many_names_only_the_nearest_are_listed() {
+    fn of_many_names_only_the_most_similar_are_listed() {
         let names: Vec<String> = (0..300).map(|number| format!("query-{number}")).collect();
         let help = suggest("migrate-status", names.iter().map(String::as_str).chain(["migrate-continue"]));
         assert!(help.starts_with("301 available, nearest: migrate-continue, "), "{help}");

@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_person_sees_the_line_the_place_and_the_help() {
+    fn a_rendered_diagnostic_has_the_line_the_place_and_the_help() {
         let file = file("steps:\n- wiat: {}\n");
         let at = Location::of(&file, 9, 13);
         let text = Diagnostic::error(Code::Step, &at, "unknown action `wiat`")

@@ -37,7 +37,7 @@ fn check(folder: &Path, name: &str) -> Diagnostics {
 }
 
 #[test]
-fn the_pages_that_are_checked_in_are_current() {
+fn the_checked_in_pages_are_current() {
     assert_data_eq!(page(), Data::read_from(Path::new("docs/language.md"), None).raw());
     assert_data_eq!(errors::page(), Data::read_from(Path::new("docs/errors.md"), None).raw());
 }

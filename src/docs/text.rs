@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_terminal_gets_no_markdown_but_backticks() {
+    fn text_for_a_terminal_has_no_markdown_except_backticks() {
         assert_eq!(for_terminal("# A\n```yaml\nx: 1\n```\n`b`\n", false), "A\n    x: 1\n`b`\n");
     }
 }

@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn the_boot_sector_stands_on_a_disk_that_stays_as_it_is() {
+    fn the_boot_sector_is_on_a_disk_that_is_not_changed() {
         let line = line(json!({"guest": {"ticker": {"boot": "disk"}}}));
         assert!(line.contains("snapshot=on,file=/tmp/a,,b/ticker.bin -device ide-hd,drive=ticker"), "{line}");
     }
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn raw_arguments_come_last_and_objects_are_handed_over_as_json() {
+    fn raw_arguments_are_last_and_objects_are_json() {
         let line = line(json!({"guest": "none", "args": ["-S"], "devices": [{"driver": "virtio-rng-pci"}]}));
         assert!(line.ends_with(r#"-device {"driver":"virtio-rng-pci"} -S"#), "{line}");
     }

@@ -276,7 +276,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_program_that_is_not_qemu_is_named_with_what_it_did() {
+    async fn a_program_that_is_not_qemu_is_an_error_with_its_output() {
         let error = probe(Path::new("/bin/true")).await.unwrap_err().to_string();
         assert!(
             error.contains("`/bin/true` does not respond like QEMU: it ended with exit status 0"),
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_is_not_a_program_gives_the_reason() {
+    fn a_path_that_is_not_a_program_is_an_error_with_the_reason() {
         assert!(find("/no/such/qemu").unwrap_err().to_string().contains("No such file"));
         assert!(find("/etc/passwd").unwrap_err().to_string().contains("not executable"));
         assert!(find("/tmp").unwrap_err().to_string().contains("directory"));

@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reply_contains_what_is_named_and_may_hold_more() {
+    fn a_reply_may_contain_more_than_the_pattern() {
         let reply =
             json!({"status": "colo", "ram": {"mapped": 1, "x": 2}, "list": [{"a": 1, "b": 2}, {"a": 3}]});
         assert!(contains(&reply, &json!({"status": "colo", "ram": {"mapped": 1.0}})));
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_is_met_by_what_is_within_its_bounds() {
+    fn a_condition_matches_values_within_its_bounds() {
         let reply =
             json!({"status": "failed", "error-desc": "TLS handshake failed: -5", "ram": {"bytes": 7}});
         for (expected, met) in [
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_that_can_never_be_met_is_a_fault() {
+    fn a_condition_that_no_value_can_match_is_an_error() {
         assert!(faults(&json!({"a": [{"b": {"matches": "x+", "above": 3}}]})).is_empty());
         let found = faults(&json!({"a": {"matches": "(", "below": "much"}, "b": {"above": "{{x}}"}}));
         let path = |key: &str| vec!["a".to_owned(), key.to_owned()];

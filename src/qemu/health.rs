@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kernels_trouble_is_known_by_its_line() {
+    fn kernel_failures_are_detected_by_their_lines() {
         for line in [
             "[    3.141592] Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b",
             "BUG: kernel NULL pointer dereference, address: 0000000000000008",
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_healthy_or_a_slow_guest_says_is_no_trouble() {
+    fn lines_of_a_healthy_or_slow_guest_are_not_failures() {
         for line in [
             "lockstep guest ready",
             "wrote 20",

@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_there_is_no_kvm_the_reason_names_it() {
+    fn missing_kvm_is_reported_with_the_reason() {
         match trouble() {
             Some(reason) => assert!(reason.starts_with("/dev/kvm "), "{reason}"),
             None => assert!(open().is_ok()),
@@ -110,13 +110,13 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_is_not_kvm_does_not_answer() {
+    fn a_device_that_is_not_kvm_is_not_accepted() {
         let null = File::open("/dev/null").unwrap();
         assert!(ask(&null, GET_API_VERSION, 0).is_err());
     }
 
     #[test]
-    fn virtualization_is_a_flag_of_the_cpu_and_nothing_else() {
+    fn virtualization_is_determined_by_a_cpu_flag_only() {
         assert!(has_virtualization("processor\t: 0\nflags\t\t: fpu vme svm sse\n"));
         assert!(has_virtualization("flags\t\t: fpu vmx\n"));
         assert!(!has_virtualization("flags\t\t: fpu hypervisor\nvmx flags\t: vnmi\n"));

@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn the_guests_folder_is_for_what_the_scenario_does_not_name() {
+    fn files_that_the_scenario_does_not_name_are_in_the_guests_folder() {
         let folder = tempfile::tempdir().unwrap();
         let missing = linux(json!({})).located(folder.path()).unwrap_err();
         let path = folder.path().join("vmlinuz");
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_the_scenario_names_must_be_there() {
+    fn a_file_that_the_scenario_names_must_exist() {
         let own = linux(json!({"kernel": "no/such"})).located(Path::new("/nowhere")).unwrap();
         let path = std::env::current_dir().unwrap().join("no/such").display().to_string();
         assert_eq!((own.kernel.as_deref(), &own.initrd), (Some(path.as_str()), &None));

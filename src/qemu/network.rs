@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wire_has_a_socket_for_each_netdev_on_the_network_and_forwards_ports() {
+    fn a_network_has_a_socket_for_each_netdev_and_forwards_ports() {
         let on = |network: &str| json!({"type": "network", "id": "hn0", "network": network});
         let (a, b, c) = (
             vm(json!([on("lan")])),
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_netdev_on_a_network_names_one_that_is_there() {
+    fn a_netdev_must_name_an_existing_network() {
         let networks = IndexMap::from([("lan".to_owned(), lan())]);
         let wrong = |netdev: Value| {
             wrong_netdev(netdev.as_object().unwrap(), &networks).map(|(key, ..)| key.to_owned())

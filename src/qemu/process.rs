@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_process_tells_how_it_ended() {
+    async fn a_process_reports_how_it_ended() {
         let process = Process::spawn(launch(&["/bin/sh", "-c", "exit 3"])).unwrap();
         assert_eq!(process.wait().await, Ended::Status(3));
         let process = Process::spawn(launch(&["/bin/sh", "-c", "kill -9 $$"])).unwrap();
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_be_started_is_an_error() {
+    async fn a_program_that_cannot_be_started_is_an_error() {
         let error = Process::spawn(launch(&["/no/such/program"])).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }

@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_event_that_comes_before_the_reply_is_not_lost() {
+    async fn an_event_before_the_reply_is_not_lost() {
         let (qmp, events) = connected(&["{\"event\": \"STOP\"}\n{\"return\": 7, \"id\": ID}\n"]).await;
         assert!(qmp.oob);
         assert_eq!(qmp.execute("stop", Map::new(), false, soon()).await, Ok(json!(7)));
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_error_has_qemus_message() {
+    async fn an_error_contains_the_message_of_qemu() {
         let error = r#"{"error": {"class": "DeviceNotFound", "desc": "Instance not found"}, "id": ID}"#;
         let (qmp, _) = connected(&[&format!("{error}\n")]).await;
         let message = qmp.execute("yank", Map::new(), true, soon()).await.unwrap_err().to_string();
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_silent_monitor_ends_in_a_deadline_and_the_next_command_still_works() {
+    async fn a_command_without_a_reply_times_out_and_the_next_one_works() {
         let (qmp, _) = connected(&["", "{\"return\": {}, \"id\": ID}\n"]).await;
         let deadline = Instant::now() + Duration::from_millis(50);
         let error = qmp.execute("query-status", Map::new(), false, deadline).await.unwrap_err();
@@ -461,7 +461,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_qemu_in_its_place_greets_again_and_what_was_asked_before_is_closed() {
+    async fn a_second_greeting_closes_the_pending_commands() {
         let greeting = "{\"QMP\": {\"version\": {\"qemu\": {\"major\": 12}}, \"capabilities\": []}}\n";
         let (mut qmp, _) = connected(&[greeting, "{\"return\": {}, \"id\": ID}\n"]).await;
         let lost = qmp.execute("stop", Map::new(), false, soon()).await;
@@ -473,7 +473,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_not_a_monitor_is_named() {
+    async fn a_peer_that_is_not_a_monitor_is_reported() {
         for (said, expected) in [("hello\n", "\"hello\""), ("", "closed before the greeting")] {
             let (ours, mut theirs) = UnixStream::pair().unwrap();
             theirs.write_all(said.as_bytes()).await.unwrap();

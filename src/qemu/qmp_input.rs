@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_the_same_however_the_bytes_arrive() {
+    fn messages_do_not_depend_on_how_the_bytes_arrive() {
         let text =
             b"{\"QMP\": {}}\r\n\n{\"event\": \"STOP\"}\n{\"return\": {}, \"id\": 3}\n{\"error\": {}}\n{";
         let whole = all(&[text]).unwrap();
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_object_is_reported_shortened() {
+    fn input_that_is_not_an_object_is_reported_and_truncated() {
         for line in ["hello\n", "1\n", "[]\n", "\"x\"\n", "{\n", "\u{0}\n"] {
             let error = all(&[line.as_bytes()]).unwrap_err().0;
             assert!(error.starts_with("it sent \""), "{error}");
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_line_is_an_error_and_takes_linear_time() {
+    fn a_line_without_an_end_is_an_error_in_linear_time() {
         let mut input = Input::default();
         let piece = vec![b' '; 16 << 10];
         let began = std::time::Instant::now();

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn numbers_are_read_and_written_by_width_and_a_refusal_is_named() {
+    async fn numbers_are_read_and_written_by_width_and_errors_are_reported() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let peer = tokio::spawn(async move {
             let (input, mut output) = theirs.into_split();

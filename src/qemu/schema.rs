@@ -283,7 +283,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_fits_gets_no_complaint() {
+    fn valid_arguments_get_no_complaint() {
         let nothing: [&str; 0] = [];
         assert_eq!(complaints("query-status", json!({})), nothing);
         assert_eq!(
@@ -296,7 +296,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn templates_of_the_run_are_not_checked() {
+    fn templates_of_run_values_are_not_checked() {
         let nothing: [&str; 0] = [];
         let late = "{{run.captures.x}}";
         assert_eq!(complaints("migrate-set-parameters", json!({"max-bandwidth": late})), nothing);
@@ -305,7 +305,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn unknown_names_come_with_suggestions() {
+    fn unknown_names_get_suggestions() {
         assert_eq!(
             complaints("query-statsu", json!({})),
             [": there is no QMP command `query-statsu`; did you mean `query-status`?"]
@@ -355,7 +355,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_pattern_of_a_reply_need_not_be_whole_but_must_be_possible() {
+    fn a_pattern_of_a_reply_may_be_partial_but_must_be_possible() {
         let schema = sample();
         assert_eq!(schema.check_reply("query-status", &json!({"status": "paused"})), []);
         assert_eq!(schema.check_reply("query-yank", &json!([{"type": "migration"}])), []);
@@ -367,7 +367,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_condition_stands_for_a_value_of_which_it_can_hold() {
+    fn a_condition_is_checked_against_the_type_of_its_value() {
         let schema = sample();
         assert_eq!(schema.check_reply("query-status", &json!({"status": {"matches": "^pa"}})), []);
         assert_eq!(schema.check_reply("query-yank", &json!([{"node-name": {"matches": "disk"}}])), []);
@@ -384,7 +384,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_schema_has_which_commands_may_run_out_of_band() {
+    fn the_schema_lists_the_commands_that_may_run_out_of_band() {
         assert_eq!(sample().allows_oob("yank"), Some(true));
         assert_eq!(sample().allows_oob("stop"), Some(false));
         assert_eq!(sample().allows_oob("nothing"), None);

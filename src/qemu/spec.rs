@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn what_serialises_reads_back_the_same() {
+    fn a_serialized_vm_reads_back_unchanged() {
         let vm: VmSpec =
             serde_json::from_value(json!({"guest": {"ticker": {"dirty": "8M"}}, "globals": {"a.b": true}}))
                 .unwrap();

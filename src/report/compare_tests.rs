@@ -23,7 +23,7 @@ fn run(name: &str, cases: &[(&str, Verdict, &str, f64)]) -> Run {
 }
 
 #[test]
-fn what_changed_is_shown_in_words() {
+fn changes_are_described_in_words() {
     let old = run(
         "old",
         &[
@@ -63,7 +63,7 @@ fn what_changed_is_shown_in_words() {
 }
 
 #[test]
-fn cases_that_changed_for_one_reason_are_shown_with_it_once() {
+fn a_reason_shared_by_several_cases_is_shown_once() {
     let all = |verdict, reason: &'static str| ["a", "b"].map(|name| (name, verdict, reason, 0.1));
     let shown = compare(&run("old", &all(Verdict::Skip, "no KVM")), &run("new", &all(Verdict::Pass, "")))
         .render(false);
@@ -71,7 +71,7 @@ fn cases_that_changed_for_one_reason_are_shown_with_it_once() {
 }
 
 #[test]
-fn the_same_run_twice_has_not_changed() {
+fn equal_runs_have_no_changes() {
     let one = run("one", &[("a", Verdict::Pass, "", 0.1), ("b", Verdict::Fail, "no", 0.1)]);
     let comparison = compare(&one, &one.clone());
     assert!(!comparison.is_worse() && comparison.changed.is_empty() && comparison.moved.is_empty());
@@ -79,7 +79,7 @@ fn the_same_run_twice_has_not_changed() {
 }
 
 #[test]
-fn a_metric_that_spreads_has_moved_only_where_it_leaves_its_spread() {
+fn a_metric_has_only_changed_if_it_is_outside_its_spread() {
     let rounds = |values: &[f64]| -> Vec<(&str, Verdict, &str, f64)> {
         values.iter().map(|value| ("a", Verdict::Pass, "", *value)).collect()
     };
@@ -91,7 +91,7 @@ fn a_metric_that_spreads_has_moved_only_where_it_leaves_its_spread() {
 }
 
 #[test]
-fn a_case_that_failed_sometimes_has_changed_only_beyond_chance() {
+fn a_repeated_case_has_only_changed_beyond_chance() {
     let rounds = |failed: usize| -> Vec<(&str, Verdict, &str, f64)> {
         (0..20).map(|n| ("a", if n < failed { Verdict::Fail } else { Verdict::Pass }, "no", 0.1)).collect()
     };
@@ -102,7 +102,7 @@ fn a_case_that_failed_sometimes_has_changed_only_beyond_chance() {
 }
 
 #[test]
-fn a_race_that_strikes_too_often_in_the_newer_run_makes_it_worse() {
+fn a_race_that_occurs_too_often_in_the_newer_run_makes_it_worse() {
     let rounds = |struck: usize| {
         let mut events = vec![sample::run_started(20)];
         for number in 0..20 {
@@ -127,7 +127,7 @@ fn a_race_that_strikes_too_often_in_the_newer_run_makes_it_worse() {
 }
 
 #[test]
-fn what_moves_the_same_way_in_most_cases_is_shown_once() {
+fn a_metric_that_changes_in_most_cases_is_shown_once() {
     let names = ["a", "b", "c", "d", "e", "f"];
     let all = |value: f64| names.map(|name| (name, Verdict::Pass, "", value));
     let comparison = compare(&run("old", &all(0.1)), &run("new", &all(0.13)));

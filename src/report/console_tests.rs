@@ -97,7 +97,7 @@ fn terminal(shown: &str, columns: usize) -> Vec<String> {
 }
 
 #[test]
-fn the_live_lines_leave_nothing_behind_on_however_narrow_a_terminal() {
+fn the_live_lines_are_erased_completely_on_any_terminal_width() {
     for columns in [|| 20, || 1, || 0, || 200] {
         let live = Settings { live: true, columns, ..PLAIN };
         let shown = shown_of(&sample::run(), live);
@@ -132,7 +132,7 @@ fn a_closed_output_is_not_an_error_but_a_full_disk_is() {
 }
 
 #[test]
-fn an_interrupted_run_says_so_at_its_very_end() {
+fn the_last_line_reports_an_interrupt() {
     let mut events = sample::run()[..10].to_vec();
     events.push(sample::run_ended(5.0, true));
     let shown = shown_of(&events, PLAIN);
@@ -141,7 +141,7 @@ fn an_interrupted_run_says_so_at_its_very_end() {
 }
 
 #[test]
-fn the_summary_names_each_failure_with_its_place_and_its_reason_in_two_lines() {
+fn the_summary_has_two_lines_per_failure_with_place_and_reason() {
     let mut events = vec![sample::run_started(3)];
     let failures = [
         (Verdict::Fail, "no tick\nin 30s\n", "a.yaml:3:5"),
@@ -177,7 +177,7 @@ fn the_summary_names_each_failure_with_its_place_and_its_reason_in_two_lines() {
 }
 
 #[test]
-fn a_run_of_nothing_has_a_summary_too() {
+fn a_run_without_cases_has_a_summary() {
     let shown = shown_of(&[sample::run_started(0), sample::run_ended(0.5, false)], PLAIN);
     assert_eq!(shown, "\n0 cases in 0.50s: no cases run\n");
 }

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn each_case_that_went_wrong_is_an_annotation_on_one_line() {
+    fn each_failed_case_is_an_annotation_on_one_line() {
         let out = Out::default();
         let _ = feed(sample::run(), vec![Box::new(Github::new(out.clone()))]);
         let text = String::from_utf8(out.0.lock().unwrap().clone()).unwrap();
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_read_from_its_end() {
+    fn a_place_is_parsed_from_its_end() {
         assert_eq!(parts("a:b.yaml:3:5"), Some(("a:b.yaml", 3, 5)));
         assert_eq!(parts("nowhere"), None);
     }

@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_reads_back_as_it_was_written() {
+    fn a_written_stream_reads_back_unchanged() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("reports/events.jsonl");
         let mut report = JsonLines::create(&path).unwrap();
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_finished_step_said_is_in_the_file_at_once_and_the_rest_when_it_is_dropped() {
+    fn events_are_flushed_at_the_end_of_a_step_and_on_drop() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.jsonl");
         let mut report = JsonLines::create(&path).unwrap();
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_taken_away_is_told() {
+    fn a_removed_file_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.jsonl");
         let mut report = JsonLines::create(&path).unwrap();
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_last_line_is_left_out_wherever_it_was_cut() {
+    fn a_truncated_last_line_is_omitted() {
         let text = lines(&sample::run()[..3]);
         let second = text.find('\n').unwrap() + 1;
         for end in second..text.len() {
@@ -271,13 +271,13 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_stream_is_refused_even_where_its_first_line_has_another_shape() {
+    fn a_newer_stream_is_refused_even_if_its_first_line_has_another_format() {
         let message = error_of(b"{\"what\":{\"event\":\"run_started\",\"version\":2,\"new\":[]}}\n{}\n");
         assert!(message.contains("version 2") && message.contains("up to version 1"), "{message}");
     }
 
     #[test]
-    fn garbage_is_told_with_its_line_and_ends_the_stream() {
+    fn an_invalid_line_is_reported_and_ends_the_stream() {
         let text = lines(&sample::run()[..2]) + "what?\n" + &lines(&sample::run()[2..]);
         let message = error_of(text.as_bytes());
         assert!(message.starts_with("events.jsonl:3: not a valid event: expected value"), "{message}");
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn another_file_is_told_apart_from_a_stream() {
+    fn a_file_that_is_not_a_stream_is_detected() {
         let message = error_of(lines(&sample::run()[1..]).as_bytes());
         assert!(message.contains("not an event stream"), "{message}");
         let missing = read("/nowhere/events.jsonl").unwrap_err();
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_metric_that_is_no_number_can_be_read_back() {
+    fn a_metric_that_is_not_a_number_reads_back() {
         let metric = sample::at(
             1.0,
             Some(0),

@@ -59,7 +59,7 @@ fn a_run_is_one_suite_per_file_and_one_test_case_per_case() {
 }
 
 #[test]
-fn a_failure_says_what_where_and_with_what_evidence() {
+fn a_failure_has_its_message_place_and_evidence() {
     let xml = written(&sample::run());
     let document = Document::parse(&xml).unwrap();
     let failure = elements(&document, "failure")[0];
@@ -105,7 +105,7 @@ fn cases_that_end_in_any_order_are_reported_in_the_order_of_selection() {
 }
 
 #[test]
-fn an_interrupted_run_has_what_ran_and_says_how_much_did_not() {
+fn an_interrupted_run_has_the_cases_that_ran_and_the_number_of_others() {
     let xml = written(&[
         sample::run_started(5),
         sample::started(0, "ran", "one.yaml"),
@@ -123,7 +123,7 @@ fn an_interrupted_run_has_what_ran_and_says_how_much_did_not() {
 }
 
 #[test]
-fn a_stream_that_ends_amid_a_case_makes_it_an_error() {
+fn a_case_without_an_end_is_an_error() {
     let events = sample::run();
     let xml = written(&events[..14]);
     let document = Document::parse(&xml).unwrap();
@@ -134,7 +134,7 @@ fn a_stream_that_ends_amid_a_case_makes_it_an_error() {
 }
 
 #[test]
-fn a_report_that_cannot_be_written_says_which_and_leaves_the_old_one() {
+fn a_report_that_cannot_be_written_is_named_and_the_old_one_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "old").unwrap();
@@ -144,7 +144,7 @@ fn a_report_that_cannot_be_written_says_which_and_leaves_the_old_one() {
 }
 
 #[test]
-fn a_class_name_has_nothing_that_a_ci_server_would_split() {
+fn a_class_name_has_no_separators_of_ci_servers() {
     for (file, name) in [("../a/./b.c.yaml", "a/b_c"), ("/srv/x.yaml", "srv/x"), ("x", "x"), ("", "lockstep")]
     {
         assert_eq!(class_name(file), name, "{file}");
@@ -152,7 +152,7 @@ fn a_class_name_has_nothing_that_a_ci_server_would_split() {
 }
 
 #[test]
-fn every_element_and_attribute_that_is_written_is_in_the_schema() {
+fn every_written_element_and_attribute_is_in_the_schema() {
     let schema = std::fs::read_to_string(SCHEMA).unwrap();
     let schema = Document::parse(&schema).unwrap();
     let known: BTreeSet<&str> = schema.descendants().filter_map(|node| node.attribute("name")).collect();
@@ -167,7 +167,7 @@ fn every_element_and_attribute_that_is_written_is_in_the_schema() {
 }
 
 #[test]
-fn a_run_of_many_long_failures_stays_a_file_that_a_server_takes() {
+fn the_report_of_many_long_failures_has_a_limited_size() {
     let mut events = vec![sample::run_started(400)];
     let long = "x".repeat(100 << 10);
     for number in 0..400 {
@@ -214,7 +214,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn whatever_the_texts_are_a_parser_reads_back_what_was_meant(
+    fn any_text_reads_back_from_the_report(
         cases in proptest::collection::vec((verdicts(), nasty(), nasty(), nasty(), any::<f64>()), 0..6),
         file in nasty(),
     ) {

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_is_judged_by_what_is_done() {
+    fn the_remaining_time_is_estimated_from_finished_cases() {
         let mut fold = Fold::default();
         fold.take(&sample::run_started(4));
         fold.take(&sample::started(0, "a", "a.yaml"));
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn many_cases_at_once_take_few_lines() {
+    fn many_parallel_cases_need_few_lines() {
         let mut fold = Fold::default();
         fold.take(&sample::run_started(9));
         for number in 0..9 {
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cleared_is_what_was_drawn() {
+    fn exactly_the_drawn_lines_are_cleared() {
         let mut fold = Fold::default();
         let mut live = Live::default();
         assert_eq!(live.clear() + &live.draw(&fold, 0.0, 20), "");

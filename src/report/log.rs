@@ -102,7 +102,7 @@ mod tests {
     use crate::report::{Fold, sample};
 
     #[test]
-    fn a_case_is_told_step_by_step() {
+    fn the_log_of_a_case_lists_its_steps() {
         let mut fold = Fold::default();
         let lines: Vec<String> =
             sample::run().iter().filter_map(|event| fold.take(event)).map(|case| of(&case)).collect();
@@ -125,7 +125,7 @@ artifacts: reports/artifacts/1
     }
 
     #[test]
-    fn earlier_attempts_are_told_and_their_steps_are_not_those_of_the_last() {
+    fn the_log_lists_earlier_attempts_without_their_steps() {
         let mut fold = Fold::default();
         let mut end = CaseEnd::new(Verdict::Fail, Some("no tick".into()), 1.0);
         end.place = Some("a.yaml:3:5".into());
@@ -140,7 +140,7 @@ artifacts: reports/artifacts/1
     }
 
     #[test]
-    fn what_was_left_out_between_the_first_and_the_last_steps_is_told() {
+    fn the_log_has_the_number_of_omitted_steps() {
         let mut fold = Fold::default();
         fold.take(&sample::started(0, "many", "many.yaml"));
         for number in 1..=2000 {

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn rounds_are_told_with_their_rate_and_each_kind_of_failure_with_an_example() {
+    fn rounds_have_a_rate_and_each_kind_of_failure_has_an_example() {
         let out = of(&stats(&[("a", None, Verdict::Pass), ("a", None, Verdict::Fail)]));
         assert_eq!(
             out,

@@ -23,7 +23,7 @@ fn races(cases: &[(&str, Verdict, bool)]) -> Races {
 }
 
 #[test]
-fn the_tail_of_the_binomial_distribution_is_that_of_the_textbooks() {
+fn the_tail_of_the_binomial_distribution_equals_published_values() {
     // By hand: 1 - 0.95^8, and so on; 2 of 2 is the square.
     for (hits, of, probability, expected) in [
         (0, 8, 0.05, 1.0),
@@ -44,12 +44,12 @@ fn the_tail_of_the_binomial_distribution_is_that_of_the_textbooks() {
 }
 
 #[test]
-fn no_single_strike_is_beyond_chance_as_long_as_one_percent_is_the_least() {
+fn one_occurrence_is_never_beyond_chance_with_a_limit_of_at_least_one_percent() {
     assert!(at_least(1, 1, Share::percent(1).fraction()) >= CHANCE);
 }
 
 #[test]
-fn a_race_is_rates_with_how_often_it_struck_and_how_often_it_may() {
+fn a_race_is_listed_with_its_occurrences_and_its_limit() {
     let mut cases = vec![("struck", Verdict::Xfail, true)];
     cases.extend(["b", "c", "d", "e", "f", "g", "h"].map(|name| (name, Verdict::Pass, false)));
     // What failed otherwise, or never ran, does not count.
@@ -61,14 +61,14 @@ fn a_race_is_rates_with_how_often_it_struck_and_how_often_it_may() {
 }
 
 #[test]
-fn a_race_that_never_struck_is_rates_of_rounds_only() {
+fn a_race_that_did_not_occur_is_listed_with_rounds_only() {
     assert_eq!(races(&[("a", Verdict::Pass, false), ("b", Verdict::Pass, false)]).rates().count(), 0);
     let rounds = races(&[("a", Verdict::Pass, false), ("a", Verdict::Pass, false)]);
     assert_eq!(rounds.rates().next().unwrap().1, "0 of 2 runs; at most 5% expected");
 }
 
 #[test]
-fn a_race_that_strikes_too_often_over_all_cases_or_in_one_is_named() {
+fn a_race_that_occurs_too_often_in_all_cases_or_in_one_is_named() {
     let rounds = |name: &'static str, struck: usize, of: usize| {
         (0..of).map(move |number| match number < struck {
             true => (name, Verdict::Xfail, true),

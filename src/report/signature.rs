@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_pattern_is_one() {
+    fn every_pattern_is_a_valid_regex() {
         assert_eq!(DIFFERENT.len(), 6);
     }
 

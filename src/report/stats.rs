@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_interval_of_a_rate_is_that_of_the_textbooks() {
+    fn the_interval_of_a_rate_equals_published_values() {
         // Values worked out by hand from the formula, and known from tables: 0 of 20 and 10 of 20.
         let rounded = |(low, high): (f64, f64)| [low, high].map(|share| (share * 1000.0).round() as u32);
         assert_eq!(rounded(wilson(0, 20)), [0, 161]);
@@ -249,14 +249,14 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_is_told_with_its_interval() {
+    fn a_rate_is_shown_with_its_interval() {
         assert_eq!(rate(0, 20), "0 of 20 failed: 0 % (95 %: 0 to 16 %)");
         assert_eq!(rate(3, 20), "3 of 20 failed: 15 % (95 %: 5.2 to 36 %)");
         assert_eq!(rate(0, 0), "none ran");
     }
 
     #[test]
-    fn failures_are_grouped_by_what_they_say() {
+    fn failures_are_grouped_by_their_message() {
         let stats = stats();
         let kinds: Vec<_> =
             stats.kinds().iter().map(|(name, kind)| ((*name).to_owned(), kind.count)).collect();

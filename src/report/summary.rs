@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn no_text_gets_out_of_its_place() {
+    fn text_is_escaped() {
         assert!(fenced("a\n````\nb").starts_with("`````text\n"));
         assert_eq!(cell("a|b<c>\nd"), "a\\|b&lt;c&gt; d");
     }

@@ -146,7 +146,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn control_characters_are_made_visible_and_clean_text_is_left_alone() {
+    fn control_characters_are_made_visible_and_other_text_is_unchanged() {
         assert_eq!(visible("\u{1b}[31mred\0\u{7f}"), "␛[31mred␀␡");
         assert_eq!(visible("one\r\ntwo\rthree\n\tfour"), "one\ntwo␍three\n\tfour");
         assert_eq!(visible("\u{9b}1m \u{ffff}"), "\\u{9b}1m \\u{ffff}");
@@ -154,14 +154,14 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_keeps_its_head_and_its_tail_and_says_what_is_missing() {
+    fn a_long_text_keeps_its_start_and_end_and_the_number_of_omitted_bytes() {
         assert_eq!(cut("0123456789", 4), "01\n[… 6 bytes omitted …]\n89");
         assert_eq!(cut("0123", 4), "0123");
         assert_eq!(cut("ééééé", 6), "é\n[… 6 bytes omitted …]\né");
     }
 
     #[test]
-    fn a_line_is_one_line() {
+    fn line_breaks_are_replaced() {
         assert_eq!(one_line("a\n\tb\r\nc\n"), "a  b c");
     }
 
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_fitted_by_the_columns_it_takes() {
+    fn a_text_is_truncated_by_its_display_width() {
         assert_eq!(fit("abcdef", 6), "abcdef");
         assert_eq!(fit("abcdef", 5), "abcd…");
         assert_eq!(fit("日本語", 5), "日本…");
@@ -181,14 +181,14 @@ mod tests {
     }
 
     #[test]
-    fn seconds_are_written_for_people() {
+    fn seconds_are_written_in_a_readable_form() {
         let written = [0.0, 1.424, 59.99, 59.999, 92.4, 3723.0].map(seconds);
         assert_eq!(written, ["0.00s", "1.42s", "59.99s", "1m00s", "1m32s", "1h02m03s"]);
         assert_eq!(seconds(f64::NAN), "0m00s");
     }
 
     #[test]
-    fn a_value_is_written_with_as_many_digits_as_count() {
+    fn a_value_is_written_with_its_significant_digits() {
         let written = [(0.0123, "s"), (0.5, "s"), (1.5, "s"), (123.4, "s"), (7.0, ""), (0.0, "s")]
             .map(|(number, unit)| value(number, unit));
         assert_eq!(written, ["12.3 ms", "500 ms", "1.50 s", "123 s", "7", "0 ms"]);
@@ -197,12 +197,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_fitted_text_never_takes_more_columns_than_there_are(text in any::<String>(), columns in 0usize..40) {
+        fn a_truncated_text_never_exceeds_the_width(text in any::<String>(), columns in 0usize..40) {
             prop_assert!(width(&fit(&text, columns)) <= columns);
         }
 
         #[test]
-        fn a_cut_text_is_never_much_longer_than_its_limit(text in any::<String>(), limit in 0usize..40) {
+        fn a_shortened_text_is_never_much_longer_than_its_limit(text in any::<String>(), limit in 0usize..40) {
             prop_assert!(cut(&text, limit).len() <= limit.max(1) + 64);
         }
     }

@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_source_wins() {
+    fn a_later_source_has_precedence() {
         let params = "{a: 1, b: 1, c: 1, d: 1, e: '{{d}}0', nic: {model: e1000}}";
         let values = resolved(
             params,

@@ -62,7 +62,7 @@ fn an_alias_has_the_value_of_its_anchor() {
 }
 
 #[test]
-fn a_billion_laughs_and_a_deep_nest_are_refused_at_once() {
+fn exponential_aliases_and_deep_nesting_are_refused_at_once() {
     let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..30 {
         let below = level - 1;

@@ -133,7 +133,7 @@ fn templates_matched_by_a_glob_make_no_cases() {
 }
 
 #[test]
-fn defines_win_and_restrict_axes_and_must_be_known() {
+fn defines_have_precedence_restrict_axes_and_must_be_known() {
     let folder = colo();
     let with = |defines| folder.load_with(&["colo/failover.yaml"], defines, &Eleven);
     assert_eq!(sound(with(&[("survivor", "primary"), ("checkpoint_delay", "50")])).len(), 4);
@@ -366,7 +366,7 @@ fn a_hexadecimal_size_is_valid_as_a_number_as_text_and_from_a_template() {
 }
 
 #[test]
-fn what_would_exhaust_memory_or_time_is_an_error_at_its_place() {
+fn input_that_would_exhaust_memory_or_time_is_an_error_at_its_place() {
     let rest = "vms: {a: }\nsteps: [{sleep: 1s}]\n";
     let mut texts = "params:\n  a0: xxxxxxxxxx\n".to_owned();
     let mut lists = "params:\n  a0: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]\n".to_owned();

@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vm_takes_the_options_of_the_one_it_is_like() {
+    fn like_copies_the_options_of_another_vm() {
         let text = "{b: {like: a, cpu: host, guest: {ticker: {dirty: 8M}}}, a: {memory: '{{size}}', guest: {ticker: {boot: disk}}}, c: }";
         let (vms, errors) = vms(text);
         assert_eq!(errors, [] as [&str; 0]);

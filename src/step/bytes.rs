@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_bytes_name_the_key_at_fault() {
+    fn an_error_in_bytes_names_the_invalid_key() {
         assert_eq!(bytes(json!({"hex": "0"})).unwrap_err().0, "hex");
         assert_eq!(bytes(json!({"hex": "+1"})).unwrap_err().0, "hex");
         assert_eq!(bytes(json!({"text": "a", "hex": "00"})).unwrap_err().0, "");

@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_role_is_replaced_by_its_vm_wherever_a_vm_is_named() {
+    fn a_role_is_replaced_by_its_vm_in_every_field() {
         let roles: IndexMap<String, String> =
             [("primary".to_owned(), "a".to_owned()), ("secondary".to_owned(), "b".to_owned())].into();
         let bound = |key: &str, value: Value| {

@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_to_yank_is_a_word_or_a_list() {
+    fn yank_takes_a_word_or_a_list() {
         let read = |value: Value| serde_json::from_value::<Instances>(value);
         assert_eq!(read(json!(true)).unwrap(), Instances::Migration);
         assert_eq!(read(json!("all")).unwrap(), Instances::All);

@@ -162,7 +162,7 @@ fn an_escaped_text_renders_to_itself() {
 }
 
 #[test]
-fn a_pick_is_the_same_for_the_same_seed_and_number_and_takes_each_value_in_turn() {
+fn a_pick_depends_on_seed_and_number_and_reaches_each_value() {
     let drawn = |seed: u64| -> Vec<Value> {
         let pick = |number: u64| value(&format!("{{{{pick {seed} {number} 'a' 'b' 3}}}}"));
         (1..=60).map(pick).collect()

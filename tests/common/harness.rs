@@ -221,13 +221,13 @@ pub(crate) fn main(file: &str, tests: &[Test]) -> ExitCode {
     }
     let arguments = Arguments::from_args();
     // A list shows which ones are ignored; an ignored test that is run explicitly fails.
-    let told = arguments.list || arguments.ignored || arguments.include_ignored;
-    let trials = tests.iter().flat_map(|test| test.trials(told)).collect();
+    let explicit = arguments.list || arguments.ignored || arguments.include_ignored;
+    let trials = tests.iter().flat_map(|test| test.trials(explicit)).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 impl Test {
-    fn trials(&self, told: bool) -> Vec<Trial> {
+    fn trials(&self, explicit: bool) -> Vec<Trial> {
         let trial = |name: String, mut needs: Vec<Need>, slot: Option<Slot>| {
             needs.extend(self.needs);
             let run = self.run;
@@ -236,9 +236,9 @@ impl Test {
                 (Run::Once(run), _) => run(),
                 (Run::Each(_), None) => unreachable!("it has a slot"),
             };
-            let ignored = told && lacking(&needs).is_some_and(|(need, _)| !is_required(need));
+            let ignored = explicit && lacking(&needs).is_some_and(|(need, _)| !is_required(need));
             let trial = Trial::ignorable_test(name.clone(), move || match lacking(&needs) {
-                Some((need, reason)) if told || is_required(need) => {
+                Some((need, reason)) if explicit || is_required(need) => {
                     Err(format!("{reason} (LOCKSTEP_TEST_REQUIRE: {})", need.name()).into())
                 }
                 Some((_, reason)) => {

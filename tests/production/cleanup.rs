@@ -48,7 +48,7 @@ vms:
 steps:
 - client: {{name: user, connect: "127.0.0.1:{{{{link.way.port}}}}"}}
 - client: {{name: flood, send: datagrams, to: "127.0.0.1:{{{{port.one}}}}"}}
-- client: {{name: nobody, connect: "127.0.0.1:{{{{port.service}}}}", wait: false}}
+- client: {{name: unanswered, connect: "127.0.0.1:{{{{port.service}}}}", wait: false}}
 - exec: {{background: held, sh: "sleep 1000 & exec sleep 1000"}}
 - start: spare1
 - signal: {{vm: spare1, send: STOP}}

@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_of_ram_and_the_sides_of_powers_of_two_are_always_there() {
+    fn pages_at_the_ends_of_ram_and_at_powers_of_two_are_always_included() {
         for (memory, edges) in [
             ("64M", vec![0, 0xff_f000, 0x100_0000, 0x1ff_f000, 0x200_0000, 0x3ff_f000]),
             ("6G", vec![0x7fff_f000, 0x1_0000_0000, 0x1_ffff_f000]),
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_pages_as_asked_for_none_twice_and_none_where_there_is_something_else() {
+    fn the_requested_number_of_pages_without_duplicates_or_reserved_pages() {
         for (memory, dirty, draw) in
             [("8M", "64K", 1), ("64M", "4M", 2), ("128M", "100M", 3), ("4G", "16M", 4), ("32M", "1M", 5)]
         {
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn another_draw_looks_at_other_pages_and_words() {
+    fn another_draw_selects_other_pages_and_words() {
         let (one, other) = (layout("64M", "4M", 1), layout("64M", "4M", 2));
         assert_ne!(one.extents, other.extents);
         assert_ne!(one.middle(0x100), other.middle(0x100));
@@ -390,14 +390,14 @@ mod tests {
     }
 
     #[test]
-    fn one_live_page_of_four_is_zero_now_and_then() {
+    fn one_live_page_of_four_is_a_zero_page() {
         let layout = layout("64M", "4M", 1);
         let of = |kind| layout.pages().filter(|(_, own)| *own == kind).count();
         assert_eq!((of(Kind::Live), of(Kind::ZeroEven), of(Kind::ZeroOdd)), (768, 128, 128));
     }
 
     #[test]
-    fn a_further_block_is_looked_at_from_end_to_end() {
+    fn a_further_block_of_ram_is_covered_completely() {
         let ticker: Ticker =
             serde_json::from_value(json!({"dirty": "1M", "blocks": [{"address": "4G", "size": "64M"}]}))
                 .unwrap();

@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_lines_are_read() {
+    fn complete_lines_are_parsed() {
         assert_eq!(read("tick", &[128, 5, 40]), Some(Line::Tick { count: 128, witness: 5, clock: 40 }));
         assert_eq!(
             read("badpages", &[2, 259, 300]),
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_page_is_told_by_what_it_is_for() {
+    fn a_wrong_page_is_reported_with_its_kind() {
         let own = mix(259, 0);
         assert_eq!(
             bad(0, Kind::Live, 11 + own, 12),
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn no_way_of_tearing_two_lines_apart_gives_a_third_one() {
+    fn no_merge_of_two_lines_is_a_valid_line() {
         let lines: Vec<String> =
             [[7_u64, 1, 9], [12, 1, 20], [128, 77, 30], [129, 77, 31], [1_280_000_012, 5, 9]]
                 .map(|numbers| text("tick", &numbers))

@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stopped_guest_is_in_the_middle_of_one_pass_at_most() {
+    fn a_stopped_guest_has_pages_of_at_most_two_passes() {
         let layout = layout();
         for done in [0, 1, 2, 3, 4, 100, 191, 192] {
             let expected = Moment { count: 12 + u32::from(done > 0), witness: 7 };
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_another_moment_is_named_whatever_it_is_for() {
+    fn a_page_of_another_pass_is_reported_whatever_its_kind() {
         let layout = layout();
         for kind in [Kind::Live, Kind::Still, Kind::Witness, Kind::ZeroEven, Kind::ZeroOdd] {
             let mut pages = memory(&layout, 12, 7, 50);
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_that_changed_places_are_both_wrong() {
+    fn two_swapped_pages_are_both_wrong() {
         let layout = layout();
         let mut pages = memory(&layout, 12, 7, 0);
         let at =
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_is_one_pass_behind_is_told_so() {
+    fn a_page_that_is_one_pass_behind_is_reported_as_such() {
         let layout = layout();
         let mut pages = memory(&layout, 12, 7, 0);
         let at =
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_of_a_still_page_that_the_guest_has_not_come_to_is_seen_as_well() {
+    fn a_wrong_word_of_a_still_page_is_detected_before_the_guest_checks_it() {
         let layout = layout();
         let mut pages = memory(&layout, 12, 7, 0);
         let at = pages.iter().position(|(_, kind, _)| *kind == Kind::Still).unwrap();

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn both_images_carry_the_parameters_of_the_scenario() {
+    fn both_images_have_the_parameters_of_the_scenario() {
         for (boot, flags) in [(Boot::Firmware, 13), (Boot::Disk, 29)] {
             let ticker =
                 Ticker { boot, passes: Some(7), self_patching: true, exits: true, ..Ticker::default() };
@@ -115,14 +115,14 @@ mod tests {
     }
 
     #[test]
-    fn the_cycle_counter_is_held_against_the_clock_where_both_stand_with_the_machine() {
+    fn the_cycle_counter_is_compared_with_the_clock_if_both_stop_with_the_machine() {
         let ticker = Ticker { suspend: true, ..Ticker::default() };
         let flags = |accel| word(&image(&ticker, &layout(&ticker), accel), 2);
         assert_eq!((flags(Accel::Tcg), flags(Accel::Kvm)), (10, 2));
     }
 
     #[test]
-    fn a_larger_working_set_prints_after_fewer_passes() {
+    fn a_larger_working_set_has_fewer_passes_per_tick() {
         let passes = |dirty| {
             let ticker = Ticker { dirty, ..Ticker::default() };
             passes(&ticker, &layout(&ticker))

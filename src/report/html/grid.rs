@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_axis_goes_across_and_a_cell_shows_the_worst_of_its_rounds() {
+    fn the_longest_axis_is_horizontal_and_a_cell_shows_its_worst_round() {
         let cells = [
             cell(0, &[("side", "left"), ("delay", "0ms"), ("one", "same")], Verdict::Pass),
             cell(1, &[("side", "left"), ("delay", "20ms"), ("one", "same")], Verdict::Fail),
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn one_axis_alone_is_no_grid_but_with_several_qemus_it_is_one() {
+    fn one_axis_is_a_grid_only_with_several_qemus() {
         let one = [cell(0, &[("a", "1")], Verdict::Pass), cell(1, &[("a", "2")], Verdict::Pass)];
         assert!(grid("a.yaml", &one).is_none());
         let two = [

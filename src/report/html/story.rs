@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_is_a_bar_by_the_clock_of_qemu() {
+    fn a_checkpoint_is_a_bar_with_the_times_of_qemu() {
         let shown = shown(&[
             event(11.0, 1.0, "MIGRATION", Some("colo")),
             // Seen 300 ms late: that must not move the bar.
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tick_is_its_number_and_any_other_line_is_as_it_came() {
+    fn a_tick_is_shown_as_its_number_and_other_lines_unchanged() {
         let serial =
             |line: &str| at(10.5, Some(0), What::SerialLine { vm: "primary".into(), line: line.into() });
         let shown =
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_case_and_a_long_line_are_kept_in_little_memory() {
+    fn a_long_case_and_a_long_line_need_little_memory() {
         let mut story = Story::new(0.0);
         for number in 0..20_000 {
             let line = if number == 0 { "x".repeat(10 << 20) } else { "y".into() };

@@ -20,7 +20,7 @@ fn detail(page: &str, number: usize) -> Value {
 }
 
 #[test]
-fn the_page_is_one_file_that_asks_for_nothing() {
+fn the_page_is_one_file_without_external_resources() {
     let page = written(&sample::run());
     for word in ["http://", "https://", "src=", "@import", "url("] {
         let at = page.find(word).filter(|&at| !page[at..].starts_with("http://www.w3.org/2000/svg"));
@@ -45,7 +45,7 @@ fn every_case_is_in_the_index_and_has_its_data() {
 }
 
 #[test]
-fn no_text_of_a_guest_gets_out_of_its_place() {
+fn text_of_a_guest_is_escaped() {
     let nasty = "</script><img onerror=alert(1)>\u{1b}[31m\0]]><!--{{run}}";
     let line = What::SerialLine { vm: nasty.into(), line: nasty.into() };
     let page = written(&[
@@ -60,14 +60,14 @@ fn no_text_of_a_guest_gets_out_of_its_place() {
 }
 
 #[test]
-fn a_run_that_was_cut_off_has_a_page_that_says_so() {
+fn the_page_of_an_incomplete_run_reports_that() {
     let page = written(&sample::run()[..10]);
     assert!(page.contains("the run did not finish: 4 of 6 cases did not run"));
     assert_eq!(detail(&page, 1)["end"]["verdict"], "error");
 }
 
 #[test]
-fn cases_that_passed_are_told_in_brief_once_the_page_is_large() {
+fn passed_cases_are_shortened_on_a_large_page() {
     let folder = tempfile::tempdir().unwrap();
     let mut page = Html::new(folder.path().join("index.html"));
     page.written = BRIEF_ABOVE + 1;
@@ -79,7 +79,7 @@ fn cases_that_passed_are_told_in_brief_once_the_page_is_large() {
 }
 
 #[test]
-fn what_was_repeated_has_its_rate_and_a_row_for_each_metric() {
+fn a_repeated_case_has_its_rate_and_a_row_for_each_metric() {
     let round = |case: usize, value: f64| {
         [
             sample::started(case, "a", "a.yaml"),

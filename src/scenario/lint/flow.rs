@@ -240,7 +240,7 @@ impl<'c> Flow<'c, '_> {
                 (Code::Order, message, "move the step that starts it before this one")
             }
             Some(false) if asks => {
-                let message = format!("client `{name}` is told nothing that a service could know");
+                let message = format!("client `{name}` draws no numbers, so a service has none to return");
                 (Code::Action, message, "start it with `draws: true`")
             }
             Some(_) => return,

@@ -111,7 +111,7 @@ fn a_vm_without_connection_cannot_be_queried() {
 }
 
 #[test]
-fn what_only_the_run_decides_is_not_reported() {
+fn values_that_only_the_run_decides_are_not_reported() {
     let maybe = "- {capture: n, qmp: {vm: a, execute: x}}\n- {when: '{{run.captures.n}}', quit: a}\n";
     clean(&format!("{maybe}- wait: {{vm: a, ticks: 1}}"));
     clean(&format!("{maybe}- start: a"));
@@ -143,7 +143,7 @@ fn a_capture_is_read_after_the_step_that_captures_it() {
 }
 
 #[test]
-fn what_is_read_from_the_run_must_exist() {
+fn run_values_that_are_read_must_exist() {
     assert!(
         messages("- set: {y: '{{run.vm.d.pid}}'}")[0]
             .contains("there is no VM `d` in this case; available: a, b, c")
@@ -173,7 +173,7 @@ fn a_vm_that_uses_run_must_be_started_by_a_step() {
 }
 
 #[test]
-fn what_no_cell_of_the_matrix_uses_is_a_warning() {
+fn a_declaration_that_no_cell_uses_is_a_warning() {
     let text = "matrix: {w: [x, y]}\nvms: {a: {}, b: {}, c: {}}\nsteps:\n- {when: \"{{eq w 'x'}}\", quit: a}\n- {when: \"{{eq w 'z'}}\", quit: b}\n- {capture: n, sleep: 1s}\n";
     let messages = lines(&loaded(text).1);
     assert_eq!(messages.len(), 2, "{messages:?}");
@@ -216,7 +216,7 @@ fn on_qemu(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn what_a_qemu_does_not_have_is_reported_at_its_place() {
+fn a_feature_that_a_qemu_lacks_is_reported_at_its_place() {
     let step = |step: &str| on_qemu(&format!("vms: {{a: {{}}}}\nsteps:\n- {step}\n")).join("\n");
     assert_eq!(
         step("qmp: {vm: a, execute: quary-status}"),
