@@ -6,16 +6,11 @@ use serde_json::{Map, Value, json};
 
 mod admit;
 mod choices;
+mod top;
 
 use super::load::TOP;
-use super::model::{DEFAULT_CASE_TIMEOUT, KnownIssue, MustFail, Requires};
-use crate::qemu::credential::Credential;
-use crate::qemu::disk::Disk;
-use crate::qemu::network::NetworkSpec;
-use crate::qemu::spec::VmSpec;
-use crate::session::link::LinkSpec;
 use crate::step::{ABOUT, Action, DEFAULT_TIMEOUT, Wait};
-use crate::units::{OneOrMany, Span};
+use crate::units::Span;
 
 /// The text of a path, which cannot be a template.
 const PATH_TEXT: &str = "^([^{]|\\{[^{])*\\{?$";
@@ -28,7 +23,7 @@ const PATH_TEXT: &str = "^([^{]|\\{[^{])*\\{?$";
 pub fn schema() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let properties: Map<String, Value> =
-        TOP.iter().map(|key| ((*key).to_owned(), top(key, &mut generator))).collect();
+        TOP.iter().map(|key| ((*key).to_owned(), top::key(key, &mut generator))).collect();
     let mut definitions = Map::new();
     let step = step(&mut generator);
     definitions.insert("Step".to_owned(), step);
@@ -102,118 +97,6 @@ fn snippets() -> impl Iterator<Item = (&'static str, &'static str)> {
     of_actions.chain([("use", r#"{"file": "$1"}"#), ("repeat", r#"{"times": "${1:2}", "steps": []}"#)])
 }
 
-fn top(key: &str, generator: &mut SchemaGenerator) -> Value {
-    let of = |schema: schemars::Schema| schema.to_value();
-    let steps = json!({"type": "array", "items": {"$ref": "#/$defs/Step"}});
-    let (doc, schema) = match key {
-        "name" => (
-            "The case's name, a path with `/`, unique in a run. Default: the file's stem and `axis=value` for each axis.",
-            json!({"type": "string"}),
-        ),
-        "description" => ("What the scenario tests, in prose.", json!({"type": "string"})),
-        "tags" => (
-            "Tags to select cases by; the template's tags are added.",
-            of(generator.subschema_for::<OneOrMany<String>>()),
-        ),
-        "extends" => ("A template to extend, relative to this file.", path()),
-        "with" => ("Values for the template's params.", json!({"type": "object"})),
-        "params" => (
-            "Parameters: `name: default`, or `name: {required, default, one_of, description}`.",
-            json!({"type": "object", "additionalProperties": {"$ref": "#/$defs/Param"}}),
-        ),
-        "matrix" => (
-            "Axes, each a list of values or a range; each combination is a case.",
-            json!({
-                "type": "object",
-                "properties": {
-                    "exclude": {"type": "array", "items": {"type": "object", "minProperties": 1},
-                        "description": "Combinations to exclude: each removes every cell that has its values."},
-                    "include": {"type": "array", "items": {"type": "object", "minProperties": 1},
-                        "description": "Whole combinations to add."},
-                },
-                "additionalProperties": admitted(json!({
-                    "description": "An axis: a list of scalars, or of maps (`{{axis.field}}`); or a range, in steps or drawn \
-                                    at random by `--seed`.",
-                    "anyOf": [
-                        {"type": "array", "minItems": 1},
-                        {"type": "object", "required": ["from", "to", "step"], "additionalProperties": false,
-                            "properties": {"from": true, "to": true, "step": true}},
-                        {"type": "object", "required": ["random"], "additionalProperties": false,
-                            "properties": {"random": {"type": "object", "required": ["count", "from", "to"],
-                                "additionalProperties": false,
-                                "properties": {"count": true, "from": true, "to": true}}}},
-                    ],
-                })),
-            }),
-        ),
-        "requires" => (
-            "Requirements without which the case is skipped, with the reason.",
-            of(generator.subschema_for::<Requires>()),
-        ),
-        "known_issue" => ("Known failures: the case is expected to fail in one of these ways.", {
-            let issue = of(generator.subschema_for::<KnownIssue>());
-            json!({"anyOf": [{"type": "array", "items": issue}, issue]})
-        }),
-        "must_fail" => (
-            "A negative control: the case passes only if it fails this way.",
-            of(generator.subschema_for::<MustFail>()),
-        ),
-        "timeout" => {
-            let doc = "The timeout of the whole case. Default: `120s`.";
-            return defaulting(doc, of(generator.subschema_for::<Span>()), DEFAULT_CASE_TIMEOUT);
-        }
-        "artifacts" => (
-            "Files in the case's directory to keep with its artifacts, below `files`: paths or patterns (`*`, `?`, `[…]`, \
-             `**`), relative to that directory; the template's entries are added.",
-            of(generator.subschema_for::<OneOrMany<String>>()),
-        ),
-        "vms" => ("The VMs, by name.", {
-            let vm = of(generator.subschema_for::<VmSpec>());
-            json!({"type": "object", "additionalProperties": vm})
-        }),
-        "roles" => (
-            "Names for VMs, to use in steps in place of a VM's name; a `rebind` step binds them to other VMs. So steps can \
-             use `primary` and `secondary`, whichever VM that is at the time.",
-            json!({"type": "object", "additionalProperties": {"type": "string",
-                "description": "Its initial VM."}}),
-        ),
-        "disks" => (
-            "Disk images that do not belong to a single VM, created before anything is started; `{{disk.NAME}}` is the path.",
-            {
-                let disk = of(generator.subschema_for::<Disk>());
-                json!({"type": "object", "additionalProperties": disk})
-            },
-        ),
-        "credentials" => (
-            "TLS credentials, by name, created for each case before anything is started; `{{credential.NAME}}` is the \
-             directory, for `dir` of `tls-creds-x509` and `tls-creds-psk`.",
-            {
-                let credential = of(generator.subschema_for::<Credential>());
-                json!({"type": "object", "additionalProperties": credential})
-            },
-        ),
-        "ports" => (
-            "Names of free TCP ports of 127.0.0.1, reserved for the case: `{{port.NAME}}` is the number.",
-            of(generator.subschema_for::<OneOrMany<String>>()),
-        ),
-        "links" => ("Relays of byte streams, by name; `link` steps cut them or slow them down.", {
-            let link = of(generator.subschema_for::<LinkSpec>());
-            json!({"type": "object", "additionalProperties": link})
-        }),
-        "networks" => ("Networks, by name, that connect VMs and the host without root.", {
-            let network = of(generator.subschema_for::<NetworkSpec>());
-            json!({"type": "object", "additionalProperties": network})
-        }),
-        "hooks" => (
-            "Steps for the template's hooks (`hook: name`).",
-            json!({"type": "object", "additionalProperties": admitted(steps)}),
-        ),
-        "finally" => ("Steps that always run at the end, before everything is torn down.", steps),
-        _ => ("The steps of the scenario.", steps),
-    };
-    with_doc(doc, schema)
-}
-
 /// The path of a file.
 fn path() -> Value {
     json!({
@@ -221,11 +104,6 @@ fn path() -> Value {
         "pattern": PATH_TEXT,
         "patternErrorMessage": "The path of a file cannot be a template: write the path itself, or use `when` on several steps.",
     })
-}
-
-fn admitted(mut schema: Value) -> Value {
-    admit::templates(&mut schema);
-    schema
 }
 
 fn with_doc(doc: &str, schema: Value) -> Value {
@@ -237,12 +115,6 @@ fn with_doc(doc: &str, schema: Value) -> Value {
     Value::Object(all)
 }
 
-fn defaulting(doc: &str, schema: Value, default: Span) -> Value {
-    let mut schema = with_doc(doc, schema);
-    schema["default"] = json!(default);
-    schema
-}
-
 /// A step: one action, and modifiers.
 fn step(generator: &mut SchemaGenerator) -> Value {
     let mut properties = json!({
@@ -251,13 +123,14 @@ fn step(generator: &mut SchemaGenerator) -> Value {
             "type": ["string", "boolean", "number", "null"],
             "description": "Whether to run the step: not if this is `\"\"`, `false`, `0` or null.",
         },
-        "timeout": defaulting("The timeout of the step. Default: `30s`.", of::<Span>(generator), DEFAULT_TIMEOUT),
+        "timeout": with_doc("The timeout of the step. Default: `30s`.", of::<Span>(generator)),
         "capture": {"type": "string", "description": "The name of its result in `run.captures`."},
         "expect_error": {
             "type": "string",
             "description": "A regular expression: the step must fail with a message that matches it.",
         },
     });
+    properties["timeout"]["default"] = json!(DEFAULT_TIMEOUT);
     let actions = Action::json_schema(generator).to_value();
     for action in actions["oneOf"].as_array().into_iter().flatten() {
         for (key, schema) in action["properties"].as_object().into_iter().flatten() {
@@ -268,10 +141,22 @@ fn step(generator: &mut SchemaGenerator) -> Value {
             properties[key] = with_doc(&doc, schema.clone());
         }
     }
-    let steps = json!({"type": "array", "items": {"$ref": "#/$defs/Step"}});
+    for (key, schema) in flow(generator).as_object().into_iter().flatten() {
+        properties[key] = schema.clone();
+    }
+    json!({
+        "description": "One action, and modifiers.",
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": false,
+    })
+}
+
+/// The keys of steps that expand to other steps.
+fn flow(generator: &mut SchemaGenerator) -> Value {
     let doc = "Steps that belong together: under one `when`, or with one `name` for the reader.";
-    let flow = json!({
-        "block": with_doc(doc, steps.clone()),
+    json!({
+        "block": with_doc(doc, steps()),
         "hook": {"type": "string", "description": "A place where the extending file can add steps."},
         "use": {
             "description": "The steps of another file, which has `params` and `steps` only.",
@@ -296,21 +181,16 @@ fn step(generator: &mut SchemaGenerator) -> Value {
                     "A condition as in `wait`, checked after each round. The step's `timeout` is the loop's.",
                     of::<Wait>(generator),
                 ),
-                "steps": with_doc("The steps to repeat.", steps),
+                "steps": with_doc("The steps to repeat.", steps()),
             },
             "required": ["steps"],
             "additionalProperties": false,
         },
-    });
-    for (key, schema) in flow.as_object().into_iter().flatten() {
-        properties[key] = schema.clone();
-    }
-    json!({
-        "description": "One action, and modifiers.",
-        "type": "object",
-        "properties": properties,
-        "additionalProperties": false,
     })
+}
+
+fn steps() -> Value {
+    json!({"type": "array", "items": {"$ref": "#/$defs/Step"}})
 }
 
 fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {

@@ -287,10 +287,10 @@ pub(super) fn named_key(node: &Node, path: &[String], message: &str) -> Option<L
 /// A misfit as a diagnostic.
 pub(super) fn explain(misfit: &Misfit, key: &Location, node: &Node, scope: &Scope<'_>) -> Diagnostic {
     let (at, value) = place(key, node, &misfit.path);
+    let (plain, help) = misfit.message.split_once("; ").unwrap_or((&misfit.message, ""));
     if misfit.is_rule {
-        let (message, help) = misfit.message.split_once("; ").unwrap_or((&misfit.message, ""));
-        let at = named_key(node, &misfit.path, message).unwrap_or(at);
-        return Diagnostic::error(Code::Action, &at, message).help(help);
+        let at = named_key(node, &misfit.path, plain).unwrap_or(at);
+        return Diagnostic::error(Code::Action, &at, plain).help(help);
     }
     if let Some(text) = value.text()
         && template::is_template(text)
@@ -347,8 +347,7 @@ pub(super) fn explain(misfit: &Misfit, key: &Location, node: &Node, scope: &Scop
         }
         return diagnostic;
     }
-    let (message, help) = message.split_once("; ").unwrap_or((message, ""));
-    Diagnostic::error(Code::WrongValue, &at, message).help(help)
+    Diagnostic::error(Code::WrongValue, &at, plain).help(help)
 }
 
 /// Examples of keys whose value is a map.

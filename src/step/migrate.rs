@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::running::Running;
 use super::{About, Complaints, Named, Needs, Rule, Scene, StepAction, link};
 use crate::qemu::spec::{Guest, VmSpec};
-use crate::session::{Failure, Listening, Pair, witness};
+use crate::session::{Failure, Listening, Machine, Pair, witness};
 use crate::template::is_template;
 
 /// Starts a migration and returns at once.
@@ -131,21 +131,7 @@ impl Migrate {
             && (self.listen.is_some() || machine.address.is_none())
             && !listens_already().await?
         {
-            let takes_channels = machine.plan.binary.schema.has_argument("migrate-incoming", "channels");
-            let mut arguments = match channel.filter(|_| takes_channels) {
-                Some(channel) => json!({"channels": [channel]}),
-                None => json!({"uri": uri}),
-            };
-            if let Some(exit) = self.exit_on_error {
-                let binary = &machine.plan.binary;
-                if !binary.schema.has_argument("migrate-incoming", "exit-on-error") {
-                    return Err(Failure::error(format!(
-                        "`exit_on_error` needs `exit-on-error` of `migrate-incoming`, which QEMU has from 9.1 on; VM `{to}` has QEMU {}",
-                        binary.version
-                    )));
-                }
-                arguments["exit-on-error"] = json!(exit);
-            }
+            let arguments = self.of_migrate_incoming(machine, channel, &uri)?;
             machine.qmp("migrate-incoming", arguments, false, run.deadline).await?;
             listening = Some(Listening { exits: self.exit_on_error != Some(false) });
         } else if given.is_none() && channel.is_none() {
@@ -164,6 +150,32 @@ impl Migrate {
             machine.address = Some(self::uri(&address).unwrap_or_else(|| uri.clone()));
         }
         Ok((address, uri))
+    }
+
+    /// The arguments of `migrate-incoming`.
+    fn of_migrate_incoming(
+        &self,
+        machine: &Machine,
+        channel: Option<&Value>,
+        uri: &str,
+    ) -> Result<Value, Failure> {
+        let binary = &machine.plan.binary;
+        let takes = |argument: &str| binary.schema.has_argument("migrate-incoming", argument);
+        let mut arguments = match channel.filter(|_| takes("channels")) {
+            Some(channel) => json!({"channels": [channel]}),
+            None => json!({"uri": uri}),
+        };
+        if let Some(exit) = self.exit_on_error {
+            if !takes("exit-on-error") {
+                return Err(Failure::error(format!(
+                    "`exit_on_error` needs `exit-on-error` of `migrate-incoming`, which QEMU has from 9.1 on; VM `{}` has QEMU {}",
+                    machine.name(),
+                    binary.version
+                )));
+            }
+            arguments["exit-on-error"] = json!(exit);
+        }
+        Ok(arguments)
     }
 }
 
