@@ -1,5 +1,8 @@
 //! The command line: exit codes, messages, and that nothing is started or overwritten if nothing can be run.
 
+#[path = "cli/file.rs"]
+mod file;
+
 mod common;
 
 use std::io::Read as _;
@@ -438,6 +441,14 @@ fn main() -> ExitCode {
             once!(a_full_disk_under_the_reports_ends_the_run_in_order, Qemu(5), Mounts),
             once!(a_full_disk_under_the_temporary_folder_is_an_error_of_each_case, Qemu(5), Mounts),
             once!(a_qemu_that_dies_of_its_options_is_an_error_and_has_the_last_word, Qemu(5)),
+            once!(file::the_file_of_a_directory_above_sets_the_options_relative_to_itself),
+            once!(file::without_a_file_a_run_takes_the_directory_scenarios),
+            once!(file::an_option_wins_over_the_environment_and_that_over_the_file),
+            once!(file::a_run_uses_the_file_and_its_reports_say_how_to_repeat_it, Qemu(5)),
+            once!(file::a_mistake_in_the_file_is_one_error_and_nothing_is_started),
+            once!(file::a_wrong_value_of_the_environment_names_the_variable),
+            once!(file::one_and_yes_in_the_environment_are_a_yes),
+            once!(file::a_scenario_is_read_from_standard_input),
         ],
     )
 }

@@ -13,7 +13,7 @@ use crate::template::NoVersions;
 #[derive(Debug, Args)]
 pub(super) struct List {
     #[command(flatten)]
-    selection: Selection,
+    pub(super) selection: Selection,
 
     /// Also print the file, the tags and the description, separated by tabs.
     #[arg(short, long, env = "LOCKSTEP_LONG")]

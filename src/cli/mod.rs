@@ -2,12 +2,16 @@
 
 mod check;
 mod compare;
+mod config;
 mod docs;
 mod explain;
+mod file;
 mod format;
 mod list;
 mod new;
+mod options;
 mod probe;
+mod qemu;
 mod render;
 mod repeat;
 mod report;
@@ -18,7 +22,12 @@ mod selection;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgMatches, Parser, Subcommand};
+
+use crate::diagnostic::Diagnostics;
+use options::Parsed;
+use qemu::Qemu;
+use selection::Selection;
 
 /// A declarative scenario runner for QEMU fault tolerance (COLO) and migration.
 ///
@@ -39,6 +48,7 @@ enum Command {
     Check(check::Check),
     List(list::List),
     Render(render::Render),
+    Config(config::Config),
     Schema(schema::Schema),
     Probe(probe::Probe),
     New(new::New),
@@ -46,23 +56,74 @@ enum Command {
     Explain(explain::Explain),
 }
 
+impl Command {
+    /// Whether `lockstep.toml` sets its options.
+    const fn uses_file(&self) -> bool {
+        match self {
+            Self::Run(_)
+            | Self::Report(_)
+            | Self::Check(_)
+            | Self::List(_)
+            | Self::Render(_)
+            | Self::Probe(_)
+            | Self::Config(_) => true,
+            Self::Compare(_) | Self::Schema(_) | Self::New(_) | Self::Docs(_) | Self::Explain(_) => false,
+        }
+    }
+
+    /// The options that several commands have.
+    fn parts(&mut self) -> (Option<&mut Selection>, Option<&mut Qemu>) {
+        match self {
+            Self::Run(run) | Self::Config(config::Config { run }) => {
+                (Some(&mut run.selection), Some(&mut run.qemu))
+            }
+            Self::Check(check) => (Some(&mut check.selection), Some(&mut check.qemu)),
+            Self::List(list) => (Some(&mut list.selection), None),
+            Self::Render(render) => (Some(&mut render.selection), Some(&mut render.qemu)),
+            Self::Probe(probe) => (None, Some(&mut probe.qemu)),
+            _ => (None, None),
+        }
+    }
+
+    /// Prints the mistakes of `lockstep.toml` as those of a scenario.
+    fn print(&self, mistakes: &Diagnostics) -> std::io::Result<()> {
+        match self {
+            Self::Check(check) => check.format.print(mistakes, &mut std::io::stdout()),
+            Self::Run(run) | Self::Config(config::Config { run }) => {
+                run.format.print(mistakes, &mut std::io::stderr())
+            }
+            _ => {
+                format::print(mistakes);
+                Ok(())
+            }
+        }
+    }
+
+    fn run(&self, matches: &ArgMatches, file: Option<&file::File>) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Run(run) => run.run(),
+            Self::Report(report) => report.run(),
+            Self::Compare(compare) => compare.run(),
+            Self::Check(check) => check.run(),
+            Self::List(list) => list.run(),
+            Self::Render(render) => render.run(),
+            Self::Config(config) => config.run(matches, file),
+            Self::Schema(schema) => schema.run(),
+            Self::Probe(probe) => probe.run(),
+            Self::New(new) => new.run(),
+            Self::Docs(docs) => docs.run(),
+            Self::Explain(explain) => explain.run(),
+        }
+    }
+}
+
 /// Runs the command given on the command line.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let done = match &cli.command {
-        Command::Run(run) => run.run(),
-        Command::Report(report) => report.run(),
-        Command::Compare(compare) => compare.run(),
-        Command::Check(check) => check.run(),
-        Command::List(list) => list.run(),
-        Command::Render(render) => render.run(),
-        Command::Schema(schema) => schema.run(),
-        Command::Probe(probe) => probe.run(),
-        Command::New(new) => new.run(),
-        Command::Docs(docs) => docs.run(),
-        Command::Explain(explain) => explain.run(),
-    };
+    let done = options::parse().and_then(|parsed| match parsed {
+        Ok(Parsed { cli, matches, file }) => cli.command.run(&matches, file.as_ref()),
+        Err(code) => Ok(code),
+    });
     done.unwrap_or_else(|error| {
         // Standard output was closed (`| head`): stop quietly.
         let piped = error.chain().any(|cause| {

@@ -12,8 +12,9 @@ use tokio::sync::watch;
 
 use super::NOTHING_RUN;
 use super::format::{Format, Kind};
+use super::qemu::{Named, Qemu, QemuMatrix};
 use super::repeat::Repeat;
-use super::selection::{Qemu, QemuMatrix, Selection};
+use super::selection::Selection;
 use crate::event::{Sink, Subscriber};
 use crate::qemu::spec::Accel;
 use crate::report::{Console, Github, Html, JsonLines, Junit, Markdown};
@@ -24,16 +25,16 @@ use crate::scenario::model::Case;
 #[derive(Debug, Args)]
 pub(super) struct Run {
     #[command(flatten)]
-    selection: Selection,
+    pub(super) selection: Selection,
 
     #[command(flatten)]
-    qemu: Qemu,
+    pub(super) qemu: Qemu,
 
     #[command(flatten)]
     qemu_matrix: QemuMatrix,
 
     #[command(flatten)]
-    format: Format,
+    pub(super) format: Format,
 
     #[command(flatten)]
     repeat: Repeat,
@@ -188,7 +189,12 @@ impl Run {
     fn options(&self) -> Vec<String> {
         let mut options = Vec::new();
         let mut add = |option: &str, value: String| options.extend([option.to_owned(), value]);
-        self.qemu.given().iter().for_each(|qemu| add("--qemu", qemu.clone()));
+        for Named { name, path, .. } in self.qemu.named() {
+            add(
+                "--qemu",
+                if name == "default" && !path.contains('=') { path } else { format!("{name}={path}") },
+            );
+        }
         self.selection.defines().iter().for_each(|define| add("-D", define.clone()));
         if let Some(accel) = self.accel {
             add("--accel", accel.name().to_owned());

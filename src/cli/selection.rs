@@ -1,5 +1,6 @@
 //! Options shared by the commands: which scenario files and cases, with which values, on which QEMU.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -8,20 +9,29 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 
+use super::file;
 use super::format::Format;
-use crate::diagnostic::Diagnostics;
+use crate::diagnostic::{Diagnostics, Location};
 use crate::qemu::binary::Binary;
 use crate::runner::{Binaries, unmet};
 use crate::scenario::lint::against_binaries;
 use crate::scenario::model::Case;
-use crate::scenario::{Loaded, Options, QemuVersions, Template, load};
+use crate::scenario::{Loaded, Options, QemuVersions, Template, load, load_texts};
+
+/// The name of standard input, on the command line and in messages.
+const STDIN: &str = "-";
 
 /// Which cases to select.
 #[derive(Debug, Args)]
 pub(super) struct Selection {
-    /// Scenario files, directories, or glob patterns (quoted or not); `**` crosses directories.
-    #[arg(required = true, value_name = "GLOB")]
+    /// Scenario files, directories, or glob patterns (quoted or not); `**` crosses directories. `-` is standard input.
+    /// Without one: `scenarios` of lockstep.toml, else the directory `scenarios`.
+    #[arg(value_name = "GLOB", default_value = "scenarios")]
     files: Vec<String>,
+
+    /// Where the files and the tags are from.
+    #[arg(skip)]
+    pub(super) origin: Origin,
 
     /// Select the cases whose name matches this pattern (`*` also matches `/`); may be repeated.
     #[arg(long, value_name = "GLOB", env = "LOCKSTEP_CASE", value_delimiter = ',')]
@@ -40,77 +50,21 @@ pub(super) struct Selection {
     seed: Option<u64>,
 }
 
+/// Where a selection is from; the default: from options and the environment.
+#[derive(Debug, Default)]
+pub(super) struct Origin {
+    /// Whether no file was given, anywhere.
+    pub(super) no_files: bool,
+    /// The places of the files in `lockstep.toml`, if they are from there.
+    pub(super) files: Option<Vec<Location>>,
+    /// The place of the tags in `lockstep.toml`, if they are from there.
+    pub(super) tags: Option<Location>,
+}
+
 /// The result of reading the files.
 struct Found {
     cases: anyhow::Result<Vec<Case>>,
     diagnostics: Diagnostics,
-}
-
-/// Which QEMU to use.
-#[derive(Debug, Args)]
-pub(super) struct Qemu {
-    /// The QEMU to run: a path or a program in PATH. With a name, VMs with `qemu: NAME` use it. May be repeated.
-    /// Default: `qemu-system-<arch>` in PATH.
-    #[arg(long, value_name = "[NAME=]PATH", env = "LOCKSTEP_QEMU", value_delimiter = ',')]
-    qemu: Vec<String>,
-}
-
-/// Several QEMUs, one after the other.
-#[derive(Debug, Args)]
-pub(super) struct QemuMatrix {
-    /// Run all cases on each of these QEMUs and show the results side by side.
-    #[arg(long, value_name = "NAME=PATH,…", env = "LOCKSTEP_QEMU_MATRIX", value_delimiter = ',')]
-    qemu_matrix: Vec<String>,
-}
-
-impl QemuMatrix {
-    /// The QEMUs with their names, each replacing the `default` one of `--qemu`; without a matrix, that one alone.
-    pub(super) fn binaries(&self, qemu: &Qemu) -> anyhow::Result<Vec<(Option<String>, Binaries)>> {
-        if self.qemu_matrix.is_empty() {
-            return Ok(vec![(None, qemu.binaries()?)]);
-        }
-        let mut all: Vec<(Option<String>, Binaries)> = Vec::new();
-        for given in &self.qemu_matrix {
-            let parts = given.split_once('=').filter(|(name, path)| !name.is_empty() && !path.is_empty());
-            let (name, path) = parts.ok_or_else(|| anyhow!("--qemu-matrix {given}: write NAME=PATH"))?;
-            if all.iter().any(|(known, _)| known.as_deref() == Some(name)) {
-                bail!("--qemu-matrix names `{name}` twice");
-            }
-            let others = qemu.named().filter(|(name, _)| name != "default");
-            let binaries = Binaries::new(others.chain([("default".to_owned(), path.to_owned())]));
-            binaries.path("default", "x86_64").with_context(|| format!("--qemu-matrix {name}"))?;
-            all.push((Some(name.to_owned()), binaries));
-        }
-        Ok(all)
-    }
-}
-
-impl Qemu {
-    /// The binaries; each given path must exist.
-    pub(super) fn binaries(&self) -> anyhow::Result<Binaries> {
-        let binaries = Binaries::new(self.named());
-        for name in binaries.names() {
-            binaries.path(name, "x86_64").with_context(|| format!("--qemu {name}"))?;
-        }
-        Ok(binaries)
-    }
-
-    fn named(&self) -> impl Iterator<Item = (String, String)> {
-        self.qemu.iter().map(|given| match given.split_once('=') {
-            Some((name, path)) => (name.to_owned(), path.to_owned()),
-            None => ("default".to_owned(), given.clone()),
-        })
-    }
-
-    /// The given options, unchanged.
-    pub(super) fn given(&self) -> &[String] {
-        &self.qemu
-    }
-
-    /// Whether any was given.
-    pub(super) fn is_given(&self) -> bool {
-        !self.qemu.is_empty()
-    }
 }
 
 impl Selection {
@@ -152,13 +106,16 @@ impl Selection {
     }
 
     fn find(&self, versions: &dyn QemuVersions, binaries: Option<&Binaries>) -> anyhow::Result<Found> {
-        let files = expand(&self.files)?;
         let defines = self.define.iter().map(|define| match define.split_once('=') {
             Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
             None => Err(anyhow!("-D {define}: write NAME=VALUE")),
         });
         let options = Options { defines: defines.collect::<Result<_, _>>()?, seed: self.seed() };
-        let Loaded { cases, mut diagnostics, templates } = load(&files, &options, versions);
+        let Loaded { cases, mut diagnostics, templates } = if self.files.iter().any(|file| file == STDIN) {
+            load_texts(&[(STDIN.into(), self.standard_input()?)], &options, versions)
+        } else {
+            load(&self.expanded()?, &options, versions)
+        };
         let cases = self.no_templates(&templates).and_then(|()| self.pick(cases));
         if let (Ok(cases), Some(binaries), false) = (&cases, binaries, diagnostics.has_errors()) {
             for case in cases {
@@ -171,6 +128,32 @@ impl Selection {
             }
         }
         Ok(Found { cases, diagnostics })
+    }
+
+    fn standard_input(&self) -> anyhow::Result<String> {
+        if self.files.len() > 1 {
+            bail!("`{STDIN}` is standard input, which cannot be combined with files");
+        }
+        std::io::read_to_string(std::io::stdin()).context("cannot read standard input")
+    }
+
+    fn expanded(&self) -> anyhow::Result<Vec<PathBuf>> {
+        if self.origin.no_files && !Path::new(&self.files[0]).exists() {
+            bail!(
+                "no scenario is given, and there is no directory `{}` here; name files, or set `scenarios` in {}",
+                self.files[0],
+                file::NAME
+            );
+        }
+        match &self.origin.files {
+            None => expand(&self.files),
+            Some(places) => {
+                let found = self.files.iter().zip(places);
+                let found =
+                    found.map(|(given, at)| expand(std::slice::from_ref(given)).context(at.to_string()));
+                Ok(unique(found.collect::<Result<Vec<_>, _>>()?.concat()))
+            }
+        }
     }
 
     /// A template named by the user makes no cases; say what it needs.
@@ -209,7 +192,11 @@ impl Selection {
                 bail!("no cases: the files are templates");
             }
             let first: Vec<&str> = names.iter().take(5).map(String::as_str).collect();
-            bail!("--case and --tag select none of {all} cases; available: {} …", first.join(", "));
+            let tags = match &self.origin.tags {
+                Some(at) => format!("the `tags` of {at}"),
+                None => "--tag".to_owned(),
+            };
+            bail!("--case and {tags} select none of {all} cases; available: {} …", first.join(", "));
         }
         Ok(picked)
     }
@@ -232,13 +219,14 @@ fn expand(given: &[String]) -> anyhow::Result<Vec<PathBuf>> {
         if found.is_empty() {
             bail!("no file matches {pattern}");
         }
-        for file in found {
-            if !files.contains(&file) {
-                files.push(file);
-            }
-        }
+        files.extend(found);
     }
-    Ok(files)
+    Ok(unique(files))
+}
+
+fn unique(files: Vec<PathBuf>) -> Vec<PathBuf> {
+    let mut seen = HashSet::new();
+    files.into_iter().filter(|file| seen.insert(file.clone())).collect()
 }
 
 fn matching(pattern: &str) -> anyhow::Result<Vec<PathBuf>> {
