@@ -2,6 +2,8 @@
 
 #[path = "cli/file.rs"]
 mod file;
+#[path = "cli/selecting.rs"]
+mod selecting;
 
 mod common;
 
@@ -77,7 +79,7 @@ fn what_cannot_be_run_is_one_error_and_changes_nothing() {
         ),
         (
             &["two.yaml", "--case", "["],
-            "error: --case [: not a valid pattern: Pattern syntax error near position 0: invalid range pattern\n",
+            "error: --case [: not a valid pattern: unclosed character class; missing ']'\n",
         ),
         (
             &["two.yaml", "-D", "y=1"],
@@ -449,6 +451,10 @@ fn main() -> ExitCode {
             once!(file::a_wrong_value_of_the_environment_names_the_variable),
             once!(file::one_and_yes_in_the_environment_are_a_yes),
             once!(file::a_scenario_is_read_from_standard_input),
+            once!(selecting::list_prints_an_object_per_line_for_programs),
+            once!(selecting::a_case_is_selected_by_one_of_several_words),
+            once!(selecting::the_failed_cases_of_a_run_are_selected_with_their_files, Qemu(5)),
+            once!(selecting::a_run_without_failures_or_without_events_selects_nothing),
         ],
     )
 }

@@ -5,6 +5,7 @@ mod compare;
 mod config;
 mod docs;
 mod explain;
+mod failed;
 mod file;
 mod format;
 mod list;
@@ -89,6 +90,7 @@ impl Command {
     fn print(&self, mistakes: &Diagnostics) -> std::io::Result<()> {
         match self {
             Self::Check(check) => check.format.print(mistakes, &mut std::io::stdout()),
+            Self::List(list) => list.format.print(mistakes, &mut std::io::stderr()),
             Self::Run(run) | Self::Config(config::Config { run }) => {
                 run.format.print(mistakes, &mut std::io::stderr())
             }

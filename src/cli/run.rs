@@ -47,10 +47,6 @@ pub(super) struct Run {
     #[arg(long, env = "LOCKSTEP_ACCEL")]
     accel: Option<Accel>,
 
-    /// The reports directory: index.html, junit.xml, events.jsonl, and a directory for each failed case.
-    #[arg(long, value_name = "DIR", default_value = "reports", env = "LOCKSTEP_REPORTS")]
-    reports: PathBuf,
-
     /// When to keep a case's QMP transcripts, serial output, command lines and resolved scenario.
     #[arg(long, value_enum, default_value = "on-failure", env = "LOCKSTEP_KEEP")]
     keep: KeepWhen,
@@ -128,12 +124,13 @@ impl Run {
         if self.dry_run {
             return Ok(ExitCode::SUCCESS);
         }
-        std::fs::create_dir_all(&self.reports)
-            .with_context(|| format!("cannot create the reports directory {}", self.reports.display()))?;
-        let events = JsonLines::create(self.reports.join("events.jsonl"))?;
-        let junit = Junit::new(self.reports.join("junit.xml"));
+        std::fs::create_dir_all(&self.selection.reports).with_context(|| {
+            format!("cannot create the reports directory {}", self.selection.reports.display())
+        })?;
+        let events = JsonLines::create(self.selection.reports.join("events.jsonl"))?;
+        let junit = Junit::new(self.selection.reports.join("junit.xml"));
         let mut subscribers: Vec<Box<dyn Subscriber + Send>> = vec![Box::new(events), Box::new(junit)];
-        subscribers.push(Box::new(Html::new(self.reports.join("index.html"))));
+        subscribers.push(Box::new(Html::new(self.selection.reports.join("index.html"))));
         if self.format.kind() == Kind::Github {
             subscribers.push(Box::new(Github::new(std::io::stdout())));
         }
@@ -173,7 +170,7 @@ impl Run {
                 KeepWhen::OnFailure => Keep::OnFailure,
                 KeepWhen::Never => Keep::Never,
             },
-            reports: self.reports.clone(),
+            reports: self.selection.reports.clone(),
             pause_on_failure: self.pause_on_failure,
             step_by_step: self.step,
             rounds: self.repeat.rounds(),

@@ -8,7 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
+use globset::{GlobBuilder, GlobSet};
 
+use super::failed::Failed;
 use super::file;
 use super::format::Format;
 use crate::diagnostic::{Diagnostics, Location};
@@ -33,13 +35,28 @@ pub(super) struct Selection {
     #[arg(skip)]
     pub(super) origin: Origin,
 
-    /// Select the cases whose name matches this pattern (`*` also matches `/`); may be repeated.
-    #[arg(long, value_name = "GLOB", env = "LOCKSTEP_CASE", value_delimiter = ',')]
+    /// Select the cases whose name matches this pattern: `*` also matches `/`, `{a,b}` one of several. May be
+    /// repeated, or a list with commas.
+    #[arg(long, value_name = "GLOB", env = "LOCKSTEP_CASE")]
     case: Vec<String>,
 
     /// Select the cases with this tag; with a leading `!`, those without it. May be repeated: all must hold.
     #[arg(long, value_name = "TAG", env = "LOCKSTEP_TAG", value_delimiter = ',')]
     tag: Vec<String>,
+
+    /// Select the cases that failed, had an error or were flaky in the last run: the one in the reports directory.
+    /// Without a file, those of these cases are used.
+    #[arg(long, env = "LOCKSTEP_LAST_FAILED")]
+    last_failed: bool,
+
+    /// Like --last-failed, for another run: its reports directory, or its events.jsonl.
+    #[arg(long, value_name = "RUN", env = "LOCKSTEP_FAILED_IN")]
+    failed_in: Option<PathBuf>,
+
+    /// The reports directory. `run` writes index.html, junit.xml, events.jsonl, and a directory for each failed case;
+    /// --last-failed reads it.
+    #[arg(long, value_name = "DIR", default_value = "reports", env = "LOCKSTEP_REPORTS")]
+    pub(super) reports: PathBuf,
 
     /// Set a parameter, or restrict a matrix axis to one value; may be repeated.
     #[arg(short = 'D', value_name = "NAME=VALUE", env = "LOCKSTEP_DEFINE", value_delimiter = ',')]
@@ -106,6 +123,7 @@ impl Selection {
     }
 
     fn find(&self, versions: &dyn QemuVersions, binaries: Option<&Binaries>) -> anyhow::Result<Found> {
+        let failed = self.failed()?;
         let defines = self.define.iter().map(|define| match define.split_once('=') {
             Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
             None => Err(anyhow!("-D {define}: write NAME=VALUE")),
@@ -114,9 +132,9 @@ impl Selection {
         let Loaded { cases, mut diagnostics, templates } = if self.files.iter().any(|file| file == STDIN) {
             load_texts(&[(STDIN.into(), self.standard_input()?)], &options, versions)
         } else {
-            load(&self.expanded()?, &options, versions)
+            load(&self.expanded(failed.as_ref())?, &options, versions)
         };
-        let cases = self.no_templates(&templates).and_then(|()| self.pick(cases));
+        let cases = self.no_templates(&templates).and_then(|()| self.pick(cases, failed.as_ref()));
         if let (Ok(cases), Some(binaries), false) = (&cases, binaries, diagnostics.has_errors()) {
             for case in cases {
                 let own = binaries.of(case);
@@ -137,7 +155,22 @@ impl Selection {
         std::io::read_to_string(std::io::stdin()).context("cannot read standard input")
     }
 
-    fn expanded(&self) -> anyhow::Result<Vec<PathBuf>> {
+    /// The cases of --last-failed and --failed-in; `None` without these options.
+    fn failed(&self) -> anyhow::Result<Option<Failed>> {
+        let last = self.last_failed.then_some((&self.reports, "--last-failed"));
+        let runs: Vec<_> =
+            last.into_iter().chain(self.failed_in.iter().map(|run| (run, "--failed-in"))).collect();
+        let mut failed = Failed::default();
+        for (run, option) in &runs {
+            failed.add(run).context(*option)?;
+        }
+        Ok((!runs.is_empty()).then_some(failed))
+    }
+
+    fn expanded(&self, failed: Option<&Failed>) -> anyhow::Result<Vec<PathBuf>> {
+        if let Some(failed) = failed.filter(|_| self.origin.no_files || self.origin.files.is_some()) {
+            return expand(&failed.files.iter().cloned().collect::<Vec<_>>());
+        }
         if self.origin.no_files && !Path::new(&self.files[0]).exists() {
             bail!(
                 "no scenario is given, and there is no directory `{}` here; name files, or set `scenarios` in {}",
@@ -171,20 +204,20 @@ impl Selection {
         Ok(())
     }
 
-    fn pick(&self, cases: Vec<Case>) -> anyhow::Result<Vec<Case>> {
-        let patterns = self.case.iter().map(|pattern| {
-            glob::Pattern::new(pattern).with_context(|| format!("--case {pattern}: not a valid pattern"))
-        });
-        let patterns = patterns.collect::<Result<Vec<_>, _>>()?;
+    fn pick(&self, cases: Vec<Case>, failed: Option<&Failed>) -> anyhow::Result<Vec<Case>> {
+        let patterns = self.patterns()?;
+        // The tags of lockstep.toml are for a run of everything, not for chosen cases.
+        let tags = if failed.is_some() && self.origin.tags.is_some() { &[][..] } else { &self.tag };
         let all = cases.len();
         let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
         let wanted = |case: &Case| {
-            let named = patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(&case.name));
-            named
-                && self.tag.iter().all(|tag| match tag.strip_prefix('!') {
-                    Some(tag) => !case.tags.iter().any(|own| own == tag),
-                    None => case.tags.contains(tag),
-                })
+            let named = patterns.is_empty() || patterns.is_match(&case.name);
+            let failed = failed.is_none_or(|failed| failed.names.contains(&case.name));
+            let tagged = tags.iter().all(|tag| match tag.strip_prefix('!') {
+                Some(tag) => !case.tags.iter().any(|own| own == tag),
+                None => case.tags.contains(tag),
+            });
+            named && failed && tagged
         };
         let picked: Vec<Case> = cases.into_iter().filter(wanted).collect();
         if picked.is_empty() {
@@ -192,14 +225,44 @@ impl Selection {
                 bail!("no cases: the files are templates");
             }
             let first: Vec<&str> = names.iter().take(5).map(String::as_str).collect();
-            let tags = match &self.origin.tags {
-                Some(at) => format!("the `tags` of {at}"),
-                None => "--tag".to_owned(),
+            let options = match (failed, &self.origin.tags) {
+                (Some(_), _) => "--case, --tag and the failed cases".to_owned(),
+                (None, Some(at)) => format!("--case and the `tags` of {at}"),
+                (None, None) => "--case and --tag".to_owned(),
             };
-            bail!("--case and {tags} select none of {all} cases; available: {} …", first.join(", "));
+            bail!("{options} select none of {all} cases; available: {} …", first.join(", "));
         }
         Ok(picked)
     }
+
+    /// The patterns of --case.
+    fn patterns(&self) -> anyhow::Result<GlobSet> {
+        let mut set = GlobSet::builder();
+        for pattern in self.case.iter().flat_map(|given| alternatives(given)) {
+            let glob = GlobBuilder::new(pattern).empty_alternates(true).build();
+            set.add(
+                glob.map_err(|error| anyhow!("--case {pattern}: not a valid pattern: {}", error.kind()))?,
+            );
+        }
+        Ok(set.build()?)
+    }
+}
+
+/// The patterns of a list: those between commas that are not in braces or brackets.
+fn alternatives(list: &str) -> Vec<&str> {
+    let (mut depth, mut escaped) = (0_usize, false);
+    let separates = |c: char| {
+        let is_escaped = escaped;
+        escaped = c == '\\' && !is_escaped;
+        match c {
+            _ if is_escaped => {}
+            '{' | '[' => depth += 1,
+            '}' | ']' => depth = depth.saturating_sub(1),
+            _ => return c == ',' && depth == 0,
+        }
+        false
+    };
+    list.split(separates).filter(|pattern| !pattern.is_empty()).collect()
 }
 
 /// The files matched by patterns, directories and names, each once, in the given order.
@@ -260,6 +323,14 @@ mod tests {
         assert_eq!(names(&[at("b.yaml"), at("*.yaml")]), ["b.yaml", "a.yaml"]);
         assert_eq!(names(&[at("**/*.yaml")]), ["a.yaml", "b.yaml", "sub/c.yaml"]);
         assert_eq!(names(&[at("")]), ["a.yaml", "b.yaml", "sub/c.yaml"]);
+    }
+
+    #[test]
+    fn a_list_of_patterns_is_split_outside_of_braces() {
+        assert_eq!(alternatives("a,b/*"), ["a", "b/*"]);
+        assert_eq!(alternatives("x/{a,b{c,d}},e[,]f,"), ["x/{a,b{c,d}}", "e[,]f"]);
+        assert_eq!(alternatives(r"a\{b,c\,d\\,e"), [r"a\{b", r"c\,d\\", "e"]);
+        assert_eq!(alternatives("{a,b"), ["{a,b"]);
     }
 
     #[test]
