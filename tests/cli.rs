@@ -2,6 +2,8 @@
 
 #[path = "cli/file.rs"]
 mod file;
+#[path = "cli/output.rs"]
+mod output;
 #[path = "cli/selecting.rs"]
 mod selecting;
 
@@ -455,6 +457,12 @@ fn main() -> ExitCode {
             once!(selecting::a_case_is_selected_by_one_of_several_words),
             once!(selecting::the_failed_cases_of_a_run_are_selected_with_their_files, Qemu(5)),
             once!(selecting::a_run_without_failures_or_without_events_selects_nothing),
+            once!(output::the_help_of_run_groups_its_options),
+            once!(output::a_run_reports_a_failure_once_and_ends_with_the_path_of_the_page, Qemu(5)),
+            once!(output::the_path_of_the_page_is_a_link_on_a_terminal, Qemu(5), Script),
+            once!(output::colours_are_used_as_the_option_says),
+            once!(output::a_shell_completes_commands_options_cases_tags_and_topics),
+            once!(output::a_man_page_is_written_for_each_command),
         ],
     )
 }

@@ -71,6 +71,11 @@ pub(super) struct Setting {
 }
 
 impl Setting {
+    /// Its values as on the command line.
+    pub(super) fn texts(&self) -> Vec<String> {
+        self.values.iter().map(|(value, _)| value.clone()).collect()
+    }
+
     /// The places of its values.
     pub(super) fn places(&self) -> Vec<Location> {
         self.values.iter().map(|(_, at)| at.clone()).collect()
@@ -134,12 +139,11 @@ impl File {
     /// The command line with the values of the file as defaults.
     pub(super) fn defaults(&self, command: Command) -> Command {
         command.mut_subcommands(|subcommand| {
-            self.settings.iter().fold(subcommand, |subcommand, Setting { option, values, .. }| {
-                if !subcommand.get_arguments().any(|arg| arg.get_id() == *option) {
+            self.settings.iter().fold(subcommand, |subcommand, setting| {
+                if !subcommand.get_arguments().any(|arg| arg.get_id() == setting.option) {
                     return subcommand;
                 }
-                let values: Vec<String> = values.iter().map(|(value, _)| value.clone()).collect();
-                subcommand.mut_arg(option, |arg| arg.default_values(values))
+                subcommand.mut_arg(setting.option, |arg| arg.default_values(setting.texts()))
             })
         })
     }

@@ -16,7 +16,7 @@ fn mistakes(text: &str) -> Vec<String> {
 }
 
 fn values(file: &File, option: &str) -> Vec<String> {
-    file.setting(option).unwrap().values.iter().map(|(value, _)| value.clone()).collect()
+    file.setting(option).unwrap().texts()
 }
 
 #[test]

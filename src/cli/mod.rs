@@ -2,6 +2,7 @@
 
 mod check;
 mod compare;
+mod completions;
 mod config;
 mod docs;
 mod explain;
@@ -9,6 +10,7 @@ mod failed;
 mod file;
 mod format;
 mod list;
+mod man;
 mod new;
 mod options;
 mod probe;
@@ -20,10 +22,11 @@ mod run;
 mod schema;
 mod selection;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::{ArgMatches, Parser, Subcommand};
+use anstream::stream::RawStream;
+use anstream::{AutoStream, ColorChoice};
+use clap::{ArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::diagnostic::Diagnostics;
 use options::Parsed;
@@ -37,6 +40,17 @@ use selection::Selection;
 #[derive(Debug, Parser)]
 #[command(name = "lockstep", version, about, long_about, max_term_width = 110)]
 struct Cli {
+    /// When to use colours. `auto`: on a terminal, unless NO_COLOR is set.
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        env = "LOCKSTEP_COLOR",
+        help_heading = "Output"
+    )]
+    color: Color,
+
     #[command(subcommand)]
     command: Command,
 }
@@ -55,6 +69,28 @@ enum Command {
     New(new::New),
     Docs(docs::Docs),
     Explain(explain::Explain),
+    Completions(completions::Completions),
+    Man(man::Man),
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+impl Color {
+    /// Sets it for everything that is printed.
+    fn apply(self) {
+        let choice = match self {
+            Self::Auto => ColorChoice::Auto,
+            Self::Always => ColorChoice::Always,
+            Self::Never => ColorChoice::Never,
+        };
+        choice.write_global();
+    }
 }
 
 impl Command {
@@ -68,7 +104,13 @@ impl Command {
             | Self::Render(_)
             | Self::Probe(_)
             | Self::Config(_) => true,
-            Self::Compare(_) | Self::Schema(_) | Self::New(_) | Self::Docs(_) | Self::Explain(_) => false,
+            Self::Compare(_)
+            | Self::Schema(_)
+            | Self::New(_)
+            | Self::Docs(_)
+            | Self::Explain(_)
+            | Self::Completions(_)
+            | Self::Man(_) => false,
         }
     }
 
@@ -115,6 +157,8 @@ impl Command {
             Self::New(new) => new.run(),
             Self::Docs(docs) => docs.run(),
             Self::Explain(explain) => explain.run(),
+            Self::Completions(completions) => completions.run(),
+            Self::Man(man) => man.run(),
         }
     }
 }
@@ -122,6 +166,7 @@ impl Command {
 /// Runs the command given on the command line.
 #[must_use]
 pub fn main() -> ExitCode {
+    completions::complete();
     let done = options::parse().and_then(|parsed| match parsed {
         Ok(Parsed { cli, matches, file }) => cli.command.run(&matches, file.as_ref()),
         Err(code) => Ok(code),
@@ -144,9 +189,9 @@ pub fn main() -> ExitCode {
 /// The exit code for bad usage and bad files: no cases run.
 const NOTHING_RUN: u8 = 2;
 
-/// Whether the output may be coloured.
-fn colourful() -> bool {
-    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+/// Whether this output may be coloured.
+fn colourful(out: &impl RawStream) -> bool {
+    AutoStream::choice(out) != ColorChoice::Never
 }
 
 /// The event stream of a run: the file itself, or the one in its reports directory.

@@ -53,6 +53,7 @@ pub(super) fn parse() -> anyhow::Result<Result<Parsed, ExitCode>> {
         },
     };
     let mut cli = Cli::from_arg_matches(&matches)?;
+    cli.color.apply();
     let (mut matches, mut file) = (matches, None);
     if cli.command.uses_file() {
         match command.find_subcommand("run").map_or(Ok(None), File::find) {
@@ -109,12 +110,12 @@ fn of_variable(error: &clap::Error, command: &clap::Command) -> Option<String> {
     // `--slow <N>`
     let long = option.strip_prefix("--")?.split(' ').next()?;
     let is_it = |arg: &clap::Arg| arg.get_long() == Some(long) && arg.get_env().is_some();
-    let mut args = command.get_subcommands().flat_map(clap::Command::get_arguments);
+    let all = std::iter::once(command).chain(command.get_subcommands());
+    let mut args = all.flat_map(clap::Command::get_arguments);
     let variable = args.find(|arg| is_it(arg))?.get_env()?.to_string_lossy().into_owned();
     // Without the variable, the same error is one of the command line.
-    let without = command.clone().mut_subcommands(|subcommand| {
-        subcommand.mut_args(|arg| if is_it(&arg) { arg.env(Resettable::Reset) } else { arg })
-    });
+    let reset = |arg: clap::Arg| if is_it(&arg) { arg.env(Resettable::Reset) } else { arg };
+    let without = command.clone().mut_args(reset).mut_subcommands(|subcommand| subcommand.mut_args(reset));
     if without.try_get_matches().is_err_and(|other| other.to_string() == error.to_string()) {
         return None;
     }

@@ -1,17 +1,19 @@
 //! Options shared by the commands: which QEMU to use.
 
 use anyhow::{Context, anyhow, bail};
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use crate::diagnostic::Location;
 use crate::runner::Binaries;
 
 /// Which QEMU to use.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "QEMU")]
 pub(super) struct Qemu {
     /// The QEMU to run: a path or a program in PATH. With a name, VMs with `qemu: NAME` use it. May be repeated.
     /// Default: `qemu-system-<arch>` in PATH.
-    #[arg(long, value_name = "[NAME=]PATH", env = "LOCKSTEP_QEMU", value_delimiter = ',')]
+    #[arg(long, value_name = "[NAME=]PATH", env = "LOCKSTEP_QEMU", value_delimiter = ',',
+          value_hint = ValueHint::CommandName)]
     qemu: Vec<String>,
 
     /// Those of `lockstep.toml`.
@@ -30,6 +32,7 @@ pub(super) struct Named {
 
 /// Several QEMUs, one after the other.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "QEMU")]
 pub(super) struct QemuMatrix {
     /// Run all cases on each of these QEMUs and show the results side by side.
     #[arg(long, value_name = "NAME=PATH,…", env = "LOCKSTEP_QEMU_MATRIX", value_delimiter = ',')]

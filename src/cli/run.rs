@@ -1,6 +1,6 @@
 //! `lockstep run`.
 
-use std::io::Write;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -40,46 +40,56 @@ pub(super) struct Run {
     repeat: Repeat,
 
     /// The directory of the Linux guest with `vmlinuz` and `initrd.gz`; scripts/fetch-guest creates it.
-    #[arg(long, value_name = "DIR", default_value = ".guests", env = "LOCKSTEP_GUESTS")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = ".guests",
+        env = "LOCKSTEP_GUESTS",
+        help_heading = "QEMU"
+    )]
     guests: PathBuf,
 
     /// The accelerator for all VMs, overriding the scenarios: `tcg` or `kvm`.
-    #[arg(long, env = "LOCKSTEP_ACCEL")]
+    #[arg(long, env = "LOCKSTEP_ACCEL", help_heading = "QEMU")]
     accel: Option<Accel>,
 
     /// When to keep a case's QMP transcripts, serial output, command lines and resolved scenario.
-    #[arg(long, value_enum, default_value = "on-failure", env = "LOCKSTEP_KEEP")]
+    #[arg(long, value_enum, default_value = "on-failure", env = "LOCKSTEP_KEEP", help_heading = "Output")]
     keep: KeepWhen,
 
     /// Stop the run at the first case that fails.
-    #[arg(long, env = "LOCKSTEP_FAIL_FAST")]
+    #[arg(long, env = "LOCKSTEP_FAIL_FAST", help_heading = "Execution")]
     fail_fast: bool,
 
     /// How many cases to run in parallel.
     #[arg(short, long, value_name = "N", default_value_t = 1, env = "LOCKSTEP_JOBS",
-          value_parser = clap::value_parser!(u16).range(1..))]
+          value_parser = clap::value_parser!(u16).range(1..), help_heading = "Execution")]
     jobs: u16,
 
     /// Multiply every deadline by N, for slow or busy machines.
-    #[arg(long, value_name = "N", default_value_t = 1.0, env = "LOCKSTEP_SLOW", value_parser = factor)]
+    #[arg(long, value_name = "N", default_value_t = 1.0, env = "LOCKSTEP_SLOW", value_parser = factor, help_heading = "Execution")]
     slow: f64,
 
     /// When a case fails, show how to inspect its VMs (monitor, serial output, gdb) and wait for Enter before
     /// stopping them.
-    #[arg(long, env = "LOCKSTEP_PAUSE_ON_FAILURE")]
+    #[arg(long, env = "LOCKSTEP_PAUSE_ON_FAILURE", help_heading = "Inspection")]
     pause_on_failure: bool,
 
     /// Wait for Enter before each step; deadlines are paused meanwhile.
-    #[arg(long, env = "LOCKSTEP_STEP")]
+    #[arg(long, env = "LOCKSTEP_STEP", help_heading = "Inspection")]
     step: bool,
 
     /// Show what would run, in which order and with what, and what would be skipped and why; only probes the QEMUs.
-    #[arg(long, env = "LOCKSTEP_DRY_RUN")]
+    #[arg(long, env = "LOCKSTEP_DRY_RUN", help_heading = "Inspection")]
     dry_run: bool,
 
     /// Show the steps of every case.
-    #[arg(short, long, env = "LOCKSTEP_VERBOSE")]
+    #[arg(short, long, env = "LOCKSTEP_VERBOSE", overrides_with = "quiet", help_heading = "Output")]
     verbose: bool,
+
+    /// Show only the cases that failed, had an error or were flaky, and the summary.
+    #[arg(short, long, env = "LOCKSTEP_QUIET", overrides_with = "verbose", help_heading = "Output")]
+    quiet: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -152,7 +162,30 @@ impl Run {
         for error in &summary.errors {
             anstream::eprintln!("{} a report is incomplete: {error:#}", super::bold("error:"));
         }
+        if summary.errors.is_empty() {
+            // As with the other lines of the run, a reader that has left is not an error.
+            let _ =
+                writeln!(std::io::stdout(), "report: {}", link(&self.selection.reports.join("index.html")));
+        }
         Ok(ExitCode::from(summary.exit_code()))
+    }
+}
+
+/// A path that a terminal opens: a link on those that are shown colours, else the path itself.
+fn link(path: &Path) -> String {
+    let shown = path.display();
+    let out = std::io::stdout();
+    match std::path::absolute(path) {
+        Ok(whole) if out.is_terminal() && super::colourful(&out) => {
+            let byte = |byte: &u8| match byte {
+                b'/' | b'-' | b'.' | b'_' | b'~' => char::from(*byte).to_string(),
+                byte if byte.is_ascii_alphanumeric() => char::from(*byte).to_string(),
+                byte => format!("%{byte:02X}"),
+            };
+            let address: String = whole.as_os_str().as_encoded_bytes().iter().map(byte).collect();
+            format!("\u{1b}]8;;file://{address}\u{1b}\\{shown}\u{1b}]8;;\u{1b}\\")
+        }
+        _ => shown.to_string(),
     }
 }
 
@@ -208,8 +241,9 @@ impl Run {
 
     /// Live lines would interfere with prompts.
     fn console(&self) -> Console {
-        let mut settings = crate::report::Settings::of_stdout(self.verbose);
-        settings.live &= !(self.pause_on_failure || self.step);
+        let mut settings = crate::report::Settings::of_stdout(self.verbose && !self.quiet);
+        settings.quiet = self.quiet;
+        settings.live &= !(self.pause_on_failure || self.step || self.quiet);
         Console::new(Box::new(std::io::stdout()), settings)
     }
 }

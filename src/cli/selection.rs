@@ -7,9 +7,11 @@ use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow, bail};
-use clap::Args;
+use clap::{Args, ValueHint};
+use clap_complete::engine::ArgValueCompleter;
 use globset::{GlobBuilder, GlobSet};
 
+use super::completions;
 use super::failed::Failed;
 use super::file;
 use super::format::Format;
@@ -19,16 +21,22 @@ use crate::runner::{Binaries, unmet};
 use crate::scenario::lint::against_binaries;
 use crate::scenario::model::Case;
 use crate::scenario::{Loaded, Options, QemuVersions, Template, load, load_texts};
+use crate::template::NoVersions;
+
+/// The directory of the scenarios of a call without files.
+pub(super) const DEFAULT: &str = "scenarios";
 
 /// The name of standard input, on the command line and in messages.
 const STDIN: &str = "-";
 
 /// Which cases to select.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Cases")]
 pub(super) struct Selection {
     /// Scenario files, directories, or glob patterns (quoted or not); `**` crosses directories. `-` is standard input.
     /// Without one: `scenarios` of lockstep.toml, else the directory `scenarios`.
-    #[arg(value_name = "GLOB", default_value = "scenarios")]
+    #[arg(value_name = "GLOB", default_value = DEFAULT, help_heading = None::<&'static str>,
+          value_hint = ValueHint::AnyPath)]
     files: Vec<String>,
 
     /// Where the files and the tags are from.
@@ -37,11 +45,13 @@ pub(super) struct Selection {
 
     /// Select the cases whose name matches this pattern: `*` also matches `/`, `{a,b}` one of several. May be
     /// repeated, or a list with commas.
-    #[arg(long, value_name = "GLOB", env = "LOCKSTEP_CASE")]
+    #[arg(long, value_name = "GLOB", env = "LOCKSTEP_CASE",
+          add = ArgValueCompleter::new(completions::cases))]
     case: Vec<String>,
 
     /// Select the cases with this tag; with a leading `!`, those without it. May be repeated: all must hold.
-    #[arg(long, value_name = "TAG", env = "LOCKSTEP_TAG", value_delimiter = ',')]
+    #[arg(long, value_name = "TAG", env = "LOCKSTEP_TAG", value_delimiter = ',',
+          add = ArgValueCompleter::new(completions::tags))]
     tag: Vec<String>,
 
     /// Select the cases that failed, had an error or were flaky in the last run: the one in the reports directory.
@@ -55,7 +65,13 @@ pub(super) struct Selection {
 
     /// The reports directory. `run` writes index.html, junit.xml, events.jsonl, and a directory for each failed case;
     /// --last-failed reads it.
-    #[arg(long, value_name = "DIR", default_value = "reports", env = "LOCKSTEP_REPORTS")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "reports",
+        env = "LOCKSTEP_REPORTS",
+        help_heading = "Output"
+    )]
     pub(super) reports: PathBuf,
 
     /// Set a parameter, or restrict a matrix axis to one value; may be repeated.
@@ -263,6 +279,12 @@ fn alternatives(list: &str) -> Vec<&str> {
         false
     };
     list.split(separates).filter(|pattern| !pattern.is_empty()).collect()
+}
+
+/// The cases of these files. Reports no mistakes.
+pub(super) fn cases_of(files: &[String]) -> Vec<Case> {
+    let found = expand(files).unwrap_or_default();
+    load(&found, &Options::default(), &NoVersions).cases
 }
 
 /// The files matched by patterns, directories and names, each once, in the given order.
