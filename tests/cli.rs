@@ -462,6 +462,7 @@ fn main() -> ExitCode {
             once!(output::the_path_of_the_page_is_a_link_on_a_terminal, Qemu(5), Script),
             once!(output::colours_are_used_as_the_option_says),
             once!(output::a_shell_completes_commands_options_cases_tags_and_topics),
+            once!(output::a_saved_file_runs_the_cases_that_it_belongs_to, Qemu(5)),
             once!(output::a_man_page_is_written_for_each_command),
         ],
     )

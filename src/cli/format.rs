@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use crate::diagnostic::Diagnostics;
 
 /// The output format of diagnostics.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Output")]
 pub(super) struct Format {
     /// How to print diagnostics. `human`: with an excerpt of the file, on standard error. `json`: one object per

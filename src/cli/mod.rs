@@ -21,6 +21,7 @@ mod report;
 mod run;
 mod schema;
 mod selection;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -188,6 +189,9 @@ pub fn main() -> ExitCode {
 
 /// The exit code for bad usage and bad files: no cases run.
 const NOTHING_RUN: u8 = 2;
+
+/// The exit code after an interrupt.
+const INTERRUPTED: u8 = 130;
 
 /// Whether this output may be coloured.
 fn colourful(out: &impl RawStream) -> bool {

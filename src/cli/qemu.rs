@@ -7,7 +7,7 @@ use crate::diagnostic::Location;
 use crate::runner::Binaries;
 
 /// Which QEMU to use.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "QEMU")]
 pub(super) struct Qemu {
     /// The QEMU to run: a path or a program in PATH. With a name, VMs with `qemu: NAME` use it. May be repeated.
@@ -31,7 +31,7 @@ pub(super) struct Named {
 }
 
 /// Several QEMUs, one after the other.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "QEMU")]
 pub(super) struct QemuMatrix {
     /// Run all cases on each of these QEMUs and show the results side by side.

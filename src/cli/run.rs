@@ -10,11 +10,12 @@ use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::NOTHING_RUN;
 use super::format::{Format, Kind};
 use super::qemu::{Named, Qemu, QemuMatrix};
 use super::repeat::Repeat;
 use super::selection::Selection;
+use super::watch::watch as watch_files;
+use super::{INTERRUPTED, NOTHING_RUN};
 use crate::event::{Sink, Subscriber};
 use crate::qemu::spec::Accel;
 use crate::report::{Console, Github, Html, JsonLines, Junit, Markdown};
@@ -22,7 +23,7 @@ use crate::runner::{Binaries, Interrupt, Job, Keep, Settings, not_given};
 use crate::scenario::model::Case;
 
 /// Run scenarios on real QEMUs and write the reports.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct Run {
     #[command(flatten)]
     pub(super) selection: Selection,
@@ -83,6 +84,11 @@ pub(super) struct Run {
     #[arg(long, env = "LOCKSTEP_DRY_RUN", help_heading = "Inspection")]
     dry_run: bool,
 
+    /// After the run, wait until a scenario file is saved, and run the cases that it belongs to; until Ctrl-C.
+    #[arg(long, env = "LOCKSTEP_WATCH", help_heading = "Execution",
+          conflicts_with_all = ["dry_run", "last_failed", "failed_in"])]
+    watch: bool,
+
     /// Show the steps of every case.
     #[arg(short, long, env = "LOCKSTEP_VERBOSE", overrides_with = "quiet", help_heading = "Output")]
     verbose: bool,
@@ -108,6 +114,11 @@ fn factor(text: &str) -> Result<f64, String> {
 
 impl Run {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        if self.watch { watch_files(self) } else { self.once() }
+    }
+
+    /// Runs the selected cases.
+    pub(super) fn once(&self) -> anyhow::Result<ExitCode> {
         let settings = self.settings();
         let mut jobs = Vec::new();
         for (qemu, binaries) in self.qemu_matrix.binaries(&self.qemu)? {
@@ -283,7 +294,7 @@ fn handle_signals() -> std::io::Result<Interrupt> {
             while signals.recv().await.is_some() {
                 if sender.borrow().is_some() {
                     // The kernel kills the QEMUs; the janitor cleans up the rest.
-                    std::process::exit(130);
+                    std::process::exit(i32::from(INTERRUPTED));
                 }
                 sender.send_replace(Some(name));
             }

@@ -30,7 +30,7 @@ pub(super) const DEFAULT: &str = "scenarios";
 const STDIN: &str = "-";
 
 /// Which cases to select.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Cases")]
 pub(super) struct Selection {
     /// Scenario files, directories, or glob patterns (quoted or not); `**` crosses directories. `-` is standard input.
@@ -84,7 +84,7 @@ pub(super) struct Selection {
 }
 
 /// Where a selection is from; the default: from options and the environment.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Origin {
     /// Whether no file was given, anywhere.
     pub(super) no_files: bool,
@@ -145,7 +145,8 @@ impl Selection {
             None => Err(anyhow!("-D {define}: write NAME=VALUE")),
         });
         let options = Options { defines: defines.collect::<Result<_, _>>()?, seed: self.seed() };
-        let Loaded { cases, mut diagnostics, templates } = if self.files.iter().any(|file| file == STDIN) {
+        let Loaded { cases, mut diagnostics, templates, .. } = if self.files.iter().any(|file| file == STDIN)
+        {
             load_texts(&[(STDIN.into(), self.standard_input()?)], &options, versions)
         } else {
             load(&self.expanded(failed.as_ref())?, &options, versions)
@@ -169,6 +170,23 @@ impl Selection {
             bail!("`{STDIN}` is standard input, which cannot be combined with files");
         }
         std::io::read_to_string(std::io::stdin()).context("cannot read standard input")
+    }
+
+    /// The scenario files with cases, each with all files that it consists of.
+    pub(super) fn sources(&self) -> anyhow::Result<Vec<(PathBuf, Vec<PathBuf>)>> {
+        let options = Options { seed: self.seed(), ..Options::default() };
+        let loaded = self.expanded(None)?.into_iter().map(|file| {
+            let loaded = load(std::slice::from_ref(&file), &options, &NoVersions);
+            loaded.templates.is_empty().then_some((file, loaded.sources))
+        });
+        Ok(loaded.flatten().collect())
+    }
+
+    /// Selects the cases of these files only.
+    pub(super) fn only(&mut self, files: &[PathBuf]) {
+        self.files = files.iter().map(|file| file.display().to_string()).collect();
+        self.origin.files = None;
+        self.origin.no_files = false;
     }
 
     /// The cases of --last-failed and --failed-in; `None` without these options.

@@ -108,6 +108,8 @@ pub(crate) fn a_run_uses_the_file_and_its_reports_say_how_to_repeat_it() {
     let events = home.read("reports/events.jsonl");
     assert!(events.contains(&format!("\"--qemu\",\"{path}\",\"--accel\",\"tcg\"")), "{events}");
     assert!(!home.path("scenarios/reports").exists());
+    let report = from(&home, "scenarios", &[], &["report"]).expect(0);
+    assert_eq!(report.stdout, "../reports/index.html\n");
     home.assert_nothing_is_left();
 }
 

@@ -2,7 +2,9 @@
 
 use std::process::Stdio;
 
-use super::common::{Home, Ran, VM, names, qemu};
+use rustix::process::Signal;
+
+use super::common::{Home, Ran, VM, names, qemu, signal, wait_until};
 
 /// A project of two cases, one of which fails.
 fn project() -> Home {
@@ -106,6 +108,38 @@ pub(crate) fn colours_are_used_as_the_option_says() {
         ),
         "{wrong}"
     );
+}
+
+pub(crate) fn a_saved_file_runs_the_cases_that_it_belongs_to() {
+    let qemu = qemu(5);
+    let home = project();
+    home.write("parts/ticks.yaml", &format!("vms: {{a: {VM}}}\nsteps:\n- wait: {{vm: a, ticks: 1}}\n"));
+    home.write("suite/child.yaml", "name: set/child\nextends: ../parts/ticks.yaml\n");
+    let path = qemu.path.display().to_string();
+    let child = home.spawn(home.lockstep(&["run", "--watch", "--accel", "tcg", "--qemu", &path]));
+    let waits = |count: usize| {
+        let seen = || home.read("tmp.stdout");
+        let there = || (seen().matches("watching 3 scenario files").count() >= count).then_some(());
+        wait_until("the run to wait for a saved file", there, seen);
+    };
+    waits(1);
+    assert_eq!(home.results().cases(), ["set/bad", "set/child", "set/good"]);
+    // What another file extends.
+    home.write("parts/ticks.yaml", &format!("vms: {{a: {VM}}}\nsteps:\n- wait: {{vm: a, ticks: 2}}\n"));
+    waits(2);
+    assert_eq!(home.results().cases(), ["set/child"]);
+    // A mistake is shown, and the next save is awaited; an editor replaces the file.
+    home.write("suite/good.yaml", "vms: [");
+    waits(3);
+    assert!(home.read("tmp.stderr").contains("suite/good.yaml:1:"), "{}", home.read("tmp.stderr"));
+    home.write("new", &format!("name: set/better\nvms: {{a: {VM}}}\nsteps:\n- wait: {{vm: a, ticks: 1}}\n"));
+    std::fs::rename(home.path("new"), home.path("suite/good.yaml")).unwrap();
+    waits(4);
+    assert_eq!(home.results().cases(), ["set/better"]);
+    signal(&child, Signal::INT);
+    let ran = home.ended(child).expect(130);
+    assert_eq!(ran.stdout.matches("report: ").count(), 3, "{}", ran.stdout);
+    home.assert_nothing_is_left();
 }
 
 /// What bash would offer for the last of these words.
