@@ -1,5 +1,12 @@
 //! The command line: exit codes, messages, and that nothing is started or overwritten if nothing can be run.
 
+#[path = "cli/file.rs"]
+mod file;
+#[path = "cli/output.rs"]
+mod output;
+#[path = "cli/selecting.rs"]
+mod selecting;
+
 mod common;
 
 use std::io::Read as _;
@@ -74,7 +81,7 @@ fn an_invalid_command_line_is_one_error_without_side_effects() {
         ),
         (
             &["two.yaml", "--case", "["],
-            "error: --case [: not a valid pattern: Pattern syntax error near position 0: invalid range pattern\n",
+            "error: --case [: not a valid pattern: unclosed character class; missing ']'\n",
         ),
         (
             &["two.yaml", "-D", "y=1"],
@@ -438,6 +445,25 @@ fn main() -> ExitCode {
             once!(a_full_disk_of_the_reports_ends_the_run_cleanly, Qemu(5), Mounts),
             once!(a_full_disk_of_the_temporary_directory_is_an_error_of_each_case, Qemu(5), Mounts),
             once!(a_qemu_that_rejects_its_options_is_an_error_with_its_message, Qemu(5)),
+            once!(file::the_file_of_a_directory_above_sets_the_options_relative_to_itself),
+            once!(file::without_a_file_a_run_takes_the_directory_scenarios),
+            once!(file::an_option_wins_over_the_environment_and_that_over_the_file),
+            once!(file::a_run_uses_the_file_and_its_reports_say_how_to_repeat_it, Qemu(5)),
+            once!(file::a_mistake_in_the_file_is_one_error_and_nothing_is_started),
+            once!(file::a_wrong_value_of_the_environment_names_the_variable),
+            once!(file::one_and_yes_in_the_environment_are_a_yes),
+            once!(file::a_scenario_is_read_from_standard_input),
+            once!(selecting::list_prints_an_object_per_line_for_programs),
+            once!(selecting::a_case_is_selected_by_one_of_several_words),
+            once!(selecting::the_failed_cases_of_a_run_are_selected_with_their_files, Qemu(5)),
+            once!(selecting::a_run_without_failures_or_without_events_selects_nothing),
+            once!(output::the_help_of_run_groups_its_options),
+            once!(output::a_run_reports_a_failure_once_and_ends_with_the_path_of_the_page, Qemu(5)),
+            once!(output::the_path_of_the_page_is_a_link_on_a_terminal, Qemu(5), Script),
+            once!(output::colours_are_used_as_the_option_says),
+            once!(output::a_shell_completes_commands_options_cases_tags_and_topics),
+            once!(output::a_saved_file_runs_the_cases_that_it_belongs_to, Qemu(5)),
+            once!(output::a_man_page_is_written_for_each_command),
         ],
     )
 }

@@ -6,7 +6,8 @@ use clap::Args;
 
 use super::NOTHING_RUN;
 use super::format::{Format, Kind};
-use super::selection::{Qemu, Selection};
+use super::qemu::Qemu;
+use super::selection::Selection;
 use crate::template::NoVersions;
 
 /// Check scenarios without running them. With --qemu, it probes that binary and also checks commands, arguments,
@@ -14,13 +15,13 @@ use crate::template::NoVersions;
 #[derive(Debug, Args)]
 pub(super) struct Check {
     #[command(flatten)]
-    selection: Selection,
+    pub(super) selection: Selection,
 
     #[command(flatten)]
-    qemu: Qemu,
+    pub(super) qemu: Qemu,
 
     #[command(flatten)]
-    format: Format,
+    pub(super) format: Format,
 }
 
 impl Check {

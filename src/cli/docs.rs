@@ -5,6 +5,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 
 use super::{NOTHING_RUN, colourful};
 use crate::diagnostic::suggest;
@@ -15,6 +16,7 @@ use crate::docs::{Part, TOPICS, find, for_terminal, names, page};
 pub(super) struct Docs {
     /// A key, an action, a condition of `wait`, a kind of `check`, a chapter; or `all`. A word with several meanings
     /// prints them all; `wait.query` or `vms.memory` selects one.
+    #[arg(add = ArgValueCandidates::new(super::completions::topics))]
     topic: Option<String>,
 }
 
@@ -34,7 +36,7 @@ impl Docs {
                 }
             },
         };
-        std::io::stdout().lock().write_all(for_terminal(&text, colourful()).as_bytes())?;
+        std::io::stdout().lock().write_all(for_terminal(&text, colourful(&std::io::stdout())).as_bytes())?;
         Ok(ExitCode::SUCCESS)
     }
 }

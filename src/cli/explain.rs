@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 
 use super::{NOTHING_RUN, colourful};
 use crate::diagnostic::Code;
@@ -13,6 +14,7 @@ use crate::docs::{errors, for_terminal};
 #[derive(Debug, Args)]
 pub(super) struct Explain {
     /// The code, as `lockstep check` prints it.
+    #[arg(add = ArgValueCandidates::new(super::completions::codes))]
     code: Option<String>,
 }
 
@@ -29,7 +31,7 @@ impl Explain {
                 }
             },
         };
-        std::io::stdout().lock().write_all(for_terminal(&text, colourful()).as_bytes())?;
+        std::io::stdout().lock().write_all(for_terminal(&text, colourful(&std::io::stdout())).as_bytes())?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,13 +1,14 @@
 //! The output format of diagnostics.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use clap::{Args, ValueEnum};
 
 use crate::diagnostic::Diagnostics;
 
 /// The output format of diagnostics.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Output")]
 pub(super) struct Format {
     /// How to print diagnostics. `human`: with an excerpt of the file, on standard error. `json`: one object per
     /// line. `github`: like `human`, plus workflow annotations on standard output. Default: `human`, or `github`
@@ -57,7 +58,7 @@ impl Format {
 /// Prints the diagnostics for people.
 pub(super) fn print(diagnostics: &Diagnostics) {
     if !diagnostics.is_empty() {
-        let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let colour = super::colourful(&std::io::stderr());
         anstream::eprintln!("{}\n\n{}", diagnostics.render(colour), diagnostics.summary());
     }
 }

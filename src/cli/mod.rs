@@ -2,23 +2,37 @@
 
 mod check;
 mod compare;
+mod completions;
+mod config;
 mod docs;
 mod explain;
+mod failed;
+mod file;
 mod format;
 mod list;
+mod man;
 mod new;
+mod options;
 mod probe;
+mod qemu;
 mod render;
 mod repeat;
 mod report;
 mod run;
 mod schema;
 mod selection;
+mod watch;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use anstream::stream::RawStream;
+use anstream::{AutoStream, ColorChoice};
+use clap::{ArgMatches, Parser, Subcommand, ValueEnum};
+
+use crate::diagnostic::Diagnostics;
+use options::Parsed;
+use qemu::Qemu;
+use selection::Selection;
 
 /// A declarative scenario runner for QEMU fault tolerance (COLO) and migration.
 ///
@@ -27,6 +41,17 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "lockstep", version, about, long_about, max_term_width = 110)]
 struct Cli {
+    /// When to use colours. `auto`: on a terminal, unless NO_COLOR is set.
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        env = "LOCKSTEP_COLOR",
+        help_heading = "Output"
+    )]
+    color: Color,
+
     #[command(subcommand)]
     command: Command,
 }
@@ -39,30 +64,114 @@ enum Command {
     Check(check::Check),
     List(list::List),
     Render(render::Render),
+    Config(config::Config),
     Schema(schema::Schema),
     Probe(probe::Probe),
     New(new::New),
     Docs(docs::Docs),
     Explain(explain::Explain),
+    Completions(completions::Completions),
+    Man(man::Man),
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+impl Color {
+    /// Sets it for everything that is printed.
+    fn apply(self) {
+        let choice = match self {
+            Self::Auto => ColorChoice::Auto,
+            Self::Always => ColorChoice::Always,
+            Self::Never => ColorChoice::Never,
+        };
+        choice.write_global();
+    }
+}
+
+impl Command {
+    /// Whether `lockstep.toml` sets its options.
+    const fn uses_file(&self) -> bool {
+        match self {
+            Self::Run(_)
+            | Self::Report(_)
+            | Self::Check(_)
+            | Self::List(_)
+            | Self::Render(_)
+            | Self::Probe(_)
+            | Self::Config(_) => true,
+            Self::Compare(_)
+            | Self::Schema(_)
+            | Self::New(_)
+            | Self::Docs(_)
+            | Self::Explain(_)
+            | Self::Completions(_)
+            | Self::Man(_) => false,
+        }
+    }
+
+    /// The options that several commands have.
+    fn parts(&mut self) -> (Option<&mut Selection>, Option<&mut Qemu>) {
+        match self {
+            Self::Run(run) | Self::Config(config::Config { run }) => {
+                (Some(&mut run.selection), Some(&mut run.qemu))
+            }
+            Self::Check(check) => (Some(&mut check.selection), Some(&mut check.qemu)),
+            Self::List(list) => (Some(&mut list.selection), None),
+            Self::Render(render) => (Some(&mut render.selection), Some(&mut render.qemu)),
+            Self::Probe(probe) => (None, Some(&mut probe.qemu)),
+            _ => (None, None),
+        }
+    }
+
+    /// Prints the mistakes of `lockstep.toml` as those of a scenario.
+    fn print(&self, mistakes: &Diagnostics) -> std::io::Result<()> {
+        match self {
+            Self::Check(check) => check.format.print(mistakes, &mut std::io::stdout()),
+            Self::List(list) => list.format.print(mistakes, &mut std::io::stderr()),
+            Self::Run(run) | Self::Config(config::Config { run }) => {
+                run.format.print(mistakes, &mut std::io::stderr())
+            }
+            _ => {
+                format::print(mistakes);
+                Ok(())
+            }
+        }
+    }
+
+    fn run(&self, matches: &ArgMatches, file: Option<&file::File>) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Run(run) => run.run(),
+            Self::Report(report) => report.run(),
+            Self::Compare(compare) => compare.run(),
+            Self::Check(check) => check.run(),
+            Self::List(list) => list.run(),
+            Self::Render(render) => render.run(),
+            Self::Config(config) => config.run(matches, file),
+            Self::Schema(schema) => schema.run(),
+            Self::Probe(probe) => probe.run(),
+            Self::New(new) => new.run(),
+            Self::Docs(docs) => docs.run(),
+            Self::Explain(explain) => explain.run(),
+            Self::Completions(completions) => completions.run(),
+            Self::Man(man) => man.run(),
+        }
+    }
 }
 
 /// Runs the command given on the command line.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let done = match &cli.command {
-        Command::Run(run) => run.run(),
-        Command::Report(report) => report.run(),
-        Command::Compare(compare) => compare.run(),
-        Command::Check(check) => check.run(),
-        Command::List(list) => list.run(),
-        Command::Render(render) => render.run(),
-        Command::Schema(schema) => schema.run(),
-        Command::Probe(probe) => probe.run(),
-        Command::New(new) => new.run(),
-        Command::Docs(docs) => docs.run(),
-        Command::Explain(explain) => explain.run(),
-    };
+    completions::complete();
+    let done = options::parse().and_then(|parsed| match parsed {
+        Ok(Parsed { cli, matches, file }) => cli.command.run(&matches, file.as_ref()),
+        Err(code) => Ok(code),
+    });
     done.unwrap_or_else(|error| {
         // Standard output was closed (`| head`): stop quietly.
         let piped = error.chain().any(|cause| {
@@ -81,9 +190,12 @@ pub fn main() -> ExitCode {
 /// The exit code for bad usage and bad files: no cases run.
 const NOTHING_RUN: u8 = 2;
 
-/// Whether the output may be coloured.
-fn colourful() -> bool {
-    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+/// The exit code after an interrupt.
+const INTERRUPTED: u8 = 130;
+
+/// Whether this output may be coloured.
+fn colourful(out: &impl RawStream) -> bool {
+    AutoStream::choice(out) != ColorChoice::Never
 }
 
 /// The event stream of a run: the file itself, or the one in its reports directory.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::selection::Qemu;
+use super::qemu::Qemu;
 use crate::qemu::binary::Binary;
 use crate::runner::Binaries;
 
@@ -17,7 +17,7 @@ pub(super) struct Probe {
     path: Option<String>,
 
     #[command(flatten)]
-    qemu: Qemu,
+    pub(super) qemu: Qemu,
 
     /// Print everything as JSON.
     #[arg(long, env = "LOCKSTEP_JSON")]

@@ -6,17 +6,18 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::NOTHING_RUN;
-use super::selection::{Qemu, Selection};
+use super::qemu::Qemu;
+use super::selection::Selection;
 use crate::scenario::to_yaml;
 
 /// Print the resolved YAML of the selected cases, one document each. Only probes QEMU for its version.
 #[derive(Debug, Args)]
 pub(super) struct Render {
     #[command(flatten)]
-    selection: Selection,
+    pub(super) selection: Selection,
 
     #[command(flatten)]
-    qemu: Qemu,
+    pub(super) qemu: Qemu,
 }
 
 impl Render {

@@ -7,7 +7,8 @@ use clap::{Args, ValueEnum};
 use crate::runner::Rounds;
 
 /// Repetition of cases.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Repetition")]
 pub(super) struct Repeat {
     /// Repeat all cases N times, or for a DURATION such as `10m`; a round that has started is completed.
     #[arg(long, value_name = "N|DURATION", env = "LOCKSTEP_REPEAT", value_parser = rounds)]

@@ -15,8 +15,8 @@ use crate::report::{Html, Junit, feed, read};
 #[derive(Debug, Args)]
 pub(super) struct Report {
     /// The run's reports directory, or its events.jsonl.
-    #[arg(value_name = "DIR|events.jsonl", default_value = "reports")]
-    run: PathBuf,
+    #[arg(value_name = "DIR|events.jsonl", default_value = "reports", env = "LOCKSTEP_REPORTS")]
+    reports: PathBuf,
 
     /// The file to write. Default: index.html next to the events.
     #[arg(short, long, value_name = "FILE")]
@@ -25,7 +25,7 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let events = super::events_of(&self.run);
+        let events = super::events_of(&self.reports);
         let output = self.output.clone().unwrap_or_else(|| events.with_file_name("index.html"));
         let report: Box<dyn Subscriber + Send> = match output.extension().and_then(|end| end.to_str()) {
             Some("html" | "htm") => Box::new(Html::new(&output)),
@@ -35,7 +35,7 @@ impl Report {
         let mut events = read(&events)?;
         // Do not overwrite an existing report if the input is not an event stream.
         let Some(first) = events.next().transpose()? else {
-            bail!("{} is empty or truncated in its first line", self.run.display());
+            bail!("{} is empty or truncated in its first line", self.reports.display());
         };
         let mut error = None;
         let rest = events.by_ref().map_while(|event| event.map_err(|why| error = Some(why)).ok());

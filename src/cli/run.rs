@@ -1,6 +1,6 @@
 //! `lockstep run`.
 
-use std::io::Write;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,10 +10,12 @@ use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::NOTHING_RUN;
 use super::format::{Format, Kind};
+use super::qemu::{Named, Qemu, QemuMatrix};
 use super::repeat::Repeat;
-use super::selection::{Qemu, QemuMatrix, Selection};
+use super::selection::Selection;
+use super::watch::watch as watch_files;
+use super::{INTERRUPTED, NOTHING_RUN};
 use crate::event::{Sink, Subscriber};
 use crate::qemu::spec::Accel;
 use crate::report::{Console, Github, Html, JsonLines, Junit, Markdown};
@@ -21,68 +23,79 @@ use crate::runner::{Binaries, Interrupt, Job, Keep, Settings, not_given};
 use crate::scenario::model::Case;
 
 /// Run scenarios on real QEMUs and write the reports.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct Run {
     #[command(flatten)]
-    selection: Selection,
+    pub(super) selection: Selection,
 
     #[command(flatten)]
-    qemu: Qemu,
+    pub(super) qemu: Qemu,
 
     #[command(flatten)]
     qemu_matrix: QemuMatrix,
 
     #[command(flatten)]
-    format: Format,
+    pub(super) format: Format,
 
     #[command(flatten)]
     repeat: Repeat,
 
     /// The directory of the Linux guest with `vmlinuz` and `initrd.gz`; scripts/fetch-guest creates it.
-    #[arg(long, value_name = "DIR", default_value = ".guests", env = "LOCKSTEP_GUESTS")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = ".guests",
+        env = "LOCKSTEP_GUESTS",
+        help_heading = "QEMU"
+    )]
     guests: PathBuf,
 
     /// The accelerator for all VMs, overriding the scenarios: `tcg` or `kvm`.
-    #[arg(long, env = "LOCKSTEP_ACCEL")]
+    #[arg(long, env = "LOCKSTEP_ACCEL", help_heading = "QEMU")]
     accel: Option<Accel>,
 
-    /// The reports directory: index.html, junit.xml, events.jsonl, and a directory for each failed case.
-    #[arg(long, value_name = "DIR", default_value = "reports", env = "LOCKSTEP_REPORTS")]
-    reports: PathBuf,
-
     /// When to keep a case's QMP transcripts, serial output, command lines and resolved scenario.
-    #[arg(long, value_enum, default_value = "on-failure", env = "LOCKSTEP_KEEP")]
+    #[arg(long, value_enum, default_value = "on-failure", env = "LOCKSTEP_KEEP", help_heading = "Output")]
     keep: KeepWhen,
 
     /// Stop the run at the first case that fails.
-    #[arg(long, env = "LOCKSTEP_FAIL_FAST")]
+    #[arg(long, env = "LOCKSTEP_FAIL_FAST", help_heading = "Execution")]
     fail_fast: bool,
 
     /// How many cases to run in parallel.
     #[arg(short, long, value_name = "N", default_value_t = 1, env = "LOCKSTEP_JOBS",
-          value_parser = clap::value_parser!(u16).range(1..))]
+          value_parser = clap::value_parser!(u16).range(1..), help_heading = "Execution")]
     jobs: u16,
 
     /// Multiply every deadline by N, for slow or busy machines.
-    #[arg(long, value_name = "N", default_value_t = 1.0, env = "LOCKSTEP_SLOW", value_parser = factor)]
+    #[arg(long, value_name = "N", default_value_t = 1.0, env = "LOCKSTEP_SLOW", value_parser = factor, help_heading = "Execution")]
     slow: f64,
 
     /// When a case fails, show how to inspect its VMs (monitor, serial output, gdb) and wait for Enter before
     /// stopping them.
-    #[arg(long, env = "LOCKSTEP_PAUSE_ON_FAILURE")]
+    #[arg(long, env = "LOCKSTEP_PAUSE_ON_FAILURE", help_heading = "Inspection")]
     pause_on_failure: bool,
 
     /// Wait for Enter before each step; deadlines are paused meanwhile.
-    #[arg(long, env = "LOCKSTEP_STEP")]
+    #[arg(long, env = "LOCKSTEP_STEP", help_heading = "Inspection")]
     step: bool,
 
     /// Show what would run, in which order and with what, and what would be skipped and why; only probes the QEMUs.
-    #[arg(long, env = "LOCKSTEP_DRY_RUN")]
+    #[arg(long, env = "LOCKSTEP_DRY_RUN", help_heading = "Inspection")]
     dry_run: bool,
 
+    /// After the run, wait until a scenario file is saved, and run the cases that it belongs to; until Ctrl-C.
+    #[arg(long, env = "LOCKSTEP_WATCH", help_heading = "Execution",
+          conflicts_with_all = ["dry_run", "last_failed", "failed_in"])]
+    watch: bool,
+
     /// Show the steps of every case.
-    #[arg(short, long, env = "LOCKSTEP_VERBOSE")]
+    #[arg(short, long, env = "LOCKSTEP_VERBOSE", overrides_with = "quiet", help_heading = "Output")]
     verbose: bool,
+
+    /// Show only the cases that failed, had an error or were flaky, and the summary.
+    #[arg(short, long, env = "LOCKSTEP_QUIET", overrides_with = "verbose", help_heading = "Output")]
+    quiet: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -101,6 +114,11 @@ fn factor(text: &str) -> Result<f64, String> {
 
 impl Run {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        if self.watch { watch_files(self) } else { self.once() }
+    }
+
+    /// Runs the selected cases.
+    pub(super) fn once(&self) -> anyhow::Result<ExitCode> {
         let settings = self.settings();
         let mut jobs = Vec::new();
         for (qemu, binaries) in self.qemu_matrix.binaries(&self.qemu)? {
@@ -127,12 +145,13 @@ impl Run {
         if self.dry_run {
             return Ok(ExitCode::SUCCESS);
         }
-        std::fs::create_dir_all(&self.reports)
-            .with_context(|| format!("cannot create the reports directory {}", self.reports.display()))?;
-        let events = JsonLines::create(self.reports.join("events.jsonl"))?;
-        let junit = Junit::new(self.reports.join("junit.xml"));
+        std::fs::create_dir_all(&self.selection.reports).with_context(|| {
+            format!("cannot create the reports directory {}", self.selection.reports.display())
+        })?;
+        let events = JsonLines::create(self.selection.reports.join("events.jsonl"))?;
+        let junit = Junit::new(self.selection.reports.join("junit.xml"));
         let mut subscribers: Vec<Box<dyn Subscriber + Send>> = vec![Box::new(events), Box::new(junit)];
-        subscribers.push(Box::new(Html::new(self.reports.join("index.html"))));
+        subscribers.push(Box::new(Html::new(self.selection.reports.join("index.html"))));
         if self.format.kind() == Kind::Github {
             subscribers.push(Box::new(Github::new(std::io::stdout())));
         }
@@ -154,7 +173,30 @@ impl Run {
         for error in &summary.errors {
             anstream::eprintln!("{} a report is incomplete: {error:#}", super::bold("error:"));
         }
+        if summary.errors.is_empty() {
+            // As with the other lines of the run, a reader that has left is not an error.
+            let _ =
+                writeln!(std::io::stdout(), "report: {}", link(&self.selection.reports.join("index.html")));
+        }
         Ok(ExitCode::from(summary.exit_code()))
+    }
+}
+
+/// A path that a terminal opens: a link on those that are shown colours, else the path itself.
+fn link(path: &Path) -> String {
+    let shown = path.display();
+    let out = std::io::stdout();
+    match std::path::absolute(path) {
+        Ok(whole) if out.is_terminal() && super::colourful(&out) => {
+            let byte = |byte: &u8| match byte {
+                b'/' | b'-' | b'.' | b'_' | b'~' => char::from(*byte).to_string(),
+                byte if byte.is_ascii_alphanumeric() => char::from(*byte).to_string(),
+                byte => format!("%{byte:02X}"),
+            };
+            let address: String = whole.as_os_str().as_encoded_bytes().iter().map(byte).collect();
+            format!("\u{1b}]8;;file://{address}\u{1b}\\{shown}\u{1b}]8;;\u{1b}\\")
+        }
+        _ => shown.to_string(),
     }
 }
 
@@ -172,7 +214,7 @@ impl Run {
                 KeepWhen::OnFailure => Keep::OnFailure,
                 KeepWhen::Never => Keep::Never,
             },
-            reports: self.reports.clone(),
+            reports: self.selection.reports.clone(),
             pause_on_failure: self.pause_on_failure,
             step_by_step: self.step,
             rounds: self.repeat.rounds(),
@@ -188,7 +230,12 @@ impl Run {
     fn options(&self) -> Vec<String> {
         let mut options = Vec::new();
         let mut add = |option: &str, value: String| options.extend([option.to_owned(), value]);
-        self.qemu.given().iter().for_each(|qemu| add("--qemu", qemu.clone()));
+        for Named { name, path, .. } in self.qemu.named() {
+            add(
+                "--qemu",
+                if name == "default" && !path.contains('=') { path } else { format!("{name}={path}") },
+            );
+        }
         self.selection.defines().iter().for_each(|define| add("-D", define.clone()));
         if let Some(accel) = self.accel {
             add("--accel", accel.name().to_owned());
@@ -205,8 +252,9 @@ impl Run {
 
     /// Live lines would interfere with prompts.
     fn console(&self) -> Console {
-        let mut settings = crate::report::Settings::of_stdout(self.verbose);
-        settings.live &= !(self.pause_on_failure || self.step);
+        let mut settings = crate::report::Settings::of_stdout(self.verbose && !self.quiet);
+        settings.quiet = self.quiet;
+        settings.live &= !(self.pause_on_failure || self.step || self.quiet);
         Console::new(Box::new(std::io::stdout()), settings)
     }
 }
@@ -246,7 +294,7 @@ fn handle_signals() -> std::io::Result<Interrupt> {
             while signals.recv().await.is_some() {
                 if sender.borrow().is_some() {
                     // The kernel kills the QEMUs; the janitor cleans up the rest.
-                    std::process::exit(130);
+                    std::process::exit(i32::from(INTERRUPTED));
                 }
                 sender.send_replace(Some(name));
             }

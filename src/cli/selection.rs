@@ -1,35 +1,78 @@
 //! Options shared by the commands: which scenario files and cases, with which values, on which QEMU.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow, bail};
-use clap::Args;
+use clap::{Args, ValueHint};
+use clap_complete::engine::ArgValueCompleter;
+use globset::{GlobBuilder, GlobSet};
 
+use super::completions;
+use super::failed::Failed;
+use super::file;
 use super::format::Format;
-use crate::diagnostic::Diagnostics;
+use crate::diagnostic::{Diagnostics, Location};
 use crate::qemu::binary::Binary;
 use crate::runner::{Binaries, unmet};
 use crate::scenario::lint::against_binaries;
 use crate::scenario::model::Case;
-use crate::scenario::{Loaded, Options, QemuVersions, Template, load};
+use crate::scenario::{Loaded, Options, QemuVersions, Template, load, load_texts};
+use crate::template::NoVersions;
+
+/// The directory of the scenarios of a call without files.
+pub(super) const DEFAULT: &str = "scenarios";
+
+/// The name of standard input, on the command line and in messages.
+const STDIN: &str = "-";
 
 /// Which cases to select.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Cases")]
 pub(super) struct Selection {
-    /// Scenario files, directories, or glob patterns (quoted or not); `**` crosses directories.
-    #[arg(required = true, value_name = "GLOB")]
+    /// Scenario files, directories, or glob patterns (quoted or not); `**` crosses directories. `-` is standard input.
+    /// Without one: `scenarios` of lockstep.toml, else the directory `scenarios`.
+    #[arg(value_name = "GLOB", default_value = DEFAULT, help_heading = None::<&'static str>,
+          value_hint = ValueHint::AnyPath)]
     files: Vec<String>,
 
-    /// Select the cases whose name matches this pattern (`*` also matches `/`); may be repeated.
-    #[arg(long, value_name = "GLOB", env = "LOCKSTEP_CASE", value_delimiter = ',')]
+    /// Where the files and the tags are from.
+    #[arg(skip)]
+    pub(super) origin: Origin,
+
+    /// Select the cases whose name matches this pattern: `*` also matches `/`, `{a,b}` one of several. May be
+    /// repeated, or a list with commas.
+    #[arg(long, value_name = "GLOB", env = "LOCKSTEP_CASE",
+          add = ArgValueCompleter::new(completions::cases))]
     case: Vec<String>,
 
     /// Select the cases with this tag; with a leading `!`, those without it. May be repeated: all must hold.
-    #[arg(long, value_name = "TAG", env = "LOCKSTEP_TAG", value_delimiter = ',')]
+    #[arg(long, value_name = "TAG", env = "LOCKSTEP_TAG", value_delimiter = ',',
+          add = ArgValueCompleter::new(completions::tags))]
     tag: Vec<String>,
+
+    /// Select the cases that failed, had an error or were flaky in the last run: the one in the reports directory.
+    /// Without a file, those of these cases are used.
+    #[arg(long, env = "LOCKSTEP_LAST_FAILED")]
+    last_failed: bool,
+
+    /// Like --last-failed, for another run: its reports directory, or its events.jsonl.
+    #[arg(long, value_name = "RUN", env = "LOCKSTEP_FAILED_IN")]
+    failed_in: Option<PathBuf>,
+
+    /// The reports directory. `run` writes index.html, junit.xml, events.jsonl, and a directory for each failed case;
+    /// --last-failed reads it.
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "reports",
+        env = "LOCKSTEP_REPORTS",
+        help_heading = "Output"
+    )]
+    pub(super) reports: PathBuf,
 
     /// Set a parameter, or restrict a matrix axis to one value; may be repeated.
     #[arg(short = 'D', value_name = "NAME=VALUE", env = "LOCKSTEP_DEFINE", value_delimiter = ',')]
@@ -40,77 +83,21 @@ pub(super) struct Selection {
     seed: Option<u64>,
 }
 
+/// Where a selection is from; the default: from options and the environment.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Origin {
+    /// Whether no file was given, anywhere.
+    pub(super) no_files: bool,
+    /// The places of the files in `lockstep.toml`, if they are from there.
+    pub(super) files: Option<Vec<Location>>,
+    /// The place of the tags in `lockstep.toml`, if they are from there.
+    pub(super) tags: Option<Location>,
+}
+
 /// The result of reading the files.
 struct Found {
     cases: anyhow::Result<Vec<Case>>,
     diagnostics: Diagnostics,
-}
-
-/// Which QEMU to use.
-#[derive(Debug, Args)]
-pub(super) struct Qemu {
-    /// The QEMU to run: a path or a program in PATH. With a name, VMs with `qemu: NAME` use it. May be repeated.
-    /// Default: `qemu-system-<arch>` in PATH.
-    #[arg(long, value_name = "[NAME=]PATH", env = "LOCKSTEP_QEMU", value_delimiter = ',')]
-    qemu: Vec<String>,
-}
-
-/// Several QEMUs, one after the other.
-#[derive(Debug, Args)]
-pub(super) struct QemuMatrix {
-    /// Run all cases on each of these QEMUs and show the results side by side.
-    #[arg(long, value_name = "NAME=PATH,…", env = "LOCKSTEP_QEMU_MATRIX", value_delimiter = ',')]
-    qemu_matrix: Vec<String>,
-}
-
-impl QemuMatrix {
-    /// The QEMUs with their names, each replacing the `default` one of `--qemu`; without a matrix, that one alone.
-    pub(super) fn binaries(&self, qemu: &Qemu) -> anyhow::Result<Vec<(Option<String>, Binaries)>> {
-        if self.qemu_matrix.is_empty() {
-            return Ok(vec![(None, qemu.binaries()?)]);
-        }
-        let mut all: Vec<(Option<String>, Binaries)> = Vec::new();
-        for given in &self.qemu_matrix {
-            let parts = given.split_once('=').filter(|(name, path)| !name.is_empty() && !path.is_empty());
-            let (name, path) = parts.ok_or_else(|| anyhow!("--qemu-matrix {given}: write NAME=PATH"))?;
-            if all.iter().any(|(known, _)| known.as_deref() == Some(name)) {
-                bail!("--qemu-matrix names `{name}` twice");
-            }
-            let others = qemu.named().filter(|(name, _)| name != "default");
-            let binaries = Binaries::new(others.chain([("default".to_owned(), path.to_owned())]));
-            binaries.path("default", "x86_64").with_context(|| format!("--qemu-matrix {name}"))?;
-            all.push((Some(name.to_owned()), binaries));
-        }
-        Ok(all)
-    }
-}
-
-impl Qemu {
-    /// The binaries; each given path must exist.
-    pub(super) fn binaries(&self) -> anyhow::Result<Binaries> {
-        let binaries = Binaries::new(self.named());
-        for name in binaries.names() {
-            binaries.path(name, "x86_64").with_context(|| format!("--qemu {name}"))?;
-        }
-        Ok(binaries)
-    }
-
-    fn named(&self) -> impl Iterator<Item = (String, String)> {
-        self.qemu.iter().map(|given| match given.split_once('=') {
-            Some((name, path)) => (name.to_owned(), path.to_owned()),
-            None => ("default".to_owned(), given.clone()),
-        })
-    }
-
-    /// The given options, unchanged.
-    pub(super) fn given(&self) -> &[String] {
-        &self.qemu
-    }
-
-    /// Whether any was given.
-    pub(super) fn is_given(&self) -> bool {
-        !self.qemu.is_empty()
-    }
 }
 
 impl Selection {
@@ -152,14 +139,19 @@ impl Selection {
     }
 
     fn find(&self, versions: &dyn QemuVersions, binaries: Option<&Binaries>) -> anyhow::Result<Found> {
-        let files = expand(&self.files)?;
+        let failed = self.failed()?;
         let defines = self.define.iter().map(|define| match define.split_once('=') {
             Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
             None => Err(anyhow!("-D {define}: write NAME=VALUE")),
         });
         let options = Options { defines: defines.collect::<Result<_, _>>()?, seed: self.seed() };
-        let Loaded { cases, mut diagnostics, templates } = load(&files, &options, versions);
-        let cases = self.no_templates(&templates).and_then(|()| self.pick(cases));
+        let Loaded { cases, mut diagnostics, templates, .. } = if self.files.iter().any(|file| file == STDIN)
+        {
+            load_texts(&[(STDIN.into(), self.standard_input()?)], &options, versions)
+        } else {
+            load(&self.expanded(failed.as_ref())?, &options, versions)
+        };
+        let cases = self.no_templates(&templates).and_then(|()| self.pick(cases, failed.as_ref()));
         if let (Ok(cases), Some(binaries), false) = (&cases, binaries, diagnostics.has_errors()) {
             for case in cases {
                 let own = binaries.of(case);
@@ -171,6 +163,64 @@ impl Selection {
             }
         }
         Ok(Found { cases, diagnostics })
+    }
+
+    fn standard_input(&self) -> anyhow::Result<String> {
+        if self.files.len() > 1 {
+            bail!("`{STDIN}` is standard input, which cannot be combined with files");
+        }
+        std::io::read_to_string(std::io::stdin()).context("cannot read standard input")
+    }
+
+    /// The scenario files with cases, each with all files that it consists of.
+    pub(super) fn sources(&self) -> anyhow::Result<Vec<(PathBuf, Vec<PathBuf>)>> {
+        let options = Options { seed: self.seed(), ..Options::default() };
+        let loaded = self.expanded(None)?.into_iter().map(|file| {
+            let loaded = load(std::slice::from_ref(&file), &options, &NoVersions);
+            loaded.templates.is_empty().then_some((file, loaded.sources))
+        });
+        Ok(loaded.flatten().collect())
+    }
+
+    /// Selects the cases of these files only.
+    pub(super) fn only(&mut self, files: &[PathBuf]) {
+        self.files = files.iter().map(|file| file.display().to_string()).collect();
+        self.origin.files = None;
+        self.origin.no_files = false;
+    }
+
+    /// The cases of --last-failed and --failed-in; `None` without these options.
+    fn failed(&self) -> anyhow::Result<Option<Failed>> {
+        let last = self.last_failed.then_some((&self.reports, "--last-failed"));
+        let runs: Vec<_> =
+            last.into_iter().chain(self.failed_in.iter().map(|run| (run, "--failed-in"))).collect();
+        let mut failed = Failed::default();
+        for (run, option) in &runs {
+            failed.add(run).context(*option)?;
+        }
+        Ok((!runs.is_empty()).then_some(failed))
+    }
+
+    fn expanded(&self, failed: Option<&Failed>) -> anyhow::Result<Vec<PathBuf>> {
+        if let Some(failed) = failed.filter(|_| self.origin.no_files || self.origin.files.is_some()) {
+            return expand(&failed.files.iter().cloned().collect::<Vec<_>>());
+        }
+        if self.origin.no_files && !Path::new(&self.files[0]).exists() {
+            bail!(
+                "no scenario is given, and there is no directory `{}` here; name files, or set `scenarios` in {}",
+                self.files[0],
+                file::NAME
+            );
+        }
+        match &self.origin.files {
+            None => expand(&self.files),
+            Some(places) => {
+                let found = self.files.iter().zip(places);
+                let found =
+                    found.map(|(given, at)| expand(std::slice::from_ref(given)).context(at.to_string()));
+                Ok(unique(found.collect::<Result<Vec<_>, _>>()?.concat()))
+            }
+        }
     }
 
     /// A template named by the user makes no cases; say what it needs.
@@ -188,20 +238,20 @@ impl Selection {
         Ok(())
     }
 
-    fn pick(&self, cases: Vec<Case>) -> anyhow::Result<Vec<Case>> {
-        let patterns = self.case.iter().map(|pattern| {
-            glob::Pattern::new(pattern).with_context(|| format!("--case {pattern}: not a valid pattern"))
-        });
-        let patterns = patterns.collect::<Result<Vec<_>, _>>()?;
+    fn pick(&self, cases: Vec<Case>, failed: Option<&Failed>) -> anyhow::Result<Vec<Case>> {
+        let patterns = self.patterns()?;
+        // The tags of lockstep.toml are for a run of everything, not for chosen cases.
+        let tags = if failed.is_some() && self.origin.tags.is_some() { &[][..] } else { &self.tag };
         let all = cases.len();
         let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
         let wanted = |case: &Case| {
-            let named = patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(&case.name));
-            named
-                && self.tag.iter().all(|tag| match tag.strip_prefix('!') {
-                    Some(tag) => !case.tags.iter().any(|own| own == tag),
-                    None => case.tags.contains(tag),
-                })
+            let named = patterns.is_empty() || patterns.is_match(&case.name);
+            let failed = failed.is_none_or(|failed| failed.names.contains(&case.name));
+            let tagged = tags.iter().all(|tag| match tag.strip_prefix('!') {
+                Some(tag) => !case.tags.iter().any(|own| own == tag),
+                None => case.tags.contains(tag),
+            });
+            named && failed && tagged
         };
         let picked: Vec<Case> = cases.into_iter().filter(wanted).collect();
         if picked.is_empty() {
@@ -209,10 +259,50 @@ impl Selection {
                 bail!("no cases: the files are templates");
             }
             let first: Vec<&str> = names.iter().take(5).map(String::as_str).collect();
-            bail!("--case and --tag select none of {all} cases; available: {} …", first.join(", "));
+            let options = match (failed, &self.origin.tags) {
+                (Some(_), _) => "--case, --tag and the failed cases".to_owned(),
+                (None, Some(at)) => format!("--case and the `tags` of {at}"),
+                (None, None) => "--case and --tag".to_owned(),
+            };
+            bail!("{options} select none of {all} cases; available: {} …", first.join(", "));
         }
         Ok(picked)
     }
+
+    /// The patterns of --case.
+    fn patterns(&self) -> anyhow::Result<GlobSet> {
+        let mut set = GlobSet::builder();
+        for pattern in self.case.iter().flat_map(|given| alternatives(given)) {
+            let glob = GlobBuilder::new(pattern).empty_alternates(true).build();
+            set.add(
+                glob.map_err(|error| anyhow!("--case {pattern}: not a valid pattern: {}", error.kind()))?,
+            );
+        }
+        Ok(set.build()?)
+    }
+}
+
+/// The patterns of a list: those between commas that are not in braces or brackets.
+fn alternatives(list: &str) -> Vec<&str> {
+    let (mut depth, mut escaped) = (0_usize, false);
+    let separates = |c: char| {
+        let is_escaped = escaped;
+        escaped = c == '\\' && !is_escaped;
+        match c {
+            _ if is_escaped => {}
+            '{' | '[' => depth += 1,
+            '}' | ']' => depth = depth.saturating_sub(1),
+            _ => return c == ',' && depth == 0,
+        }
+        false
+    };
+    list.split(separates).filter(|pattern| !pattern.is_empty()).collect()
+}
+
+/// The cases of these files. Reports no mistakes.
+pub(super) fn cases_of(files: &[String]) -> Vec<Case> {
+    let found = expand(files).unwrap_or_default();
+    load(&found, &Options::default(), &NoVersions).cases
 }
 
 /// The files matched by patterns, directories and names, each once, in the given order.
@@ -232,13 +322,14 @@ fn expand(given: &[String]) -> anyhow::Result<Vec<PathBuf>> {
         if found.is_empty() {
             bail!("no file matches {pattern}");
         }
-        for file in found {
-            if !files.contains(&file) {
-                files.push(file);
-            }
-        }
+        files.extend(found);
     }
-    Ok(files)
+    Ok(unique(files))
+}
+
+fn unique(files: Vec<PathBuf>) -> Vec<PathBuf> {
+    let mut seen = HashSet::new();
+    files.into_iter().filter(|file| seen.insert(file.clone())).collect()
 }
 
 fn matching(pattern: &str) -> anyhow::Result<Vec<PathBuf>> {
@@ -272,6 +363,14 @@ mod tests {
         assert_eq!(names(&[at("b.yaml"), at("*.yaml")]), ["b.yaml", "a.yaml"]);
         assert_eq!(names(&[at("**/*.yaml")]), ["a.yaml", "b.yaml", "sub/c.yaml"]);
         assert_eq!(names(&[at("")]), ["a.yaml", "b.yaml", "sub/c.yaml"]);
+    }
+
+    #[test]
+    fn a_list_of_patterns_is_split_outside_of_braces() {
+        assert_eq!(alternatives("a,b/*"), ["a", "b/*"]);
+        assert_eq!(alternatives("x/{a,b{c,d}},e[,]f,"), ["x/{a,b{c,d}}", "e[,]f"]);
+        assert_eq!(alternatives(r"a\{b,c\,d\\,e"), [r"a\{b", r"c\,d\\", "e"]);
+        assert_eq!(alternatives("{a,b"), ["{a,b"]);
     }
 
     #[test]

@@ -34,7 +34,7 @@ macro_rules! codes {
 codes! {
     /// A file cannot be read: missing, a directory, no permission, not UTF-8.
     Unreadable = "LS001",
-    /// A file is not valid YAML.
+    /// A file is not valid YAML; or, for `lockstep.toml`, TOML.
     Syntax = "LS002",
     /// A map has a duplicate key.
     DuplicateKey = "LS003",

@@ -30,6 +30,8 @@ pub struct Settings {
     pub live: bool,
     /// Whether to show every finished step, and the reason of each skip.
     pub verbose: bool,
+    /// Whether to show only the cases that failed, had an error or were flaky, and the summary.
+    pub quiet: bool,
     /// The terminal width; queried each time, since the window may be resized.
     pub columns: fn() -> usize,
 }
@@ -45,6 +47,7 @@ impl Settings {
             colour: AutoStream::choice(&stdout) != ColorChoice::Never,
             live: stdout.is_terminal() && !dumb,
             verbose,
+            quiet: false,
             columns: || {
                 terminal_size::terminal_size_of(io::stdout()).map_or(80, |(width, _)| usize::from(width.0))
             },
@@ -62,16 +65,17 @@ pub struct Console {
     /// The time of the latest event; live lines keep counting between events.
     seen: Instant,
     bad: Vec<Bad>,
+    /// Whether other lines followed those of a failed case.
+    buried: bool,
     reasons: IndexMap<(Verdict, String), usize>,
     stats: Stats,
 }
 
-/// A failed case, to be listed again in the summary.
+/// A failed case, to be named in the summary.
 struct Bad {
     verdict: Verdict,
     name: String,
     place: String,
-    reason: String,
 }
 
 impl Console {
@@ -85,6 +89,7 @@ impl Console {
             live: Live::default(),
             seen: Instant::now(),
             bad: Vec::new(),
+            buried: false,
             reasons: IndexMap::new(),
             stats: Stats::default(),
         }
@@ -118,17 +123,15 @@ impl Console {
     fn ended(&mut self, case: &Case) -> String {
         let verdict = case.verdict();
         let reason = case.reason().map(text::one_line).unwrap_or_default();
-        let mut out = self.line(case);
+        let is_bad = verdict.is_bad() || verdict == Verdict::Flaky;
+        let is_shown = is_bad || !self.settings.quiet;
+        let mut out = if is_shown { self.line(case) } else { String::new() };
         self.stats.add(case);
-        if verdict.is_bad() || verdict == Verdict::Flaky {
-            let bad = Bad {
-                verdict,
-                name: text::one_line(&case.title()),
-                place: text::one_line(place(case)),
-                reason,
-            };
+        self.buried |= is_shown && !is_bad && !self.bad.is_empty();
+        if is_bad {
+            let name = text::one_line(&case.title());
             out.push_str(&self.failure(case));
-            self.bad.push(bad);
+            self.bad.push(Bad { verdict, name, place: text::one_line(place(case)) });
         } else if verdict != Verdict::Pass {
             if self.settings.verbose && !reason.is_empty() {
                 let _ = writeln!(out, "{INDENT}{reason}");
@@ -203,6 +206,9 @@ impl Console {
         let What::Note { text } = &event.what else {
             return None;
         };
+        if self.settings.quiet && event.case.is_some() {
+            return None;
+        }
         let case = event.case.and_then(|number| self.fold.open().find(|case| case.number == number));
         let whose = case.map_or_else(String::new, |case| format!("{}: ", case.title()));
         Some(format!("NOTE   {}\n", text::one_line(&format!("{whose}{text}"))))
@@ -210,14 +216,11 @@ impl Console {
 
     fn summary(&self) -> String {
         let mut out = overview::of(&self.stats);
-        // If a case failed in many rounds, the overview already has an example of each kind.
-        let each = if self.stats.repeated().next().is_some() { &[] } else { self.bad.as_slice() };
-        for bad in each {
-            let lead = if std::ptr::eq(bad, &raw const each[0]) { "\n" } else { "" };
-            let _ = writeln!(out, "{lead}{}{}", self.label(bad.verdict), bad.name);
-            let why = [bad.place.as_str(), bad.reason.as_str()].map(str::trim);
-            let why: Vec<&str> = why.into_iter().filter(|part| !part.is_empty()).collect();
-            let _ = writeln!(out, "{INDENT}{}", why.join(": "));
+        // A failure was shown in full when it ended. If a case failed in many rounds, the overview has an example.
+        let named = self.buried && self.stats.repeated().next().is_none();
+        for (number, bad) in self.bad.iter().filter(|_| named).enumerate() {
+            let lead = if number == 0 { "\n" } else { "" };
+            let _ = writeln!(out, "{lead}{}{}  {}", self.label(bad.verdict), bad.name, bad.place);
         }
         if !self.reasons.is_empty() {
             out.push('\n');

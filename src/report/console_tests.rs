@@ -29,7 +29,7 @@ impl Write for Screen {
     }
 }
 
-const PLAIN: Settings = Settings { colour: false, live: false, verbose: false, columns: || 80 };
+const PLAIN: Settings = Settings { colour: false, live: false, verbose: false, quiet: false, columns: || 80 };
 
 fn shown_of(events: &[Event], settings: Settings) -> String {
     let screen = Screen::default();
@@ -140,40 +140,67 @@ fn the_last_line_reports_an_interrupt() {
     assert!(shown.contains("ERROR  colo/plain/secondary_failover"), "{shown}");
 }
 
-#[test]
-fn the_summary_has_two_lines_per_failure_with_place_and_reason() {
-    let mut events = vec![sample::run_started(3)];
-    let failures = [
+fn with_failures(passes_after: bool) -> Vec<Event> {
+    let mut events = vec![sample::run_started(4)];
+    let cases = [
         (Verdict::Fail, "no tick\nin 30s\n", "a.yaml:3:5"),
         (Verdict::Error, "QEMU exited with 1", "b.yaml:14:7"),
         (Verdict::Flaky, "late", "c.yaml:9:5"),
+        (Verdict::Pass, "", ""),
     ];
-    for (number, (verdict, reason, place)) in failures.into_iter().enumerate() {
-        let mut end = CaseEnd::new(verdict, Some(reason.into()), 1.0);
-        end.place = Some(place.into());
-        end.evidence = Some("serial tail:\n  tick 41".into());
+    let count = if passes_after { 4 } else { 3 };
+    for (number, (verdict, reason, place)) in cases.into_iter().take(count).enumerate() {
+        let mut end = CaseEnd::new(verdict, Some(reason.into()).filter(|_| verdict != Verdict::Pass), 1.0);
+        end.place = Some(place.into()).filter(|_| verdict != Verdict::Pass);
+        end.evidence = Some("serial tail:\n  tick 41".into()).filter(|_| verdict != Verdict::Pass);
         events.push(sample::started(number, &format!("case/{number}"), "case.yaml"));
         events.push(sample::at(1.0, Some(number), What::CaseEnded(Box::new(end))));
     }
     events.push(sample::run_ended(3.0, false));
-    let shown = shown_of(&events, PLAIN);
-    // The full text of each came when it ended; the summary is below the last of these.
-    let (_, summary) = shown.rsplit_once("tick 41\n").unwrap();
-    let lines: Vec<&str> = summary.lines().collect();
+    events
+}
+
+/// What is shown below the full text of the last failure.
+fn below(shown: &str) -> Vec<&str> {
+    shown.rsplit_once("tick 41\n").unwrap().1.lines().collect()
+}
+
+#[test]
+fn the_summary_names_failures_with_their_place_if_other_lines_followed_them() {
+    let shown = shown_of(&with_failures(true), PLAIN);
     assert_eq!(
-        lines,
+        below(&shown)[1..],
         [
             "",
-            "FAIL   case/0",
-            "       a.yaml:3:5: no tick in 30s",
-            "ERROR  case/1",
-            "       b.yaml:14:7: QEMU exited with 1",
-            "FLAKY  case/2",
-            "       c.yaml:9:5: late",
+            "FAIL   case/0  a.yaml:3:5",
+            "ERROR  case/1  b.yaml:14:7",
+            "FLAKY  case/2  c.yaml:9:5",
             "",
-            "3 cases in 3.00s: 1 failed, 1 error, 1 flaky",
+            "4 cases in 3.00s: 1 passed, 1 failed, 1 error, 1 flaky",
         ]
     );
+    assert_eq!(shown.matches("QEMU exited with 1").count(), 1, "{shown}");
+}
+
+#[test]
+fn a_failure_that_is_still_in_view_is_reported_once() {
+    let shown = shown_of(&with_failures(false), PLAIN);
+    assert_eq!(below(&shown), ["", "3 cases in 3.00s: 1 failed, 1 error, 1 flaky"]);
+    for once in ["case/0", "case/1", "case/2", "a.yaml:3:5", "late"] {
+        assert_eq!(shown.matches(once).count(), 1, "{once} in {shown}");
+    }
+}
+
+#[test]
+fn a_quiet_run_shows_failures_and_the_summary() {
+    let quiet = Settings { quiet: true, ..PLAIN };
+    let shown = shown_of(&with_failures(true), quiet);
+    assert_eq!(below(&shown), ["", "4 cases in 3.00s: 1 passed, 1 failed, 1 error, 1 flaky"]);
+    let shown = shown_of(&sample::run(), quiet);
+    let first = |line: &&str| !line.is_empty() && !line.starts_with(' ');
+    let words: Vec<&str> =
+        shown.lines().filter(first).filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(words, ["FAIL", "ERROR", "2", "1", "6"], "{shown}");
 }
 
 #[test]

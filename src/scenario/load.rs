@@ -81,6 +81,11 @@ impl Loader {
         self.weight <= MAX_WEIGHT
     }
 
+    /// The files that were read, whether they can be or not.
+    pub(super) fn paths(&self) -> Vec<PathBuf> {
+        self.files.keys().cloned().collect()
+    }
+
     /// Whether the maximum size was exceeded.
     pub(super) fn is_full(&self) -> bool {
         self.weight > MAX_WEIGHT

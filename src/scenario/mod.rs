@@ -74,6 +74,8 @@ pub struct Loaded {
     pub cases: Vec<Case>,
     /// All errors and warnings.
     pub diagnostics: Diagnostics,
+    /// All files that were read.
+    pub sources: Vec<PathBuf>,
     /// The files that are templates without cases of their own. If a user names one (not by a glob), the command should
     /// report what it needs.
     pub templates: Vec<Template>,
@@ -156,6 +158,7 @@ fn expand(
     if !loader.diagnostics.has_errors() {
         loader.diagnostics.extend(loader.unused.warnings());
     }
+    loaded.sources = loader.paths();
     loaded.diagnostics = loader.diagnostics;
     loaded
 }
