@@ -18,7 +18,7 @@ use super::watch::watch as watch_files;
 use super::{INTERRUPTED, NOTHING_RUN};
 use crate::event::{Sink, Subscriber};
 use crate::qemu::spec::Accel;
-use crate::report::{Console, Github, Html, JsonLines, Junit, Markdown};
+use crate::report::{Console, Github, Html, JsonLines, Junit, Markdown, Summary};
 use crate::runner::{Binaries, Interrupt, Job, Keep, Settings, not_given};
 use crate::scenario::model::Case;
 
@@ -170,15 +170,20 @@ impl Run {
         drop(runtime);
         let summary = reports.join();
         ran.context("cannot start the run")?;
+        self.conclude(&summary);
+        Ok(ExitCode::from(summary.exit_code()))
+    }
+
+    /// Prints where the report is, or what is wrong with the reports.
+    fn conclude(&self, summary: &Summary) {
         for error in &summary.errors {
             anstream::eprintln!("{} a report is incomplete: {error:#}", super::bold("error:"));
         }
         if summary.errors.is_empty() {
+            let page = self.selection.reports.join("index.html");
             // As with the other lines of the run, a reader that has left is not an error.
-            let _ =
-                writeln!(std::io::stdout(), "report: {}", link(&self.selection.reports.join("index.html")));
+            let _ = writeln!(std::io::stdout(), "report: {}", link(&page));
         }
-        Ok(ExitCode::from(summary.exit_code()))
     }
 }
 
