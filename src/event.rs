@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::cause::Cause;
 use crate::units::Share;
 
 /// The version of the stream's format; readers reject a newer one.
@@ -274,6 +275,9 @@ pub struct CaseEnd {
     /// The reason: the failure's first line, or why it was skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The cause of the failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
     /// The evidence: what was expected, what was seen, the VMs' last output and state. Many lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
@@ -300,6 +304,7 @@ impl CaseEnd {
         Self {
             verdict,
             reason,
+            cause: None,
             evidence: None,
             place: None,
             source: None,

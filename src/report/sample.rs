@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::cause::{Cause, CauseKind};
 use crate::event::{CaseEnd, Event, STREAM_VERSION, Spread, StepOutcome, Verdict, What};
 
 /// An event at a moment.
@@ -153,6 +154,12 @@ pub(super) fn run() -> Vec<Event> {
             32.7,
             Some(1),
             What::CaseEnded(Box::new(CaseEnd {
+                cause: Some(Cause {
+                    kind: CauseKind::Timeout,
+                    vm: Some("secondary".into()),
+                    what: failure.into(),
+                    seen: None,
+                }),
                 evidence: Some(
                     "last events:\n  RESUME\nserial tail:\n  \u{1b}[0mtick 41\r\n  ]]> & <tick> 42".into(),
                 ),

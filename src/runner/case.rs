@@ -18,7 +18,7 @@ use crate::random::Random;
 use crate::scenario::model::{Block, Case};
 use crate::session::artifacts::FILES;
 use crate::session::directory::Notes;
-use crate::session::{Session, ports};
+use crate::session::{Failure, Session, ports};
 
 /// A case and what it runs on.
 #[derive(Debug, Clone)]
@@ -177,7 +177,14 @@ fn not_retried(end: CaseEnd, why: &Rerun, error: &str, sink: &Sink) -> CaseEnd {
     }
     let reason = end.reason.unwrap_or_default();
     let reason = format!("not run again after a known issue: {error} ({reason})");
-    CaseEnd { verdict: Verdict::Error, reason: Some(reason), ..end }
+    let cause = Some(Failure::error(&reason).record());
+    CaseEnd { verdict: Verdict::Error, reason: Some(reason), cause, ..end }
+}
+
+/// The result of a case that could not be run.
+fn not_run(reason: String, seconds: f64) -> CaseEnd {
+    let cause = Some(Failure::error(&reason).record());
+    CaseEnd { cause, ..CaseEnd::new(Verdict::Error, Some(reason), seconds) }
 }
 
 /// The result of a case that passed on a later attempt, with the evidence of the first failure.
@@ -202,7 +209,11 @@ async fn run_attempt(
     let began = Instant::now();
     let (case, binaries) = (&*run.job.case, &*run.job.binaries);
     let ended = |verdict: Verdict, reason: String| {
-        (CaseEnd::new(verdict, Some(reason), began.elapsed().as_secs_f64()), false)
+        let seconds = began.elapsed().as_secs_f64();
+        match verdict {
+            Verdict::Error => (not_run(reason, seconds), false),
+            _ => (CaseEnd::new(verdict, Some(reason), seconds), false),
+        }
     };
     let (directory, notes) = (place.directory.clone(), Arc::clone(&place.notes));
     let mut session = Session::new(IndexMap::new(), directory, notes, place.sink.clone());
@@ -214,14 +225,14 @@ async fn run_attempt(
     let opened = net::open(case, &mut session, binaries);
     held.extend(session.ports.numbers());
     let ready = opened
-        .map_err(|failure| (Verdict::Error, failure.message))
+        .map_err(|failure| (Verdict::Error, failure.to_string()))
         .and_then(|()| plans(case, session.directory(), binaries, settings, &session.names()));
     match ready {
         Ok(plans) => session.plans = plans,
         Err((verdict, reason)) => return ended(verdict, reason),
     }
     if let Err(failure) = net::plan_wires(case, &mut session) {
-        return ended(Verdict::Error, failure.message);
+        return ended(Verdict::Error, failure.to_string());
     }
     let may_be_several = settings.retries > 0 || attempts.count > 1 || !races(case).is_empty();
     let folder = folder(run, attempts.count, may_be_several);
@@ -237,7 +248,7 @@ fn draw(run: &Run, attempt: usize, seed: u64) -> u32 {
 /// Reports a case that could not be started.
 pub(super) fn not_started(run: &Run, sink: &Sink, reason: String) {
     sink.emit(started(run));
-    sink.emit(What::CaseEnded(Box::new(CaseEnd::new(Verdict::Error, Some(reason), 0.0))));
+    sink.emit(What::CaseEnded(Box::new(not_run(reason, 0.0))));
 }
 
 fn started(run: &Run) -> What {

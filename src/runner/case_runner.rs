@@ -21,7 +21,6 @@ use crate::qemu::credential::make;
 use crate::qemu::network::wire_name;
 use crate::scenario::model::{Block, Case, CaseStep, When};
 use crate::scenario::{RunValues, resolve_step, resolve_vm, resolve_when, to_yaml};
-use crate::session::failure::Kind;
 use crate::session::{Failure, Session, artifacts, metrics};
 use crate::step::{Action, Running, Start};
 
@@ -230,7 +229,7 @@ impl<'c> CaseRunner<'c> {
         match &result {
             Ok(()) => sink.emit(ended(StepOutcome::Done, None)),
             Err(Stop::Failed(failure, _)) => {
-                sink.emit(ended(StepOutcome::Failed, Some(failure.message.clone())));
+                sink.emit(ended(StepOutcome::Failed, Some(failure.to_string())));
             }
             Err(Stop::Interrupted(signal)) => {
                 sink.emit(ended(StepOutcome::Failed, Some(format!("interrupted by {signal}"))));
@@ -263,7 +262,7 @@ impl<'c> CaseRunner<'c> {
                         }
                     }
                     () = tokio::time::sleep_until(deadline + GRACE) => {
-                        break Err(Failure::failed(format!("the step did not finish by its deadline: {}", step.title())));
+                        break Err(Failure::late(format!("the step did not finish by its deadline: {}", step.title())));
                     }
                 }
             }
@@ -278,20 +277,13 @@ impl<'c> CaseRunner<'c> {
         {
             of_migration = is_of_migration;
             result = Err(match result {
-                Err(own) if !cause.message.contains(&own.message) => {
-                    Failure { message: format!("{} (and then: {own})", cause.message), ..cause }
-                }
+                Err(own) if !cause.to_string().contains(&own.to_string()) => cause.then(own),
                 _ => cause,
             });
         }
         if deadline == self.deadline && Instant::now() >= deadline {
-            result = result.map_err(|failure| Failure {
-                message: format!(
-                    "{failure} (the case's timeout of {} expired)",
-                    crate::units::Span(self.case.timeout)
-                ),
-                ..failure
-            });
+            let note = format!("the case's timeout of {} expired", crate::units::Span(self.case.timeout));
+            result = result.map_err(|failure| failure.noted(&note));
         }
         if let Some(expression) = &step.expect_error {
             result = expected(result, expression, &step.title());
@@ -336,9 +328,10 @@ impl<'c> CaseRunner<'c> {
                 (Err(Failure::error(format!("interrupted by {signal}"))), None, true)
             }
         };
-        let Judgement { verdict, reason, struck, again } = if interrupted {
-            let reason = outcome.as_ref().err().map(|failure| failure.message.clone());
-            Judgement { verdict: Verdict::Error, reason, struck: None, again: false }
+        let Judgement { verdict, reason, cause, struck, again } = if interrupted {
+            let failure = outcome.as_ref().err();
+            let (reason, cause) = (failure.map(Failure::to_string), failure.map(Failure::record));
+            Judgement { verdict: Verdict::Error, reason, cause, struck: None, again: false }
         } else {
             let names = site.as_ref().map(|site| site.names.as_slice()).unwrap_or_default();
             judge(&outcome, names, self.case, self.before)
@@ -401,7 +394,7 @@ impl<'c> CaseRunner<'c> {
         // A negative control also failed at this place, but passes.
         let source = site.as_ref().map(|site| site.excerpt());
         let place = site.filter(|_| verdict != Verdict::Pass).map(|site| site.at.to_string());
-        (CaseEnd { verdict, reason, evidence, place, source, artifacts, struck, seconds }, again)
+        (CaseEnd { verdict, reason, cause, evidence, place, source, artifacts, struck, seconds }, again)
     }
 }
 
@@ -409,12 +402,11 @@ impl<'c> CaseRunner<'c> {
 fn expected(result: Result<Value, Failure>, expression: &str, title: &str) -> Result<Value, Failure> {
     let matcher = Regex::new(expression).map_err(|error| Failure::error(error.to_string()))?;
     match result {
-        Err(failure) if failure.kind == Kind::Corrupt => Err(failure),
-        Err(failure) if matcher.is_match(&failure.message) => Ok(Value::String(failure.message)),
-        Err(failure) => Err(Failure {
-            message: format!("expected an error matching /{expression}/, got: {failure}"),
-            ..failure
-        }),
+        Err(failure) if failure.is_corrupt() => Err(failure),
+        Err(failure) => match failure.to_string() {
+            message if matcher.is_match(&message) => Ok(Value::String(message)),
+            _ => Err(failure.led_by(&format!("expected an error matching /{expression}/, got: "))),
+        },
         Ok(_) => Err(Failure::failed(format!(
             "`{title}`: expected an error matching /{expression}/, but it succeeded"
         ))),
@@ -424,6 +416,9 @@ fn expected(result: Result<Value, Failure>, expression: &str, title: &str) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guest::ticker::Line;
+    use crate::qemu::process::Ended;
+    use crate::session::Cause;
 
     #[test]
     fn a_step_that_must_fail_succeeds_by_failing_as_it_must() {
@@ -432,15 +427,18 @@ mod tests {
         assert!(
             expected(refused(), "out of memory", "x")
                 .unwrap_err()
-                .message
+                .to_string()
                 .contains("expected an error matching")
         );
-        assert!(expected(Ok(Value::Null), "x", "quit a").unwrap_err().message.contains("succeeded"));
+        assert!(expected(Ok(Value::Null), "x", "quit a").unwrap_err().to_string().contains("succeeded"));
     }
 
     #[test]
     fn no_expected_error_excuses_wrong_memory() {
-        let corrupt = Failure { kind: Kind::Corrupt, message: "page 1".into() };
-        assert_eq!(expected(Err(corrupt.clone()), "page", "x"), Err(corrupt));
+        let line = Line::Stale { expected: 9, found: 1 };
+        let corrupt = Failure::from(Cause::Corrupt { line, pages: None }).about("a");
+        assert_eq!(expected(Err(corrupt.clone()), "", "x"), Err(corrupt.clone()));
+        let died = Failure::ended("VM `b` died", Ended::Signal(9)).then(corrupt);
+        assert_eq!(expected(Err(died.clone()), "died", "x"), Err(died));
     }
 }

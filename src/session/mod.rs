@@ -17,6 +17,6 @@ pub mod sockets;
 mod state;
 pub mod witness;
 
-pub use failure::Failure;
+pub use failure::{Cause, Failure};
 pub use machine::{Listening, Machine, Plan};
 pub use state::{FailoverMark, Pair, Session};

@@ -186,7 +186,7 @@ impl Session {
                 machine.connect(deadline, &self.board, &self.sink).await?;
                 self.board.forbid_exit(name);
                 if let Some(how) = machine.process.ended() {
-                    return Err(Failure::error(format!("cannot start VM `{name}`: {how}")));
+                    return Err(Failure::error(format!("cannot start VM `{name}`: {how}")).about(name));
                 }
             }
         }
@@ -227,7 +227,7 @@ impl Session {
     pub fn machine(&self, name: &str) -> Result<&Machine, Failure> {
         self.machines.get(name).ok_or_else(|| {
             if self.plans.contains_key(name) {
-                Failure::failed(format!("VM `{name}` has not been started"))
+                Failure::failed(format!("VM `{name}` has not been started")).about(name)
             } else {
                 no_such_vm(name)
             }

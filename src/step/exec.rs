@@ -15,7 +15,7 @@ use crate::qemu::spec::Scalar;
 use crate::session::artifacts::EXECS;
 use crate::session::board::Trouble;
 use crate::session::process::Background;
-use crate::session::{Failure, Session};
+use crate::session::{Cause, Failure, Session};
 
 /// Runs a host process and waits for it to exit, unless it runs in the background. The result is
 /// `{stdout, stderr, exit}`.
@@ -145,12 +145,8 @@ impl StepAction for Exec {
         record(session, &process, &self.title())?;
         match ended {
             Ok(how) if expected.matches(how) => Ok(process.result()),
-            Ok(_) => Err(Failure::failed(format!(
-                "`{}`: {}",
-                self.argv().join(" "),
-                expected.mismatch(&process.state_and_output())
-            ))),
-            Err(_) => Err(Failure::failed(format!(
+            Ok(how) => Err(expected.mismatch(format!("`{}`", self.argv().join(" ")), how, process.said())),
+            Err(_) => Err(Failure::late(format!(
                 "`{}` did not end within {}: {}",
                 self.argv().join(" "),
                 run.waited(),
@@ -179,10 +175,10 @@ async fn ready(run: &Running<'_>, name: &str, expression: &str) -> Result<String
         // In this order, so that its last output counts.
         let ended = process.ended();
         match (process.find_line(&line), ended) {
-            (None, Some(_)) => Err(Failure::failed(format!(
-                "process `{name}` ended before it wrote a line matching /{expression}/: {}",
-                process.state_and_output()
-            ))),
+            (None, Some(how)) => {
+                let what = format!("process `{name}` ended before it wrote a line matching /{expression}/");
+                Err(Cause::Exit { what, expected: None, how, said: process.said() }.into())
+            }
             (found, _) => Ok(found),
         }
     };

@@ -132,7 +132,7 @@ impl Failover {
         machine.process.kill();
         match tokio::time::timeout_at(run.deadline, machine.gone()).await {
             Ok(_) => Ok(()),
-            Err(_) => Err(Failure::failed(format!("VM `{other}` was killed but did not exit"))),
+            Err(_) => Err(Failure::late(format!("VM `{other}` was killed but did not exit")).about(other)),
         }
     }
 }

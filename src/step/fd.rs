@@ -277,6 +277,6 @@ mod tests {
         let made = std::fs::metadata(directory.path().join("f")).unwrap();
         assert_eq!(made.permissions().mode() & 0o777 & !0o640, 0);
         let missing: Open = serde_json::from_value(json!({"path": "nothing"})).unwrap();
-        assert!(missing.open(directory.path()).unwrap_err().message.contains("cannot open"));
+        assert!(missing.open(directory.path()).unwrap_err().to_string().contains("cannot open"));
     }
 }

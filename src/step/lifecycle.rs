@@ -64,11 +64,11 @@ impl StepAction for Quit {
             match ended {
                 Ok(Ended::Status(0)) => {}
                 Ok(ended) => {
-                    let mismatch = Exit::Status(0).mismatch(&ended.to_string());
-                    return Err(Failure::failed(format!("VM `{vm}` after `quit`: {mismatch}")));
+                    let what = format!("VM `{vm}` after `quit`");
+                    return Err(Exit::Status(0).mismatch(what, ended, String::new()).about(vm));
                 }
                 Err(_) => {
-                    return Err(Failure::failed(format!("VM `{vm}` did not exit after `quit`")));
+                    return Err(Failure::late(format!("VM `{vm}` did not exit after `quit`")).about(vm));
                 }
             }
         }

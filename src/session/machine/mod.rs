@@ -21,6 +21,7 @@ use self::streams::{listen, tap, watch_end};
 use super::board::Board;
 use super::failure::Failure;
 use super::log::{SerialPort, SharedLog};
+use crate::cause::CauseKind;
 use crate::event::{Sink, What};
 use crate::guest::ticker::layout::Ram;
 use crate::guest::ticker::{self, Layout};
@@ -237,7 +238,7 @@ impl Machine {
                 None => error.to_string(),
             };
             let message = format!("VM `{name}`: no QMP greeting from the QEMU that replaced it: {why}");
-            return Err(Failure::failed(message));
+            return Err(Failure::of_kind(CauseKind::Qmp, message).about(&name));
         }
         self.ask_for_events(deadline).await
     }
@@ -334,7 +335,9 @@ impl Machine {
             }
             Err(error @ QmpError::Closed { .. }) => {
                 match wait_at_most(&self.process, EVIDENCE_PATIENCE).await {
-                    Some(ended) => Err(Failure::failed(format!("VM `{}` has ended: {ended}", self.name()))),
+                    Some(how) => {
+                        Err(Failure::ended(format!("VM `{}` has ended", self.name()), how).about(self.name()))
+                    }
                     None => Err(Failure::from(error).of(self.name())),
                 }
             }

@@ -107,7 +107,7 @@ mod tests {
 
     fn look(directory: &Path, check: Value) -> Result<Value, String> {
         let check: Check = serde_json::from_value(check).unwrap();
-        check.of_file(directory).map_err(|failure| failure.message)
+        check.of_file(directory).map_err(|failure| failure.to_string())
     }
 
     #[test]

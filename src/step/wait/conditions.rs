@@ -5,10 +5,11 @@ use serde_json::Value;
 
 use super::impossible::{FINAL, fail_if_stopped, impossible};
 use super::{Condition, Exit, Wait};
+use crate::cause::CauseKind;
 use crate::qemu::contains::contains;
 use crate::session::checkpoints::checkpoints;
 use crate::session::log::Log;
-use crate::session::{Failure, Machine, Session};
+use crate::session::{Cause, Failure, Machine, Session};
 use crate::step::client::{find, summary};
 use crate::step::running::Running;
 
@@ -26,7 +27,7 @@ impl Wait {
         // All VMs must meet it. To wait for one after the other is enough, because each counts from the step's beginning.
         for vm in self.vm.iter().flatten() {
             run.session.machine(vm)?;
-            result = condition.wait(run, vm).await?;
+            result = condition.wait(run, vm).await.map_err(|failure| failure.about(vm))?;
         }
         Ok(result)
     }
@@ -72,13 +73,13 @@ impl Condition {
             machine.catch_up();
             match read(&mut machine.log.lock()) {
                 Some(found) => Ok(Some(found)),
-                None => Err(Failure::failed(format!("{awaited} can no longer come: {why}"))),
+                None => Err(Cause::Impossible { awaited: awaited.clone(), why }.into()),
             }
         };
         let seen = |session: &Session, describe: &dyn Fn(&Log) -> String| {
             session
                 .machine(vm)
-                .map_or_else(|failure| failure.message, |machine| describe(&machine.log.lock()))
+                .map_or_else(|failure| failure.to_string(), |machine| describe(&machine.log.lock()))
         };
         match self {
             Self::Event { name, count, data, fresh } => {
@@ -169,19 +170,15 @@ impl Condition {
                     let now = never.iter().find(|never| *never == status).cloned();
                     if let Some(state) = now.map_or_else(passed, |now| Ok(Some(now)))? {
                         let message = format!("the migration of `{vm}` was {state}, which `never` excludes");
-                        return Err(Failure::failed(message));
+                        return Err(Failure::of_kind(CauseKind::Migration, message));
                     }
                     if states.iter().any(|state| state == status) {
                         return Ok(Some(reply.clone()));
                     }
                     // Wait for its event too, which `never` needs.
                     if FINAL.contains(&status) && is_reported(status)? {
-                        let message = format!(
-                            "the migration of `{vm}` is {}, expected {}",
-                            status_of(reply),
-                            states.join(" or ")
-                        );
-                        return Err(Failure::failed(message));
+                        let expected = Some(states.join(" or "));
+                        return Err(Cause::Migration { status: status_of(reply), expected }.into());
                     }
                     Ok(None)
                 };
@@ -205,7 +202,7 @@ impl Condition {
                 if exit.matches(how) {
                     return Ok(Value::Null);
                 }
-                Err(Failure::failed(format!("VM `{vm}`: {}", exit.mismatch(&how.to_string()))))
+                Err(exit.mismatch(format!("VM `{vm}`"), how, String::new()))
             }
             Self::Process { name, exit } => process(run, name, *exit).await,
             Self::Client { name, lines } => client(run, name, *lines).await,
@@ -239,7 +236,7 @@ async fn process(run: &Running<'_>, name: &str, exit: Exit) -> Result<Value, Fai
     if exit.matches(how) {
         return Ok(process.result());
     }
-    Err(Failure::failed(format!("process `{name}`: {}", exit.mismatch(&process.state_and_output()))))
+    Err(exit.mismatch(format!("process `{name}`"), how, process.said()))
 }
 
 async fn client(run: &Running<'_>, name: &str, lines: u64) -> Result<Value, Failure> {
@@ -255,7 +252,7 @@ async fn client(run: &Running<'_>, name: &str, lines: u64) -> Result<Value, Fail
         let more = more(session)?;
         if more < lines && find(session, name)?.is_stopped() {
             let message = format!("client `{name}` was stopped after {more} more lines, expected {lines}");
-            return Err(Failure::failed(message));
+            return Err(Failure::of_kind(CauseKind::Impossible, message));
         }
         Ok((more >= lines).then_some(()))
     };
@@ -280,7 +277,7 @@ fn no_stream(machine: &Machine, reply: &Value, seen: &mut usize) -> Result<(), F
             let said = machine.stderr_tail(5).replace('\n', "\n    ");
             let said = if said.is_empty() { said } else { format!(", saying:\n    {said}") };
             let message = "the `exec:` command ended before it had written a migration stream";
-            Err(Failure::failed(format!("{message}: {how}{said}")).of(machine.name()))
+            Err(Failure::of_kind(CauseKind::Migration, format!("{message}: {how}{said}")).of(machine.name()))
         }
     }
 }

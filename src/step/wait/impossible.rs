@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Condition;
 use super::job::{History, jobs};
 use crate::session::log::Log;
-use crate::session::{Failure, Session};
+use crate::session::{Cause, Failure, Session};
 use crate::step::running::Running;
 
 /// The final migration statuses (QAPI `MigrationStatus`).
@@ -86,9 +86,8 @@ pub(super) async fn fail_if_stopped<T>(run: &Running<'_>, vm: &str, awaited: &st
         && let Ok(reply) = machine.qmp("query-status", Value::Null, false, run.patience()).await
         && let Some(state) = reply["status"].as_str().filter(|state| STOPPED.contains(state))
     {
-        return Err(Failure::failed(format!(
-            "{awaited} can no longer come: the vCPUs of `{vm}` are stopped, run state `{state}`"
-        )));
+        let why = format!("the vCPUs of `{vm}` are stopped, run state `{state}`");
+        return Err(Cause::Impossible { awaited: awaited.to_owned(), why }.into());
     }
     std::future::pending().await
 }

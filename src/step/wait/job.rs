@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::cause::CauseKind;
 use crate::session::Failure;
 use crate::session::log::{Log, QmpEvent};
 use crate::step::running::Running;
@@ -139,7 +140,7 @@ pub(super) async fn wait_for(
             }
             Some(how) if expected != JobStatus::Null => {
                 let message = format!("job `{id}` of `{vm}` {how}, expected status {expected}");
-                Err(Failure::failed(message))
+                Err(Failure::of_kind(CauseKind::Impossible, message))
             }
             _ => Ok(None),
         }
