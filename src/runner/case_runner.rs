@@ -103,7 +103,7 @@ impl<'c> CaseRunner<'c> {
         let wires: Vec<String> = self.case.net.networks.keys().map(|name| wire_name(name)).collect();
         let first: Vec<String> = self
             .session
-            .plans
+            .plans()
             .values()
             .filter(|plan| plan.spec.start)
             .map(|plan| plan.name.clone())
@@ -194,7 +194,7 @@ impl<'c> CaseRunner<'c> {
         let mut resolved = self
             .with_run_values(|values| resolve_step(self.case, step, values))
             .map_err(|message| Stop::Failed(Failure::error(message), Box::new(FailureSite::of(step))))?;
-        resolved.action = resolved.action.bound(&self.session.roles);
+        resolved.action = resolved.action.bound(self.session.roles());
         Ok(resolved)
     }
 
@@ -203,7 +203,7 @@ impl<'c> CaseRunner<'c> {
         let number = self.step;
         let place = step.at.to_string();
         let began = Instant::now();
-        let sink = self.session.sink.clone();
+        let sink = self.session.sink().clone();
         let ended = |outcome: StepOutcome, message: Option<String>| What::StepEnded {
             step: number,
             outcome,
@@ -244,7 +244,7 @@ impl<'c> CaseRunner<'c> {
             self.complete_plans(&names.0, &FailureSite::of(case_step))?;
         }
         let deadline = self.deadline.min(began + step.timeout.0.mul_f64(self.settings.slow));
-        let board = Arc::clone(&self.session.board);
+        let board = Arc::clone(self.session.board());
         let (mut seen, interrupt) = (self.trouble, self.interrupt.clone());
         let mut running = Running::begin(&mut self.session, deadline);
         let mut result = {
@@ -288,13 +288,13 @@ impl<'c> CaseRunner<'c> {
         if let Some(expression) = &step.expect_error {
             result = expected(result, expression, &step.title());
             if result.is_ok() && of_migration {
-                self.session.board.forgive_migration();
+                self.session.board().forgive_migration();
             }
         }
         match result {
             Ok(value) => {
                 if let Some(name) = &step.capture {
-                    self.session.captures.insert(name.clone(), value);
+                    self.session.capture([(name.clone(), value)].into_iter().collect());
                 }
                 Ok(())
             }
@@ -305,6 +305,7 @@ impl<'c> CaseRunner<'c> {
     /// Completes the plans of VMs that depend on values of the run, now that these are known.
     fn complete_plans(&mut self, names: &[String], site: &FailureSite) -> Result<(), Stop> {
         let stop = |message: String| Stop::Failed(Failure::error(message), Box::new(site.clone()));
+        let mut plans = self.session.plans().clone();
         for name in names.iter().filter(|name| self.case.deferred_vms.contains_key(*name)) {
             let Some(spec) =
                 self.with_run_values(|values| resolve_vm(self.case, name, values)).map_err(stop)?
@@ -312,9 +313,10 @@ impl<'c> CaseRunner<'c> {
                 continue;
             };
             let plan = plan(name, spec, self.binaries, self.settings).map_err(|(_, reason)| stop(reason))?;
-            self.session.plans.insert(name.clone(), plan);
-            choose_machine_types(&mut self.session.plans).map_err(stop)?;
+            plans.insert(name.clone(), plan);
+            choose_machine_types(&mut plans).map_err(stop)?;
         }
+        self.session.set_plans(plans);
         Ok(())
     }
 
@@ -378,13 +380,13 @@ impl<'c> CaseRunner<'c> {
                 Ok(missing) => {
                     for file in missing {
                         let text = format!("`artifacts`: no file `{file}` in the case's directory");
-                        self.session.sink.emit(What::Note { text });
+                        self.session.sink().emit(What::Note { text });
                     }
                     artifacts = Some(artifacts_dir);
                 }
                 Err(error) => {
                     let text = format!("cannot save the artifacts to {}: {error}", artifacts_dir.display());
-                    self.session.sink.emit(What::Note { text });
+                    self.session.sink().emit(What::Note { text });
                 }
             }
         }

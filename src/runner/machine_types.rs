@@ -97,15 +97,7 @@ mod tests {
         let plan = |(number, binary): (usize, &Arc<Binary>)| {
             let spec = serde_json::from_value(serde_json::json!({"machine": machine})).unwrap();
             let name = format!("vm{number}");
-            let binary = Arc::clone(binary);
-            let plan = Plan {
-                name: name.clone(),
-                spec,
-                binary,
-                accel: Accel::Tcg,
-                attachable: false,
-                inherit: vec![],
-            };
+            let plan = Plan::new(&name, spec, Arc::clone(binary), Accel::Tcg);
             (name, plan)
         };
         binaries.iter().enumerate().map(plan).collect()

@@ -125,14 +125,7 @@ pub(super) fn plan(
         let located = linux.clone().located(&settings.guests);
         *linux = located.map_err(|why| (Verdict::Skip, format!("VM `{name}` {why}")))?;
     }
-    Ok(Plan {
-        name: name.to_owned(),
-        spec,
-        binary,
-        accel,
-        attachable: settings.is_watched(),
-        inherit: Vec::new(),
-    })
+    Ok(Plan { attachable: settings.is_watched(), ..Plan::new(name, spec, binary, accel) })
 }
 
 /// The QEMU versions for a case's templates.

@@ -36,7 +36,7 @@ pub(super) async fn cause(
 
 /// Adds new trouble that counts.
 fn new_trouble(session: &Session, seen: &mut usize, action: Option<&Action>, found: &mut Vec<Trouble>) {
-    let board = &session.board;
+    let board = session.board();
     let mut left = None;
     while let Some(trouble) = board.trouble_since(*seen) {
         let number = *seen;
@@ -54,11 +54,11 @@ fn new_trouble(session: &Session, seen: &mut usize, action: Option<&Action>, fou
 fn to_failure(session: &Session, trouble: &Trouble) -> Failure {
     let output = match trouble {
         Trouble::Mismatch { vm, line: line @ Line::Bad(_) } => {
-            let pages = session.machines.get(vm).and_then(|vm| vm.log.lock().bad_pages);
+            let pages = session.machines().get(vm).and_then(|vm| vm.log.lock().bad_pages);
             return Failure::from(Cause::Corrupt { line: *line, pages }).about(vm);
         }
         Trouble::Died { vm, .. } => session.machine(vm).map(|machine| machine.stderr_tail(3)).ok(),
-        Trouble::ProcessEnded { name, .. } => session.background.get(name).map(Background::output_tail),
+        Trouble::ProcessEnded { name, .. } => session.background().get(name).map(Background::output_tail),
         _ => None,
     };
     trouble.failure().saying(&output.unwrap_or_default())

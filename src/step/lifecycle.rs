@@ -58,7 +58,7 @@ impl StepAction for Quit {
     async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         for vm in &self.0 {
             let machine = run.session.machine(vm)?;
-            run.session.board.expect_exit(vm);
+            run.session.board().expect_exit(vm);
             machine.query("quit", run.deadline).await?;
             let ended = tokio::time::timeout_at(run.deadline, machine.gone()).await;
             match ended {

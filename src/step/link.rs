@@ -73,5 +73,5 @@ impl StepAction for Link {
 /// # Errors
 /// If there is none of that name.
 pub(super) fn find<'s>(session: &'s Session, name: &str) -> Result<&'s crate::session::link::Link, Failure> {
-    session.links.get(name).ok_or_else(|| Failure::error(format!("there is no link `{name}` in this case")))
+    session.links().get(name).ok_or_else(|| Failure::error(format!("there is no link `{name}` in this case")))
 }

@@ -55,10 +55,10 @@ impl<'s> Running<'s> {
             let log = machine.log.lock();
             Mark { events: log.events.len(), serial: log.serial_end(), lines: 0 }
         };
-        let machines = session.machines.iter().map(|(name, machine)| (name.clone(), mark(machine)));
+        let machines = session.machines().iter().map(|(name, machine)| (name.clone(), mark(machine)));
         let lines = |lines: u64| Mark { lines, ..Mark::default() };
         let clients =
-            session.clients.iter().map(|(name, client)| (client_key(name), lines(client.progress())));
+            session.clients().iter().map(|(name, client)| (client_key(name), lines(client.progress())));
         let marks = machines.chain(clients).collect();
         Self { session, began: Instant::now(), deadline, marks, once: false }
     }
@@ -102,7 +102,7 @@ impl<'s> Running<'s> {
         mut look: impl FnMut(&Session) -> Result<Option<T>, Failure>,
         seen: impl Fn(&Session) -> String,
     ) -> Result<T, Failure> {
-        let mut changes = self.session.board.changes();
+        let mut changes = self.session.board().changes();
         loop {
             changes.borrow_and_update();
             if let Some(found) = look(self.session)? {

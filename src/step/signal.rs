@@ -88,7 +88,7 @@ impl StepAction for Signal {
                 return Err(Failure::ended(format!("VM `{vm}` has already ended"), ended).about(vm));
             }
             if !matches!(self.send, SignalName::Stop | SignalName::Cont) {
-                run.session.board.expect_exit(vm);
+                run.session.board().expect_exit(vm);
             }
             machine.process.signal(self.send.number());
         }

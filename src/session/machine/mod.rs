@@ -50,6 +50,14 @@ pub struct Plan {
     pub inherit: Vec<Arc<OwnedFd>>,
 }
 
+impl Plan {
+    /// The plan of a VM that has one monitor, and inherits nothing besides its channels.
+    #[must_use]
+    pub fn new(name: &str, spec: VmSpec, binary: Arc<Binary>, accel: Accel) -> Self {
+        Self { name: name.to_owned(), spec, binary, accel, attachable: false, inherit: Vec::new() }
+    }
+}
+
 /// How a VM was told to listen for a migration (`migrate-incoming`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listening {

@@ -80,7 +80,7 @@ impl Check {
 /// Checks the primary's checkpoints against the client's lines.
 fn of_primary(session: &Session, which: CheckpointsCheck, record: &Record) -> Result<(), String> {
     let lines = record.kept()?;
-    let primary = &session.pair.as_ref().ok_or("there was no migration")?.source;
+    let primary = &session.pair().ok_or("there was no migration")?.source;
     let machine = session.machine(primary).map_err(|failure| failure.to_string())?;
     machine.catch_up();
     let log = machine.log.lock();

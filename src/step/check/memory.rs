@@ -28,7 +28,7 @@ pub(super) async fn consistent(run: &Running<'_>, vm: &str) -> Result<Value, Fai
         machine.query("stop", run.deadline).await?;
     }
     machine.catch_up();
-    let from = run.session.failover.as_ref().filter(|mark| mark.survivor == vm).map_or(0, |mark| mark.serial);
+    let from = run.session.failover().filter(|mark| mark.survivor == vm).map_or(0, |mark| mark.serial);
     let last = machine.log.lock().ticks_from(from).last().copied();
     let read = read(run, machine, layout).await;
     if ran {

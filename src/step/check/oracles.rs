@@ -63,7 +63,7 @@ impl Check {
     async fn no_event(&self, run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
         let name = self.no_event.as_deref().unwrap_or_default();
         let end = (run.began + self.for_.map(|span| span.0).unwrap_or_default()).min(run.deadline);
-        let mut changes = run.session.board.changes();
+        let mut changes = run.session.board().changes();
         loop {
             changes.borrow_and_update();
             let machine = run.session.machine(vm)?;

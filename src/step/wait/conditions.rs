@@ -36,7 +36,7 @@ impl Wait {
 impl Condition {
     /// Allows the trouble that the step waits for, so that it does not end the step.
     pub(super) fn allow_expected(&self, run: &Running<'_>, wait: &Wait) {
-        let board = &run.session.board;
+        let board = run.session.board();
         let allow = |expression: &str| wait.vm.iter().flatten().for_each(|vm| board.allow(vm, expression));
         match self {
             Self::Exit(_) => {
@@ -229,7 +229,7 @@ async fn output(
 }
 
 async fn process(run: &Running<'_>, name: &str, exit: Exit) -> Result<Value, Failure> {
-    let process = run.session.background.get(name);
+    let process = run.session.background().get(name);
     let process = process.ok_or_else(|| Failure::failed(format!("process `{name}` has not been started")))?;
     let awaited = format!("process `{name}` to end");
     let how = run.until(&awaited, |_| Ok(process.ended()), |_| process.state_and_output()).await?;
