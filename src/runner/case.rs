@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::binaries::Binaries;
 use super::case_runner::CaseRunner;
 use super::net;
-use super::plans::plans;
+use super::plans::{CannotRun, plans};
 use super::settings::{Interrupt, Settings};
 use super::verdict::Before;
 use crate::event::{CaseEnd, Race, Sink, Verdict, What};
@@ -235,7 +235,7 @@ async fn run_attempt(
     };
     let mut plans = match plans(case, directory.path(), binaries, settings, &wiring.names()) {
         Ok(plans) => plans,
-        Err((verdict, reason)) => return ended(verdict, reason),
+        Err(CannotRun { verdict, reason }) => return ended(verdict, reason),
     };
     if let Err(failure) = net::plan_wires(case, &mut plans, &wiring.ports, directory.path()) {
         return ended(Verdict::Error, failure.to_string());

@@ -187,13 +187,13 @@ impl<'c> CaseRunner<'c> {
 
     fn condition_holds(&self, when: &[When], site: &FailureSite) -> Result<bool, Stop> {
         self.with_run_values(|values| resolve_when(self.case, when, values))
-            .map_err(|message| Stop::Failed(Failure::error(message), Box::new(site.clone())))
+            .map_err(|why| Stop::Failed(Failure::error(why.to_string()), Box::new(site.clone())))
     }
 
     fn resolve(&self, step: &CaseStep) -> Result<crate::step::Step, Stop> {
         let mut resolved = self
             .with_run_values(|values| resolve_step(self.case, step, values))
-            .map_err(|message| Stop::Failed(Failure::error(message), Box::new(FailureSite::of(step))))?;
+            .map_err(|why| Stop::Failed(Failure::error(why.to_string()), Box::new(FailureSite::of(step))))?;
         resolved.action = resolved.action.bound(self.session.roles());
         Ok(resolved)
     }
@@ -307,14 +307,15 @@ impl<'c> CaseRunner<'c> {
         let stop = |message: String| Stop::Failed(Failure::error(message), Box::new(site.clone()));
         let mut plans = self.session.plans().clone();
         for name in names.iter().filter(|name| self.case.deferred_vms.contains_key(*name)) {
-            let Some(spec) =
-                self.with_run_values(|values| resolve_vm(self.case, name, values)).map_err(stop)?
+            let Some(spec) = self
+                .with_run_values(|values| resolve_vm(self.case, name, values))
+                .map_err(|why| stop(why.to_string()))?
             else {
                 continue;
             };
-            let plan = plan(name, spec, self.binaries, self.settings).map_err(|(_, reason)| stop(reason))?;
+            let plan = plan(name, spec, self.binaries, self.settings).map_err(|why| stop(why.reason))?;
             plans.insert(name.clone(), plan);
-            choose_machine_types(&mut plans).map_err(stop)?;
+            choose_machine_types(&mut plans).map_err(|why| stop(why.reason))?;
         }
         self.session.set_plans(plans);
         Ok(())

@@ -47,7 +47,8 @@ pub(super) fn open(
         RunValues { run: &nothing, names: &names, rounds: &Map::new(), dir: directory, versions: &versions };
     for name in case.net.links.keys() {
         let broken = |why: String| Failure::error(format!("cannot open link `{name}`: {why}"));
-        let Some(spec) = resolve_link(case, name, &values).map_err(broken)? else {
+        let spec = resolve_link(case, name, &values).map_err(|why| broken(why.to_string()))?;
+        let Some(spec) = spec else {
             continue;
         };
         let link =
@@ -62,7 +63,8 @@ pub(super) fn open(
             let broken = |why: String| {
                 Failure::error(format!("cannot create the file descriptor `{name}` of VM `{vm}`: {why}"))
             };
-            let path = resolve_text(case, &fd.listen, &Map::new(), &values).map_err(broken)?;
+            let path = resolve_text(case, &fd.listen, &Map::new(), &values);
+            let path = path.map_err(|why| broken(why.to_string()))?;
             let path = directory.join(path.as_str().unwrap_or_default());
             let listener =
                 UnixListener::bind(&path).map_err(|error| broken(format!("{}: {error}", path.display())))?;

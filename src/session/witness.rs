@@ -80,7 +80,7 @@ fn said(session: &Session, vm: &str, first: usize) -> Option<u32> {
 ///
 /// # Errors
 /// The number that it reports, and the expected one.
-pub fn inherited(session: &Session, vm: &str, floor: &Floor) -> Result<(), String> {
+pub fn inherited(session: &Session, vm: &str, floor: &Floor) -> Result<(), Failure> {
     let ticks = |name: &str| {
         session.machines.get(name).map_or_else(Vec::new, |machine| machine.log.lock().ticks.clone())
     };
@@ -89,8 +89,8 @@ pub fn inherited(session: &Session, vm: &str, floor: &Floor) -> Result<(), Strin
     let before: Vec<Tick> = source.into_iter().filter(|tick| tick.seen_real < floor.stopped).collect();
     let state =
         State { vm, source: &floor.source, stopped: floor.stopped, whole: floor.whole, before: &before };
-    state.number(&session.witnesses, &ticks(vm), &own)?;
-    state.clock(&own)
+    let same = state.number(&session.witnesses, &ticks(vm), &own).and_then(|()| state.clock(&own));
+    same.map_err(|why| Failure::failed(why).about(vm))
 }
 
 /// The transferred state.

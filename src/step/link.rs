@@ -61,7 +61,7 @@ impl StepAction for Link {
         let awaited = format!("link `{}` to be {}", self.name, link.setting());
         let look = |session: &Session| {
             let settled = find(session, &self.name)?.is_settled();
-            Ok(settled.map_err(Failure::error)?.then_some(()))
+            Ok(settled?.then_some(()))
         };
         run.until(&awaited, look, |_| link.summary()).await?;
         Ok(link.values())

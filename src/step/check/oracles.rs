@@ -35,9 +35,7 @@ impl Check {
                 Kind::Query => self.query(run, vm).await?,
                 Kind::NoEvent => self.no_event(run, vm).await?,
                 Kind::Progress => progress(run, vm).await?,
-                Kind::Checkpoint => {
-                    none_under_way(run.session, vm).map(|()| Value::Null).map_err(Failure::failed)?
-                }
+                Kind::Checkpoint => none_under_way(run.session, vm).map(|()| Value::Null)?,
                 Kind::Stderr => self.stderr(run.session, vm)?,
                 Kind::Metric | Kind::Value | Kind::Equal | Kind::Disk | Kind::File | Kind::Client => {
                     Value::Null
@@ -188,8 +186,7 @@ impl Bound {
 async fn progress(run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
     let machine = run.session.machine(vm)?;
     run.session.catch_up();
-    let floor = floor(run.session, vm)
-        .map_err(|why| Failure::failed(format!("cannot compare the progress of `{vm}`: {why}")))?;
+    let floor = floor(run.session, vm)?;
     if is_in_colo(&machine.log.lock().events) {
         let look = |_: &Session| Ok(machine.log.lock().ticks_from(floor.serial).next().map(|_| ()));
         let awaited = format!("a tick of `{vm}`, which is in COLO, to compare with");
@@ -197,7 +194,7 @@ async fn progress(run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
     }
     let counts: Vec<u64> = machine.log.lock().ticks_from(floor.serial).map(|tick| tick.count).collect();
     kept(vm, floor.passes, &counts).map_err(Failure::failed)?;
-    inherited(run.session, vm, &floor).map_err(Failure::failed)?;
+    inherited(run.session, vm, &floor)?;
     Ok(json!({"floor": floor.passes, "first": counts.first(), "last": counts.last()}))
 }
 
