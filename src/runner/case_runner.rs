@@ -21,8 +21,9 @@ use crate::qemu::credential::make;
 use crate::qemu::network::wire_name;
 use crate::scenario::model::{Block, Case, CaseStep, When};
 use crate::scenario::{RunValues, resolve_step, resolve_vm, resolve_when, to_yaml};
-use crate::session::{Failure, Session, artifacts, metrics};
-use crate::step::{Action, Running, Start};
+use crate::session::artifacts::Artifacts;
+use crate::session::{Failure, Session, metrics};
+use crate::step::{Action, Running, Start, Step};
 
 /// How far a step may overrun its deadline before it is aborted. Steps watch their deadline themselves and report
 /// more detail.
@@ -190,7 +191,7 @@ impl<'c> CaseRunner<'c> {
             .map_err(|why| Stop::Failed(Failure::error(why.to_string()), Box::new(site.clone())))
     }
 
-    fn resolve(&self, step: &CaseStep) -> Result<crate::step::Step, Stop> {
+    fn resolve(&self, step: &CaseStep) -> Result<Step, Stop> {
         let mut resolved = self
             .with_run_values(|values| resolve_step(self.case, step, values))
             .map_err(|why| Stop::Failed(Failure::error(why.to_string()), Box::new(FailureSite::of(step))))?;
@@ -244,43 +245,8 @@ impl<'c> CaseRunner<'c> {
             self.complete_plans(&names.0, &FailureSite::of(case_step))?;
         }
         let deadline = self.deadline.min(began + step.timeout.0.mul_f64(self.settings.slow));
-        let board = Arc::clone(self.session.board());
-        let (mut seen, interrupt) = (self.trouble, self.interrupt.clone());
-        let mut running = Running::begin(&mut self.session, deadline);
-        let mut result = {
-            let acting = step.action.run(&mut running);
-            tokio::pin!(acting);
-            loop {
-                tokio::select! {
-                    biased;
-                    signal = interrupt.wait() => return Err(Stop::Interrupted(signal)),
-                    result = &mut acting => break result,
-                    trouble = board.trouble(seen) => {
-                        seen += 1;
-                        if !board.is_asked_for(&trouble) && !left_to_next_step(&step.action, &trouble) {
-                            break Err(trouble.failure());
-                        }
-                    }
-                    () = tokio::time::sleep_until(deadline + GRACE) => {
-                        break Err(Failure::late(format!("the step did not finish by its deadline: {}", step.title())));
-                    }
-                }
-            }
-        };
-        // Trouble, if any, is the cause, whatever the step noticed first.
-        if result.is_err() {
-            self.session.await_exits().await;
-        }
-        let mut of_migration = false;
-        if let Some((cause, is_of_migration)) =
-            cause(&mut self.session, &mut self.trouble, Some(&step.action)).await
-        {
-            of_migration = is_of_migration;
-            result = Err(match result {
-                Err(own) if !cause.to_string().contains(&own.to_string()) => cause.then(own),
-                _ => cause,
-            });
-        }
+        let result = self.act(&step, deadline).await?;
+        let (mut result, of_migration) = self.with_trouble(result, &step.action).await;
         if deadline == self.deadline && Instant::now() >= deadline {
             let note = format!("the case's timeout of {} expired", crate::units::Span(self.case.timeout));
             result = result.map_err(|failure| failure.noted(&note));
@@ -299,6 +265,54 @@ impl<'c> CaseRunner<'c> {
                 Ok(())
             }
             Err(failure) => Err(Stop::Failed(failure, Box::new(FailureSite::of(case_step)))),
+        }
+    }
+
+    /// Runs the action until it ends, there is trouble, or the deadline has passed.
+    async fn act(&mut self, step: &Step, deadline: Instant) -> Result<Result<Value, Failure>, Stop> {
+        let board = Arc::clone(self.session.board());
+        let (mut seen, interrupt) = (self.trouble, self.interrupt.clone());
+        let mut running = Running::begin(&mut self.session, deadline);
+        let acting = step.action.run(&mut running);
+        tokio::pin!(acting);
+        loop {
+            tokio::select! {
+                biased;
+                signal = interrupt.wait() => return Err(Stop::Interrupted(signal)),
+                result = &mut acting => return Ok(result),
+                trouble = board.trouble(seen) => {
+                    seen += 1;
+                    if !board.is_asked_for(&trouble) && !left_to_next_step(&step.action, &trouble) {
+                        return Ok(Err(trouble.failure()));
+                    }
+                }
+                () = tokio::time::sleep_until(deadline + GRACE) => {
+                    let message = format!("the step did not finish by its deadline: {}", step.title());
+                    return Ok(Err(Failure::late(message)));
+                }
+            }
+        }
+    }
+
+    /// The result of an action, or the trouble that came up meanwhile: it is the cause, whatever the step noticed first.
+    /// Also returns whether a failed migration is part of it.
+    async fn with_trouble(
+        &mut self,
+        result: Result<Value, Failure>,
+        action: &Action,
+    ) -> (Result<Value, Failure>, bool) {
+        if result.is_err() {
+            self.session.await_exits().await;
+        }
+        match cause(&mut self.session, &mut self.trouble, Some(action)).await {
+            Some((cause, of_migration)) => {
+                let cause = match result {
+                    Err(own) if !cause.to_string().contains(&own.to_string()) => cause.then(own),
+                    _ => cause,
+                };
+                (Err(cause), of_migration)
+            }
+            None => (result, false),
         }
     }
 
@@ -322,7 +336,7 @@ impl<'c> CaseRunner<'c> {
     }
 
     /// Collects the evidence, tears everything down, and determines the verdict.
-    async fn finish(mut self, outcome: Result<(), Stop>, began: Instant) -> (CaseEnd, bool) {
+    async fn finish(self, outcome: Result<(), Stop>, began: Instant) -> (CaseEnd, bool) {
         metrics::emit(&self.session);
         let (outcome, site, interrupted) = match outcome {
             Ok(()) => (Ok(()), None, false),
@@ -341,63 +355,65 @@ impl<'c> CaseRunner<'c> {
         };
         // A known issue needs the same evidence as a failure.
         let is_wrong = struck.is_some() || verdict.is_bad();
+        let site = site.as_deref();
         let mut evidence = None;
         if is_wrong && !interrupted {
-            let shown = site.as_ref().map(|site| site.description(self.case) + "\n").unwrap_or_default();
             // The reason of an excused attempt is the known issue's; show the failure itself.
-            let failed = outcome
-                .as_ref()
-                .err()
-                .filter(|_| verdict == Verdict::Xfail)
-                .map(|failure| format!("{failure}\n"));
-            evidence = Some(failed.unwrap_or_default() + &shown + &self.session.state_and_output().await);
-        }
-        if self.settings.pause_on_failure && is_wrong && !interrupted {
-            let text = format!(
-                "{verdict}: {}\n{}\n{}\n{}Press Enter to stop the VMs ",
-                self.case.name,
-                reason.as_deref().unwrap_or_default(),
-                site.as_ref().map(|site| site.at.to_string()).unwrap_or_default(),
-                pause::how_to_attach(&self.session),
-            );
-            pause::for_enter(&text, &self.user_interrupt).await;
+            let failure = outcome.as_ref().err().filter(|_| verdict == Verdict::Xfail);
+            evidence = Some(self.evidence(failure, site).await);
+            let title = format!("{verdict}: {}", self.case.name);
+            self.pause(&title, reason.as_deref().unwrap_or_default(), site).await;
         }
         let wanted = match self.settings.keep {
             Keep::Always => true,
             Keep::OnFailure => is_wrong,
             Keep::Never => false,
         };
-        let mut artifacts = None;
-        if wanted {
-            let artifacts_dir = self.settings.reports.join(&self.artifacts_dir);
-            // The reports truncate it if it is long.
-            let write_evidence = || match &evidence {
-                Some(evidence) => std::fs::write(artifacts_dir.join("evidence.txt"), evidence),
-                None => Ok(()),
-            };
-            let files = &self.case.artifacts;
-            let kept = artifacts::keep(&self.session, &to_yaml(self.case), files, &artifacts_dir);
-            match kept.and_then(|missing| write_evidence().map(|()| missing)) {
-                Ok(missing) => {
-                    for file in missing {
-                        let text = format!("`artifacts`: no file `{file}` in the case's directory");
-                        self.session.sink().emit(What::Note { text });
-                    }
-                    artifacts = Some(artifacts_dir);
-                }
-                Err(error) => {
-                    let text = format!("cannot save the artifacts to {}: {error}", artifacts_dir.display());
-                    self.session.sink().emit(What::Note { text });
-                }
-            }
-        }
-        self.session.tear_down().await;
-        drop(self.session);
+        let artifacts = if wanted { self.keep_artifacts(evidence.clone()).await } else { None };
+        self.session.close().await;
         let seconds = began.elapsed().as_secs_f64();
         // A negative control also failed at this place, but passes.
-        let source = site.as_ref().map(|site| site.excerpt());
+        let source = site.map(FailureSite::excerpt);
         let place = site.filter(|_| verdict != Verdict::Pass).map(|site| site.at.to_string());
         (CaseEnd { verdict, reason, cause, evidence, place, source, artifacts, struck, seconds }, again)
+    }
+
+    /// The failure, if given, its place, and the state and output of the VMs.
+    async fn evidence(&self, failure: Option<&Failure>, site: Option<&FailureSite>) -> String {
+        let mut text = failure.map(|failure| format!("{failure}\n")).unwrap_or_default();
+        if let Some(site) = site {
+            text.push_str(&(site.description(self.case) + "\n"));
+        }
+        text + &self.session.state_and_output().await
+    }
+
+    /// With `--pause-on-failure`: waits for Enter before the VMs are stopped.
+    async fn pause(&self, title: &str, reason: &str, site: Option<&FailureSite>) {
+        if self.settings.pause_on_failure {
+            let place = site.map(|site| site.at.to_string()).unwrap_or_default();
+            let how = pause::how_to_attach(&self.session);
+            let text = format!("{title}\n{reason}\n{place}\n{how}Press Enter to stop the VMs ");
+            pause::for_enter(&text, &self.user_interrupt).await;
+        }
+    }
+
+    /// Saves the artifacts; returns their directory, or notes why they cannot be saved.
+    async fn keep_artifacts(&self, evidence: Option<String>) -> Option<PathBuf> {
+        let folder = self.settings.reports.join(&self.artifacts_dir);
+        let note = |text| self.session.sink().emit(What::Note { text });
+        let artifacts = Artifacts::of(&self.session, to_yaml(self.case), &self.case.artifacts, evidence);
+        match artifacts.keep(folder.clone()).await {
+            Ok(missing) => {
+                for file in missing {
+                    note(format!("`artifacts`: no file `{file}` in the case's directory"));
+                }
+                Some(folder)
+            }
+            Err(error) => {
+                note(format!("cannot save the artifacts to {}: {error}", folder.display()));
+                None
+            }
+        }
     }
 }
 

@@ -60,6 +60,12 @@ impl CaseDirectory {
     pub fn path(&self) -> &Path {
         &self.0
     }
+
+    /// Removes it without blocking the caller's thread: it may have large files.
+    pub async fn remove(&self) {
+        let path = self.0.clone();
+        let _ = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(path)).await;
+    }
 }
 
 impl Drop for CaseDirectory {

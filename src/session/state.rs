@@ -351,8 +351,14 @@ impl Session {
         text
     }
 
+    /// Stops everything and removes the case's directory.
+    pub async fn close(mut self) {
+        self.tear_down().await;
+        self.directory.remove().await;
+    }
+
     /// Stops everything in parallel, gracefully first.
-    pub async fn tear_down(&mut self) {
+    async fn tear_down(&mut self) {
         self.clients.clear();
         self.background.clear();
         let mut leaving = tokio::task::JoinSet::new();
@@ -382,7 +388,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // Nothing is left here after `tear_down`.
+        // Nothing is left here after `close`.
         self.background.values().for_each(Background::kill_and_wait);
         for machine in self.machines.values() {
             machine.process.kill_and_wait();
