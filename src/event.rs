@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::cause::Cause;
-use crate::units::Share;
+use crate::{cause::Cause, units::Share};
 
 /// The version of the stream's format; readers reject a newer one.
 pub const STREAM_VERSION: u32 = 1;
