@@ -63,10 +63,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kind_is_displayed_as_it_is_written() {
+    fn a_kind_is_displayed_as_it_is_written_and_is_a_type_in_junit() {
+        let schema = include_str!("../schemas/junit.xsd");
         use CauseKind::{Check, Corrupt, Exit, Guest, Impossible, Migration, Qmp, Runner, Timeout};
         for kind in [Corrupt, Exit, Timeout, Impossible, Qmp, Migration, Guest, Check, Runner] {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.to_string());
+            assert!(schema.contains(&format!("<xs:enumeration value=\"{kind}\"/>")), "{kind}");
         }
     }
 }

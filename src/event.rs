@@ -334,8 +334,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// The spread of some values, which are sorted by it; `None` if there are none. Ignores values that are not
-    /// numbers.
+    /// The spread of some values, which it sorts; `None` if there are none. Ignores values that are not numbers.
     #[must_use]
     pub fn of(values: &mut Vec<f64>) -> Option<Self> {
         values.retain(|value| value.is_finite());
