@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::units::Share;
+use crate::{cause::Cause, units::Share};
 
 /// The version of the stream's format; readers reject a newer one.
 pub const STREAM_VERSION: u32 = 1;
@@ -274,6 +274,9 @@ pub struct CaseEnd {
     /// The reason: the failure's first line, or why it was skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The cause of the failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
     /// The evidence: what was expected, what was seen, the VMs' last output and state. Many lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
@@ -300,6 +303,7 @@ impl CaseEnd {
         Self {
             verdict,
             reason,
+            cause: None,
             evidence: None,
             place: None,
             source: None,
@@ -330,8 +334,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// The spread of some values, which are sorted by it; `None` if there are none. Ignores values that are not
-    /// numbers.
+    /// The spread of some values, which it sorts; `None` if there are none. Ignores values that are not numbers.
     #[must_use]
     pub fn of(values: &mut Vec<f64>) -> Option<Self> {
         values.retain(|value| value.is_finite());

@@ -101,7 +101,7 @@ impl Linux {
     ///
     /// # Errors
     /// Why the guest cannot run: it is the one of the guests directory, and is missing.
-    pub fn located(mut self, guests: &Path) -> Result<Self, String> {
+    pub fn located(mut self, guests: &Path) -> Result<Self, LinuxError> {
         if self.kernel.is_none() {
             self.kernel = Some(guest_file(guests, "vmlinuz")?);
             if self.initrd.is_none() {
@@ -119,27 +119,47 @@ impl Linux {
     ///
     /// # Errors
     /// The file that cannot be read, and why.
-    pub fn readable(&self) -> Result<(), String> {
+    pub fn readable(&self) -> Result<(), LinuxError> {
         for (key, file) in [("kernel", &self.kernel), ("initrd", &self.initrd)] {
             if let Some(file) = file {
-                std::fs::File::open(file)
-                    .map_err(|error| format!("cannot read its {key} {file}: {error}"))?;
+                std::fs::File::open(file).map_err(|error| LinuxError::Unreadable {
+                    key,
+                    file: file.clone(),
+                    error,
+                })?;
             }
         }
         Ok(())
     }
 }
 
+/// Why a Linux guest cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum LinuxError {
+    /// A file of the guests directory is missing.
+    #[error(
+        "needs the Linux guest: {0} not found; run scripts/fetch-guest, or pass its directory with --guests"
+    )]
+    Missing(String),
+    /// A file cannot be read.
+    #[error("cannot read its {key} {file}: {error}")]
+    Unreadable {
+        /// The key of the guest that names it.
+        key: &'static str,
+        /// The file.
+        file: String,
+        /// Why.
+        error: std::io::Error,
+    },
+}
+
 /// A file of the guests directory.
-fn guest_file(guests: &Path, name: &str) -> Result<String, String> {
+fn guest_file(guests: &Path, name: &str) -> Result<String, LinuxError> {
     let path = guests.join(name);
     if path.is_file() {
         return Ok(text(&path));
     }
-    Err(format!(
-        "needs the Linux guest: {} not found; run scripts/fetch-guest, or pass its directory with --guests",
-        text(&path)
-    ))
+    Err(LinuxError::Missing(text(&path)))
 }
 
 fn text(path: &Path) -> String {
@@ -219,7 +239,7 @@ mod tests {
     #[test]
     fn files_that_the_scenario_does_not_name_are_in_the_guests_folder() {
         let folder = tempfile::tempdir().unwrap();
-        let missing = linux(json!({})).located(folder.path()).unwrap_err();
+        let missing = linux(json!({})).located(folder.path()).unwrap_err().to_string();
         let path = folder.path().join("vmlinuz");
         let expected = format!("{} not found; run scripts/fetch-guest", path.display());
         assert!(missing.contains(&expected), "{missing}");
@@ -241,7 +261,7 @@ mod tests {
         let own = linux(json!({"kernel": "no/such"})).located(Path::new("/nowhere")).unwrap();
         let path = std::env::current_dir().unwrap().join("no/such").display().to_string();
         assert_eq!((own.kernel.as_deref(), &own.initrd), (Some(path.as_str()), &None));
-        let why = own.readable().unwrap_err();
+        let why = own.readable().unwrap_err().to_string();
         assert!(why.starts_with(&format!("cannot read its kernel {path}: No such file")), "{why}");
     }
 }

@@ -3,6 +3,7 @@
 use indexmap::IndexMap;
 use serde::Serialize;
 
+use crate::cause::CauseKind;
 use crate::event::{Event, Qemu, Spread, Verdict, What};
 use crate::report::stats::{Measured, Repeated, Stats, wilson};
 use crate::report::{Fold, text};
@@ -63,6 +64,8 @@ struct Side {
     verdict: Verdict,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<CauseKind>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rate: Option<String>,
 }
@@ -176,7 +179,7 @@ fn has_changed(one: &Repeated, other: &Repeated) -> bool {
 
 fn side(case: &Repeated) -> Side {
     let rate = (case.counts.total() > 1).then(|| case.rate());
-    Side { verdict: case.worst(), reason: case.reason.clone(), rate }
+    Side { verdict: case.worst(), reason: case.reason.clone(), cause: case.cause, rate }
 }
 
 /// Whether either median lies outside the range of the other run.

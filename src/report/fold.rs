@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::cause::Cause;
 use crate::event::{CaseEnd, Event, What};
 use crate::report::record::{Case, Counts, Kept, Metric, Step};
 use crate::report::text;
@@ -157,6 +158,11 @@ fn end(end: &CaseEnd) -> CaseEnd {
     CaseEnd {
         reason: kept(end.reason.as_ref(), text::LIMIT),
         evidence: kept(end.evidence.as_ref(), text::LIMIT),
+        cause: end.cause.as_ref().map(|cause| Cause {
+            what: text::cut(&cause.what, text::LIMIT).into_owned(),
+            seen: kept(cause.seen.as_ref(), text::LIMIT),
+            ..cause.clone()
+        }),
         source: kept(end.source.as_ref(), text::LIMIT),
         seconds: finite(end.seconds),
         ..end.clone()

@@ -32,10 +32,12 @@ impl<W: Write> Github<W> {
         if !verdict.is_bad() {
             return Ok(());
         }
-        let known = case.end.as_ref().and_then(|end| end.place.as_deref());
+        let end = case.end.as_ref();
+        let known = end.and_then(|end| end.place.as_deref());
         let (file, line, column) = known.and_then(parts).unwrap_or((case.file.as_str(), 1, 1));
         let place = Place { file: Path::new(file), line, column, end_column: None };
-        let title = format!("{verdict}: {}", text::one_line(&case.title()));
+        let kind = end.and_then(|end| end.cause.as_ref()).map(|cause| format!(" ({})", cause.kind));
+        let title = format!("{verdict}{}: {}", kind.unwrap_or_default(), text::one_line(&case.title()));
         let reason = text::visible(case.reason().unwrap_or("no reason given"));
         writeln!(self.out, "{}", annotation("error", &place, &title, &text::cut(&reason, text::LINE_LIMIT)))?;
         Ok(())
@@ -97,7 +99,8 @@ mod tests {
             .count();
         assert!(text.lines().count() >= bad && bad > 0, "{text}");
         assert!(text.lines().all(|line| line.starts_with("::error ")), "{text}");
-        assert!(text.contains(",title=fail%3A "), "{text}");
+        assert!(text.contains(",title=fail (timeout)%3A "), "{text}");
+        assert!(text.contains("title=error%3A "), "without a cause: {text}");
     }
 
     #[test]

@@ -127,7 +127,9 @@ impl Subscriber for Junit {
 fn test_case(case: &Case, flaky_passes: bool, limit: usize) -> TestCase {
     let name = text::one_line(&case.title());
     let verdict = case.verdict();
-    let type_ = verdict.to_string();
+    // The other verdicts are only told apart by their type.
+    let known = case.end.as_ref().and_then(|end| end.cause.as_ref()).filter(|_| verdict.is_bad());
+    let type_ = known.map_or_else(|| verdict.to_string(), |cause| cause.kind.to_string());
     let message = case.reason().map(text::one_line).unwrap_or_default();
     let cause =
         case.end.as_ref().map(|end| text::cdata_of(&cause(end), limit)).filter(|cause| !cause.is_empty());

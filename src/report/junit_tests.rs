@@ -63,7 +63,7 @@ fn a_failure_has_its_message_place_and_evidence() {
     let xml = written(&sample::run());
     let document = Document::parse(&xml).unwrap();
     let failure = elements(&document, "failure")[0];
-    assert_eq!(failure.attribute("type"), Some("fail"));
+    assert_eq!(failure.attribute("type"), Some("timeout"));
     assert_eq!(failure.attribute("message"), Some("secondary: no event STOP within 30s"));
     assert_eq!(
         whole_text(failure),
@@ -71,6 +71,7 @@ fn a_failure_has_its_message_place_and_evidence() {
          serial tail:\n  ␛[0mtick 41\n  ]]> & <tick> 42"
     );
     let error = elements(&document, "error")[0];
+    assert_eq!(error.attribute("type"), Some("error"), "without a cause");
     assert_eq!(error.attribute("message"), Some("qemu-system-x86_64: no such program caused by: os error 2"));
     let log = whole_text(elements(&document, "system-out")[1]);
     assert!(
@@ -128,6 +129,7 @@ fn a_case_without_an_end_is_an_error() {
     let xml = written(&events[..14]);
     let document = Document::parse(&xml).unwrap();
     let error = elements(&document, "error")[0];
+    assert_eq!(error.attribute("type"), Some("error"), "without a cause");
     assert_eq!(error.attribute("message"), Some("the run ended before the case finished"));
     assert!(whole_text(error).contains("It was running step 2: wait: secondary event STOP"));
     assert!(xml.contains("the run did not finish: 4 of 6 cases did not run"), "{xml}");

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::cause::{Cause, CauseKind};
 use crate::event::{CaseEnd, Event, STREAM_VERSION, Spread, StepOutcome, Verdict, What};
 
 /// An event at a moment.
@@ -157,6 +158,12 @@ fn failed() -> [Event; 9] {
         spread: Some(Spread { n: 3, min: 0.2, median: 0.3, p95: 0.4, max: 0.4 }),
     };
     let end = CaseEnd {
+        cause: Some(Cause {
+            kind: CauseKind::Timeout,
+            vm: Some("secondary".into()),
+            what: failure.into(),
+            seen: None,
+        }),
         evidence: Some(
             "last events:\n  RESUME\nserial tail:\n  \u{1b}[0mtick 41\r\n  ]]> & <tick> 42".into(),
         ),

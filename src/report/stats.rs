@@ -2,6 +2,7 @@
 
 use indexmap::IndexMap;
 
+use crate::cause::CauseKind;
 use crate::event::{Spread, Verdict};
 use crate::report::races::Races;
 use crate::report::record::{Case, Counts, Metric};
@@ -31,6 +32,8 @@ pub struct Repeated {
     pub counts: Counts,
     /// The reason of the first round that did not pass.
     pub reason: Option<String>,
+    /// The kind of that round's cause.
+    pub cause: Option<CauseKind>,
     /// The values of each metric, by name and VM.
     pub metrics: IndexMap<(String, Option<String>), Measured>,
 }
@@ -79,6 +82,7 @@ impl Stats {
         let known = self.cases.entry((case.name.clone(), case.qemu.clone())).or_default();
         known.counts.add(verdict);
         if verdict != Verdict::Pass && known.reason.is_none() {
+            known.cause = case.end.as_ref().and_then(|end| end.cause.as_ref()).map(|cause| cause.kind);
             known.reason = case.reason().map(|reason| text::cut(reason, text::LINE_LIMIT).into_owned());
         }
         if verdict != Verdict::Skip {
@@ -95,8 +99,9 @@ impl Stats {
         // A flaky case failed like its first attempt.
         let failed = case.attempts.first().next().filter(|_| verdict == Verdict::Flaky).or(case.end.as_ref());
         let reason = failed.and_then(|end| end.reason.clone()).unwrap_or_default();
+        let cause = failed.and_then(|end| end.cause.as_ref());
         let place = failed.and_then(|end| end.place.clone());
-        let kind = self.failures.entry(signature(&reason)).or_insert_with(|| Kind {
+        let kind = self.failures.entry(signature(cause, &reason)).or_insert_with(|| Kind {
             count: 0,
             example: Example { number: case.number, title: case.title(), verdict, reason, place },
             cases: IndexMap::new(),

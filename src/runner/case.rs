@@ -3,22 +3,22 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use indexmap::IndexMap;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::binaries::Binaries;
 use super::case_runner::CaseRunner;
 use super::net;
-use super::plans::plans;
+use super::plans::{CannotRun, plans};
 use super::settings::{Interrupt, Settings};
 use super::verdict::Before;
 use crate::event::{CaseEnd, Race, Sink, Verdict, What};
 use crate::random::Random;
 use crate::scenario::model::{Block, Case};
 use crate::session::artifacts::FILES;
-use crate::session::directory::Notes;
-use crate::session::{Session, ports};
+use crate::session::board::Board;
+use crate::session::directory::{CaseDirectory, Notes};
+use crate::session::{Failure, Session, Setup, ports};
 
 /// A case and what it runs on.
 #[derive(Debug, Clone)]
@@ -34,8 +34,6 @@ pub struct Job {
 /// Where a case runs.
 #[derive(Debug)]
 pub(super) struct Place {
-    /// Its private directory.
-    pub directory: PathBuf,
     /// What the janitor must clean up.
     pub notes: Arc<Notes>,
     /// Where its events go.
@@ -123,7 +121,14 @@ impl Attempts {
 
 /// Runs a case, with the attempts that the settings and its known issues allow, and emits its events. A failure does
 /// not count if another program had one of the case's ports.
-pub(super) async fn run(run: &Run, place: &Place, settings: &Settings, interrupt: &Interrupt) -> Verdict {
+pub(super) async fn run(
+    run: &Run,
+    mut directory: CaseDirectory,
+    place: &Place,
+    settings: &Settings,
+    interrupt: &Interrupt,
+) -> Verdict {
+    let path = directory.path().to_owned();
     let began = Instant::now();
     let sink = &place.sink;
     sink.emit(started(run));
@@ -131,7 +136,8 @@ pub(super) async fn run(run: &Run, place: &Place, settings: &Settings, interrupt
     loop {
         attempts.count += 1;
         let mut held = Vec::new();
-        let (end, again) = run_attempt(run, &attempts, &mut held, place, settings, interrupt).await;
+        let (end, again) =
+            run_attempt(run, &attempts, &mut held, directory, place, settings, interrupt).await;
         let interrupted = interrupt.now();
         let failed = end.verdict.is_bad() && interrupted.is_none();
         let taken = if failed && attempts.port_conflicts < MAX_PORT_CONFLICTS {
@@ -147,11 +153,12 @@ pub(super) async fn run(run: &Run, place: &Place, settings: &Settings, interrupt
         // The directory of an attempt is removed with its session.
         let ready = why.as_ref().map(|_| match interrupted {
             Some(signal) => Err(format!("interrupted by {signal}")),
-            None => std::fs::create_dir(&place.directory)
+            None => CaseDirectory::create(path.clone())
                 .map_err(|error| format!("cannot create its directory: {error}")),
         });
         let mut end = match (why, ready) {
-            (Some(why), Some(Ok(()))) => {
+            (Some(why), Some(Ok(next))) => {
+                directory = next;
                 let number = attempts.count;
                 sink.emit(What::AttemptEnded { attempt: number, end: Box::new(end.clone()) });
                 if let Some(text) = attempts.put(end, why) {
@@ -177,7 +184,14 @@ fn not_retried(end: CaseEnd, why: &Rerun, error: &str, sink: &Sink) -> CaseEnd {
     }
     let reason = end.reason.unwrap_or_default();
     let reason = format!("not run again after a known issue: {error} ({reason})");
-    CaseEnd { verdict: Verdict::Error, reason: Some(reason), ..end }
+    let cause = Some(Failure::error(&reason).record());
+    CaseEnd { verdict: Verdict::Error, reason: Some(reason), cause, ..end }
+}
+
+/// The result of a case that could not be run.
+fn not_run(reason: String, seconds: f64) -> CaseEnd {
+    let cause = Some(Failure::error(&reason).record());
+    CaseEnd { cause, ..CaseEnd::new(Verdict::Error, Some(reason), seconds) }
 }
 
 /// The result of a case that passed on a later attempt, with the evidence of the first failure.
@@ -195,6 +209,7 @@ async fn run_attempt(
     run: &Run,
     attempts: &Attempts,
     held: &mut Vec<(String, u16)>,
+    directory: CaseDirectory,
     place: &Place,
     settings: &Settings,
     interrupt: &Interrupt,
@@ -202,27 +217,42 @@ async fn run_attempt(
     let began = Instant::now();
     let (case, binaries) = (&*run.job.case, &*run.job.binaries);
     let ended = |verdict: Verdict, reason: String| {
-        (CaseEnd::new(verdict, Some(reason), began.elapsed().as_secs_f64()), false)
+        let seconds = began.elapsed().as_secs_f64();
+        match verdict {
+            Verdict::Error => (not_run(reason, seconds), false),
+            _ => (CaseEnd::new(verdict, Some(reason), seconds), false),
+        }
     };
-    let (directory, notes) = (place.directory.clone(), Arc::clone(&place.notes));
-    let mut session = Session::new(IndexMap::new(), directory, notes, place.sink.clone());
-    session.draw = draw(run, attempts.count, settings.seed);
-    session.slow = settings.slow;
-    session.roles.clone_from(&case.roles);
-    session.disks.clone_from(&case.disks);
-    session.awaited = case.awaited_processes();
-    let opened = net::open(case, &mut session, binaries);
-    held.extend(session.ports.numbers());
-    let ready = opened
-        .map_err(|failure| (Verdict::Error, failure.message))
-        .and_then(|()| plans(case, session.directory(), binaries, settings, &session.names()));
-    match ready {
-        Ok(plans) => session.plans = plans,
-        Err((verdict, reason)) => return ended(verdict, reason),
+    let board = Arc::new(Board::default());
+    let ports = match net::hold_ports(case) {
+        Ok(ports) => ports,
+        Err(failure) => return ended(Verdict::Error, failure.to_string()),
+    };
+    held.extend(ports.numbers());
+    let wiring = match net::open(case, ports, directory.path(), binaries, (&board, &place.sink)) {
+        Ok(wiring) => wiring,
+        Err(failure) => return ended(Verdict::Error, failure.to_string()),
+    };
+    let mut plans = match plans(case, directory.path(), binaries, settings, &wiring.names()) {
+        Ok(plans) => plans,
+        Err(CannotRun { verdict, reason }) => return ended(verdict, reason),
+    };
+    if let Err(failure) = net::plan_wires(case, &mut plans, &wiring.ports, directory.path()) {
+        return ended(Verdict::Error, failure.to_string());
     }
-    if let Err(failure) = net::plan_wires(case, &mut session) {
-        return ended(Verdict::Error, failure.message);
-    }
+    let session = Session::open(Setup {
+        directory,
+        plans,
+        roles: case.roles.clone(),
+        disks: case.disks.clone(),
+        awaited: case.awaited_processes(),
+        wiring,
+        draw: draw(run, attempts.count, settings.seed),
+        slow: settings.slow,
+        board,
+        sink: place.sink.clone(),
+        notes: Arc::clone(&place.notes),
+    });
     let may_be_several = settings.retries > 0 || attempts.count > 1 || !races(case).is_empty();
     let folder = folder(run, attempts.count, may_be_several);
     CaseRunner::new(case, session, binaries, settings, interrupt, folder, attempts.before()).run(began).await
@@ -237,7 +267,7 @@ fn draw(run: &Run, attempt: usize, seed: u64) -> u32 {
 /// Reports a case that could not be started.
 pub(super) fn not_started(run: &Run, sink: &Sink, reason: String) {
     sink.emit(started(run));
-    sink.emit(What::CaseEnded(Box::new(CaseEnd::new(Verdict::Error, Some(reason), 0.0))));
+    sink.emit(What::CaseEnded(Box::new(not_run(reason, 0.0))));
 }
 
 fn started(run: &Run) -> What {

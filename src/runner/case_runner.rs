@@ -21,9 +21,9 @@ use crate::qemu::credential::make;
 use crate::qemu::network::wire_name;
 use crate::scenario::model::{Block, Case, CaseStep, When};
 use crate::scenario::{RunValues, resolve_step, resolve_vm, resolve_when, to_yaml};
-use crate::session::failure::Kind;
-use crate::session::{Failure, Session, artifacts, metrics};
-use crate::step::{Action, Running, Start};
+use crate::session::artifacts::Artifacts;
+use crate::session::{Failure, Session, metrics};
+use crate::step::{Action, Running, Start, Step};
 
 /// How far a step may overrun its deadline before it is aborted. Steps watch their deadline themselves and report
 /// more detail.
@@ -104,7 +104,7 @@ impl<'c> CaseRunner<'c> {
         let wires: Vec<String> = self.case.net.networks.keys().map(|name| wire_name(name)).collect();
         let first: Vec<String> = self
             .session
-            .plans
+            .plans()
             .values()
             .filter(|plan| plan.spec.start)
             .map(|plan| plan.name.clone())
@@ -188,14 +188,14 @@ impl<'c> CaseRunner<'c> {
 
     fn condition_holds(&self, when: &[When], site: &FailureSite) -> Result<bool, Stop> {
         self.with_run_values(|values| resolve_when(self.case, when, values))
-            .map_err(|message| Stop::Failed(Failure::error(message), Box::new(site.clone())))
+            .map_err(|why| Stop::Failed(Failure::error(why.to_string()), Box::new(site.clone())))
     }
 
-    fn resolve(&self, step: &CaseStep) -> Result<crate::step::Step, Stop> {
+    fn resolve(&self, step: &CaseStep) -> Result<Step, Stop> {
         let mut resolved = self
             .with_run_values(|values| resolve_step(self.case, step, values))
-            .map_err(|message| Stop::Failed(Failure::error(message), Box::new(FailureSite::of(step))))?;
-        resolved.action = resolved.action.bound(&self.session.roles);
+            .map_err(|why| Stop::Failed(Failure::error(why.to_string()), Box::new(FailureSite::of(step))))?;
+        resolved.action = resolved.action.bound(self.session.roles());
         Ok(resolved)
     }
 
@@ -204,7 +204,7 @@ impl<'c> CaseRunner<'c> {
         let number = self.step;
         let place = step.at.to_string();
         let began = Instant::now();
-        let sink = self.session.sink.clone();
+        let sink = self.session.sink().clone();
         let ended = |outcome: StepOutcome, message: Option<String>| What::StepEnded {
             step: number,
             outcome,
@@ -230,7 +230,7 @@ impl<'c> CaseRunner<'c> {
         match &result {
             Ok(()) => sink.emit(ended(StepOutcome::Done, None)),
             Err(Stop::Failed(failure, _)) => {
-                sink.emit(ended(StepOutcome::Failed, Some(failure.message.clone())));
+                sink.emit(ended(StepOutcome::Failed, Some(failure.to_string())));
             }
             Err(Stop::Interrupted(signal)) => {
                 sink.emit(ended(StepOutcome::Failed, Some(format!("interrupted by {signal}"))));
@@ -245,64 +245,22 @@ impl<'c> CaseRunner<'c> {
             self.complete_plans(&names.0, &FailureSite::of(case_step))?;
         }
         let deadline = self.deadline.min(began + step.timeout.0.mul_f64(self.settings.slow));
-        let board = Arc::clone(&self.session.board);
-        let (mut seen, interrupt) = (self.trouble, self.interrupt.clone());
-        let mut running = Running::begin(&mut self.session, deadline);
-        let mut result = {
-            let acting = step.action.run(&mut running);
-            tokio::pin!(acting);
-            loop {
-                tokio::select! {
-                    biased;
-                    signal = interrupt.wait() => return Err(Stop::Interrupted(signal)),
-                    result = &mut acting => break result,
-                    trouble = board.trouble(seen) => {
-                        seen += 1;
-                        if !board.is_asked_for(&trouble) && !left_to_next_step(&step.action, &trouble) {
-                            break Err(trouble.failure());
-                        }
-                    }
-                    () = tokio::time::sleep_until(deadline + GRACE) => {
-                        break Err(Failure::failed(format!("the step did not finish by its deadline: {}", step.title())));
-                    }
-                }
-            }
-        };
-        // Trouble, if any, is the cause, whatever the step noticed first.
-        if result.is_err() {
-            self.session.await_exits().await;
-        }
-        let mut of_migration = false;
-        if let Some((cause, is_of_migration)) =
-            cause(&mut self.session, &mut self.trouble, Some(&step.action)).await
-        {
-            of_migration = is_of_migration;
-            result = Err(match result {
-                Err(own) if !cause.message.contains(&own.message) => {
-                    Failure { message: format!("{} (and then: {own})", cause.message), ..cause }
-                }
-                _ => cause,
-            });
-        }
+        let result = self.act(&step, deadline).await?;
+        let (mut result, of_migration) = self.with_trouble(result, &step.action).await;
         if deadline == self.deadline && Instant::now() >= deadline {
-            result = result.map_err(|failure| Failure {
-                message: format!(
-                    "{failure} (the case's timeout of {} expired)",
-                    crate::units::Span(self.case.timeout)
-                ),
-                ..failure
-            });
+            let note = format!("the case's timeout of {} expired", crate::units::Span(self.case.timeout));
+            result = result.map_err(|failure| failure.noted(&note));
         }
         if let Some(expression) = &step.expect_error {
             result = expected(result, expression, &step.title());
             if result.is_ok() && of_migration {
-                self.session.board.forgive_migration();
+                self.session.board().forgive_migration();
             }
         }
         match result {
             Ok(value) => {
                 if let Some(name) = &step.capture {
-                    self.session.captures.insert(name.clone(), value);
+                    self.session.capture([(name.clone(), value)].into_iter().collect());
                 }
                 Ok(())
             }
@@ -310,24 +268,75 @@ impl<'c> CaseRunner<'c> {
         }
     }
 
+    /// Runs the action until it ends, there is trouble, or the deadline has passed.
+    async fn act(&mut self, step: &Step, deadline: Instant) -> Result<Result<Value, Failure>, Stop> {
+        let board = Arc::clone(self.session.board());
+        let (mut seen, interrupt) = (self.trouble, self.interrupt.clone());
+        let mut running = Running::begin(&mut self.session, deadline);
+        let acting = step.action.run(&mut running);
+        tokio::pin!(acting);
+        loop {
+            tokio::select! {
+                biased;
+                signal = interrupt.wait() => return Err(Stop::Interrupted(signal)),
+                result = &mut acting => return Ok(result),
+                trouble = board.trouble(seen) => {
+                    seen += 1;
+                    if !board.is_asked_for(&trouble) && !left_to_next_step(&step.action, &trouble) {
+                        return Ok(Err(trouble.failure()));
+                    }
+                }
+                () = tokio::time::sleep_until(deadline + GRACE) => {
+                    let message = format!("the step did not finish by its deadline: {}", step.title());
+                    return Ok(Err(Failure::late(message)));
+                }
+            }
+        }
+    }
+
+    /// The result of an action, or the trouble that came up meanwhile: it is the cause, whatever the step noticed first.
+    /// Also returns whether a failed migration is part of it.
+    async fn with_trouble(
+        &mut self,
+        result: Result<Value, Failure>,
+        action: &Action,
+    ) -> (Result<Value, Failure>, bool) {
+        if result.is_err() {
+            self.session.await_exits().await;
+        }
+        match cause(&mut self.session, &mut self.trouble, Some(action)).await {
+            Some((cause, of_migration)) => {
+                let cause = match result {
+                    Err(own) if !cause.to_string().contains(&own.to_string()) => cause.then(own),
+                    _ => cause,
+                };
+                (Err(cause), of_migration)
+            }
+            None => (result, false),
+        }
+    }
+
     /// Completes the plans of VMs that depend on values of the run, now that these are known.
     fn complete_plans(&mut self, names: &[String], site: &FailureSite) -> Result<(), Stop> {
         let stop = |message: String| Stop::Failed(Failure::error(message), Box::new(site.clone()));
+        let mut plans = self.session.plans().clone();
         for name in names.iter().filter(|name| self.case.deferred_vms.contains_key(*name)) {
-            let Some(spec) =
-                self.with_run_values(|values| resolve_vm(self.case, name, values)).map_err(stop)?
+            let Some(spec) = self
+                .with_run_values(|values| resolve_vm(self.case, name, values))
+                .map_err(|why| stop(why.to_string()))?
             else {
                 continue;
             };
-            let plan = plan(name, spec, self.binaries, self.settings).map_err(|(_, reason)| stop(reason))?;
-            self.session.plans.insert(name.clone(), plan);
-            choose_machine_types(&mut self.session.plans).map_err(stop)?;
+            let plan = plan(name, spec, self.binaries, self.settings).map_err(|why| stop(why.reason))?;
+            plans.insert(name.clone(), plan);
+            choose_machine_types(&mut plans).map_err(|why| stop(why.reason))?;
         }
+        self.session.set_plans(plans);
         Ok(())
     }
 
     /// Collects the evidence, tears everything down, and determines the verdict.
-    async fn finish(mut self, outcome: Result<(), Stop>, began: Instant) -> (CaseEnd, bool) {
+    async fn finish(self, outcome: Result<(), Stop>, began: Instant) -> (CaseEnd, bool) {
         metrics::emit(&self.session);
         let (outcome, site, interrupted) = match outcome {
             Ok(()) => (Ok(()), None, false),
@@ -336,72 +345,75 @@ impl<'c> CaseRunner<'c> {
                 (Err(Failure::error(format!("interrupted by {signal}"))), None, true)
             }
         };
-        let Judgement { verdict, reason, struck, again } = if interrupted {
-            let reason = outcome.as_ref().err().map(|failure| failure.message.clone());
-            Judgement { verdict: Verdict::Error, reason, struck: None, again: false }
+        let Judgement { verdict, reason, cause, struck, again } = if interrupted {
+            let failure = outcome.as_ref().err();
+            let (reason, cause) = (failure.map(Failure::to_string), failure.map(Failure::record));
+            Judgement { verdict: Verdict::Error, reason, cause, struck: None, again: false }
         } else {
             let names = site.as_ref().map(|site| site.names.as_slice()).unwrap_or_default();
             judge(&outcome, names, self.case, self.before)
         };
         // A known issue needs the same evidence as a failure.
         let is_wrong = struck.is_some() || verdict.is_bad();
+        let site = site.as_deref();
         let mut evidence = None;
         if is_wrong && !interrupted {
-            let shown = site.as_ref().map(|site| site.description(self.case) + "\n").unwrap_or_default();
             // The reason of an excused attempt is the known issue's; show the failure itself.
-            let failed = outcome
-                .as_ref()
-                .err()
-                .filter(|_| verdict == Verdict::Xfail)
-                .map(|failure| format!("{failure}\n"));
-            evidence = Some(failed.unwrap_or_default() + &shown + &self.session.state_and_output().await);
-        }
-        if self.settings.pause_on_failure && is_wrong && !interrupted {
-            let text = format!(
-                "{verdict}: {}\n{}\n{}\n{}Press Enter to stop the VMs ",
-                self.case.name,
-                reason.as_deref().unwrap_or_default(),
-                site.as_ref().map(|site| site.at.to_string()).unwrap_or_default(),
-                pause::how_to_attach(&self.session),
-            );
-            pause::for_enter(&text, &self.user_interrupt).await;
+            let failure = outcome.as_ref().err().filter(|_| verdict == Verdict::Xfail);
+            evidence = Some(self.evidence(failure, site).await);
+            let title = format!("{verdict}: {}", self.case.name);
+            self.pause(&title, reason.as_deref().unwrap_or_default(), site).await;
         }
         let wanted = match self.settings.keep {
             Keep::Always => true,
             Keep::OnFailure => is_wrong,
             Keep::Never => false,
         };
-        let mut artifacts = None;
-        if wanted {
-            let artifacts_dir = self.settings.reports.join(&self.artifacts_dir);
-            // The reports truncate it if it is long.
-            let write_evidence = || match &evidence {
-                Some(evidence) => std::fs::write(artifacts_dir.join("evidence.txt"), evidence),
-                None => Ok(()),
-            };
-            let files = &self.case.artifacts;
-            let kept = artifacts::keep(&self.session, &to_yaml(self.case), files, &artifacts_dir);
-            match kept.and_then(|missing| write_evidence().map(|()| missing)) {
-                Ok(missing) => {
-                    for file in missing {
-                        let text = format!("`artifacts`: no file `{file}` in the case's directory");
-                        self.session.sink.emit(What::Note { text });
-                    }
-                    artifacts = Some(artifacts_dir);
-                }
-                Err(error) => {
-                    let text = format!("cannot save the artifacts to {}: {error}", artifacts_dir.display());
-                    self.session.sink.emit(What::Note { text });
-                }
-            }
-        }
-        self.session.tear_down().await;
-        drop(self.session);
+        let artifacts = if wanted { self.keep_artifacts(evidence.clone()).await } else { None };
+        self.session.close().await;
         let seconds = began.elapsed().as_secs_f64();
         // A negative control also failed at this place, but passes.
-        let source = site.as_ref().map(|site| site.excerpt());
+        let source = site.map(FailureSite::excerpt);
         let place = site.filter(|_| verdict != Verdict::Pass).map(|site| site.at.to_string());
-        (CaseEnd { verdict, reason, evidence, place, source, artifacts, struck, seconds }, again)
+        (CaseEnd { verdict, reason, cause, evidence, place, source, artifacts, struck, seconds }, again)
+    }
+
+    /// The failure, if given, its place, and the state and output of the VMs.
+    async fn evidence(&self, failure: Option<&Failure>, site: Option<&FailureSite>) -> String {
+        let mut text = failure.map(|failure| format!("{failure}\n")).unwrap_or_default();
+        if let Some(site) = site {
+            text.push_str(&(site.description(self.case) + "\n"));
+        }
+        text + &self.session.state_and_output().await
+    }
+
+    /// With `--pause-on-failure`: waits for Enter before the VMs are stopped.
+    async fn pause(&self, title: &str, reason: &str, site: Option<&FailureSite>) {
+        if self.settings.pause_on_failure {
+            let place = site.map(|site| site.at.to_string()).unwrap_or_default();
+            let how = pause::how_to_attach(&self.session);
+            let text = format!("{title}\n{reason}\n{place}\n{how}Press Enter to stop the VMs ");
+            pause::for_enter(&text, &self.user_interrupt).await;
+        }
+    }
+
+    /// Saves the artifacts; returns their directory, or notes why they cannot be saved.
+    async fn keep_artifacts(&self, evidence: Option<String>) -> Option<PathBuf> {
+        let folder = self.settings.reports.join(&self.artifacts_dir);
+        let note = |text| self.session.sink().emit(What::Note { text });
+        let artifacts = Artifacts::of(&self.session, to_yaml(self.case), &self.case.artifacts, evidence);
+        match artifacts.keep(folder.clone()).await {
+            Ok(missing) => {
+                for file in missing {
+                    note(format!("`artifacts`: no file `{file}` in the case's directory"));
+                }
+                Some(folder)
+            }
+            Err(error) => {
+                note(format!("cannot save the artifacts to {}: {error}", folder.display()));
+                None
+            }
+        }
     }
 }
 
@@ -409,12 +421,11 @@ impl<'c> CaseRunner<'c> {
 fn expected(result: Result<Value, Failure>, expression: &str, title: &str) -> Result<Value, Failure> {
     let matcher = Regex::new(expression).map_err(|error| Failure::error(error.to_string()))?;
     match result {
-        Err(failure) if failure.kind == Kind::Corrupt => Err(failure),
-        Err(failure) if matcher.is_match(&failure.message) => Ok(Value::String(failure.message)),
-        Err(failure) => Err(Failure {
-            message: format!("expected an error matching /{expression}/, got: {failure}"),
-            ..failure
-        }),
+        Err(failure) if failure.is_corrupt() => Err(failure),
+        Err(failure) => match failure.to_string() {
+            message if matcher.is_match(&message) => Ok(Value::String(message)),
+            _ => Err(failure.led_by(&format!("expected an error matching /{expression}/, got: "))),
+        },
         Ok(_) => Err(Failure::failed(format!(
             "`{title}`: expected an error matching /{expression}/, but it succeeded"
         ))),
@@ -424,6 +435,9 @@ fn expected(result: Result<Value, Failure>, expression: &str, title: &str) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guest::ticker::Line;
+    use crate::qemu::process::Ended;
+    use crate::session::Cause;
 
     #[test]
     fn a_step_that_must_fail_succeeds_by_failing_as_it_must() {
@@ -432,15 +446,18 @@ mod tests {
         assert!(
             expected(refused(), "out of memory", "x")
                 .unwrap_err()
-                .message
+                .to_string()
                 .contains("expected an error matching")
         );
-        assert!(expected(Ok(Value::Null), "x", "quit a").unwrap_err().message.contains("succeeded"));
+        assert!(expected(Ok(Value::Null), "x", "quit a").unwrap_err().to_string().contains("succeeded"));
     }
 
     #[test]
     fn no_expected_error_excuses_wrong_memory() {
-        let corrupt = Failure { kind: Kind::Corrupt, message: "page 1".into() };
-        assert_eq!(expected(Err(corrupt.clone()), "page", "x"), Err(corrupt));
+        let line = Line::Stale { expected: 9, found: 1 };
+        let corrupt = Failure::from(Cause::Corrupt { line, pages: None }).about("a");
+        assert_eq!(expected(Err(corrupt.clone()), "", "x"), Err(corrupt.clone()));
+        let died = Failure::ended("VM `b` died", Ended::Signal(9)).then(corrupt);
+        assert_eq!(expected(Err(died.clone()), "died", "x"), Err(died));
     }
 }

@@ -5,9 +5,8 @@ use std::path::Path;
 use serde_json::Map;
 
 use super::binaries::Binaries;
-use super::plans::plans;
+use super::plans::{CannotRun, plans};
 use super::settings::Settings;
-use crate::event::Verdict;
 use crate::scenario::model::Case;
 
 /// Lists the cases in order: those that would run, and on what; those that would be skipped, and why. Only probes the
@@ -44,8 +43,9 @@ pub fn dry_run(cases: &[Case], binaries: &Binaries, settings: &Settings) -> Stri
                     text.push_str(&format!("        must fail with /{}/\n", must_fail.pattern));
                 }
             }
-            Err((Verdict::Skip, reason)) => text.push_str(&format!("skip  {}: {reason}\n", case.name)),
-            Err((_, reason)) => text.push_str(&format!("error {}: {reason}\n", case.name)),
+            Err(CannotRun { verdict, reason }) => {
+                text.push_str(&format!("{verdict:<5} {}: {reason}\n", case.name));
+            }
         }
     }
     text.push_str(&format!("{run} of {} would run, {} at a time\n", cases.len(), settings.jobs));

@@ -8,14 +8,15 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 
+use super::plans::CannotRun;
 use crate::qemu::binary::Binary;
 use crate::session::Plan;
 
 /// Replaces each alias by a versioned type if the QEMUs of a case differ.
 ///
 /// # Errors
-/// The reason of a skip, where they have no type in common.
-pub(super) fn choose_machine_types(plans: &mut IndexMap<String, Plan>) -> Result<(), String> {
+/// A skip, where they have no type in common.
+pub(super) fn choose_machine_types(plans: &mut IndexMap<String, Plan>) -> Result<(), CannotRun> {
     let all: BTreeMap<&Path, &Binary> =
         plans.values().map(|plan| (plan.binary.path.as_path(), &*plan.binary)).collect();
     if all.len() < 2 {
@@ -42,10 +43,10 @@ pub(super) fn choose_machine_types(plans: &mut IndexMap<String, Plan>) -> Result
         };
         let common = common(target, &all).ok_or_else(|| {
             let versions: Vec<String> = all.iter().map(|binary| binary.version.to_string()).collect();
-            format!(
+            CannotRun::skip(format!(
                 "VM `{name}`: no machine type like `{target}` is common to QEMU {}",
                 versions.join(" and ")
-            )
+            ))
         })?;
         let separator = if properties.is_empty() { "" } else { "," };
         settled.push((name.clone(), format!("{common}{separator}{properties}")));
@@ -97,21 +98,13 @@ mod tests {
         let plan = |(number, binary): (usize, &Arc<Binary>)| {
             let spec = serde_json::from_value(serde_json::json!({"machine": machine})).unwrap();
             let name = format!("vm{number}");
-            let binary = Arc::clone(binary);
-            let plan = Plan {
-                name: name.clone(),
-                spec,
-                binary,
-                accel: Accel::Tcg,
-                attachable: false,
-                inherit: vec![],
-            };
+            let plan = Plan::new(&name, spec, Arc::clone(binary), Accel::Tcg);
             (name, plan)
         };
         binaries.iter().enumerate().map(plan).collect()
     }
 
-    fn settled(machine: &str, binaries: &[Arc<Binary>]) -> Result<Vec<String>, String> {
+    fn settled(machine: &str, binaries: &[Arc<Binary>]) -> Result<Vec<String>, CannotRun> {
         let mut plans = plans(machine, binaries);
         choose_machine_types(&mut plans)?;
         Ok(plans.values().map(|plan| plan.spec.machine.clone().unwrap()).collect())
@@ -143,7 +136,7 @@ mod tests {
             binary("7.2.0", &["pc-q35-7.2"], "pc-q35-7.2"),
             binary("20.0.0", &["pc-q35-20.0"], "pc-q35-20.0"),
         ];
-        let reason = settled("q35", &both).unwrap_err();
+        let reason = settled("q35", &both).unwrap_err().reason;
         assert!(reason.contains("like `pc-q35-7.2` is common to QEMU 20.0.0 and 7.2.0"), "{reason}");
     }
 }

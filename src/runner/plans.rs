@@ -20,6 +20,27 @@ use crate::scenario::{RunValues, resolve_vm};
 use crate::session::Plan;
 use crate::template::Versions;
 
+/// Why a case cannot run.
+#[derive(Debug)]
+pub(super) struct CannotRun {
+    /// The case's verdict.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: String,
+}
+
+impl CannotRun {
+    /// A requirement is not met.
+    pub(super) const fn skip(reason: String) -> Self {
+        Self { verdict: Verdict::Skip, reason }
+    }
+
+    /// Something is wrong with the case or its QEMU.
+    pub(super) const fn error(reason: String) -> Self {
+        Self { verdict: Verdict::Error, reason }
+    }
+}
+
 /// How to start each VM, or why the case cannot run. `names` are the extra values for templates besides `run`.
 pub(super) fn plans(
     case: &Case,
@@ -27,9 +48,9 @@ pub(super) fn plans(
     binaries: &Binaries,
     settings: &Settings,
     names: &Map<String, Value>,
-) -> Result<IndexMap<String, Plan>, (Verdict, String)> {
+) -> Result<IndexMap<String, Plan>, CannotRun> {
     if let Some(reason) = not_given(&case.requires, binaries) {
-        return Err((Verdict::Skip, reason));
+        return Err(CannotRun::skip(reason));
     }
     let mut found = IndexMap::new();
     for name in case.vms.keys() {
@@ -42,18 +63,18 @@ pub(super) fn plans(
             Ok(spec) => spec,
             // Ports and descriptors do not exist before the case has its directory.
             Err(_) if !case.vms[name].start || !directory.is_dir() => None,
-            Err(why) => return Err((Verdict::Error, format!("VM `{name}`: {why}"))),
+            Err(why) => return Err(CannotRun::error(format!("VM `{name}`: {why}"))),
         };
         let spec = spec.unwrap_or_else(|| case.vms[name].clone());
         found.insert(name.clone(), plan(name, spec, binaries, settings)?);
     }
-    choose_machine_types(&mut found).map_err(|reason| (Verdict::Skip, reason))?;
+    choose_machine_types(&mut found)?;
     let used: Vec<&Binary> = found.values().map(|plan: &Plan| &*plan.binary).collect();
     // Before the case runs it has no directory.
     let here = if directory.is_dir() { directory.to_owned() } else { std::env::temp_dir() };
     let unmet = unmet(&case.requires, &used, &here);
     match unmet.or_else(|| other_accelerator(case, &found)).or_else(|| no_qemu_img(case, &found)) {
-        Some(reason) => Err((Verdict::Skip, reason)),
+        Some(reason) => Err(CannotRun::skip(reason)),
         None => Ok(found),
     }
 }
@@ -90,11 +111,11 @@ pub(super) fn plan(
     mut spec: VmSpec,
     binaries: &Binaries,
     settings: &Settings,
-) -> Result<Plan, (Verdict, String)> {
+) -> Result<Plan, CannotRun> {
     let binary =
-        binaries.get(&spec.qemu, spec.arch()).map_err(|error| (Verdict::Error, error.to_string()))?;
+        binaries.get(&spec.qemu, spec.arch()).map_err(|error| CannotRun::error(error.to_string()))?;
     if let Some(reason) = other_target(name, &spec, &binary) {
-        return Err((Verdict::Skip, reason));
+        return Err(CannotRun::skip(reason));
     }
     if let Some(accel) = settings.accel.filter(|accel| spec.accel.excludes(*accel)) {
         let wanted: Vec<String> = spec.accel.names().iter().map(|own| spec.accel.option(*own)).collect();
@@ -103,7 +124,7 @@ pub(super) fn plan(
             wanted.join(" or "),
             accel.name()
         );
-        return Err((Verdict::Skip, reason));
+        return Err(CannotRun::skip(reason));
     }
     let wanted = settings.accel.map_or_else(|| spec.accel.names(), |accel| vec![accel]);
     let Some(accel) = binary.choose(&wanted) else {
@@ -112,27 +133,20 @@ pub(super) fn plan(
         let why = why.unwrap_or_default();
         let reason =
             format!("needs accelerator {}, which does not work on this host{why}", wanted.join(" or "));
-        return Err((Verdict::Skip, reason));
+        return Err(CannotRun::skip(reason));
     };
     if matches!(spec.guest, Guest::Ticker(_)) && !matches!(binary.arch.as_str(), "x86_64" | "i386") {
         let reason = format!(
             "VM `{name}`: the built-in guest runs on x86 only, and this QEMU emulates {}",
             binary.arch
         );
-        return Err((Verdict::Error, reason));
+        return Err(CannotRun::error(reason));
     }
     if let Guest::Linux(linux) = &mut spec.guest {
         let located = linux.clone().located(&settings.guests);
-        *linux = located.map_err(|why| (Verdict::Skip, format!("VM `{name}` {why}")))?;
+        *linux = located.map_err(|why| CannotRun::skip(format!("VM `{name}` {why}")))?;
     }
-    Ok(Plan {
-        name: name.to_owned(),
-        spec,
-        binary,
-        accel,
-        attachable: settings.is_watched(),
-        inherit: Vec::new(),
-    })
+    Ok(Plan { attachable: settings.is_watched(), ..Plan::new(name, spec, binary, accel) })
 }
 
 /// The QEMU versions for a case's templates.

@@ -41,11 +41,11 @@ pub async fn run(
                     continue;
                 }
             };
-            let place = case::Place { directory, notes: workspace.notes(), sink: sink.for_case(number) };
+            let place = case::Place { notes: workspace.notes(), sink: sink.for_case(number) };
             let surroundings = (Arc::clone(&settings), interrupt.clone());
             running.spawn(async move {
                 let (settings, interrupt) = surroundings;
-                case::run(&run, &place, &settings, &interrupt).await
+                case::run(&run, directory, &place, &settings, &interrupt).await
             });
         }
         match running.join_next().await {

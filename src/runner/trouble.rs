@@ -2,9 +2,8 @@
 
 use crate::guest::ticker::Line;
 use crate::session::board::Trouble;
-use crate::session::failure::Kind;
 use crate::session::process::Background;
-use crate::session::{Failure, Session};
+use crate::session::{Cause, Failure, Session};
 use crate::step::Action;
 
 /// Unhandled trouble as one failure, root cause first, regardless of the order of discovery. Also returns whether
@@ -31,19 +30,13 @@ pub(super) async fn cause(
     let of_migration = found.iter().any(is_of_migration);
     found.sort_by_key(Trouble::rank);
     let mut failures = found.iter().map(|trouble| to_failure(session, trouble));
-    let mut headline = failures.next()?;
-    for consequence in failures {
-        if consequence.kind == Kind::Corrupt {
-            headline.kind = Kind::Corrupt;
-        }
-        headline.message.push_str(&format!(" (and then: {consequence})"));
-    }
-    Some((headline, of_migration))
+    let headline = failures.next()?;
+    Some((failures.fold(headline, Failure::then), of_migration))
 }
 
 /// Adds new trouble that counts.
 fn new_trouble(session: &Session, seen: &mut usize, action: Option<&Action>, found: &mut Vec<Trouble>) {
-    let board = &session.board;
+    let board = session.board();
     let mut left = None;
     while let Some(trouble) = board.trouble_since(*seen) {
         let number = *seen;
@@ -59,21 +52,16 @@ fn new_trouble(session: &Session, seen: &mut usize, action: Option<&Action>, fou
 
 /// Trouble as a failure, with the last output of a process that ended.
 fn to_failure(session: &Session, trouble: &Trouble) -> Failure {
-    let mut failure = trouble.failure();
-    if let Trouble::Mismatch { vm, line: Line::Bad(_) } = trouble
-        && let Some(pages) = session.machines.get(vm).and_then(|vm| vm.log.lock().bad_pages)
-    {
-        failure.message.push_str(&format!("; {pages}"));
-    }
     let output = match trouble {
+        Trouble::Mismatch { vm, line: line @ Line::Bad(_) } => {
+            let pages = session.machines().get(vm).and_then(|vm| vm.log.lock().bad_pages);
+            return Failure::from(Cause::Corrupt { line: *line, pages }).about(vm);
+        }
         Trouble::Died { vm, .. } => session.machine(vm).map(|machine| machine.stderr_tail(3)).ok(),
-        Trouble::ProcessEnded { name, .. } => session.background.get(name).map(Background::output_tail),
+        Trouble::ProcessEnded { name, .. } => session.background().get(name).map(Background::output_tail),
         _ => None,
     };
-    if let Some(output) = output.filter(|output| !output.is_empty()) {
-        failure.message.push_str(&format!(", saying: {output}"));
-    }
-    failure
+    trouble.failure().saying(&output.unwrap_or_default())
 }
 
 /// Whether trouble is left to the next step. A step that only starts or disturbs something finishes before the

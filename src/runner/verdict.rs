@@ -2,10 +2,11 @@
 
 use regex::Regex;
 
+use crate::cause::{Cause, CauseKind};
 use crate::event::Verdict;
 use crate::scenario::model::{Case, KnownIssue, MustFail};
 use crate::session::Failure;
-use crate::session::failure::Kind;
+use crate::units::OneOrMany;
 
 /// The result of judging one attempt.
 #[derive(Debug, PartialEq)]
@@ -13,6 +14,8 @@ pub(super) struct Judgement {
     pub verdict: Verdict,
     /// The verdict's reason; none for a plain pass.
     pub reason: Option<String>,
+    /// The cause of the failure, if there was one.
+    pub cause: Option<Cause>,
     /// The reason of the intermittent known issue (`at_most`) that occurred.
     pub struck: Option<String>,
     /// Whether to run the case again before this counts.
@@ -21,7 +24,12 @@ pub(super) struct Judgement {
 
 impl Judgement {
     fn of(verdict: Verdict, reason: impl Into<Option<String>>) -> Self {
-        Self { verdict, reason: reason.into(), struck: None, again: false }
+        Self { verdict, reason: reason.into(), cause: None, struck: None, again: false }
+    }
+
+    /// The verdict on a failure, with the failure as its reason.
+    fn on(verdict: Verdict, failure: &Failure) -> Self {
+        Self { cause: Some(failure.record()), ..Self::of(verdict, failure.to_string()) }
     }
 }
 
@@ -48,38 +56,53 @@ pub(super) fn judge(
     let Err(failure) = outcome else {
         return passed(&case.known_issues, before);
     };
-    let plain = if failure.kind == Kind::Error { Verdict::Error } else { Verdict::Fail };
-    let Some(issue) = case.known_issues.iter().find(|issue| issue.covers(&failure.message, names)) else {
-        return Judgement::of(plain, failure.message.clone());
+    let plain = if failure.is_error() { Verdict::Error } else { Verdict::Fail };
+    let covers = |issue: &&KnownIssue| {
+        issue.covers(&failure.to_string(), names) && is_one_of(failure.kind(), issue.cause.as_ref())
     };
+    let Some(issue) = case.known_issues.iter().find(covers) else {
+        return Judgement::on(plain, failure);
+    };
+    let cause = Some(failure.record());
     if issue.at_most.is_none() {
-        return Judgement::of(Verdict::Xfail, issue.reason.clone());
+        return Judgement { cause, ..Judgement::of(Verdict::Xfail, issue.reason.clone()) };
     }
     let struck = Some(issue.reason.clone());
     if before.excused {
-        let reason = format!(
-            "{failure} (a known issue is excused once per case, and an earlier attempt was excused: {})",
+        let note = format!(
+            "a known issue is excused once per case, and an earlier attempt was excused: {}",
             issue.reason
         );
-        return Judgement { verdict: plain, reason: Some(reason), struck, again: false };
+        return Judgement { struck, ..Judgement::on(plain, &failure.clone().noted(&note)) };
     }
-    Judgement { verdict: Verdict::Xfail, reason: struck.clone(), struck, again: true }
+    Judgement { verdict: Verdict::Xfail, reason: struck.clone(), cause, struck, again: true }
 }
 
-fn control_verdict(outcome: &Result<(), Failure>, MustFail { pattern, .. }: &MustFail) -> Judgement {
-    let matches =
-        |failure: &Failure| Regex::new(pattern).is_ok_and(|expression| expression.is_match(&failure.message));
-    match outcome {
-        Err(failure) if matches(failure) => {
-            Judgement::of(Verdict::Pass, format!("failed as expected: {failure}"))
+/// Whether a cause is of one of these kinds; without a list, of any.
+fn is_one_of(kind: CauseKind, kinds: Option<&OneOrMany<CauseKind>>) -> bool {
+    kinds.is_none_or(|kinds| kinds.iter().any(|one| *one == kind))
+}
+
+fn control_verdict(outcome: &Result<(), Failure>, control: &MustFail) -> Judgement {
+    let pattern = &control.pattern;
+    let Err(failure) = outcome else {
+        let reason = format!("expected a failure matching /{pattern}/, but the case passed");
+        return Judgement::of(Verdict::Fail, reason);
+    };
+    let kind = failure.kind();
+    let is_match = Regex::new(pattern).is_ok_and(|expression| expression.is_match(&failure.to_string()));
+    let failure = failure.clone();
+    match &control.cause {
+        _ if !is_match => {
+            let lead = format!("expected a failure matching /{pattern}/, got: ");
+            Judgement::on(Verdict::Fail, &failure.led_by(&lead))
         }
-        Err(failure) => {
-            Judgement::of(Verdict::Fail, format!("expected a failure matching /{pattern}/, got: {failure}"))
+        Some(kinds) if !is_one_of(kind, Some(kinds)) => {
+            let kinds = kinds.iter().map(CauseKind::to_string).collect::<Vec<_>>().join(" or ");
+            let lead = format!("expected a failure with the cause {kinds}, got {kind}: ");
+            Judgement::on(Verdict::Fail, &failure.led_by(&lead))
         }
-        Ok(()) => Judgement::of(
-            Verdict::Fail,
-            format!("expected a failure matching /{pattern}/, but the case passed"),
-        ),
+        _ => Judgement::on(Verdict::Pass, &failure.led_by("failed as expected: ")),
     }
 }
 

@@ -35,7 +35,9 @@ fn a_negative_control_passes_only_by_failing_for_its_own_reason() {
 fn a_known_issue_excuses_its_own_failure_and_nothing_else() {
     let case = case("known_issue: {reason: gitlab 1, match: deadlock}");
     let judged = |outcome| judge(&outcome, &[], &case, FIRST);
-    assert_eq!(judged(failed("a deadlock")), Judgement::of(Verdict::Xfail, "gitlab 1".to_owned()));
+    let excused = judged(failed("a deadlock"));
+    assert_eq!((excused.verdict, excused.again), (Verdict::Xfail, false));
+    assert_eq!(excused.reason.as_deref(), Some("gitlab 1"));
     assert_eq!(judged(failed("something else")).verdict, Verdict::Fail);
     assert_eq!(judged(Ok(())).verdict, Verdict::Fail);
 }
@@ -113,4 +115,39 @@ fn trouble_with_the_test_itself_is_an_error() {
     assert_eq!(judge(&Err(Failure::error("no such program")), &[], &case, FIRST).verdict, Verdict::Error);
     assert_eq!(judge(&failed("no"), &[], &case, FIRST).verdict, Verdict::Fail);
     assert_eq!(judge(&Ok(()), &[], &case, FIRST), Judgement::of(Verdict::Pass, None));
+}
+
+#[test]
+fn a_negative_control_can_require_the_cause() {
+    let control = case("must_fail: {match: 'page', cause: [corrupt, qmp]}");
+    let outcome = |kind| Err(Failure::of_kind(kind, "page 7"));
+    let judged = |kind| judge(&outcome(kind), &[], &control, FIRST);
+    assert_eq!(judged(CauseKind::Corrupt).verdict, Verdict::Pass);
+    assert_eq!(judged(CauseKind::Qmp).verdict, Verdict::Pass);
+    let other = judged(CauseKind::Timeout);
+    assert_eq!(other.verdict, Verdict::Fail);
+    let reason = "expected a failure with the cause corrupt or qmp, got timeout: page 7";
+    assert_eq!(other.reason.as_deref(), Some(reason));
+    assert_eq!(
+        other.cause.map(|cause| (cause.kind, cause.what)),
+        Some((CauseKind::Timeout, reason.to_owned()))
+    );
+    // The pattern must match as well, and a consequence is not the cause.
+    let unmatched = Err(Failure::of_kind(CauseKind::Corrupt, "line 7"));
+    assert_eq!(judge(&unmatched, &[], &control, FIRST).verdict, Verdict::Fail);
+    let consequence = Failure::failed("page 7").then(Failure::of_kind(CauseKind::Corrupt, "page 7"));
+    assert_eq!(judge(&Err(consequence), &[], &control, FIRST).verdict, Verdict::Fail);
+}
+
+#[test]
+fn a_known_issue_excuses_only_its_own_cause() {
+    let case = case("known_issue: {reason: r, match: page, cause: corrupt}");
+    let judged = |kind| judge(&Err(Failure::of_kind(kind, "page 7")), &[], &case, FIRST);
+    let excused = judged(CauseKind::Corrupt);
+    assert_eq!(
+        (excused.verdict, excused.cause.map(|cause| cause.kind)),
+        (Verdict::Xfail, Some(CauseKind::Corrupt))
+    );
+    assert_eq!(judged(CauseKind::Check).verdict, Verdict::Fail);
+    assert_eq!(judged(CauseKind::Runner).verdict, Verdict::Error);
 }

@@ -64,17 +64,22 @@ impl<'l> RunValues<'l> {
     }
 }
 
+/// Why a template or what it is part of has no value in the run, in one line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unresolved(String);
+
 /// The step with all templates filled in.
 ///
 /// # Errors
 /// One line: an unknown name in a template, or why the step cannot work with its values.
-pub fn resolve_step(case: &Case, step: &CaseStep, values: &RunValues<'_>) -> Result<Step, String> {
+pub fn resolve_step(case: &Case, step: &CaseStep, values: &RunValues<'_>) -> Result<Step, Unresolved> {
     if !step.deferred {
         return Ok(step.step.clone());
     }
     let scope = values.scope(case, &step.locals);
     let Value::Object(map) = filled(&step.raw, &scope)? else {
-        return Err("the step is not a map".to_owned());
+        return Err(Unresolved("the step is not a map".to_owned()));
     };
     let resolved = typed::step(&map).map_err(|misfit| describe(&misfit))?;
     // Names of background processes were checked before the run; VMs may be new here.
@@ -90,10 +95,10 @@ pub fn resolve_step(case: &Case, step: &CaseStep, values: &RunValues<'_>) -> Res
     };
     resolved.action.check(&scene, &mut complaints);
     match complaints.0.into_iter().next() {
-        Some(complaint) => Err(match complaint.help {
+        Some(complaint) => Err(Unresolved(match complaint.help {
             Some(help) => format!("{}; {help}", complaint.message),
             None => complaint.message,
-        }),
+        })),
         None => Ok(resolved),
     }
 }
@@ -102,7 +107,7 @@ pub fn resolve_step(case: &Case, step: &CaseStep, values: &RunValues<'_>) -> Res
 ///
 /// # Errors
 /// One line: an unknown name in a template.
-pub fn resolve_when(case: &Case, when: &[When], values: &RunValues<'_>) -> Result<bool, String> {
+pub fn resolve_when(case: &Case, when: &[When], values: &RunValues<'_>) -> Result<bool, Unresolved> {
     for condition in when {
         if !template::is_true(&resolve_text(case, &condition.template, &condition.locals, values)?) {
             return Ok(false);
@@ -120,7 +125,7 @@ pub fn resolve_text(
     template: &str,
     locals: &Map<String, Value>,
     values: &RunValues<'_>,
-) -> Result<Value, String> {
+) -> Result<Value, Unresolved> {
     text(template, &values.scope(case, locals))
 }
 
@@ -128,7 +133,7 @@ pub fn resolve_text(
 ///
 /// # Errors
 /// One line: an unknown name in a template, or an invalid option.
-pub fn resolve_vm(case: &Case, name: &str, values: &RunValues<'_>) -> Result<Option<VmSpec>, String> {
+pub fn resolve_vm(case: &Case, name: &str, values: &RunValues<'_>) -> Result<Option<VmSpec>, Unresolved> {
     let Some(raw) = case.deferred_vms.get(name) else {
         return Ok(case.vms.get(name).cloned());
     };
@@ -151,7 +156,7 @@ fn paths(dir: &Path, owner: Option<&str>, disks: &BTreeMap<String, Disk>) -> Val
 ///
 /// # Errors
 /// As [`resolve_vm`].
-pub fn resolve_link(case: &Case, name: &str, values: &RunValues<'_>) -> Result<Option<LinkSpec>, String> {
+pub fn resolve_link(case: &Case, name: &str, values: &RunValues<'_>) -> Result<Option<LinkSpec>, Unresolved> {
     let Some(raw) = case.net.deferred_links.get(name) else {
         return Ok(case.net.links.get(name).cloned());
     };
@@ -159,34 +164,35 @@ pub fn resolve_link(case: &Case, name: &str, values: &RunValues<'_>) -> Result<O
     typed::fit(&value).map(Some).map_err(|misfit| describe(&misfit))
 }
 
-fn filled(value: &Value, scope: &Scope<'_>) -> Result<Value, String> {
+fn filled(value: &Value, scope: &Scope<'_>) -> Result<Value, Unresolved> {
     Ok(match value {
         Value::String(template) => text(template, scope)?,
         Value::Array(list) => list.iter().map(|item| filled(item, scope)).collect::<Result<_, _>>()?,
         Value::Object(map) => {
             let entries = map.iter().map(|(key, value)| Ok((key.clone(), filled(value, scope)?)));
-            Value::Object(entries.collect::<Result<_, String>>()?)
+            Value::Object(entries.collect::<Result<_, Unresolved>>()?)
         }
         single => single.clone(),
     })
 }
 
-fn text(template: &str, scope: &Scope<'_>) -> Result<Value, String> {
-    match template::render(template, scope) {
-        Ok(Rendered::Value(value)) => Ok(value),
-        Ok(Rendered::Deferred | Rendered::Round(_)) => Err(format!("`{template}` is not known yet")),
+fn text(template: &str, scope: &Scope<'_>) -> Result<Value, Unresolved> {
+    let why = match template::render(template, scope) {
+        Ok(Rendered::Value(value)) => return Ok(value),
+        Ok(Rendered::Deferred | Rendered::Round(_)) => format!("`{template}` is not known yet"),
         Ok(Rendered::Unprobed(_)) => {
-            Err(format!("`{template}` needs the version of a QEMU that could not be probed"))
+            format!("`{template}` needs the version of a QEMU that could not be probed")
         }
-        Err(error) if error.help.is_empty() => Err(format!("{} (in `{template}`)", error.message)),
-        Err(error) => Err(format!("{}; {} (in `{template}`)", error.message, error.help)),
-    }
+        Err(error) if error.help.is_empty() => format!("{} (in `{template}`)", error.message),
+        Err(error) => format!("{}; {} (in `{template}`)", error.message, error.help),
+    };
+    Err(Unresolved(why))
 }
 
-fn describe(misfit: &Misfit) -> String {
-    if misfit.path.is_empty() {
+fn describe(misfit: &Misfit) -> Unresolved {
+    Unresolved(if misfit.path.is_empty() {
         misfit.message.clone()
     } else {
         format!("{}: {}", misfit.path.join("."), misfit.message)
-    }
+    })
 }

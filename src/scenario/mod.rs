@@ -38,7 +38,9 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, SourceFile, suggest};
 
-pub use deferred::{RunValues, resolve_link, resolve_step, resolve_text, resolve_vm, resolve_when};
+pub use deferred::{
+    RunValues, Unresolved, resolve_link, resolve_step, resolve_text, resolve_vm, resolve_when,
+};
 pub use yaml::to_yaml;
 
 use model::Case;

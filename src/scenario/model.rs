@@ -12,6 +12,7 @@ use super::net::Net;
 pub use super::required_parameters::RequiredParameters;
 use super::source::Node;
 pub use super::vms::VmSource;
+use crate::cause::CauseKind;
 use crate::diagnostic::Location;
 use crate::qemu::credential::Credential;
 use crate::qemu::disk::Disk;
@@ -317,6 +318,10 @@ pub struct KnownIssue {
     /// command (`exec`) that the issue covers.
     #[serde(rename = "match")]
     pub pattern: String,
+    /// The kind of the failure's cause: a word or a list of words; any other kind does not match. A consequence of the
+    /// cause does not count. Default: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<OneOrMany<CauseKind>>,
     /// The steps in which it may occur, by `name`: a name or a list of names. The name of a `use`, `block`, `repeat` or `hook`
     /// step includes all steps that it expands to. A name that no step of the case has is an error. Default: any step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -357,6 +362,10 @@ pub struct MustFail {
     /// A regular expression that must match the failure's message.
     #[serde(rename = "match")]
     pub pattern: String,
+    /// The kind of the failure's cause: a word or a list of words; any other kind does not match. A consequence of the
+    /// cause does not count. Default: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<OneOrMany<CauseKind>>,
 }
 
 fn list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>

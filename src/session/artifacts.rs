@@ -11,14 +11,73 @@ pub const EXECS: &str = ".lockstep-exec.log";
 /// The subdirectory for files that the scenario names. No case directory has this name.
 pub const FILES: &str = "files";
 
-/// Copies the session's files (QMP transcripts, serial output, standard error, guest images) to a directory of the
-/// reports and adds the command lines, the resolved scenario and the output of host processes; `files` are the
-/// scenario's own `artifacts`. Replaces what an earlier run left there; other subdirectories belong to cases whose
-/// names start with this one's. Returns the patterns of `files` without a match.
-///
-/// # Errors
-/// When something cannot be written.
-pub fn keep(session: &Session, scenario: &str, files: &[String], folder: &Path) -> io::Result<Vec<String>> {
+/// What is kept of a case: the session's files (QMP transcripts, serial output, standard error, guest images), the
+/// command lines, the resolved scenario, the output of host processes, the evidence, and the scenario's own `artifacts`.
+#[derive(Debug)]
+pub struct Artifacts {
+    directory: PathBuf,
+    scenario: String,
+    /// The VMs, and how each was started.
+    machines: Vec<(String, String)>,
+    /// The output of background processes.
+    background: String,
+    evidence: Option<String>,
+    files: Vec<String>,
+}
+
+impl Artifacts {
+    /// Collects them. `scenario` is the resolved one, `files` are its `artifacts`.
+    #[must_use]
+    pub fn of(session: &Session, scenario: String, files: &[String], evidence: Option<String>) -> Self {
+        session.catch_up();
+        let machines = session.machines.iter();
+        let background = session.background.iter();
+        Self {
+            directory: session.directory().to_owned(),
+            scenario,
+            machines: machines.map(|(name, machine)| (name.clone(), machine.command_lines())).collect(),
+            background: background
+                .map(|(name, process)| process.record(&format!("exec {name} in the background")))
+                .collect(),
+            evidence,
+            files: files.to_vec(),
+        }
+    }
+
+    /// Writes them to a directory of the reports. Replaces what an earlier run left there; other subdirectories belong
+    /// to cases whose names start with this one's. Returns the patterns of the scenario's `artifacts` without a match.
+    ///
+    /// # Errors
+    /// When something cannot be written.
+    pub async fn keep(self, folder: PathBuf) -> io::Result<Vec<String>> {
+        // The files may be large.
+        tokio::task::spawn_blocking(move || self.write(&folder)).await.map_err(io::Error::other)?
+    }
+
+    fn write(self, folder: &Path) -> io::Result<Vec<String>> {
+        clear(folder)?;
+        std::fs::write(folder.join("scenario.yaml"), self.scenario)?;
+        for (name, command_lines) in &self.machines {
+            std::fs::write(folder.join(format!("{name}.command.sh")), command_lines)?;
+            for kind in ["qmp.jsonl", "serial.log", "stderr.log", "ticker.img"] {
+                let file = format!("{name}.{kind}");
+                unless_missing(std::fs::copy(self.directory.join(&file), folder.join(&file)))?;
+            }
+        }
+        let mut execs = unless_missing(std::fs::read(self.directory.join(EXECS)))?.unwrap_or_default();
+        execs.extend(self.background.into_bytes());
+        if !execs.is_empty() {
+            std::fs::write(folder.join("exec.log"), execs)?;
+        }
+        let missing = keep_files(&self.directory, &self.files, &folder.join(FILES))?;
+        // The reports truncate it if it is long.
+        self.evidence.map_or(Ok(()), |evidence| std::fs::write(folder.join("evidence.txt"), evidence))?;
+        Ok(missing)
+    }
+}
+
+/// Creates the directory, and removes what an earlier run of the case left in it.
+fn clear(folder: &Path) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
@@ -26,33 +85,16 @@ pub fn keep(session: &Session, scenario: &str, files: &[String], folder: &Path) 
             std::fs::remove_file(entry.path())?;
         }
     }
-    match std::fs::remove_dir_all(folder.join(FILES)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    unless_missing(std::fs::remove_dir_all(folder.join(FILES))).map(|_| ())
+}
+
+/// A result; `None` if the file does not exist.
+fn unless_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
-    std::fs::write(folder.join("scenario.yaml"), scenario)?;
-    for (name, machine) in &session.machines {
-        machine.catch_up();
-        std::fs::write(folder.join(format!("{name}.command.sh")), machine.command_lines())?;
-        for kind in ["qmp.jsonl", "serial.log", "stderr.log", "ticker.img"] {
-            let file = format!("{name}.{kind}");
-            match std::fs::copy(session.directory().join(&file), folder.join(&file)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-    }
-    let mut execs = match std::fs::read(session.directory().join(EXECS)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        read => read.unwrap_or_default(),
-    };
-    for (name, process) in &session.background {
-        execs.extend(process.record(&format!("exec {name} in the background")).into_bytes());
-    }
-    if !execs.is_empty() {
-        std::fs::write(folder.join("exec.log"), execs)?;
-    }
-    keep_files(session.directory(), files, &folder.join(FILES))
 }
 
 /// Copies the files that match these patterns; returns the patterns without a match.

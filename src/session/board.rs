@@ -7,7 +7,7 @@ use std::time::Duration;
 use regex::Regex;
 use tokio::sync::watch;
 
-use super::failure::{Failure, Kind};
+use super::failure::{Cause, Failure};
 use crate::guest::ticker::Line;
 use crate::qemu::network::of_wire;
 use crate::qemu::process::Ended;
@@ -73,20 +73,20 @@ impl Trouble {
     pub fn failure(&self) -> Failure {
         match self {
             Self::Died { vm, how } => match of_wire(vm) {
-                Some(network) => {
-                    Failure::failed(format!("the QEMU that runs network `{network}` died: {how}"))
-                }
-                None => Failure::failed(format!("VM `{vm}` died: {how}")),
+                Some(network) => Failure::ended(format!("the QEMU that runs network `{network}` died"), *how),
+                None => Failure::ended(format!("VM `{vm}` died"), *how).about(vm),
             },
             Self::Mismatch { vm, line } => {
-                Failure { kind: Kind::Corrupt, message: format!("VM `{vm}`: {line}") }
+                Failure::from(Cause::Corrupt { line: *line, pages: None }).about(vm)
             }
-            Self::Guest { vm, did, said } => Failure::failed(format!("the guest of VM `{vm}` {did}: {said}")),
+            Self::Guest { vm, did, said } => {
+                Failure::from(Cause::Guest { did, said: said.clone() }).about(vm)
+            }
             Self::ProcessEnded { name, how } => {
-                Failure::failed(format!("process `{name}` ended, but no `exit` or `wait` allows that: {how}"))
+                Failure::ended(format!("process `{name}` ended, but no `exit` or `wait` allows that"), *how)
             }
             Self::MigrationFailed { vm, .. } => {
-                Failure::failed(format!("the migration failed, according to VM `{vm}`"))
+                Failure::from(Cause::Migration { status: "failed".to_owned(), expected: None }).about(vm)
             }
         }
     }
@@ -295,7 +295,7 @@ mod tests {
         board.report(died("b"));
         board.report(died("a"));
         assert_eq!(waiting.await.unwrap(), died("a"));
-        assert_eq!(died("a").failure().message, "VM `a` died: signal KILL");
+        assert_eq!(died("a").failure().to_string(), "VM `a` died: signal KILL");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! COLO checkpoints, reconstructed from the event logs.
 
+use super::failure::Failure;
 use super::log::{Log, QmpEvent, real_time};
 use super::state::Session;
 
@@ -91,15 +92,12 @@ pub fn is_in_colo(events: &[QmpEvent]) -> bool {
 ///
 /// # Errors
 /// What the VM's events show instead.
-pub fn none_under_way(session: &Session, vm: &str) -> Result<(), String> {
-    let machine = session.machines.get(vm).ok_or_else(|| format!("VM `{vm}` was never started"))?;
+pub fn none_under_way(session: &Session, vm: &str) -> Result<(), Failure> {
+    let failed = |message: String| Failure::failed(message).about(vm);
+    let machine = session.machines.get(vm).ok_or_else(|| failed(format!("VM `{vm}` was never started")))?;
     let log = machine.log.lock();
-    let Some(mark) = session.failover.as_ref() else {
-        return check_none_under_way(&log.events, None).map_err(|seen| format!("`{vm}` {seen}"));
-    };
-    let is_survivor = mark.survivor == vm;
-    check_none_under_way(&log.events, Some((mark.at_real, is_survivor)))
-        .map_err(|seen| format!("`{vm}` {seen}"))
+    let failover = session.failover.as_ref().map(|mark| (mark.at_real, mark.survivor == vm));
+    check_none_under_way(&log.events, failover).map_err(|seen| failed(format!("`{vm}` {seen}")))
 }
 
 /// The same for a VM's events: `failover` is its time, and whether the VM is the survivor.
@@ -158,7 +156,12 @@ pub struct Floor {
 ///
 /// # Errors
 /// Why there is nothing to compare with.
-pub fn floor(session: &Session, vm: &str) -> Result<Floor, String> {
+pub fn floor(session: &Session, vm: &str) -> Result<Floor, Failure> {
+    let failed = |why: String| Failure::failed(format!("cannot compare the progress of `{vm}`: {why}"));
+    find_floor(session, vm).map_err(|why| failed(why).about(vm))
+}
+
+fn find_floor(session: &Session, vm: &str) -> Result<Floor, String> {
     let pair = session.pair.as_ref().ok_or("there was no migration")?;
     let machine =
         |name: &str| session.machines.get(name).ok_or_else(|| format!("VM `{name}` was never started"));

@@ -41,6 +41,39 @@ pub struct Workspace {
     notes: Arc<Notes>,
 }
 
+/// The directory of one attempt at a case; removed when it is dropped.
+#[derive(Debug)]
+pub struct CaseDirectory(PathBuf);
+
+impl CaseDirectory {
+    /// Creates the directory.
+    ///
+    /// # Errors
+    /// When it cannot be created, or exists.
+    pub fn create(path: PathBuf) -> io::Result<Self> {
+        std::fs::create_dir(&path)?;
+        Ok(Self(path))
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Removes it without blocking the caller's thread: it may have large files.
+    pub async fn remove(&self) {
+        let path = self.0.clone();
+        let _ = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(path)).await;
+    }
+}
+
+impl Drop for CaseDirectory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// The janitor's input.
 #[derive(Debug)]
 pub struct Notes(Mutex<Option<ChildStdin>>);
@@ -105,14 +138,12 @@ impl Workspace {
         Arc::clone(&self.notes)
     }
 
-    /// Creates a directory for one case; the caller removes it.
+    /// Creates a directory for one case.
     ///
     /// # Errors
     /// When it cannot be created.
-    pub fn case_directory(&self, number: usize) -> io::Result<PathBuf> {
-        let directory = self.root.join(number.to_string());
-        std::fs::create_dir(&directory)?;
-        Ok(directory)
+    pub fn case_directory(&self, number: usize) -> io::Result<CaseDirectory> {
+        CaseDirectory::create(self.root.join(number.to_string()))
     }
 }
 
@@ -152,7 +183,10 @@ mod tests {
     fn the_folder_is_private_and_gone_afterwards() {
         let workspace = Workspace::new().unwrap();
         let case = workspace.case_directory(3).unwrap();
-        std::fs::write(case.join("file"), "x").unwrap();
+        std::fs::write(case.path().join("file"), "x").unwrap();
+        let path = case.path().to_owned();
+        drop(case);
+        assert!(!path.exists());
         let root = workspace.path().to_owned();
         assert_eq!(root.metadata().unwrap().permissions().mode() & 0o777, 0o700);
         assert!(root.as_os_str().len() <= LONGEST + PREFIX.len() + 8);

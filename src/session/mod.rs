@@ -1,5 +1,6 @@
 //! The live resources of one case: QEMUs, processes, its directory. Dropping a [`Session`] leaves nothing behind.
 
+mod access;
 pub mod artifacts;
 pub mod board;
 pub mod checkpoints;
@@ -15,8 +16,10 @@ pub mod ports;
 pub mod process;
 pub mod sockets;
 mod state;
+pub mod wiring;
 pub mod witness;
 
-pub use failure::Failure;
+pub use failure::{Cause, Failure};
 pub use machine::{Listening, Machine, Plan};
-pub use state::{FailoverMark, Pair, Session};
+pub use state::{FailoverMark, Pair, Session, Setup};
+pub use wiring::Wiring;

@@ -162,17 +162,24 @@ impl Background {
     #[must_use]
     pub fn state_and_output(&self) -> String {
         let state = self.ended().map_or_else(|| "still running".to_owned(), |ended| ended.to_string());
+        let said = self.said();
+        if said.is_empty() { state } else { format!("{state}, {said}") }
+    }
+
+    /// The last lines of its standard output and standard error: "saying: …"; empty if there are none.
+    #[must_use]
+    pub fn said(&self) -> String {
         let said = [("standard output", &self.stdout), ("standard error", &self.stderr)];
         let said = said.map(|(stream, file)| (stream, text(file)));
         let said: Vec<_> = said.iter().filter(|(_, said)| !said.trim().is_empty()).collect();
         let lines = said.iter().enumerate().map(|(number, (stream, text))| {
             let lines: Vec<&str> = text.trim_end().lines().collect();
             let last = lines[lines.len().saturating_sub(5)..].join("\n    ");
-            let before = if number == 0 { ", saying" } else { "\n  and" };
+            let before = if number == 0 { "saying" } else { "\n  and" };
             let stream = if said.len() > 1 { format!(" on its {stream}") } else { String::new() };
             format!("{before}{stream}:\n    {last}")
         });
-        lines.fold(state, |state, line| state + &line)
+        lines.collect()
     }
 
     /// Its whole output under a title, for the artifacts.

@@ -1,8 +1,7 @@
 //! The session itself.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,13 +11,13 @@ use tokio::time::Instant;
 
 use super::board::Board;
 use super::client::Client;
-use super::directory::Notes;
+use super::directory::{CaseDirectory, Notes};
 use super::failure::Failure;
-use super::link::{Address, Links};
+use super::link::Address;
 use super::log::real_time;
 use super::machine::{Machine, Plan};
-use super::ports::Ports;
 use super::process::Background;
+use super::wiring::Wiring;
 use crate::event::{Sink, What};
 use crate::qemu::disk::Disk;
 use crate::qemu::process::Ended;
@@ -30,7 +29,7 @@ const DEATH: Duration = Duration::from_secs(10);
 
 /// A number sent to a guest.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Given {
+pub(super) struct Given {
     /// The VM.
     pub vm: String,
     /// The number, not 0.
@@ -67,85 +66,86 @@ pub struct FailoverMark {
     pub serial: usize,
 }
 
-/// The live resources of one case, and the results of its steps.
+/// What a session begins with.
 #[derive(Debug)]
-pub struct Session {
-    /// The VMs, started or not.
+pub struct Setup {
+    /// The case's directory.
+    pub directory: CaseDirectory,
+    /// The VMs.
     pub plans: IndexMap<String, Plan>,
-    /// The role names, and the VM that each currently stands for.
+    /// The role names, and the VM that each stands for.
     pub roles: IndexMap<String, String>,
     /// The disks that belong to no VM.
     pub disks: BTreeMap<String, Disk>,
-    /// The VMs that were started, including those that ended.
-    pub machines: BTreeMap<String, Machine>,
-    /// Background processes by name.
-    pub background: BTreeMap<String, Background>,
     /// The background processes that a step of the case waits for.
     pub awaited: BTreeSet<String>,
-    /// The clients that were started, including stopped ones.
-    pub clients: BTreeMap<String, Client>,
-    /// The ports reserved for the case.
-    pub ports: Ports,
-    /// Its links.
-    pub links: Links,
-    /// The socket pairs of which we still hold an end, by name.
-    pub sockets: BTreeMap<String, Vec<OwnedFd>>,
-    /// The descriptors that VMs inherit, by VM and name.
-    pub inherited: BTreeMap<String, BTreeMap<String, Arc<OwnedFd>>>,
-    /// Values captured by steps.
-    pub captures: Map<String, Value>,
-    /// The last migration.
-    pub pair: Option<Pair>,
-    /// The last failover.
-    pub failover: Option<FailoverMark>,
-    /// The numbers sent to guests, in order.
-    pub witnesses: Vec<Given>,
+    /// The ports, links and inherited descriptors.
+    pub wiring: Wiring,
     /// The seed for the memory layout of the built-in guests.
     pub draw: u32,
-    /// Changes and trouble.
+    /// The factor for deadlines.
+    pub slow: f64,
+    /// Changes and trouble; the links use it too.
     pub board: Arc<Board>,
     /// Where events go.
     pub sink: Sink,
-    /// The factor for deadlines.
-    pub slow: f64,
     /// The janitor's input.
     pub notes: Arc<Notes>,
-    directory: PathBuf,
+}
+
+/// The live resources of one case, and the results of its steps.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) plans: IndexMap<String, Plan>,
+    pub(super) roles: IndexMap<String, String>,
+    pub(super) disks: BTreeMap<String, Disk>,
+    pub(super) machines: BTreeMap<String, Machine>,
+    pub(super) background: BTreeMap<String, Background>,
+    pub(super) awaited: BTreeSet<String>,
+    pub(super) clients: BTreeMap<String, Client>,
+    pub(super) wiring: Wiring,
+    /// The socket pairs of which we still hold an end, by name.
+    pub(super) sockets: BTreeMap<String, Vec<OwnedFd>>,
+    pub(super) captures: Map<String, Value>,
+    pub(super) pair: Option<Pair>,
+    pub(super) failover: Option<FailoverMark>,
+    /// The numbers sent to guests, in order.
+    pub(super) witnesses: Vec<Given>,
+    pub(super) draw: u32,
+    pub(super) board: Arc<Board>,
+    pub(super) sink: Sink,
+    pub(super) slow: f64,
+    pub(super) notes: Arc<Notes>,
+    /// Removed last, when nothing uses it.
+    pub(super) directory: CaseDirectory,
 }
 
 impl Session {
-    /// A session with its own directory, which is removed with it. Starts nothing.
+    /// Opens a session. Starts nothing.
     #[must_use]
-    pub fn new(plans: IndexMap<String, Plan>, directory: PathBuf, notes: Arc<Notes>, sink: Sink) -> Self {
+    pub fn open(setup: Setup) -> Self {
+        let Setup { directory, plans, roles, disks, awaited, wiring, draw, slow, board, sink, notes } = setup;
         Self {
             plans,
-            roles: IndexMap::new(),
-            disks: BTreeMap::new(),
+            roles,
+            disks,
             machines: BTreeMap::new(),
             background: BTreeMap::new(),
-            awaited: BTreeSet::new(),
+            awaited,
             clients: BTreeMap::new(),
-            ports: Ports::default(),
-            links: Links::new(),
+            wiring,
             sockets: BTreeMap::new(),
-            inherited: BTreeMap::new(),
             captures: Map::new(),
             pair: None,
             failover: None,
             witnesses: Vec::new(),
-            draw: 0,
-            board: Arc::new(Board::default()),
+            draw,
+            board,
             sink,
-            slow: 1.0,
+            slow,
             notes,
             directory,
         }
-    }
-
-    /// Its directory.
-    #[must_use]
-    pub fn directory(&self) -> &Path {
-        &self.directory
     }
 
     /// Starts VMs in parallel and connects to each.
@@ -159,9 +159,9 @@ impl Session {
             }
             let plan = self.plans.get(name).cloned().ok_or_else(|| no_such_vm(name))?;
             self.make_disks_of(&plan, deadline).await?;
-            let inherit = self.inherited.get(name).map(|fds| fds.values().cloned().collect());
+            let inherit = self.wiring.inherited.get(name).map(|fds| fds.values().cloned().collect());
             let plan = Plan { inherit: inherit.unwrap_or_default(), ..plan };
-            let machine = Machine::spawn(plan, self.draw, &self.directory, &self.board, &self.sink)?;
+            let machine = Machine::spawn(plan, self.draw, self.directory.path(), &self.board, &self.sink)?;
             self.notes.remember(machine.process.pid());
             if let Some(old) = self.machines.insert(name.clone(), machine) {
                 self.notes.forget(old.process.pid());
@@ -186,7 +186,7 @@ impl Session {
                 machine.connect(deadline, &self.board, &self.sink).await?;
                 self.board.forbid_exit(name);
                 if let Some(how) = machine.process.ended() {
-                    return Err(Failure::error(format!("cannot start VM `{name}`: {how}")));
+                    return Err(Failure::error(format!("cannot start VM `{name}`: {how}")).about(name));
                 }
             }
         }
@@ -227,7 +227,7 @@ impl Session {
     pub fn machine(&self, name: &str) -> Result<&Machine, Failure> {
         self.machines.get(name).ok_or_else(|| {
             if self.plans.contains_key(name) {
-                Failure::failed(format!("VM `{name}` has not been started"))
+                Failure::failed(format!("VM `{name}` has not been started")).about(name)
             } else {
                 no_such_vm(name)
             }
@@ -284,20 +284,10 @@ impl Session {
         Ok(FailoverMark { survivor: survivor.to_owned(), at: Instant::now(), at_real: real_time(), serial })
     }
 
-    /// The template values besides `run` once the case has started: its port numbers under `port`, link addresses
-    /// under `link`, and under `fd` the numbers of inherited descriptors, which a VM's own options see as `self.fd`.
+    /// The template values besides `run`.
     #[must_use]
     pub fn names(&self) -> Map<String, Value> {
-        let links: Map<String, Value> =
-            self.links.iter().map(|(name, link)| (name.clone(), link.place())).collect();
-        let number = |(name, fd): (&String, &Arc<OwnedFd>)| (name.clone(), json!(fd.as_raw_fd()));
-        let fds = self
-            .inherited
-            .iter()
-            .map(|(vm, fds)| (vm.clone(), Value::Object(fds.iter().map(number).collect())));
-        let sections = [("port", self.ports.values()), ("link", links), ("fd", fds.collect())];
-        let there = sections.into_iter().filter(|(_, values)| !values.is_empty());
-        there.map(|(name, values)| (name.to_owned(), Value::Object(values))).collect()
+        self.wiring.names()
     }
 
     /// The template values under `run`.
@@ -330,7 +320,7 @@ impl Session {
             }
         }
         let links: Map<String, Value> =
-            self.links.iter().map(|(name, link)| (name.clone(), link.values())).collect();
+            self.wiring.links.iter().map(|(name, link)| (name.clone(), link.values())).collect();
         let clients: Map<String, Value> =
             self.clients.iter().map(|(name, client)| (name.clone(), client.values())).collect();
         json!({
@@ -355,14 +345,20 @@ impl Session {
         for (name, client) in &self.clients {
             text.push_str(&format!("client `{name}`: {}\n", client.summary()));
         }
-        for (name, link) in &self.links {
+        for (name, link) in &self.wiring.links {
             text.push_str(&format!("link `{name}`: {}\n", link.summary()));
         }
         text
     }
 
+    /// Stops everything and removes the case's directory.
+    pub async fn close(mut self) {
+        self.tear_down().await;
+        self.directory.remove().await;
+    }
+
     /// Stops everything in parallel, gracefully first.
-    pub async fn tear_down(&mut self) {
+    async fn tear_down(&mut self) {
         self.clients.clear();
         self.background.clear();
         let mut leaving = tokio::task::JoinSet::new();
@@ -392,13 +388,12 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // Nothing is left here after `tear_down`.
+        // Nothing is left here after `close`.
         self.background.values().for_each(Background::kill_and_wait);
         for machine in self.machines.values() {
             machine.process.kill_and_wait();
             self.notes.forget(machine.process.pid());
         }
-        let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 

@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, RandomState};
 use tokio::time::{Duration, Instant};
 
 use super::checkpoints::Floor;
-use super::failure::Failure;
+use super::failure::{Cause, Failure};
 use super::log::{Tick, real_time};
 use super::state::{Given, Session};
 
@@ -47,12 +47,11 @@ pub async fn give(session: &mut Session, vm: &str, deadline: Instant) -> Result<
         }
         if Instant::now() >= deadline {
             let last = session.machine(vm)?.log.lock().ticks.last().copied();
-            let last = last.map_or("no tick was seen".to_owned(), |tick| {
-                format!("the last tick reports {}", tick.witness)
-            });
-            let waited = began.elapsed().as_secs_f64();
+            let seen =
+                last.map_or("no tick".to_owned(), |tick| format!("number {} in its last tick", tick.witness));
             let awaited = format!("the guest of `{vm}` to report the number {number}");
-            return Err(Failure::failed(format!("waited {waited:.1} s for {awaited}; {last}")));
+            let cause = Cause::Timeout { awaited, waited: began.elapsed(), seen };
+            return Err(Failure::from(cause).about(vm));
         }
     }
 }
@@ -81,7 +80,7 @@ fn said(session: &Session, vm: &str, first: usize) -> Option<u32> {
 ///
 /// # Errors
 /// The number that it reports, and the expected one.
-pub fn inherited(session: &Session, vm: &str, floor: &Floor) -> Result<(), String> {
+pub fn inherited(session: &Session, vm: &str, floor: &Floor) -> Result<(), Failure> {
     let ticks = |name: &str| {
         session.machines.get(name).map_or_else(Vec::new, |machine| machine.log.lock().ticks.clone())
     };
@@ -90,8 +89,8 @@ pub fn inherited(session: &Session, vm: &str, floor: &Floor) -> Result<(), Strin
     let before: Vec<Tick> = source.into_iter().filter(|tick| tick.seen_real < floor.stopped).collect();
     let state =
         State { vm, source: &floor.source, stopped: floor.stopped, whole: floor.whole, before: &before };
-    state.number(&session.witnesses, &ticks(vm), &own)?;
-    state.clock(&own)
+    let same = state.number(&session.witnesses, &ticks(vm), &own).and_then(|()| state.clock(&own));
+    same.map_err(|why| Failure::failed(why).about(vm))
 }
 
 /// The transferred state.

@@ -139,7 +139,7 @@ impl StepAction for Client {
             return self.end(run).await;
         }
         let name = &self.name;
-        if run.session.clients.contains_key(name) {
+        if run.session.clients().contains_key(name) {
             let message = format!("client `{name}` was already started; use another name");
             return Err(Failure::failed(message));
         }
@@ -157,10 +157,10 @@ impl StepAction for Client {
                 size: self.size.unwrap_or(1400).into(),
             },
         };
-        let (board, sink) = (&run.session.board, &run.session.sink);
+        let (board, sink) = (run.session.board(), run.session.sink());
         let client = crate::session::client::Client::start(name, work, board, sink)
             .map_err(|error| Failure::error(format!("cannot start client `{name}`: {error}")))?;
-        run.session.clients.insert(name.clone(), client);
+        run.session.add_client(name, client);
         if self.wait != Some(false) {
             let awaited = format!("client `{name}` to get its first answer");
             let look = |session: &Session| Ok(find(session, name)?.is_up().then_some(()));
@@ -184,7 +184,10 @@ pub(super) fn find<'s>(
     session: &'s Session,
     name: &str,
 ) -> Result<&'s crate::session::client::Client, Failure> {
-    session.clients.get(name).ok_or_else(|| Failure::failed(format!("client `{name}` has not been started")))
+    session
+        .clients()
+        .get(name)
+        .ok_or_else(|| Failure::failed(format!("client `{name}` has not been started")))
 }
 
 /// A started client that sends lines.
@@ -205,7 +208,7 @@ pub(super) fn find_with_lines<'s>(
 /// A client's summary, for a failure message.
 pub(super) fn summary(session: &Session, name: &str) -> String {
     session
-        .clients
+        .clients()
         .get(name)
         .map_or_else(|| "no such client".to_owned(), super::super::session::client::Client::summary)
 }

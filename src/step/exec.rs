@@ -15,7 +15,7 @@ use crate::qemu::spec::Scalar;
 use crate::session::artifacts::EXECS;
 use crate::session::board::Trouble;
 use crate::session::process::Background;
-use crate::session::{Failure, Session};
+use crate::session::{Cause, Failure, Session};
 
 /// Runs a host process and waits for it to exit, unless it runs in the background. The result is
 /// `{stdout, stderr, exit}`.
@@ -72,7 +72,7 @@ impl Exec {
 
     /// Which exit of the process is trouble.
     fn trouble(&self, session: &Session) -> impl Fn(Ended) -> Option<Trouble> + Send + 'static {
-        let name = self.background.clone().filter(|name| !session.awaited.contains(name));
+        let name = self.background.clone().filter(|name| !session.awaits(name));
         let allowed = self.exit;
         move |how| {
             let name = name.clone().filter(|_| !allowed.is_some_and(|exit| exit.matches(how)))?;
@@ -118,21 +118,21 @@ impl StepAction for Exec {
         let session = &mut *run.session;
         let stdin = self.stdin.as_deref();
         if let Some(name) = &self.background
-            && session.background.get(name).is_some_and(|process| process.ended().is_none())
+            && session.background().get(name).is_some_and(|process| process.ended().is_none())
         {
             return Err(Failure::failed(format!("process `{name}` is already running")));
         }
-        let around = (&session.board, &session.notes);
+        let around = (session.board(), session.notes());
         let trouble = self.trouble(session);
         let mut process = Background::start(self.argv(), env, stdin, session.directory(), around, trouble)?;
         if let Some(name) = &self.background {
             let pid = process.pid();
             if self.ready.is_some() {
-                process.watch_output(&session.board).map_err(|error| {
+                process.watch_output(session.board()).map_err(|error| {
                     Failure::error(format!("cannot watch the output of `{name}`: {error}"))
                 })?;
             }
-            if let Some(old) = session.background.insert(name.clone(), process) {
+            if let Some(old) = session.add_background(name, process) {
                 record(session, &old, &format!("exec {name} in the background"))?;
             }
             let Some(expression) = &self.ready else {
@@ -145,12 +145,8 @@ impl StepAction for Exec {
         record(session, &process, &self.title())?;
         match ended {
             Ok(how) if expected.matches(how) => Ok(process.result()),
-            Ok(_) => Err(Failure::failed(format!(
-                "`{}`: {}",
-                self.argv().join(" "),
-                expected.mismatch(&process.state_and_output())
-            ))),
-            Err(_) => Err(Failure::failed(format!(
+            Ok(how) => Err(expected.mismatch(format!("`{}`", self.argv().join(" ")), how, process.said())),
+            Err(_) => Err(Failure::late(format!(
                 "`{}` did not end within {}: {}",
                 self.argv().join(" "),
                 run.waited(),
@@ -171,18 +167,18 @@ fn record(session: &Session, process: &Background, title: &str) -> Result<(), Fa
 /// Waits until a background process has written a line that matches the expression.
 async fn ready(run: &Running<'_>, name: &str, expression: &str) -> Result<String, Failure> {
     let line = Regex::new(expression).map_err(|error| Failure::error(error.to_string()))?;
-    let process = |session: &Session| session.background.get(name).map(Background::state_and_output);
+    let process = |session: &Session| session.background().get(name).map(Background::state_and_output);
     let look = |session: &Session| {
-        let Some(process) = session.background.get(name) else {
+        let Some(process) = session.background().get(name) else {
             return Ok(None);
         };
         // In this order, so that its last output counts.
         let ended = process.ended();
         match (process.find_line(&line), ended) {
-            (None, Some(_)) => Err(Failure::failed(format!(
-                "process `{name}` ended before it wrote a line matching /{expression}/: {}",
-                process.state_and_output()
-            ))),
+            (None, Some(how)) => {
+                let what = format!("process `{name}` ended before it wrote a line matching /{expression}/");
+                Err(Cause::Exit { what, expected: None, how, said: process.said() }.into())
+            }
             (found, _) => Ok(found),
         }
     };

@@ -84,10 +84,10 @@ impl Failover {
     ///
     /// A tick before the reply does not count: it may have been printed before the failover and read after it.
     async fn wait_for_takeover(&self, run: &mut Running<'_>) -> Result<(), Failure> {
-        let Some(mark) = run.session.failover.clone() else { return Ok(()) };
+        let Some(mark) = run.session.failover().cloned() else { return Ok(()) };
         let replied = Instant::now();
         let usual = run.session.machine(&self.survivor)?.log.lock().longest_gap(mark.serial);
-        let bound = self.within.map_or(WITHIN + 2 * usual, |within| within.0).mul_f64(run.session.slow);
+        let bound = self.within.map_or(WITHIN + 2 * usual, |within| within.0).mul_f64(run.session.slow());
         let ms = |span: Duration| format!("{:.0} ms", span.as_secs_f64() * 1e3);
         run.deadline = run.deadline.min(replied + bound);
         let awaited =
@@ -117,7 +117,7 @@ impl Failover {
 
     /// Kills the other side of the migration, and waits until it has exited.
     async fn fence(&self, run: &Running<'_>) -> Result<(), Failure> {
-        let pair = run.session.pair.as_ref();
+        let pair = run.session.pair();
         let other = pair.and_then(|pair| match &pair.destination {
             Some(destination) if *destination == self.survivor => Some(pair.source.as_str()),
             destination if pair.source == self.survivor => destination.as_deref(),
@@ -128,11 +128,11 @@ impl Failover {
             return Err(Failure::failed(message));
         };
         let machine = run.session.machine(other)?;
-        run.session.board.expect_exit(other);
+        run.session.board().expect_exit(other);
         machine.process.kill();
         match tokio::time::timeout_at(run.deadline, machine.gone()).await {
             Ok(_) => Ok(()),
-            Err(_) => Err(Failure::failed(format!("VM `{other}` was killed but did not exit"))),
+            Err(_) => Err(Failure::late(format!("VM `{other}` was killed but did not exit")).about(other)),
         }
     }
 }
@@ -158,9 +158,9 @@ impl StepAction for Failover {
     }
 
     async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
-        run.session.failover = Some(run.session.failover_now(&self.survivor)?);
+        run.session.set_failover(run.session.failover_now(&self.survivor)?);
         // From now on the migration's failure is expected.
-        run.session.board.forgive_migration();
+        run.session.board().forgive_migration();
         if self.fence == Fence::First {
             self.fence(run).await?;
         }

@@ -126,18 +126,18 @@ impl Open {
 impl Fd {
     fn take_end(&self, run: &mut Running<'_>) -> Result<OwnedFd, Failure> {
         let name = self.socket.as_deref().unwrap_or_default();
-        if !run.session.sockets.contains_key(name) {
+        if run.session.socket_ends(name).is_none() {
             let (one, other) = std::os::unix::net::UnixStream::pair()
                 .map_err(|error| Failure::error(format!("cannot create a socket pair: {error}")))?;
-            run.session.sockets.insert(name.to_owned(), vec![other.into(), one.into()]);
+            run.session.add_sockets(name, [other.into(), one.into()]);
         }
-        let end = run.session.sockets.get_mut(name).and_then(Vec::pop);
+        let end = run.session.socket_ends(name).and_then(Vec::pop);
         end.ok_or_else(|| none_left(name))
     }
 
     fn use_own_end(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         let name = self.socket.as_deref().unwrap_or_default();
-        let ends = run.session.sockets.get_mut(name);
+        let ends = run.session.socket_ends(name);
         let ends = ends.ok_or_else(|| Failure::failed(format!("there is no socket pair `{name}` yet")))?;
         let end = ends.last().ok_or_else(|| none_left(name))?;
         if let Some(bytes) = &self.write {
@@ -277,6 +277,6 @@ mod tests {
         let made = std::fs::metadata(directory.path().join("f")).unwrap();
         assert_eq!(made.permissions().mode() & 0o777 & !0o640, 0);
         let missing: Open = serde_json::from_value(json!({"path": "nothing"})).unwrap();
-        assert!(missing.open(directory.path()).unwrap_err().message.contains("cannot open"));
+        assert!(missing.open(directory.path()).unwrap_err().to_string().contains("cannot open"));
     }
 }

@@ -58,17 +58,17 @@ impl StepAction for Quit {
     async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         for vm in &self.0 {
             let machine = run.session.machine(vm)?;
-            run.session.board.expect_exit(vm);
+            run.session.board().expect_exit(vm);
             machine.query("quit", run.deadline).await?;
             let ended = tokio::time::timeout_at(run.deadline, machine.gone()).await;
             match ended {
                 Ok(Ended::Status(0)) => {}
                 Ok(ended) => {
-                    let mismatch = Exit::Status(0).mismatch(&ended.to_string());
-                    return Err(Failure::failed(format!("VM `{vm}` after `quit`: {mismatch}")));
+                    let what = format!("VM `{vm}` after `quit`");
+                    return Err(Exit::Status(0).mismatch(what, ended, String::new()).about(vm));
                 }
                 Err(_) => {
-                    return Err(Failure::failed(format!("VM `{vm}` did not exit after `quit`")));
+                    return Err(Failure::late(format!("VM `{vm}` did not exit after `quit`")).about(vm));
                 }
             }
         }

@@ -61,7 +61,7 @@ impl StepAction for Link {
         let awaited = format!("link `{}` to be {}", self.name, link.setting());
         let look = |session: &Session| {
             let settled = find(session, &self.name)?.is_settled();
-            Ok(settled.map_err(Failure::error)?.then_some(()))
+            Ok(settled?.then_some(()))
         };
         run.until(&awaited, look, |_| link.summary()).await?;
         Ok(link.values())
@@ -73,5 +73,5 @@ impl StepAction for Link {
 /// # Errors
 /// If there is none of that name.
 pub(super) fn find<'s>(session: &'s Session, name: &str) -> Result<&'s crate::session::link::Link, Failure> {
-    session.links.get(name).ok_or_else(|| Failure::error(format!("there is no link `{name}` in this case")))
+    session.links().get(name).ok_or_else(|| Failure::error(format!("there is no link `{name}` in this case")))
 }

@@ -145,7 +145,7 @@ impl Migrate {
             let seen = |reply: &Value| format!("no address in {reply}");
             address = run.poll(to, ("query-migrate", &Value::Null), &awaited, judge, seen).await?;
         }
-        if let Some(machine) = run.session.machines.get_mut(to) {
+        if let Some(machine) = run.session.machine_mut(to) {
             machine.told_to_listen = listening.or(machine.told_to_listen);
             machine.address = Some(self::uri(&address).unwrap_or_else(|| uri.clone()));
         }
@@ -266,7 +266,7 @@ impl StepAction for Migrate {
             link: self.link.clone(),
         };
         let source = run.session.machine(&self.from)?;
-        let before = run.session.board.begin_migration();
+        let before = run.session.board().begin_migration();
         if let Err(failure) = source.qmp("migrate", arguments, false, run.deadline).await {
             // This step reports the failure. If QEMU did not set up a migration, an earlier one may still be active.
             source.catch_up();
@@ -276,12 +276,12 @@ impl StepAction for Migrate {
                 .migration_statuses(run.mark(&self.from).events)
                 .any(|status| status == "setup");
             match was_set_up {
-                true => run.session.board.forgive_migration(),
-                false => run.session.board.restore_migration(before),
+                true => run.session.board().forgive_migration(),
+                false => run.session.board().restore_migration(before),
             }
             return Err(failure);
         }
-        run.session.pair = Some(pair);
+        run.session.set_pair(pair);
         Ok(Value::Null)
     }
 }

@@ -210,8 +210,7 @@ impl StepAction for Protect {
         for (vm, condition) in waits {
             if let Err(failure) = (Wait { vm, condition }).run(run).await {
                 let states = self.run_states(run).await;
-                let message = format!("the pair is not protected: {failure} ({states})");
-                return Err(Failure { message, ..failure });
+                return Err(failure.led_by("the pair is not protected: ").noted(&states));
             }
         }
         Ok(Value::Null)

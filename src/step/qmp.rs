@@ -103,13 +103,13 @@ impl StepAction for Qmp {
         let mut reply = Value::Null;
         for vm in &self.vm {
             match self.command() {
-                "quit" | "q" => run.session.board.expect_exit(vm),
+                "quit" | "q" => run.session.board().expect_exit(vm),
                 // The guest shuts down because it was asked to.
-                "system_powerdown" => run.session.board.allow(vm, "^SHUTDOWN "),
+                "system_powerdown" => run.session.board().allow(vm, "^SHUTDOWN "),
                 // After a reset from outside, firmware may reset the machine again.
-                "system_reset" => run.session.board.allow(vm, "^RESET "),
+                "system_reset" => run.session.board().allow(vm, "^RESET "),
                 // A cancelled migration ends as requested.
-                "migrate_cancel" | "migrate-cancel" => run.session.board.forgive_migration(),
+                "migrate_cancel" | "migrate-cancel" => run.session.board().forgive_migration(),
                 _ => {}
             }
             let takes_over = self.execute == "x-colo-lost-heartbeat";
@@ -135,18 +135,16 @@ impl StepAction for Qmp {
                 }
                 (_, answer) => machine.reply_or_failure(answer).await?,
             };
-            if mark.is_some() {
-                run.session.failover = mark;
+            if let Some(mark) = mark {
+                run.session.set_failover(mark);
             }
             if matches!(self.command(), "migrate-incoming" | "migrate_incoming") {
-                if let Some(machine) = run.session.machines.get_mut(vm) {
+                if let Some(machine) = run.session.machine_mut(vm) {
                     let exits = self.arguments.get("exit-on-error") != Some(&Value::Bool(false));
                     machine.told_to_listen = Some(Listening { exits });
                 }
                 // If the stream went to a file first, the destination is only known now.
-                if let Some(pair) = run.session.pair.as_mut().filter(|pair| pair.source != *vm) {
-                    pair.destination = Some(vm.clone());
-                }
+                run.session.set_destination(vm);
             }
         }
         Ok(reply)

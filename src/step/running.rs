@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::session::{Failure, Machine, Session};
+use crate::session::{Cause, Failure, Machine, Session};
 
 /// The interval between queries, where QEMU has no event to wait for.
 pub const POLL: Duration = Duration::from_millis(15);
@@ -55,10 +55,10 @@ impl<'s> Running<'s> {
             let log = machine.log.lock();
             Mark { events: log.events.len(), serial: log.serial_end(), lines: 0 }
         };
-        let machines = session.machines.iter().map(|(name, machine)| (name.clone(), mark(machine)));
+        let machines = session.machines().iter().map(|(name, machine)| (name.clone(), mark(machine)));
         let lines = |lines: u64| Mark { lines, ..Mark::default() };
         let clients =
-            session.clients.iter().map(|(name, client)| (client_key(name), lines(client.progress())));
+            session.clients().iter().map(|(name, client)| (client_key(name), lines(client.progress())));
         let marks = machines.chain(clients).collect();
         Self { session, began: Instant::now(), deadline, marks, once: false }
     }
@@ -102,7 +102,7 @@ impl<'s> Running<'s> {
         mut look: impl FnMut(&Session) -> Result<Option<T>, Failure>,
         seen: impl Fn(&Session) -> String,
     ) -> Result<T, Failure> {
-        let mut changes = self.session.board.changes();
+        let mut changes = self.session.board().changes();
         loop {
             changes.borrow_and_update();
             if let Some(found) = look(self.session)? {
@@ -114,7 +114,7 @@ impl<'s> Running<'s> {
                 self.session.catch_up();
                 return match look(self.session)? {
                     Some(found) => Ok(found),
-                    None => Err(self.timed_out(awaited, &seen(self.session))),
+                    None => Err(self.timed_out(awaited, seen(self.session))),
                 };
             }
         }
@@ -153,12 +153,9 @@ impl<'s> Running<'s> {
         loop {
             let answer = match ask().await {
                 Err(failure) if Instant::now() >= self.deadline => {
-                    let seen = if last.is_empty() {
-                        failure.message
-                    } else {
-                        format!("{last}; {}", failure.message)
-                    };
-                    return Err(self.timed_out(awaited, &seen));
+                    let seen =
+                        if last.is_empty() { failure.to_string() } else { format!("{last}; {failure}") };
+                    return Err(self.timed_out(awaited, seen));
                 }
                 answer => answer?,
             };
@@ -167,7 +164,7 @@ impl<'s> Running<'s> {
             }
             last = seen(&answer);
             if self.once || Instant::now() + POLL >= self.deadline {
-                return Err(self.timed_out(awaited, &last));
+                return Err(self.timed_out(awaited, last));
             }
             tokio::time::sleep(POLL).await;
         }
@@ -179,7 +176,7 @@ impl<'s> Running<'s> {
         self.deadline.max(Instant::now() + LAST_REPLY)
     }
 
-    fn timed_out(&self, awaited: &str, seen: &str) -> Failure {
-        Failure::failed(format!("waited {} for {awaited}; saw {seen}", self.waited()))
+    fn timed_out(&self, awaited: &str, seen: String) -> Failure {
+        Cause::Timeout { awaited: awaited.to_owned(), waited: self.began.elapsed(), seen }.into()
     }
 }

@@ -27,7 +27,7 @@ impl StepAction for Set {
     }
 
     async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
-        run.session.captures.extend(self.0.clone());
+        run.session.capture(self.0.clone());
         Ok(Value::Object(self.0.clone()))
     }
 }

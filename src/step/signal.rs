@@ -85,10 +85,10 @@ impl StepAction for Signal {
         for vm in &self.vm {
             let machine = run.session.machine(vm)?;
             if let Some(ended) = machine.process.ended() {
-                return Err(Failure::failed(format!("VM `{vm}` has already ended: {ended}")));
+                return Err(Failure::ended(format!("VM `{vm}` has already ended"), ended).about(vm));
             }
             if !matches!(self.send, SignalName::Stop | SignalName::Cont) {
-                run.session.board.expect_exit(vm);
+                run.session.board().expect_exit(vm);
             }
             machine.process.signal(self.send.number());
         }

@@ -122,7 +122,7 @@ pub(super) fn is_migration(instance: &Value) -> bool {
 /// Waits until none of the migration's connections is open at this VM's end, according to the kernel and the migration's link.
 /// `query-yank` is of no use here: in COLO it has the instance until the failover.
 async fn wait_until_cut(machine: &Machine, run: &Running<'_>) -> Result<(), Failure> {
-    let Some(pair) = &run.session.pair else { return Ok(()) };
+    let Some(pair) = run.session.pair() else { return Ok(()) };
     let awaited = format!("the yank to cut the migration's connections of `{}`", machine.name());
     let failed = |error: std::io::Error| {
         Failure::error(format!("cannot list the connections of `{}`: {error}", machine.name()))
@@ -134,7 +134,7 @@ async fn wait_until_cut(machine: &Machine, run: &Running<'_>) -> Result<(), Fail
     let of = |session: &Session| {
         pair.link
             .as_ref()
-            .and_then(|name| session.links.get(name))
+            .and_then(|name| session.links().get(name))
             .map(|link| (link.setting().state, link.intact()))
     };
     let look = |session: &Session| {

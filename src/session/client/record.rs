@@ -52,6 +52,17 @@ pub struct Record {
     kept: Vec<Line>,
 }
 
+/// Why the lines of a client are not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotKept {
+    /// There are none.
+    #[error("no line was acknowledged")]
+    None,
+    /// There are this many.
+    #[error("it has {0} lines, but only {KEPT} are kept")]
+    TooMany(u64),
+}
+
 impl Record {
     pub(crate) fn new(first: u64) -> Self {
         Self {
@@ -120,12 +131,10 @@ impl Record {
     ///
     /// # Errors
     /// When there are none, or more than are kept.
-    pub fn kept(&self) -> Result<&[Line], String> {
+    pub fn kept(&self) -> Result<&[Line], NotKept> {
         match self.kept.len() as u64 {
-            0 => Err("no line was acknowledged".to_owned()),
-            count if count < self.lines => {
-                Err(format!("it has {} lines, but only {KEPT} are kept", self.lines))
-            }
+            0 => Err(NotKept::None),
+            count if count < self.lines => Err(NotKept::TooMany(self.lines)),
             _ => Ok(&self.kept),
         }
     }

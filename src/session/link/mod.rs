@@ -22,6 +22,7 @@ pub use spec::{LinkSpec, Listen, Setting, State};
 pub use stream::Address;
 
 use super::board::Board;
+use super::failure::Failure;
 use super::ports::Port;
 use crate::event::{Sink, What};
 use relay::{End, Pace, cut, relay};
@@ -185,8 +186,8 @@ impl Link {
     ///
     /// # Errors
     /// Why it cannot listen.
-    pub fn is_settled(&self) -> Result<bool, String> {
-        let listens = lock(&self.shared.listening).clone()?;
+    pub fn is_settled(&self) -> Result<bool, Failure> {
+        let listens = lock(&self.shared.listening).clone().map_err(Failure::error)?;
         Ok(match self.shared.setting.borrow().state {
             State::Cut => !listens && self.alive() == 0,
             State::Open | State::Blackhole => listens,

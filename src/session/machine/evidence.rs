@@ -76,7 +76,7 @@ impl Machine {
                     }
                     let line = match self.query(command, deadline).await {
                         Ok(reply) => summary(command, &reply),
-                        Err(failure) => failure.message,
+                        Err(failure) => failure.to_string(),
                     };
                     text.push_str(&format!("  {what}: {line}\n"));
                 }

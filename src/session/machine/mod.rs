@@ -21,6 +21,7 @@ use self::streams::{listen, tap, watch_end};
 use super::board::Board;
 use super::failure::Failure;
 use super::log::{SerialPort, SharedLog};
+use crate::cause::CauseKind;
 use crate::event::{Sink, What};
 use crate::guest::ticker::layout::Ram;
 use crate::guest::ticker::{self, Layout};
@@ -47,6 +48,43 @@ pub struct Plan {
     pub attachable: bool,
     /// The descriptors that it inherits besides its channels.
     pub inherit: Vec<Arc<OwnedFd>>,
+}
+
+impl Plan {
+    /// The plan of a VM that has one monitor, and inherits nothing besides its channels.
+    #[must_use]
+    pub fn new(name: &str, spec: VmSpec, binary: Arc<Binary>, accel: Accel) -> Self {
+        Self { name: name.to_owned(), spec, binary, accel, attachable: false, inherit: Vec::new() }
+    }
+
+    /// The memory layout of the built-in guest, if it runs that.
+    fn layout(&self, draw: u32) -> Option<Layout> {
+        match &self.spec.guest {
+            Guest::Ticker(ticker) => Some(Layout::new(ticker, Ram::of(&self.spec), draw)),
+            _ => None,
+        }
+    }
+
+    /// The command line of its process.
+    fn command_line(&self, channels: Channels, image: Option<&Path>, directory: &Path) -> Vec<String> {
+        let (binary, name) = (&self.binary.path, &self.name);
+        let mut argv =
+            command_line(&self.spec, &Surroundings { binary, name, accel: self.accel, image, channels });
+        if self.attachable {
+            let socket = directory.join(attach_socket(name));
+            argv.extend(["-qmp".to_owned(), format!("unix:{},server=on,wait=off", socket.display())]);
+        }
+        argv
+    }
+
+    /// The environment of its process.
+    fn environment(&self, directory: &Path) -> BTreeMap<String, String> {
+        let mut env: BTreeMap<String, String> =
+            self.spec.env.iter().map(|(key, value)| (key.clone(), value.0.clone())).collect();
+        // Where `snapshot=on` stores the guest's writes.
+        env.entry("TMPDIR".to_owned()).or_insert_with(|| directory.display().to_string());
+        env
+    }
 }
 
 /// How a VM was told to listen for a migration (`migrate-incoming`).
@@ -98,64 +136,29 @@ impl Machine {
         let name = plan.name.clone();
         plan.spec = attached(&plan.spec, &name, directory);
         let trouble = |what: &str, error: std::io::Error| {
-            Failure::error(format!("cannot start VM `{name}`: {what}: {error}"))
+            Failure::error(format!("cannot start VM `{name}`: {what}: {error}")).about(&name)
         };
-        let layout = match &plan.spec.guest {
-            Guest::Ticker(ticker) => Some(Layout::new(ticker, Ram::of(&plan.spec), draw)),
-            _ => None,
-        };
-        let image = match (&plan.spec.guest, &layout) {
-            (Guest::Ticker(ticker), Some(layout)) => {
-                let path = directory.join(format!("{name}.ticker.img"));
-                let image = ticker::image(ticker, layout, plan.accel);
-                std::fs::write(&path, image).map_err(|error| trouble("its image", error))?;
-                Some(path)
-            }
-            (Guest::Linux(linux), _) => {
-                linux.readable().map_err(|why| Failure::error(format!("cannot start VM `{name}`: {why}")))?;
-                None
-            }
-            _ => None,
-        };
-        let pair = || -> std::io::Result<(UnixStream, OwnedFd)> {
-            let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-            ours.set_nonblocking(true)?;
-            Ok((UnixStream::from_std(ours)?, OwnedFd::from(theirs)))
-        };
+        let layout = plan.layout(draw);
+        let image = guest_image(&plan, layout.as_ref(), directory)?;
         let channel = || pair().map_err(|error| trouble("a socket pair", error));
         let ((qmp, qmp_end), (serial, serial_end), (qtest, qtest_end)) = (channel()?, channel()?, channel()?);
-        let around = Surroundings {
-            binary: &plan.binary.path,
-            name: &name,
-            accel: plan.accel,
-            image: image.as_deref(),
-            channels: Channels::Inherited {
-                qmp: qmp_end.as_raw_fd(),
-                serial: serial_end.as_raw_fd(),
-                qtest: qtest_end.as_raw_fd(),
-            },
+        let channels = Channels::Inherited {
+            qmp: qmp_end.as_raw_fd(),
+            serial: serial_end.as_raw_fd(),
+            qtest: qtest_end.as_raw_fd(),
         };
-        let mut argv = command_line(&plan.spec, &around);
-        if plan.attachable {
-            let socket = directory.join(attach_socket(&name));
-            argv.extend(["-qmp".to_owned(), format!("unix:{},server=on,wait=off", socket.display())]);
-        }
+        let argv = plan.command_line(channels, image.as_deref(), directory);
         let open = |kind: &str| {
             let path = directory.join(format!("{name}.{kind}"));
             OpenOptions::new().create(true).append(true).open(path).map_err(|error| trouble("its log", error))
         };
         let errors = open("stderr.log")?;
-        let mut env: BTreeMap<String, String> =
-            plan.spec.env.iter().map(|(key, value)| (key.clone(), value.0.clone())).collect();
-        // Where `snapshot=on` stores the guest's writes.
-        env.entry("TMPDIR".to_owned()).or_insert_with(|| directory.display().to_string());
-        let channels = [qmp_end, serial_end, qtest_end].map(Arc::new);
-        let inherit = channels.into_iter().chain(plan.inherit.iter().cloned()).collect();
+        let inherited = [qmp_end, serial_end, qtest_end].map(Arc::new);
         let launch = Launch {
             argv: argv.clone(),
-            env,
+            env: plan.environment(directory),
             directory: directory.to_owned(),
-            inherit,
+            inherit: inherited.into_iter().chain(plan.inherit.iter().cloned()).collect(),
             stdin: None,
             stdout: errors.try_clone().map_err(|error| trouble("its log", error))?,
             stderr: errors,
@@ -237,7 +240,7 @@ impl Machine {
                 None => error.to_string(),
             };
             let message = format!("VM `{name}`: no QMP greeting from the QEMU that replaced it: {why}");
-            return Err(Failure::failed(message));
+            return Err(Failure::of_kind(CauseKind::Qmp, message).about(&name));
         }
         self.ask_for_events(deadline).await
     }
@@ -334,7 +337,9 @@ impl Machine {
             }
             Err(error @ QmpError::Closed { .. }) => {
                 match wait_at_most(&self.process, EVIDENCE_PATIENCE).await {
-                    Some(ended) => Err(Failure::failed(format!("VM `{}` has ended: {ended}", self.name()))),
+                    Some(how) => {
+                        Err(Failure::ended(format!("VM `{}` has ended", self.name()), how).about(self.name()))
+                    }
                     None => Err(Failure::from(error).of(self.name())),
                 }
             }
@@ -456,6 +461,29 @@ impl Machine {
         // The sender is dropped only at the end of the run.
         let _ = self.end_is_reported.clone().wait_for(|reported| *reported).await;
         ended
+    }
+}
+
+/// Our end and QEMU's end of a channel.
+fn pair() -> std::io::Result<(UnixStream, OwnedFd)> {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    Ok((UnixStream::from_std(ours)?, OwnedFd::from(theirs)))
+}
+
+/// Writes the image of the built-in guest, or checks that a Linux guest's files can be read.
+fn guest_image(plan: &Plan, layout: Option<&Layout>, directory: &Path) -> Result<Option<PathBuf>, Failure> {
+    let name = &plan.name;
+    let broken = |why: String| Failure::error(format!("cannot start VM `{name}`: {why}")).about(name);
+    match (&plan.spec.guest, layout) {
+        (Guest::Ticker(ticker), Some(layout)) => {
+            let path = directory.join(format!("{name}.ticker.img"));
+            let image = ticker::image(ticker, layout, plan.accel);
+            std::fs::write(&path, image).map_err(|error| broken(format!("its image: {error}")))?;
+            Ok(Some(path))
+        }
+        (Guest::Linux(linux), _) => linux.readable().map(|()| None).map_err(|why| broken(why.to_string())),
+        _ => Ok(None),
     }
 }
 

@@ -108,8 +108,8 @@ impl Client {
 
 /// Checks the primary's checkpoints against the client's lines.
 fn of_primary(session: &Session, which: CheckpointsCheck, record: &Record) -> Result<(), String> {
-    let lines = record.kept()?;
-    let primary = &session.pair.as_ref().ok_or("there was no migration")?.source;
+    let lines = record.kept().map_err(|why| why.to_string())?;
+    let primary = &session.pair().ok_or("there was no migration")?.source;
     let machine = session.machine(primary).map_err(|failure| failure.to_string())?;
     machine.catch_up();
     let log = machine.log.lock();
@@ -147,7 +147,7 @@ async fn known(
     if !client.has_draws() {
         return Err("`known_at` needs a client with `draws: true`".to_owned());
     }
-    let lines = record.kept()?;
+    let lines = record.kept().map_err(|why| why.to_string())?;
     let numbers: Vec<u64> = lines.iter().map(|line| line.number).collect();
     let answers = timeout_at(run.deadline, recall(address, &numbers)).await;
     let answers = answers

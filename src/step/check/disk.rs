@@ -63,7 +63,7 @@ impl Holds {
             return Ok((1..=last.max().unwrap_or(0)).collect());
         }
         if let Some(client) = &self.client {
-            let known = session.clients.get(client);
+            let known = session.clients().get(client);
             let known =
                 known.ok_or_else(|| Failure::error(format!("client `{client}` was never started")))?;
             return Ok(known.acknowledged());
@@ -94,7 +94,7 @@ impl Disk {
             let message = format!("nothing to check on the disk: there are no {}", holds.words());
             return Err(Failure::failed(message));
         }
-        let binary = session.plans.values().next().map(|plan| plan.binary.path.clone()).unwrap_or_default();
+        let binary = session.plans().values().next().map(|plan| plan.binary.path.clone()).unwrap_or_default();
         let raw = session.directory().join("disk.raw");
         let argv = vec![
             qemu_img(&binary).display().to_string(),

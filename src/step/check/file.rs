@@ -106,7 +106,7 @@ mod tests {
 
     fn look(directory: &Path, check: Value) -> Result<Value, String> {
         let check: File = serde_json::from_value(check).unwrap();
-        check.run(directory).map_err(|failure| failure.message)
+        check.run(directory).map_err(|failure| failure.to_string())
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Memory, OfVm};
+use crate::cause::CauseKind;
 use crate::guest::ticker::layout::{Kind, Layout, PAGE};
 use crate::guest::ticker::memory::check_pages;
 use crate::guest::ticker::passes;
@@ -39,8 +40,7 @@ impl OfVm for Memory {
             machine.query("stop", run.deadline).await?;
         }
         machine.catch_up();
-        let from =
-            run.session.failover.as_ref().filter(|mark| mark.survivor == vm).map_or(0, |mark| mark.serial);
+        let from = run.session.failover().filter(|mark| mark.survivor == vm).map_or(0, |mark| mark.serial);
         let last = machine.log.lock().ticks_from(from).last().copied();
         let read = read(run, machine, layout).await;
         if ran {
@@ -50,13 +50,14 @@ impl OfVm for Memory {
         let read = read?;
         let pages: Vec<(u64, Kind, &[u8])> =
             read.iter().map(|(page, kind, bytes)| (*page, *kind, &bytes[..])).collect();
+        let corrupt = |message: String| Failure::of_kind(CauseKind::Corrupt, message).about(vm);
         let moment = check_pages(layout, &pages)
-            .map_err(|wrong| Failure::failed(format!("the memory of `{vm}` is inconsistent: {wrong}")))?;
+            .map_err(|wrong| corrupt(format!("the memory of `{vm}` is inconsistent: {wrong}")))?;
         if let Some(last) = last {
             // The words are 32 bits wide. A line may be partly printed, and a pass partly complete.
             let ahead = u64::from(moment.count.wrapping_sub(last.count as u32));
             if ahead > 2 * u64::from(passes(options, layout)) + 1 {
-                return Err(Failure::failed(format!(
+                return Err(corrupt(format!(
                     "the memory of `{vm}` is stale: its pages are at pass {}, but the guest has printed {} passes",
                     moment.count, last.count
                 )));

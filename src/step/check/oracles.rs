@@ -74,7 +74,7 @@ impl OfVm for Query {
 impl OfVm for NoEvent {
     async fn run(&self, run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
         let end = (run.began + self.r#for.0).min(run.deadline);
-        let mut changes = run.session.board.changes();
+        let mut changes = run.session.board().changes();
         loop {
             changes.borrow_and_update();
             let machine = run.session.machine(vm)?;
@@ -98,7 +98,7 @@ impl OfVm for NoEvent {
 
 impl OfVm for Checkpoint {
     async fn run(&self, run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
-        none_under_way(run.session, vm).map(|()| Value::Null).map_err(Failure::failed)
+        none_under_way(run.session, vm).map(|()| Value::Null).map_err(Into::into)
     }
 }
 
@@ -134,8 +134,7 @@ impl OfVm for Progress {
     async fn run(&self, run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
         let machine = run.session.machine(vm)?;
         run.session.catch_up();
-        let floor = floor(run.session, vm)
-            .map_err(|why| Failure::failed(format!("cannot compare the progress of `{vm}`: {why}")))?;
+        let floor = floor(run.session, vm)?;
         if is_in_colo(&machine.log.lock().events) {
             let look = |_: &Session| Ok(machine.log.lock().ticks_from(floor.serial).next().map(|_| ()));
             let awaited = format!("a tick of `{vm}`, which is in COLO, to compare with");
@@ -143,7 +142,7 @@ impl OfVm for Progress {
         }
         let counts: Vec<u64> = machine.log.lock().ticks_from(floor.serial).map(|tick| tick.count).collect();
         kept(vm, floor.passes, &counts).map_err(Failure::failed)?;
-        inherited(run.session, vm, &floor).map_err(Failure::failed)?;
+        inherited(run.session, vm, &floor)?;
         Ok(json!({"floor": floor.passes, "first": counts.first(), "last": counts.last()}))
     }
 }

@@ -5,6 +5,7 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::qemu::process::Ended;
+use crate::session::{Cause, Failure};
 use crate::step::signal::SignalName;
 
 /// The expected exit of a process.
@@ -31,18 +32,14 @@ impl Exit {
         }
     }
 
-    /// The message for another exit; `got` begins with how the process ended.
+    /// The failure of a process that ended in another way; `said` is its last output.
     #[must_use]
-    pub fn mismatch(self, got: &str) -> String {
-        match self {
-            Self::Status(status) => {
-                format!(
-                    "expected exit status {status}, got {}",
-                    got.strip_prefix("exit status ").unwrap_or(got)
-                )
-            }
-            Self::Signal(_) | Self::Any => format!("expected {self}, got {got}"),
-        }
+    pub fn mismatch(self, what: String, how: Ended, said: String) -> Failure {
+        let expected = match self {
+            Self::Status(_) => format!("exit {self}"),
+            Self::Signal(_) | Self::Any => self.to_string(),
+        };
+        Cause::Exit { what, expected: Some(expected), how, said }.into()
     }
 }
 

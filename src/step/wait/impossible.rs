@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Condition;
 use super::job::{History, jobs};
 use crate::session::log::Log;
-use crate::session::{Failure, Session};
+use crate::session::{Cause, Failure, Session};
 use crate::step::running::Running;
 
 /// The final migration statuses (QAPI `MigrationStatus`).
@@ -14,7 +14,7 @@ pub(super) const FINAL: &[&str] = &["completed", "failed", "cancelled"];
 /// Why a condition on a VM's log can no longer be met, if that is certain. The caller must still check data that has arrived
 /// and was not read yet.
 pub(super) fn impossible(session: &Session, vm: &str, condition: &Condition) -> Option<String> {
-    let machine = session.machines.get(vm)?;
+    let machine = session.machines().get(vm)?;
     if let Some(how) = machine.process.ended() {
         return Some(format!("VM `{vm}` has ended: {how}"));
     }
@@ -22,7 +22,7 @@ pub(super) fn impossible(session: &Session, vm: &str, condition: &Condition) -> 
     if let Some(why) = jobs_ended(&log, condition).filter(|_| machine.plan.spec.connect) {
         return Some(why);
     }
-    let pair = session.pair.as_ref()?;
+    let pair = session.pair()?;
     let since = log.events.partition_point(|event| event.seen < pair.started);
     let last = log.migration_statuses(since).next_back().filter(|status| FINAL.contains(status))?;
     let is_source = pair.source == vm;
@@ -81,14 +81,13 @@ const STOPPED: &[&str] = &[
 /// Fails if a step waits for output of a guest whose vCPUs are stopped. Otherwise it never returns, also if QEMU does not
 /// answer or a background process might resume the guest.
 pub(super) async fn fail_if_stopped<T>(run: &Running<'_>, vm: &str, awaited: &str) -> Result<T, Failure> {
-    if run.session.background.is_empty()
+    if run.session.background().is_empty()
         && let Ok(machine) = run.session.machine(vm)
         && let Ok(reply) = machine.qmp("query-status", Value::Null, false, run.patience()).await
         && let Some(state) = reply["status"].as_str().filter(|state| STOPPED.contains(state))
     {
-        return Err(Failure::failed(format!(
-            "{awaited} can no longer come: the vCPUs of `{vm}` are stopped, run state `{state}`"
-        )));
+        let why = format!("the vCPUs of `{vm}` are stopped, run state `{state}`");
+        return Err(Cause::Impossible { awaited: awaited.to_owned(), why }.into());
     }
     std::future::pending().await
 }

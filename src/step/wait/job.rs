@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Job;
 use super::watch::{OfVm, Watch};
+use crate::cause::CauseKind;
 use crate::session::Failure;
 use crate::session::log::{Log, QmpEvent};
 
@@ -137,7 +138,8 @@ impl OfVm for Job {
                     Ok(Some(now.cloned().unwrap_or(gone)))
                 }
                 Some(how) if *is != JobStatus::Null => {
-                    Err(Failure::failed(format!("job `{id}` of `{vm}` {how}, expected status {is}")))
+                    let message = format!("job `{id}` of `{vm}` {how}, expected status {is}");
+                    Err(Failure::of_kind(CauseKind::Impossible, message))
                 }
                 _ => Ok(None),
             }

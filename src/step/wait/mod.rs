@@ -179,14 +179,17 @@ impl Wait {
         for vm in &self.vm {
             run.session.machine(vm)?;
             let awaited = format!("{} of `{vm}`", self.condition);
-            result = wanted.wait(Watch::new(run, vm, &awaited, &self.condition)).await?;
+            result = wanted
+                .wait(Watch::new(run, vm, &awaited, &self.condition))
+                .await
+                .map_err(|failure| failure.about(vm))?;
         }
         Ok(result)
     }
 
     /// Allows the trouble that the step waits for, so that it does not end the step; for a loop, before its first round.
     pub fn expect(&self, run: &Running<'_>) {
-        let board = &run.session.board;
+        let board = run.session.board();
         let allow = |expression: &str| self.vm.iter().for_each(|vm| board.allow(vm, expression));
         match &self.condition {
             Condition::VmExit(_) => {

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::watch::{OfVm, Watch};
 use super::{Client, Process, VmExit};
+use crate::cause::CauseKind;
 use crate::session::{Failure, Session};
 use crate::step::client::{find, summary};
 use crate::step::running::Running;
@@ -15,14 +16,14 @@ impl OfVm for VmExit {
         if self.exit.matches(how) {
             return Ok(Value::Null);
         }
-        Err(Failure::failed(format!("VM `{}`: {}", watch.vm, self.exit.mismatch(&how.to_string()))))
+        Err(self.exit.mismatch(format!("VM `{}`", watch.vm), how, String::new()))
     }
 }
 
 impl Process {
     pub(super) async fn wait(&self, run: &Running<'_>) -> Result<Value, Failure> {
         let name = &self.process;
-        let process = run.session.background.get(name);
+        let process = run.session.background().get(name);
         let process =
             process.ok_or_else(|| Failure::failed(format!("process `{name}` has not been started")))?;
         let awaited = format!("process `{name}` to end");
@@ -30,8 +31,7 @@ impl Process {
         if self.exit.matches(how) {
             return Ok(process.result());
         }
-        let message = self.exit.mismatch(&process.state_and_output());
-        Err(Failure::failed(format!("process `{name}`: {message}")))
+        Err(self.exit.mismatch(format!("process `{name}`"), how, process.said()))
     }
 }
 
@@ -51,7 +51,7 @@ impl Client {
             if more < *lines && find(session, name)?.is_stopped() {
                 let message =
                     format!("client `{name}` was stopped after {more} more lines, expected {lines}");
-                return Err(Failure::failed(message));
+                return Err(Failure::of_kind(CauseKind::Impossible, message));
             }
             Ok((more >= *lines).then_some(()))
         };

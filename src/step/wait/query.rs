@@ -5,8 +5,9 @@ use serde_json::Value;
 use super::impossible::FINAL;
 use super::watch::{OfVm, Watch};
 use super::{Migration, Query, Status};
+use crate::cause::CauseKind;
 use crate::qemu::contains::contains;
-use crate::session::{Failure, Machine};
+use crate::session::{Cause, Failure, Machine};
 
 impl Migration {
     pub(super) fn excluded(&self) -> &[String] {
@@ -35,17 +36,15 @@ impl OfVm for Migration {
             let now = never.iter().find(|never| *never == status).cloned();
             if let Some(state) = now.or_else(passed) {
                 let message = format!("the migration of `{vm}` was {state}, which `never` excludes");
-                return Err(Failure::failed(message));
+                return Err(Failure::of_kind(CauseKind::Migration, message));
             }
             if self.migration.iter().any(|state| state == status) {
                 return Ok(Some(reply.clone()));
             }
             // Wait for its event too, which `never` needs.
             if FINAL.contains(&status) && is_reported(status) {
-                let (now, expected) = (status_of(reply), self.migration.0.join(" or "));
-                return Err(Failure::failed(format!(
-                    "the migration of `{vm}` is {now}, expected {expected}"
-                )));
+                let expected = Some(self.migration.0.join(" or "));
+                return Err(Cause::Migration { status: status_of(reply), expected }.into());
             }
             Ok(None)
         };
@@ -86,7 +85,7 @@ fn no_stream(machine: &Machine, reply: &Value, seen: &mut usize) -> Result<(), F
             let said = machine.stderr_tail(5).replace('\n', "\n    ");
             let said = if said.is_empty() { said } else { format!(", saying:\n    {said}") };
             let message = "the `exec:` command ended before it had written a migration stream";
-            Err(Failure::failed(format!("{message}: {how}{said}")).of(machine.name()))
+            Err(Failure::of_kind(CauseKind::Migration, format!("{message}: {how}{said}")).of(machine.name()))
         }
     }
 }

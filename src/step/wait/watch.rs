@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Condition;
 use super::impossible::{fail_if_stopped, impossible};
 use crate::session::log::Log;
-use crate::session::{Failure, Session};
+use crate::session::{Cause, Failure, Session};
 use crate::step::running::{Mark, Running};
 
 /// A condition that a VM must meet.
@@ -70,13 +70,13 @@ impl<'w> Watch<'w> {
         machine.catch_up();
         match read(&mut machine.log.lock()) {
             Some(found) => Ok(Some(found)),
-            None => Err(Failure::failed(format!("{} can no longer come: {why}", self.awaited))),
+            None => Err(Cause::Impossible { awaited: self.awaited.to_owned(), why }.into()),
         }
     }
 
     fn seen(&self, session: &Session, describe: &dyn Fn(&Log) -> String) -> String {
         session
             .machine(self.vm)
-            .map_or_else(|failure| failure.message, |machine| describe(&machine.log.lock()))
+            .map_or_else(|failure| failure.to_string(), |machine| describe(&machine.log.lock()))
     }
 }
