@@ -98,7 +98,7 @@ impl OfVm for NoEvent {
 
 impl OfVm for Checkpoint {
     async fn run(&self, run: &Running<'_>, vm: &str) -> Result<Value, Failure> {
-        none_under_way(run.session, vm).map(|()| Value::Null).map_err(Into::into)
+        none_under_way(run.session, vm).map(|()| Value::Null)
     }
 }
 

@@ -375,6 +375,19 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_that_lacks_a_part_or_has_a_key_too_many_is_not_read() {
+        let wrong = |value: Value| Wait::read(&value).unwrap_err();
+        assert!(wrong(json!({"vm": "a"})).is_rule && wrong(json!({"vm": "a", "query": "q"})).is_rule);
+        assert!(wrong(json!({"vm": "a", "ticks": 1, "event": null, "until": 1})).is_rule);
+        assert_eq!(wrong(json!({"vm": "a", "tiks": null})).unknown_key(), Some("tiks"));
+        let misfit = wrong(json!({"vm": "a", "memory": {"address": "1M", "size": "x"}}));
+        assert_eq!((misfit.path.join("."), misfit.is_rule), ("memory.size".to_owned(), false));
+        // A key with the value null is not given.
+        let wait = Wait::read(&json!({"vm": "a", "event": "STOP", "count": null, "ticks": null})).unwrap();
+        assert_eq!(wait.title(), "wait a: event STOP");
+    }
+
+    #[test]
     fn a_process_must_exit_with_status_0_by_default() {
         let condition = Wait::read(&json!({"process": "load"})).unwrap().condition;
         assert_eq!(condition.to_string(), "process load to exit (status 0)");
