@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 use clap_complete::Shell;
-use clap_complete::engine::CompletionCandidate;
+use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
 use clap_complete::env::{CompleteEnv, Shells};
 
 use super::file::File;
@@ -49,11 +49,24 @@ impl Completions {
 
 /// Completes a command line and exits, if a shell asks for it.
 pub(super) fn complete() {
-    CompleteEnv::with_factory(super::options::command).var(VARIABLE).complete();
+    CompleteEnv::with_factory(command).var(VARIABLE).complete();
+}
+
+/// The command with what completes the values of its options.
+fn command() -> clap::Command {
+    super::options::command().mut_subcommands(|subcommand| {
+        subcommand.mut_args(|arg| match arg.get_id().as_str() {
+            "case" => arg.add(ArgValueCompleter::new(cases)),
+            "tag" => arg.add(ArgValueCompleter::new(tags)),
+            "topic" => arg.add(ArgValueCandidates::new(topics)),
+            "code" => arg.add(ArgValueCandidates::new(codes)),
+            _ => arg,
+        })
+    })
 }
 
 /// The names of cases that begin with this text.
-pub(super) fn cases(current: &OsStr) -> Vec<CompletionCandidate> {
+fn cases(current: &OsStr) -> Vec<CompletionCandidate> {
     let cases = known_cases();
     let named = cases.into_iter().filter(|case| case.name.starts_with(&*current.to_string_lossy()));
     let named = named.map(|case| {
@@ -64,7 +77,7 @@ pub(super) fn cases(current: &OsStr) -> Vec<CompletionCandidate> {
 }
 
 /// The tags that begin with this text, with its `!` if it has one.
-pub(super) fn tags(current: &OsStr) -> Vec<CompletionCandidate> {
+fn tags(current: &OsStr) -> Vec<CompletionCandidate> {
     let current = current.to_string_lossy();
     let (not, prefix) = current.strip_prefix('!').map_or(("", &*current), |prefix| ("!", prefix));
     let mut tags: Vec<String> = known_cases().into_iter().flat_map(|case| case.tags).collect();
@@ -75,7 +88,7 @@ pub(super) fn tags(current: &OsStr) -> Vec<CompletionCandidate> {
 }
 
 /// The topics of `lockstep docs`.
-pub(super) fn topics() -> Vec<CompletionCandidate> {
+fn topics() -> Vec<CompletionCandidate> {
     let topics = crate::docs::TOPICS.iter();
     topics
         .map(|topic| CompletionCandidate::new(&topic.name).help(Some(topic.summary.clone().into())))
@@ -83,7 +96,7 @@ pub(super) fn topics() -> Vec<CompletionCandidate> {
 }
 
 /// The error codes.
-pub(super) fn codes() -> Vec<CompletionCandidate> {
+fn codes() -> Vec<CompletionCandidate> {
     let codes = crate::diagnostic::Code::ALL.iter();
     codes.map(|code| CompletionCandidate::new(code.number()).help(Some(code.summary().into()))).collect()
 }

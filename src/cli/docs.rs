@@ -5,7 +5,6 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Args;
-use clap_complete::engine::ArgValueCandidates;
 
 use super::{NOTHING_RUN, colourful};
 use crate::diagnostic::suggest;
@@ -16,7 +15,6 @@ use crate::docs::{Part, TOPICS, find, for_terminal, names, page};
 pub(super) struct Docs {
     /// A key, an action, a condition of `wait`, a kind of `check`, a chapter; or `all`. A word with several meanings
     /// prints them all; `wait.query` or `vms.memory` selects one.
-    #[arg(add = ArgValueCandidates::new(super::completions::topics))]
     topic: Option<String>,
 }
 

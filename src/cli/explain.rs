@@ -4,7 +4,6 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Args;
-use clap_complete::engine::ArgValueCandidates;
 
 use super::{NOTHING_RUN, colourful};
 use crate::diagnostic::Code;
@@ -14,7 +13,6 @@ use crate::docs::{errors, for_terminal};
 #[derive(Debug, Args)]
 pub(super) struct Explain {
     /// The code, as `lockstep check` prints it.
-    #[arg(add = ArgValueCandidates::new(super::completions::codes))]
     code: Option<String>,
 }
 

@@ -9,7 +9,7 @@ use clap::{Arg, Command};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::options::refusal;
+use super::invalid_value::refusal;
 use super::qemu::Named;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, SourceFile, suggest};
 

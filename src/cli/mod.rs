@@ -9,6 +9,7 @@ mod explain;
 mod failed;
 mod file;
 mod format;
+mod invalid_value;
 mod list;
 mod man;
 mod new;

@@ -114,11 +114,14 @@ fn factor(text: &str) -> Result<f64, String> {
 
 impl Run {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        if self.watch { watch_files(self) } else { self.once() }
+        if !self.watch {
+            return self.once();
+        }
+        watch_files(&self.selection, |selection| Self { selection: selection.clone(), ..self.clone() }.once())
     }
 
     /// Runs the selected cases.
-    pub(super) fn once(&self) -> anyhow::Result<ExitCode> {
+    fn once(&self) -> anyhow::Result<ExitCode> {
         let settings = self.settings();
         let mut jobs = Vec::new();
         for (qemu, binaries) in self.qemu_matrix.binaries(&self.qemu)? {

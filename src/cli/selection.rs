@@ -8,10 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, ValueHint};
-use clap_complete::engine::ArgValueCompleter;
 use globset::{GlobBuilder, GlobSet};
 
-use super::completions;
 use super::failed::Failed;
 use super::file;
 use super::format::Format;
@@ -45,13 +43,11 @@ pub(super) struct Selection {
 
     /// Select the cases whose name matches this pattern: `*` also matches `/`, `{a,b}` one of several. May be
     /// repeated, or a list with commas.
-    #[arg(long, value_name = "GLOB", env = "LOCKSTEP_CASE",
-          add = ArgValueCompleter::new(completions::cases))]
+    #[arg(long, value_name = "GLOB", env = "LOCKSTEP_CASE")]
     case: Vec<String>,
 
     /// Select the cases with this tag; with a leading `!`, those without it. May be repeated: all must hold.
-    #[arg(long, value_name = "TAG", env = "LOCKSTEP_TAG", value_delimiter = ',',
-          add = ArgValueCompleter::new(completions::tags))]
+    #[arg(long, value_name = "TAG", env = "LOCKSTEP_TAG", value_delimiter = ',')]
     tag: Vec<String>,
 
     /// Select the cases that failed, had an error or were flaky in the last run: the one in the reports directory.

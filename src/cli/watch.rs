@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::INTERRUPTED;
-use super::run::Run;
+use super::selection::Selection;
 
 /// For how long no file may be saved before the cases are run: an editor may save several at once.
 const QUIET: Duration = Duration::from_millis(200);
@@ -20,8 +20,11 @@ const QUIET: Duration = Duration::from_millis(200);
 /// A scenario file of the call, with all files that it consists of.
 type Sources = Vec<(PathBuf, Vec<PathBuf>)>;
 
-/// Runs the selected cases, then those of saved files, until a signal ends it.
-pub(super) fn watch(run: &Run) -> anyhow::Result<ExitCode> {
+/// Runs the selected cases with `run`, then those of saved files, until a signal ends it.
+pub(super) fn watch(
+    selection: &Selection,
+    mut run: impl FnMut(&Selection) -> anyhow::Result<ExitCode>,
+) -> anyhow::Result<ExitCode> {
     // Before the first run, so that nothing that is saved during it is missed.
     let (sender, mut saved) = unbounded_channel();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
@@ -30,7 +33,7 @@ pub(super) fn watch(run: &Run) -> anyhow::Result<ExitCode> {
         event.into_iter().flat_map(|event| event.paths).for_each(|path| drop(sender.send(path)));
     })?;
     let mut watched = BTreeSet::new();
-    let mut sources = run.selection.sources()?;
+    let mut sources = selection.sources()?;
     let mut add = |sources: &Sources| -> anyhow::Result<()> {
         for folder in sources.iter().flat_map(|(_, files)| files).filter_map(|file| folder(file)) {
             if watched.insert(folder.clone()) {
@@ -41,9 +44,9 @@ pub(super) fn watch(run: &Run) -> anyhow::Result<ExitCode> {
         Ok(())
     };
     add(&sources)?;
-    let mut now = run.clone();
+    let mut now = selection.clone();
     loop {
-        match now.once() {
+        match run(&now) {
             Ok(code) if code == ExitCode::from(INTERRUPTED) => return Ok(code),
             Ok(_) => {}
             Err(error) => anstream::eprintln!("{} {error:#}", super::bold("error:")),
@@ -54,7 +57,7 @@ pub(super) fn watch(run: &Run) -> anyhow::Result<ExitCode> {
                 return Ok(ExitCode::from(INTERRUPTED));
             };
             // The saved file may have been new, or may now use others.
-            if let Ok(found) = run.selection.sources() {
+            if let Ok(found) = selection.sources() {
                 sources = found;
                 add(&sources)?;
             }
@@ -63,7 +66,7 @@ pub(super) fn watch(run: &Run) -> anyhow::Result<ExitCode> {
                 break touched;
             }
         };
-        now.selection.only(&touched);
+        now.only(&touched);
     }
 }
 

@@ -7,9 +7,10 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::binaries::Binaries;
+use super::cannot_run::CannotRun;
 use super::case_runner::CaseRunner;
 use super::net;
-use super::plans::{CannotRun, plans};
+use super::plans::plans;
 use super::settings::{Interrupt, Settings};
 use super::verdict::Before;
 use crate::event::{CaseEnd, Race, Sink, Verdict, What};

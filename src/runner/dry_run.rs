@@ -5,7 +5,8 @@ use std::path::Path;
 use serde_json::Map;
 
 use super::binaries::Binaries;
-use super::plans::{CannotRun, plans};
+use super::cannot_run::CannotRun;
+use super::plans::plans;
 use super::settings::Settings;
 use crate::scenario::model::Case;
 

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 
-use super::plans::CannotRun;
+use super::cannot_run::CannotRun;
 use crate::qemu::binary::Binary;
 use crate::session::Plan;
 

@@ -7,10 +7,10 @@ use semver::Version;
 use serde_json::{Map, Value};
 
 use super::binaries::Binaries;
+use super::cannot_run::CannotRun;
 use super::machine_types::choose_machine_types;
 use super::requirements::{not_given, unmet};
 use super::settings::Settings;
-use crate::event::Verdict;
 use crate::qemu::binary::Binary;
 use crate::qemu::disk::has_qemu_img;
 use crate::qemu::kvm;
@@ -19,27 +19,6 @@ use crate::scenario::model::Case;
 use crate::scenario::{RunValues, resolve_vm};
 use crate::session::Plan;
 use crate::template::Versions;
-
-/// Why a case cannot run.
-#[derive(Debug)]
-pub(super) struct CannotRun {
-    /// The case's verdict.
-    pub verdict: Verdict,
-    /// Why.
-    pub reason: String,
-}
-
-impl CannotRun {
-    /// A requirement is not met.
-    pub(super) const fn skip(reason: String) -> Self {
-        Self { verdict: Verdict::Skip, reason }
-    }
-
-    /// Something is wrong with the case or its QEMU.
-    pub(super) const fn error(reason: String) -> Self {
-        Self { verdict: Verdict::Error, reason }
-    }
-}
 
 /// How to start each VM, or why the case cannot run. `names` are the extra values for templates besides `run`.
 pub(super) fn plans(

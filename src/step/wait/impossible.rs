@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Condition;
-use super::job::{History, jobs};
+use super::job_history::{History, jobs};
 use crate::session::log::Log;
 use crate::session::{Cause, Failure, Session};
 use crate::step::running::Running;

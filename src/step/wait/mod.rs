@@ -3,6 +3,7 @@
 mod exit;
 mod impossible;
 mod job;
+mod job_history;
 mod logs;
 mod memory;
 mod processes;
@@ -14,7 +15,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use exit::Exit;
-pub use job::JobStatus;
+pub use job_history::JobStatus;
 pub(crate) use memory::Watched;
 
 use super::forms::{forms, read};
