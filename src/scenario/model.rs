@@ -97,7 +97,7 @@ pub enum Block {
     RepeatUntil {
         /// Its place.
         at: Location,
-        /// The condition, checked after each round: a step whose action is [`Wait`](crate::step::Wait).
+        /// The condition, checked after each round: a step whose action is [`Wait`].
         until: Box<CaseStep>,
         /// The timeout of the loop.
         timeout: Span,

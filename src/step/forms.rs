@@ -121,10 +121,10 @@ macro_rules! forms {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, serde::Serialize)]
         #[serde(untagged)]
-        pub enum $name { $(#[doc = concat!("See [`", stringify!($form), "`].")] $form($form),)* }
+        pub enum $name { $(#[doc = concat!("See `", stringify!($form), "`.")] $form($form),)* }
 
         $(
-            #[doc = concat!("A form of [`", stringify!($name), "`].")]
+            #[doc = concat!("A form of `", stringify!($name), "`.")]
             #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
             pub struct $form { $($(#[$about])* pub $key: $type,)* }
         )*
