@@ -35,9 +35,10 @@ guest:
 compiler:
 	-scripts/install-qemu gcc-12
 
+# Unoptimized, as for the tests: it compiles in less than half the time, and the QEMUs take most of the run.
 demo: qemu
-	$(CARGO) build --release
-	target/release/lockstep run 'scenarios/colo/failover.yaml' --qemu $(QEMU) --accel $(ACCEL)
+	$(CARGO) build
+	target/debug/lockstep run 'scenarios/colo/failover.yaml' --qemu $(QEMU) --accel $(ACCEL)
 	@echo "reports: reports/index.html reports/junit.xml reports/events.jsonl"
 
 # Third-party readers of our files; optional: without them their tests are not run, and listed as such.

@@ -39,8 +39,8 @@ pub struct VmSpec {
     /// The CPU model, as for `-cpu`; the machine `none` has no CPU. Default: `max`.
     #[serde(default = "default_cpu")]
     pub cpu: String,
-    /// The guest's RAM. Default: `128M`.
-    #[serde(default = "default_memory")]
+    /// The guest's RAM, at least `1M`. Default: `128M`.
+    #[serde(default = "default_memory", deserialize_with = "memory")]
     pub memory: Size,
     /// What runs in the VM. Default: `ticker`.
     #[serde(default, deserialize_with = "guest")]
@@ -245,6 +245,21 @@ fn default_accel() -> Accelerators {
 
 fn default_cpu() -> String {
     "max".to_owned()
+}
+
+/// The least RAM of a VM: less is a size without its unit.
+const LEAST_MEMORY: Size = Size::mib(1);
+
+fn memory<'de, D: de::Deserializer<'de>>(deserializer: D) -> Result<Size, D::Error> {
+    let size = Size::deserialize(deserializer)?;
+    if size < LEAST_MEMORY {
+        let unit = if size.0 < 1 << 16 { format!("{}M`", size.0) } else { "1M` or more".to_owned() };
+        return Err(de::Error::custom(format!(
+            "{} bytes are too little RAM for a VM; write `{unit}",
+            size.0
+        )));
+    }
+    Ok(size)
 }
 
 const fn default_memory() -> Size {

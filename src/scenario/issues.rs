@@ -201,6 +201,9 @@ fn applies(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> boo
     let Some(when) = node.get("when") else {
         return true;
     };
+    if !super::when::check(when, diagnostics) {
+        return false;
+    }
     match typed::render(when, scope, diagnostics) {
         Some(piece) if piece.deferred => {
             typed::render_now(when, scope, diagnostics);

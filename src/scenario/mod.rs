@@ -30,6 +30,7 @@ mod steps;
 mod sweep;
 mod typed;
 mod vms;
+mod when;
 mod yaml;
 
 use std::collections::HashMap;

@@ -9,6 +9,7 @@ mod choices;
 mod top;
 
 use super::load::TOP;
+use super::when;
 use crate::step::{ABOUT, Action, DEFAULT_TIMEOUT, Wait};
 use crate::units::Span;
 
@@ -62,8 +63,7 @@ fn finish(definitions: &mut Value) {
         "type": "object",
         "description": "Arguments that are only used if `when` is true.",
         "properties": {
-            "when": {"type": ["string", "boolean", "number", "null"],
-                "description": "Whether to use them: not if this is `\"\"`, `false`, `0` or null."},
+            "when": when::schema("Whether to use them: a template, `true` or `false`."),
             "args": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
                 "description": "The arguments."},
         },
@@ -119,10 +119,8 @@ fn with_doc(doc: &str, schema: Value) -> Value {
 fn step(generator: &mut SchemaGenerator) -> Value {
     let mut properties = json!({
         "name": {"type": "string", "description": "The step's name, for people."},
-        "when": {
-            "type": ["string", "boolean", "number", "null"],
-            "description": "Whether to run the step: not if this is `\"\"`, `false`, `0` or null.",
-        },
+        "when": when::schema("Whether to run the step: a template, `true` or `false`. It does not run if the template is \
+            `\"\"`, `false`, `0` or null."),
         "timeout": with_doc("The timeout of the step. Default: `30s`.", of::<Span>(generator)),
         "capture": {"type": "string", "description": "The name of its result in `run.captures`."},
         "expect_error": {

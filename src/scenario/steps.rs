@@ -259,9 +259,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         let Some(when) = node.get("when") else {
             return true;
         };
-        if !matches!(when.kind, Kind::Scalar(_)) {
-            let message = format!("`when` must be a scalar, not {}", when.what());
-            self.complain(Code::WrongValue, &when.at, message, "write `when: \"{{eq axis 'value'}}\"`");
+        if !super::when::check(when, &mut self.loader.diagnostics) {
             return true;
         }
         let Some(piece) = typed::render(when, place.scope, &mut self.loader.diagnostics) else {

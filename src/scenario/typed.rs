@@ -306,16 +306,7 @@ pub(super) fn explain(misfit: &Misfit, key: &Location, node: &Node, scope: &Scop
     let owner = misfit.path.iter().rev().find(|key| key.parse::<usize>().is_err());
     let owner = owner.map_or_else(|| key.excerpt(), String::as_str);
     if let (Some(wrong), Some((_, known))) = (misfit.unknown_key(), names.split_first()) {
-        let mut path = misfit.path.clone();
-        if path.last().is_none_or(|last| last != wrong) {
-            path.push(wrong.to_owned());
-        }
-        let at = key_place(node, &path).unwrap_or(at);
-        let owner = path.iter().rev().skip(1).find(|key| key.parse::<usize>().is_err());
-        let owner = owner.map_or_else(|| key.excerpt(), String::as_str);
-        let inside = if owner.is_empty() { String::new() } else { format!(" in `{owner}`") };
-        return Diagnostic::error(Code::UnknownKey, &at, format!("unknown key `{wrong}`{inside}"))
-            .help(suggest(wrong, known.iter().copied()));
+        return unknown_key(wrong, known, misfit, key, node);
     }
     if let (true, Some((wrong, known))) = (message.starts_with("unknown variant"), names.split_first()) {
         return Diagnostic::error(Code::WrongValue, &at, format!("`{wrong}` is not a value of `{owner}`"))
@@ -348,6 +339,24 @@ pub(super) fn explain(misfit: &Misfit, key: &Location, node: &Node, scope: &Scop
         return diagnostic;
     }
     Diagnostic::error(Code::WrongValue, &at, plain).help(help)
+}
+
+fn unknown_key(wrong: &str, known: &[&str], misfit: &Misfit, key: &Location, node: &Node) -> Diagnostic {
+    let mut path = misfit.path.clone();
+    if path.last().is_none_or(|last| last != wrong) {
+        path.push(wrong.to_owned());
+    }
+    let at = key_place(node, &path).unwrap_or_else(|| place(key, node, &misfit.path).0);
+    let owner = path.iter().rev().skip(1).find(|key| key.parse::<usize>().is_err());
+    let owner = owner.map_or_else(|| key.excerpt(), String::as_str);
+    if MODIFIERS.contains(&wrong) && ABOUT.iter().any(|action| action.key == owner) {
+        let message = format!("`{wrong}` belongs to the step, not to `{owner}`");
+        return Diagnostic::error(Code::UnknownKey, &at, message)
+            .help(format!("write `{wrong}` beside `{owner}`"));
+    }
+    let inside = if owner.is_empty() { String::new() } else { format!(" in `{owner}`") };
+    Diagnostic::error(Code::UnknownKey, &at, format!("unknown key `{wrong}`{inside}"))
+        .help(suggest(wrong, known.iter().copied()))
 }
 
 /// Examples of keys whose value is a map.
@@ -398,6 +407,9 @@ fn wrong_type(at: &Location, owner: &str, found: &str, expected: &str) -> Diagno
         ("a list", value) if !matches!(value, "nothing" | "a map") => format!("write `[{value}]`"),
         ("a text", "a map") if owner == "args" => "write `{when: …, args: […]}`, or a text".to_owned(),
         ("a text", "a list") => "name one of them".to_owned(),
+        ("a text", "true") if owner == "expect_error" => {
+            "it is a pattern that the error must match; to accept any error, write `\".\"`".to_owned()
+        }
         ("a text", number) if !matches!(number, "nothing" | "a list" | "a map") => {
             format!("write \"{number}\"")
         }

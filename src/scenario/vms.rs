@@ -166,10 +166,7 @@ fn without_disabled(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostic
                 kept.push(item.clone());
                 continue;
             };
-            if !matches!(when.kind, Kind::Scalar(_)) {
-                let message = format!("`when` must be a scalar, not {}", when.what());
-                let help = "write `when: \"{{eq axis 'value'}}\"`";
-                diagnostics.push(Diagnostic::error(Code::WrongValue, &when.at, message).help(help));
+            if !super::when::check(when, diagnostics) {
                 sound = false;
                 continue;
             }
@@ -328,8 +325,8 @@ mod tests {
     #[test]
     fn an_option_with_a_when_is_only_used_if_it_is_true() {
         let (vms, messages) = vms(
-            "a:\n  objects: [{when: \"{{eq size '1G'}}\", qom-type: iothread, id: x}, {when: '', id: y}]\n  \
-             args: [-S, {when: 1, args: [-d, int]}, {when: false, args: [-no]}]",
+            "a:\n  objects: [{when: \"{{eq size '1G'}}\", qom-type: iothread, id: x}, {when: false, id: y}]\n  \
+             args: [-S, {when: true, args: [-d, int]}, {when: false, args: [-no]}]",
         );
         assert!(messages.is_empty(), "{messages:?}");
         assert_eq!(

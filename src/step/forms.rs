@@ -71,7 +71,8 @@ pub(super) fn read<F>(
     let mut given: Map<String, Value> = fit(value)?;
     let known = || std::iter::once("vm").chain(forms.iter().flat_map(Form::keys));
     if let Some(unknown) = given.keys().find(|key| known().all(|known| known != *key)) {
-        let known: Vec<String> = known().map(|key| format!("`{key}`")).collect();
+        let known: IndexSet<String> = known().map(|key| format!("`{key}`")).collect();
+        let known: Vec<String> = known.into_iter().collect();
         let message = format!("unknown field `{unknown}`, expected one of {}", known.join(", "));
         return Err(Misfit::new(vec![unknown.clone()], message));
     }
