@@ -117,11 +117,23 @@ impl fmt::Display for Size {
     }
 }
 
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit())
+}
+
 impl std::str::FromStr for Size {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
+            // `64MB` and `64MiB`: QEMU's units are powers of 1024.
+            let upper = text.trim().to_ascii_uppercase();
+            let short = upper.strip_suffix("IB").or_else(|| upper.strip_suffix('B'));
+            let is_size = |short: &&str| short.strip_suffix(['K', 'M', 'G', 'T']).is_some_and(is_number);
+            let short = short.filter(is_size);
+            if let Some(short) = short {
+                return format!("`{text}` is not a valid size; write `{short}`, in powers of 1024");
+            }
             format!(
                 "`{text}` is not a valid size; write a whole number with K, M, G or T, such as `4K` or `150M`, or bytes"
             )

@@ -169,7 +169,10 @@ impl Loader {
             return Some(path);
         }
         let message = format!("there is no file `{}`", path.display());
-        let help = "the path is relative to the file that contains it";
+        let help = match similar(folder, node.text().unwrap_or_default()) {
+            Some(similar) => format!("did you mean `{similar}`?"),
+            None => "the path is relative to the file that contains it".to_owned(),
+        };
         self.complain(Diagnostic::error(code, &node.at, message).help(help));
         None
     }
@@ -301,6 +304,22 @@ fn both(child: &Node, parent: &Node) -> Node {
 fn same_file(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     one == other || real(one) == real(other)
+}
+
+/// The path of a file that exists and is similar to a wrong one.
+fn similar(folder: &Path, wrong: &str) -> Option<String> {
+    // The same number of levels up, and its files and those one directory below.
+    let up = "../".repeat(wrong.matches("../").count());
+    let top = match folder.join(&up) {
+        top if top.as_os_str().is_empty() => PathBuf::from("."),
+        top => top,
+    };
+    let files = |pattern: &str| glob::glob(&format!("{}/{pattern}", top.display())).into_iter().flatten();
+    let files = files("*.y*ml").chain(files("*/*.y*ml")).flatten();
+    let files: Vec<String> =
+        files.map(|file| format!("{up}{}", file.strip_prefix(&top).unwrap_or(&file).display())).collect();
+    let help = suggest(wrong, files.iter().map(String::as_str));
+    Some(help.strip_prefix("did you mean `")?.strip_suffix("`?")?.to_owned())
 }
 
 /// A path without `x/..`, if that is the same file; with symbolic links it may not be.

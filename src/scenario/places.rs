@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use saphyr_parser::Span;
 
-use crate::diagnostic::{Code, Diagnostic, Location, SourceFile};
+use crate::diagnostic::{Code, Diagnostic, Location, SourceFile, suggest};
 
 /// Converts the parser's positions, in characters, to places.
 pub(super) struct Places<'f> {
@@ -57,6 +57,19 @@ impl<'f> Places<'f> {
     }
 }
 
+/// The help for a parser error that has one of these words; the first one counts.
+const HELP: &[(&[&str], &str)] = &[
+    (
+        &["unknown escape"],
+        "a backslash in double quotes needs another one; in single quotes it is itself: `'\\d+'`",
+    ),
+    (&["flow"], "a `{` or `[` above is not closed, or a line between it and its end is not indented"),
+    (&["mapping values"], "put a text with `: ` in quotes"),
+    (&["quoted scalar"], "the quotes that start here are not closed"),
+    (&["quote", "scalar"], "put a text with `:`, `#`, `{`, `[`, `*`, `&` or quotes in quotes"),
+    (&["indent", "mapping", "block"], "give all items of a list or map the same indentation"),
+];
+
 /// The diagnostic for a parser error, with a better explanation for common causes.
 pub(super) fn explain(places: &Places<'_>, at: usize, info: &str) -> Box<Diagnostic> {
     let text = &places.file.text;
@@ -88,21 +101,39 @@ pub(super) fn explain(places: &Places<'_>, at: usize, info: &str) -> Box<Diagnos
             return Box::new(diagnostic.help("use spaces for indentation"));
         }
     }
-    let help = if info.contains("flow") {
-        "a `{` or `[` above is not closed, or a line between it and its end is not indented"
-    } else if info.contains("mapping values") {
-        "put a text with `: ` in quotes"
-    } else if info.contains("quoted scalar") {
-        "the quotes that start here are not closed"
-    } else if info.contains("quote") || info.contains("scalar") {
-        "put a text with `:`, `#`, `{`, `[`, `*`, `&` or quotes in quotes"
-    } else if info.contains("indent") || info.contains("mapping") || info.contains("block") {
-        "give all items of a list or map the same indentation"
-    } else {
-        ""
-    };
+    if info.contains("simple key") {
+        // The key without a colon is on this line or above it.
+        let is_key = |line: &usize| !line_of(*line).trim().is_empty() && !line_of(*line).contains(':');
+        if let Some(line) = (1..=place.line).rev().take(4).find(is_key) {
+            let content = line_of(line).trim();
+            let start = begin(line) + line_of(line).find(content).unwrap_or_default();
+            let message = format!("not valid YAML: the line `{content}` has no colon");
+            let diagnostic =
+                Diagnostic::error(Code::Syntax, &places.place(start, start + content.len()), message);
+            return Box::new(diagnostic.help(format!("write `{content}:`")));
+        }
+    }
+    if info.contains("unknown anchor") {
+        let name = text[at..].strip_prefix('*').unwrap_or(&text[at..]);
+        let name: String = name.chars().take_while(|letter| is_of_anchor(*letter)).collect();
+        let message = format!("not valid YAML: there is no anchor `&{name}` above");
+        let help = suggest(&name, anchors(&text[..at]));
+        return Box::new(Diagnostic::error(Code::Syntax, &place, message).help(help));
+    }
+    let help = HELP.iter().find(|(words, _)| words.iter().any(|word| info.contains(word)));
+    let help = help.map_or("", |(_, help)| help);
     let message = format!("not valid YAML: {info}");
     Box::new(Diagnostic::error(Code::Syntax, &place, message).help(help))
+}
+
+const fn is_of_anchor(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-')
+}
+
+/// The names of the anchors in a text.
+fn anchors(text: &str) -> impl Iterator<Item = &str> {
+    let after = text.split([' ', '\n', '[', '{', ',']).filter_map(|word| word.strip_prefix('&'));
+    after.map(|word| word.split(|letter| !is_of_anchor(letter)).next().unwrap_or_default())
 }
 
 pub(super) fn unquoted(places: &Places<'_>, start: usize) -> Box<Diagnostic> {

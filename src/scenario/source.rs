@@ -53,8 +53,14 @@ pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Node, Vec<Diagnostic>> 
             let at = error.utf8_error().valid_up_to();
             let file = file(String::from_utf8_lossy(error.as_bytes()).into_owned());
             let place = Location::of(&file, at, at + 1);
-            let message = "the file is not UTF-8 text";
-            return Err(vec![Diagnostic::error(Code::Unreadable, &place, message)]);
+            let message = match error.as_bytes() {
+                [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "the file is UTF-16, not UTF-8".to_owned(),
+                bytes => {
+                    let letter = char::from(bytes[at]);
+                    format!("the file is not UTF-8 text: byte 0x{:02x}, `{letter}` in Latin-1", bytes[at])
+                }
+            };
+            return Err(vec![Diagnostic::error(Code::Unreadable, &place, message).help("save it as UTF-8")]);
         }
     };
     let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);

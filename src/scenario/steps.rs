@@ -221,9 +221,14 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         let unknown: Vec<&Key> = others.iter().map(|(key, _)| key).filter(|key| !is_known(key)).collect();
         let actions: Vec<&&(Key, Node)> = others.iter().filter(|(key, _)| is_known(key)).collect();
         for key in &unknown {
-            if let [(action, _)] = actions.as_slice() {
+            if let [(action, value)] = actions.as_slice() {
                 let of = format!("unknown key `{}` beside `{}`", key.name, action.name);
-                self.complain(Code::UnknownKey, &key.at, of, suggest(&key.name, MODIFIERS.iter().copied()));
+                let help = if matches!(value.kind, Kind::Scalar(Value::Null)) {
+                    format!("indent the keys of `{0}` further than `{0}`", action.name)
+                } else {
+                    suggest(&key.name, MODIFIERS.iter().copied())
+                };
+                self.complain(Code::UnknownKey, &key.at, of, help);
             } else {
                 // The key may be a misspelt modifier; else list the actions, since one is missing.
                 let close = suggest(&key.name, known().chain(MODIFIERS.iter().copied()));

@@ -354,6 +354,11 @@ fn unknown_key(wrong: &str, known: &[&str], misfit: &Misfit, key: &Location, nod
         return Diagnostic::error(Code::UnknownKey, &at, message)
             .help(format!("write `{wrong}` beside `{owner}`"));
     }
+    // `machine:q35` is one word in YAML.
+    if let Some((name, value)) = wrong.split_once(':').filter(|(name, _)| known.contains(name)) {
+        let message = format!("`{wrong}` is one word: there is no space after the colon");
+        return Diagnostic::error(Code::UnknownKey, &at, message).help(format!("write `{name}: {value}`"));
+    }
     let inside = if owner.is_empty() { String::new() } else { format!(" in `{owner}`") };
     Diagnostic::error(Code::UnknownKey, &at, format!("unknown key `{wrong}`{inside}"))
         .help(suggest(wrong, known.iter().copied()))

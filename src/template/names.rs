@@ -262,6 +262,10 @@ impl<'d> Walk<'d> {
                     (Value::Object(_), Some(&"env")) if at == 1 => {
                         "this environment variable is not set".to_owned()
                     }
+                    // Only known in the run.
+                    (Value::Object(map), Some(&"case")) if at == 1 => {
+                        suggest(name, map.keys().map(String::as_str).chain(["dir"]))
+                    }
                     (Value::Object(map), _) => suggest(name, map.keys().map(String::as_str)),
                     (Value::Array(list), _) => format!("it is a list with {} items", list.len()),
                     _ => format!("`{}` is a single value", names[..at].join(".")),
