@@ -20,3 +20,4 @@ pub mod session;
 pub mod step;
 pub mod template;
 pub mod units;
+pub mod yaml;

@@ -4,8 +4,8 @@ use std::sync::{Arc, LazyLock};
 
 use regex::Regex;
 
-use super::source::{Kind, Node};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::yaml::{Kind, Node};
 
 /// The arguments: the items of a list, or the words of a text. A text that is a single template is kept as it is.
 /// `None`: the text cannot be split, and a diagnostic says so.

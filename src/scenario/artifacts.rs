@@ -2,15 +2,15 @@
 
 use std::path::{Component, Path};
 
-use super::source::{Key, Node};
 use super::typed;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::template::Scope;
 use crate::units::OneOrMany;
+use crate::yaml::{Key, Node};
 
 /// Reads the `artifacts` of a scenario.
 pub(super) fn read(
-    section: Option<(&Key, &Node)>,
+    section: Option<&(Key, Node)>,
     scope: &Scope<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Vec<String> {

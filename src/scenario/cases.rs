@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::QemuVersions;
+use super::flow::KEYS_OF_USED;
 use super::issues::Issue;
 use super::lint::{self, Section, Seen};
 use super::load::Loader;
@@ -15,7 +16,6 @@ use super::matrix::{self, Cell};
 use super::model::{Block, Case, DEFAULT_CASE_TIMEOUT, MustFail, Requires};
 use super::net::Net;
 use super::params::{self, Given, Param, Setting, word};
-use super::source::{Key, Node};
 use super::steps::{Place, Steps};
 use super::vms::Vms;
 use super::{issues, net, typed, vms};
@@ -25,6 +25,7 @@ use crate::qemu::disk::Disk;
 use crate::qemu::spec::VmSpec;
 use crate::template::{Scope, Versions};
 use crate::units::{OneOrMany, Span};
+use crate::yaml::Node;
 
 /// The required params that are not set, if the file is a template and not a scenario; empty for a file for `use`.
 pub(super) fn template(
@@ -40,8 +41,7 @@ pub(super) fn template(
     };
     let missing = declared.iter().filter(|param| param.default.is_none() && !set(param));
     let missing: Vec<String> = missing.map(|param| param.name.clone()).collect();
-    let for_use = ["params", "steps", "description"];
-    let only_steps = own.entries().iter().all(|(key, _)| for_use.contains(&key.name.as_str()));
+    let only_steps = own.entries().iter().all(|(key, _)| KEYS_OF_USED.contains(&key.name.as_str()));
     let in_templates = path.iter().any(|part| part == "templates");
     let used = only_steps && own.get("steps").is_some() && (own.get("params").is_some() || in_templates);
     // Its steps are in the file that extends it.
@@ -250,10 +250,10 @@ struct Resources {
 impl Resources {
     /// Reads them, and adds their names to the scope.
     fn read<'v>(root: &Node, scope: Scope<'v>, diagnostics: &mut Diagnostics) -> (Self, Scope<'v>) {
-        let disks = super::disks::read(section(root, "disks"), &scope, diagnostics);
+        let disks = super::disks::read(root.entry("disks"), &scope, diagnostics);
         let known = super::disks::names(root.get("disks")).into_iter();
         let known: Map<String, Value> = known.map(|name| (name, Value::Null)).collect();
-        let credentials = super::credentials::read(section(root, "credentials"), &scope, diagnostics);
+        let credentials = super::credentials::read(root.entry("credentials"), &scope, diagnostics);
         let made = credentials.keys().map(|name| (name.clone(), Value::Null)).collect();
         let scope = scope.with([
             ("disk".to_owned(), Value::Object(known)),
@@ -281,21 +281,16 @@ impl<'n> Sections<'n> {
     fn read(root: &'n Node, vms: &Vms, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Self {
         let tags: Option<OneOrMany<String>> = scalar(root, "tags", scope, diagnostics);
         Self {
-            roles: super::roles::read(section(root, "roles"), &vms.specs, vms.sound, scope, diagnostics),
+            roles: super::roles::read(root.entry("roles"), &vms.specs, vms.sound, scope, diagnostics),
             description: scalar(root, "description", scope, diagnostics),
             tags: unique(tags.map(|tags| tags.0).unwrap_or_default()),
             requires: scalar(root, "requires", scope, diagnostics).unwrap_or_default(),
             timeout: scalar(root, "timeout", scope, diagnostics).unwrap_or(DEFAULT_CASE_TIMEOUT),
-            issues: issues::read(section(root, "known_issue"), scope, diagnostics),
-            must_fail: issues::must_fail(section(root, "must_fail"), scope, diagnostics),
-            artifacts: unique(super::artifacts::read(section(root, "artifacts"), scope, diagnostics)),
+            issues: issues::read(root.entry("known_issue"), scope, diagnostics),
+            must_fail: issues::must_fail(root.entry("must_fail"), scope, diagnostics),
+            artifacts: unique(super::artifacts::read(root.entry("artifacts"), scope, diagnostics)),
         }
     }
-}
-
-/// A section with its key.
-fn section<'n>(root: &'n Node, name: &str) -> Option<(&'n Key, &'n Node)> {
-    root.entry(name).map(|(key, node)| (key, node))
 }
 
 /// Reads a section into its type.
@@ -305,7 +300,7 @@ fn scalar<T: DeserializeOwned>(
     scope: &Scope<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<T> {
-    let (key, node) = section(root, name)?;
+    let (key, node) = root.entry(name)?;
     typed::read(&key.at, node, scope, diagnostics)
 }
 

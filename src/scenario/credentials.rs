@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::source::{Key, Kind, Node};
 use super::{net, typed};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::qemu::credential::Credential;
 use crate::template::Scope;
+use crate::yaml::{Key, Kind, Node};
 
 /// Reads the `credentials` of a scenario; reports and skips invalid ones.
 pub(super) fn read(
-    section: Option<(&Key, &Node)>,
+    section: Option<&(Key, Node)>,
     scope: &Scope<'_>,
     diagnostics: &mut Diagnostics,
 ) -> BTreeMap<String, Credential> {

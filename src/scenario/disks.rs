@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, absolute};
 
-use super::source::{Key, Kind, Node};
 use super::typed;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::qemu::disk::Disk;
 use crate::template::{self, Scope};
+use crate::yaml::{Key, Kind, Node};
 
 /// Reads the `disks` of a scenario.
 pub(super) fn read(
-    section: Option<(&Key, &Node)>,
+    section: Option<&(Key, Node)>,
     scope: &Scope<'_>,
     diagnostics: &mut Diagnostics,
 ) -> BTreeMap<String, Disk> {

@@ -1,16 +1,104 @@
 //! Steps that are expanded into other steps: `hook`, `use` and `repeat`. (A `block` is just its list.)
 
-use serde_json::Value;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
 
+use super::later::{AnyStep, Later};
 use super::load::unknown_key;
 use super::model::Block;
 use super::params::{self, Given};
-use super::source::{Key, Kind, Node};
 use super::steps::{MAX_STEPS, Place, Steps};
-use super::typed;
+use super::{schema, typed};
 use crate::diagnostic::{Code, Diagnostic, Location};
-use crate::step::DEFAULT_TIMEOUT;
+use crate::step::forms::{forms, read};
+use crate::step::{DEFAULT_TIMEOUT, Misfit, Read, Rule, Wait};
 use crate::units::Span;
+use crate::yaml::{Key, Kind, Node};
+
+/// The steps of another file, which has `params` and `steps` only.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Use {
+    /// The file, relative to this one.
+    #[serde(rename = "file")]
+    #[schemars(schema_with = "schema::path")]
+    _file: Later<String>,
+    /// Values for its params.
+    #[serde(rename = "with")]
+    _with: Option<Later<Map<String, Value>>>,
+}
+
+/// The keys of a file for `use`.
+pub(super) const KEYS_OF_USED: &[&str] = &["params", "steps", "description"];
+
+forms! {
+    /// A loop.
+    pub(super) enum Repeat;
+
+    Times {
+        /// The number of rounds.
+        times: usize,
+        /// A name for the number of the round, counted from 1.
+        index: Option<String>,
+        /// The steps to repeat.
+        steps: Later<Vec<AnyStep>>,
+    }
+    Over {
+        /// The values: one round for each.
+        over: Vec<Value>,
+        /// With `over`: the name of the loop variable.
+        r#as: String,
+        /// See [`Times`].
+        index: Option<String>,
+        /// See [`Times`].
+        steps: Later<Vec<AnyStep>>,
+    }
+    Until {
+        /// A condition as in `wait`, checked after each round. The step's `timeout` is the loop's.
+        until: Later<Wait>,
+        /// See [`Times`].
+        index: Option<String>,
+        /// See [`Times`].
+        steps: Later<Vec<AnyStep>>,
+    }
+}
+
+impl Repeat {
+    pub(super) const RULES: &[Rule] = &[
+        Rule::OneForm {
+            forms: Self::FORMS,
+            none: (
+                "the loop has no `times`, `over` or `until`",
+                "add `times: N`, `over: […]` with `as: NAME`, or `until: {…}`",
+            ),
+            both: "keep one of them",
+        },
+        Rule::Needs {
+            key: "over",
+            any: &["as"],
+            none: (
+                "`over` needs `as`, the name of the loop variable",
+                "write `over: […], as: NAME`, and `{{NAME}}` in the steps",
+            ),
+        },
+    ];
+
+    /// The names that its steps may use.
+    fn names(&self) -> impl Iterator<Item = (&'static str, &String)> {
+        let (Self::Times(Times { index, .. })
+        | Self::Over(Over { index, .. })
+        | Self::Until(Until { index, .. })) = self;
+        let variable = if let Self::Over(Over { r#as, .. }) = self { Some(("as", r#as)) } else { None };
+        index.iter().map(|index| ("index", index)).chain(variable)
+    }
+}
+
+impl Read for Repeat {
+    fn read(value: &Value) -> Result<Self, Misfit> {
+        read(Self::FORMS, Self::READERS, Self::RULES, &[], value)
+    }
+}
 
 impl Steps<'_, '_, '_> {
     /// The steps of the scenario for a hook; empty if it has none.
@@ -60,59 +148,67 @@ impl Steps<'_, '_, '_> {
         mut place: Place<'_, '_>,
     ) -> Vec<Block> {
         self.refuse_modifiers(node, &[]);
-        let Some(value) = self.map_of(key, value, &["file", "with"], "use: {file: steps.yaml}") else {
-            return Vec::new();
-        };
-        let Some((_, file)) = value.entry("file") else {
-            self.complain(
-                Code::MissingKey,
-                &key.at,
-                "the key `file` is missing",
-                "write `use: {file: steps.yaml}`",
-            );
-            return Vec::new();
-        };
-        let Some(path) = self.loader.target(file, Code::Use) else {
-            return Vec::new();
-        };
+        self.steps_of_file(key, value, &mut place).map_or_else(Vec::new, |(steps, values)| {
+            let scope = place.scope.renamed(self.names_in_file(&place)).with(values.clone());
+            self.list(&steps, &Place { scope: &scope, locals: values, ..place })
+        })
+    }
+
+    /// The names of the case that the steps of another file may use, besides its params.
+    fn names_in_file(&self, place: &Place<'_, '_>) -> Map<String, Value> {
+        let mut names = place.scope.names().clone();
+        names.retain(|name, _| ["case", "disk", "credential", "port", "link"].contains(&name.as_str()));
+        names.insert("env".to_owned(), Value::Object(self.loader.env.clone()));
+        names
+    }
+
+    /// The steps of the file of a `use`, and the values of its params.
+    fn steps_of_file(
+        &mut self,
+        key: &Key,
+        value: &Node,
+        place: &mut Place<'_, '_>,
+    ) -> Option<(Node, Map<String, Value>)> {
+        self.outer::<Use>(key, value, &["file", "with"], place)?;
+        let file = value.get("file")?;
+        let path = self.loader.target(file, Code::Use)?;
         if place.uses.contains(&path) {
             let names: Vec<String> =
                 place.uses.iter().chain([&path]).map(|path| path.display().to_string()).collect();
             let message = format!("`use` is circular: {}", names.join(" -> "));
             self.complain(Code::Use, &file.at, message, "");
-            return Vec::new();
+            return None;
         }
-        let Some(root) = self.loader.read(&path) else {
-            return Vec::new();
-        };
-        for (key, _) in root.entries() {
-            if !["params", "steps", "description"].contains(&key.name.as_str()) {
-                let help = "a file for `use` has `params` and `steps` only";
-                self.loader.complain(unknown_key(key, &[]).help(help));
-            }
+        let root = self.loader.read(&path)?;
+        for (key, _) in root.entries().iter().filter(|(key, _)| !KEYS_OF_USED.contains(&key.name.as_str())) {
+            let help = "a file for `use` has `params` and `steps` only";
+            self.loader.complain(unknown_key(key, &[]).help(help));
         }
         let Some(steps) = root.get("steps") else {
             let message = format!("`{}` has no `steps`", path.display());
             self.complain(Code::Use, &file.at, message, "");
-            return Vec::new();
+            return None;
         };
-        let Some(with) = self.outer_values(value.get("with"), &key.at, &place) else {
-            return Vec::new();
-        };
+        let with = self.outer_values(value.get("with"), &key.at, place)?;
+        let scope = place.scope.renamed(self.names_in_file(place));
         let declared = params::declared(root.get("params"), &mut self.loader.diagnostics);
         params::check_with(Some(&with), &declared, &mut self.loader.diagnostics);
-        let mut names = place.scope.names().clone();
-        names.retain(|name, _| ["case", "disk", "credential", "port", "link"].contains(&name.as_str()));
-        names.insert("env".to_owned(), Value::Object(self.loader.env.clone()));
-        let scope = place.scope.renamed(names);
         let given = Given { with: Some(&with), cell: &[], defines: &[], user: &key.at };
-        let Some(values) = params::resolve(&declared, &given, &scope, &mut self.loader.diagnostics) else {
-            return Vec::new();
-        };
+        let values = params::resolve(&declared, &given, &scope, &mut self.loader.diagnostics)?;
         place.uses.push(path);
         place.via.insert(0, key.at.clone());
-        let scope = scope.with(values.clone());
-        self.list(steps, &Place { scope: &scope, locals: values, ..place })
+        Some((steps.clone(), values))
+    }
+
+    /// Reads a `use` or a `repeat`, but not what is read `later`.
+    fn outer<T: Read>(
+        &mut self,
+        key: &Key,
+        value: &Node,
+        later: &[&str],
+        place: &Place<'_, '_>,
+    ) -> Option<T> {
+        typed::read_outer(&key.at, value, later, place.scope, &mut self.loader.diagnostics)
     }
 
     /// `with`, rendered with the names of the using file; each value keeps its place.
@@ -141,154 +237,75 @@ impl Steps<'_, '_, '_> {
         value: &Node,
         place: Place<'_, '_>,
     ) -> Vec<Block> {
-        let known = ["times", "over", "as", "index", "until", "steps"];
-        let example = "repeat: {times: 3, steps: […]}";
-        let Some(value) = self.map_of(key, value, &known, example) else {
+        let Some(value) = self.solid(value, &place) else {
             return Vec::new();
         };
-        let Some((_, steps)) = value.entry("steps") else {
-            self.complain(
-                Code::MissingKey,
-                &key.at,
-                "the key `steps` is missing",
-                format!("write `{example}`"),
-            );
+        let Some(repeat) = self.outer::<Repeat>(key, &value, &["until", "steps"], &place) else {
             return Vec::new();
         };
-        let Some((kind, how)) = self.kind_of_loop(key, &value) else {
+        let Some(steps) = value.get("steps").filter(|_| self.check_names(&repeat, key, &value)) else {
             return Vec::new();
         };
-        if let (Some((name, _)), "times" | "until") = (value.entry("as"), kind.name.as_str()) {
-            self.complain(
-                Code::WrongValue,
-                &name.at,
-                format!("`as` cannot be used with `{}`", kind.name),
-                "use it with `over`",
-            );
-        }
         let mut inner = place.clone();
         inner.via.insert(0, key.at.clone());
-        match kind.name.as_str() {
-            "until" => match self.index(&value, &inner) {
-                Some(index) => self.until(node, key, (how, index), steps, inner),
-                None => Vec::new(),
-            },
-            "over" => {
-                self.refuse_modifiers(node, &[]);
-                self.over(&value, kind, how, steps, &inner)
+        if !matches!(repeat, Repeat::Until(_)) {
+            self.refuse_modifiers(node, &[]);
+        }
+        match repeat {
+            Repeat::Until(Until { index, .. }) => self.until(node, key, (&value, index), steps, inner),
+            Repeat::Times(Times { mut times, index, .. }) => {
+                if times > MAX_STEPS {
+                    let message = format!("a case has at most {MAX_STEPS} steps");
+                    let at = typed::place(&key.at, &value, &["times".to_owned()]).0;
+                    self.complain(Code::TooMuch, &at, message, "use fewer rounds");
+                    times = 1;
+                }
+                if times == 0 {
+                    // Never run, but checked.
+                    self.round(steps, &inner, numbered(&index, 1));
+                }
+                let rounds = (1..=times).map(|number| numbered(&index, number));
+                self.rounds(&key.at, steps, &inner, rounds)
             }
-            _ => {
-                self.refuse_modifiers(node, &[]);
-                self.times(&value, (kind, how), (key, steps), &inner)
+            Repeat::Over(Over { over, r#as, index, .. }) => {
+                let rounds = over.into_iter().enumerate().map(|(at, item)| {
+                    let mut names = numbered(&index, at + 1);
+                    names.push((r#as.clone(), item));
+                    names
+                });
+                self.rounds(&key.at, steps, &inner, rounds)
             }
         }
     }
 
-    /// What determines the number of rounds of a loop: its `times`, `over` or `until`.
-    fn kind_of_loop<'n>(&mut self, key: &Key, value: &'n Node) -> Option<&'n (Key, Node)> {
-        let kinds: Vec<&(Key, Node)> =
-            ["times", "over", "until"].iter().filter_map(|kind| value.entry(kind)).collect();
-        match kinds.as_slice() {
-            [one] => Some(one),
-            [] => {
-                let help = "add `times: N`, `over: […]` with `as: NAME`, or `until: {…}`";
-                self.complain(Code::MissingKey, &key.at, "the loop has no `times`, `over` or `until`", help);
-                None
+    /// Checks the names that a loop gives to its steps; returns whether they can be used.
+    fn check_names(&mut self, repeat: &Repeat, key: &Key, value: &Node) -> bool {
+        let mut known: Option<&String> = None;
+        repeat.names().all(|(of, name)| {
+            let at = typed::place(&key.at, value, &[of.to_owned()]).0;
+            if known == Some(name) {
+                let message = format!("`as` and `index` have the same name `{name}`");
+                self.complain(Code::WrongValue, &at, message, "give them different names");
+                return false;
             }
-            [(first, _), (second, _), ..] => {
-                let message = format!(
-                    "a loop takes one of `times`, `over` and `until`, not `{}` and `{}`",
-                    first.name, second.name
-                );
-                self.complain(Code::WrongValue, &second.at, message, "keep one of them");
-                None
-            }
-        }
+            known = Some(name);
+            params::check_name(&Key { name: name.clone(), at }, &mut self.loader.diagnostics)
+        })
     }
 
-    fn times(
+    /// The steps of all rounds of a loop, each round with its own names.
+    fn rounds(
         &mut self,
-        value: &Node,
-        (kind, how): (&Key, &Node),
-        (key, steps): (&Key, &Node),
-        place: &Place<'_, '_>,
-    ) -> Vec<Block> {
-        let times = typed::read::<usize>(&kind.at, how, place.scope, &mut self.loader.diagnostics);
-        let mut times = times.unwrap_or(1);
-        if times > MAX_STEPS {
-            let message = format!("a case has at most {MAX_STEPS} steps");
-            self.complain(Code::TooMuch, &how.at, message, "use fewer rounds");
-            times = 1;
-        }
-        let Some(index) = self.index(value, place) else {
-            return Vec::new();
-        };
-        let mut blocks = Vec::new();
-        for number in 1..=times {
-            if !self.count(&key.at) {
-                break;
-            }
-            blocks.extend(self.round(steps, place, numbered(&index, number)));
-        }
-        if times == 0 {
-            // Never run, but checked.
-            self.round(steps, place, numbered(&index, 1));
-        }
-        blocks
-    }
-
-    fn over(
-        &mut self,
-        value: &Node,
-        kind: &Key,
-        how: &Node,
+        at: &Location,
         steps: &Node,
         place: &Place<'_, '_>,
+        rounds: impl Iterator<Item = Vec<(String, Value)>>,
     ) -> Vec<Block> {
-        let Some((name_key, name)) = value.entry("as") else {
-            let help = "write `over: […], as: NAME`, and `{{NAME}}` in the steps";
-            self.complain(
-                Code::MissingKey,
-                &kind.at,
-                "`over` needs `as`, the name of the loop variable",
-                help,
-            );
-            return Vec::new();
-        };
-        let diagnostics = &mut self.loader.diagnostics;
-        let Some(variable) = typed::read::<String>(&name_key.at, name, place.scope, diagnostics) else {
-            return Vec::new();
-        };
-        let as_key = Key { name: variable.clone(), at: name.at.clone() };
-        let usable = params::check_name(&as_key, diagnostics);
-        let values = match typed::render_now(how, place.scope, diagnostics) {
-            Some(Value::Array(values)) if usable => values,
-            Some(Value::Array(_)) | None => return Vec::new(),
-            Some(_) => {
-                self.complain(
-                    Code::WrongValue,
-                    &how.at,
-                    format!("`over` takes a list, not {}", how.what()),
-                    "write `over: [first, second]`",
-                );
-                return Vec::new();
-            }
-        };
-        let Some(index) = self.index(value, place) else {
-            return Vec::new();
-        };
-        if index.as_ref() == Some(&variable) {
-            let message = format!("`as` and `index` have the same name `{variable}`");
-            self.complain(Code::WrongValue, &name.at, message, "give them different names");
-            return Vec::new();
-        }
         let mut blocks = Vec::new();
-        for (at, item) in values.into_iter().enumerate() {
-            if !self.count(&kind.at) {
+        for names in rounds {
+            if !self.count(at) {
                 break;
             }
-            let mut names = numbered(&index, at + 1);
-            names.push((variable.clone(), item));
             blocks.extend(self.round(steps, place, names));
         }
         blocks
@@ -302,25 +319,17 @@ impl Steps<'_, '_, '_> {
         self.list(steps, &inner)
     }
 
-    /// The `index` of a loop, if it has one; `None` if it is invalid.
-    fn index(&mut self, value: &Node, place: &Place<'_, '_>) -> Option<Option<String>> {
-        let Some((key, node)) = value.entry("index") else {
-            return Some(None);
-        };
-        let diagnostics = &mut self.loader.diagnostics;
-        let name = typed::read::<String>(&key.at, node, place.scope, diagnostics)?;
-        params::check_name(&Key { name: name.clone(), at: node.at.clone() }, diagnostics)
-            .then_some(Some(name))
-    }
-
     fn until(
         &mut self,
         node: &Node,
         key: &Key,
-        (how, index): (&Node, Option<String>),
+        (value, index): (&Node, Option<String>),
         steps: &Node,
         mut place: Place<'_, '_>,
     ) -> Vec<Block> {
+        let Some(how) = value.get("until") else {
+            return Vec::new();
+        };
         self.refuse_modifiers(node, &["timeout"]);
         let timeout = match node.entry("timeout") {
             Some((at, value)) => {
@@ -346,21 +355,6 @@ impl Steps<'_, '_, '_> {
             steps,
         });
         block.into_iter().collect()
-    }
-
-    /// The map of a `use` or `repeat`, with its keys checked.
-    fn map_of(&mut self, key: &Key, value: &Node, known: &[&str], example: &str) -> Option<Node> {
-        if !matches!(value.kind, Kind::Map(_)) {
-            let message = format!("`{}` is a map, not {}", key.name, value.what());
-            self.complain(Code::WrongValue, &value.at, message, format!("write `{example}`"));
-            return None;
-        }
-        for (key, _) in value.entries() {
-            if !known.contains(&key.name.as_str()) {
-                self.loader.complain(unknown_key(key, known));
-            }
-        }
-        Some(value.clone())
     }
 
     /// A step that is expanded before the run has no result, no error and no duration.

@@ -6,13 +6,13 @@ use regex::Regex;
 
 use super::model::each_step;
 use super::model::{Block, KnownIssue, MustFail};
-use super::source::{Key, Kind, Node};
 use super::steps::bad_regex;
 use super::typed;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::step::Action;
 use crate::template::{self, Scope};
 use crate::units::{OneOrMany, Share};
+use crate::yaml::{Key, Kind, Node};
 
 /// The limits of `at_most`. Below, a single occurrence would already exceed chance; above, two in a row would not be
 /// unusual.
@@ -39,7 +39,7 @@ pub(super) struct Issue<'n> {
 
 /// The known issues of a file.
 pub(super) fn read<'n>(
-    section: Option<(&'n Key, &'n Node)>,
+    section: Option<&'n (Key, Node)>,
     scope: &Scope<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Vec<Issue<'n>> {
@@ -182,7 +182,7 @@ pub(super) fn applying(issues: Vec<Issue<'_>>, steps: &[Block], finally: &[Block
 
 /// The expected failure, if this case is a negative control.
 pub(super) fn must_fail(
-    section: Option<(&Key, &Node)>,
+    section: Option<&(Key, Node)>,
     scope: &Scope<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<MustFail> {
@@ -205,7 +205,7 @@ fn applies(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> boo
         return false;
     }
     match typed::render(when, scope, diagnostics) {
-        Some(piece) if piece.deferred => {
+        Some(piece) if piece.deferred.is_some() => {
             typed::render_now(when, scope, diagnostics);
             false
         }

@@ -7,40 +7,11 @@ use std::sync::{Arc, LazyLock};
 use regex::Regex;
 use serde_json::{Map, Value};
 
+use super::keys::{self, KEYS, Merge, Shape};
 use super::lint::Unused;
-use super::source::{self, Key, Kind, Node};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::template;
-
-/// The keys of a scenario file.
-pub(super) const TOP: &[&str] = &[
-    "name",
-    "description",
-    "tags",
-    "extends",
-    "with",
-    "params",
-    "matrix",
-    "requires",
-    "known_issue",
-    "must_fail",
-    "timeout",
-    "artifacts",
-    "vms",
-    "roles",
-    "disks",
-    "credentials",
-    "ports",
-    "links",
-    "networks",
-    "hooks",
-    "steps",
-    "finally",
-];
-
-/// The sections that are merged by key, deeply, if a file extends another.
-const DEEP: &[&str] =
-    &["vms", "roles", "disks", "credentials", "links", "networks", "params", "hooks", "with"];
+use crate::yaml::{self, Key, Kind, Node};
 
 /// The files of a call, and their diagnostics.
 #[derive(Default)]
@@ -96,12 +67,12 @@ impl Loader {
         if let Some(known) = self.files.get(path) {
             return known.clone();
         }
-        self.keep(path, source::read(path))
+        self.keep(path, yaml::read(path))
     }
 
     /// Uses a text as the content of the file with that name, instead of the file on disk.
     pub(super) fn read_text(&mut self, path: &Path, text: &str) {
-        self.keep(path, source::from_bytes(path, text.as_bytes().to_vec()));
+        self.keep(path, yaml::from_bytes(path, text.as_bytes().to_vec()));
     }
 
     fn keep(&mut self, path: &Path, read: Result<Node, Vec<Diagnostic>>) -> Option<Node> {
@@ -190,29 +161,21 @@ impl Loader {
             return false;
         }
         for (key, value) in node.entries() {
-            let name = key.name.as_str();
-            if !TOP.contains(&name) {
-                self.complain(unknown_key(key, TOP));
-            }
-            let right = match (name, &value.kind) {
-                (
-                    "vms" | "roles" | "disks" | "credentials" | "links" | "networks" | "params" | "matrix"
-                    | "requires" | "hooks" | "with",
-                    kind,
-                ) => matches!(kind, Kind::Map(_)).then_some(()).ok_or("a map"),
-                ("steps" | "finally", kind) => {
-                    matches!(kind, Kind::Seq(_)).then_some(()).ok_or("a list of steps")
-                }
-                _ => Ok(()),
+            let Some(known) = KEYS.iter().find(|known| known.name == key.name) else {
+                self.complain(unknown_key(key, &keys::names().collect::<Vec<_>>()));
+                continue;
             };
-            if let Err(expected) = right {
-                let message = format!("`{name}` is {expected}, not {}", value.what());
-                let help = match expected {
-                    "a map" => format!("write `{name}: {{NAME: …}}`"),
-                    _ => "start each step with `- `".to_owned(),
-                };
-                self.complain(Diagnostic::error(Code::WrongValue, &value.at, message).help(help));
-            }
+            let (expected, help) = match (known.shape, &value.kind) {
+                (Shape::Map, kind) if !matches!(kind, Kind::Map(_)) => {
+                    ("a map", format!("write `{}: {{NAME: …}}`", key.name))
+                }
+                (Shape::Steps, kind) if !matches!(kind, Kind::Seq(_)) => {
+                    ("a list of steps", "start each step with `- `".to_owned())
+                }
+                _ => continue,
+            };
+            let message = format!("`{}` is {expected}, not {}", key.name, value.what());
+            self.complain(Diagnostic::error(Code::WrongValue, &value.at, message).help(help));
         }
         self.diagnostics.errors_added() == before
     }
@@ -245,12 +208,12 @@ fn over(child: &Node, parent: &Node) -> Node {
         match below {
             None => merged.push((key.clone(), value.clone())),
             Some((known, below)) => {
-                let name = key.name.as_str();
-                *below = match name {
-                    _ if DEEP.contains(&name) => deep(value, below),
-                    "requires" => shallow(value, below),
-                    "tags" | "ports" | "artifacts" => both(value, below),
-                    _ => value.clone(),
+                let merge = KEYS.iter().find(|known| known.name == key.name).map(|known| known.merge);
+                *below = match merge {
+                    Some(Merge::Deeply) => deep(value, below),
+                    Some(Merge::ByKey) => shallow(value, below),
+                    Some(Merge::Joined) => both(value, below),
+                    Some(Merge::Replaced) | None => value.clone(),
                 };
                 *known = key.clone();
             }
@@ -344,7 +307,7 @@ mod tests {
 
     fn node(path: &str, text: &str) -> Node {
         let file = SourceFile { path: path.into(), text: text.to_owned() };
-        source::parse(&Arc::new(file)).unwrap()
+        yaml::parse(&Arc::new(file)).unwrap()
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use serde_json::Value;
 
 use super::params::{Param, Setting, check_name, word};
-use super::source::{Key, Kind, Node};
-use super::{sweep, typed};
+use super::sweep::Range;
+use super::typed;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
 use crate::template::Scope;
+use crate::yaml::{Key, Kind, Node};
 
 /// The maximum number of cells.
 const MAX_CELLS: usize = 100_000;
@@ -96,8 +97,9 @@ fn axis<'m>(
         return None;
     }
     let list = typed::render_now(node, scope, diagnostics)?;
-    if sweep::is_range(&list) {
-        return match sweep::values(&key.name, &list, seed) {
+    if Range::is_range(&list) {
+        let range: Range = typed::fit_all(&list, &key.at, node, scope, diagnostics)?;
+        return match range.values(&key.name, seed) {
             Ok(values) => {
                 let setting = |value| Setting { name: key.name.clone(), value, at: node.at.clone() };
                 Some(Axis { key, values: values.into_iter().map(setting).collect() })
@@ -247,12 +249,12 @@ mod tests {
 
     use super::*;
     use crate::diagnostic::SourceFile;
-    use crate::scenario::source;
     use crate::template::NoVersions;
+    use crate::yaml;
 
     fn all(text: &str, defines: &[(&str, Value)]) -> Result<Vec<String>, Vec<String>> {
         let file = Arc::new(SourceFile { path: "a.yaml".into(), text: text.to_owned() });
-        let node = source::parse(&file).unwrap();
+        let node = yaml::parse(&file).unwrap();
         let mut diagnostics = Diagnostics::default();
         let defines: Vec<Setting> = defines
             .iter()
@@ -282,7 +284,7 @@ mod tests {
         assert_eq!(all(text, &[]).unwrap(), ["0ms-x", "40ms-x"]);
         assert_eq!(all("{a: {from: 1, to: 3, step: 1}}", &[("a", json!(2))]).unwrap(), ["2"]);
         let wrong = all("{a: {from: 1, step: 1}}", &[]).unwrap_err();
-        assert_eq!(wrong, ["the axis `a`: the range lacks `to`"]);
+        assert_eq!(wrong, ["`a` needs the key `to`"]);
     }
 
     #[test]

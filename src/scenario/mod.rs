@@ -1,6 +1,6 @@
 //! Loads scenario files into cases. Starts nothing.
 //!
-//! A file is parsed into a tree in which every node has its place ([`source`]), merged over what it extends, and expanded
+//! A file is parsed into a tree in which every node has its place ([`crate::yaml`]), merged over what it extends, and expanded
 //! into one [`model::Case`] per cell of its matrix. All errors, of all files, cells and steps, are collected as
 //! [`Diagnostics`].
 
@@ -12,37 +12,35 @@ mod deferred;
 mod disks;
 mod flow;
 mod issues;
+mod keys;
+mod later;
 pub mod lint;
 mod load;
 mod matrix;
 pub mod model;
 pub mod net;
-mod node;
 mod params;
-mod places;
-mod reader;
+mod render;
 mod required_parameters;
 mod roles;
-pub mod scalar;
 pub mod schema;
-pub mod source;
 mod steps;
 mod sweep;
 mod typed;
 mod vms;
 mod when;
-mod yaml;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, SourceFile, suggest};
+use crate::yaml;
 
 pub use deferred::{
     RunValues, Unresolved, resolve_link, resolve_step, resolve_text, resolve_vm, resolve_when,
 };
-pub use yaml::to_yaml;
+pub use render::to_yaml;
 
 use model::Case;
 use params::Setting;
@@ -171,7 +169,7 @@ fn define(name: &str, value: &str) -> Setting {
     let file = Arc::new(SourceFile { path: PathBuf::from("-D"), text: format!("{name}={value}") });
     Setting {
         name: name.to_owned(),
-        value: scalar::plain(value),
+        value: yaml::plain(value),
         at: Location::of(&file, name.len() + 1, file.text.len()),
     }
 }

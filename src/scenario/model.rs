@@ -10,7 +10,6 @@ use serde_json::{Map, Value};
 
 use super::net::Net;
 pub use super::required_parameters::RequiredParameters;
-use super::source::Node;
 pub use super::vms::VmSource;
 use crate::cause::CauseKind;
 use crate::diagnostic::Location;
@@ -19,6 +18,7 @@ use crate::qemu::disk::Disk;
 use crate::qemu::spec::{Accel, VmSpec};
 use crate::step::{Action, Condition, Step, Wait};
 use crate::units::{AnyNumber, OneOrMany, Share, Span};
+use crate::yaml::Node;
 
 /// The default timeout of a case.
 pub const DEFAULT_CASE_TIMEOUT: Span = Span::from_secs(120);

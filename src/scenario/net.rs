@@ -3,14 +3,14 @@
 use indexmap::{IndexMap, IndexSet};
 use serde_json::{Map, Value, json};
 
-use super::source::{Key, Node};
-use super::typed::{self, escaped};
+use super::typed;
 use super::vms::Vms;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location};
 use crate::qemu::network::{NetworkSpec, wrong_netdev};
 use crate::session::link::{Address, LinkSpec, Listen};
 use crate::template::{self, Scope};
 use crate::units::OneOrMany;
+use crate::yaml::{Key, Node};
 
 /// The ports, links and networks of a case.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -62,25 +62,6 @@ impl Net {
         let declared = sections.into_iter().filter(|(_, names)| !names.is_empty());
         declared.map(|(root, names)| (root.to_owned(), Value::Object(names))).collect()
     }
-
-    /// Its sections as in a scenario file.
-    pub(super) fn sections(&self) -> Vec<(&'static str, Value)> {
-        let mut sections = Vec::new();
-        if !self.ports.is_empty() {
-            sections.push(("ports", escaped(json!(self.ports))));
-        }
-        if !self.links.is_empty() {
-            let links = self.links.iter().map(|(name, link)| {
-                let value = self.deferred_links.get(name).cloned().unwrap_or_else(|| escaped(json!(link)));
-                (name.clone(), value)
-            });
-            sections.push(("links", Value::Object(links.collect())));
-        }
-        if !self.networks.is_empty() {
-            sections.push(("networks", escaped(json!(self.networks))));
-        }
-        sections
-    }
 }
 
 /// Reads the `ports`, `links` and `networks` of a file; reports and skips invalid ones.
@@ -99,22 +80,14 @@ pub(super) fn read(root: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics
         let Some(piece) = typed::render(&node, &scope, diagnostics) else {
             continue;
         };
-        match typed::fit::<LinkSpec>(&piece.value) {
-            Ok(link) => {
-                let to = link.to.as_deref().filter(|to| !template::is_deferred(to));
-                if let Some(Err(message)) = to.map(str::parse::<Address>) {
-                    let at = node.get("to").map_or(&key.at, |to| &to.at);
-                    diagnostics.push(Diagnostic::error(Code::WrongValue, at, message));
-                }
-                net.links.insert(key.name.clone(), link);
-                net.deferred_links.extend(piece.raw.map(|raw| (key.name.clone(), raw)));
+        if let Some(link) = typed::fit_all::<LinkSpec>(&piece.value, &key.at, &node, &scope, diagnostics) {
+            let to = link.to.as_deref().filter(|to| !template::is_deferred(to));
+            if let Some(Err(message)) = to.map(str::parse::<Address>) {
+                let at = node.get("to").map_or(&key.at, |to| &to.at);
+                diagnostics.push(Diagnostic::error(Code::WrongValue, at, message));
             }
-            Err(misfit) => {
-                let again = |value: &Value| typed::fit::<LinkSpec>(value).err();
-                for misfit in typed::all_misfits(misfit, &piece.value, again) {
-                    diagnostics.push(typed::explain(&misfit, &key.at, &node, &scope));
-                }
-            }
+            net.links.insert(key.name.clone(), link);
+            net.deferred_links.extend(piece.raw.map(|raw| (key.name.clone(), raw)));
         }
     }
     net

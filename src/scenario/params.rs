@@ -1,14 +1,46 @@
 //! The parameters of a scenario or a template: `name: default`, or `{required, default, one_of, description}`.
 
-use serde_json::{Map, Value};
+use schemars::{JsonSchema, SchemaGenerator};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
 
-use super::load::unknown_key;
-use super::source::{Key, Kind, Node};
+use super::later::Later;
 use super::typed;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::template::{self, Scope};
+use crate::yaml::{Key, Kind, Node};
 
-const KEYS: &[&str] = &["required", "default", "one_of", "description"];
+/// The long form of a parameter.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Long {
+    /// Whether it must be set.
+    #[serde(default)]
+    required: bool,
+    /// Its value if it is not set. May use params declared above it.
+    #[serde(rename = "default")]
+    _default: Option<Later<Value>>,
+    /// The allowed values.
+    #[schemars(length(min = 1), with = "Vec<Value>")]
+    one_of: Option<Vec<Later<Value>>>,
+    /// What it is for.
+    #[serde(rename = "description")]
+    #[schemars(with = "String")]
+    _description: Option<String>,
+}
+
+const KEYS: [&str; 4] = ["required", "default", "one_of", "description"];
+
+/// The JSON Schema of a parameter: any value; a map may be the long form.
+pub(super) fn schema(generator: &mut SchemaGenerator) -> Value {
+    let long = Long::json_schema(generator);
+    let closed = ["properties", "additionalProperties"].map(|key| (key.to_owned(), json!(long.get(key))));
+    json!({
+        "description": "A default, or `{required, default, one_of, description}`.",
+        "if": {"type": "object", "anyOf": KEYS.map(|key| json!({"required": [key]}))},
+        "then": Map::from_iter(closed),
+    })
+}
 
 /// A declared parameter.
 #[derive(Debug, Clone)]
@@ -66,40 +98,26 @@ fn declare(key: &Key, value: &Node, diagnostics: &mut Diagnostics) -> Param {
         return param;
     }
     param.default = value.get("default").cloned();
-    let mut required = None;
-    for (inner, given) in value.entries() {
-        match (inner.name.as_str(), &given.kind) {
-            ("required", Kind::Scalar(Value::Bool(yes))) => required = Some((*yes, &inner.at)),
-            ("one_of", Kind::Seq(values)) if !values.is_empty() => param.one_of = values.to_vec(),
-            ("default", _) | ("description", Kind::Scalar(Value::String(_))) => {}
-            ("required" | "one_of" | "description", _) => {
-                let expected = match inner.name.as_str() {
-                    "required" => "`true` or `false`",
-                    "one_of" => "a list of values",
-                    _ => "a text",
-                };
-                let message = format!("expected {expected}, not {}", given.what());
-                diagnostics.push(Diagnostic::error(Code::WrongValue, &given.at, message));
-            }
-            _ => {
-                let help = format!(
-                    "{} (a default that is a map is written `{{default: {{…}}}}`)",
-                    suggest(&inner.name, KEYS.iter().copied())
-                );
-                diagnostics.push(unknown_key(inner, KEYS).help(help));
-            }
-        }
-    }
-    match (required, &param.default) {
-        (Some((true, at)), Some(_)) => {
+    let Some(long) = typed::read_as_is::<Long>(&key.at, value, diagnostics) else {
+        return param;
+    };
+    match (value.entry("required"), &param.default) {
+        (Some((Key { at, .. }, _)), Some(_)) if long.required => {
             let message = "a parameter with a default is not required";
             diagnostics
                 .push(Diagnostic::error(Code::Param, at, message).help("keep `required` or `default`"));
         }
-        (Some((false, at)), None) => {
+        (Some((Key { at, .. }, _)), None) if !long.required => {
             param.default = Some(Node { kind: Kind::Scalar(Value::Null), at: at.clone() });
         }
         _ => {}
+    }
+    param.one_of = value.get("one_of").map(Node::items).unwrap_or_default().to_vec();
+    if long.one_of.is_some() && param.one_of.is_empty() {
+        let (at, _) = typed::place(&key.at, value, &["one_of".to_owned()]);
+        diagnostics.push(
+            Diagnostic::error(Code::WrongValue, &at, "`one_of` is empty").help("list the allowed values"),
+        );
     }
     param
 }
@@ -213,12 +231,12 @@ mod tests {
 
     use super::*;
     use crate::diagnostic::SourceFile;
-    use crate::scenario::source;
     use crate::template::NoVersions;
+    use crate::yaml;
 
     fn node(text: &str) -> Node {
         let file = SourceFile { path: "a.yaml".into(), text: text.to_owned() };
-        source::parse(&Arc::new(file)).unwrap()
+        yaml::parse(&Arc::new(file)).unwrap()
     }
 
     fn resolved(

@@ -2,16 +2,16 @@
 
 use indexmap::IndexMap;
 
-use super::source::{Key, Node};
 use super::typed;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
 use crate::qemu::spec::VmSpec;
 use crate::template::Scope;
+use crate::yaml::{Key, Node};
 
 /// Reads the `roles` of a scenario: each names a VM and does not have a VM's name itself. If the VMs are not `sound`, one
 /// of them is invalid, and unknown VMs are not reported.
 pub(super) fn read(
-    section: Option<(&Key, &Node)>,
+    section: Option<&(Key, Node)>,
     vms: &IndexMap<String, VmSpec>,
     sound: bool,
     scope: &Scope<'_>,

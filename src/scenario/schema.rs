@@ -1,16 +1,18 @@
 //! The JSON Schema of a scenario file, for editors: generated from the types that parse it.
 
 use schemars::generate::SchemaSettings;
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 mod admit;
 mod choices;
-mod top;
 
-use super::load::TOP;
+use super::flow::{Repeat, Use};
+use super::keys::KEYS;
+use super::later::AnyStep;
+use super::params;
 use super::when;
-use crate::step::{ABOUT, Action, DEFAULT_TIMEOUT, Wait};
+use crate::step::{ABOUT, Action, DEFAULT_TIMEOUT};
 use crate::units::Span;
 
 /// The text of a path, which cannot be a template.
@@ -23,12 +25,14 @@ const PATH_TEXT: &str = "^([^{]|\\{[^{])*\\{?$";
 #[must_use]
 pub fn schema() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
-    let properties: Map<String, Value> =
-        TOP.iter().map(|key| ((*key).to_owned(), top::key(key, &mut generator))).collect();
+    let properties: Map<String, Value> = KEYS
+        .iter()
+        .map(|key| (key.name.to_owned(), with_doc(key.doc, (key.schema)(&mut generator))))
+        .collect();
     let mut definitions = Map::new();
     let step = step(&mut generator);
     definitions.insert("Step".to_owned(), step);
-    definitions.insert("Param".to_owned(), param());
+    definitions.insert("Param".to_owned(), params::schema(&mut generator));
     definitions.extend(generator.take_definitions(true));
     definitions.shift_remove("Action");
     let mut definitions = Value::Object(definitions);
@@ -98,8 +102,8 @@ fn snippets() -> impl Iterator<Item = (&'static str, &'static str)> {
 }
 
 /// The path of a file.
-fn path() -> Value {
-    json!({
+pub(super) fn path(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
         "type": "string",
         "pattern": PATH_TEXT,
         "patternErrorMessage": "The path of a file cannot be a template: write the path itself, or use `when` on several steps.",
@@ -154,63 +158,30 @@ fn step(generator: &mut SchemaGenerator) -> Value {
 fn flow(generator: &mut SchemaGenerator) -> Value {
     let doc = "Steps that belong together: under one `when`, or with one `name` for the reader.";
     json!({
-        "block": with_doc(doc, steps()),
+        "block": with_doc(doc, of::<Vec<AnyStep>>(generator)),
         "hook": {"type": "string", "description": "A place where the extending file can add steps."},
-        "use": {
-            "description": "The steps of another file, which has `params` and `steps` only.",
-            "type": "object",
-            "properties": {
-                "file": with_doc("The file, relative to this one.", path()),
-                "with": {"type": "object", "description": "Values for its params."},
-            },
-            "required": ["file"],
-            "additionalProperties": false,
-        },
-        "repeat": {
-            "description": "Repeats steps: `times`, or `over` a list, or `until` a condition is met.",
-            "type": "object",
-            "properties": {
-                "times": {"type": "integer", "minimum": 0, "description": "The number of rounds."},
-                "over": {"type": "array", "description": "The values: one round for each."},
-                "as": {"type": "string", "description": "With `over`: the name of the loop variable."},
-                "index": {"type": "string",
-                    "description": "A name for the number of the round, counted from 1."},
-                "until": with_doc(
-                    "A condition as in `wait`, checked after each round. The step's `timeout` is the loop's.",
-                    of::<Wait>(generator),
-                ),
-                "steps": with_doc("The steps to repeat.", steps()),
-            },
-            "required": ["steps"],
-            "additionalProperties": false,
-        },
+        "use": Use::json_schema(generator),
+        "repeat": with_doc(
+            "Repeats steps: `times`, or `over` a list, or `until` a condition is met.",
+            closed(Repeat::json_schema(generator).to_value()),
+        ),
     })
 }
 
-fn steps() -> Value {
-    json!({"type": "array", "items": {"$ref": "#/$defs/Step"}})
+/// A map without other keys.
+pub(super) fn closed(mut schema: Value) -> Value {
+    schema["additionalProperties"] = json!(false);
+    schema
 }
 
-fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
+pub(super) fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
     generator.subschema_for::<T>().to_value()
 }
 
-/// A param: any value; a map may be the long form.
-fn param() -> Value {
-    let in_long = ["required", "default", "one_of", "description"];
-    json!({
-        "description": "A default, or `{required, default, one_of, description}`.",
-        "if": {"type": "object", "anyOf": in_long.map(|key| json!({"required": [key]}))},
-        "then": {
-            "additionalProperties": false,
-            "properties": {
-                "required": {"type": "boolean", "default": false, "description": "Whether it must be set."},
-                "default": {"description": "Its value if it is not set. May use params declared above it."},
-                "one_of": {"type": "array", "minItems": 1, "description": "The allowed values."},
-                "description": {"type": "string", "description": "What it is for."},
-            },
-        },
-    })
+/// The same with a template in place of a value.
+pub(super) fn admitted(mut schema: Value) -> Value {
+    admit::templates(&mut schema);
+    schema
 }
 
 #[cfg(test)]
@@ -220,6 +191,7 @@ mod tests {
     use snapbox::{Data, assert_data_eq};
 
     use super::*;
+    use crate::scenario::keys;
     use crate::step::{ACTIONS, FLOW, MODIFIERS};
 
     #[test]
@@ -231,7 +203,7 @@ mod tests {
     #[test]
     fn every_key_is_in_the_schema_with_a_description() {
         let schema = schema();
-        for key in TOP {
+        for key in keys::names() {
             assert!(schema["properties"][key]["description"].is_string(), "{key}");
         }
         let step = &schema["$defs"]["Step"];

@@ -10,14 +10,14 @@ use serde_json::{Map, Value};
 
 use super::lint::Seen;
 use super::load::Loader;
-use super::model::{Block, Case, CaseStep, When};
-use super::source::{Key, Kind, Node};
+use super::model::{Block, Case, CaseStep, When, each_step};
 use super::typed;
 use crate::diagnostic::{Code, Diagnostic, Location, suggest};
 use crate::qemu::spec::VmSpec;
 use crate::session::link::LinkSpec;
 use crate::step::{ACTIONS, About, Action, Complaint, Complaints, FLOW, MODIFIERS, Scene};
 use crate::template::{self, Scope};
+use crate::yaml::{Key, Kind, Node};
 
 /// The maximum number of steps in a case, and in a call.
 pub(super) const MAX_STEPS: usize = 20_000;
@@ -126,7 +126,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
     }
 
     /// Renders a node that is a template for a list, step or loop; all parts get its place.
-    fn solid(&mut self, node: &Node, place: &Place<'_, '_>) -> Option<Node> {
+    pub(super) fn solid(&mut self, node: &Node, place: &Place<'_, '_>) -> Option<Node> {
         if !node.text().is_some_and(template::is_template) {
             return Some(node.clone());
         }
@@ -417,17 +417,10 @@ fn is_deferred(node: &Node) -> bool {
 
 /// The names of what the actions of a case start.
 fn started(case: &Case, name: fn(&Action) -> Option<&String>) -> BTreeSet<String> {
-    fn gather(blocks: &[Block], name: fn(&Action) -> Option<&String>, names: &mut BTreeSet<String>) {
-        for block in blocks {
-            match block {
-                Block::Step(step) => names.extend(name(&step.step.action).cloned()),
-                Block::RepeatUntil { steps, .. } => gather(steps, name, names),
-            }
-        }
-    }
     let mut names = BTreeSet::new();
-    gather(&case.steps, name, &mut names);
-    gather(&case.finally, name, &mut names);
+    for blocks in [&case.steps, &case.finally] {
+        each_step(blocks, &mut |step| names.extend(name(&step.step.action).cloned()));
+    }
     names
 }
 

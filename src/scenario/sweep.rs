@@ -1,8 +1,13 @@
 //! An axis that is a range: values in steps, or random values drawn by a seed.
 
-use serde_json::{Map, Number, Value};
+use std::num::NonZeroU64;
 
-use crate::random::Random;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Number, Value};
+
+use crate::step::forms::{forms, read};
+use crate::step::{Misfit, Read, Rule};
 use crate::units::{Size, Span};
 
 /// The maximum number of values.
@@ -35,84 +40,115 @@ const TIMES: [(&str, i128); 7] = [
     ("h", 3_600_000_000_000),
 ];
 
-/// Whether an axis is a range, not a list.
-pub(super) fn is_range(value: &Value) -> bool {
-    value
-        .as_object()
-        .is_some_and(|map| ["from", "to", "step", "random"].iter().any(|key| map.contains_key(*key)))
+forms! {
+    /// A range.
+    pub(super) enum Range;
+
+    Stepped {
+        /// The first value: a number, a duration or a size.
+        from: Value,
+        /// The last value, if a step reaches it.
+        to: Value,
+        /// The distance of the values.
+        step: Value,
+    }
+    Random {
+        /// Values drawn at random by `--seed`.
+        random: Drawn,
+    }
 }
 
-/// The values of a range. `name` is the axis, so that two axes do not draw the same values.
-pub(super) fn values(name: &str, range: &Value, seed: u64) -> Result<Vec<Value>, Wrong> {
-    let Some(map) = range.as_object() else { return Err(("not a range".to_owned(), HELP)) };
-    match map.get("random") {
-        Some(Value::Object(random)) if map.len() == 1 => drawn(name, random, seed),
-        Some(_) => Err(("`random` must be a map, and the only key".to_owned(), HELP)),
-        None => stepped(map),
-    }
+/// Values drawn at random.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Drawn {
+    /// The number of values, all different.
+    count: NonZeroU64,
+    /// The lowest possible value.
+    from: Value,
+    /// The highest possible value.
+    to: Value,
 }
 
-fn stepped(map: &Map<String, Value>) -> Result<Vec<Value>, Wrong> {
-    only(map, &["from", "to", "step"])?;
-    let ([from, to, step], unit) = numbers(map, ["from", "to", "step"])?;
-    if step <= 0 {
-        return Err(("the step of a range must be greater than zero".to_owned(), HELP));
-    }
-    if to < from {
-        return Err(("the end of the range is below its start".to_owned(), HELP));
-    }
-    if (to - from) / step >= MAX {
-        return Err((format!("the range has more than {MAX} values"), "use a larger step"));
-    }
-    let count = (to - from) / step;
-    (0..=count).map(|number| unit.value(from + number * step)).collect()
-}
+impl Range {
+    const RULES: &[Rule] = &[Rule::OneForm {
+        forms: Self::FORMS,
+        none: ("the range has no `from` and no `random`", HELP),
+        both: "keep one of them",
+    }];
 
-fn drawn(name: &str, map: &Map<String, Value>, seed: u64) -> Result<Vec<Value>, Wrong> {
-    only(map, &["count", "from", "to"])?;
-    let count = map.get("count").and_then(Value::as_u64).filter(|count| *count > 0);
-    let count = count.ok_or_else(|| ("`count` must be a whole number of at least 1".to_owned(), HELP))?;
-    let ([from, to], unit) = numbers(map, ["from", "to"])?;
-    if to < from {
-        return Err(("the end of the range is below its start".to_owned(), HELP));
+    /// Whether an axis is a range, not a list.
+    pub(super) fn is_range(value: &Value) -> bool {
+        let is_key = |key: &String| Self::FORMS.iter().any(|form| form.keys().any(|own| own == key));
+        value.as_object().is_some_and(|map| map.keys().any(is_key))
     }
-    let there = to - from + 1;
-    if i128::from(count) > MAX || i128::from(count) > there {
-        let message = format!("cannot draw {count} different values: the range has {there}");
-        return Err((message, "draw fewer, or write its ends in a finer unit (`1000ms` for `1s`)"));
-    }
-    let mut random = Random::new(name, seed);
-    let mut values: Vec<i128> = Vec::new();
-    while (values.len() as u64) < count {
-        let value = from + i128::from(random.next()) % there;
-        // Each case needs its own name, so no value is drawn twice.
-        if !values.contains(&value) {
-            values.push(value);
+
+    /// The values. `name` is the axis, so that two axes do not draw the same values.
+    pub(super) fn values(&self, name: &str, seed: u64) -> Result<Vec<Value>, Wrong> {
+        match self {
+            Self::Stepped(range) => range.values(),
+            Self::Random(Random { random }) => random.values(name, seed),
         }
     }
-    values.sort_unstable();
-    values.into_iter().map(|value| unit.value(value)).collect()
 }
 
-fn only(map: &Map<String, Value>, keys: &[&str]) -> Result<(), Wrong> {
-    for key in keys {
-        if !map.contains_key(*key) {
-            return Err((format!("the range lacks `{key}`"), HELP));
-        }
+impl Read for Range {
+    fn read(value: &Value) -> Result<Self, Misfit> {
+        read(Self::FORMS, Self::READERS, Self::RULES, &[], value)
     }
-    match map.keys().find(|key| !keys.contains(&key.as_str())) {
-        Some(key) => Err((format!("unknown key `{key}` in the range"), HELP)),
-        None => Ok(()),
+}
+
+impl Stepped {
+    fn values(&self) -> Result<Vec<Value>, Wrong> {
+        let given = [("from", &self.from), ("to", &self.to), ("step", &self.step)];
+        let ([from, to, step], unit) = numbers(given)?;
+        if step <= 0 {
+            return Err(("the step of a range must be greater than zero".to_owned(), HELP));
+        }
+        if to < from {
+            return Err(("the end of the range is below its start".to_owned(), HELP));
+        }
+        let count = (to - from) / step;
+        if count >= MAX {
+            return Err((format!("the range has more than {MAX} values"), "use a larger step"));
+        }
+        (0..=count).map(|number| unit.value(from + number * step)).collect()
+    }
+}
+
+impl Drawn {
+    fn values(&self, name: &str, seed: u64) -> Result<Vec<Value>, Wrong> {
+        let count = self.count.get();
+        let ([from, to], unit) = numbers([("from", &self.from), ("to", &self.to)])?;
+        if to < from {
+            return Err(("the end of the range is below its start".to_owned(), HELP));
+        }
+        let there = to - from + 1;
+        if i128::from(count) > MAX || i128::from(count) > there {
+            let message = format!("cannot draw {count} different values: the range has {there}");
+            return Err((message, "draw fewer, or write its ends in a finer unit (`1000ms` for `1s`)"));
+        }
+        let mut random = crate::random::Random::new(name, seed);
+        let mut values: Vec<i128> = Vec::new();
+        while (values.len() as u64) < count {
+            let value = from + i128::from(random.next()) % there;
+            // Each case needs its own name, so no value is drawn twice.
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+        values.sort_unstable();
+        values.into_iter().map(|value| unit.value(value)).collect()
     }
 }
 
 /// The numbers under these keys, in the finest of their units.
-fn numbers<const N: usize>(map: &Map<String, Value>, keys: [&str; N]) -> Result<([i128; N], Unit), Wrong> {
+fn numbers<const N: usize>(given: [(&str, &Value); N]) -> Result<([i128; N], Unit), Wrong> {
     let mut units = Vec::new();
-    for key in keys {
-        units.push(unit_of(&map[key]).ok_or_else(|| {
+    for (key, value) in given {
+        units.push(unit_of(value).ok_or_else(|| {
             let help = "use numbers, durations (`20ms`) or sizes (`4M`), all of one kind";
-            (format!("`{key}` is {}, not a valid number, duration or size", map[key]), help)
+            (format!("`{key}` is {value}, not a valid number, duration or size"), help)
         })?);
     }
     let mixed = || ("the range mixes numbers, durations and sizes".to_owned(), HELP);
@@ -123,9 +159,9 @@ fn numbers<const N: usize>(map: &Map<String, Value>, keys: [&str; N]) -> Result<
         _ => Err(mixed()),
     })?;
     let mut found = [0; N];
-    for (number, key) in found.iter_mut().zip(keys) {
-        let wrong = || (format!("`{key}` is {}, which is too large or too precise", map[key]), HELP);
-        *number = unit.number(&map[key]).ok_or_else(wrong)?;
+    for (number, (key, value)) in found.iter_mut().zip(given) {
+        let wrong = || (format!("`{key}` is {value}, which is too large or too precise"), HELP);
+        *number = unit.number(value).ok_or_else(wrong)?;
     }
     Ok((found, unit))
 }
@@ -194,7 +230,8 @@ mod tests {
     use super::*;
 
     fn of(range: Value) -> Result<Value, String> {
-        values("delay", &range, 7).map(Value::Array).map_err(|(message, _)| message)
+        let range = Range::read(&range).map_err(|misfit| misfit.message)?;
+        range.values("delay", 7).map(Value::Array).map_err(|(message, _)| message)
     }
 
     #[test]
@@ -219,7 +256,7 @@ mod tests {
     #[test]
     fn random_values_depend_only_on_the_seed_and_the_axis() {
         let random = json!({"random": {"count": 5, "from": "0ms", "to": "300ms"}});
-        let drawn = |name: &str, seed: u64| values(name, &random, seed).unwrap();
+        let drawn = |name: &str, seed: u64| Range::read(&random).unwrap().values(name, seed).unwrap();
         assert_eq!(drawn("delay", 7), drawn("delay", 7));
         assert_ne!(drawn("delay", 7), drawn("delay", 8));
         assert_ne!(drawn("delay", 7), drawn("other", 7));
@@ -233,17 +270,18 @@ mod tests {
     #[test]
     fn an_invalid_range_is_an_error() {
         for (range, said) in [
-            (json!({"from": 0, "to": 1}), "lacks `step`"),
+            (json!({"from": 0, "to": 1}), "missing field `step`"),
             (json!({"from": 0, "to": 1, "step": 0}), "greater than zero"),
             (json!({"from": 2, "to": 1, "step": 1}), "below its start"),
             (json!({"from": 0, "to": "1s", "step": 1}), "mixes"),
             (json!({"from": 0, "to": 1e300, "step": 1}), "not a valid number"),
             (json!({"from": 0, "to": 1_000_000, "step": 1}), "more than 10000 values"),
-            (json!({"from": 0, "to": 1, "step": 1, "by": 1}), "unknown key `by`"),
+            (json!({"from": 0, "to": 1, "step": 1, "by": 1}), "unknown field `by`"),
             (json!({"from": "soon", "to": "1s", "step": "1s"}), "not a valid number"),
             (json!({"random": {"count": 5, "from": 1, "to": 3}}), "the range has 3"),
-            (json!({"random": {"count": 0, "from": 1, "to": 3}}), "at least 1"),
-            (json!({"random": 3}), "the only key"),
+            (json!({"random": {"count": 0, "from": 1, "to": 3}}), "nonzero"),
+            (json!({"random": 3}), "expected struct Drawn"),
+            (json!({"random": {"count": 1, "from": 1, "to": 3}, "step": 1}), "`step` needs `from`"),
         ] {
             let message = of(range.clone()).unwrap_err();
             assert!(message.contains(said), "{range}: {message}");

@@ -3,11 +3,11 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::source::{Kind, Node};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
-use crate::step::{ABOUT, Action, DEFAULT_TIMEOUT, MODIFIERS, Step};
+use crate::step::{ABOUT, Action, DEFAULT_TIMEOUT, MODIFIERS, Read, Step};
 pub(super) use crate::step::{Misfit, fit};
 use crate::template::{self, Rendered, Scope};
+use crate::yaml::{Key, Kind, Node};
 
 /// A rendered part of a file.
 #[derive(Debug, Clone)]
@@ -16,20 +16,20 @@ pub(super) struct Piece {
     pub value: Value,
     /// If some of it is only known in a run: the value as a template, to render then.
     pub raw: Option<Value>,
-    /// Whether it uses names that are only known in a run: `run`, `case.dir`, `port`, `link`.
-    pub deferred: bool,
+    /// The first template in it with names that are only known in a run: `run`, `case.dir`, `port`, `link`.
+    pub deferred: Option<Location>,
 }
 
 /// Renders a part of a file; `None` after reporting an invalid template.
 pub(super) fn render(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Option<Piece> {
     let mut pass =
-        Pass { scope, diagnostics, raw: false, deferred: false, unprobed: false, failed: false, weight: 0 };
+        Pass { scope, diagnostics, raw: false, deferred: None, unprobed: false, failed: false, weight: 0 };
     let value = pass.value(node);
     if pass.failed {
         return None;
     }
-    let deferred = pass.deferred;
-    let raw = (pass.deferred || pass.unprobed).then(|| {
+    let deferred = pass.deferred.clone();
+    let raw = (deferred.is_some() || pass.unprobed).then(|| {
         (pass.raw, pass.weight) = (true, 0);
         pass.value(node)
     });
@@ -39,12 +39,11 @@ pub(super) fn render(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnosti
 /// Renders a part of a file that must be known before the run.
 pub(super) fn render_now(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Option<Value> {
     let piece = render(node, scope, diagnostics)?;
-    if piece.deferred {
+    if let Some(at) = &piece.deferred {
         let message =
             "`run`, `case.dir`, `port`, `link` and the `index` of `until` are only known when a step runs";
         diagnostics.push(
-            Diagnostic::error(Code::Deferred, &node.at, message)
-                .help("this value must be known before the run"),
+            Diagnostic::error(Code::Deferred, at, message).help("this value must be known before the run"),
         );
         return None;
     }
@@ -56,7 +55,7 @@ struct Pass<'p, 's> {
     diagnostics: &'p mut Diagnostics,
     /// Whether the result is a template again.
     raw: bool,
-    deferred: bool,
+    deferred: Option<Location>,
     unprobed: bool,
     failed: bool,
     /// The size of the rendered templates so far; see [`weight`].
@@ -109,11 +108,11 @@ impl Pass<'_, '_> {
             Ok(Rendered::Value(value)) if self.raw => escaped(value),
             Ok(Rendered::Value(value)) => value,
             Ok(Rendered::Deferred) => {
-                self.deferred = true;
+                self.deferred.get_or_insert_with(|| at.clone());
                 Value::String(text.to_owned())
             }
             Ok(Rendered::Round(value)) => {
-                self.deferred = true;
+                self.deferred.get_or_insert_with(|| at.clone());
                 if self.raw { Value::String(text.to_owned()) } else { value }
             }
             Ok(Rendered::Unprobed(value)) => {
@@ -140,20 +139,57 @@ pub(super) fn escaped(value: Value) -> Value {
     }
 }
 
-/// Renders and deserializes a part of a file that must be known before the run; reports errors.
-pub(super) fn read<T: DeserializeOwned>(
+/// Renders and reads a part of a file that must be known before the run; reports errors.
+pub(super) fn read<T: Read>(
     key: &Location,
     node: &Node,
     scope: &Scope<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<T> {
     let value = render_now(node, scope, diagnostics)?;
-    match fit(&value) {
+    fit_all(&value, key, node, scope, diagnostics)
+}
+
+/// The same without the keys whose values are read `later`; these only count as given.
+pub(super) fn read_outer<T: Read>(
+    key: &Location,
+    node: &Node,
+    later: &[&str],
+    scope: &Scope<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<T> {
+    let given = |(key, value): &(Key, Node)| {
+        let is_later = later.contains(&key.name.as_str()) && !value.is_null();
+        let value = if is_later { Node::of_value(&Value::Bool(true), &value.at) } else { value.clone() };
+        (key.clone(), value)
+    };
+    let outer = match node.kind {
+        Kind::Map(_) => Node::map(node.entries().iter().map(given).collect(), node.at.clone()),
+        _ => node.clone(),
+    };
+    let value = render_now(&outer, scope, diagnostics)?;
+    fit_all(&value, key, node, scope, diagnostics)
+}
+
+/// Reads a part of a file whose templates are rendered later.
+pub(super) fn read_as_is<T: Read>(key: &Location, node: &Node, diagnostics: &mut Diagnostics) -> Option<T> {
+    let scope = Scope::new(Map::new(), &template::NoVersions);
+    fit_all(&node.to_value(), key, node, &scope, diagnostics)
+}
+
+/// Reads a rendered part of a file; reports all misfits.
+pub(super) fn fit_all<T: Read>(
+    value: &Value,
+    key: &Location,
+    node: &Node,
+    scope: &Scope<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<T> {
+    match T::read(value) {
         Ok(typed) => Some(typed),
         Err(misfit) => {
-            for misfit in all_misfits(misfit, &value, |value| fit::<T>(value).err()) {
-                diagnostics.push(explain(&misfit, key, node, scope));
-            }
+            let misfits = all_misfits(misfit, value, |value| T::read(value).err());
+            diagnostics.extend(misfits.iter().map(|misfit| explain(misfit, key, node, scope)));
             None
         }
     }
@@ -187,6 +223,12 @@ fn is_consequence(next: &Misfit, before: &[Misfit]) -> bool {
     let around = |last: &Misfit| next.path.len() < last.path.len() && last.path.starts_with(&next.path);
     // Rules are checked before the values, so a value was removed that a rule needs.
     if next.is_rule && before.iter().any(|last| !last.is_rule && last.unknown_key().is_none()) {
+        return true;
+    }
+    let is_about = |last: &Misfit| {
+        last.path.last().is_some_and(|removed| next.message.contains(&format!("`{removed}`")))
+    };
+    if next.is_rule && before.iter().any(is_about) {
         return true;
     }
     let messages = ["missing field", "an empty map"];
@@ -366,6 +408,8 @@ fn unknown_key(wrong: &str, known: &[&str], misfit: &Misfit, key: &Location, nod
 
 /// Examples of keys whose value is a map.
 const EXAMPLES: &[(&str, &str)] = &[
+    ("use", "{file: steps.yaml}"),
+    ("repeat", "{times: 3, steps: […]}"),
     ("must_fail", "{match: \"…\"}"),
     ("known_issue", "{reason: …, match: \"…\"}"),
     ("requires", "{qemu: \">=11.0\"}"),
@@ -388,6 +432,7 @@ fn wrong_type(at: &Location, owner: &str, found: &str, expected: &str) -> Diagno
         "a sequence" => "a list",
         "u8" => "a whole number from 0 to 255",
         "u64" | "u32" | "u16" | "usize" => "a whole number of at least 0",
+        "a nonzero u64" => "a whole number of at least 1",
         "i64" | "i32" => "a whole number",
         "f64" => "a number",
         other if other.starts_with("struct ") || other == "map" => "a map",

@@ -4,12 +4,12 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
 use super::load::deep;
-use super::source::{Key, Kind, Node};
 use super::typed;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::qemu::disk::Disk;
 use crate::qemu::spec::VmSpec;
 use crate::template::{self, Scope};
+use crate::yaml::{Key, Kind, Node};
 
 /// The place of a VM.
 #[derive(Debug, Clone)]
@@ -91,37 +91,30 @@ impl Vms {
         let Some(piece) = typed::render(node, &scope, diagnostics) else {
             return;
         };
-        match typed::fit::<VmSpec>(&piece.value) {
-            Ok(mut spec) => {
-                super::disks::check(&key.at, node.get("disks"), &mut spec.disks, &known, diagnostics);
-                if let Some(first) = self.sources.get(name) {
-                    let message = format!("two VMs have the name `{name}`");
-                    let diagnostic = Diagnostic::error(Code::DuplicateKey, &key.at, message);
-                    let help = "a copy's name is the VM's name followed by a number: rename one of the two";
-                    diagnostics.push(diagnostic.related(&first.at, "the other VM").help(help));
-                    return;
-                }
-                let deferred = piece.raw.map(|mut raw| {
-                    // The disks with the checked, absolute paths of backing files.
-                    for (disk, Disk { backing, .. }) in &spec.disks {
-                        if let (Some(backing), Value::Object(raw)) = (backing, &mut raw["disks"][disk]) {
-                            raw.insert("backing".to_owned(), json!(backing));
-                        }
-                    }
-                    raw
-                });
-                self.specs.insert(name.to_owned(), spec);
-                self.sources.insert(name.to_owned(), VmSource { at: key.at.clone(), options: node.clone() });
-                self.deferred.extend(deferred.map(|raw| (name.to_owned(), raw)));
-            }
-            Err(misfit) => {
-                for misfit in
-                    typed::all_misfits(misfit, &piece.value, |value| typed::fit::<VmSpec>(value).err())
-                {
-                    diagnostics.push(typed::explain(&misfit, &key.at, node, &scope));
-                }
-            }
+        let spec = typed::fit_all::<VmSpec>(&piece.value, &key.at, node, &scope, diagnostics);
+        let Some(mut spec) = spec else {
+            return;
+        };
+        super::disks::check(&key.at, node.get("disks"), &mut spec.disks, &known, diagnostics);
+        if let Some(first) = self.sources.get(name) {
+            let message = format!("two VMs have the name `{name}`");
+            let diagnostic = Diagnostic::error(Code::DuplicateKey, &key.at, message);
+            let help = "a copy's name is the VM's name followed by a number: rename one of the two";
+            diagnostics.push(diagnostic.related(&first.at, "the other VM").help(help));
+            return;
         }
+        let deferred = piece.raw.map(|mut raw| {
+            // The disks with the checked, absolute paths of backing files.
+            for (disk, Disk { backing, .. }) in &spec.disks {
+                if let (Some(backing), Value::Object(raw)) = (backing, &mut raw["disks"][disk]) {
+                    raw.insert("backing".to_owned(), json!(backing));
+                }
+            }
+            raw
+        });
+        self.specs.insert(name.to_owned(), spec);
+        self.sources.insert(name.to_owned(), VmSource { at: key.at.clone(), options: node.clone() });
+        self.deferred.extend(deferred.map(|raw| (name.to_owned(), raw)));
     }
 }
 
@@ -252,12 +245,12 @@ mod tests {
 
     use super::*;
     use crate::diagnostic::SourceFile;
-    use crate::scenario::source;
     use crate::template::NoVersions;
+    use crate::yaml;
 
     fn vms(text: &str) -> (Vms, Vec<String>) {
         let file = Arc::new(SourceFile { path: "a.yaml".into(), text: text.to_owned() });
-        let node = source::parse(&file).unwrap();
+        let node = yaml::parse(&file).unwrap();
         let mut diagnostics = Diagnostics::default();
         let mut names = Map::new();
         names.insert("size".to_owned(), json!("1G"));

@@ -3,9 +3,9 @@
 use regex::Regex;
 use serde_json::{Value, json};
 
-use super::node::{Kind, Node};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::template;
+use crate::yaml::{Kind, Node};
 
 const EXAMPLE: &str = "write `when: \"{{eq axis 'value'}}\"`";
 

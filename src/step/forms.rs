@@ -15,8 +15,8 @@ use crate::units::OneOrMany;
 /// A form of an action.
 #[derive(Debug)]
 pub struct Form {
-    pub(super) fields: &'static [&'static str],
-    pub(super) schema: fn(&mut SchemaGenerator) -> Schema,
+    pub(crate) fields: &'static [&'static str],
+    pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
 }
 
 impl Form {
@@ -46,30 +46,27 @@ pub(crate) fn selecting(forms: &[Form]) -> Vec<&'static str> {
     forms.iter().map(Form::key).collect()
 }
 
-/// The other keys, each with the keys that select the forms that have it.
+/// The keys of some of the forms, each with the keys that select those forms.
 pub(crate) fn companions(forms: &[Form]) -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
     let keys: IndexSet<&str> = forms.iter().flat_map(|form| form.keys().skip(1)).collect();
     let owners = |key: &str| forms.iter().filter(|form| form.has(key)).map(Form::key).collect::<Vec<_>>();
     let others = keys.into_iter().map(move |key| (key, owners(key)));
-    others.filter(|(key, owners)| !owners.contains(key))
+    others.filter(|(key, owners)| !owners.contains(key) && owners.len() < forms.len())
 }
 
 /// Reads one form.
-pub(super) type Reader<F> = fn(&Value) -> Result<F, Misfit>;
+pub(crate) type Reader<F> = fn(&Value) -> Result<F, Misfit>;
 
-/// Reads an action: its VMs and its form. A key with the value null is not given.
-pub(super) fn read<F>(
+/// Reads a form of a map, which may also have some `other` keys. A key with the value null is not given.
+pub(crate) fn read<F>(
     forms: &[Form],
     readers: &[Reader<F>],
     rules: &[Rule],
+    other: &[&'static str],
     value: &Value,
-) -> Result<(Vec<String>, F), Misfit> {
-    #[derive(Deserialize)]
-    struct About {
-        vm: Option<OneOrMany<String>>,
-    }
+) -> Result<F, Misfit> {
     let mut given: Map<String, Value> = fit(value)?;
-    let known = || std::iter::once("vm").chain(forms.iter().flat_map(Form::keys));
+    let known = || other.iter().copied().chain(forms.iter().flat_map(Form::keys));
     if let Some(unknown) = given.keys().find(|key| known().all(|known| known != *key)) {
         let known: IndexSet<String> = known().map(|key| format!("`{key}`")).collect();
         let known: Vec<String> = known.into_iter().collect();
@@ -83,25 +80,43 @@ pub(super) fn read<F>(
         let message = format!("{}; {}", first.message, first.help.unwrap_or_default());
         return Err(Misfit { path: first.path, message, is_rule: true });
     }
-    let has_all = |form: &Form| given.keys().all(|key| key == "vm" || form.has(key));
+    let has_all = |form: &Form| given.keys().all(|key| other.contains(&key.as_str()) || form.has(key));
     let form = forms.iter().position(|form| given.contains_key(form.key()) && has_all(form));
     let form = form.ok_or_else(|| Misfit::new(Vec::new(), "these keys cannot be combined"))?;
-    let value = Value::Object(given);
-    let about: About = fit(&value)?;
-    Ok((about.vm.map(|vms| vms.0).unwrap_or_default(), readers[form](&value)?))
+    readers[form](&Value::Object(given))
 }
 
-/// The JSON Schema of a value that has the keys of all forms; none is required. A key of several forms is described by the
-/// first of them.
-pub(super) fn schema(forms: &[Form], generator: &mut SchemaGenerator) -> Schema {
+/// The VMs that an action is about.
+pub(super) fn vms(value: &Value) -> Result<Vec<String>, Misfit> {
+    #[derive(Deserialize)]
+    struct About {
+        vm: Option<OneOrMany<String>>,
+    }
+    fit::<About>(value).map(|about| about.vm.map(|vms| vms.0).unwrap_or_default())
+}
+
+/// The JSON Schema of a value that has the keys of all forms; only those are required that each form requires. A key of
+/// several forms is described by the first of them. What all forms have comes last.
+pub(crate) fn schema(forms: &[Form], generator: &mut SchemaGenerator) -> Schema {
+    let own: Vec<Value> = forms.iter().map(|form| (form.schema)(generator).to_value()).collect();
+    let in_all = |key: &str| forms.iter().all(|form| form.has(key));
     let mut properties = Map::new();
-    for form in forms {
-        let own = (form.schema)(generator).to_value();
-        for (key, schema) in own["properties"].as_object().into_iter().flatten() {
+    for common in [false, true] {
+        let keys = own.iter().filter_map(|form| form["properties"].as_object()).flatten();
+        for (key, schema) in keys.filter(|(key, _)| in_all(key) == common) {
             properties.entry(key).or_insert_with(|| or_null(schema.clone()));
         }
     }
-    json_schema!({"type": "object", "properties": properties})
+    let requires = |form: &Value, key: &String| {
+        form["required"].as_array().is_some_and(|keys| keys.iter().any(|own| own == key))
+    };
+    let required: Vec<&String> =
+        properties.keys().filter(|key| own.iter().all(|form| requires(form, key))).collect();
+    let mut schema = json_schema!({"type": "object", "properties": properties});
+    if !required.is_empty() {
+        schema.insert("required".to_owned(), json!(required));
+    }
+    schema
 }
 
 fn or_null(mut schema: Value) -> Value {
@@ -118,27 +133,27 @@ fn or_null(mut schema: Value) -> Value {
 
 /// Defines the forms of an action, and the enum of them.
 macro_rules! forms {
-    ($(#[$doc:meta])* enum $name:ident; $($form:ident { $($(#[$about:meta])* $key:ident: $type:ty,)* })*) => {
+    ($(#[$doc:meta])* $vis:vis enum $name:ident; $($form:ident { $($(#[$about:meta])* $key:ident: $type:ty,)* })*) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, serde::Serialize)]
         #[serde(untagged)]
-        pub enum $name { $(#[doc = concat!("See `", stringify!($form), "`.")] $form($form),)* }
+        $vis enum $name { $(#[doc = concat!("See `", stringify!($form), "`.")] $form($form),)* }
 
         $(
             #[doc = concat!("A form of `", stringify!($name), "`.")]
             #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-            pub struct $form { $($(#[$about])* pub $key: $type,)* }
+            $vis struct $form { $($(#[$about])* $vis $key: $type,)* }
         )*
 
         impl $name {
             /// Its forms.
-            pub const FORMS: &[$crate::step::forms::Form] = &[$($crate::step::forms::Form {
+            $vis const FORMS: &[$crate::step::forms::Form] = &[$($crate::step::forms::Form {
                 fields: &[$(stringify!($key)),*],
                 schema: <$form as schemars::JsonSchema>::json_schema,
             }),*];
 
             const READERS: &[$crate::step::forms::Reader<Self>] =
-                &[$(|value| $crate::step::read::fit(value).map(Self::$form)),*];
+                &[$(|value| $crate::step::fit(value).map(Self::$form)),*];
         }
 
         impl schemars::JsonSchema for $name {
@@ -153,4 +168,4 @@ macro_rules! forms {
     };
 }
 
-pub(super) use forms;
+pub(crate) use forms;

@@ -12,10 +12,10 @@ use crate::qemu::binary::Binary;
 use crate::qemu::network::attached;
 use crate::qemu::schema::Complaint;
 use crate::scenario::model::{Case, CaseStep, each_step};
-use crate::scenario::source::Node;
 use crate::step::{Action, Capabilities, CheckKind, Condition, Instances, Migrate, Qmp};
 use crate::template;
 use crate::units::OneOrMany;
+use crate::yaml::Node;
 
 /// Reports what a case needs and its QEMUs do not have: commands and their arguments, events, capabilities, parameters,
 /// machine types, devices. Skips VMs without a binary, and steps that must fail. The caller skips cases whose `requires` is

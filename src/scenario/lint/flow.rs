@@ -7,9 +7,9 @@ use super::places;
 use super::state::{Provided, State, VmStatus};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, Severity};
 use crate::scenario::model::{Block, Case, CaseStep, When, each_step};
-use crate::scenario::source::Node;
 use crate::step::{Action, Check, CheckKind, Condition, Named, Needs, Qmp, SignalName, Wait};
 use crate::template;
+use crate::yaml::Node;
 
 /// Reports steps that can never work in their place.
 pub(in crate::scenario) fn check(case: &Case, diagnostics: &mut Diagnostics) {

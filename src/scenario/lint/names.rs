@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::scenario::source::{Kind, Node};
 use crate::template;
+use crate::yaml::{Kind, Node};
 
 /// The paths under `run` that a template uses, without `run` itself.
 pub(super) fn run_names(text: &str) -> Vec<Vec<String>> {

@@ -2,8 +2,8 @@
 
 use crate::diagnostic::Location;
 use crate::scenario::model::CaseStep;
-use crate::scenario::source::Node;
 use crate::scenario::typed;
+use crate::yaml::Node;
 
 /// The part of the file that an action came from.
 pub(super) fn action(step: &CaseStep) -> &Node {

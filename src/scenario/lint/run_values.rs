@@ -7,7 +7,7 @@ use super::names::{run_names, run_texts};
 use super::state::VmStatus;
 use crate::diagnostic::{Code, Diagnostic, Location, suggest};
 use crate::scenario::model::When;
-use crate::scenario::source::Node;
+use crate::yaml::Node;
 
 /// The names under `run`.
 const ROOTS: &[&str] = &["captures", "vm", "role", "process", "link", "client"];

@@ -7,9 +7,9 @@ use super::names::{run_names, run_texts};
 use serde_json::Value;
 
 use crate::diagnostic::{Code, Diagnostic, Location};
-use crate::scenario::source::{Kind, Node};
 use crate::step::{Action, Step};
 use crate::template;
+use crate::yaml::{Kind, Node};
 
 /// The names that the steps of one case use. Includes steps that its matrix cell omits, since another cell may run them.
 #[derive(Debug, Default)]

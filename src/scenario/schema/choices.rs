@@ -3,9 +3,9 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::step::{
-    ABOUT, ACTIONS, Bytes, FLOW, Form, Holds, Rule, Watched, Words, alternatives, companions, selecting,
-};
+use crate::scenario::flow::Repeat;
+use crate::step::forms::{Form, companions, selecting};
+use crate::step::{ABOUT, ACTIONS, Bytes, FLOW, Holds, Rule, Watched, Words, alternatives};
 
 /// Modifiers that are not allowed on steps that expand to other steps: these have no timeout, result or error of their own.
 const NOT_WITH_FLOW: &[&str] = &["timeout", "capture", "expect_error"];
@@ -18,11 +18,14 @@ pub(super) fn put(definitions: &mut Value) {
         }
     };
     rules("Step", &step);
-    rules("Step/properties/repeat", &repeat);
     let of_actions = ABOUT.iter().map(|about| (about.name, about.rules));
-    for (name, of_type) in
-        of_actions.chain([("Watched", Watched::RULES), ("Bytes", Bytes::RULES), ("Holds", Holds::RULES)])
-    {
+    let of_others = [
+        ("Watched", Watched::RULES),
+        ("Bytes", Bytes::RULES),
+        ("Holds", Holds::RULES),
+        ("Step/properties/repeat", Repeat::RULES),
+    ];
+    for (name, of_type) in of_actions.chain(of_others) {
         rules(name, &|schema| of_type.iter().for_each(|rule| put_rule(schema, rule)));
     }
 }
@@ -73,17 +76,6 @@ fn step(schema: &mut Value) {
     for flow in ["hook", "use", "block"] {
         not_with(schema, flow, NOT_WITH_FLOW, message);
     }
-}
-
-fn repeat(schema: &mut Value) {
-    let none = "The loop has no `times`, `over` or `until`: add `times: N`, `over: […]` with `as: NAME`, or `until: {…}`.";
-    exactly_one(schema, &["times", "over", "until"], none, |key| {
-        format!(
-            "A loop takes one of `times`, `over` and `until`, and this one already has `{key}`: keep one."
-        )
-    });
-    goes_with(schema, "as", &["over"]);
-    needs(schema, "over", &["as"], "`over` needs `as: NAME`, the name of the loop variable.");
 }
 
 fn required(keys: &[&str]) -> Value {

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 pub use disk::Holds;
 
-use super::forms::{forms, read};
+use super::forms::{forms, read, vms};
 use super::read::{Misfit, Read};
 use super::running::Running;
 use super::{Complaints, Named, Needs, Rule, Scene, StepAction, brief, listed};
@@ -40,7 +40,7 @@ pub struct Check {
 
 forms! {
     /// What a `check` asserts.
-    enum Kind;
+    pub enum Kind;
 
     Memory {
         /// `consistent`: the built-in guest's memory is consistent and not older than its output. It is read from
@@ -154,8 +154,8 @@ trait OfVm {
 
 impl Read for Check {
     fn read(value: &Value) -> Result<Self, Misfit> {
-        let (vm, kind) = read(Kind::FORMS, Kind::READERS, Self::RULES, value)?;
-        Ok(Self { vm, kind })
+        let kind = read(Kind::FORMS, Kind::READERS, Self::RULES, &["vm"], value)?;
+        Ok(Self { vm: vms(value)?, kind })
     }
 }
 

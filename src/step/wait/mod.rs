@@ -18,7 +18,7 @@ pub use exit::Exit;
 pub use job_history::JobStatus;
 pub(crate) use memory::Watched;
 
-use super::forms::{forms, read};
+use super::forms::{forms, read, vms};
 use super::read::{Misfit, Read};
 use super::running::Running;
 use super::{About, Complaints, Named, Needs, Rule, Scene, StepAction, brief, listed};
@@ -44,7 +44,7 @@ pub struct Wait {
 
 forms! {
     /// The condition of a `wait`.
-    enum Condition;
+    pub enum Condition;
 
     Event {
         /// The name of a QMP event: the next one after the VM's cursor. Each wait for an event moves the cursor past
@@ -149,8 +149,8 @@ const fn success() -> Exit {
 
 impl Read for Wait {
     fn read(value: &Value) -> Result<Self, Misfit> {
-        let (vm, condition) = read(Condition::FORMS, Condition::READERS, Self::RULES, value)?;
-        Ok(Self { vm, condition })
+        let condition = read(Condition::FORMS, Condition::READERS, Self::RULES, &["vm"], value)?;
+        Ok(Self { vm: vms(value)?, condition })
     }
 }
 

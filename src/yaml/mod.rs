@@ -1,18 +1,24 @@
-//! Parses text into a tree in which every value and every key has its place.
+//! Parses YAML into a tree in which every value and every key has its place.
+
+mod node;
+mod places;
+mod reader;
+mod scalar;
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use super::node::{Key, Kind, Node};
-use super::reader;
+pub use node::{Key, Kind, Node};
+pub use scalar::plain;
+
 use crate::diagnostic::{Code, Diagnostic, Location, SourceFile};
 
 /// The maximum size of a file.
 const MAX_BYTES: u64 = 8 << 20;
 
-/// Reads a scenario file.
+/// Reads a file.
 ///
 /// # Errors
 /// One diagnostic if the file cannot be read or is not YAML; one for each duplicate key.
@@ -76,5 +82,4 @@ pub fn parse(file: &Arc<SourceFile>) -> Result<Node, Vec<Diagnostic>> {
 }
 
 #[cfg(test)]
-#[path = "source_tests.rs"]
 mod tests;

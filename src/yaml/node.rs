@@ -59,6 +59,18 @@ impl Node {
         Self { kind, at: at.clone() }
     }
 
+    /// The value without its places.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        match &self.kind {
+            Kind::Scalar(value) => value.clone(),
+            Kind::Seq(items) => items.iter().map(Self::to_value).collect(),
+            Kind::Map(entries) => Value::Object(
+                entries.iter().map(|(key, value)| (key.name.clone(), value.to_value())).collect(),
+            ),
+        }
+    }
+
     /// The entries of a map; empty for other kinds.
     #[must_use]
     pub fn entries(&self) -> &[(Key, Self)] {

@@ -1,4 +1,4 @@
-//! Builds the tree of [`source`](super::source) from the events of the YAML parser.
+//! Builds the tree of a file from the events of the YAML parser.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,7 +8,6 @@ use serde_json::Value;
 
 use super::node::{Key, Kind, Node};
 use super::places::{Places, explain, unquoted};
-use super::scalar;
 use crate::diagnostic::{Code, Diagnostic, Location, SourceFile};
 
 /// The maximum depth and number of values. An alias counts with the size of its value.
@@ -215,7 +214,7 @@ impl<'f> Reader<'f> {
                 Ok(Value::String(text.to_owned()))
             }
             Some(_) => self.no_tag(tag, at).map(|()| Value::Null),
-            None if style == ScalarStyle::Plain => Ok(scalar::plain(text)),
+            None if style == ScalarStyle::Plain => Ok(super::plain(text)),
             None => Ok(Value::String(text.to_owned())),
         }
     }

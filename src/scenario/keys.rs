@@ -1,0 +1,289 @@
+//! The keys at the top of a scenario file: what each is, how it is merged with that of a template, its JSON Schema, and how a
+//! case without templates has it.
+
+use indexmap::IndexMap;
+use schemars::{JsonSchema, SchemaGenerator};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::later::AnyStep;
+use super::model::{Case, DEFAULT_CASE_TIMEOUT, KnownIssue, MustFail, Requires};
+use super::render::{blocks, literal};
+use super::schema::{admitted, closed, of, path};
+use super::sweep::Range;
+use crate::qemu::credential::Credential;
+use crate::qemu::disk::Disk;
+use crate::qemu::network::NetworkSpec;
+use crate::qemu::spec::VmSpec;
+use crate::session::link::LinkSpec;
+use crate::units::{OneOrMany, Span};
+
+/// How the value of a file is merged with that of the file it extends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Merge {
+    /// It replaces the other.
+    Replaced,
+    /// The lists are joined.
+    Joined,
+    /// Maps, merged by key; each value replaces the other.
+    ByKey,
+    /// Maps, merged by key, deeply.
+    Deeply,
+}
+
+/// What the value must be, if it is not read as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    Any,
+    Map,
+    Steps,
+}
+
+/// A key of a file.
+pub(super) struct TopKey {
+    pub name: &'static str,
+    pub doc: &'static str,
+    pub shape: Shape,
+    pub merge: Merge,
+    pub schema: fn(&mut SchemaGenerator) -> Value,
+    /// The value in a case; null if it is the default, or has been replaced by what it stands for.
+    pub written: fn(&Case) -> Value,
+}
+
+/// The names of all keys.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    KEYS.iter().map(|key| key.name)
+}
+
+/// A value that is read as a whole.
+const fn value(
+    name: &'static str,
+    doc: &'static str,
+    schema: fn(&mut SchemaGenerator) -> Value,
+    written: fn(&Case) -> Value,
+) -> TopKey {
+    TopKey { name, doc, shape: Shape::Any, merge: Merge::Replaced, schema, written }
+}
+
+/// A map from names to values.
+const fn map(
+    name: &'static str,
+    doc: &'static str,
+    schema: fn(&mut SchemaGenerator) -> Value,
+    written: fn(&Case) -> Value,
+) -> TopKey {
+    TopKey { shape: Shape::Map, merge: Merge::Deeply, ..value(name, doc, schema, written) }
+}
+
+/// A list of steps.
+const fn steps(name: &'static str, doc: &'static str, written: fn(&Case) -> Value) -> TopKey {
+    TopKey { shape: Shape::Steps, ..value(name, doc, of::<Vec<AnyStep>>, written) }
+}
+
+/// In the order of the reference and of a resolved case.
+pub(super) const KEYS: &[TopKey] = &[
+    value(
+        "name",
+        "The case's name, a path with `/`, unique in a run. Default: the file's stem and `axis=value` for each axis.",
+        of::<String>,
+        |case| literal(&case.name),
+    ),
+    value("description", "What the scenario tests, in prose.", of::<String>, |case| {
+        literal(&case.description)
+    }),
+    TopKey {
+        merge: Merge::Joined,
+        ..value(
+            "tags",
+            "Tags to select cases by; the template's tags are added.",
+            of::<OneOrMany<String>>,
+            |case| unless_empty(&case.tags),
+        )
+    },
+    value(
+        "extends",
+        "A template to extend, relative to this file.",
+        |generator| path(generator).to_value(),
+        none,
+    ),
+    map("with", "Values for the template's params.", |_| json!({"type": "object"}), none),
+    map(
+        "params",
+        "Parameters: `name: default`, or `name: {required, default, one_of, description}`.",
+        |_| by_name(json!({"$ref": "#/$defs/Param"})),
+        params,
+    ),
+    TopKey {
+        merge: Merge::Replaced,
+        ..map("matrix", "Axes, each a list of values or a range; each combination is a case.", matrix, none)
+    },
+    TopKey {
+        merge: Merge::ByKey,
+        ..map(
+            "requires",
+            "Requirements without which the case is skipped, with the reason.",
+            of::<Requires>,
+            |case| unless_empty(&case.requires),
+        )
+    },
+    value(
+        "known_issue",
+        "Known failures: the case is expected to fail in one of these ways.",
+        |generator| {
+            let issue = of::<KnownIssue>(generator);
+            json!({"anyOf": [{"type": "array", "items": issue}, issue]})
+        },
+        |case| unless_empty(&case.known_issues),
+    ),
+    value(
+        "must_fail",
+        "A negative control: the case passes only if it fails this way.",
+        of::<MustFail>,
+        |case| literal(&case.must_fail),
+    ),
+    value(
+        "timeout",
+        "The timeout of the whole case. Default: `120s`.",
+        |generator| {
+            let mut schema = of::<Span>(generator);
+            schema["default"] = json!(DEFAULT_CASE_TIMEOUT);
+            schema
+        },
+        |case| {
+            if case.timeout == DEFAULT_CASE_TIMEOUT.0 { Value::Null } else { literal(&Span(case.timeout)) }
+        },
+    ),
+    TopKey {
+        merge: Merge::Joined,
+        ..value(
+            "artifacts",
+            "Files in the case's directory to keep with its artifacts, below `files`: paths or patterns (`*`, `?`, \
+             `[…]`, `**`), relative to that directory; the template's entries are added.",
+            of::<OneOrMany<String>>,
+            |case| unless_empty(&case.artifacts),
+        )
+    },
+    map("vms", "The VMs, by name.", named::<VmSpec>, |case| {
+        match with_deferred(&case.vms, &case.deferred_vms) {
+            Value::Null => json!({}),
+            vms => vms,
+        }
+    }),
+    map(
+        "roles",
+        "Names for VMs, to use in steps in place of a VM's name; a `rebind` step binds them to other VMs. So steps can \
+         use `primary` and `secondary`, whichever VM that is at the time.",
+        |_| by_name(json!({"type": "string", "description": "Its initial VM."})),
+        |case| unless_empty(&case.roles),
+    ),
+    map(
+        "disks",
+        "Disk images that do not belong to a single VM, created before anything is started; `{{disk.NAME}}` is the path.",
+        named::<Disk>,
+        |case| unless_empty(&case.disks),
+    ),
+    map(
+        "credentials",
+        "TLS credentials, by name, created for each case before anything is started; `{{credential.NAME}}` is the \
+         directory, for `dir` of `tls-creds-x509` and `tls-creds-psk`.",
+        named::<Credential>,
+        |case| unless_empty(&case.credentials),
+    ),
+    TopKey {
+        merge: Merge::Joined,
+        ..value(
+            "ports",
+            "Names of free TCP ports of 127.0.0.1, reserved for the case: `{{port.NAME}}` is the number.",
+            of::<OneOrMany<String>>,
+            |case| unless_empty(&case.net.ports),
+        )
+    },
+    map(
+        "links",
+        "Relays of byte streams, by name; `link` steps cut them or slow them down.",
+        named::<LinkSpec>,
+        |case| with_deferred(&case.net.links, &case.net.deferred_links),
+    ),
+    map(
+        "networks",
+        "Networks, by name, that connect VMs and the host without root.",
+        named::<NetworkSpec>,
+        |case| unless_empty(&case.net.networks),
+    ),
+    map(
+        "hooks",
+        "Steps for the template's hooks (`hook: name`).",
+        |generator| by_name(admitted(of::<Vec<AnyStep>>(generator))),
+        none,
+    ),
+    steps("steps", "The steps of the scenario.", |case| blocks(&case.steps, 0)),
+    steps("finally", "Steps that always run at the end, before everything is torn down.", |case| {
+        if case.finally.is_empty() { Value::Null } else { blocks(&case.finally, 0) }
+    }),
+];
+
+fn by_name(schema: Value) -> Value {
+    json!({"type": "object", "additionalProperties": schema})
+}
+
+fn named<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
+    by_name(of::<T>(generator))
+}
+
+fn matrix(generator: &mut SchemaGenerator) -> Value {
+    let cells = |doc: &str| json!({"type": "array", "items": {"type": "object", "minProperties": 1}, "description": doc});
+    let ranges = Range::FORMS.iter().map(|form| (form.schema)(generator).to_value());
+    let ranges = ranges.map(|range| {
+        closed(json!({
+            "type": "object", "properties": range["properties"], "required": range["required"],
+        }))
+    });
+    let axis: Value = std::iter::once(json!({"type": "array", "minItems": 1})).chain(ranges).collect();
+    json!({
+        "type": "object",
+        "properties": {
+            "exclude": cells("Combinations to exclude: each removes every cell that has its values."),
+            "include": cells("Whole combinations to add."),
+        },
+        "additionalProperties": admitted(json!({
+            "description": "An axis: a list of scalars, or of maps (`{{axis.field}}`); or a range, in steps or drawn \
+                            at random by `--seed`.",
+            "anyOf": axis,
+        })),
+    })
+}
+
+fn none(_: &Case) -> Value {
+    Value::Null
+}
+
+fn unless_empty(value: &impl Serialize) -> Value {
+    match literal(value) {
+        Value::Array(list) if list.is_empty() => Value::Null,
+        Value::Object(map) if map.is_empty() => Value::Null,
+        value => value,
+    }
+}
+
+fn params(case: &Case) -> Value {
+    // In the long form, since a default that is a map could be mistaken for it.
+    let written = |(name, value): (&String, &Value)| {
+        let value = literal(value);
+        (name.clone(), if value.is_object() { json!({"default": value}) } else { value })
+    };
+    map_or_null(case.params.iter().map(written))
+}
+
+/// The values by name; those with deferred templates as they are.
+fn with_deferred<'c, T: Serialize + 'c>(
+    values: impl IntoIterator<Item = (&'c String, &'c T)>,
+    deferred: &IndexMap<String, Value>,
+) -> Value {
+    let value = |name: &String, value: &T| deferred.get(name).cloned().unwrap_or_else(|| literal(value));
+    map_or_null(values.into_iter().map(|(name, one)| (name.clone(), value(name, one))))
+}
+
+fn map_or_null(entries: impl Iterator<Item = (String, Value)>) -> Value {
+    let map: Map<String, Value> = entries.collect();
+    if map.is_empty() { Value::Null } else { Value::Object(map) }
+}
