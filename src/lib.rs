@@ -16,6 +16,7 @@ pub mod random;
 pub mod report;
 pub mod runner;
 pub mod scenario;
+pub mod schema;
 pub mod session;
 pub mod step;
 pub mod template;

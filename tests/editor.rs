@@ -210,7 +210,7 @@ fn completion_offers_every_valid_key() {
 
 fn hover_shows_the_text_of_the_reference() {
     let mut editor = Editor::start();
-    let schema = lockstep_vm::scenario::schema::schema();
+    let schema = lockstep_vm::schema::schema();
     let steps = schema["$defs"]["Step"]["properties"].as_object().unwrap();
     for action in ACTIONS {
         let doc = steps[*action]["markdownDescription"].as_str().unwrap();

@@ -11,7 +11,7 @@ pub(super) struct Schema {}
 
 impl Schema {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let text = serde_json::to_string_pretty(&crate::scenario::schema::schema())?;
+        let text = serde_json::to_string_pretty(&crate::schema::schema())?;
         writeln!(std::io::stdout().lock(), "{text}")?;
         Ok(ExitCode::SUCCESS)
     }

@@ -156,7 +156,7 @@ fn example(name: &str) -> &'static str {
 
 /// Every topic.
 pub(super) fn all() -> Vec<Topic> {
-    let schema = Schema(crate::scenario::schema::schema());
+    let schema = Schema(crate::schema::schema());
     let step = &schema.0["$defs"]["Step"];
     let wait = &schema.0["$defs"]["Wait"];
     let check = &schema.0["$defs"]["Check"];

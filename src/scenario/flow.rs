@@ -4,12 +4,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::keys::path;
 use super::later::{AnyStep, Later};
 use super::load::unknown_key;
 use super::model::Block;
 use super::params::{self, Given};
 use super::steps::{MAX_STEPS, Place, Steps};
-use super::{schema, typed};
+use super::typed;
 use crate::diagnostic::{Code, Diagnostic, Location};
 use crate::step::forms::{forms, read};
 use crate::step::{DEFAULT_TIMEOUT, Misfit, Read, Rule, Wait};
@@ -19,10 +20,10 @@ use crate::yaml::{Key, Kind, Node};
 /// The steps of another file, which has `params` and `steps` only.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Use {
+pub(crate) struct Use {
     /// The file, relative to this one.
     #[serde(rename = "file")]
-    #[schemars(schema_with = "schema::path")]
+    #[schemars(schema_with = "path")]
     _file: Later<String>,
     /// Values for its params.
     #[serde(rename = "with")]
@@ -34,7 +35,7 @@ pub(super) const KEYS_OF_USED: &[&str] = &["params", "steps", "description"];
 
 forms! {
     /// A loop.
-    pub(super) enum Repeat;
+    pub(crate) enum Repeat;
 
     Times {
         /// The number of rounds.
@@ -65,7 +66,7 @@ forms! {
 }
 
 impl Repeat {
-    pub(super) const RULES: &[Rule] = &[
+    pub(crate) const RULES: &[Rule] = &[
         Rule::OneForm {
             forms: Self::FORMS,
             none: (

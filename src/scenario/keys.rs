@@ -2,14 +2,13 @@
 //! case without templates has it.
 
 use indexmap::IndexMap;
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::later::AnyStep;
 use super::model::{Case, DEFAULT_CASE_TIMEOUT, KnownIssue, MustFail, Requires};
 use super::render::{blocks, literal};
-use super::schema::{admitted, closed, of, path};
 use super::sweep::Range;
 use crate::qemu::credential::Credential;
 use crate::qemu::disk::Disk;
@@ -20,7 +19,7 @@ use crate::units::{OneOrMany, Span};
 
 /// How the value of a file is merged with that of the file it extends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Merge {
+pub(crate) enum Merge {
     /// It replaces the other.
     Replaced,
     /// The lists are joined.
@@ -33,14 +32,14 @@ pub(super) enum Merge {
 
 /// What the value must be, if it is not read as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(crate) enum Shape {
     Any,
     Map,
     Steps,
 }
 
 /// A key of a file.
-pub(super) struct TopKey {
+pub(crate) struct TopKey {
     pub name: &'static str,
     pub doc: &'static str,
     pub shape: Shape,
@@ -51,7 +50,7 @@ pub(super) struct TopKey {
 }
 
 /// The names of all keys.
-pub(super) fn names() -> impl Iterator<Item = &'static str> {
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     KEYS.iter().map(|key| key.name)
 }
 
@@ -81,7 +80,7 @@ const fn steps(name: &'static str, doc: &'static str, written: fn(&Case) -> Valu
 }
 
 /// In the order of the reference and of a resolved case.
-pub(super) const KEYS: &[TopKey] = &[
+pub(crate) const KEYS: &[TopKey] = &[
     value(
         "name",
         "The case's name, a path with `/`, unique in a run. Default: the file's stem and `axis=value` for each axis.",
@@ -210,17 +209,27 @@ pub(super) const KEYS: &[TopKey] = &[
         named::<NetworkSpec>,
         |case| unless_empty(&case.net.networks),
     ),
-    map(
-        "hooks",
-        "Steps for the template's hooks (`hook: name`).",
-        |generator| by_name(admitted(of::<Vec<AnyStep>>(generator))),
-        none,
-    ),
+    map("hooks", "Steps for the template's hooks (`hook: name`).", named::<Vec<AnyStep>>, none),
     steps("steps", "The steps of the scenario.", |case| blocks(&case.steps, 0)),
     steps("finally", "Steps that always run at the end, before everything is torn down.", |case| {
         if case.finally.is_empty() { Value::Null } else { blocks(&case.finally, 0) }
     }),
 ];
+
+/// The schema of a type.
+pub(crate) fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
+    generator.subschema_for::<T>().to_value()
+}
+
+/// The path of a file.
+pub(super) fn path(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "pattern": "^([^{]|\\{[^{])*\\{?$",
+        "patternErrorMessage":
+            "The path of a file cannot be a template: write the path itself, or use `when` on several steps.",
+    })
+}
 
 fn by_name(schema: Value) -> Value {
     json!({"type": "object", "additionalProperties": schema})
@@ -234,9 +243,10 @@ fn matrix(generator: &mut SchemaGenerator) -> Value {
     let cells = |doc: &str| json!({"type": "array", "items": {"type": "object", "minProperties": 1}, "description": doc});
     let ranges = Range::FORMS.iter().map(|form| (form.schema)(generator).to_value());
     let ranges = ranges.map(|range| {
-        closed(json!({
-            "type": "object", "properties": range["properties"], "required": range["required"],
-        }))
+        json!({
+            "type": "object", "required": range["required"], "additionalProperties": false,
+            "properties": range["properties"],
+        })
     });
     let axis: Value = std::iter::once(json!({"type": "array", "minItems": 1})).chain(ranges).collect();
     json!({
@@ -245,11 +255,11 @@ fn matrix(generator: &mut SchemaGenerator) -> Value {
             "exclude": cells("Combinations to exclude: each removes every cell that has its values."),
             "include": cells("Whole combinations to add."),
         },
-        "additionalProperties": admitted(json!({
+        "additionalProperties": {
             "description": "An axis: a list of scalars, or of maps (`{{axis.field}}`); or a range, in steps or drawn \
                             at random by `--seed`.",
             "anyOf": axis,
-        })),
+        },
     })
 }
 

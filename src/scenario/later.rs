@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny};
 
 /// A part that is read later, as this type.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub(super) struct Later<T>(PhantomData<T>);
+pub(crate) struct Later<T>(PhantomData<T>);
 
 impl<'de, T> Deserialize<'de> for Later<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -32,7 +32,7 @@ impl<T: JsonSchema> JsonSchema for Later<T> {
 
 /// A step of the file.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub(super) struct AnyStep;
+pub(crate) struct AnyStep;
 
 impl JsonSchema for AnyStep {
     fn inline_schema() -> bool {

@@ -32,7 +32,7 @@ struct Long {
 const KEYS: [&str; 4] = ["required", "default", "one_of", "description"];
 
 /// The JSON Schema of a parameter: any value; a map may be the long form.
-pub(super) fn schema(generator: &mut SchemaGenerator) -> Value {
+pub(crate) fn schema(generator: &mut SchemaGenerator) -> Value {
     let long = Long::json_schema(generator);
     let closed = ["properties", "additionalProperties"].map(|key| (key.to_owned(), json!(long.get(key))));
     json!({

@@ -47,7 +47,7 @@ fn comparison(text: &str) -> Option<String> {
 }
 
 /// Its JSON Schema.
-pub(super) fn schema(description: &str) -> Value {
+pub(crate) fn schema(description: &str) -> Value {
     json!({
         "type": ["string", "boolean"],
         "pattern": r"\{\{",

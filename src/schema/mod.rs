@@ -1,22 +1,18 @@
 //! The JSON Schema of a scenario file, for editors: generated from the types that parse it.
 
 use schemars::generate::SchemaSettings;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 mod admit;
 mod choices;
 
-use super::flow::{Repeat, Use};
-use super::keys::KEYS;
-use super::later::AnyStep;
-use super::params;
-use super::when;
+use crate::scenario::flow::{Repeat, Use};
+use crate::scenario::keys::{KEYS, TopKey, of};
+use crate::scenario::later::AnyStep;
+use crate::scenario::{params, when};
 use crate::step::{ABOUT, Action, DEFAULT_TIMEOUT};
 use crate::units::Span;
-
-/// The text of a path, which cannot be a template.
-const PATH_TEXT: &str = "^([^{]|\\{[^{])*\\{?$";
 
 /// The JSON Schema (draft 2020-12) of a scenario file, of a template, and of a file for `use`.
 ///
@@ -25,10 +21,8 @@ const PATH_TEXT: &str = "^([^{]|\\{[^{])*\\{?$";
 #[must_use]
 pub fn schema() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
-    let properties: Map<String, Value> = KEYS
-        .iter()
-        .map(|key| (key.name.to_owned(), with_doc(key.doc, (key.schema)(&mut generator))))
-        .collect();
+    let properties: Map<String, Value> =
+        KEYS.iter().map(|key| (key.name.to_owned(), top(key, &mut generator))).collect();
     let mut definitions = Map::new();
     let step = step(&mut generator);
     definitions.insert("Step".to_owned(), step);
@@ -48,6 +42,13 @@ pub fn schema() -> Value {
     });
     admit::docs(&mut root);
     root
+}
+
+/// A key of a file. What is in its map can be a template; the map itself cannot.
+fn top(key: &TopKey, generator: &mut SchemaGenerator) -> Value {
+    let mut schema = with_doc(key.doc, (key.schema)(generator));
+    schema.get_mut("additionalProperties").into_iter().for_each(admit::templates);
+    schema
 }
 
 /// Adds to the generated definitions what the types do not express.
@@ -99,15 +100,6 @@ fn finish(definitions: &mut Value) {
 fn snippets() -> impl Iterator<Item = (&'static str, &'static str)> {
     let of_actions = ABOUT.iter().filter_map(|about| Some((about.key, about.snippet?)));
     of_actions.chain([("use", r#"{"file": "$1"}"#), ("repeat", r#"{"times": "${1:2}", "steps": []}"#)])
-}
-
-/// The path of a file.
-pub(super) fn path(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "string",
-        "pattern": PATH_TEXT,
-        "patternErrorMessage": "The path of a file cannot be a template: write the path itself, or use `when` on several steps.",
-    })
 }
 
 fn with_doc(doc: &str, schema: Value) -> Value {
@@ -169,18 +161,8 @@ fn flow(generator: &mut SchemaGenerator) -> Value {
 }
 
 /// A map without other keys.
-pub(super) fn closed(mut schema: Value) -> Value {
+fn closed(mut schema: Value) -> Value {
     schema["additionalProperties"] = json!(false);
-    schema
-}
-
-pub(super) fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
-    generator.subschema_for::<T>().to_value()
-}
-
-/// The same with a template in place of a value.
-pub(super) fn admitted(mut schema: Value) -> Value {
-    admit::templates(&mut schema);
     schema
 }
 
