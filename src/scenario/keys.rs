@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::later::AnyStep;
+use super::merge::Merge;
 use super::model::{Case, DEFAULT_CASE_TIMEOUT, KnownIssue, MustFail, Requires};
 use super::render::{blocks, literal};
 use super::sweep::Range;
@@ -16,19 +17,6 @@ use crate::qemu::network::NetworkSpec;
 use crate::qemu::spec::VmSpec;
 use crate::session::link::LinkSpec;
 use crate::units::{OneOrMany, Span};
-
-/// How the value of a file is merged with that of the file it extends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Merge {
-    /// It replaces the other.
-    Replaced,
-    /// The lists are joined.
-    Joined,
-    /// Maps, merged by key; each value replaces the other.
-    ByKey,
-    /// Maps, merged by key, deeply.
-    Deeply,
-}
 
 /// What the value must be, if it is not read as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +31,7 @@ pub(crate) struct TopKey {
     pub name: &'static str,
     pub doc: &'static str,
     pub shape: Shape,
-    pub merge: Merge,
+    pub(super) merge: Merge,
     pub schema: fn(&mut SchemaGenerator) -> Value,
     /// The value in a case; null if it is the default, or has been replaced by what it stands for.
     pub written: fn(&Case) -> Value,
@@ -52,6 +40,20 @@ pub(crate) struct TopKey {
 /// The names of all keys.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     KEYS.iter().map(|key| key.name)
+}
+
+/// How a key is merged.
+pub(super) fn merge(name: &str) -> Option<Merge> {
+    KEYS.iter().find(|key| key.name == name).map(|key| key.merge)
+}
+
+/// The case as YAML: a scenario without templates, except those that are only known when a step runs. It loads to an equal
+/// case.
+#[must_use]
+pub fn to_yaml(case: &Case) -> String {
+    let written = KEYS.iter().map(|key| (key.name.to_owned(), (key.written)(case)));
+    let top: Map<String, Value> = written.filter(|(_, value)| !value.is_null()).collect();
+    serde_yaml::to_string(&Value::Object(top)).unwrap_or_default()
 }
 
 /// A value that is read as a whole.

@@ -17,6 +17,7 @@ pub(crate) mod later;
 pub mod lint;
 mod load;
 mod matrix;
+mod merge;
 pub mod model;
 pub mod net;
 pub(crate) mod params;
@@ -39,7 +40,7 @@ use crate::yaml;
 pub use deferred::{
     RunValues, Unresolved, resolve_link, resolve_step, resolve_text, resolve_vm, resolve_when,
 };
-pub use render::to_yaml;
+pub use keys::to_yaml;
 
 use model::Case;
 use params::Setting;

@@ -1,23 +1,10 @@
-//! Writes a resolved case as a scenario file.
+//! Writes the parts of a resolved case as in a scenario file.
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::keys::KEYS;
-use super::model::{Block, Case, CaseStep, When};
+use super::model::{Block, CaseStep, When};
 use super::typed::escaped;
-
-/// The case as YAML: a scenario without templates, except those that are only known when a step runs. It loads to an equal
-/// case.
-#[must_use]
-pub fn to_yaml(case: &Case) -> String {
-    let top: Map<String, Value> = KEYS
-        .iter()
-        .map(|key| (key.name.to_owned(), (key.written)(case)))
-        .filter(|(_, value)| !value.is_null())
-        .collect();
-    serde_yaml::to_string(&Value::Object(top)).unwrap_or_default()
-}
 
 /// A value in which texts with braces are escaped.
 pub(super) fn literal(value: &(impl Serialize + ?Sized)) -> Value {

@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
-use super::load::deep;
+use super::merge::deep;
 use super::typed;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::qemu::disk::Disk;

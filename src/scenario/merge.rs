@@ -1,0 +1,124 @@
+//! Merges files over those they extend, and VMs over those they are like.
+
+use std::sync::Arc;
+
+use crate::yaml::{Key, Kind, Node};
+
+/// How the value of a file is merged with that of the file it extends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Merge {
+    /// It replaces the other.
+    Replaced,
+    /// The lists are joined.
+    Joined,
+    /// Maps, merged by key; each value replaces the other.
+    ByKey,
+    /// Maps, merged by key, deeply.
+    Deeply,
+}
+
+/// Merges a file over the template it extends.
+pub(super) fn over(child: &Node, parent: &Node, how: fn(&str) -> Option<Merge>) -> Node {
+    let mut merged: Vec<(Key, Node)> = parent.entries().to_vec();
+    merged.retain(|(key, _)| key.name != "extends");
+    for (key, value) in child.entries() {
+        let below = merged.iter_mut().find(|(known, _)| known.name == key.name);
+        match below {
+            None => merged.push((key.clone(), value.clone())),
+            Some((known, below)) => {
+                *below = match how(&key.name) {
+                    Some(Merge::Deeply) => deep(value, below),
+                    Some(Merge::ByKey) => shallow(value, below),
+                    Some(Merge::Joined) => both(value, below),
+                    Some(Merge::Replaced) | None => value.clone(),
+                };
+                *known = key.clone();
+            }
+        }
+    }
+    Node::map(merged, child.at.clone())
+}
+
+/// Merges a value over another: maps by key, deeply; anything else is replaced. Each part keeps its place.
+pub(super) fn deep(child: &Node, parent: &Node) -> Node {
+    merge(child, parent, deep)
+}
+
+fn shallow(child: &Node, parent: &Node) -> Node {
+    merge(child, parent, |child, _| child.clone())
+}
+
+fn merge(child: &Node, parent: &Node, inner: fn(&Node, &Node) -> Node) -> Node {
+    let (Kind::Map(own), Kind::Map(below)) = (&child.kind, &parent.kind) else {
+        return child.clone();
+    };
+    let mut merged: Vec<(Key, Node)> = below.to_vec();
+    for (key, value) in own.iter() {
+        match merged.iter_mut().find(|(known, _)| known.name == key.name) {
+            None => merged.push((key.clone(), value.clone())),
+            Some(known) => {
+                // A VM has one guest: a guest of another kind replaces it.
+                let other = key.name == "guest" && !shares_a_key(value, &known.1);
+                let value = if other { value.clone() } else { inner(value, &known.1) };
+                *known = (key.clone(), value);
+            }
+        }
+    }
+    Node::map(merged, child.at.clone())
+}
+
+fn shares_a_key(one: &Node, other: &Node) -> bool {
+    one.entries().iter().any(|(key, _)| other.get(&key.name).is_some())
+}
+
+fn both(child: &Node, parent: &Node) -> Node {
+    let items = |node: &Node| match &node.kind {
+        Kind::Seq(items) => items.to_vec(),
+        _ => vec![node.clone()],
+    };
+    let mut all = items(parent);
+    all.extend(items(child));
+    Node { kind: Kind::Seq(Arc::new(all)), at: child.at.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::diagnostic::SourceFile;
+    use crate::scenario::keys;
+    use crate::yaml;
+
+    fn node(path: &str, text: &str) -> Node {
+        let file = SourceFile { path: path.into(), text: text.to_owned() };
+        yaml::parse(&Arc::new(file)).unwrap()
+    }
+
+    #[test]
+    fn a_file_is_merged_over_its_template_and_each_part_keeps_its_place() {
+        let parent = node(
+            "p",
+            "tags: [a]\nvms: {x: {cpu: max, memory: 1G}}\nsteps: [{sleep: 1s}]\nrequires: {qemu: '>=8', host: kvm}",
+        );
+        let child = node("c", "tags: b\nvms: {x: {memory: 2G}, y: {}}\nrequires: {qemu: '>=9'}");
+        let merged = over(&child, &parent, keys::merge);
+        let x = merged.get("vms").unwrap().get("x").unwrap();
+        assert_eq!(x.get("memory").unwrap().text(), Some("2G"));
+        assert_eq!(x.get("memory").unwrap().at.path(), Path::new("c"));
+        assert_eq!(x.get("cpu").unwrap().at.path(), Path::new("p"));
+        assert_eq!(merged.get("tags").unwrap().items().len(), 2);
+        assert_eq!(merged.get("requires").unwrap().get("qemu").unwrap().text(), Some(">=9"));
+        assert!(merged.get("requires").unwrap().get("host").is_some() && merged.get("steps").is_some());
+    }
+
+    #[test]
+    fn another_kind_of_guest_replaces_the_first() {
+        let parent = node("p", "guest: {ticker: {dirty: 4M, boot: disk}}");
+        let merged = deep(&node("c", "guest: {linux: {kernel: k}}"), &parent);
+        assert!(merged.get("guest").unwrap().get("ticker").is_none());
+        let merged = deep(&node("c", "guest: {ticker: {dirty: 8M}}"), &parent);
+        let ticker = merged.get("guest").unwrap().get("ticker").unwrap().clone();
+        assert!(ticker.get("boot").is_some() && ticker.get("dirty").unwrap().text() == Some("8M"));
+    }
+}
