@@ -5,14 +5,16 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use common::harness::{self, each};
+use common::harness::{self, each, once};
 use common::{Home, Qemu, VM};
 use lockstep_vm::diagnostic::{Code, Diagnostics};
 use lockstep_vm::docs::errors;
 use lockstep_vm::qemu::binary::Binary;
+use lockstep_vm::qemu::releases;
 use lockstep_vm::runner::{Binaries, unmet};
 use lockstep_vm::scenario::lint::against_binaries;
 use lockstep_vm::scenario::{Options, load};
+use semver::Version;
 use snapbox::{Data, assert_data_eq};
 
 fn binaries(qemu: &Qemu) -> Binaries {
@@ -76,6 +78,21 @@ fn examples_of_missing_features_get_their_code_and_valid_ones_none(qemu: &Qemu) 
     }
 }
 
+/// The file is made again by `SNAPSHOTS=overwrite`. A package that has moved on to another version is not compared.
+fn the_data_of_a_release_are_those_of_its_qemu(qemu: &Qemu) {
+    let binaries = binaries(qemu);
+    let binary = binaries.get("default", "x86_64").unwrap();
+    let Version { major, minor, .. } = binary.version;
+    let name = format!("src/qemu/releases/{major}.{minor}.json");
+    let known = releases::all().iter().any(|release| release.version == binary.version);
+    let is_made = std::env::var("SNAPSHOTS").is_ok_and(|how| how == "overwrite");
+    if known || is_made && Path::new(&name).exists() {
+        assert_data_eq!(releases::file_of(&binary), Data::read_from(Path::new(&name), None).raw());
+    } else {
+        println!("QEMU {} is none of those in src/qemu/releases", binary.version);
+    }
+}
+
 /// `exit_on_error` is not an argument of the step's own command, so that no other check compares it with the QEMU.
 fn exit_on_error_needs_a_qemu_that_has_it(qemu: &Qemu) {
     let has_it = (qemu.version.major, qemu.version.minor) >= (9, 1);
@@ -97,6 +114,22 @@ fn exit_on_error_needs_a_qemu_that_has_it(qemu: &Qemu) {
     home.assert_nothing_is_left();
 }
 
+fn without_a_qemu_names_are_compared_with_the_releases() {
+    let home = Home::new();
+    let check = |path: &str| {
+        let mut command = home.lockstep(&["check", path]);
+        command.current_dir(env!("CARGO_MANIFEST_DIR"));
+        home.finish(command)
+    };
+    let ran = check("tests/data/wrong_for_releases.yaml").expect(2);
+    assert_data_eq!(
+        ran.stderr,
+        Data::read_from(Path::new("tests/data/wrong_for_releases.stderr"), None).raw()
+    );
+    let ran = check("scenarios/**/*.yaml").expect(0);
+    assert_eq!(ran.stderr, "", "no warnings");
+}
+
 fn main() -> ExitCode {
     harness::main(
         file!(),
@@ -104,6 +137,8 @@ fn main() -> ExitCode {
             each!(examples_of_missing_features_get_their_code_and_valid_ones_none),
             each!(exit_on_error_needs_a_qemu_that_has_it),
             each!(every_shipped_scenario_is_valid_for_every_qemu),
+            once!(without_a_qemu_names_are_compared_with_the_releases),
+            each!(the_data_of_a_release_are_those_of_its_qemu),
             each!(features_that_no_qemu_has_are_reported_for_every_qemu),
         ],
     )

@@ -10,8 +10,8 @@ use super::qemu::Qemu;
 use super::selection::Selection;
 use crate::template::NoVersions;
 
-/// Check scenarios without running them. With --qemu, it probes that binary and also checks commands, arguments,
-/// capabilities and the like against it.
+/// Check scenarios without running them. Commands, arguments, capabilities and the like are compared with what QEMU 7.2,
+/// 10.0 and 11.1 know; with --qemu, that binary is probed and decides.
 #[derive(Debug, Args)]
 pub(super) struct Check {
     #[command(flatten)]

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow, bail};
@@ -15,9 +15,10 @@ use super::file;
 use super::format::Format;
 use crate::diagnostic::{Diagnostics, Location};
 use crate::qemu::binary::Binary;
+use crate::qemu::releases;
 use crate::runner::{Binaries, unmet};
-use crate::scenario::lint::against_binaries;
-use crate::scenario::model::Case;
+use crate::scenario::lint::{against_binaries, against_releases};
+use crate::scenario::model::{Case, Requires};
 use crate::scenario::{Loaded, Options, QemuVersions, Template, load, load_texts};
 use crate::template::NoVersions;
 
@@ -96,6 +97,22 @@ struct Found {
     diagnostics: Diagnostics,
 }
 
+/// Checks a case against its QEMUs, unless they would skip it.
+fn against_given(case: &Case, binaries: &Binaries, diagnostics: &mut Diagnostics) {
+    let own = binaries.of(case);
+    let used: Vec<&Binary> = own.values().map(|binary| &**binary).collect();
+    if unmet(&case.requires, &used, &std::env::temp_dir()).is_none() {
+        against_binaries(case, &own, diagnostics);
+    }
+}
+
+/// The releases of QEMU that would not skip a case.
+fn able(case: &Case) -> Vec<Arc<Binary>> {
+    let requires = Requires { host: Vec::new(), ..case.requires.clone() };
+    let able = |release: &&Arc<Binary>| unmet(&requires, &[release], Path::new("")).is_none();
+    releases::all().iter().filter(able).cloned().collect()
+}
+
 impl Selection {
     /// The seed for random axes: the same in the whole process.
     pub(super) fn seed(&self) -> u64 {
@@ -116,12 +133,12 @@ impl Selection {
 
     /// Reads the files and selects the cases. `None`: there were errors, which have been printed.
     pub(super) fn cases(&self, versions: &dyn QemuVersions) -> anyhow::Result<Option<Vec<Case>>> {
-        let Found { cases, diagnostics } = self.find(versions, None)?;
+        let Found { cases, diagnostics } = self.find(versions)?;
         super::format::print(&diagnostics);
         if diagnostics.has_errors() { Ok(None) } else { cases.map(Some) }
     }
 
-    /// Like `cases`, with all checks that need the QEMUs, where they are available.
+    /// Like `cases`, with all checks against the QEMUs; without binaries, against the releases that are known.
     pub(super) fn checked(
         &self,
         versions: &dyn QemuVersions,
@@ -129,35 +146,32 @@ impl Selection {
         format: &Format,
         data: &mut dyn Write,
     ) -> anyhow::Result<Option<Vec<Case>>> {
-        let Found { cases, diagnostics } = self.find(versions, binaries)?;
+        let Found { cases, mut diagnostics } = self.find(versions)?;
+        if let (Ok(cases), false) = (&cases, diagnostics.has_errors()) {
+            for case in cases {
+                match binaries {
+                    Some(binaries) => against_given(case, binaries, &mut diagnostics),
+                    None => against_releases(case, &able(case), &mut diagnostics),
+                }
+            }
+        }
         format.print(&diagnostics, data)?;
         if diagnostics.has_errors() { Ok(None) } else { cases.map(Some) }
     }
 
-    fn find(&self, versions: &dyn QemuVersions, binaries: Option<&Binaries>) -> anyhow::Result<Found> {
+    fn find(&self, versions: &dyn QemuVersions) -> anyhow::Result<Found> {
         let failed = self.failed()?;
         let defines = self.define.iter().map(|define| match define.split_once('=') {
             Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
             None => Err(anyhow!("-D {define}: write NAME=VALUE")),
         });
         let options = Options { defines: defines.collect::<Result<_, _>>()?, seed: self.seed() };
-        let Loaded { cases, mut diagnostics, templates, .. } = if self.files.iter().any(|file| file == STDIN)
-        {
+        let Loaded { cases, diagnostics, templates, .. } = if self.files.iter().any(|file| file == STDIN) {
             load_texts(&[(STDIN.into(), self.standard_input()?)], &options, versions)
         } else {
             load(&self.expanded(failed.as_ref())?, &options, versions)
         };
         let cases = self.no_templates(&templates).and_then(|()| self.pick(cases, failed.as_ref()));
-        if let (Ok(cases), Some(binaries), false) = (&cases, binaries, diagnostics.has_errors()) {
-            for case in cases {
-                let own = binaries.of(case);
-                let used: Vec<&Binary> = own.values().map(|binary| &**binary).collect();
-                // A skipped case is not checked against this QEMU.
-                if unmet(&case.requires, &used, &std::env::temp_dir()).is_none() {
-                    against_binaries(case, &own, &mut diagnostics);
-                }
-            }
-        }
         Ok(Found { cases, diagnostics })
     }
 

@@ -84,7 +84,7 @@ codes! {
     OwnDisk = "LS034",
     /// An item of `args` that QEMU does not accept.
     RawArgument = "LS035",
-    /// Something that the given QEMU does not have: a command, an event, a capability, a machine type.
+    /// Something that the QEMU does not have: a command, an event, a capability, a machine type.
     Missing = "LS050",
     /// Arguments that do not match QEMU's own description of them.
     Arguments = "LS051",

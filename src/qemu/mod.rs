@@ -16,6 +16,7 @@ pub mod qmp;
 pub mod qmp_input;
 pub mod qtest;
 pub(crate) mod read;
+pub mod releases;
 mod scalar;
 pub mod schema;
 mod schema_check;

@@ -3,20 +3,22 @@
 //! The types in the reply have numeric names that change from version to version; only commands and events have
 //! stable names (QEMU's `docs/devel/qapi-code-gen.rst`, "Client JSON Protocol introspection").
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The schema of a binary's commands and events.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Schema {
-    pub(super) types: HashMap<String, Type>,
+    pub(super) types: BTreeMap<String, Type>,
     pub(super) commands: BTreeMap<String, Command>,
     pub(super) events: BTreeMap<String, String>,
 }
 
 /// A type of the schema; it refers to other types by name.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum Type {
     /// A JSON type: `string`, `number`, `int`, `boolean`, `null`, `object`, `array` or `value`.
     Plain(String),
@@ -31,28 +33,34 @@ pub(super) enum Type {
 }
 
 /// An object of the schema.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Object {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<Member>,
     /// The member whose value selects further members.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
     /// The type with those further members, by the tag's value.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub variants: Vec<(String, String)>,
 }
 
 /// A member of an object.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Member {
     pub name: String,
     pub kind: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
 }
 
 /// A command of the schema.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Command {
     pub argument: String,
     pub reply: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub oob: bool,
 }
 

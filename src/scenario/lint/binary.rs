@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use serde_json::{Value, json};
 
 use super::places;
@@ -25,10 +26,29 @@ pub fn against_binaries(
     binaries: &BTreeMap<String, Arc<Binary>>,
     diagnostics: &mut Diagnostics,
 ) {
-    let mut found = Vec::new();
+    let found = found(case, binaries, |binary| format!("QEMU {}", binary.version));
+    let severity = severity(case);
+    diagnostics.extend(found.into_iter().map(|(diagnostic, _)| Diagnostic { severity, ..diagnostic }));
+}
+
+/// In a case that must fail, what a QEMU does not have may be intended.
+fn severity(case: &Case) -> Severity {
+    if case.must_fail.is_some() { Severity::Warning } else { Severity::Error }
+}
+
+/// What a case needs and its QEMUs do not have, each with whether it only applies under a condition, or with values that
+/// depend on the version.
+fn found(
+    case: &Case,
+    binaries: &BTreeMap<String, Arc<Binary>>,
+    label: impl Fn(&Binary) -> String,
+) -> Vec<(Diagnostic, bool)> {
+    let mut all = Vec::new();
     for (name, binary) in binaries {
-        let against = Against { binary, found: &mut found };
-        against.vm(case, name);
+        let mut found = Vec::new();
+        Against { binary, label: label(binary), found: &mut found }.vm(case, name);
+        let conditional = case.deferred_vms.get(name).is_some_and(names_version);
+        all.extend(found.into_iter().map(|diagnostic| (diagnostic, conditional)));
     }
     for blocks in [&case.steps, &case.finally] {
         each_step(blocks, &mut |step| {
@@ -38,19 +58,94 @@ pub fn against_binaries(
             let mut action = step.step.action.clone();
             for named in action.vms() {
                 if let Some(binary) = binaries.get(named.vm) {
-                    Against { binary, found: &mut found }.step(step, named.vm);
+                    let mut found = Vec::new();
+                    Against { binary, label: label(binary), found: &mut found }.step(step, named.vm);
+                    let conditional = !step.when.is_empty() || step.deferred && names_version(&step.raw);
+                    all.extend(found.into_iter().map(|diagnostic| (diagnostic, conditional)));
                 }
             }
         });
     }
-    // In a case that must fail, this may be intended.
-    let severity = if case.must_fail.is_some() { Severity::Warning } else { Severity::Error };
-    diagnostics.extend(found.into_iter().map(|diagnostic| Diagnostic { severity, ..diagnostic }));
+    all
+}
+
+/// Whether a template in it may depend on the version of the QEMU.
+fn names_version(raw: &Value) -> bool {
+    raw.to_string().contains("version")
+}
+
+/// The place of a release in a message, until it is known which releases it is about.
+const RELEASES: &str = "\u{fffc}";
+
+/// What some releases do not have.
+struct Lack {
+    diagnostic: Diagnostic,
+    conditional: bool,
+    /// The numbers of these releases.
+    releases: Vec<usize>,
+}
+
+/// For a case without a binary: reports what none of these releases of QEMU has, and warns of what some of them do not
+/// have, unless it is under a condition. The caller leaves out the releases that do not meet the case's `requires`.
+pub fn against_releases(case: &Case, releases: &[Arc<Binary>], diagnostics: &mut Diagnostics) {
+    let mut all: IndexMap<(usize, usize, String), Lack> = IndexMap::new();
+    for (number, release) in releases.iter().enumerate() {
+        let vms = case.vms.iter().filter(|(_, vm)| vm.runs_on(release));
+        let binaries = vms.map(|(name, _)| (name.clone(), Arc::clone(release))).collect();
+        for (diagnostic, conditional) in found(case, &binaries, |_| RELEASES.to_owned()) {
+            let at = &diagnostic.location;
+            let key = (Arc::as_ptr(&at.file) as usize, at.start, diagnostic.message.clone());
+            let lack = all.entry(key).or_insert(Lack { diagnostic, conditional, releases: Vec::new() });
+            lack.conditional &= conditional;
+            lack.releases.push(number);
+            lack.releases.dedup();
+        }
+    }
+    let names: Vec<String> = releases
+        .iter()
+        .map(|release| format!("{}.{}", release.version.major, release.version.minor))
+        .collect();
+    for Lack { mut diagnostic, conditional, releases: lacking } in all.into_values() {
+        let in_all = lacking.len() == releases.len();
+        if !in_all && conditional {
+            continue;
+        }
+        diagnostic.message = diagnostic.message.replace(RELEASES, &range(&lacking, &names));
+        diagnostic.severity = if in_all { severity(case) } else { Severity::Warning };
+        if !in_all {
+            diagnostic.help = Some(match (lacking.first(), lacking.last()) {
+                (Some(0), Some(last)) if last + 1 == lacking.len() => {
+                    format!(
+                        "add `requires: {{qemu: \">={}\"}}`, or check it with `--qemu PATH`",
+                        names[last + 1]
+                    )
+                }
+                _ => "check it with `--qemu PATH`".to_owned(),
+            });
+        }
+        diagnostics.push(diagnostic);
+    }
+}
+
+/// `QEMU 7.2 to 11.1`.
+fn range(numbers: &[usize], names: &[String]) -> String {
+    match numbers {
+        [one] => format!("QEMU {}", names[*one]),
+        [first, .., last] if last - first + 1 == numbers.len() => {
+            format!("QEMU {} to {}", names[*first], names[*last])
+        }
+        several => {
+            let names: Vec<&str> = several.iter().map(|number| names[*number].as_str()).collect();
+            format!("QEMU {}", names.join(" and "))
+        }
+    }
 }
 
 /// Checks parts of a case against one QEMU.
 struct Against<'b> {
     binary: &'b Binary,
+    /// Its name in messages.
+    label: String,
     found: &'b mut Vec<Diagnostic>,
 }
 
@@ -61,10 +156,6 @@ struct Part<'p> {
 }
 
 impl Against<'_> {
-    fn qemu(&self) -> String {
-        format!("QEMU {}", self.binary.version)
-    }
-
     fn complain(&mut self, code: Code, at: &Location, message: String, help: String) {
         self.found.push(Diagnostic::error(code, at, message).help(help));
     }
@@ -77,7 +168,7 @@ impl Against<'_> {
         name: &str,
         known: impl IntoIterator<Item = &'n str>,
     ) {
-        let message = format!("{} has no {what} `{name}`", self.qemu());
+        let message = format!("{} has no {what} `{name}`", self.label);
         let help = suggest(name, known);
         self.complain(Code::Missing, at, message, help);
     }
@@ -148,7 +239,7 @@ impl Against<'_> {
     fn qmp(&mut self, step: &CaseStep, qmp: &Qmp) {
         self.command(step, "execute", &qmp.execute, &Value::Object(qmp.arguments.clone()));
         if qmp.oob && self.binary.schema.allows_oob(&qmp.execute) == Some(false) {
-            let message = format!("{} does not run `{}` out of band", self.qemu(), qmp.execute);
+            let message = format!("{} does not run `{}` out of band", self.label, qmp.execute);
             let help = "remove `oob`".to_owned();
             self.complain(Code::Arguments, &places::of(step, &["oob"], None), message, help);
         }
@@ -176,7 +267,7 @@ impl Against<'_> {
             && !self.binary.schema.has_argument("migrate-incoming", "exit-on-error")
         {
             let at = places::of_key(&step.at, places::action(step), &["exit_on_error".to_owned()]);
-            let message = format!("{} has no `exit-on-error` of `migrate-incoming`", self.qemu());
+            let message = format!("{} has no `exit-on-error` of `migrate-incoming`", self.label);
             let help = "remove `exit_on_error`: it needs QEMU 9.1 or later".to_owned();
             self.complain(Code::Arguments, &at, message, help);
         }
@@ -251,7 +342,7 @@ impl Against<'_> {
             for complaint in self.binary.schema.check_reply(query, &json!({"status": state})) {
                 let at = places::of(step, &[key], Some(state));
                 let what = if key == "status" { "run state" } else { "migration status" };
-                let message = format!("{} has no {what} `{state}`", self.qemu());
+                let message = format!("{} has no {what} `{state}`", self.label);
                 self.complain(Code::Missing, &at, message, complaint.help);
             }
         }
@@ -301,7 +392,7 @@ impl Against<'_> {
             } else {
                 places::inside(part.key, part.node, &path, None)
             };
-            let message = format!("{} ({})", complaint.message, self.qemu());
+            let message = format!("{} ({})", complaint.message, self.label);
             self.complain(Code::Arguments, &at, message, complaint.help);
         }
     }

@@ -1,4 +1,4 @@
-//! Checks of whole cases: steps that can never work, unknown names, unused declarations, and what the given QEMU does not
+//! Checks of whole cases: steps that can never work, unknown names, unused declarations, and what QEMU does not
 //! have.
 
 mod binary;
@@ -10,7 +10,7 @@ mod run_values;
 mod state;
 mod unused;
 
-pub use binary::against_binaries;
+pub use binary::{against_binaries, against_releases};
 pub(super) use flow::check;
 pub(super) use unused::{Section, Seen, Unused};
 
