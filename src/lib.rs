@@ -14,6 +14,7 @@ pub mod guest;
 pub mod qemu;
 pub mod random;
 pub mod report;
+pub mod repository;
 pub mod runner;
 pub mod scenario;
 pub mod schema;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::{Diagnostic, Location, Severity};
+use crate::repository::{Repository, normal};
 
 impl Diagnostic {
     /// The diagnostic as one JSON object: `code`, `severity`, `file`, `line`, `column`, `end_line`, `end_column`,
@@ -83,8 +84,7 @@ pub struct Place<'p> {
 pub fn annotation(severity: &str, place: &Place<'_>, title: &str, message: &str) -> String {
     let mut properties = Vec::new();
     if place.file.is_file() {
-        let workspace = std::env::var_os("GITHUB_WORKSPACE").map(PathBuf::from);
-        let file = in_workspace(place.file, workspace.as_deref());
+        let file = in_workspace(place.file, Repository::named_by("GITHUB_WORKSPACE").as_ref());
         properties.push(format!("file={}", property(&file.display().to_string())));
         properties.push(format!("line={},col={}", place.line, place.column));
         properties.extend(place.end_column.map(|column| format!("endColumn={column}")));
@@ -93,12 +93,10 @@ pub fn annotation(severity: &str, place: &Place<'_>, title: &str, message: &str)
     format!("::{severity} {}::{}", properties.join(","), data(message))
 }
 
-/// GitHub identifies files by their path in the repository.
-fn in_workspace(file: &Path, workspace: Option<&Path>) -> PathBuf {
-    let whole = std::path::absolute(file).ok();
-    let inside =
-        workspace.zip(whole.as_deref()).and_then(|(workspace, whole)| whole.strip_prefix(workspace).ok());
-    inside.unwrap_or(file).to_owned()
+/// GitHub identifies files by their path in the repository, without `.` and `..`.
+fn in_workspace(file: &Path, workspace: Option<&Repository>) -> PathBuf {
+    let inside = workspace.and_then(|workspace| workspace.inside(file));
+    inside.or_else(|| Repository::here().inside(file)).unwrap_or_else(|| normal(file))
 }
 
 fn data(text: &str) -> String {
@@ -151,10 +149,14 @@ mod tests {
 
     #[test]
     fn a_file_is_named_relative_to_the_repository() {
-        let workspace = std::env::current_dir().unwrap();
-        assert_eq!(in_workspace(Path::new("x/a.yaml"), workspace.parent()), {
-            Path::new(workspace.file_name().unwrap()).join("x/a.yaml")
+        let here = std::env::current_dir().unwrap();
+        let above = Repository::at(here.parent().unwrap());
+        assert_eq!(in_workspace(Path::new("./x/a.yaml"), Some(&above)), {
+            Path::new(here.file_name().unwrap()).join("x/a.yaml")
         });
-        assert_eq!(in_workspace(Path::new("x/a.yaml"), None), Path::new("x/a.yaml"));
+        for other in [None, Some(Repository::at(Path::new("/there/is/none")))] {
+            assert_eq!(in_workspace(Path::new("./y/../x/a.yaml"), other.as_ref()), Path::new("x/a.yaml"));
+        }
+        assert_eq!(in_workspace(Path::new("/x/../a.yaml"), None), Path::new("/a.yaml"));
     }
 }
