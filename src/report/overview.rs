@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use indexmap::{IndexMap, IndexSet};
 
 use crate::event::Verdict;
-use crate::report::stats::{Stats, rate};
+use crate::report::stats::Stats;
 use crate::report::text;
 
 /// The maximum number of lines per table.
@@ -37,7 +37,7 @@ pub(super) fn of(stats: &Stats) -> String {
         let _ = writeln!(
             out,
             "\n{}: {signature}\n    such as {}: {}",
-            rate(kind.count, stats.ran),
+            stats.often(kind),
             text::one_line(&example.title),
             text::one_line(&format!("{place}{}", example.reason)),
         );

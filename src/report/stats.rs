@@ -118,6 +118,18 @@ impl Stats {
         kinds
     }
 
+    /// How often a kind of failure occurred. Only the runs of one case have a rate: different cases are not samples of
+    /// the same thing.
+    #[must_use]
+    pub fn often(&self, kind: &Kind) -> String {
+        let mut cases =
+            self.cases.iter().filter(|((name, _), case)| kind.cases.contains_key(name) && case.ran() > 0);
+        match (cases.next(), cases.next()) {
+            (Some((_, case)), None) if case.ran() > 1 => rate(kind.count, case.ran()),
+            _ => format!("{} of {} failed", kind.count, self.ran),
+        }
+    }
+
     /// The cases that ran more than once.
     pub fn repeated(&self) -> impl Iterator<Item = (String, &Repeated)> {
         self.cases.iter().filter(|(_, case)| case.counts.total() > 1).map(|((name, qemu), case)| {
@@ -231,6 +243,7 @@ pub fn wilson(hits: usize, of: usize) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::What;
     use crate::report::{Fold, sample};
 
     fn stats() -> Stats {
@@ -258,6 +271,31 @@ mod tests {
         assert_eq!(rate(0, 20), "0 of 20 failed: 0 % (95 %: 0 to 16 %)");
         assert_eq!(rate(3, 20), "3 of 20 failed: 15 % (95 %: 5.2 to 36 %)");
         assert_eq!(rate(0, 0), "none ran");
+    }
+
+    #[test]
+    fn a_kind_of_failure_has_a_rate_only_among_runs_of_one_case() {
+        let of = |cases: &[(&str, Option<&str>, Verdict)]| {
+            let (mut fold, mut stats) = (Fold::default(), Stats::default());
+            for (number, (name, on, verdict)) in cases.iter().enumerate() {
+                let mut began = sample::started(number, name, "a.yaml");
+                if let What::CaseStarted { qemu, .. } = &mut began.what {
+                    *qemu = on.map(str::to_owned);
+                }
+                fold.take(&began);
+                stats.add(&fold.take(&sample::ended(number, *verdict, Some("no"), 1.0)).unwrap());
+            }
+            stats.often(stats.kinds()[0].1)
+        };
+        use Verdict::{Fail, Pass, Skip};
+        let once = [("a", None, Fail), ("b", None, Pass), ("c", None, Skip)];
+        assert_eq!(of(&once), "1 of 2 failed");
+        let rounds = [("a", None, Fail), ("b", None, Pass), ("a", None, Pass), ("b", None, Pass)];
+        assert_eq!(of(&rounds), "1 of 2 failed: 50 % (95 %: 9.5 to 91 %)", "only the runs of `a` count");
+        let both = [("a", None, Fail), ("b", None, Fail), ("a", None, Pass), ("b", None, Pass)];
+        assert_eq!(of(&both), "2 of 4 failed");
+        let qemus = [("a", Some("old"), Fail), ("a", Some("new"), Pass)];
+        assert_eq!(of(&qemus), "1 of 2 failed");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 
 use crate::event::{Event, Subscriber, Verdict};
 use crate::report::record::Case;
-use crate::report::stats::{Stats, rate};
+use crate::report::stats::Stats;
 use crate::report::{Fold, console, text};
 
 /// How many failures to show with their evidence; GitHub shows at most 1 MiB.
@@ -97,7 +97,7 @@ impl Markdown {
         if kinds.iter().any(|(_, kind)| kind.count > 1) {
             out.push_str("\n| failures by kind | |\n|---|---|\n");
             for (signature, kind) in kinds.iter().take(SHOWN) {
-                let _ = writeln!(out, "| {} | {} |", cell(signature), rate(kind.count, self.stats.ran));
+                let _ = writeln!(out, "| {} | {} |", cell(signature), self.stats.often(kind));
             }
         }
         if !self.reasons.is_empty() {

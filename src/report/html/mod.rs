@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::event::{CaseEnd, Event, Subscriber, Verdict, What};
 use crate::report::record::{Case, Counts};
-use crate::report::stats::{Kind, Measured, Repeated, Stats, rate};
+use crate::report::stats::{Kind, Measured, Repeated, Stats};
 use crate::report::{Fold, text};
 
 /// The placeholder for the data of the cases.
@@ -126,7 +126,6 @@ impl Html {
             json!({"case": row[0], "title": row[1], "verdict": row[3],
             "time": text::seconds(row[5].as_f64().unwrap_or_default())})
         };
-        let ran = self.stats.ran;
         let repeated: Vec<Value> = self.stats.repeated().take(LISTED).map(repeated).collect();
         let exceeded: Vec<String> = self.stats.races.exceeded();
         let bad = self.fold.counts().bad() > 0 || self.fold.trouble().is_some() || !exceeded.is_empty();
@@ -140,7 +139,7 @@ impl Html {
             "exceeded": exceeded,
             "races": self.stats.races.rates().map(|(reason, rate)| json!({"reason": text::one_line(reason), "rate": rate}))
                 .collect::<Vec<_>>(),
-            "kinds": self.stats.kinds().iter().take(LISTED).map(|kind| kinds(kind, ran)).collect::<Vec<_>>(),
+            "kinds": self.stats.kinds().iter().take(LISTED).map(|kind| kinds(kind, &self.stats)).collect::<Vec<_>>(),
             "repeated": repeated,
             "grids": self.cells.grids(),
             "slowest": slowest.iter().take(8).map(slow).collect::<Vec<_>>(),
@@ -228,7 +227,7 @@ fn shown(end: &CaseEnd) -> Value {
     })
 }
 
-fn kinds((signature, kind): &(&str, &Kind), ran: usize) -> Value {
+fn kinds((signature, kind): &(&str, &Kind), stats: &Stats) -> Value {
     let reason = text::cut(&kind.example.reason, text::LINE_LIMIT);
     let cases: Vec<String> =
         kind.cases.iter().take(8).map(|(name, count)| format!("{name} ×{count}")).collect();
@@ -237,7 +236,7 @@ fn kinds((signature, kind): &(&str, &Kind), ran: usize) -> Value {
         // A single failure is shown as the example only.
         "often": kind.count > 1,
         "count": kind.count,
-        "rate": rate(kind.count, ran),
+        "rate": stats.often(kind),
         "case": kind.example.number,
         "title": text::one_line(&kind.example.title),
         "verdict": kind.example.verdict,
