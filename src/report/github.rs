@@ -1,4 +1,4 @@
-//! GitHub Actions annotations: each case that failed or had an error, at the line of the step that failed.
+//! GitHub Actions annotations: the cases that failed or had an error, at the line of the step that failed.
 
 use std::io::Write;
 use std::path::Path;
@@ -8,9 +8,13 @@ use crate::event::{Event, Subscriber};
 use crate::report::record::Case;
 use crate::report::{Fold, text};
 
+/// How many annotations of a kind GitHub shows for a step; it drops the others.
+const SHOWN: usize = 10;
+
 /// Writes the annotations.
 pub struct Github<W> {
     fold: Fold,
+    failed: usize,
     out: W,
 }
 
@@ -24,12 +28,16 @@ impl<W: Write> Github<W> {
     /// Annotations on `out`; GitHub reads them from the standard output of a step.
     #[must_use]
     pub fn new(out: W) -> Self {
-        Self { fold: Fold::default(), out }
+        Self { fold: Fold::default(), failed: 0, out }
     }
 
     fn annotate(&mut self, case: &Case) -> anyhow::Result<()> {
         let verdict = case.verdict();
         if !verdict.is_bad() {
+            return Ok(());
+        }
+        self.failed += 1;
+        if self.failed > SHOWN {
             return Ok(());
         }
         let end = case.end.as_ref();
@@ -45,7 +53,7 @@ impl<W: Write> Github<W> {
 }
 
 /// The file, line and column of `file:line:column`.
-fn parts(place: &str) -> Option<(&str, usize, usize)> {
+pub(super) fn parts(place: &str) -> Option<(&str, usize, usize)> {
     let mut parts = place.rsplitn(3, ':');
     let (column, line, file) = (parts.next()?, parts.next()?, parts.next()?);
     Some((file, line.parse().ok()?, column.parse().ok()?))
@@ -62,6 +70,14 @@ impl<W: Write> Subscriber for Github<W> {
     fn finish(&mut self) -> anyhow::Result<()> {
         for case in self.fold.cut_off() {
             self.annotate(&case)?;
+        }
+        if let Some(more @ 1..) = self.failed.checked_sub(SHOWN) {
+            // Another kind, with a limit of its own; it has no place.
+            let nowhere = Place { file: Path::new(""), line: 1, column: 1, end_column: None };
+            let title = format!("{more} more failed");
+            let message =
+                format!("{} cases failed or had an error; the first {SHOWN} are annotated", self.failed);
+            writeln!(self.out, "{}", annotation("notice", &nowhere, &title, &message))?;
         }
         Ok(self.out.flush()?)
     }
@@ -101,6 +117,27 @@ mod tests {
         assert!(text.lines().all(|line| line.starts_with("::error ")), "{text}");
         assert!(text.contains(",title=fail (timeout)%3A "), "{text}");
         assert!(text.contains("title=error%3A "), "without a cause: {text}");
+    }
+
+    #[test]
+    fn ten_failures_are_annotated_and_the_others_counted() {
+        let written = |cases: usize| {
+            let mut events = vec![sample::run_started(cases)];
+            for number in 0..cases {
+                events.push(sample::started(number, "a", "src/../Cargo.toml"));
+                events.push(sample::ended(number, crate::event::Verdict::Fail, Some("no"), 1.0));
+            }
+            let out = Out::default();
+            let _ = feed(events, vec![Box::new(Github::new(out.clone()))]);
+            String::from_utf8(out.0.lock().unwrap().clone()).unwrap()
+        };
+        let lines = |text: &str, start: &str| text.lines().filter(|line| line.starts_with(start)).count();
+        let (ten, twelve) = (written(10), written(12));
+        assert_eq!((lines(&ten, "::error "), lines(&ten, "::notice ")), (10, 0), "{ten}");
+        assert_eq!((lines(&twelve, "::error "), lines(&twelve, "::notice ")), (10, 1), "{twelve}");
+        let last =
+            "::notice title=2 more failed::12 cases failed or had an error; the first 10 are annotated\n";
+        assert!(twelve.ends_with(last), "{twelve}");
     }
 
     #[test]
