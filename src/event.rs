@@ -72,6 +72,9 @@ pub enum What {
         name: String,
         /// The scenario file, as the user named it.
         file: String,
+        /// The line of the file with the case's name, counted from 1.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        line: Option<usize>,
         /// The file's description.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         description: Option<String>,
@@ -215,6 +218,9 @@ pub enum What {
     AttemptEnded {
         /// The number of the attempt, counted from 1.
         attempt: usize,
+        /// Why the case runs again.
+        #[serde(default)]
+        again: Again,
         /// Its result.
         #[serde(flatten)]
         end: Box<CaseEnd>,
@@ -228,6 +234,19 @@ pub enum What {
         /// Its duration in seconds.
         seconds: f64,
     },
+}
+
+/// Why a case runs again after an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Again {
+    /// It failed or had an error, and `--retries` allows another attempt.
+    #[default]
+    Retry,
+    /// A known issue requires it.
+    KnownIssue,
+    /// Another program took one of its ports.
+    PortTaken,
 }
 
 /// The host of a run.

@@ -99,7 +99,7 @@ fn a_case_that_a_race_strikes_is_run_again_at_once_and_both_attempts_stand_in_th
         .events
         .iter()
         .filter_map(|what| match what {
-            What::AttemptEnded { attempt, end } => Some((*attempt, end.verdict, end.struck.as_deref())),
+            What::AttemptEnded { attempt, end, .. } => Some((*attempt, end.verdict, end.struck.as_deref())),
             _ => None,
         })
         .collect();

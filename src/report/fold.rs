@@ -137,11 +137,23 @@ fn kept(text: Option<&String>, limit: usize) -> Option<String> {
 
 fn started(number: usize, event: &Event) -> Case {
     let mut case = Case::unknown(number, finite(event.at));
-    if let What::CaseStarted { name, file, description, tags, params, axes, qemu, round, steps, races } =
-        &event.what
+    if let What::CaseStarted {
+        name,
+        file,
+        line,
+        description,
+        tags,
+        params,
+        axes,
+        qemu,
+        round,
+        steps,
+        races,
+    } = &event.what
     {
         case.name.clone_from(name);
         case.file.clone_from(file);
+        case.line = *line;
         case.description.clone_from(description);
         case.tags.clone_from(tags);
         case.params.clone_from(params);

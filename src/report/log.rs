@@ -17,27 +17,45 @@ pub(super) fn of(case: &Case) -> String {
     }
     fact(&mut out, "tags", &case.tags.join(" "));
     fact(&mut out, "params", &params(&case.params));
-    for (vm, version) in case.vms.iter() {
-        let version = version.as_deref().unwrap_or("of unknown version");
-        fact(&mut out, "vm", &format!("{vm}, QEMU {version}"));
-    }
+    vms(&mut out, case);
     list(&mut out, "earlier attempts", &case.attempts, |end| {
         let place = end.place.as_deref().map(|place| format!(" at {place}")).unwrap_or_default();
         format!("{}{place}: {}", end.verdict, end.reason.as_deref().unwrap_or("no reason given"))
     });
-    list(&mut out, "steps", &case.steps, |step| {
+    course(&mut out, case);
+    list(&mut out, "notes", &case.notes, Clone::clone);
+    if let Some(artifacts) = case.end.as_ref().and_then(|end| end.artifacts.as_ref()) {
+        fact(&mut out, "artifacts", &artifacts.display().to_string());
+    }
+    out
+}
+
+/// The text of the attempt that a case is at: its VMs, steps and metrics.
+#[must_use]
+pub(super) fn of_attempt(case: &Case) -> String {
+    let mut out = String::new();
+    vms(&mut out, case);
+    course(&mut out, case);
+    out
+}
+
+fn vms(out: &mut String, case: &Case) {
+    for (vm, version) in case.vms.iter() {
+        let version = version.as_deref().unwrap_or("of unknown version");
+        fact(out, "vm", &format!("{vm}, QEMU {version}"));
+    }
+}
+
+/// The steps and the metrics.
+fn course(out: &mut String, case: &Case) {
+    list(out, "steps", &case.steps, |step| {
         let mut lines = step_line(step, case.planned);
         if let Some(message) = &step.message {
             let _ = write!(lines, "\n{}", text::indent(message, "    "));
         }
         lines
     });
-    list(&mut out, "metrics", &case.metrics, ToString::to_string);
-    list(&mut out, "notes", &case.notes, Clone::clone);
-    if let Some(artifacts) = case.end.as_ref().and_then(|end| end.artifacts.as_ref()) {
-        fact(&mut out, "artifacts", &artifacts.display().to_string());
-    }
-    out
+    list(out, "metrics", &case.metrics, ToString::to_string);
 }
 
 /// A step in one line: number, outcome, duration, title, place.
@@ -98,7 +116,7 @@ fn list<T>(out: &mut String, name: &str, items: &Kept<T>, line: impl Fn(&T) -> S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{CaseEnd, Verdict, What};
+    use crate::event::{Again, CaseEnd, Verdict, What};
     use crate::report::{Fold, sample};
 
     #[test]
@@ -131,7 +149,8 @@ artifacts: reports/artifacts/1
         end.place = Some("a.yaml:3:5".into());
         fold.take(&sample::started(0, "a", "a.yaml"));
         fold.take(&sample::step(0, 1, "the first try"));
-        fold.take(&sample::at(1.0, Some(0), What::AttemptEnded { attempt: 1, end: Box::new(end) }));
+        let ended = What::AttemptEnded { attempt: 1, again: Again::Retry, end: Box::new(end) };
+        fold.take(&sample::at(1.0, Some(0), ended));
         fold.take(&sample::step(0, 1, "the second try"));
         let text = of(&fold.take(&sample::ended(0, Verdict::Flaky, None, 2.0)).unwrap());
         assert!(text.contains("earlier attempts:\n  fail at a.yaml:3:5: no tick\n"), "{text}");

@@ -79,6 +79,8 @@ pub struct Case {
     pub name: String,
     /// The scenario file as the user named it; empty if the case never started.
     pub file: String,
+    /// The line of the file with its name.
+    pub line: Option<usize>,
     /// The scenario's description.
     pub description: Option<String>,
     /// Its tags.
@@ -167,6 +169,7 @@ impl Case {
             number,
             name: format!("case #{number}"),
             file: String::new(),
+            line: None,
             description: None,
             tags: Vec::new(),
             params: Value::Null,

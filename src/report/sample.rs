@@ -43,6 +43,7 @@ pub(super) fn started(case: usize, name: &str, file: &str) -> Event {
         What::CaseStarted {
             name: name.into(),
             file: file.into(),
+            line: Some(2),
             description: None,
             tags: vec!["colo".into()],
             params: json!({"transport": "plain", "count": 3}),

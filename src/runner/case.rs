@@ -13,7 +13,7 @@ use super::net;
 use super::plans::plans;
 use super::settings::{Interrupt, Settings};
 use super::verdict::Before;
-use crate::event::{CaseEnd, Race, Sink, Verdict, What};
+use crate::event::{Again, CaseEnd, Race, Sink, Verdict, What};
 use crate::random::Random;
 use crate::scenario::model::{Block, Case};
 use crate::session::artifacts::FILES;
@@ -76,6 +76,17 @@ enum Rerun {
     Issue,
     /// `--retries` allows it.
     Retry,
+}
+
+impl Rerun {
+    /// As the event stream has it.
+    const fn record(&self) -> Again {
+        match self {
+            Self::PortTaken(..) => Again::PortTaken,
+            Self::Issue => Again::KnownIssue,
+            Self::Retry => Again::Retry,
+        }
+    }
 }
 
 impl Attempts {
@@ -161,7 +172,8 @@ pub(super) async fn run(
             (Some(why), Some(Ok(next))) => {
                 directory = next;
                 let number = attempts.count;
-                sink.emit(What::AttemptEnded { attempt: number, end: Box::new(end.clone()) });
+                let again = why.record();
+                sink.emit(What::AttemptEnded { attempt: number, again, end: Box::new(end.clone()) });
                 if let Some(text) = attempts.put(end, why) {
                     sink.emit(What::Note { text });
                 }
@@ -276,6 +288,7 @@ fn started(run: &Run) -> What {
     What::CaseStarted {
         name: case.name.clone(),
         file: case.at.path().display().to_string(),
+        line: Some(case.at.line),
         description: case.description.clone(),
         tags: case.tags.clone(),
         params: Value::Object(case.params.clone()),

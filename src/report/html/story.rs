@@ -143,7 +143,7 @@ impl Story {
                 self.other(at, &format!("client {client}"), 'c', happened, more);
             }
             What::Note { text } => self.line(at, Lane::Steps, 'n', text, String::new()),
-            What::AttemptEnded { attempt, end } => {
+            What::AttemptEnded { attempt, end, .. } => {
                 let reason = end.reason.as_deref().unwrap_or_default();
                 self.line(
                     at,
