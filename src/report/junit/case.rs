@@ -31,6 +31,12 @@ struct Failed<'c> {
     log: &'c str,
 }
 
+impl Failed<'_> {
+    fn text(&self) -> String {
+        format!("attempt {}: {}\n{}", self.number, text::seconds(self.seconds), self.log)
+    }
+}
+
 impl Form<'_> {
     /// The test case, and what must be added to it. `tries` are the logs of the earlier attempts.
     pub(super) fn write(&self, case: &Case, tries: &Kept<Try>) -> (TestCase, Extra) {
@@ -39,16 +45,22 @@ impl Form<'_> {
         let mut failed = failed(case, tries, &last);
         let main = failed.iter().position(|attempt| attempt.end.verdict == verdict);
         // As in Surefire's reports, the result is the first failure, and the others are reruns.
-        let main = main.filter(|_| verdict.is_bad()).map(|at| failed.remove(at).end);
+        let main = main.filter(|_| verdict.is_bad()).map(|at| failed.remove(at));
         let seconds = case.end.as_ref().map_or(0.0, |end| end.seconds);
         let mut test = TestCase::success(&text::one_line(&case.title()), duration(seconds));
-        test.result = self.result(verdict, main.or(case.end.as_ref()));
+        test.result = self.result(verdict, main.as_ref().map(|attempt| attempt.end).or(case.end.as_ref()));
         test.set_classname(&class_name(&case.file, self.repository));
         let file = self.repository.inside(Path::new(&case.file)).filter(|file| *file != Path::new(""));
         if let Some(file) = &file {
             test.set_filepath(&text::one_line(&file.to_string_lossy()));
         }
-        let ends = main.into_iter().chain(&case.end).chain(case.attempts.iter());
+        let mut output = log::of(case);
+        // The log has the steps of the last attempt.
+        let earlier = case.attempts.iter().count();
+        if let Some(main) = main.as_ref().filter(|attempt| attempt.number <= earlier) {
+            output += &main.text();
+        }
+        let ends = main.iter().map(|attempt| attempt.end).chain(&case.end).chain(case.attempts.iter());
         let mut folders: Vec<&Path> = Vec::new();
         for folder in ends.filter_map(|end| end.artifacts.as_deref()) {
             if !folders.contains(&folder) {
@@ -57,7 +69,7 @@ impl Form<'_> {
         }
         // Before the rest: servers cut long texts.
         let attached = attachments::lines(folders, self.repository);
-        let output = attached + &text::cdata_of(&log::of(case), self.limit);
+        let output = attached + &text::cdata_of(&output, self.limit);
         if !output.is_empty() {
             test.set_system_out(&output);
         }
@@ -94,13 +106,12 @@ impl Form<'_> {
             (Verdict::Fail | Verdict::Error, _) => "rerunError",
             (Verdict::Pass | Verdict::Skip | Verdict::Xfail, _) => return None,
         };
-        let log = format!("attempt {}: {}\n{}", attempt.number, text::seconds(attempt.seconds), attempt.log);
         Some(Attempt {
             element,
             type_: kind(end.verdict, end),
             message: end.reason.as_deref().map(text::one_line).unwrap_or_default(),
             trace: text::cdata_of(&cause(end), self.limit),
-            output: text::cdata_of(&log, self.limit),
+            output: text::cdata_of(&attempt.text(), self.limit),
         })
     }
 }

@@ -1,6 +1,6 @@
 //! What the crate `junit-report` cannot write, added to the XML that it has written.
 
-use quick_xml::events::{BytesCData, Event};
+use quick_xml::events::{BytesCData, BytesStart, Event};
 use quick_xml::{Reader, Writer};
 
 /// Names and values; both on a single line, without characters that XML forbids.
@@ -64,12 +64,14 @@ impl Extras {
                         out.write_event(Event::Start(tag))?;
                     }
                     b"testsuite" => {
+                        tag = rounded(&tag)?;
                         let skipped = suites.next().unwrap_or_default().to_string();
                         tag.push_attribute(("skipped", skipped.as_str()));
                         out.write_event(Event::Start(tag))?;
                         write_properties(&mut out, &self.run)?;
                     }
                     b"testcase" => {
+                        tag = rounded(&tag)?;
                         case = cases.next().unwrap_or_default();
                         if let Some(line) = case.line {
                             tag.push_attribute(("line", line.to_string().as_str()));
@@ -91,6 +93,27 @@ impl Extras {
         }
         Ok(out.into_inner())
     }
+}
+
+/// The tag with its time in milliseconds: the crate adds the parts of a duration as floating-point numbers, and writes
+/// `1.3679999999999999`.
+fn rounded<'t>(tag: &BytesStart<'_>) -> anyhow::Result<BytesStart<'t>> {
+    let mut rounded = BytesStart::new(std::str::from_utf8(tag.name().as_ref())?.to_owned());
+    for attribute in tag.attributes() {
+        let attribute = attribute?;
+        if attribute.key.as_ref() == b"time" {
+            let time: f64 = std::str::from_utf8(&attribute.value)?.parse()?;
+            rounded.push_attribute(("time", seconds(time).as_str()));
+        } else {
+            rounded.push_attribute(attribute);
+        }
+    }
+    Ok(rounded)
+}
+
+/// A time as it is written.
+pub(super) fn seconds(seconds: f64) -> String {
+    format!("{seconds:.3}")
 }
 
 fn write_properties(out: &mut Writer<Vec<u8>>, properties: &Properties) -> std::io::Result<()> {

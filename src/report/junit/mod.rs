@@ -20,7 +20,7 @@ use indexmap::IndexMap;
 use junit_report::{OffsetDateTime, Report, TestCase, TestResult, TestSuite};
 
 use self::case::{Form, Try, class_name, duration};
-use self::extra::{Attempt, Extra, Extras, Properties};
+use self::extra::{Attempt, Extra, Extras, Properties, seconds};
 use crate::event::{Event, Qemu, Subscriber, Verdict, What};
 use crate::report::races::Races;
 use crate::report::record::{Case, Kept};
@@ -213,7 +213,7 @@ impl Junit {
             ("failures", sum(TestSuite::failures)),
             ("errors", sum(TestSuite::errors)),
             ("skipped", sum(TestSuite::skipped)),
-            ("time", duration(self.fold.last()).as_seconds_f64().to_string()),
+            ("time", seconds(duration(self.fold.last()).as_seconds_f64())),
         ];
         let began = self.began().map(|began| humantime::format_rfc3339_seconds(UNIX_EPOCH + began));
         root.extend(began.map(|began| ("timestamp", began.to_string())));

@@ -45,15 +45,15 @@ fn a_run_is_one_suite_per_file_and_one_test_case_per_case() {
     assert_eq!(
         suites,
         [
-            ["scenarios/colo/failover.yaml", "2", "1", "0", "0", "2026-03-01T12:00:00Z", "32.62"],
-            ["scenarios/migration/post.copy.yml", "4", "0", "1", "3", "2026-03-01T12:00:00Z", "2"],
+            ["scenarios/colo/failover.yaml", "2", "1", "0", "0", "2026-03-01T12:00:00Z", "32.620"],
+            ["scenarios/migration/post.copy.yml", "4", "0", "1", "3", "2026-03-01T12:00:00Z", "2.000"],
         ]
     );
     // The time is that of the run, not the sum of the suites.
     let root = ["name", "tests", "failures", "errors", "skipped", "timestamp", "time"];
     assert_eq!(
         root.map(|key| document.root_element().attribute(key).unwrap()),
-        ["lockstep", "6", "1", "1", "3", "2026-03-01T12:00:00Z", "36"]
+        ["lockstep", "6", "1", "1", "3", "2026-03-01T12:00:00Z", "36.000"]
     );
     let cases = elements(&document, "testcase");
     let of = |key| -> Vec<_> { cases.iter().map(|case| case.attribute(key).unwrap()).collect() };
@@ -62,7 +62,7 @@ fn a_run_is_one_suite_per_file_and_one_test_case_per_case() {
     assert_eq!(of("file")[1..3], ["scenarios/colo/failover.yaml", "scenarios/migration/post.copy.yml"]);
     // That of the name, and that of the failed step.
     assert_eq!(of("line")[..2], ["2", "14"]);
-    assert_eq!(of("time")[..2], ["1.42", "31.2"]);
+    assert_eq!(of("time")[..2], ["1.420", "31.200"]);
     assert_eq!(elements(&document, "system-err").len(), 0);
 }
 
@@ -196,6 +196,10 @@ fn the_later_attempts_of_a_failed_case_are_reruns() {
     let xml = tried(false, &[(Fail, "first", Retry)], Fail);
     let rerun = xml.split("<rerunFailure").nth(1).unwrap();
     assert!(rerun.contains("attempt 2: 18.50s\n") && rerun.contains("step of the last attempt"), "{rerun}");
+    let document = Document::parse(&xml).unwrap();
+    let output = whole_text(elements(&document, "system-out")[0]);
+    let (last, first) = output.split_once("attempt 1: 1.50s\n").unwrap();
+    assert!(last.contains("step of the last attempt") && first.contains("step of attempt 0"), "{output}");
 }
 
 #[test]
@@ -445,6 +449,10 @@ proptest! {
                 let meant = text::visible(evidence.trim_end()).into_owned();
                 prop_assert!(whole_text(result).ends_with(&meant), "{:?} in {xml}", meant);
             }
+        }
+        for timed in document.descendants().filter_map(|node| node.attribute("time")) {
+            let decimals = timed.split_once('.').unwrap().1;
+            prop_assert_eq!(decimals.len(), 3, "{}", timed);
         }
         let count = |key: &str| elements(&document, "testsuite").iter().map(|suite| suite.attribute(key).unwrap().parse::<usize>().unwrap()).sum::<usize>();
         prop_assert_eq!(count("tests"), cases.len() + flaky);
