@@ -4,7 +4,7 @@ use std::io::Write;
 
 use clap::{Args, ValueEnum};
 
-use crate::diagnostic::Diagnostics;
+use crate::diagnostic::{ANNOTATIONS, Diagnostics, Severity, further};
 
 /// The output format of diagnostics.
 #[derive(Debug, Clone, Args)]
@@ -46,13 +46,25 @@ impl Format {
         }
         print(diagnostics);
         if kind == Kind::Github {
-            let mut out = std::io::stdout().lock();
-            for diagnostic in diagnostics.sorted() {
-                writeln!(out, "{}", diagnostic.to_github())?;
-            }
+            annotate(diagnostics, &mut std::io::stdout().lock())?;
         }
         Ok(())
     }
+}
+
+/// Writes as many annotations as GitHub shows, and the number of the others.
+fn annotate(diagnostics: &Diagnostics, out: &mut dyn Write) -> std::io::Result<()> {
+    for (severity, what) in [(Severity::Error, "errors"), (Severity::Warning, "warnings")] {
+        let all: Vec<_> =
+            diagnostics.sorted().into_iter().filter(|diagnostic| diagnostic.severity == severity).collect();
+        for diagnostic in all.iter().take(ANNOTATIONS) {
+            writeln!(out, "{}", diagnostic.to_github())?;
+        }
+        if let Some(more @ 1..) = all.len().checked_sub(ANNOTATIONS) {
+            writeln!(out, "{}", further(more, what))?;
+        }
+    }
+    Ok(())
 }
 
 /// Prints the diagnostics for people.
@@ -60,5 +72,31 @@ pub(super) fn print(diagnostics: &Diagnostics) {
     if !diagnostics.is_empty() {
         let colour = super::colourful(&std::io::stderr());
         anstream::eprintln!("{}\n\n{}", diagnostics.render(colour), diagnostics.summary());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::diagnostic::{Code, Diagnostic, Location, SourceFile};
+
+    #[test]
+    fn ten_diagnostics_of_a_severity_are_annotated_and_the_others_counted() {
+        let file = Arc::new(SourceFile { path: "a.yaml".into(), text: "a\n".repeat(23) });
+        let mut diagnostics = Diagnostics::default();
+        for line in 0..23 {
+            let at = Location::of(&file, 2 * line, 2 * line + 1);
+            let error = Diagnostic::error(Code::WrongValue, &at, "wrong");
+            let severity = if line < 10 { Severity::Warning } else { Severity::Error };
+            diagnostics.push(Diagnostic { severity, ..error });
+        }
+        let mut out = Vec::new();
+        annotate(&diagnostics, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let count = |start: &str| text.lines().filter(|line| line.starts_with(start)).count();
+        assert_eq!((count("::error "), count("::warning "), count("::notice ")), (10, 10, 1), "{text}");
+        assert!(text.contains("\n::notice title=3 more errors::"), "{text}");
     }
 }

@@ -93,6 +93,18 @@ pub fn annotation(severity: &str, place: &Place<'_>, title: &str, message: &str)
     format!("::{severity} {}::{}", properties.join(","), data(message))
 }
 
+/// How many annotations of a severity GitHub shows for a step of a job; it drops the others.
+pub const ANNOTATIONS: usize = 10;
+
+/// The annotation for `more` than [`ANNOTATIONS`] of a severity. It is a notice, which has a limit of its own, and has no
+/// place.
+#[must_use]
+pub fn further(more: usize, what: &str) -> String {
+    let nowhere = Place { file: Path::new(""), line: 1, column: 1, end_column: None };
+    let message = format!("GitHub shows {ANNOTATIONS} annotations of a kind; the log has all of them");
+    annotation("notice", &nowhere, &format!("{more} more {what}"), &message)
+}
+
 /// GitHub identifies files by their path in the repository, without `.` and `..`.
 fn in_workspace(file: &Path, workspace: Option<&Repository>) -> PathBuf {
     let inside = workspace.and_then(|workspace| workspace.inside(file));

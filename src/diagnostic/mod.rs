@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 pub use code::Code;
-pub use machine::{Place, annotation};
+pub use machine::{ANNOTATIONS, Place, annotation, further};
 
 /// The text of a scenario file and its name as given by the user.
 #[derive(Debug, PartialEq, Eq)]
