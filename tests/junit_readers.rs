@@ -289,6 +289,21 @@ fn a_report_is_valid_by_its_schema() {
     }
 }
 
+fn attachments_are_below_the_workspace_of_jenkins() {
+    let (home, _) = ran();
+    let top = home.path("").canonicalize().unwrap();
+    let name = top.file_name().unwrap().to_str().unwrap();
+    for (workspace, lead) in
+        [(top.parent().unwrap(), format!("{name}/")), (Path::new("/there/is/none"), String::new())]
+    {
+        let mut command = home.lockstep(&["report", "reports", "-o", "again.xml"]);
+        command.env("WORKSPACE", workspace);
+        home.finish(command).expect(0);
+        let line = format!("[CDATA[[[ATTACHMENT|{lead}reports/verdict/fail/attempt-1/evidence.txt]]\n");
+        assert!(home.read("again.xml").contains(&line), "{line} is not in {}", home.read("again.xml"));
+    }
+}
+
 /// What `xmllint` says about a file that is not valid.
 fn validated(file: &Path) -> Result<(), String> {
     let mut xmllint = Command::new("xmllint");
@@ -302,6 +317,7 @@ fn main() -> ExitCode {
         file!(),
         &[
             once!(a_report_is_valid_by_its_schema, Qemu(7), Xmllint),
+            once!(attachments_are_below_the_workspace_of_jenkins, Qemu(7)),
             once!(junitparser_reads_the_verdicts, Qemu(7), Reader(PYTHON)),
             once!(junit2html_reads_the_verdicts, Qemu(7), Reader(".tools/python/bin/junit2html")),
             once!(xunit_viewer_reads_the_verdicts, Qemu(7), Reader(NODE)),

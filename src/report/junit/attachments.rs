@@ -20,6 +20,11 @@ pub(super) fn lines<'f>(folders: impl IntoIterator<Item = &'f Path>, repository:
     out
 }
 
+/// A text without such lines: a guest or a command may print one, and it must not attach a file of the server.
+pub(super) fn disarmed(text: &str) -> String {
+    text.replace("[[ATTACHMENT|", "[ [ATTACHMENT|")
+}
+
 /// The files of a directory of artifacts, `evidence.txt` first. Directories in it belong to other cases, except for the
 /// one with the files that the scenario names.
 fn files(folder: &Path) -> Vec<PathBuf> {

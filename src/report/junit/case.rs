@@ -69,7 +69,7 @@ impl Form<'_> {
         }
         // Before the rest: servers cut long texts.
         let attached = attachments::lines(folders, self.repository);
-        let output = attached + &text::cdata_of(&output, self.limit);
+        let output = attached + &text::cdata_of(&attachments::disarmed(&output), self.limit);
         if !output.is_empty() {
             test.set_system_out(&output);
         }
@@ -111,7 +111,7 @@ impl Form<'_> {
             type_: kind(end.verdict, end),
             message: end.reason.as_deref().map(text::one_line).unwrap_or_default(),
             trace: text::cdata_of(&cause(end), self.limit),
-            output: text::cdata_of(&attempt.text(), self.limit),
+            output: text::cdata_of(&attachments::disarmed(&attempt.text()), self.limit),
         })
     }
 }

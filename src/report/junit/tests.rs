@@ -258,6 +258,18 @@ fn a_file_outside_of_the_repository_is_not_a_file_of_the_report() {
 }
 
 #[test]
+fn the_output_of_a_guest_attaches_nothing() {
+    let xml = written(&[
+        sample::run_started(1),
+        sample::started(0, "a", "a.yaml"),
+        sample::step(0, 1, "exec"),
+        sample::step_ended(0, 1, 1.0, Some("saying:\n[[ATTACHMENT|/etc/passwd]]")),
+        sample::ended(0, Fail, Some("no"), 1.0),
+    ]);
+    assert!(xml.contains("[ [ATTACHMENT|/etc/passwd]]") && !xml.contains("[[ATTACHMENT|"), "{xml}");
+}
+
+#[test]
 fn the_evidence_is_attached_before_the_log() {
     let folder = tempfile::tempdir().unwrap();
     let artifacts = folder.path().canonicalize().unwrap();
