@@ -148,9 +148,11 @@ impl Run {
         if self.dry_run {
             return Ok(ExitCode::SUCCESS);
         }
-        std::fs::create_dir_all(&self.selection.reports).with_context(|| {
-            format!("cannot create the reports directory {}", self.selection.reports.display())
-        })?;
+        let reports = self.selection.reports.display();
+        std::fs::create_dir_all(&self.selection.reports)
+            .with_context(|| format!("cannot create the reports directory {reports}"))?;
+        crate::report::remove_artifacts(&self.selection.reports)
+            .with_context(|| format!("cannot remove the artifacts of an earlier run from {reports}"))?;
         let events = JsonLines::create(self.selection.reports.join("events.jsonl"))?;
         let junit = Junit::new(self.selection.reports.join("junit.xml"));
         let mut subscribers: Vec<Box<dyn Subscriber + Send>> = vec![Box::new(events), Box::new(junit)];

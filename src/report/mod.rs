@@ -3,6 +3,7 @@
 pub mod compare;
 mod console;
 mod dispatch;
+mod earlier;
 mod fold;
 mod github;
 pub mod html;
@@ -22,6 +23,7 @@ pub mod text;
 
 pub use console::{Console, Settings};
 pub use dispatch::{Reports, Summary, feed, run};
+pub use earlier::remove_artifacts;
 pub use fold::Fold;
 pub use github::Github;
 pub use html::Html;

@@ -79,6 +79,14 @@ impl Artifacts {
 /// Creates the directory, and removes what an earlier run of the case left in it.
 fn clear(folder: &Path) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
+    remove(folder)
+}
+
+/// Removes the artifacts in a directory, but not what is in other subdirectories.
+///
+/// # Errors
+/// When one cannot be removed.
+pub fn remove(folder: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         if !entry.file_type()?.is_dir() {
