@@ -72,6 +72,10 @@ fn an_invalid_command_line_is_one_error_without_side_effects() {
             "error: template.yaml is a template without cases of its own: it needs a value for x\n",
         ),
         (
+            &["*plate.yaml"],
+            "error: template.yaml is a template without cases of its own: it needs a value for x\n",
+        ),
+        (
             &["two.yaml", "--case", "none"],
             "error: --case and --tag select none of 2 cases; available: two/1, two/2 …\n",
         ),
@@ -189,7 +193,12 @@ fn check_and_list_start_nothing() {
     assert_eq!(home.run(&["check", "two.yaml"]).expect(0).stdout, "2 cases: no errors found\n");
     assert_eq!(home.run(&["check", "two.yaml", "-D", "x=2"]).expect(0).stdout, "1 case: no errors found\n");
     // Templates matched by a pattern make no cases.
-    assert_eq!(home.run(&["list", "*.yaml"]).expect(0).stdout, "named\ntwo/1\ntwo/2\n");
+    // Expanded here and by a shell.
+    for files in [&["*.yaml"][..], &["named.yaml", "template.yaml", "two.yaml"]] {
+        let ran = home.run(&[&["list"], files].concat()).expect(0);
+        assert_eq!(ran.stdout, "named\ntwo/1\ntwo/2\n");
+        assert_eq!(ran.stderr, "note: left out 1 file without cases of its own: template.yaml\n");
+    }
     assert_eq!(home.run(&["list", "two.yaml", "named.yaml"]).expect(0).stdout, "two/1\ntwo/2\nnamed\n");
     assert_eq!(home.run(&["list", "two.yaml", "named.yaml", "--tag", "!small"]).expect(0).stdout, "named\n");
     assert_eq!(

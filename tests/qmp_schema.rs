@@ -127,7 +127,8 @@ fn without_a_qemu_names_are_compared_with_the_releases() {
         Data::read_from(Path::new("tests/data/wrong_for_releases.stderr"), None).raw()
     );
     let ran = check("scenarios/**/*.yaml").expect(0);
-    assert_eq!(ran.stderr, "", "no warnings");
+    let said: Vec<&str> = ran.stderr.lines().filter(|line| !line.starts_with("note: left out ")).collect();
+    assert_eq!(said, [""; 0]);
 }
 
 fn main() -> ExitCode {

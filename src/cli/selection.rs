@@ -171,7 +171,7 @@ impl Selection {
         } else {
             load(&self.expanded(failed.as_ref())?, &options, versions)
         };
-        let cases = self.no_templates(&templates).and_then(|()| self.pick(cases, failed.as_ref()));
+        let cases = self.leave_out(&templates, &cases).and_then(|()| self.pick(cases, failed.as_ref()));
         Ok(Found { cases, diagnostics })
     }
 
@@ -234,17 +234,27 @@ impl Selection {
     }
 
     /// A template named by the user makes no cases; say what it needs.
-    fn no_templates(&self, templates: &[Template]) -> anyhow::Result<()> {
-        for template in templates {
-            if self.files.iter().any(|given| Path::new(given) == template.path) {
-                let needs = if template.missing.is_empty() {
-                    "it is meant for `use` or `extends`".to_owned()
-                } else {
-                    format!("it needs a value for {}", template.missing.join(", "))
-                };
-                bail!("{} is a template without cases of its own: {needs}", template.path.display());
-            }
+    /// Leaves out the files that have no cases of their own, with a note. It is an error if there are no others.
+    fn leave_out(&self, templates: &[Template], cases: &[Case]) -> anyhow::Result<()> {
+        let Some(first) = templates.first() else {
+            return Ok(());
+        };
+        if cases.is_empty() {
+            let needs = if first.missing.is_empty() {
+                "it is meant for `use` or `extends`".to_owned()
+            } else {
+                format!("it needs a value for {}", first.missing.join(", "))
+            };
+            bail!("{} is a template without cases of its own: {needs}", first.path.display());
         }
+        let names: Vec<String> =
+            templates.iter().take(3).map(|template| template.path.display().to_string()).collect();
+        let more = if templates.len() > names.len() { " …" } else { "" };
+        let files = match templates.len() {
+            1 => "1 file without cases of its own".to_owned(),
+            several => format!("{several} files without cases of their own"),
+        };
+        anstream::eprintln!("note: left out {files}: {}{more}", names.join(", "));
         Ok(())
     }
 
