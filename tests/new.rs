@@ -23,6 +23,24 @@ fn a_new_scenario_has_no_errors() {
     ["blank", "precopy", "colo"].into_iter().for_each(|template| new(template, None));
 }
 
+fn the_first_line_names_a_schema_that_exists() {
+    let home = Home::new();
+    let said = home.run(&["new", "a/one.yaml"]).expect(2);
+    assert!(said.stderr.contains("cannot write a/one.yaml"), "{said:?}");
+    std::fs::create_dir_all(home.path("a/b/c")).unwrap();
+    let said = home.run(&["new", "a/one"]).expect(0).stdout;
+    assert!(said.starts_with("wrote a/one.yaml, and a/scenario.schema.json for editors; next: "), "{said}");
+    let said = home.run(&["new", "a/b/c/two.yaml"]).expect(0).stdout;
+    assert!(said.starts_with("wrote a/b/c/two.yaml; next: "), "{said}");
+    for (file, schema) in
+        [("a/one.yaml", "scenario.schema.json"), ("a/b/c/two.yaml", "../../scenario.schema.json")]
+    {
+        let first = format!("# yaml-language-server: $schema={schema}");
+        assert_eq!(home.read(file).lines().next(), Some(first.as_str()));
+    }
+    assert_eq!(home.read("a/scenario.schema.json"), home.run(&["schema"]).expect(0).stdout);
+}
+
 fn a_new_migration_runs_without_changes() {
     ["blank", "precopy"].into_iter().for_each(|template| new(template, Some(qemu(0))));
 }
@@ -53,6 +71,7 @@ fn main() -> ExitCode {
         file!(),
         &[
             once!(a_new_scenario_has_no_errors),
+            once!(the_first_line_names_a_schema_that_exists),
             once!(a_new_migration_runs_without_changes, Qemu(0)),
             once!(a_new_colo_failover_runs_without_changes, Qemu(11)),
             once!(the_last_line_counts_the_errors_and_names_the_next_command),

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 
-/// Write a new scenario to start from.
+/// Write a new scenario to start from. Its first line names the JSON Schema for editors, which is written beside it unless
+/// there is one in a directory above.
 #[derive(Debug, Args)]
 pub(super) struct New {
     /// The file to write; `.yaml` is appended if it has no extension.
@@ -63,11 +64,39 @@ impl New {
             }
             opened => opened.with_context(|| format!("cannot write {shown}"))?,
         };
-        file.write_all(named(self.template.text(), &path).as_bytes())
-            .with_context(|| format!("cannot write {shown}"))?;
-        anstream::println!("wrote {shown}; next: lockstep check {shown}, lockstep run {shown}");
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let (schema, is_new) = match schema_above(folder) {
+            Some(schema) => (schema, false),
+            None => (PathBuf::from(SCHEMA), true),
+        };
+        if is_new {
+            let text = serde_json::to_string_pretty(&crate::schema::schema())? + "\n";
+            let schema = folder.join(SCHEMA);
+            std::fs::write(&schema, text).with_context(|| format!("cannot write {}", schema.display()))?;
+        }
+        let text = named(self.template.text(), &path).replace("SCHEMA", &schema.display().to_string());
+        file.write_all(text.as_bytes()).with_context(|| format!("cannot write {shown}"))?;
+        let also = if is_new {
+            format!(", and {} for editors", folder.join(SCHEMA).display())
+        } else {
+            String::new()
+        };
+        anstream::println!("wrote {shown}{also}; next: lockstep check {shown}, lockstep run {shown}");
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The file of the JSON Schema.
+const SCHEMA: &str = "scenario.schema.json";
+
+/// The nearest JSON Schema in a directory or above it, as a path relative to that directory.
+fn schema_above(folder: &Path) -> Option<PathBuf> {
+    let whole = std::path::absolute(folder).ok()?;
+    whole.ancestors().enumerate().find_map(|(up, above)| {
+        let there = [PathBuf::from(SCHEMA), Path::new("schemas").join(SCHEMA)];
+        let found = there.into_iter().find(|file| above.join(file).is_file())?;
+        Some(std::iter::repeat_n(Path::new(".."), up).collect::<PathBuf>().join(found))
+    })
 }
 
 /// The scenario, named after its file.
