@@ -152,6 +152,8 @@ fn lockstep() -> &'static Path {
     BUILT.get_or_init(|| {
         let document = document();
         mirror(Path::new(ROOT), &tree(), &edits());
+        // A repository of its own: reports name files relative to it.
+        std::fs::create_dir_all(tree().join(".git")).unwrap();
         let mut bless = quoted(part(&document, "## Add an action", "### An example: `press`")).into_iter();
         let (bless, arguments) = bless.find_map(|text| text.split_once(" cargo ")).unwrap();
         let arguments: Vec<&str> = arguments.split(' ').collect();
