@@ -14,7 +14,7 @@ QEMU      ?= .qemu/$(SUITE)/bin/qemu-system-x86_64
 ACCEL     ?= tcg
 CARGO     ?= cargo
 
-.PHONY: help demo test run-tests qemu old-qemu guest compiler readers lint deny repeat suite clean
+.PHONY: help demo test run-tests qemu old-qemu guest compiler readers lint deny deb deb-files repeat suite clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -65,6 +65,21 @@ DENY ?= licenses bans sources advisories
 deny:
 	@$(CARGO) deny --version || { echo "cargo-deny is not installed; run: cargo install --locked cargo-deny"; exit 1; }
 	$(CARGO) deny check $(DENY)
+
+# A Debian package: the command, completions, man pages, scenarios, schemas. Written to target/debian/.
+deb:
+	@$(CARGO) deb --version || { echo "cargo-deb is not installed; run: cargo install --locked cargo-deb"; exit 1; }
+	$(CARGO) build --release
+	$(MAKE) deb-files LOCKSTEP=target/release/lockstep
+	$(CARGO) deb --no-build
+
+# What the package has of the command's own output.
+deb-files:
+	mkdir -p target/deb
+	$(LOCKSTEP) man target/deb/man
+	$(LOCKSTEP) completions bash > target/deb/lockstep.bash
+	$(LOCKSTEP) completions zsh > target/deb/_lockstep
+	$(LOCKSTEP) completions fish > target/deb/lockstep.fish
 
 # The eight failovers N times in a row; stops at the first failure.
 N ?= 20

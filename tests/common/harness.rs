@@ -41,12 +41,16 @@ pub(crate) enum Need {
     TwoQemus,
     /// Permission to mount file systems, at least in a namespace.
     Mounts,
+    /// `cargo deb`, and `dpkg`.
+    CargoDeb,
 }
 
-use Need::{Browser, Compiler, Guest, Kvm, Mounts, OtherUser, QemuImg, Reader, Script, TwoQemus, Xmllint};
+use Need::{
+    Browser, CargoDeb, Compiler, Guest, Kvm, Mounts, OtherUser, QemuImg, Reader, Script, TwoQemus, Xmllint,
+};
 
 /// The names of needs in `LOCKSTEP_TEST_REQUIRE`; `all` stands for all of them.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "qemu",
     "old-qemu",
     "system-qemu",
@@ -60,6 +64,7 @@ const NAMES: [&str; 13] = [
     "other-user",
     "script",
     "mounts",
+    "cargo-deb",
 ];
 
 impl Need {
@@ -79,6 +84,7 @@ impl Need {
             OtherUser => "other-user",
             Script => "script",
             Mounts => "mounts",
+            CargoDeb => "cargo-deb",
         }
     }
 
@@ -111,6 +117,8 @@ impl Need {
             TwoQemus if qemus().len() < 2 => Err("there is one QEMU at most".to_owned()),
             TwoQemus => Ok(()),
             Mounts => mounts(),
+            CargoDeb => runs("cargo", &["deb", "--version"], "`cargo install --locked cargo-deb`")
+                .and_then(|()| runs("dpkg", &["--version"], "dpkg")),
         }
     }
 }
