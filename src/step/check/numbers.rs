@@ -66,14 +66,14 @@ impl Number {
         for (key, value) in [("value", Some(&self.value)), ("of", self.of.as_ref())] {
             if let Some(value) = value.filter(|value| number(value).is_none() && !is_template(value)) {
                 let help = "write a number, or a template of a number such as `{{run.captures.NAME}}`";
-                complaints.add(&[key], format!("{} is not a number", brief(value)), help);
+                complaints.add(&[key], format!("`{}` is not a number", brief(value)), help);
             }
         }
     }
 
     pub(super) fn run(&self) -> Result<Value, Failure> {
         let read = |value: &Value| {
-            number(value).ok_or_else(|| Failure::failed(format!("{} is not a number", brief(value))))
+            number(value).ok_or_else(|| Failure::failed(format!("`{}` is not a number", brief(value))))
         };
         let value = read(&self.value)?;
         let (what, value) = match self.of.as_ref().map(read).transpose()? {
