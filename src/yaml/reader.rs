@@ -92,16 +92,16 @@ impl<'f> Reader<'f> {
         self.count(1, &at)?;
         let (anchor, anchored) = match event {
             Event::Scalar(text, style, anchor, tag) => {
-                let value = self.scalar(&text, style, tag.as_deref(), &at)?;
+                let value = scalar(&text, style, tag.as_deref(), &at)?;
                 let kind = Kind::Scalar(value);
                 (anchor, Anchored { node: Node { kind, at }, nodes: 1, height: 1 })
             }
             Event::SequenceStart(anchor, tag) => {
-                self.no_tag(tag.as_deref(), &at)?;
+                no_tag(tag.as_deref(), &at)?;
                 (anchor, self.list(at, depth)?)
             }
             Event::MappingStart(anchor, tag) => {
-                self.no_tag(tag.as_deref(), &at)?;
+                no_tag(tag.as_deref(), &at)?;
                 (anchor, self.mapping(at, depth)?)
             }
             Event::Alias(anchor) => {
@@ -202,33 +202,6 @@ impl<'f> Reader<'f> {
         }
     }
 
-    fn scalar(
-        &self,
-        text: &str,
-        style: ScalarStyle,
-        tag: Option<&Tag>,
-        at: &Location,
-    ) -> Result<Value, Failure> {
-        match tag {
-            Some(tag) if tag.is_yaml_core_schema() && tag.suffix == "str" => {
-                Ok(Value::String(text.to_owned()))
-            }
-            Some(_) => self.no_tag(tag, at).map(|()| Value::Null),
-            None if style == ScalarStyle::Plain => Ok(super::plain(text)),
-            None => Ok(Value::String(text.to_owned())),
-        }
-    }
-
-    fn no_tag(&self, tag: Option<&Tag>, at: &Location) -> Result<(), Failure> {
-        match tag {
-            None => Ok(()),
-            Some(_) => {
-                let message = "YAML tags (`!…`) are not supported";
-                Err(Box::new(Diagnostic::error(Code::Syntax, at, message).help("remove it")))
-            }
-        }
-    }
-
     fn count(&mut self, nodes: usize, at: &Location) -> Result<(), Failure> {
         self.nodes += nodes;
         if self.nodes > MAX_NODES {
@@ -251,4 +224,24 @@ impl<'f> Reader<'f> {
     fn syntax(&self, error: &ScanError) -> Failure {
         explain(&self.places, self.places.byte(error.marker().index()), error.info())
     }
+}
+
+fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>, at: &Location) -> Result<Value, Failure> {
+    let help = match tag {
+        None if style == ScalarStyle::Plain => return Ok(super::plain(text)),
+        None => return Ok(Value::String(text.to_owned())),
+        Some(tag) if !tag.is_yaml_core_schema() => "remove it".to_owned(),
+        Some(tag) if tag.suffix == "str" => format!("write {}", Value::from(text)),
+        Some(_) if text.is_empty() => "remove it".to_owned(),
+        Some(_) => format!("write `{text}`"),
+    };
+    Err(tagged(at, &help))
+}
+
+fn no_tag(tag: Option<&Tag>, at: &Location) -> Result<(), Failure> {
+    tag.map_or(Ok(()), |_| Err(tagged(at, "remove it")))
+}
+
+fn tagged(at: &Location, help: &str) -> Failure {
+    Box::new(Diagnostic::error(Code::Syntax, at, "YAML tags (`!…`) are not supported").help(help))
 }
