@@ -23,7 +23,7 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::qemu::credential::Credential;
 use crate::qemu::disk::Disk;
 use crate::qemu::spec::VmSpec;
-use crate::template::{Scope, Versions};
+use crate::template::{Origins, Scope, Versions};
 use crate::units::{OneOrMany, Span};
 use crate::yaml::Node;
 
@@ -140,8 +140,8 @@ impl<'f> File<'f> {
         let root = self.root;
         let early = CaseVersions { oracle: self.oracle, vms: None };
         let scope = Scope::new(environment(loader), &early);
-        let values = self.values(cell, &scope, loader)?;
-        let scope = scope.with(values.clone());
+        let (values, origins) = self.values(cell, &scope, loader)?;
+        let scope = scope.with(values.clone()).with_origins(&origins);
         let (name, at) = self.name(cell, &scope, &mut loader.diagnostics)?;
         let scope = scope.with([("case".to_owned(), json!({"name": name}))]);
         let (Resources { disks, credentials, net }, scope) =
@@ -149,7 +149,7 @@ impl<'f> File<'f> {
         let vms = vms::read(root.get("vms"), &scope, &mut loader.diagnostics);
         net.check_netdevs(&vms, &mut loader.diagnostics);
         let versions = CaseVersions { oracle: self.oracle, vms: Some(&vms.specs) };
-        let scope = Scope::new(scope.names().clone(), &versions);
+        let scope = Scope::new(scope.names().clone(), &versions).with_origins(&origins);
         let sections = Sections::read(root, &vms, &scope, &mut loader.diagnostics);
         let Expanded { steps, finally, names, seen } =
             expand(root, &vms, &sections.roles, &net, &scope, loader);
@@ -193,11 +193,16 @@ impl<'f> File<'f> {
     }
 
     /// The values of the params and axes in a cell.
-    fn values(&self, cell: &Cell, scope: &Scope<'_>, loader: &mut Loader) -> Option<Map<String, Value>> {
+    fn values(
+        &self,
+        cell: &Cell,
+        scope: &Scope<'_>,
+        loader: &mut Loader,
+    ) -> Option<(Map<String, Value>, Origins)> {
         let user = source_of_params(self.root).unwrap_or_else(|| Location::top_of(&self.root.at.file));
         let given = Given { with: self.root.get("with"), cell, defines: self.defines, user: &user };
         let values = params::resolve(&self.params, &given, scope, &mut loader.diagnostics)?;
-        let weight = values.values().map(typed::weight).sum();
+        let weight = values.0.values().map(typed::weight).sum();
         loader.hold(weight, &user).then_some(values)
     }
 

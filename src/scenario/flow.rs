@@ -9,11 +9,13 @@ use super::later::{AnyStep, Later};
 use super::load::unknown_key;
 use super::model::Block;
 use super::params::{self, Given};
+use super::source::origin;
 use super::steps::{MAX_STEPS, Place, Steps};
 use super::typed;
 use crate::diagnostic::{Code, Diagnostic, Location};
 use crate::step::forms::{forms, read};
 use crate::step::{DEFAULT_TIMEOUT, Misfit, Read, Rule, Wait};
+use crate::template::Origins;
 use crate::units::Span;
 use crate::yaml::{Key, Kind, Node};
 
@@ -149,8 +151,9 @@ impl Steps<'_, '_, '_> {
         mut place: Place<'_, '_>,
     ) -> Vec<Block> {
         self.refuse_modifiers(node, &[]);
-        self.steps_of_file(key, value, &mut place).map_or_else(Vec::new, |(steps, values)| {
-            let scope = place.scope.renamed(self.names_in_file(&place)).with(values.clone());
+        self.steps_of_file(key, value, &mut place).map_or_else(Vec::new, |(steps, values, origins)| {
+            let scope = place.scope.renamed(self.names_in_file(&place));
+            let scope = scope.with(values.clone()).with_origins(&origins);
             self.list(&steps, &Place { scope: &scope, locals: values, ..place })
         })
     }
@@ -169,7 +172,7 @@ impl Steps<'_, '_, '_> {
         key: &Key,
         value: &Node,
         place: &mut Place<'_, '_>,
-    ) -> Option<(Node, Map<String, Value>)> {
+    ) -> Option<(Node, Map<String, Value>, Origins)> {
         self.outer::<Use>(key, value, &["file", "with"], place)?;
         let file = value.get("file")?;
         let path = self.loader.target(file, Code::Use)?;
@@ -195,10 +198,10 @@ impl Steps<'_, '_, '_> {
         let declared = params::declared(root.get("params"), &mut self.loader.diagnostics);
         params::check_with(Some(&with), &declared, &mut self.loader.diagnostics);
         let given = Given { with: Some(&with), cell: &[], defines: &[], user: &key.at };
-        let values = params::resolve(&declared, &given, &scope, &mut self.loader.diagnostics)?;
+        let (values, origins) = params::resolve(&declared, &given, &scope, &mut self.loader.diagnostics)?;
         place.uses.push(path);
         place.via.insert(0, key.at.clone());
-        Some((steps.clone(), values))
+        Some((steps.clone(), values, origins))
     }
 
     /// Reads a `use` or a `repeat`, but not what is read `later`.
@@ -225,7 +228,8 @@ impl Steps<'_, '_, '_> {
         }
         for (key, value) in with.entries() {
             let rendered = typed::render_now(value, place.scope, &mut self.loader.diagnostics)?;
-            entries.push((key.clone(), Node::of_value(&typed::escaped(rendered), &value.at)));
+            let at = origin(value, place.scope, place.scope.origins());
+            entries.push((key.clone(), Node::of_value(&typed::escaped(rendered), &at)));
         }
         Some(Node::map(entries, with.at.clone()))
     }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::keys::{self, KEYS, Shape};
 use super::lint::Unused;
 use super::merge::over;
+use super::source::indentation;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::template;
 use crate::yaml::{self, Key, Kind, Node};
@@ -163,7 +164,11 @@ impl Loader {
         }
         for (key, value) in node.entries() {
             let Some(known) = KEYS.iter().find(|known| known.name == key.name) else {
-                self.complain(unknown_key(key, &keys::names().collect::<Vec<_>>()));
+                let wrong = unknown_key(key, &keys::names().collect::<Vec<_>>());
+                self.complain(match indentation(node, key) {
+                    Some(help) => wrong.help(help),
+                    None => wrong,
+                });
                 continue;
             };
             let (expected, help) = match (known.shape, &value.kind) {

@@ -24,6 +24,7 @@ pub(crate) mod params;
 mod render;
 mod required_parameters;
 mod roles;
+mod source;
 mod steps;
 mod sweep;
 mod typed;

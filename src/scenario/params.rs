@@ -1,13 +1,17 @@
 //! The parameters of a scenario or a template: `name: default`, or `{required, default, one_of, description}`.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::later::Later;
+use super::source::origin;
 use super::typed;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
-use crate::template::{self, Scope};
+use crate::template::{self, Origins, Scope};
 use crate::yaml::{Key, Kind, Node};
 
 /// The long form of a parameter.
@@ -145,22 +149,22 @@ pub(super) struct Given<'g> {
     pub user: &'g Location,
 }
 
-/// The values of the axes and the params; `None` after reporting a missing or invalid one.
+/// The values of the axes and the params, with the places that set them; `None` after reporting a missing or invalid one.
 pub(super) fn resolve(
     params: &[Param],
     given: &Given<'_>,
     scope: &Scope<'_>,
     diagnostics: &mut Diagnostics,
-) -> Option<Map<String, Value>> {
+) -> Option<(Map<String, Value>, Origins)> {
     let mut values = Map::new();
-    let mut places: Vec<(&str, Location)> = Vec::new();
+    let mut places = BTreeMap::new();
     for setting in given.cell {
-        places.push((&setting.name, setting.at.clone()));
+        places.insert(setting.name.clone(), setting.at.clone());
         values.insert(setting.name.clone(), setting.value.clone());
     }
     for setting in given.defines {
         if params.iter().any(|param| param.name == setting.name) || values.contains_key(&setting.name) {
-            places.push((&setting.name, setting.at.clone()));
+            places.insert(setting.name.clone(), setting.at.clone());
             values.insert(setting.name.clone(), setting.value.clone());
         }
     }
@@ -179,7 +183,7 @@ pub(super) fn resolve(
             };
             match typed::render_now(node, &scope.with(values.clone()), diagnostics) {
                 Some(value) => {
-                    places.push((&param.name, node.at.clone()));
+                    places.insert(param.name.clone(), origin(node, scope, &places));
                     values.insert(param.name.clone(), value);
                 }
                 None => sound = false,
@@ -187,13 +191,13 @@ pub(super) fn resolve(
         }
         sound &= allowed(param, &values, &places, scope, diagnostics);
     }
-    Some(values).filter(|_| sound)
+    sound.then(|| (values, Arc::new(places)))
 }
 
 fn allowed(
     param: &Param,
     values: &Map<String, Value>,
-    places: &[(&str, Location)],
+    places: &BTreeMap<String, Location>,
     scope: &Scope<'_>,
     diagnostics: &mut Diagnostics,
 ) -> bool {
@@ -207,7 +211,7 @@ fn allowed(
     }
     let words: Vec<String> = may.iter().map(word).collect();
     let word = word(value);
-    let at = places.iter().rev().find(|(name, _)| *name == param.name).map_or(&param.at, |(_, at)| at);
+    let at = places.get(&param.name).unwrap_or(&param.at);
     let message = format!("`{word}` is not a value of the parameter `{}`", param.name);
     let help = suggest(&word, words.iter().map(String::as_str));
     diagnostics
@@ -225,8 +229,6 @@ pub(super) fn word(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::json;
 
     use super::*;
@@ -252,7 +254,7 @@ mod tests {
         let given = Given { with: Some(&with), cell, defines, user: &with.at };
         let values = resolve(&params, &given, &Scope::new(Map::new(), &NoVersions), &mut diagnostics);
         match values {
-            Some(values) if diagnostics.is_empty() => Ok(Value::Object(values)),
+            Some((values, _)) if diagnostics.is_empty() => Ok(Value::Object(values)),
             _ => Err(diagnostics.sorted().iter().map(|d| format!("{} {:?}", d.message, d.help)).collect()),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use indexmap::IndexMap;
 use regex::Regex;
@@ -11,12 +11,13 @@ use serde_json::{Map, Value};
 use super::lint::Seen;
 use super::load::Loader;
 use super::model::{Block, Case, CaseStep, When, each_step};
+use super::source::{at_origin, indentation};
 use super::typed;
 use crate::diagnostic::{Code, Diagnostic, Location, suggest};
 use crate::qemu::spec::VmSpec;
 use crate::session::link::LinkSpec;
 use crate::step::{ACTIONS, About, Action, Complaint, Complaints, FLOW, MODIFIERS, Scene};
-use crate::template::{self, Scope};
+use crate::template::{self, Origins, Scope};
 use crate::yaml::{Key, Kind, Node};
 
 /// The maximum number of steps in a case, and in a call.
@@ -90,6 +91,7 @@ struct Pending {
     key: Location,
     node: Node,
     action: Action,
+    origins: Origins,
     /// See [`Place::runs`].
     runs: bool,
 }
@@ -221,13 +223,10 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         let unknown: Vec<&Key> = others.iter().map(|(key, _)| key).filter(|key| !is_known(key)).collect();
         let actions: Vec<&&(Key, Node)> = others.iter().filter(|(key, _)| is_known(key)).collect();
         for key in &unknown {
-            if let [(action, value)] = actions.as_slice() {
+            if let [(action, _)] = actions.as_slice() {
                 let of = format!("unknown key `{}` beside `{}`", key.name, action.name);
-                let help = if matches!(value.kind, Kind::Scalar(Value::Null)) {
-                    format!("indent the keys of `{0}` further than `{0}`", action.name)
-                } else {
-                    suggest(&key.name, MODIFIERS.iter().copied())
-                };
+                let help =
+                    indentation(node, key).unwrap_or_else(|| suggest(&key.name, MODIFIERS.iter().copied()));
                 self.complain(Code::UnknownKey, &key.at, of, help);
             } else {
                 // The key may be a misspelt modifier; else list the actions, since one is missing.
@@ -322,7 +321,8 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
             return None;
         }
         let (key_at, node_of, action) = (key.at.clone(), value.clone(), step.action.clone());
-        self.pending.push(Pending { key: key_at, node: node_of, action, runs: place.runs });
+        let origins = Arc::clone(place.scope.origins());
+        self.pending.push(Pending { key: key_at, node: node_of, action, origins, runs: place.runs });
         Some(CaseStep {
             at: key.at.clone(),
             via: place.via,
@@ -405,10 +405,12 @@ fn at_its_place(complaint: Complaint, pending: &Pending) -> Option<Diagnostic> {
     }
     if complaint.message.contains("is not a valid regular expression") {
         let expression = complaint.message.split('`').nth(1).unwrap_or_default();
-        return bad_regex(&at, expression)
-            .or_else(|| Some(Diagnostic::error(Code::Regex, &at, complaint.message.clone())));
+        let diagnostic = bad_regex(&at, expression)
+            .unwrap_or_else(|| Diagnostic::error(Code::Regex, &at, complaint.message.clone()));
+        return Some(at_origin(diagnostic, node, &pending.origins));
     }
-    Some(Diagnostic::error(Code::Action, &at, complaint.message).help(complaint.help.unwrap_or_default()))
+    let diagnostic = Diagnostic::error(Code::Action, &at, complaint.message);
+    Some(at_origin(diagnostic.help(complaint.help.unwrap_or_default()), node, &pending.origins))
 }
 
 fn is_deferred(node: &Node) -> bool {

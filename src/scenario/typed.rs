@@ -3,6 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::source::{at_origin, indentation};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::step::{ABOUT, Action, DEFAULT_TIMEOUT, MODIFIERS, Read, Step};
 pub(super) use crate::step::{Misfit, fit};
@@ -328,6 +329,11 @@ pub(super) fn named_key(node: &Node, path: &[String], message: &str) -> Option<L
 
 /// A misfit as a diagnostic.
 pub(super) fn explain(misfit: &Misfit, key: &Location, node: &Node, scope: &Scope<'_>) -> Diagnostic {
+    let (_, value) = place(key, node, &misfit.path);
+    at_origin(explain_here(misfit, key, node, scope), value, scope.origins())
+}
+
+fn explain_here(misfit: &Misfit, key: &Location, node: &Node, scope: &Scope<'_>) -> Diagnostic {
     let (at, value) = place(key, node, &misfit.path);
     let (plain, help) = misfit.message.split_once("; ").unwrap_or((&misfit.message, ""));
     if misfit.is_rule {
@@ -402,8 +408,12 @@ fn unknown_key(wrong: &str, known: &[&str], misfit: &Misfit, key: &Location, nod
         return Diagnostic::error(Code::UnknownKey, &at, message).help(format!("write `{name}: {value}`"));
     }
     let inside = if owner.is_empty() { String::new() } else { format!(" in `{owner}`") };
+    let help = path.split_last().and_then(|(_, above)| {
+        let (_, map) = place(key, node, above);
+        map.entry(wrong).and_then(|(key, _)| indentation(map, key))
+    });
     Diagnostic::error(Code::UnknownKey, &at, format!("unknown key `{wrong}`{inside}"))
-        .help(suggest(wrong, known.iter().copied()))
+        .help(help.unwrap_or_else(|| suggest(wrong, known.iter().copied())))
 }
 
 /// Examples of keys whose value is a map.

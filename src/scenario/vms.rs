@@ -4,6 +4,7 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
 use super::merge::deep;
+use super::source::indentation;
 use super::typed;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::qemu::disk::Disk;
@@ -202,8 +203,8 @@ fn options(
     }
     if !matches!(node.kind, Kind::Map(_)) {
         let message = format!("a VM is a map of options, not {}", node.what());
-        diagnostics
-            .push(Diagnostic::error(Code::WrongValue, &node.at, message).help("write `{}` for the defaults"));
+        let help = indentation(section, key).unwrap_or_else(|| "write `{}` for the defaults".to_owned());
+        diagnostics.push(Diagnostic::error(Code::WrongValue, &node.at, message).help(help));
         return None;
     }
     // `copies` is not inherited by VMs that are `like` this one.

@@ -6,6 +6,7 @@
 //! deferred: it stays text until then.
 
 mod names;
+mod origins;
 mod reserved;
 
 use std::collections::{BTreeSet, HashMap};
@@ -18,6 +19,7 @@ use handlebars::{
 };
 use serde_json::{Map, Value};
 
+pub use origins::{Origins, only_name};
 pub use reserved::is_reserved;
 
 /// The helpers, with the number of values each takes.
@@ -89,6 +91,7 @@ pub struct Scope<'a> {
     versions: &'a dyn Versions,
     /// The names of loop indexes, which are only known in the run; each has the number of the first round here.
     rounds: BTreeSet<String>,
+    origins: Origins,
 }
 
 impl std::fmt::Debug for Scope<'_> {
@@ -102,18 +105,25 @@ impl<'a> Scope<'a> {
     /// deferred.
     #[must_use]
     pub fn new(names: Map<String, Value>, versions: &'a dyn Versions) -> Self {
-        Self { context: Context::from(Value::Object(names)), versions, rounds: BTreeSet::new() }
+        Self {
+            context: Context::from(Value::Object(names)),
+            versions,
+            rounds: BTreeSet::new(),
+            origins: Origins::default(),
+        }
     }
 
     /// Adds names, which take precedence.
     #[must_use]
     pub fn with(&self, more: impl IntoIterator<Item = (String, Value)>) -> Self {
         let (mut names, mut rounds) = (self.names().clone(), self.rounds.clone());
+        let mut origins = Arc::clone(&self.origins);
         for (name, value) in more {
             rounds.remove(&name);
+            Arc::make_mut(&mut origins).remove(&name);
             names.insert(name, value);
         }
-        Self { rounds, ..Self::new(names, self.versions) }
+        Self { rounds, origins, ..Self::new(names, self.versions) }
     }
 
     /// Adds the name of a loop index that is only known when its steps run.
@@ -122,6 +132,19 @@ impl<'a> Scope<'a> {
         let mut scope = self.with([(name.to_owned(), Value::from(1))]);
         scope.rounds.insert(name.to_owned());
         scope
+    }
+
+    /// Adds the places that set the values of names.
+    #[must_use]
+    pub fn with_origins(mut self, origins: &Origins) -> Self {
+        Arc::make_mut(&mut self.origins).extend(origins.iter().map(|(name, at)| (name.clone(), at.clone())));
+        self
+    }
+
+    /// The places that set the values of names.
+    #[must_use]
+    pub const fn origins(&self) -> &Origins {
+        &self.origins
     }
 
     /// Replaces the names, keeping the provider of versions.

@@ -1,0 +1,18 @@
+//! The places that set the values of names.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{compile, is_template};
+use crate::diagnostic::Location;
+
+/// The place that sets the value of each name.
+pub type Origins = Arc<BTreeMap<String, Location>>;
+
+/// The name whose value, or a part of it, is all that a template has.
+#[must_use]
+pub fn only_name(text: &str) -> Option<String> {
+    let compiled = is_template(text).then(|| compile(text))?;
+    let path = (*compiled).as_ref().ok()?.path.as_deref()?;
+    Some(path.split('.').next()?.to_owned())
+}
