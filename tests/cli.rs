@@ -414,7 +414,7 @@ fn a_qemu_that_rejects_its_options_is_an_error_with_its_message() {
     let home = home();
     home.write(
         "bad.yaml",
-        "vms: {a: {memory: 32M, args: [-no-such-option]}}\nsteps:\n- wait: {vm: a, ticks: 1}\n",
+        "vms:\n  a: {memory: 32M, args: [-no-such-option]}\n  b: {memory: 32M}\nsteps:\n- wait: {vm: [a, b], ticks: 1}\n",
     );
     let ran = home.run_on(qemu, &["bad.yaml", "two.yaml"]).expect(1);
     assert!(
@@ -431,6 +431,9 @@ fn a_qemu_that_rejects_its_options_is_an_error_with_its_message() {
         "{reason}"
     );
     assert!(home.read("reports/bad/a.stderr.log").contains("-no-such-option: invalid option"));
+    assert!(ran.stdout.contains("bad.yaml:2:3"), "{}", ran.stdout);
+    // The other VM runs; its state is shown.
+    assert!(ran.stdout.contains("run state: running") && !ran.stdout.contains("connected"), "{}", ran.stdout);
     home.assert_nothing_is_left();
 }
 

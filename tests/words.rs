@@ -37,6 +37,10 @@ fn a_guest_is_restored_from_a_program_and_a_missing_stream_fails_the_wait(qemu: 
     holds(qemu, "exec-progress-control");
 }
 
+fn a_message_has_the_cause_once_and_what_decides_it(qemu: &Qemu) {
+    holds(qemu, "messages-control");
+}
+
 fn keep_always_keeps_the_output_of_host_processes() {
     let qemu = common::qemu(7);
     let home = Home::new();
@@ -260,6 +264,7 @@ fn main() -> ExitCode {
         &[
             each!(a_migration_uses_a_passed_descriptor),
             each!(an_error_reply_of_the_human_monitor_fails_the_step),
+            each!(a_message_has_the_cause_once_and_what_decides_it),
             each!(a_guest_is_restored_from_a_program_and_a_missing_stream_fails_the_wait),
             once!(keep_always_keeps_the_output_of_host_processes, Qemu(7)),
             once!(a_qemu_of_another_architecture_is_not_used, Qemu(7)),

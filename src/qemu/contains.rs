@@ -47,6 +47,83 @@ fn holds(reply: &Value, key: &str, value: &Value) -> bool {
     }
 }
 
+/// What a reply has instead of what is expected, key by key: `ram.transferred: 8654887, expected below 1000`.
+#[must_use]
+pub fn differences(reply: &Value, expected: &Value) -> String {
+    fn look(path: &str, reply: Option<&Value>, expected: &Value, found: &mut Vec<String>) {
+        match (reply, expected) {
+            (Some(reply), expected) if contains(reply, expected) => {}
+            (Some(reply @ Value::Object(_)), Value::Object(map)) => {
+                for (key, value) in map {
+                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                    look(&path, reply.get(key), value, found);
+                }
+            }
+            (Some(Value::Array(items)), Value::Array(list)) => {
+                let is_there = |value: &&Value| items.iter().any(|item| contains(item, value));
+                let missing = list.iter().filter(|value| !is_there(value)).map(wanted).collect::<Vec<_>>();
+                let items = Value::Array(items.clone());
+                found.push(line(path, &format!("no item is {} in {}", missing.join(" or "), brief(&items))));
+            }
+            (reply, expected) => {
+                let reply = reply.map_or_else(|| "missing".to_owned(), brief);
+                found.push(line(path, &format!("{reply}, expected {}", wanted(expected))));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    look("", Some(reply), expected, &mut found);
+    found.join("; ")
+}
+
+/// The values in a reply for which there are conditions, key by key: `ram.transferred: 8654887`.
+#[must_use]
+pub fn values(reply: &Value, expected: &Value) -> String {
+    fn look(path: &str, reply: &Value, expected: &Value, found: &mut Vec<String>) {
+        match (reply, expected) {
+            (Value::Object(reply), Value::Object(map)) => {
+                for (key, value) in map {
+                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                    reply.get(key).into_iter().for_each(|reply| look(&path, reply, value, found));
+                }
+            }
+            (Value::Array(items), Value::Array(list)) => list.iter().for_each(|value| {
+                let item = items.iter().find(|item| contains(item, value));
+                item.into_iter().for_each(|item| look(path, item, value, found));
+            }),
+            (reply, Value::Object(_)) => found.push(line(path, &brief(reply))),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    look("", reply, expected, &mut found);
+    found.join("; ")
+}
+
+fn line(path: &str, text: &str) -> String {
+    if path.is_empty() { text.to_owned() } else { format!("{path}: {text}") }
+}
+
+/// An expected value in words.
+fn wanted(expected: &Value) -> String {
+    let Value::Object(condition) = expected else { return brief(expected) };
+    if !is_condition(condition) {
+        return brief(expected);
+    }
+    let words = condition.iter().map(|(key, value)| match value {
+        Value::String(expression) if key == "matches" => format!("a match of /{expression}/"),
+        bound => format!("{key} {bound}"),
+    });
+    words.collect::<Vec<_>>().join(" and ")
+}
+
+/// A value as JSON, cut after some words.
+fn brief(value: &Value) -> String {
+    const MOST: usize = 120;
+    let text = value.to_string();
+    if text.chars().count() <= MOST { text } else { text.chars().take(MOST).chain("…".chars()).collect() }
+}
+
 /// The errors in the conditions of an expected value, each with its path.
 #[must_use]
 pub fn faults(expected: &Value) -> Vec<(Vec<String>, Fault)> {
@@ -100,6 +177,50 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_difference_names_the_key_the_value_and_what_was_expected() {
+        let reply = json!({
+            "status": "active", "total-time": 7, "ram": {"transferred": 8_654_887, "pages": 1},
+            "list": [{"type": "chardev"}],
+        });
+        for (expected, difference) in [
+            (
+                json!({"ram": {"transferred": {"below": 1000}, "pages": 1}}),
+                "ram.transferred: 8654887, expected below 1000",
+            ),
+            (
+                json!({"status": "colo", "ram": {"x": {"above": 1, "below": 3}}}),
+                r#"status: "active", expected "colo"; ram.x: missing, expected above 1 and below 3"#,
+            ),
+            (json!({"status": {"matches": "^c"}}), r#"status: "active", expected a match of /^c/"#),
+            (
+                json!({"list": [{"type": "migration"}]}),
+                r#"list: no item is {"type":"migration"} in [{"type":"chardev"}]"#,
+            ),
+            (json!({"total-time": {"seconds": 7}}), r#"total-time: 7, expected {"seconds":7}"#),
+            (json!({"status": "active"}), ""),
+            (
+                json!(3),
+                r#"{"status":"active","total-time":7,"ram":{"transferred":8654887,"pages":1},"list":[{"type":"chardev"}]}, expected 3"#,
+            ),
+        ] {
+            assert_eq!(differences(&reply, &expected), difference);
+        }
+        assert_eq!(
+            differences(&json!("x".repeat(200)), &json!(1)),
+            format!("\"{}…, expected 1", "x".repeat(119))
+        );
+    }
+
+    #[test]
+    fn the_values_that_meet_conditions_are_shown() {
+        let reply = json!({"status": "active", "ram": {"pages": 7}, "list": [{"a": 1}, {"a": 5, "b": 1}]});
+        let expected =
+            json!({"status": "active", "ram": {"pages": {"above": 3}}, "list": [{"a": {"above": 2}}]});
+        assert_eq!(values(&reply, &expected), "ram.pages: 7; list.a: 5");
+        assert_eq!(values(&reply, &json!({"status": "active"})), "");
+    }
 
     #[test]
     fn a_reply_may_contain_more_than_the_pattern() {

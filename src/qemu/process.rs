@@ -60,21 +60,15 @@ impl std::fmt::Display for Ended {
     }
 }
 
+/// The names of the signals from 1 on; the real-time signals have none.
+const SIGNALS: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+];
+
 fn signal_name(number: i32) -> Option<&'static str> {
-    let names = [
-        (Signal::HUP, "HUP"),
-        (Signal::INT, "INT"),
-        (Signal::ILL, "ILL"),
-        (Signal::TRAP, "TRAP"),
-        (Signal::ABORT, "ABRT"),
-        (Signal::BUS, "BUS"),
-        (Signal::FPE, "FPE"),
-        (Signal::KILL, "KILL"),
-        (Signal::SEGV, "SEGV"),
-        (Signal::PIPE, "PIPE"),
-        (Signal::TERM, "TERM"),
-    ];
-    names.into_iter().find(|(signal, _)| signal.as_raw() == number).map(|(_, name)| name)
+    SIGNALS.get(usize::try_from(number).ok()?.checked_sub(1)?).copied()
 }
 
 /// How a zombie process ended, from its `/proc/PID/stat`. The fields after the name in parentheses start with the
@@ -323,6 +317,26 @@ mod tests {
         assert_eq!(process.wait().await, Ended::Status(3));
         let process = Process::spawn(launch(&["/bin/sh", "-c", "kill -9 $$"])).unwrap();
         assert_eq!(process.wait().await.to_string(), "signal KILL");
+    }
+
+    #[test]
+    fn a_signal_has_its_name() {
+        let known =
+            [(1, "HUP"), (9, "KILL"), (11, "SEGV"), (15, "TERM"), (24, "XCPU"), (31, "SYS"), (34, "34")];
+        for (number, name) in known {
+            assert_eq!(Ended::Signal(number).to_string(), format!("signal {name}"));
+        }
+        let ours = [
+            (Signal::ABORT, "ABRT"),
+            (Signal::BUS, "BUS"),
+            (Signal::STKFLT, "STKFLT"),
+            (Signal::XFSZ, "XFSZ"),
+            (Signal::POWER, "PWR"),
+            (Signal::SYS, "SYS"),
+        ];
+        for (signal, name) in ours {
+            assert_eq!(signal_name(signal.as_raw()), Some(name));
+        }
     }
 
     #[tokio::test]

@@ -122,7 +122,11 @@ impl<'c> CaseRunner<'c> {
             } => started,
             signal = interrupt.wait() => return Err(Stop::Interrupted(signal)),
         };
-        started.map_err(|failure| Stop::Failed(failure, Box::new(FailureSite::plain(&self.case.at))))?;
+        started.map_err(|failure| {
+            let vm = failure.vm().and_then(|vm| self.case.vm_sources.get(vm));
+            let at = vm.map_or(&self.case.at, |vm| &vm.at);
+            Stop::Failed(failure, Box::new(FailureSite::plain(at)))
+        })?;
         self.run_blocks(&self.case.steps, false).await?;
         // Include what arrived together with the end of the last step.
         self.session.catch_up();
@@ -307,8 +311,8 @@ impl<'c> CaseRunner<'c> {
         match cause(&mut self.session, &mut self.trouble, Some(action)).await {
             Some((cause, of_migration)) => {
                 let cause = match result {
-                    Err(own) if !cause.to_string().contains(&own.to_string()) => cause.then(own),
-                    _ => cause,
+                    Err(own) => cause.then(own),
+                    Ok(_) => cause,
                 };
                 (Err(cause), of_migration)
             }

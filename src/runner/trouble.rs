@@ -29,9 +29,15 @@ pub(super) async fn cause(
     }
     let of_migration = found.iter().any(is_of_migration);
     found.sort_by_key(Trouble::rank);
-    let mut failures = found.iter().map(|trouble| to_failure(session, trouble));
-    let headline = failures.next()?;
-    Some((failures.fold(headline, Failure::then), of_migration))
+    let mut whole: Option<Failure> = None;
+    for trouble in &found {
+        let failure = to_failure(session, trouble).await;
+        whole = Some(match whole {
+            None => failure,
+            Some(headline) => headline.then(failure),
+        });
+    }
+    Some((whole?, of_migration))
 }
 
 /// Adds new trouble that counts.
@@ -50,12 +56,20 @@ fn new_trouble(session: &Session, seen: &mut usize, action: Option<&Action>, fou
     *seen = left.unwrap_or(*seen);
 }
 
-/// Trouble as a failure, with the last output of a process that ended.
-fn to_failure(session: &Session, trouble: &Trouble) -> Failure {
+/// Trouble as a failure, with the last output of a process that ended, or QEMU's error of a migration that failed.
+async fn to_failure(session: &Session, trouble: &Trouble) -> Failure {
     let output = match trouble {
         Trouble::Mismatch { vm, line: line @ Line::Bad(_) } => {
             let pages = session.machines().get(vm).and_then(|vm| vm.log.lock().bad_pages);
             return Failure::from(Cause::Corrupt { line: *line, pages }).about(vm);
+        }
+        Trouble::MigrationFailed { vm, .. } => {
+            let error = match session.machine(vm) {
+                Ok(machine) => machine.migration_error().await,
+                Err(_) => None,
+            };
+            return Failure::from(Cause::Migration { status: "failed".to_owned(), expected: None, error })
+                .about(vm);
         }
         Trouble::Died { vm, .. } => session.machine(vm).map(|machine| machine.stderr_tail(3)).ok(),
         Trouble::ProcessEnded { name, .. } => session.background().get(name).map(Background::output_tail),

@@ -86,7 +86,8 @@ impl Trouble {
                 Failure::ended(format!("process `{name}` ended, but no `exit` or `wait` allows that"), *how)
             }
             Self::MigrationFailed { vm, .. } => {
-                Failure::from(Cause::Migration { status: "failed".to_owned(), expected: None }).about(vm)
+                let status = "failed".to_owned();
+                Failure::from(Cause::Migration { status, expected: None, error: None }).about(vm)
             }
         }
     }

@@ -73,6 +73,8 @@ pub enum Cause {
         status: String,
         /// The expected status; none if the failure was reported by an event.
         expected: Option<String>,
+        /// QEMU's error, if the failure was reported by an event and `query-migrate` has one.
+        error: Option<String>,
     },
     /// Anything else.
     Other {
@@ -131,12 +133,13 @@ impl Cause {
                 let pages = pages.as_ref().map(|pages| ("; ", pages.to_string()));
                 (format!("VM `{vm}`: {line}"), pages)
             }
-            Self::Migration { status, expected: Some(expected) } => {
+            Self::Migration { status, expected: Some(expected), .. } => {
                 (format!("the migration of `{vm}` is {status}, expected {expected}"), None)
             }
-            Self::Migration { status, expected: None } => {
-                (format!("the migration {status}, according to VM `{vm}`"), None)
-            }
+            Self::Migration { status, expected: None, error } => (
+                format!("the migration {status}, according to VM `{vm}`"),
+                error.clone().map(|error| (": ", error)),
+            ),
             Self::Other { message, .. } => (message.clone(), None),
         }
     }
@@ -201,11 +204,23 @@ impl Failure {
         self
     }
 
-    /// The same failure, followed by one that is its consequence.
+    /// The same failure, followed by one that is its consequence, unless that says the same.
     #[must_use]
     pub fn then(mut self, consequence: Self) -> Self {
-        self.tail.push(Tail::Consequence(consequence));
+        if !consequence.repeats(&self) {
+            self.tail.push(Tail::Consequence(consequence));
+        }
         self
+    }
+
+    /// Whether it has nothing that the other one does not have: the same words, or the same end of the same VM.
+    fn repeats(&self, other: &Self) -> bool {
+        let end = |failure: &Self| match &*failure.cause {
+            Cause::Exit { how, expected: None, .. } => Some((failure.vm.clone()?, *how)),
+            _ => None,
+        };
+        let is_same_end = self.tail.is_empty() && end(self).is_some() && end(self) == end(other);
+        is_same_end || other.to_string().contains(&self.to_string())
     }
 
     /// The same failure with the last output of the process that ended.
@@ -217,6 +232,12 @@ impl Failure {
             *said = format!("saying: {output}");
         }
         self
+    }
+
+    /// The VM it is about.
+    #[must_use]
+    pub fn vm(&self) -> Option<&str> {
+        self.vm.as_deref()
     }
 
     /// The kind of its cause.
@@ -305,10 +326,14 @@ mod tests {
         );
         let status = "failed (no)".to_owned();
         let expected = Some("completed or colo".to_owned());
-        let failed = Cause::Migration { status: status.clone(), expected };
+        let failed = Cause::Migration { status: status.clone(), expected, error: None };
         assert_eq!(shown(failed), "the migration of `a` is failed (no), expected completed or colo");
-        let event = Cause::Migration { status: "failed".into(), expected: None };
-        assert_eq!(shown(event), "the migration failed, according to VM `a`");
+        let event = |error: Option<&str>| {
+            let error = error.map(str::to_owned);
+            shown(Cause::Migration { status: "failed".into(), expected: None, error })
+        };
+        assert_eq!(event(None), "the migration failed, according to VM `a`");
+        assert_eq!(event(Some("no route")), "the migration failed, according to VM `a`: no route");
     }
 
     #[test]
@@ -343,6 +368,25 @@ mod tests {
         assert_eq!((record.kind, record.vm.as_deref()), (CauseKind::Exit, Some("a")));
         assert_eq!(record.what, "expected: VM `a` died: exit status 1");
         assert_eq!(record.seen.as_deref(), Some("saying: x"));
+    }
+
+    #[test]
+    fn a_consequence_that_says_the_same_is_left_out() {
+        let died = |vm: &str| Failure::ended(format!("VM `{vm}` died"), Ended::Signal(9)).about(vm);
+        let gone = |vm: &str| Failure::ended(format!("VM `{vm}` has ended"), Ended::Signal(9)).about(vm);
+        let plain = "VM `a` died: signal KILL";
+        assert_eq!(died("a").then(died("a")).to_string(), plain);
+        assert_eq!(died("a").then(gone("a")).to_string(), plain);
+        assert_eq!(died("a").saying("x").then(died("a")).to_string(), format!("{plain}, saying: x"));
+        let both = format!("{plain} (and then: VM `b` has ended: signal KILL)");
+        assert_eq!(died("a").then(gone("b")).to_string(), both);
+        let noted = format!("{plain} (and then: VM `a` has ended: signal KILL (late))");
+        assert_eq!(died("a").then(gone("a").noted("late")).to_string(), noted);
+        let other = Failure::ended("VM `a` has ended", Ended::Status(1)).about("a");
+        assert_eq!(
+            died("a").then(other).to_string(),
+            format!("{plain} (and then: VM `a` has ended: exit status 1)")
+        );
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::directory::{CaseDirectory, Notes};
 use super::failure::Failure;
 use super::link::Address;
 use super::log::real_time;
+use super::machine::evidence::EVIDENCE_PATIENCE;
 use super::machine::{Machine, Plan};
 use super::process::Background;
 use super::wiring::Wiring;
@@ -168,29 +169,41 @@ impl Session {
             }
         }
         self.takes_over(names);
-        // They boot in parallel while we connect to one after the other.
+        // They boot in parallel while we connect to one after the other. If one fails, the others are connected anyway:
+        // their state belongs to the evidence.
+        let mut all = Ok(());
         for name in names {
-            if let Some(machine) = self.machines.get_mut(name).filter(|machine| machine.plan.spec.connect) {
-                // A VM that loads a state at startup may fail from now on. Whether that happens before or after we
-                // connect is chance: leave it to the next step as trouble.
-                if machine.loads_at_start() {
-                    let connected = machine.connect(deadline, &self.board, &self.sink).await;
-                    match machine.process.ended() {
-                        Some(_) => drop(machine.gone().await),
-                        None => connected?,
-                    }
-                    continue;
-                }
-                // Until it is connected, `connect` reports its exit, with its standard error.
-                self.board.expect_exit(name);
-                machine.connect(deadline, &self.board, &self.sink).await?;
-                self.board.forbid_exit(name);
-                if let Some(how) = machine.process.ended() {
-                    return Err(Failure::error(format!("cannot start VM `{name}`: {how}")).about(name));
-                }
-            }
+            let deadline =
+                if all.is_ok() { deadline } else { deadline.min(Instant::now() + EVIDENCE_PATIENCE) };
+            let connected = self.connect_first(name, deadline).await;
+            all = all.and(connected);
         }
-        Ok(())
+        all
+    }
+
+    /// Connects to a VM that was just started, unless a step does that.
+    async fn connect_first(&mut self, name: &str, deadline: Instant) -> Result<(), Failure> {
+        let Some(machine) = self.machines.get_mut(name).filter(|machine| machine.plan.spec.connect) else {
+            return Ok(());
+        };
+        // A VM that loads a state at startup may fail from now on. Whether that happens before or after we connect is
+        // chance: leave it to the next step as trouble.
+        if machine.loads_at_start() {
+            let connected = machine.connect(deadline, &self.board, &self.sink).await;
+            if machine.process.ended().is_none() {
+                return connected;
+            }
+            machine.gone().await;
+            return Ok(());
+        }
+        // Until it is connected, `connect` reports its exit, with its standard error.
+        self.board.expect_exit(name);
+        machine.connect(deadline, &self.board, &self.sink).await?;
+        self.board.forbid_exit(name);
+        match machine.process.ended() {
+            Some(how) => Err(Failure::error(format!("cannot start VM `{name}`: {how}")).about(name)),
+            None => Ok(()),
+        }
     }
 
     /// If the last migration went to a file or a program, the VM started with `incoming: exec:…` or the like becomes

@@ -11,7 +11,7 @@ use crate::qemu::argv::{Channels, Surroundings, command_line, for_shell};
 use crate::qemu::spec::Guest;
 
 /// How long a query for the evidence may take; a hanging VM does not reply anyway.
-pub(super) const EVIDENCE_PATIENCE: Duration = Duration::from_secs(2);
+pub(in crate::session) const EVIDENCE_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Machine {
     /// The last lines of QEMU's standard error.
@@ -55,6 +55,12 @@ impl Machine {
         )
     }
 
+    /// The error of its last migration; none if QEMU has none or does not answer.
+    pub async fn migration_error(&self) -> Option<String> {
+        let reply = self.query("query-migrate", Instant::now() + EVIDENCE_PATIENCE).await.ok()?;
+        reply["error-desc"].as_str().map(str::to_owned)
+    }
+
     /// Its last output and state as text: how it ended, or its run state and migration status; its last events; the
     /// tails of its serial output and standard error.
     pub async fn state_and_output(&self) -> String {
@@ -63,6 +69,7 @@ impl Machine {
             format!("VM `{}` (pid {}, QEMU {})", self.name(), self.process.pid(), self.plan.binary.version);
         match self.process.ended() {
             Some(ended) => text.push_str(&format!(": ended with {ended}\n")),
+            None if !self.is_connected() => text.push_str(": running, its monitor is not connected\n"),
             None => {
                 text.push('\n');
                 let deadline = Instant::now() + EVIDENCE_PATIENCE;

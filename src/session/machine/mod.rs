@@ -1,6 +1,6 @@
 //! A running VM.
 
-mod evidence;
+pub(super) mod evidence;
 mod streams;
 
 use std::collections::BTreeMap;
@@ -222,7 +222,8 @@ impl Machine {
                 };
                 let said = self.stderr_tail(20);
                 let said = if said.is_empty() { String::new() } else { format!(", saying: {said}") };
-                return Err(Failure::error(format!("cannot start VM `{}`: {why}{said}", self.name())));
+                let message = format!("cannot start VM `{}`: {why}{said}", self.name());
+                return Err(Failure::error(message).about(self.name()));
             }
         }
         self.ask_for_events(deadline).await

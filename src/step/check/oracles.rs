@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{Checkpoint, NoEvent, OfVm, Progress, Query, Stderr};
-use crate::qemu::contains::contains;
+use crate::qemu::contains::{contains, differences, values};
 use crate::session::checkpoints::{floor, is_in_colo, none_under_way};
 use crate::session::witness::inherited;
 use crate::session::{Failure, Session};
@@ -62,10 +62,13 @@ impl OfVm for Query {
         let (command, arguments) = (&self.query, Value::Object(self.arguments.clone()));
         let reply = run.session.machine(vm)?.qmp(command, arguments, false, run.deadline).await?;
         if let Some(is) = self.is.as_ref().filter(|is| !contains(&reply, is)) {
-            return Err(Failure::failed(format!("{command} of `{vm}` does not contain {is}: {reply}")));
+            let why = differences(&reply, is);
+            return Err(Failure::failed(format!("{command} of `{vm}` does not contain {is}: {why}")));
         }
         if let Some(is_not) = self.is_not.as_ref().filter(|is_not| contains(&reply, is_not)) {
-            return Err(Failure::failed(format!("{command} of `{vm}` contains {is_not}: {reply}")));
+            let found = values(&reply, is_not);
+            let found = if found.is_empty() { found } else { format!(": {found}") };
+            return Err(Failure::failed(format!("{command} of `{vm}` contains {is_not}{found}")));
         }
         Ok(reply)
     }

@@ -83,6 +83,10 @@ impl OfVm for Serial {
             log.serial_cursor = end;
             Some(text.into())
         };
-        watch.output(look, |log| format!("as its last lines: {}", log.serial_tail(5))).await
+        let describe = |log: &Log| match log.serial_tail(5) {
+            tail if tail.is_empty() => "no output".to_owned(),
+            tail => format!("as its last lines: {tail}"),
+        };
+        watch.output(look, describe).await
     }
 }

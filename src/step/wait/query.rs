@@ -6,7 +6,7 @@ use super::impossible::FINAL;
 use super::watch::{OfVm, Watch};
 use super::{Migration, Query, Status};
 use crate::cause::CauseKind;
-use crate::qemu::contains::contains;
+use crate::qemu::contains::{contains, differences};
 use crate::session::{Cause, Failure, Machine};
 
 impl Migration {
@@ -44,7 +44,7 @@ impl OfVm for Migration {
             // Wait for its event too, which `never` needs.
             if FINAL.contains(&status) && is_reported(status) {
                 let expected = Some(self.migration.0.join(" or "));
-                return Err(Cause::Migration { status: status_of(reply), expected }.into());
+                return Err(Cause::Migration { status: status_of(reply), expected, error: None }.into());
             }
             Ok(None)
         };
@@ -64,7 +64,8 @@ impl OfVm for Query {
     async fn wait(&self, watch: Watch<'_>) -> Result<Value, Failure> {
         let judge = |reply: &Value| Ok(contains(reply, &self.until).then(|| reply.clone()));
         let arguments = Value::Object(self.arguments.clone());
-        watch.run.poll(watch.vm, (&self.query, &arguments), watch.awaited, judge, ToString::to_string).await
+        let seen = |reply: &Value| differences(reply, &self.until);
+        watch.run.poll(watch.vm, (&self.query, &arguments), watch.awaited, judge, seen).await
     }
 }
 
