@@ -125,6 +125,7 @@ impl<'f> File<'f> {
 
     /// The cases of all cells.
     pub(super) fn cases(&self, loader: &mut Loader) -> Vec<Case> {
+        loader.unused.params(self.root, &self.params);
         let mut cases = Vec::new();
         for cell in &self.cells {
             if loader.is_full() {
@@ -364,7 +365,7 @@ fn note_unused(root: &Node, vms: &Vms, mut seen: Seen, sound: bool, loader: &mut
     let networks = netdevs.filter_map(|netdev| netdev.get("network").and_then(Value::as_str));
     networks.for_each(|network| seen.thing(Section::Networks, network));
     let of_vms = vms.sources.iter().map(|(name, vm)| (name.as_str(), &vm.at));
-    loader.unused.case(of_vms, declared.into_iter(), &seen, sound);
+    loader.unused.case(root, of_vms, declared.into_iter(), &seen, sound);
 }
 
 /// What the file itself declares besides VMs. Declarations of its template may stay unused.

@@ -197,6 +197,7 @@ impl Steps<'_, '_, '_> {
         let scope = place.scope.renamed(self.names_in_file(place));
         let declared = params::declared(root.get("params"), &mut self.loader.diagnostics);
         params::check_with(Some(&with), &declared, &mut self.loader.diagnostics);
+        self.loader.unused.params(&root, &declared);
         let given = Given { with: Some(&with), cell: &[], defines: &[], user: &key.at };
         let (values, origins) = params::resolve(&declared, &given, &scope, &mut self.loader.diagnostics)?;
         place.uses.push(path);

@@ -182,6 +182,36 @@ fn a_declaration_that_no_cell_uses_is_a_warning() {
 }
 
 #[test]
+fn what_other_users_of_a_file_may_use_is_no_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let all = |names: &[&str]| {
+        let paths: Vec<_> = names.iter().map(|name| folder.path().join(name)).collect();
+        lines(&load(&paths, &Options::default(), &NoVersions).diagnostics)
+    };
+    let captures = "- {capture: n, sleep: 1s}\n";
+    write("used.yaml", &format!("steps:\n{captures}"));
+    write("user.yaml", "vms: {a: {}}\nsteps: [{use: {file: used.yaml}}, {quit: a}]\n");
+    assert_eq!(all(&["user.yaml"]), [] as [&str; 0]);
+    // The template of two files, one of which reads its capture and uses its parameter.
+    let template = |hook: &str| {
+        format!("params: {{p: 1s}}\nvms: {{a: {{}}}}\nhooks: {{h: []}}\nsteps:\n{captures}{hook}- quit: a\n")
+    };
+    write("open.yaml", &template("- hook: h\n"));
+    write("ignores.yaml", "extends: open.yaml\n");
+    write(
+        "reads.yaml",
+        "extends: open.yaml\nhooks: {h: [{set: {x: '{{run.captures.n}}'}}, {set: {y: '{{run.captures.x}}{{p}}'}}]}\n",
+    );
+    assert_eq!(all(&["open.yaml"]), [] as [&str; 0]);
+    assert_eq!(all(&["open.yaml", "ignores.yaml", "reads.yaml"])[1..], [] as [&str; 0]);
+    // Without a hook, no other file can use them.
+    write("closed.yaml", &template("").replace("hooks: {h: []}\n", ""));
+    let messages = all(&["closed.yaml"]).join("; ");
+    assert!(messages.contains("parameter `p`") && messages.contains("capture `n`"), "{messages}");
+}
+
+#[test]
 fn a_failover_without_a_migration_is_a_warning() {
     assert!(
         messages("- failover: {survivor: c, fence: false}")[0]

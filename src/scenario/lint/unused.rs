@@ -7,9 +7,10 @@ use super::names::{run_names, run_texts};
 use serde_json::Value;
 
 use crate::diagnostic::{Code, Diagnostic, Location};
+use crate::scenario::params::Param;
 use crate::step::{Action, Step};
 use crate::template;
-use crate::yaml::{Kind, Node};
+use crate::yaml::{Key, Kind, Node};
 
 /// The names that the steps of one case use. Includes steps that its matrix cell omits, since another cell may run them.
 #[derive(Debug, Default)]
@@ -186,6 +187,23 @@ impl Seen {
     }
 }
 
+/// Whether a template in a part of a file has a name.
+fn names(node: &Node, name: &str) -> bool {
+    match &node.kind {
+        Kind::Scalar(Value::String(text)) => !template::names_below(text, name).is_empty(),
+        Kind::Scalar(_) => false,
+        Kind::Seq(items) => items.iter().any(|item| names(item, name)),
+        Kind::Map(entries) => entries.iter().any(|(_, value)| names(value, name)),
+    }
+}
+
+/// Whether a part of a file places hooks, not counting those of its template.
+fn places_hooks(file: &Node, part: &Node) -> bool {
+    let own = |key: &Key| key.name == "hook" && key.at.file == file.at.file;
+    part.items().iter().any(|item| places_hooks(file, item))
+        || part.entries().iter().any(|(key, value)| own(key) || places_hooks(file, value))
+}
+
 /// The declarations of the files of a call, and whether they are used.
 #[derive(Debug, Default)]
 pub(in crate::scenario) struct Unused(BTreeMap<(usize, usize), Thing>);
@@ -199,10 +217,11 @@ struct Thing {
 }
 
 impl Unused {
-    /// Adds a case: its VMs and other declarations with their places, and the names that its steps use. In a case with errors
-    /// (`sound` is false) everything counts as used.
+    /// Adds a case of a file: its VMs and other declarations with their places, and the names that its steps use. In a case
+    /// with errors (`sound` is false) everything counts as used.
     pub(crate) fn case<'v>(
         &mut self,
+        file: &Node,
         vms: impl Iterator<Item = (&'v str, &'v Location)>,
         declared: impl Iterator<Item = (Section, &'v str, &'v Location)>,
         seen: &Seen,
@@ -222,10 +241,34 @@ impl Unused {
             self.note(at, used, || section.unused(name));
         }
         for (name, at) in &seen.captures {
-            self.note(at, !sound || seen.reads(name), || {
+            self.note_shared(file, at, !sound || seen.reads(name), || {
                 let help = format!("remove it, or read it as `{{{{run.captures.{name}}}}}`");
                 (format!("capture `{name}` is never read"), help)
             });
+        }
+    }
+
+    /// Adds the params of a file.
+    pub(crate) fn params(&mut self, file: &Node, params: &[Param]) {
+        for Param { name, at, .. } in params {
+            self.note_shared(file, at, names(file, name), || {
+                let help = format!("remove it, or use it as `{{{{{name}}}}}`");
+                (format!("parameter `{name}` is not used"), help)
+            });
+        }
+    }
+
+    /// Adds a declaration that other users of its file may use: only the file that has it can leave it unused, and only if
+    /// it has no hooks for others.
+    fn note_shared(
+        &mut self,
+        file: &Node,
+        at: &Location,
+        used: bool,
+        words: impl FnOnce() -> (String, String),
+    ) {
+        if used || (at.file == file.at.file && !places_hooks(file, file)) {
+            self.note(at, used, words);
         }
     }
 
