@@ -1,5 +1,7 @@
 //! Durations and sizes in scenarios: `300ms`, `5s`, `2m`; `4K`, `150M`, `1G`.
 
+mod byte_count;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
@@ -7,6 +9,8 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::{Serialize, Serializer};
+
+pub use byte_count::ByteCount;
 
 /// A duration: a number with a unit (`300ms`, `5s`, `2m`, `1h`, `1m30s`).
 ///
@@ -93,7 +97,9 @@ impl JsonSchema for Span {
     }
 }
 
-/// A size in bytes: `4K`, `150M`, `1G` (powers of 1024, as QEMU has them), or a plain number of bytes (`4096`, `0x1000`).
+/// A size: `4K`, `150M`, `1G` (powers of 1024, as QEMU has them), `100B`, or `0`.
+///
+/// In a file another number without a unit is rejected, because it could mean bytes or mebibytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
 
@@ -102,6 +108,15 @@ impl Size {
     #[must_use]
     pub const fn mib(mebibytes: u64) -> Self {
         Self(mebibytes << 20)
+    }
+
+    /// The message for this number of bytes, written without a unit.
+    fn without_unit(self) -> String {
+        let size = match self.to_string() {
+            number if is_number(&number) => format!("`{number}M`, or `{number}B` for bytes"),
+            size => format!("`{size}`"),
+        };
+        format!("`{}` is a size without a unit; write {size}", self.0)
     }
 }
 
@@ -165,7 +180,10 @@ impl std::str::FromStr for Size {
 
 impl Serialize for Size {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        match self.to_string() {
+            bytes if self.0 != 0 && is_number(&bytes) => serializer.serialize_str(&format!("{bytes}B")),
+            size => serializer.serialize_str(&size),
+        }
     }
 }
 
@@ -179,16 +197,22 @@ impl<'de> Deserialize<'de> for Size {
                 f.write_str("a size such as `4K`, `150M` or `1G`")
             }
 
-            fn visit_u64<E: de::Error>(self, bytes: u64) -> Result<Size, E> {
-                Ok(Size(bytes))
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Size, E> {
+                match Size(number) {
+                    Size(0) => Ok(Size(0)),
+                    size => Err(E::custom(size.without_unit())),
+                }
             }
 
-            fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<Size, E> {
-                u64::try_from(bytes).map(Size).map_err(|_| E::custom("a size cannot be negative"))
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Size, E> {
+                let number = u64::try_from(number).map_err(|_| E::custom("a size cannot be negative"))?;
+                self.visit_u64(number)
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Size, E> {
-                text.parse().map_err(E::custom)
+                let size: Size = text.parse().map_err(E::custom)?;
+                let digits = text.trim().trim_start_matches('+');
+                if is_number(digits) || digits.starts_with("0x") { self.visit_u64(size.0) } else { Ok(size) }
             }
         }
         deserializer.deserialize_any(SizeVisitor)
@@ -204,9 +228,10 @@ impl JsonSchema for Size {
         json_schema!({
             "type": ["string", "integer"],
             "minimum": 0,
-            "pattern": r"^\s*(\+?[0-9]+\s*[BKMGTbkmgt]?|0x[0-9A-Fa-f]+)\s*$|\{\{",
-            "patternErrorMessage": "A size is a whole number with K, M, G or T, such as `4K` or `150M`, or bytes.",
-            "description": "A size: `4K`, `150M`, `1G` (powers of 1024), or a number of bytes.",
+            "maximum": 0,
+            "pattern": r"^\s*(\+?[0-9]+\s*[BKMGTbkmgt]|\+?0+|0x0+)\s*$|\{\{",
+            "patternErrorMessage": "A size is a whole number with its unit K, M, G or T, such as `4K` or `150M`.",
+            "description": "A size: `4K`, `150M`, `1G` (powers of 1024), or `0`.",
         })
     }
 }
@@ -401,6 +426,32 @@ mod tests {
         }
         assert_eq!(Size::mib(150).to_string(), "150M");
         assert_eq!(Size(1000).to_string(), "1000");
+        for size in [Size(0), Size(1000), Size(4096)] {
+            assert_eq!(serde_json::from_value::<Size>(serde_json::json!(size)).unwrap(), size);
+        }
+    }
+
+    #[test]
+    fn a_size_in_a_file_needs_its_unit_but_a_number_of_bytes_does_not() {
+        let size = |json: &str| serde_json::from_str::<Size>(json).map_err(|error| error.to_string());
+        assert_eq!(
+            (size("0"), size("\"0\""), size("\"64M\"")),
+            (Ok(Size(0)), Ok(Size(0)), Ok(Size::mib(64)))
+        );
+        for text in ["64", "\"64\"", "\"+64\""] {
+            assert!(size(text).unwrap_err().contains("write `64M`, or `64B` for bytes"), "{text}");
+        }
+        for text in ["67108864", "\"0x4000000\""] {
+            assert!(
+                size(text).unwrap_err().contains("`67108864` is a size without a unit; write `64M`"),
+                "{text}"
+            );
+        }
+        let bytes = |json: &str| serde_json::from_str::<ByteCount>(json).unwrap().0;
+        assert_eq!(
+            (bytes("4096"), bytes("\"4096\""), bytes("\"0x1000\""), bytes("\"4K\"")),
+            (4096, 4096, 4096, 4096)
+        );
     }
 
     #[test]

@@ -102,6 +102,7 @@ impl Schema {
                 "Duration" => &["duration"],
                 "Share" => &["share"],
                 "Size" => &["size"],
+                "ByteCount" => &["size", "number of bytes"],
                 "Step" => &["step"],
                 "VmSpec" => &["map of VM keys"],
                 "Wait" => &["map as `wait` takes it"],

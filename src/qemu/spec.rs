@@ -13,7 +13,7 @@ use super::disk::Disk;
 use super::health::Health;
 use super::linux::Linux;
 pub use super::scalar::Scalar;
-use crate::units::Size;
+use crate::units::{ByteCount, Size};
 
 /// A VM of the scenario.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -41,6 +41,7 @@ pub struct VmSpec {
     pub cpu: String,
     /// The guest's RAM, at least `1M`. Default: `128M`.
     #[serde(default = "default_memory", deserialize_with = "memory")]
+    #[schemars(with = "ByteCount")]
     pub memory: Size,
     /// What runs in the VM. Default: `ticker`.
     #[serde(default, deserialize_with = "guest")]
@@ -219,7 +220,7 @@ impl Ticker {
 #[serde(deny_unknown_fields)]
 pub struct RamBlock {
     /// Its guest-physical address, as a size (`4G`) or in bytes.
-    pub address: Size,
+    pub address: ByteCount,
     /// Its size; `1M` or more.
     pub size: Size,
 }
@@ -251,7 +252,7 @@ fn default_cpu() -> String {
 const LEAST_MEMORY: Size = Size::mib(1);
 
 fn memory<'de, D: de::Deserializer<'de>>(deserializer: D) -> Result<Size, D::Error> {
-    let size = Size::deserialize(deserializer)?;
+    let size = Size(ByteCount::deserialize(deserializer)?.0);
     if size < LEAST_MEMORY {
         let unit = if size.0 < 1 << 16 { format!("{}M`", size.0) } else { "1M` or more".to_owned() };
         return Err(de::Error::custom(format!(

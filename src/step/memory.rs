@@ -8,7 +8,7 @@ use super::running::Running;
 use super::{Complaints, Named, Needs, Rule, Scene, StepAction};
 use crate::guest::ticker::layout::Kind;
 use crate::session::{Failure, Machine};
-use crate::units::Size;
+use crate::units::ByteCount;
 
 /// Reads or writes guest RAM at a guest-physical address, through QEMU's qtest protocol (`docs/devel/testing/qtest`).
 ///
@@ -32,7 +32,7 @@ pub struct Memory {
 pub struct Read {
     /// The guest-physical address, as a size (`1M`) or in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub address: Option<Size>,
+    pub address: Option<ByteCount>,
     /// Instead of an address: the beginning of a page of the built-in guest, in the middle of the pages of this kind. See
     /// [the built-in guest](#the-built-in-guest).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,7 +48,7 @@ pub struct Read {
 pub struct Write {
     /// The guest-physical address, as a size (`1M`) or in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub address: Option<Size>,
+    pub address: Option<ByteCount>,
     /// Instead of an address: the beginning of a page of the built-in guest, in the middle of the pages of this kind. See
     /// [the built-in guest](#the-built-in-guest).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -137,7 +137,7 @@ impl StepAction for Memory {
     }
 }
 
-fn at(address: Option<Size>, page: Option<Kind>) -> String {
+fn at(address: Option<ByteCount>, page: Option<Kind>) -> String {
     match (address, page) {
         (Some(address), _) => format!("{:#x}", address.0),
         (None, page) => format!("a page of the guest ({page:?})").to_lowercase(),
@@ -145,7 +145,7 @@ fn at(address: Option<Size>, page: Option<Kind>) -> String {
 }
 
 /// The address, given directly or as a page of the built-in guest.
-fn address(machine: &Machine, address: Option<Size>, page: Option<Kind>) -> Result<u64, Failure> {
+fn address(machine: &Machine, address: Option<ByteCount>, page: Option<Kind>) -> Result<u64, Failure> {
     let of_page = || page.and_then(|kind| machine.layout.as_ref()?.address(kind));
     address
         .map(|address| address.0)

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::File;
 use crate::session::Failure;
 use crate::step::{Bytes, Complaints};
-use crate::units::Size;
+use crate::units::ByteCount;
 
 /// The maximum number of bytes in a message.
 const SHOWN: usize = 16;
@@ -21,7 +21,7 @@ const SHOWN: usize = 16;
 #[serde(deny_unknown_fields)]
 pub struct BytesAt {
     /// Their offset in the file: a size (`4K`) or a number of bytes.
-    pub offset: Size,
+    pub offset: ByteCount,
     /// The expected bytes.
     pub is: Bytes,
 }

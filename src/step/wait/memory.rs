@@ -8,14 +8,14 @@ use super::Memory;
 use super::watch::{OfVm, Watch};
 use crate::session::Failure;
 use crate::step::{Complaints, Rule};
-use crate::units::Size;
+use crate::units::ByteCount;
 
 /// A number in guest RAM, little endian, and its expected value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Watched {
     /// The guest-physical address, as a size (`1M`) or in bytes.
-    pub address: Size,
+    pub address: ByteCount,
     /// The width in bytes: 1, 2, 4 or 8. Default: 8.
     #[serde(default = "eight")]
     pub size: u8,
