@@ -113,7 +113,7 @@ mod tests {
     fn a_file_is_what_its_size_and_bytes_say() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("f"), b"XXXXQEVM").unwrap();
-        let all = json!({"file": "f", "size": 8, "at_least": 8, "bytes_at": [
+        let all = json!({"file": "f", "size": "8B", "at_least": "8B", "bytes_at": [
             {"offset": 0, "is": {"text": "X", "times": 4}},
             {"offset": 4, "is": {"u32": 0x5145_564d}},
         ]});
@@ -132,8 +132,8 @@ mod tests {
         assert!(at(6, json!({"u32": 1})).ends_with("is 8 bytes long, it has no bytes 6 to 9"));
         assert!(at(u64::MAX, json!({"u32": 1})).contains("is 8 bytes long, it has no bytes"));
         assert!(failure(json!({"file": "f", "size": "1K"})).ends_with("is 8 bytes long, not 1024"));
-        assert!(failure(json!({"file": "f", "at_least": 9})).ends_with("is 8 bytes long, less than 9"));
-        assert!(failure(json!({"file": "g", "size": 1})).ends_with("does not exist"));
-        assert!(failure(json!({"file": ".", "size": 1})).ends_with("is not a regular file"));
+        assert!(failure(json!({"file": "f", "at_least": "9B"})).ends_with("is 8 bytes long, less than 9"));
+        assert!(failure(json!({"file": "g", "size": "1B"})).ends_with("does not exist"));
+        assert!(failure(json!({"file": ".", "size": "1B"})).ends_with("is not a regular file"));
     }
 }
