@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::qemu::Qemu;
 use crate::qemu::binary::Binary;
+use crate::qemu::kvm;
 use crate::runner::Binaries;
 
 /// Show the capabilities of a QEMU binary, as reported by QEMU.
@@ -30,21 +31,27 @@ impl Probe {
             Some(path) => Binaries::new([("default".to_owned(), path.clone())]),
             None => self.qemu.binaries()?,
         };
-        let binary = binaries.get("default", "x86_64")?;
+        let mut binary = Binary::clone(&*binaries.get("default", "x86_64")?);
+        let trouble = binaries.kvm_trouble(&binary, "kvm".to_owned(), None, "max");
+        binary.kvm_works = trouble.is_none();
         let mut out = std::io::stdout().lock();
         if self.json {
-            writeln!(out, "{}", serde_json::to_string_pretty(&*binary)?)?;
+            writeln!(out, "{}", serde_json::to_string_pretty(&binary)?)?;
         } else {
-            write!(out, "{}", summary(&binary))?;
+            write!(out, "{}", summary(&binary, trouble.as_deref()))?;
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn summary(binary: &Binary) -> String {
+fn summary(binary: &Binary, trouble: Option<&str>) -> String {
     let yes = |is: bool| if is { "yes" } else { "no" };
     let list = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
-    let kvm = if binary.kvm_works { "kvm works here" } else { "kvm does not work here" };
+    let kvm = match trouble {
+        Some(why) => format!("no KVM: {why}"),
+        None if kvm::virtualizes() => "kvm works here".to_owned(),
+        None => "kvm works here, but is slow: the CPU has no vmx or svm".to_owned(),
+    };
     let rows = [
         ("binary", binary.path.display().to_string()),
         ("version", format!("{} ({})", binary.version, binary.package)),

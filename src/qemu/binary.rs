@@ -36,7 +36,7 @@ pub struct Binary {
     pub arch: String,
     /// The accelerators built into it.
     pub accelerators: BTreeSet<String>,
-    /// Whether KVM is built into it and works on this host.
+    /// Whether KVM is built into it and `/dev/kvm` works; for `lockstep probe`: whether it runs a guest.
     pub kvm_works: bool,
     /// Its machine types, aliases included (QMP `query-machines`).
     pub machines: BTreeSet<String>,
@@ -76,13 +76,13 @@ impl Binary {
         self.objects.contains("colo-compare")
     }
 
-    /// The first of these accelerators that works with this binary on this host.
+    /// Why an accelerator cannot be used with this binary on this host, as far as that is known without a guest.
     #[must_use]
-    pub fn choose(&self, wanted: &[Accel]) -> Option<Accel> {
-        wanted.iter().copied().find(|accel| match accel {
-            Accel::Kvm => self.kvm_works,
-            Accel::Tcg => self.accelerators.contains("tcg"),
-        })
+    pub fn accelerator_trouble(&self, accel: Accel) -> Option<String> {
+        if !self.accelerators.contains(accel.name()) {
+            return Some(format!("QEMU {} is built without {}", self.version, accel.name().to_uppercase()));
+        }
+        kvm::trouble().filter(|_| accel == Accel::Kvm).map(str::to_owned)
     }
 }
 

@@ -9,6 +9,7 @@ pub mod disk;
 pub mod health;
 pub mod hmp;
 pub mod kvm;
+pub mod kvm_trial;
 pub mod linux;
 pub mod network;
 pub mod process;

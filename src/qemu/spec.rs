@@ -33,7 +33,9 @@ pub struct VmSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
     /// The accelerators to try in order; the first that works is used. Default: `[kvm, tcg]`. One with properties, as
-    /// for `-accel`, is a map: `{kvm: {dirty-ring-size: 4096}}`.
+    /// for `-accel`, is a map: `{kvm: {dirty-ring-size: 4096}}`. KVM works if this QEMU runs a small guest with it, with
+    /// this machine type and CPU. Without hardware virtualization (`vmx`, `svm`) KVM is slower than TCG: it is then used
+    /// only if nothing else is allowed. The reports have the reason.
     #[serde(default = "default_accel")]
     pub accel: Accelerators,
     /// The CPU model, as for `-cpu`; the machine `none` has no CPU. Default: `max`.

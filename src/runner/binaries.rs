@@ -1,12 +1,14 @@
 //! The QEMU binaries of a run, each probed once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use semver::Version;
 
 use crate::qemu::binary::{Binary, ProbeError, find, probe};
+use crate::qemu::kvm_trial::Setup;
+use crate::qemu::spec::Accel;
 use crate::scenario::QemuVersions;
 use crate::scenario::model::Case;
 
@@ -18,13 +20,16 @@ type Answer = Result<Arc<Binary>, Arc<ProbeError>>;
 pub struct Binaries {
     named: BTreeMap<String, String>,
     known: Mutex<BTreeMap<PathBuf, Answer>>,
+    trials: Mutex<BTreeMap<Setup, Result<(), String>>>,
+    /// The reasons not to use KVM that were reported.
+    reported: Mutex<BTreeSet<String>>,
 }
 
 impl Binaries {
     /// The binaries given on the command line, by name. A path without a name is `default`.
     #[must_use]
     pub fn new(named: impl IntoIterator<Item = (String, String)>) -> Self {
-        Self { named: named.into_iter().collect(), known: Mutex::default() }
+        Self { named: named.into_iter().collect(), ..Self::default() }
     }
 
     /// The names given on the command line.
@@ -55,6 +60,36 @@ impl Binaries {
         known.entry(path.clone()).or_insert_with(|| ask(&path)).clone()
     }
 
+    /// Why KVM does not work with this binary, with these properties, machine type and CPU. Tries it the first time.
+    ///
+    /// The guest of the trial is for x86. On other architectures only `/dev/kvm` counts, as it does for a machine without
+    /// a CPU.
+    #[must_use]
+    pub fn kvm_trouble(
+        &self,
+        binary: &Binary,
+        accel: String,
+        machine: Option<&str>,
+        cpu: &str,
+    ) -> Option<String> {
+        let trouble = binary.accelerator_trouble(Accel::Kvm);
+        let runs_it = matches!(binary.arch.as_str(), "x86_64" | "i386") && machine != Some("none");
+        if trouble.is_some() || !runs_it {
+            return trouble;
+        }
+        let (machine, cpu) = (machine.map(str::to_owned), cpu.to_owned());
+        let setup = Setup { binary: binary.path.clone(), accel, machine, cpu };
+        let mut trials = self.trials.lock().unwrap_or_else(PoisonError::into_inner);
+        let attempt =
+            |setup: &Setup| on_own_runtime(setup.attempt()).unwrap_or_else(|why| Err(why.to_string()));
+        trials.entry(setup.clone()).or_insert_with(|| attempt(&setup)).clone().err()
+    }
+
+    /// Whether this reason not to use KVM has not been reported yet.
+    pub(super) fn is_news(&self, without_kvm: &str) -> bool {
+        self.reported.lock().unwrap_or_else(PoisonError::into_inner).insert(without_kvm.to_owned())
+    }
+
     /// The QEMUs of a case's VMs, by the VM's name. Omits those that cannot be probed, emulate another architecture,
     /// or are only known when the case runs.
     #[must_use]
@@ -68,20 +103,22 @@ impl Binaries {
     }
 }
 
-/// Uses its own thread and runtime, so it can be called from anywhere.
 fn ask(path: &Path) -> Answer {
-    let asked = std::thread::scope(|scope| {
-        let asking = scope.spawn(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.map_err(|why| ProbeError::Missing { path: path.to_owned(), why })?;
-            runtime.block_on(probe(path))
+    let asked = on_own_runtime(probe(path));
+    let asked = asked.unwrap_or_else(|why| Err(ProbeError::Missing { path: path.to_owned(), why }));
+    asked.map(Arc::new).map_err(Arc::new)
+}
+
+/// Uses a thread and a runtime of its own, so it can be called from anywhere.
+fn on_own_runtime<T: Send>(future: impl Future<Output = T> + Send) -> std::io::Result<T> {
+    let ran = std::thread::scope(|scope| {
+        let running = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            Ok(runtime.block_on(future))
         });
-        asking.join()
+        running.join()
     });
-    match asked {
-        Ok(answer) => answer.map(Arc::new).map_err(Arc::new),
-        Err(panic) => std::panic::resume_unwind(panic),
-    }
+    ran.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 impl QemuVersions for Binaries {

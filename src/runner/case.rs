@@ -39,6 +39,8 @@ pub(super) struct Place {
     pub notes: Arc<Notes>,
     /// Where its events go.
     pub sink: Sink,
+    /// Where the events of the run go.
+    pub run_sink: Sink,
 }
 
 /// A case of a run.
@@ -250,6 +252,11 @@ async fn run_attempt(
         Ok(plans) => plans,
         Err(CannotRun { verdict, reason }) => return ended(verdict, reason),
     };
+    for why in plans.values().filter_map(|plan| plan.without_kvm.as_ref()) {
+        if binaries.is_news(why) {
+            place.run_sink.emit(What::Note { text: format!("TCG: {why}") });
+        }
+    }
     if let Err(failure) = net::plan_wires(case, &mut plans, &wiring.ports, directory.path()) {
         return ended(Verdict::Error, failure.to_string());
     }

@@ -23,8 +23,9 @@ pub fn dry_run(cases: &[Case], binaries: &Binaries, settings: &Settings) -> Stri
                 text.push_str(&format!("run   {}\n", case.name));
                 for (name, plan) in &plans {
                     let machine = plan.spec.machine.as_deref().or(plan.binary.default_machine.as_deref());
+                    let why = plan.without_kvm.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
                     text.push_str(&format!(
-                        "        {name}: QEMU {}, {}, {}, {} of RAM{}\n",
+                        "        {name}: QEMU {}, {}, {}{why}, {} of RAM{}\n",
                         plan.binary.version,
                         machine.unwrap_or("no machine"),
                         plan.accel.name(),

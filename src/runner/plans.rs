@@ -31,6 +31,8 @@ pub(super) fn plans(
     if let Some(reason) = not_given(&case.requires, binaries) {
         return Err(CannotRun::skip(reason));
     }
+    // Before the case runs it has no directory.
+    let here = if directory.is_dir() { directory.to_owned() } else { std::env::temp_dir() };
     let mut found = IndexMap::new();
     for name in case.vms.keys() {
         let nothing = serde_json::json!({"captures": {}, "vm": {}, "process": {}, "role": case.roles});
@@ -45,12 +47,15 @@ pub(super) fn plans(
             Err(why) => return Err(CannotRun::error(format!("VM `{name}`: {why}"))),
         };
         let spec = spec.unwrap_or_else(|| case.vms[name].clone());
-        found.insert(name.clone(), plan(name, spec, binaries, settings)?);
+        let plan =
+            plan(name, spec, binaries, settings).map_err(|why| match unmet(&case.requires, &[], &here) {
+                Some(reason) => CannotRun::skip(reason),
+                None => why,
+            })?;
+        found.insert(name.clone(), plan);
     }
     choose_machine_types(&mut found)?;
     let used: Vec<&Binary> = found.values().map(|plan: &Plan| &*plan.binary).collect();
-    // Before the case runs it has no directory.
-    let here = if directory.is_dir() { directory.to_owned() } else { std::env::temp_dir() };
     let unmet = unmet(&case.requires, &used, &here);
     match unmet.or_else(|| other_accelerator(case, &found)).or_else(|| no_qemu_img(case, &found)) {
         Some(reason) => Err(CannotRun::skip(reason)),
@@ -62,8 +67,7 @@ pub(super) fn plans(
 fn other_accelerator(case: &Case, plans: &IndexMap<String, Plan>) -> Option<String> {
     let wanted = case.requires.accel?;
     let (name, plan) = plans.iter().find(|(_, plan)| plan.accel != wanted)?;
-    let why =
-        kvm::trouble().filter(|_| wanted == Accel::Kvm).map(|why| format!(": {why}")).unwrap_or_default();
+    let why = plan.without_kvm.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
     Some(format!("needs accelerator {}, but VM `{name}` would use {}{why}", wanted.name(), plan.accel.name()))
 }
 
@@ -105,15 +109,7 @@ pub(super) fn plan(
         );
         return Err(CannotRun::skip(reason));
     }
-    let wanted = settings.accel.map_or_else(|| spec.accel.names(), |accel| vec![accel]);
-    let Some(accel) = binary.choose(&wanted) else {
-        let wanted: Vec<&str> = wanted.iter().map(|accel| accel.name()).collect();
-        let why = kvm::trouble().filter(|_| wanted == ["kvm"]).map(|why| format!(": {why}"));
-        let why = why.unwrap_or_default();
-        let reason =
-            format!("needs accelerator {}, which does not work on this host{why}", wanted.join(" or "));
-        return Err(CannotRun::skip(reason));
-    };
+    let (accel, without_kvm) = accelerator(name, &spec, &binary, binaries, settings)?;
     if matches!(spec.guest, Guest::Ticker(_)) && !matches!(binary.arch.as_str(), "x86_64" | "i386") {
         let reason = format!(
             "VM `{name}`: the built-in guest runs on x86 only, and this QEMU emulates {}",
@@ -125,7 +121,51 @@ pub(super) fn plan(
         let located = linux.clone().located(&settings.guests);
         *linux = located.map_err(|why| CannotRun::skip(format!("VM `{name}` {why}")))?;
     }
-    Ok(Plan { attachable: settings.is_watched(), ..Plan::new(name, spec, binary, accel) })
+    let attachable = settings.is_watched();
+    Ok(Plan { without_kvm, attachable, ..Plan::new(name, spec, binary, accel) })
+}
+
+/// The accelerator of a VM: the first that works. Also why it is not KVM, if it could have been.
+fn accelerator(
+    name: &str,
+    spec: &VmSpec,
+    binary: &Binary,
+    binaries: &Binaries,
+    settings: &Settings,
+) -> Result<(Accel, Option<String>), CannotRun> {
+    let wanted = settings.accel.map_or_else(|| spec.accel.names(), |accel| vec![accel]);
+    let trouble = |accel| match accel {
+        Accel::Tcg => binary.accelerator_trouble(accel),
+        // Without hardware virtualization KVM is slower than TCG; it is used only if nothing else is allowed.
+        Accel::Kvm if wanted.len() > 1 && kvm::trouble().is_none() && !kvm::virtualizes() => {
+            Some("KVM is slow here: the CPU has no hardware virtualization (vmx or svm)".to_owned())
+        }
+        Accel::Kvm => binaries.kvm_trouble(binary, spec.accel.option(accel), spec.machine_type(), &spec.cpu),
+    };
+    first_that_works(&wanted, trouble).map_err(|why| {
+        if settings.accel == Some(Accel::Kvm) {
+            let message = format!("VM `{name}` cannot use KVM (use `--accel tcg`, or no `--accel`): {why}");
+            return CannotRun::error(message);
+        }
+        let wanted: Vec<&str> = wanted.iter().map(|accel| accel.name()).collect();
+        let wanted = wanted.join(" or ");
+        CannotRun::skip(format!("needs accelerator {wanted}, which does not work on this host: {why}"))
+    })
+}
+
+/// The first accelerator without trouble, and the trouble of those before it; or that of all.
+fn first_that_works(
+    wanted: &[Accel],
+    trouble: impl Fn(Accel) -> Option<String>,
+) -> Result<(Accel, Option<String>), String> {
+    let mut reasons = Vec::new();
+    for accel in wanted {
+        match trouble(*accel) {
+            None => return Ok((*accel, Some(reasons.join("; ")).filter(|why| !why.is_empty()))),
+            Some(why) => reasons.push(why),
+        }
+    }
+    Err(reasons.join("; "))
 }
 
 /// The QEMU versions for a case's templates.
@@ -141,5 +181,20 @@ impl Versions for CaseVersions<'_> {
             None => self.case.vms.values().next(),
         }?;
         self.binaries.get(&spec.qemu, spec.arch()).ok().map(|binary| binary.version.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_accelerator_that_does_not_work_is_skipped_with_its_reason() {
+        let broken = |accel: Accel| (accel == Accel::Kvm).then(|| "no MSR".to_owned());
+        let both = [Accel::Kvm, Accel::Tcg];
+        assert_eq!(first_that_works(&both, broken), Ok((Accel::Tcg, Some("no MSR".to_owned()))));
+        assert_eq!(first_that_works(&both, |_| None), Ok((Accel::Kvm, None)));
+        assert_eq!(first_that_works(&[Accel::Tcg], broken), Ok((Accel::Tcg, None)));
+        assert_eq!(first_that_works(&[Accel::Kvm], broken), Err("no MSR".to_owned()));
     }
 }

@@ -41,7 +41,8 @@ pub async fn run(
                     continue;
                 }
             };
-            let place = case::Place { notes: workspace.notes(), sink: sink.for_case(number) };
+            let (notes, run_sink) = (workspace.notes(), sink.clone());
+            let place = case::Place { notes, sink: sink.for_case(number), run_sink };
             let surroundings = (Arc::clone(&settings), interrupt.clone());
             running.spawn(async move {
                 let (settings, interrupt) = surroundings;

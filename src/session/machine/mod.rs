@@ -44,6 +44,8 @@ pub struct Plan {
     pub binary: Arc<Binary>,
     /// The selected accelerator.
     pub accel: Accel,
+    /// If it is not KVM although it could have been: why.
+    pub without_kvm: Option<String>,
     /// Whether it gets a second monitor for interactive use, as a socket in the case's directory.
     pub attachable: bool,
     /// The descriptors that it inherits besides its channels.
@@ -54,7 +56,8 @@ impl Plan {
     /// The plan of a VM that has one monitor, and inherits nothing besides its channels.
     #[must_use]
     pub fn new(name: &str, spec: VmSpec, binary: Arc<Binary>, accel: Accel) -> Self {
-        Self { name: name.to_owned(), spec, binary, accel, attachable: false, inherit: Vec::new() }
+        let (name, without_kvm, inherit) = (name.to_owned(), None, Vec::new());
+        Self { name, spec, binary, accel, without_kvm, attachable: false, inherit }
     }
 
     /// The memory layout of the built-in guest, if it runs that.
