@@ -63,7 +63,7 @@ impl JsonSchema for ByteCount {
             "type": ["string", "integer"],
             "minimum": 0,
             "pattern": r"^\s*(\+?[0-9]+\s*[BKMGTbkmgt]?|0x[0-9A-Fa-f]+)\s*$|\{\{",
-            "patternErrorMessage": "Write a whole number with K, M, G or T, such as `4K` or `150M`, or bytes.",
+            "patternErrorMessage": "A size is a whole number with K, M, G or T, such as `4K` or `150M`, or bytes.",
             "description": "A size (`4K`, `150M`, `1G`, in powers of 1024), or a number of bytes.",
         })
     }
