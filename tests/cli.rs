@@ -318,6 +318,16 @@ fn environment_variables_work_like_options() {
     assert_eq!(ran(&[("LOCKSTEP_TAG", "no")], &["list", "two.yaml"]).code, Some(2));
     ran(&[("LOCKSTEP_SLOW", "x")], &["run", "two.yaml"]).expect(2);
     ran(&[("LOCKSTEP_JOBS", "0")], &["run", "two.yaml"]).expect(2);
+    // An error names the variable.
+    for (variable, value, error) in [
+        ("LOCKSTEP_QEMU", "/no/qemu", "LOCKSTEP_QEMU default: no QEMU at `/no/qemu`"),
+        ("LOCKSTEP_CASE", "[", "LOCKSTEP_CASE [: not a valid pattern"),
+        ("LOCKSTEP_DEFINE", "x", "LOCKSTEP_DEFINE x: write NAME=VALUE"),
+        ("LOCKSTEP_TAG", "no", "--case and LOCKSTEP_TAG select none of 2 cases"),
+    ] {
+        let stderr = ran(&[(variable, value)], &["run", "two.yaml"]).expect(2).stderr;
+        assert!(stderr.starts_with(&format!("error: {error}")), "{stderr}");
+    }
     // An option takes precedence over the environment.
     ran(&[("LOCKSTEP_ACCEL", "xen")], &["run", "two.yaml", "--accel", "tcg"]).expect(0);
 }

@@ -72,8 +72,11 @@ pub(super) fn parse() -> anyhow::Result<Result<Parsed, ExitCode>> {
     if let Some(selection) = selection {
         selection.origin = origin(&matches, file.as_ref());
     }
-    if let (Some(qemu), Some(file)) = (qemu, &file) {
-        qemu.of_file.clone_from(&file.qemus);
+    if let Some(qemu) = qemu {
+        qemu.of_environment = is_of_environment(&matches, "qemu");
+        if let Some(file) = &file {
+            qemu.of_file.clone_from(&file.qemus);
+        }
     }
     Ok(Ok(Parsed { cli, matches, file }))
 }
@@ -85,5 +88,13 @@ fn origin(matches: &ArgMatches, file: Option<&File>) -> Origin {
         no_files: is_default("files") && of_file("files").is_none(),
         files: of_file("files").map(super::file::Setting::places),
         tags: of_file("tag").map(|setting| setting.at.clone()),
+        of_environment: ["case", "tag", "define"]
+            .into_iter()
+            .filter(|id| is_of_environment(matches, id))
+            .collect(),
     }
+}
+
+fn is_of_environment(matches: &ArgMatches, id: &str) -> bool {
+    matches.try_contains_id(id).is_ok() && matches.value_source(id) == Some(ValueSource::EnvVariable)
 }

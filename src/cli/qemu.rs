@@ -19,6 +19,10 @@ pub(super) struct Qemu {
     /// Those of `lockstep.toml`.
     #[arg(skip)]
     pub(super) of_file: Vec<Named>,
+
+    /// Whether `qemu` is the environment variable.
+    #[arg(skip)]
+    pub(super) of_environment: bool,
 }
 
 /// A QEMU with its name, `default` for the one without.
@@ -70,6 +74,7 @@ impl Qemu {
         for Named { name, at, .. } in &named {
             binaries.path(name, "x86_64").with_context(|| match at {
                 Some(at) => at.to_string(),
+                None if self.of_environment => format!("LOCKSTEP_QEMU {name}"),
                 None => format!("--qemu {name}"),
             })?;
         }

@@ -89,6 +89,19 @@ pub(super) struct Origin {
     pub(super) files: Option<Vec<Location>>,
     /// The place of the tags in `lockstep.toml`, if they are from there.
     pub(super) tags: Option<Location>,
+    /// The ids of the options that are environment variables.
+    pub(super) of_environment: Vec<&'static str>,
+}
+
+impl Origin {
+    /// The name of an option as the user gave it: the option, or its environment variable.
+    fn option(&self, id: &str) -> String {
+        match id {
+            id if self.of_environment.contains(&id) => format!("LOCKSTEP_{}", id.to_uppercase()),
+            "define" => "-D".to_owned(),
+            id => format!("--{id}"),
+        }
+    }
 }
 
 /// The result of reading the files.
@@ -163,7 +176,7 @@ impl Selection {
         let failed = self.failed()?;
         let defines = self.define.iter().map(|define| match define.split_once('=') {
             Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
-            None => Err(anyhow!("-D {define}: write NAME=VALUE")),
+            None => Err(anyhow!("{} {define}: write NAME=VALUE", self.origin.option("define"))),
         });
         let options = Options { defines: defines.collect::<Result<_, _>>()?, seed: self.seed() };
         let Loaded { cases, diagnostics, templates, .. } = if self.files.iter().any(|file| file == STDIN) {
@@ -279,10 +292,11 @@ impl Selection {
                 bail!("no cases: the files are templates");
             }
             let first: Vec<&str> = names.iter().take(5).map(String::as_str).collect();
+            let (case, tag) = (self.origin.option("case"), self.origin.option("tag"));
             let options = match (failed, &self.origin.tags) {
-                (Some(_), _) => "--case, --tag and the failed cases".to_owned(),
-                (None, Some(at)) => format!("--case and the `tags` of {at}"),
-                (None, None) => "--case and --tag".to_owned(),
+                (Some(_), _) => format!("{case}, {tag} and the failed cases"),
+                (None, Some(at)) => format!("{case} and the `tags` of {at}"),
+                (None, None) => format!("{case} and {tag}"),
             };
             bail!("{options} select none of {all} cases; available: {} …", first.join(", "));
         }
@@ -294,8 +308,9 @@ impl Selection {
         let mut set = GlobSet::builder();
         for pattern in self.case.iter().flat_map(|given| alternatives(given)) {
             let glob = GlobBuilder::new(pattern).empty_alternates(true).build();
+            let option = self.origin.option("case");
             set.add(
-                glob.map_err(|error| anyhow!("--case {pattern}: not a valid pattern: {}", error.kind()))?,
+                glob.map_err(|error| anyhow!("{option} {pattern}: not a valid pattern: {}", error.kind()))?,
             );
         }
         Ok(set.build()?)
