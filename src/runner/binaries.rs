@@ -140,6 +140,31 @@ mod tests {
     }
 
     #[test]
+    fn kvm_is_tried_once_per_machine_type_and_cpu() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("qemu");
+        std::fs::write(&path, "#!/bin/sh\necho >>\"$0.runs\"\necho no MSR >&2\nexit 1\n").unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let runs = || std::fs::read_to_string(folder.path().join("qemu.runs")).unwrap_or_default().len();
+        let accelerators = ["kvm", "tcg"].map(str::to_owned).into();
+        let binary = Binary { path, accelerators, ..Binary::made_up("11.0.0") };
+        let binaries = Binaries::default();
+        let trouble = |machine, cpu| binaries.kvm_trouble(&binary, "kvm".to_owned(), machine, cpu).unwrap();
+        if let Some(why) = crate::qemu::kvm::trouble() {
+            assert_eq!((trouble(None, "max"), runs()), (why.to_owned(), 0));
+            return;
+        }
+        let why = "KVM does not work with `-machine pc -accel kvm -cpu max`: exit status 1, saying: no MSR";
+        assert_eq!((trouble(Some("pc"), "max"), runs()), (why.to_owned(), 1));
+        assert_eq!((trouble(Some("pc"), "max"), runs()), (why.to_owned(), 1));
+        assert!(trouble(Some("pc"), "host").contains("-cpu host") && runs() == 2);
+        assert!(trouble(None, "host").contains("`-accel kvm -cpu host`") && runs() == 3);
+        let tcg_only = Binary::made_up("11.0.0");
+        let why = binaries.kvm_trouble(&tcg_only, "kvm".to_owned(), None, "max");
+        assert_eq!(why.as_deref(), Some("QEMU 11.0.0 is built without KVM"));
+    }
+
+    #[test]
     fn a_binary_that_cannot_be_asked_has_no_version() {
         let binaries = Binaries::new([("default".to_owned(), "/bin/true".to_owned())]);
         assert_eq!(binaries.version_of("default", "x86_64"), None);
