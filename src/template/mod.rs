@@ -134,19 +134,6 @@ impl<'a> Scope<'a> {
         scope
     }
 
-    /// Adds the places that set the values of names.
-    #[must_use]
-    pub fn with_origins(mut self, origins: &Origins) -> Self {
-        Arc::make_mut(&mut self.origins).extend(origins.iter().map(|(name, at)| (name.clone(), at.clone())));
-        self
-    }
-
-    /// The places that set the values of names.
-    #[must_use]
-    pub const fn origins(&self) -> &Origins {
-        &self.origins
-    }
-
     /// Replaces the names, keeping the provider of versions.
     #[must_use]
     pub fn renamed(&self, names: Map<String, Value>) -> Self {

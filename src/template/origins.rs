@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{compile, is_template};
+use super::{Scope, compile, is_template};
 use crate::diagnostic::Location;
 
 /// The place that sets the value of each name.
@@ -15,4 +15,19 @@ pub fn only_name(text: &str) -> Option<String> {
     let compiled = is_template(text).then(|| compile(text))?;
     let path = (*compiled).as_ref().ok()?.path.as_deref()?;
     Some(path.split('.').next()?.to_owned())
+}
+
+impl Scope<'_> {
+    /// Adds the places that set the values of names.
+    #[must_use]
+    pub fn with_origins(mut self, origins: &Origins) -> Self {
+        Arc::make_mut(&mut self.origins).extend(origins.iter().map(|(name, at)| (name.clone(), at.clone())));
+        self
+    }
+
+    /// The places that set the values of names.
+    #[must_use]
+    pub const fn origins(&self) -> &Origins {
+        &self.origins
+    }
 }
