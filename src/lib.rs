@@ -11,6 +11,7 @@ pub mod diagnostic;
 pub mod docs;
 pub mod event;
 pub mod guest;
+pub mod lsp;
 pub mod qemu;
 pub mod random;
 pub mod report;

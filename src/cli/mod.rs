@@ -11,6 +11,7 @@ mod file;
 mod format;
 mod invalid_value;
 mod list;
+mod lsp;
 mod man;
 mod new;
 mod options;
@@ -67,6 +68,7 @@ enum Command {
     Render(render::Render),
     Config(config::Config),
     Schema(schema::Schema),
+    Lsp(lsp::Lsp),
     Probe(probe::Probe),
     New(new::New),
     Docs(docs::Docs),
@@ -108,6 +110,7 @@ impl Command {
             | Self::Config(_) => true,
             Self::Compare(_)
             | Self::Schema(_)
+            | Self::Lsp(_)
             | Self::New(_)
             | Self::Docs(_)
             | Self::Explain(_)
@@ -155,6 +158,7 @@ impl Command {
             Self::Render(render) => render.run(),
             Self::Config(config) => config.run(matches, file),
             Self::Schema(schema) => schema.run(),
+            Self::Lsp(lsp) => lsp.run(),
             Self::Probe(probe) => probe.run(),
             Self::New(new) => new.run(),
             Self::Docs(docs) => docs.run(),

@@ -38,14 +38,20 @@ pub fn names() -> Vec<&'static str> {
     names
 }
 
-/// A page for the terminal: without Markdown syntax; a link becomes the command that prints its target.
+/// A page whose links inside the reference are replaced by the commands that print their targets.
 #[must_use]
-pub fn for_terminal(page: &str, colour: bool) -> String {
+pub fn without_links(page: &str) -> String {
     let command = |link: &str| {
         let topic = TOPICS.iter().find(|topic| text::anchor(&topic.heading) == link)?;
         Some(format!("lockstep docs {}", topic.name))
     };
-    text::for_terminal(&text::without_links(page, command), colour)
+    text::without_links(page, command)
+}
+
+/// A page for the terminal: without Markdown syntax; a link becomes the command that prints its target.
+#[must_use]
+pub fn for_terminal(page: &str, colour: bool) -> String {
+    text::for_terminal(&without_links(page), colour)
 }
 
 /// The whole reference as one page.

@@ -6,10 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use semver::Version;
 
+use super::requirements::unmet;
+use crate::diagnostic::Diagnostics;
 use crate::qemu::binary::{Binary, ProbeError, find, probe};
 use crate::qemu::kvm_trial::Setup;
 use crate::qemu::spec::Accel;
 use crate::scenario::QemuVersions;
+use crate::scenario::lint::against_binaries;
 use crate::scenario::model::Case;
 
 /// The result of a probe.
@@ -100,6 +103,17 @@ impl Binaries {
             Some((name.clone(), binary))
         });
         asked.collect()
+    }
+
+    /// Checks cases against their QEMUs; a case that would be skipped on them is not checked.
+    pub fn check(&self, cases: &[Case], diagnostics: &mut Diagnostics) {
+        for case in cases {
+            let own = self.of(case);
+            let used: Vec<&Binary> = own.values().map(|binary| &**binary).collect();
+            if unmet(&case.requires, &used, &std::env::temp_dir()).is_none() {
+                against_binaries(case, &own, diagnostics);
+            }
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::{Map, Value};
 
+use super::Texts;
 use super::keys::{self, KEYS, Shape};
 use super::lint::Unused;
 use super::merge::over;
@@ -19,6 +20,8 @@ use crate::yaml::{self, Key, Kind, Node};
 #[derive(Default)]
 pub(super) struct Loader {
     files: HashMap<PathBuf, Option<Node>>,
+    /// Used in place of the files on disk.
+    texts: Texts,
     /// The diagnostics so far.
     pub diagnostics: Diagnostics,
     /// The environment variables that a file uses.
@@ -29,6 +32,8 @@ pub(super) struct Loader {
     pub steps: usize,
     /// The declarations, and whether they are used.
     pub unused: Unused,
+    /// Whether to merge files with errors, as far as that is possible.
+    is_lenient: bool,
     /// The size of the cases so far; see [`weight`](super::typed::weight).
     weight: usize,
 }
@@ -37,6 +42,16 @@ pub(super) struct Loader {
 const MAX_WEIGHT: usize = 20_000_000;
 
 impl Loader {
+    /// One that uses these texts in place of the files on disk.
+    pub(super) fn with(texts: &Texts) -> Self {
+        Self { texts: texts.clone(), ..Self::default() }
+    }
+
+    /// A file merged over everything that it extends, even with errors.
+    pub(super) fn merged(path: &Path, texts: &Texts) -> Option<Node> {
+        Self { is_lenient: true, ..Self::with(texts) }.scenario(path)
+    }
+
     /// Adds a diagnostic.
     pub(super) fn complain(&mut self, diagnostic: Diagnostic) {
         self.diagnostics.push(diagnostic);
@@ -69,12 +84,11 @@ impl Loader {
         if let Some(known) = self.files.get(path) {
             return known.clone();
         }
-        self.keep(path, yaml::read(path))
-    }
-
-    /// Uses a text as the content of the file with that name, instead of the file on disk.
-    pub(super) fn read_text(&mut self, path: &Path, text: &str) {
-        self.keep(path, yaml::from_bytes(path, text.as_bytes().to_vec()));
+        let read = match self.texts.get(path) {
+            Some(text) => yaml::from_bytes(path, text.as_bytes().to_vec()),
+            None => yaml::read(path),
+        };
+        self.keep(path, read)
     }
 
     fn keep(&mut self, path: &Path, read: Result<Node, Vec<Diagnostic>>) -> Option<Node> {
@@ -99,14 +113,14 @@ impl Loader {
 
     fn extended(&mut self, path: &Path, chain: &mut Vec<PathBuf>) -> Option<Node> {
         let node = self.read(path)?;
-        let sound = self.shape(&node);
+        let sound = self.shape(&node) || self.is_lenient;
         let Some((_, extends)) = node.entry("extends") else {
             return Some(node).filter(|_| sound);
         };
         chain.push(path.to_owned());
         let Some(parent) = self.target(extends, Code::Extends) else {
             chain.pop();
-            return None;
+            return Some(node).filter(|_| self.is_lenient);
         };
         let circle = chain.iter().position(|known| same_file(known, &parent));
         let merged = if let Some(from) = circle {
@@ -138,7 +152,7 @@ impl Loader {
         }
         let folder = node.at.path().parent().unwrap_or(Path::new(""));
         let path = tidy(&folder.join(node.text().unwrap_or_default()));
-        if self.files.contains_key(&path) || path.is_file() {
+        if self.texts.contains_key(&path) || self.files.contains_key(&path) || path.is_file() {
             return Some(path);
         }
         let message = format!("there is no file `{}`", path.display());
@@ -227,7 +241,7 @@ fn similar(folder: &Path, wrong: &str) -> Option<String> {
 }
 
 /// A path without `x/..`, if that is the same file; with symbolic links it may not be.
-pub(super) fn tidy(path: &Path) -> PathBuf {
+pub(crate) fn tidy(path: &Path) -> PathBuf {
     let mut short = PathBuf::new();
     for part in path.components() {
         match part {

@@ -32,16 +32,17 @@ mod vms;
 pub(crate) mod when;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, SourceFile, suggest};
-use crate::yaml;
+use crate::yaml::{self, Node};
 
 pub use deferred::{
     RunValues, Unresolved, resolve_link, resolve_step, resolve_text, resolve_vm, resolve_when,
 };
 pub use keys::to_yaml;
+pub(crate) use load::tidy;
 
 use model::Case;
 use params::Setting;
@@ -102,12 +103,29 @@ pub fn load(paths: &[PathBuf], options: &Options, versions: &dyn QemuVersions) -
 /// up among the texts first, then on disk.
 #[must_use]
 pub fn load_texts(texts: &[(PathBuf, String)], options: &Options, versions: &dyn QemuVersions) -> Loaded {
-    let mut loader = load::Loader::default();
-    for (path, text) in texts {
-        loader.read_text(path, text);
-    }
     let paths: Vec<PathBuf> = texts.iter().map(|(path, _)| path.clone()).collect();
-    expand(loader, &paths, options, versions)
+    let texts = texts.iter().map(|(path, text)| (path.clone(), text.as_str().into())).collect();
+    load_edited(&paths, &texts, options, versions)
+}
+
+/// Texts in place of files on disk, such as those that are open in an editor.
+pub type Texts = HashMap<PathBuf, Arc<str>>;
+
+/// As [`load`]; a file that is among the texts has that text, whether it is on disk or not.
+#[must_use]
+pub fn load_edited(
+    paths: &[PathBuf],
+    texts: &Texts,
+    options: &Options,
+    versions: &dyn QemuVersions,
+) -> Loaded {
+    expand(load::Loader::with(texts), paths, options, versions)
+}
+
+/// A file merged over everything it extends, as far as that is possible with errors; `None` if one of them is not valid YAML.
+#[must_use]
+pub fn merged(path: &Path, texts: &Texts) -> Option<Node> {
+    load::Loader::merged(path, texts)
 }
 
 fn expand(

@@ -46,6 +46,11 @@ const HELPERS: &[(&str, std::ops::RangeInclusive<usize>)] = &[
     (TEXT, 1..=1),
 ];
 
+/// The names of the helpers.
+pub fn helpers() -> impl Iterator<Item = &'static str> {
+    HELPERS.iter().map(|(name, _)| *name).filter(|name| !name.starts_with("__"))
+}
+
 /// The helper that writes a value as JSON, to preserve its type.
 const JSON: &str = "__json";
 
@@ -328,6 +333,9 @@ static REGISTRY: LazyLock<Handlebars<'static>> = LazyLock::new(|| {
     registry
 });
 
+/// The maximum number of compiled templates to keep.
+const MAX_COMPILED: usize = 100_000;
+
 type Compilation = Arc<Result<Compiled, TemplateError>>;
 
 /// Compiles every text once: a matrix renders the same few hundred scalars thousands of times.
@@ -336,6 +344,10 @@ fn compile(text: &str) -> Compilation {
     let mut cache = CACHE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some(known) = cache.get(text) {
         return Arc::clone(known);
+    }
+    // Only an editor's server sees so many: a new text with each change.
+    if cache.len() >= MAX_COMPILED {
+        cache.clear();
     }
     let compiled = Arc::new(compile_uncached(text));
     cache.insert(text.to_owned(), Arc::clone(&compiled));

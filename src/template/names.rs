@@ -120,8 +120,8 @@ fn check_call(call: &HelperTemplate) -> Result<(), TemplateError> {
             ));
         }
         None if !bare => {
-            let helpers = HELPERS.iter().map(|(helper, _)| *helper).filter(|h| !h.starts_with("__"));
-            return Err(TemplateError::new(format!("unknown helper `{name}`"), suggest(name, helpers)));
+            let help = suggest(name, super::helpers());
+            return Err(TemplateError::new(format!("unknown helper `{name}`"), help));
         }
         _ => {}
     }

@@ -1,4 +1,6 @@
-//! A small client of the language server protocol, for the YAML language server that editors run.
+//! A small client of the language server protocol: for the YAML language server that editors run, and for ours.
+
+#![allow(dead_code, reason = "each test file uses its own part of it")]
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -7,6 +9,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::{Value, json};
 
 /// The time limit; the machine may be busy.
@@ -18,7 +22,7 @@ pub(crate) const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// A running server, stopped on drop.
 pub(crate) struct Server {
     child: Child,
-    input: ChildStdin,
+    input: Option<ChildStdin>,
     messages: Receiver<Value>,
     settings: Value,
     next_id: u64,
@@ -46,8 +50,23 @@ impl Server {
         for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
             command.env(name, proxy);
         }
+        let capabilities = json!({
+            "workspace": {"configuration": true, "didChangeConfiguration": {"dynamicRegistration": true}},
+            "textDocument": {
+                "hover": {"contentFormat": ["markdown"]},
+                "completion": {"completionItem": {"snippetSupport": true, "documentationFormat": ["markdown"]}},
+            },
+        });
+        let mut server = Self::spawn(command, settings, Path::new(ROOT), capabilities);
+        let settings = server.settings.clone();
+        server.notify("workspace/didChangeConfiguration", json!({ "settings": settings }));
+        server
+    }
+
+    /// Starts the server of a command, for a directory.
+    pub(crate) fn spawn(mut command: Command, settings: Value, root: &Path, capabilities: Value) -> Self {
         let mut child = command.spawn().unwrap();
-        let input = child.stdin.take().unwrap();
+        let input = child.stdin.take();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let (sender, messages) = channel();
         std::thread::spawn(move || {
@@ -58,24 +77,16 @@ impl Server {
             }
         });
         let mut server = Self { child, input, messages, settings, next_id: 0, diagnostics: HashMap::new() };
-        let root = uri(Path::new(ROOT));
+        let root = uri(root);
         // The server watches this process id, and exits with that process.
         let hello = json!({
             "processId": std::process::id(),
             "rootUri": root,
             "workspaceFolders": [{"uri": root, "name": "lockstep"}],
-            "capabilities": {
-                "workspace": {"configuration": true, "didChangeConfiguration": {"dynamicRegistration": true}},
-                "textDocument": {
-                    "hover": {"contentFormat": ["markdown"]},
-                    "completion": {"completionItem": {"snippetSupport": true, "documentationFormat": ["markdown"]}},
-                },
-            },
+            "capabilities": capabilities,
         });
         server.request("initialize", hello);
         server.notify("initialized", json!({}));
-        let settings = server.settings.clone();
-        server.notify("workspace/didChangeConfiguration", json!({ "settings": settings }));
         server
     }
 
@@ -84,11 +95,57 @@ impl Server {
         self.diagnostics.remove(uri);
         let document = json!({"uri": uri, "languageId": "yaml", "version": 1, "text": text});
         self.notify("textDocument/didOpen", json!({ "textDocument": document }));
+        self.published(uri, |_| true)
+    }
+
+    /// The diagnostics of an opened text, once they meet a condition on the published parameters.
+    pub(crate) fn published(&mut self, uri: &str, is_it: impl Fn(&Value) -> bool) -> Vec<Value> {
         let end = Instant::now() + DEADLINE;
-        while !self.diagnostics.contains_key(uri) {
-            self.take(end, &format!("diagnostics of {uri}"));
+        while !self.diagnostics.get(uri).is_some_and(&is_it) {
+            self.take(end, &format!("diagnostics of {uri}; the last: {:?}", self.diagnostics.get(uri)));
         }
-        self.diagnostics[uri].as_array().unwrap().clone()
+        self.diagnostics[uri]["diagnostics"].as_array().unwrap().clone()
+    }
+
+    /// All files with diagnostics.
+    pub(crate) fn all_published(&self) -> impl Iterator<Item = (&String, &Value)> {
+        let all = self.diagnostics.iter().map(|(uri, parameters)| (uri, &parameters["diagnostics"]));
+        all.filter(|(_, found)| found.as_array().is_some_and(|found| !found.is_empty()))
+    }
+
+    /// Changes an opened text; does not wait.
+    pub(crate) fn change(&mut self, uri: &str, version: usize, text: &str) {
+        let document = json!({"uri": uri, "version": version});
+        let changes = json!([{"text": text}]);
+        self.notify("textDocument/didChange", json!({"textDocument": document, "contentChanges": changes}));
+    }
+
+    /// Closes a text.
+    pub(crate) fn close(&mut self, uri: &str) {
+        self.notify("textDocument/didClose", json!({"textDocument": {"uri": uri}}));
+    }
+
+    /// A request about an opened text.
+    pub(crate) fn about(&mut self, method: &str, uri: &str) -> Value {
+        self.request(method, json!({"textDocument": {"uri": uri}}))
+    }
+
+    /// Closes the server's standard input and waits for its end; returns its exit code.
+    pub(crate) fn ended(&mut self) -> Option<i32> {
+        drop(self.input.take());
+        let pidfd = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()).unwrap();
+        let deadline = Timespec { tv_sec: DEADLINE.as_secs().cast_signed(), tv_nsec: 0 };
+        let ready = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&deadline)).unwrap();
+        assert_eq!(ready, 1, "the server does not end");
+        self.child.wait().unwrap().code()
+    }
+
+    /// Waits for the end of the server, whose standard input stays open; returns its exit code.
+    pub(crate) fn ended_by_itself(&mut self) -> Option<i32> {
+        let input = self.input.take();
+        let code = self.ended();
+        drop(input);
+        code
     }
 
     /// A request at a position of an opened text.
@@ -97,7 +154,7 @@ impl Server {
         self.request(method, json!({"textDocument": {"uri": uri}, "position": place}))
     }
 
-    fn request(&mut self, method: &str, parameters: Value) -> Value {
+    pub(crate) fn request(&mut self, method: &str, parameters: Value) -> Value {
         self.next_id += 1;
         let id = self.next_id;
         self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": parameters}));
@@ -110,14 +167,15 @@ impl Server {
         }
     }
 
-    fn notify(&mut self, method: &str, parameters: Value) {
+    pub(crate) fn notify(&mut self, method: &str, parameters: Value) {
         self.send(&json!({"jsonrpc": "2.0", "method": method, "params": parameters}));
     }
 
     fn send(&mut self, message: &Value) {
         let text = message.to_string();
-        write!(self.input, "Content-Length: {}\r\n\r\n{text}", text.len()).unwrap();
-        self.input.flush().unwrap();
+        let input = self.input.as_mut().unwrap();
+        write!(input, "Content-Length: {}\r\n\r\n{text}", text.len()).unwrap();
+        input.flush().unwrap();
     }
 
     /// Takes the next message: replies to the server's requests, stores what it publishes, returns a reply.
@@ -132,7 +190,7 @@ impl Server {
         match (message["method"].as_str(), message.get("id")) {
             (Some("textDocument/publishDiagnostics"), _) => {
                 let uri = parameters["uri"].as_str().unwrap().to_owned();
-                self.diagnostics.insert(uri, parameters["diagnostics"].clone());
+                self.diagnostics.insert(uri, parameters.clone());
                 None
             }
             (Some("workspace/configuration"), Some(id)) => {

@@ -12,6 +12,7 @@ mod unused;
 
 pub use binary::{against_binaries, against_releases};
 pub(super) use flow::check;
+pub(crate) use run_values::{ROOTS as ROOTS_OF_RUN, fields as fields_of_run};
 pub(super) use unused::{Section, Seen, Unused};
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::scenario::model::When;
 use crate::yaml::Node;
 
 /// The names under `run`.
-const ROOTS: &[&str] = &["captures", "vm", "role", "process", "link", "client"];
+pub(crate) const ROOTS: &[&str] = &["captures", "vm", "role", "process", "link", "client"];
 /// The fields of a VM that was started.
 const OF_VM: &[&str] = &["pid", "address", "version", "accel", "qemu", "argv", "disk"];
 /// The fields of a background process.
@@ -21,6 +21,17 @@ const OF_CLIENT: &[&str] =
 /// The fields of a link.
 const OF_LINK: &[&str] =
     &["state", "connections", "alive", "intact", "bytes", "bytes_there", "bytes_back", "each"];
+
+/// The fields of a value of this root.
+pub(crate) fn fields(root: &str) -> &'static [&'static str] {
+    match root {
+        "vm" => OF_VM,
+        "process" => OF_PROCESS,
+        "client" => OF_CLIENT,
+        "link" => OF_LINK,
+        _ => &[],
+    }
+}
 
 impl Flow<'_, '_> {
     /// Checks the templates of a part of a file, which a step with these conditions fills in.
@@ -99,7 +110,7 @@ impl Flow<'_, '_> {
             let help = format!("put `start: {name}` before it");
             self.impossible(Diagnostic::error(Code::Order, at, message).help(help));
         }
-        self.field("vm", name, rest, OF_VM, at);
+        self.field("vm", name, rest, at);
         if let ["disk", disk, ..] = rest {
             self.disk(name, disk, at);
         }
@@ -130,7 +141,7 @@ impl Flow<'_, '_> {
             let diagnostic = Diagnostic::error(Code::Order, at, message);
             self.impossible(diagnostic.related(&first, "started here"));
         }
-        self.field("process", name, rest, OF_PROCESS, at);
+        self.field("process", name, rest, at);
     }
 
     fn client(&mut self, name: &str, rest: &[&str], at: &Location) {
@@ -139,7 +150,7 @@ impl Flow<'_, '_> {
             let help = suggest(name, clients.iter().map(String::as_str));
             return self.unknown(at, format!("no step of this case starts a client `{name}`"), help);
         }
-        self.field("client", name, rest, OF_CLIENT, at);
+        self.field("client", name, rest, at);
     }
 
     fn link(&mut self, name: &str, rest: &[&str], at: &Location) {
@@ -148,10 +159,11 @@ impl Flow<'_, '_> {
             let help = suggest(name, links.keys().map(String::as_str));
             return self.unknown(at, format!("there is no link `{name}` in this case"), help);
         }
-        self.field("link", name, rest, OF_LINK, at);
+        self.field("link", name, rest, at);
     }
 
-    fn field(&mut self, root: &str, name: &str, rest: &[&str], known: &[&str], at: &Location) {
+    fn field(&mut self, root: &str, name: &str, rest: &[&str], at: &Location) {
+        let known = fields(root);
         if let Some(field) = rest.first().filter(|field| !known.contains(field)) {
             let message = format!("unknown name `run.{root}.{name}.{field}`");
             self.unknown(at, message, suggest(field, known.iter().copied()));
