@@ -292,6 +292,13 @@ fn hover_shows_the_values_of_a_template() {
     );
     let late = "  - exec: {run: [echo, \"{{ca|se.dir}}\"]}\n";
     assert!(editor.hover("a.yaml", &format!("{head}{late}")).contains("only known when the step runs"));
+    // In a text with errors, the values are those that it had without them.
+    let text = format!("{head}  - wait: {{vm: a, ticks: \"{{{{n}}}}\"}}\n");
+    let (uri, _) = editor.open("b.yaml", &text);
+    editor.server.change(&uri, 2, &text.replace("vm: a", "vm: b").replace("n: 7", "n: 8"));
+    let column = text.lines().last().unwrap().find("n}}").unwrap();
+    let found = editor.server.at("textDocument/hover", &uri, (4, column));
+    assert!(found["contents"]["value"].as_str().unwrap().contains("= `7`"), "{found}");
     // A template has the values of the open files that extend it.
     let (base, _) = editor.open("base.yaml", TEMPLATE);
     let user = "extends: base.yaml\nmatrix: {moment: [u, v]}\nsteps:\n  - wait: {vm: a, ticks: 1}\n";
@@ -402,6 +409,7 @@ fn names_of_a_template_are_offered() {
     let start = "extends: templates/base.yaml\n";
     assert!(editor.labels("user.yaml", &format!("{start}hooks:\n  |")).contains("in_colo"));
     assert!(editor.labels("user.yaml", &format!("{start}with: {{|}}\n")).contains("moment"));
+    assert!(editor.labels("user.yaml", &format!("{start}matrix:\n  |")).contains("moment"));
     assert!(editor.labels("user.yaml", &format!("{start}steps:\n  - quit: |\n")).contains("a"));
     assert!(editor.labels("user.yaml", "extends: |\n").contains("templates/base.yaml"));
     editor.home.write("used.yaml", "params: {of_used: 1}\nsteps: []\n");

@@ -61,19 +61,14 @@ fn template(
     // A block such as `{{#if …}}` has no value of its own.
     let is_block = expression.starts_with("{{#") || expression.starts_with("{{/") || expression == "{{else}}";
     let shown = if is_block { whole.as_str() } else { expression };
-    let own = view.checked.map(|checked| &checked.loaded.cases).filter(|cases| !cases.is_empty());
-    let cases: Vec<&Case> = match own {
-        Some(cases) => cases.iter().collect(),
-        None => view.users.iter().flat_map(|user| &user.loaded.cases).collect(),
-    };
     let in_steps = matches!(entry.path.first(), Some(Part::Key(top)) if ["steps", "finally", "hooks"].contains(&top.as_str()));
-    let step = if in_steps { Some(scalar.start) } else { None };
-    let values = values(view, &cases, shown, step);
+    let step = (in_steps && !view.is_old).then_some(scalar.start);
+    let values = values(view, shown, step);
     Some((format!("`{shown}`\n\n{}", summary(&values)), range))
 }
 
 /// The values of a template in all cases, each with the number of cells, or of rounds of a loop, that have it.
-fn values(view: &View<'_>, cases: &[&Case], text: &str, step: Option<usize>) -> IndexMap<String, usize> {
+fn values(view: &View<'_>, text: &str, step: Option<usize>) -> IndexMap<String, usize> {
     let mut values = IndexMap::new();
     let mut add = |names: Map<String, Value>| {
         let value = match render(text, &Scope::new(names, &NoVersions)) {
@@ -84,7 +79,7 @@ fn values(view: &View<'_>, cases: &[&Case], text: &str, step: Option<usize>) -> 
         };
         *values.entry(value).or_insert(0) += 1;
     };
-    for case in cases {
+    for case in &view.cases {
         let steps = step.map(|at| steps_at(view, case, at)).unwrap_or_default();
         for step in &steps {
             let mut names = case.context.clone();
@@ -126,7 +121,7 @@ fn summary(values: &IndexMap<String, usize>) -> String {
     let number = |count: usize| if count == 1 { String::new() } else { format!(" ({count} times)") };
     let mut lines = values.iter().take(LISTED).map(|(value, count)| format!("`{value}`{}", number(*count)));
     match (values.len(), lines.next()) {
-        (_, None) => "The file has no case in which it has a value.".to_owned(),
+        (_, None) => "No case has a value for it.".to_owned(),
         (1, Some(_)) => {
             let value = values.keys().next().map(String::as_str).unwrap_or_default();
             format!("= `{value}`")

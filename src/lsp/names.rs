@@ -64,7 +64,6 @@ const VALUES: &[(&str, &str, Kind)] = &[
     ("Check", "client", Kind::Client),
     ("Wait", "process", Kind::Process),
     ("Check", "process", Kind::Process),
-    ("Check", "disk", Kind::Disk),
     ("Qmp", "execute", Kind::Command),
     ("Wait", "query", Kind::Command),
     ("Check", "query", Kind::Command),
@@ -77,6 +76,7 @@ const VALUES: &[(&str, &str, Kind)] = &[
     ("Requires", "parameters", Kind::Parameter),
     ("VmSpec", "machine", Kind::Machine),
     ("Requires", "machines", Kind::Machine),
+    ("VmSpec", "network", Kind::Network),
     ("VmSpec", "driver", Kind::Device),
     ("Requires", "devices", Kind::Device),
     ("VmSpec", "qom-type", Kind::Object),
@@ -115,7 +115,8 @@ pub(super) fn kind_of_keys(path: &[Part]) -> Option<Kind> {
     };
     match (key.as_str(), above.last()) {
         ("hooks", None) => Some(Kind::Hook),
-        ("with", None) => Some(Kind::ParamOfOther),
+        // An axis may also set a parameter of the template.
+        ("with" | "matrix", None) => Some(Kind::ParamOfOther),
         ("with", Some(Part::Key(parent))) if parent == "use" => Some(Kind::ParamOfOther),
         ("rebind", _) => Some(Kind::Role),
         ("set", Some(Part::Key(parent))) if parent == "parameters" => Some(Kind::Parameter),

@@ -29,6 +29,7 @@ use super::view::{Client, View};
 use super::{completion, definition, hover, symbols};
 use crate::diagnostic::Location;
 use crate::runner::Binaries;
+use crate::scenario::model::Case;
 use crate::scenario::{Texts, merged};
 use crate::yaml::Node;
 
@@ -123,8 +124,27 @@ struct Open {
     version: i32,
     /// The newest result.
     checked: Option<Checked>,
+    /// The newest result with cases, if that one has errors and no cases.
+    good: Option<Checked>,
     /// The newest merged file that was valid.
     root: Option<Node>,
+}
+
+impl Open {
+    /// Uses a new result.
+    fn take(&mut self, checked: Checked) {
+        if checked.root.is_some() {
+            self.root.clone_from(&checked.root);
+        }
+        let has_errors = checked.loaded.diagnostics.has_errors();
+        let old = self.checked.replace(checked);
+        self.good =
+            old.filter(|old| !old.loaded.cases.is_empty()).or(self.good.take()).filter(|_| has_errors);
+    }
+
+    fn cases(&self) -> impl Iterator<Item = &Case> {
+        self.checked.iter().flat_map(|checked| &checked.loaded.cases)
+    }
 }
 
 struct Server {
@@ -167,8 +187,13 @@ impl Server {
                 if let Some(opened) = read::<DidOpenTextDocument>(notification) {
                     let document = opened.text_document;
                     let path = place::path(&document.uri);
-                    let open =
-                        Open { uri: document.uri, version: document.version, checked: None, root: None };
+                    let open = Open {
+                        uri: document.uri,
+                        version: document.version,
+                        checked: None,
+                        good: None,
+                        root: None,
+                    };
                     self.open.insert(path.clone(), open);
                     self.change(&path, Some(document.text));
                 }
@@ -271,10 +296,7 @@ impl Server {
             Ok(checked) if checked.is_current(&self.texts) => {
                 let path = checked.path.clone();
                 if let Some(open) = self.open.get_mut(&path) {
-                    if checked.root.is_some() {
-                        open.root.clone_from(&checked.root);
-                    }
-                    open.checked = Some(*checked);
+                    open.take(*checked);
                     self.publish(Some(&path));
                 }
             }
@@ -393,16 +415,26 @@ impl Server {
         let now = merged(path, &self.texts);
         let is_valid = now.is_some();
         let of_template = || merged(&extended(path, text)?, &self.texts);
+        let checked = open.checked.as_ref().filter(|checked| checked.is_current(&self.texts));
+        let mut cases: Vec<&Case> = checked.iter().flat_map(|checked| &checked.loaded.cases).collect();
+        if cases.is_empty() {
+            cases = users.iter().flat_map(|open| open.cases()).collect();
+        }
+        let is_old = cases.is_empty();
+        if is_old {
+            cases = open.good.iter().flat_map(|checked| &checked.loaded.cases).collect();
+        }
         Some(View {
             path,
             text,
             texts: &self.texts,
             client: &self.client,
-            checked: open.checked.as_ref().filter(|checked| checked.is_current(&self.texts)),
+            checked,
             root: now.or_else(|| open.root.clone()).or_else(of_template),
             is_valid,
             roots_of_users: users.iter().filter_map(|open| open.root.as_ref()).collect(),
-            users: users.iter().filter_map(|open| open.checked.as_ref()).collect(),
+            cases,
+            is_old,
         })
     }
 

@@ -7,6 +7,7 @@ use lsp_types::ClientCapabilities;
 use super::check::Checked;
 use super::names::{Name, declared, declared_in_text};
 use crate::scenario::Texts;
+use crate::scenario::model::Case;
 use crate::yaml::{Key, Node};
 
 /// What the editor can do.
@@ -46,24 +47,33 @@ pub(super) struct View<'s> {
     pub is_valid: bool,
     /// The open files that extend or use it, merged.
     pub roots_of_users: Vec<&'s Node>,
-    /// Their results.
-    pub users: Vec<&'s Checked>,
+    /// The cases in which it is used: its own, else those of the files that extend or use it.
+    pub cases: Vec<&'s Case>,
+    /// Whether these are cases of an older text, since this one has errors.
+    pub is_old: bool,
 }
 
 impl View<'_> {
     /// The names that the file declares, and those of the files that extend or use it.
     pub(super) fn declared(&self) -> Vec<Name> {
-        let roots = self.root.iter().chain(self.roots_of_users.iter().copied());
-        let mut names: Vec<Name> = roots.flat_map(|root| declared(root, self.texts)).collect();
-        if !self.is_valid {
-            names.extend(declared_in_text(self.path, self.text));
-        }
+        let mut names = if self.is_valid { Vec::new() } else { declared_in_text(self.path, self.text) };
+        let in_text = names.clone();
+        let is_known = |name: &Name| {
+            let same = |other: &Name| other.kind == name.kind && other.name == name.name;
+            name.at.path() == self.path && in_text.iter().any(same)
+        };
+        let of_roots = self.roots().flat_map(|root| declared(root, self.texts));
+        names.extend(of_roots.filter(|name| !is_known(name)));
         names
+    }
+
+    /// The merged file, and those that extend or use it.
+    fn roots(&self) -> impl Iterator<Item = &Node> {
+        self.root.iter().chain(self.roots_of_users.iter().copied())
     }
 
     /// The steps of a hook: their key, in this file or in those that extend or use it.
     pub(super) fn hooks(&self, name: &str) -> impl Iterator<Item = &Key> {
-        let roots = self.root.iter().chain(self.roots_of_users.iter().copied());
-        roots.filter_map(move |root| root.get("hooks")?.entry(name)).map(|(key, _)| key)
+        self.roots().filter_map(move |root| root.get("hooks")?.entry(name)).map(|(key, _)| key)
     }
 }
