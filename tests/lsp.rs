@@ -503,6 +503,10 @@ fn an_unknown_request_and_a_wrong_lockstep_toml_do_not_end_it() {
     let mut editor = Editor { server, home };
     let (_, found) = editor.open("a.yaml", FINE);
     assert!(found.is_empty(), "{found:?}");
+    let notices = &editor.server.notices;
+    assert!(notices.len() == 1 && notices[0].contains("lockstep.toml:1:"), "{notices:?}");
+    editor.server.send(&json!({"jsonrpc": "2.0", "id": "x", "method": "no/such", "params": {}}));
+    editor.server.send(&json!({"jsonrpc": "2.0", "method": "textDocument/didOpen", "params": 3}));
     editor.end();
 }
 
@@ -528,6 +532,31 @@ fn a_qemu_of_the_project_is_used_for_checks_and_names() {
         assert!(labels.contains(label), "{text}: {labels:?}");
     }
     editor.end();
+    // The editor dies while QEMU is asked.
+    let mut editor = Editor::with(&["--qemu", &qemu.path.display().to_string()], true);
+    assert_eq!(editor.server.ended(), Some(1));
+    editor.home.assert_nothing_is_left();
+}
+
+fn wherever_a_text_ends_there_is_an_answer() {
+    let mut editor = Editor::start();
+    let whole = include_str!("data/colo_template.yaml");
+    let text =
+        format!("# ü𝄞\n{whole}finally:\n  - exec: {{run: [a, 'b\"'], background: \"{{{{moment}}}}\"}}\n");
+    let (uri, _) = editor.open("a.yaml", &text);
+    for (version, (at, _)) in text.char_indices().enumerate().skip(1).step_by(5) {
+        let (start, line) = (text[..at].rfind('\n').map_or(0, |at| at + 1), text[..at].matches('\n').count());
+        let place = (line, text[start..at].encode_utf16().count());
+        editor.server.change(&uri, version + 1, &text[..at]);
+        // A bug would be an error, on which this fails.
+        editor.server.at("textDocument/completion", &uri, place);
+        if version % 10 == 1 {
+            editor.server.at("textDocument/hover", &uri, place);
+            editor.server.at("textDocument/definition", &uri, place);
+            editor.server.about("textDocument/documentSymbol", &uri);
+        }
+    }
+    editor.end();
 }
 
 fn main() -> ExitCode {
@@ -543,6 +572,7 @@ fn main() -> ExitCode {
             once!(hover_shows_the_values_of_a_template),
             once!(completion_offers_what_fits_even_if_the_text_is_not_valid),
             once!(the_names_of_the_last_valid_text_are_offered),
+            once!(wherever_a_text_ends_there_is_an_answer),
             once!(a_completion_replaces_the_word_and_adds_what_follows),
             once!(names_of_a_template_are_offered),
             once!(a_name_leads_to_its_declaration),

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Sender, channel};
 use lsp_types::{DiagnosticRelatedInformation, DiagnosticSeverity, Location, NumberOrString, Uri};
 
 use super::place::range_of;
+use super::qemu_names::asked;
 use super::server::Event;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::runner::Binaries;
@@ -47,6 +48,10 @@ impl Checked {
 pub(super) fn start(binaries: Option<Arc<Binaries>>, events: Sender<Event>) -> std::io::Result<Sender<Job>> {
     let (jobs, next) = channel::<Job>();
     std::thread::Builder::new().name("check".to_owned()).spawn(move || {
+        let binary = binaries.as_deref().and_then(asked);
+        if binary.is_some_and(|binary| events.send(Event::Qemu(binary)).is_err()) {
+            return;
+        }
         for job in next {
             let done = catch_unwind(AssertUnwindSafe(|| check(&job, binaries.as_deref())));
             let checked = done.map_err(|_| job.path);
@@ -59,7 +64,7 @@ pub(super) fn start(binaries: Option<Arc<Binaries>>, events: Sender<Event>) -> s
 }
 
 /// The same as `lockstep check` of the file.
-fn check(job: &Job, binaries: Option<&Binaries>) -> Checked {
+pub(super) fn check(job: &Job, binaries: Option<&Binaries>) -> Checked {
     let versions: &dyn QemuVersions = binaries.map_or(&NoVersions, |binaries| binaries);
     let paths = std::slice::from_ref(&job.path);
     let mut loaded = load_edited(paths, &job.texts, &Options::default(), versions);

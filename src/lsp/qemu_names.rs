@@ -7,28 +7,28 @@ use crate::qemu::binary::Binary;
 use crate::runner::Binaries;
 
 /// The names that a QEMU knows.
+#[derive(Default)]
 pub(super) struct QemuNames {
-    binaries: Option<Arc<Binaries>>,
+    binary: Option<Arc<Binary>>,
 }
 
 /// The names to offer if no QEMU is given, or it cannot be asked.
 const BUILT_IN: &[(Kind, &[&str])] = &[];
 
+/// The QEMU without a name, else the first one; `None` if it cannot be asked.
+pub(super) fn asked(binaries: &Binaries) -> Option<Arc<Binary>> {
+    let name = binaries.names().find(|name| *name == "default").or_else(|| binaries.names().next())?;
+    binaries.get(name, "x86_64").ok()
+}
+
 impl QemuNames {
-    pub(super) fn new(binaries: Option<Arc<Binaries>>) -> Self {
-        Self { binaries }
+    pub(super) fn of_binary(binary: Arc<Binary>) -> Self {
+        Self { binary: Some(binary) }
     }
 
     /// The names of a kind; none if QEMU has no say in it.
     pub(super) fn of(&self, kind: Kind) -> Vec<String> {
-        self.binary().map_or_else(|| built_in(kind), |binary| of_binary(&binary, kind))
-    }
-
-    /// The QEMU without a name, else the first one.
-    fn binary(&self) -> Option<Arc<Binary>> {
-        let binaries = self.binaries.as_ref()?;
-        let name = binaries.names().find(|name| *name == "default").or_else(|| binaries.names().next())?;
-        binaries.get(name, "x86_64").ok()
+        self.binary.as_ref().map_or_else(|| built_in(kind), |binary| of_binary(binary, kind))
     }
 }
 

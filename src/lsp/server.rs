@@ -1,9 +1,10 @@
 //! The server: the open texts, the checks that are due, the editor's requests.
 
 use std::collections::{BTreeMap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use indexmap::IndexSet;
@@ -15,23 +16,20 @@ use lsp_types::notification::{
 use lsp_types::request::{
     CodeLensRequest, Completion, DocumentSymbolRequest, GotoDefinition, HoverRequest, Request as _,
 };
-use lsp_types::{
-    InitializeParams, LogMessageParams, MessageType, PublishDiagnosticsParams, ShowMessageParams, Uri,
-};
-use serde::de::DeserializeOwned;
+use lsp_types::{LogMessageParams, MessageType, PublishDiagnosticsParams, ShowMessageParams, Uri};
 use serde_json::{Value, json};
 
 use super::check::{Checked, Job, for_editor, start};
 use super::names::extended;
 use super::place;
 use super::qemu_names::QemuNames;
-use super::view::{Client, View};
+use super::view::{Client, Open, View};
 use super::{completion, definition, hover, symbols};
 use crate::diagnostic::Location;
+use crate::qemu::binary::Binary;
 use crate::runner::Binaries;
 use crate::scenario::model::Case;
 use crate::scenario::{Texts, merged};
-use crate::yaml::Node;
 
 /// The time limit for the editor to read the last messages.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,6 +39,8 @@ pub(super) enum Event {
     Message(Message),
     /// A file was checked; or its path, if the check failed.
     Checked(Result<Box<Checked>, PathBuf>),
+    /// The QEMU whose names are to be completed.
+    Qemu(Arc<Binary>),
     /// The editor has closed standard input.
     Closed,
 }
@@ -57,12 +57,12 @@ pub fn serve(
     let Ok((id, parameters)) = connection.initialize_start() else {
         return Ok(false);
     };
-    let parameters: InitializeParams = serde_json::from_value(parameters)?;
     let (binaries, trouble) = match binaries(root(&parameters).as_deref()) {
         Ok(binaries) => (binaries, None),
         Err(error) => (None, Some(format!("{error:#}"))),
     };
-    let client = Client::of(&parameters.capabilities);
+    // What the editor does not say, or says in a way that cannot be read, it cannot do.
+    let client = Client::of(&serde_json::from_value(parameters["capabilities"].clone()).unwrap_or_default());
     let (sender, events) = channel();
     let messages = connection.receiver.clone();
     let of_editor = sender.clone();
@@ -71,25 +71,13 @@ pub fn serve(
         let mut all = messages.into_iter().map(Event::Message).chain([Event::Closed]);
         while all.next().is_some_and(|event| of_editor.send(event).is_ok()) {}
     })?;
-    let mut server = Server {
-        connection,
-        client,
-        names: QemuNames::new(binaries.clone()),
-        jobs: start(binaries, sender)?,
-        texts: Arc::default(),
-        open: HashMap::new(),
-        due: IndexSet::new(),
-        is_busy: false,
-        waiting: Vec::new(),
-        published: BTreeMap::new(),
-        shutdown: false,
-    };
+    let mut server = Server::new(connection, client, start(binaries, sender)?);
     let info = json!({"name": "lockstep", "version": env!("CARGO_PKG_VERSION")});
     server.reply(Response::new_ok(id, json!({"capabilities": capabilities(), "serverInfo": info})));
     if let Some(message) = trouble {
         server.tell::<ShowMessage>(ShowMessageParams { typ: MessageType::ERROR, message });
     }
-    server.run(&events);
+    while events.recv().is_ok_and(|event| server.take(event)) {}
     let is_orderly = server.shutdown;
     // Closes the channel of the writer, which then ends after its last message.
     drop(server);
@@ -100,11 +88,10 @@ pub fn serve(
     Ok(is_orderly)
 }
 
-fn root(parameters: &InitializeParams) -> Option<PathBuf> {
-    let folder = parameters.workspace_folders.as_ref().and_then(|folders| folders.first());
-    #[allow(deprecated, reason = "editors without workspace folders still send it")]
-    let uri = folder.map(|folder| &folder.uri).or(parameters.root_uri.as_ref())?;
-    Some(place::path(uri)).filter(|path| path.is_dir())
+/// The project's directory.
+fn root(parameters: &Value) -> Option<PathBuf> {
+    let folder = parameters.pointer("/workspaceFolders/0/uri").or_else(|| parameters.get("rootUri"))?;
+    Some(place::path(&folder.as_str()?.parse().ok()?)).filter(|path| path.is_dir())
 }
 
 fn capabilities() -> Value {
@@ -116,35 +103,6 @@ fn capabilities() -> Value {
         "documentSymbolProvider": true,
         "codeLensProvider": {"resolveProvider": false},
     })
-}
-
-/// An open text.
-struct Open {
-    uri: Uri,
-    version: i32,
-    /// The newest result.
-    checked: Option<Checked>,
-    /// The newest result with cases, if that one has errors and no cases.
-    good: Option<Checked>,
-    /// The newest merged file that was valid.
-    root: Option<Node>,
-}
-
-impl Open {
-    /// Uses a new result.
-    fn take(&mut self, checked: Checked) {
-        if checked.root.is_some() {
-            self.root.clone_from(&checked.root);
-        }
-        let has_errors = checked.loaded.diagnostics.has_errors();
-        let old = self.checked.replace(checked);
-        self.good =
-            old.filter(|old| !old.loaded.cases.is_empty()).or(self.good.take()).filter(|_| has_errors);
-    }
-
-    fn cases(&self) -> impl Iterator<Item = &Case> {
-        self.checked.iter().flat_map(|checked| &checked.loaded.cases)
-    }
 }
 
 struct Server {
@@ -166,40 +124,52 @@ struct Server {
 }
 
 impl Server {
-    fn run(&mut self, events: &Receiver<Event>) {
-        while let Ok(event) = events.recv() {
-            match event {
-                Event::Closed => break,
-                Event::Message(Message::Notification(it)) if it.method == "exit" => break,
-                Event::Message(Message::Notification(notification)) => self.notification(notification),
-                Event::Message(Message::Request(request)) => self.request(request),
-                Event::Message(Message::Response(_)) => {}
-                Event::Checked(result) => self.checked(result),
-            }
-            self.check_next();
+    fn new(connection: Connection, client: Client, jobs: Sender<Job>) -> Self {
+        Self {
+            connection,
+            client,
+            names: QemuNames::default(),
+            jobs,
+            texts: Arc::default(),
+            open: HashMap::new(),
+            due: IndexSet::new(),
+            is_busy: false,
+            waiting: Vec::new(),
+            published: BTreeMap::new(),
+            shutdown: false,
         }
+    }
+
+    /// Acts on an event. Returns false if it is the last one.
+    fn take(&mut self, event: Event) -> bool {
+        match event {
+            Event::Closed => return false,
+            Event::Message(Message::Notification(it)) if it.method == "exit" => return false,
+            Event::Message(Message::Notification(notification)) => self.notification(notification),
+            Event::Message(Message::Request(request)) => self.request(request),
+            Event::Message(Message::Response(_)) => {}
+            Event::Checked(result) => self.checked(result),
+            Event::Qemu(binary) => self.names = QemuNames::of_binary(binary),
+        }
+        self.check_next();
+        true
     }
 
     fn notification(&mut self, notification: Notification) {
         match notification.method.as_str() {
             "initialized" => self.watch(),
             DidOpenTextDocument::METHOD => {
-                if let Some(opened) = read::<DidOpenTextDocument>(notification) {
+                if let Some(opened) = self.read::<DidOpenTextDocument>(notification) {
                     let document = opened.text_document;
                     let path = place::path(&document.uri);
-                    let open = Open {
-                        uri: document.uri,
-                        version: document.version,
-                        checked: None,
-                        good: None,
-                        root: None,
-                    };
+                    let open = Open::new(document.uri, document.version);
                     self.open.insert(path.clone(), open);
                     self.change(&path, Some(document.text));
+                    self.touch_wrong();
                 }
             }
             DidChangeTextDocument::METHOD => {
-                if let Some(mut changed) = read::<DidChangeTextDocument>(notification) {
+                if let Some(mut changed) = self.read::<DidChangeTextDocument>(notification) {
                     let path = place::path(&changed.text_document.uri);
                     let text = changed.content_changes.pop().map(|change| change.text);
                     if let (Some(open), Some(text)) = (self.open.get_mut(&path), text) {
@@ -209,15 +179,16 @@ impl Server {
                 }
             }
             DidCloseTextDocument::METHOD => {
-                if let Some(closed) = read::<DidCloseTextDocument>(notification) {
+                if let Some(closed) = self.read::<DidCloseTextDocument>(notification) {
                     self.close(&place::path(&closed.text_document.uri));
                 }
             }
             DidChangeWatchedFiles::METHOD => {
-                let changed = read::<DidChangeWatchedFiles>(notification).into_iter();
+                let changed = self.read::<DidChangeWatchedFiles>(notification).into_iter();
                 changed.flat_map(|changed| changed.changes).for_each(|file| {
                     self.touch(&place::path(&file.uri));
                 });
+                self.touch_wrong();
             }
             "$/cancelRequest" => {
                 let id: Option<RequestId> = serde_json::from_value(notification.params["id"].clone()).ok();
@@ -255,26 +226,30 @@ impl Server {
         self.touch(path);
     }
 
-    /// Checks a file and those that use it. A file with errors may be missing another one.
+    /// Checks a file and those that use it.
     fn touch(&mut self, path: &Path) {
         if self.open.contains_key(path) {
             self.due.insert(path.to_owned());
         }
-        for (other, open) in &self.open {
-            let uses = |checked: &Checked| {
-                checked.loaded.diagnostics.has_errors()
-                    || checked.loaded.sources.iter().any(|source| source == path)
-            };
-            if open.checked.as_ref().is_some_and(uses) {
-                self.due.insert(other.clone());
-            }
-        }
+        let uses = |checked: &Checked| checked.loaded.sources.iter().any(|source| source == path);
+        self.check_those(uses);
+    }
+
+    /// Checks the files that may have an error because they did not find another one.
+    fn touch_wrong(&mut self) {
+        self.check_those(|checked| checked.loaded.diagnostics.has_errors());
+    }
+
+    fn check_those(&mut self, is_due: impl Fn(&Checked) -> bool) {
+        let open = self.open.iter().filter(|(_, open)| open.checked.as_ref().is_some_and(&is_due));
+        self.due.extend(open.map(|(path, _)| path.clone()));
     }
 
     fn close(&mut self, path: &Path) {
         self.open.remove(path);
         self.due.shift_remove(path);
         self.change(path, None);
+        self.touch_wrong();
         self.publish(None);
     }
 
@@ -304,7 +279,7 @@ impl Server {
             Ok(_) => {}
             Err(path) => {
                 let message = format!("the check of {} failed: this is a bug of Lockstep", path.display());
-                self.tell::<LogMessage>(LogMessageParams { typ: MessageType::ERROR, message });
+                self.log(message);
             }
         }
     }
@@ -379,16 +354,28 @@ impl Server {
         self.reply(Response::new_err(request.id, ErrorCode::MethodNotFound as i32, message));
     }
 
-    /// Answers a request about a text. If it is not open, there is nothing to say.
+    /// Answers a request about a text. A bug in it does not end the server.
     fn answer(&self, request: Request) {
-        let uri = request.params.pointer("/textDocument/uri").and_then(Value::as_str);
+        let result = catch_unwind(AssertUnwindSafe(|| self.result(&request.method, &request.params)));
+        self.reply(match result {
+            Ok(result) => Response::new_ok(request.id, result),
+            Err(_) => {
+                let message = format!("{} failed: this is a bug of Lockstep", request.method);
+                Response::new_err(request.id, ErrorCode::InternalError as i32, message)
+            }
+        });
+    }
+
+    /// The answer to a request about a text; null if it is not open.
+    fn result(&self, method: &str, parameters: &Value) -> Value {
+        let uri = parameters.pointer("/textDocument/uri").and_then(Value::as_str);
         let path = uri.and_then(|uri| uri.parse().ok()).map(|uri| place::path(&uri)).unwrap_or_default();
         let Some(view) = self.view(&path) else {
-            return self.reply(Response::new_ok(request.id, Value::Null));
+            return Value::Null;
         };
-        let position = serde_json::from_value(request.params["position"].clone()).unwrap_or_default();
+        let position = serde_json::from_value(parameters["position"].clone()).unwrap_or_default();
         let at = place::byte(view.text, position);
-        let result = match request.method.as_str() {
+        match method {
             HoverRequest::METHOD => json!(hover::hover(&view, at)),
             Completion::METHOD => json!(completion::items(&view, &self.names, at)),
             GotoDefinition::METHOD => {
@@ -399,8 +386,7 @@ impl Server {
             }
             DocumentSymbolRequest::METHOD => json!(symbols::symbols(&view)),
             _ => json!(symbols::lenses(&view)),
-        };
-        self.reply(Response::new_ok(request.id, result));
+        }
     }
 
     fn view<'s>(&'s self, path: &'s Path) -> Option<View<'s>> {
@@ -438,6 +424,24 @@ impl Server {
         })
     }
 
+    /// The parameters of a notification; one that is not valid is only logged, as the protocol has no answer to it.
+    fn read<N: lsp_types::notification::Notification>(
+        &self,
+        notification: Notification,
+    ) -> Option<N::Params> {
+        match serde_json::from_value(notification.params) {
+            Ok(parameters) => Some(parameters),
+            Err(error) => {
+                self.log(format!("cannot read {}: {error}", N::METHOD));
+                None
+            }
+        }
+    }
+
+    fn log(&self, message: String) {
+        self.tell::<LogMessage>(LogMessageParams { typ: MessageType::ERROR, message });
+    }
+
     fn reply(&self, response: Response) {
         self.send(response.into());
     }
@@ -452,10 +456,6 @@ impl Server {
     }
 }
 
-/// The parameters of a notification; one that is not valid is ignored, as the protocol has no answer to it.
-fn read<N: lsp_types::notification::Notification>(notification: Notification) -> Option<N::Params>
-where
-    N::Params: DeserializeOwned,
-{
-    serde_json::from_value(notification.params).ok()
-}
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lsp_types::ClientCapabilities;
+use lsp_types::{ClientCapabilities, Uri};
 
 use super::check::Checked;
 use super::names::{Name, declared, declared_in_text};
@@ -33,6 +33,39 @@ impl Client {
 }
 
 /// An open text.
+pub(super) struct Open {
+    pub uri: Uri,
+    pub version: i32,
+    /// The newest result.
+    pub checked: Option<Checked>,
+    /// The newest result with cases, if that one has errors and no cases.
+    pub good: Option<Checked>,
+    /// The newest merged file that was valid.
+    pub root: Option<Node>,
+}
+
+impl Open {
+    pub(super) fn new(uri: Uri, version: i32) -> Self {
+        Self { uri, version, checked: None, good: None, root: None }
+    }
+
+    /// Uses a new result.
+    pub(super) fn take(&mut self, checked: Checked) {
+        if checked.root.is_some() {
+            self.root.clone_from(&checked.root);
+        }
+        let has_errors = checked.loaded.diagnostics.has_errors();
+        let old = self.checked.replace(checked);
+        self.good =
+            old.filter(|old| !old.loaded.cases.is_empty()).or(self.good.take()).filter(|_| has_errors);
+    }
+
+    pub(super) fn cases(&self) -> impl Iterator<Item = &Case> {
+        self.checked.iter().flat_map(|checked| &checked.loaded.cases)
+    }
+}
+
+/// An open text when the editor asks about it.
 pub(super) struct View<'s> {
     pub path: &'s Path,
     pub text: &'s str,

@@ -27,6 +27,8 @@ pub(crate) struct Server {
     settings: Value,
     next_id: u64,
     diagnostics: HashMap<String, Value>,
+    /// The messages that it showed to the user.
+    pub(crate) notices: Vec<String>,
 }
 
 /// The server's program, as `scripts/fetch-readers` installs it.
@@ -76,7 +78,15 @@ impl Server {
                 }
             }
         });
-        let mut server = Self { child, input, messages, settings, next_id: 0, diagnostics: HashMap::new() };
+        let mut server = Self {
+            child,
+            input,
+            messages,
+            settings,
+            next_id: 0,
+            diagnostics: HashMap::new(),
+            notices: Vec::new(),
+        };
         let root = uri(root);
         // The server watches this process id, and exits with that process.
         let hello = json!({
@@ -171,7 +181,7 @@ impl Server {
         self.send(&json!({"jsonrpc": "2.0", "method": method, "params": parameters}));
     }
 
-    fn send(&mut self, message: &Value) {
+    pub(crate) fn send(&mut self, message: &Value) {
         let text = message.to_string();
         let input = self.input.as_mut().unwrap();
         write!(input, "Content-Length: {}\r\n\r\n{text}", text.len()).unwrap();
@@ -191,6 +201,10 @@ impl Server {
             (Some("textDocument/publishDiagnostics"), _) => {
                 let uri = parameters["uri"].as_str().unwrap().to_owned();
                 self.diagnostics.insert(uri, parameters.clone());
+                None
+            }
+            (Some("window/showMessage"), _) => {
+                self.notices.push(parameters["message"].as_str().unwrap().to_owned());
                 None
             }
             (Some("workspace/configuration"), Some(id)) => {
