@@ -398,6 +398,7 @@ fn a_completion_replaces_the_word_and_adds_what_follows() {
     assert_eq!(edit("ste|", "steps"), ((0, 3), "steps: ".to_owned()));
     assert_eq!(edit("st|eps:\n", "steps"), ((0, 5), "steps".to_owned()));
     assert_eq!(edit("steps:\n  - qm|\n", "qmp"), ((4, 6), "qmp: {vm: $1, execute: $2}".to_owned()));
+    assert_eq!(edit("vms:\n  a:\n    mem| 64M\n", "memory"), ((4, 7), "memory: ".to_owned()));
     assert_eq!(edit("steps:\n  |\n", "sleep"), ((2, 2), "- sleep: ".to_owned()));
     assert_eq!(edit("vms: {ü𝄞: {}, vm: {accel: \"t|\"}}\n", "tcg"), ((28, 29), "tcg".to_owned()));
     editor.end();
@@ -485,7 +486,7 @@ fn it_ends_when_the_editor_does() {
     let mut editor = Editor::start();
     let (uri, _) = editor.open("a.yaml", FINE);
     let many =
-        format!("matrix: {{i: {{from: 1, to: 100, count: 100}}, j: {{from: 1, to: 50, count: 50}}}}\n{FINE}");
+        format!("matrix: {{i: {{from: 1, to: 100, step: 1}}, j: {{from: 1, to: 50, step: 1}}}}\n{FINE}");
     editor.server.change(&uri, 2, &many);
     assert_eq!(editor.server.ended(), Some(1));
     editor.home.assert_nothing_is_left();

@@ -48,12 +48,13 @@ pub(super) fn items(view: &View<'_>, names: &QemuNames, cursor: usize) -> Vec<Co
     let given = others.filter_map(Entry::name).map(str::to_owned).collect();
     let in_key = has(&entry.key);
     let token = if in_key { entry.key.clone() } else { entry.value.clone() }.unwrap_or_default();
-    let mut at_cursor =
-        Cursor { view, names, replaced: without_cursor(&text, &token), entry, given, items: Vec::new() };
+    let scalar = token.start..token.end - CURSOR.len_utf8();
+    let replaced = word_at_cursor(&text, &token);
+    let mut at_cursor = Cursor { view, names, entry, given, replaced, items: Vec::new() };
     if in_key {
         let map = at_cursor.entry.path.split_last().map_or_else(Vec::new, |(_, above)| above.to_vec());
-        at_cursor.keys(&map, "", "");
-    } else if let Some(word) = in_template(view.text, &at_cursor.replaced, cursor) {
+        at_cursor.keys(&map, "");
+    } else if let Some(word) = in_template(view.text, &scalar, cursor) {
         at_cursor.template(&word);
     } else {
         at_cursor.values();
@@ -61,12 +62,13 @@ pub(super) fn items(view: &View<'_>, names: &QemuNames, cursor: usize) -> Vec<Co
     at_cursor.items
 }
 
-/// The range of a token in the text without the cursor, and without the quotes.
-fn without_cursor(text: &str, token: &Range<usize>) -> Range<usize> {
-    let inside = &text[token.clone()];
-    let opened = usize::from(inside.starts_with(['"', '\'']));
-    let closed = usize::from(opened == 1 && inside.len() > 1 && inside.ends_with(&inside[..1]));
-    token.start + opened..token.end - CURSOR.len_utf8() - closed
+/// The range of the cursor's word in a scalar, in the text without the cursor. Quotes are not of it.
+fn word_at_cursor(text: &str, scalar: &Range<usize>) -> Range<usize> {
+    let ends = |letter: char| letter.is_whitespace() || ['"', '\''].contains(&letter);
+    let (before, after) = text[scalar.clone()].split_once(CURSOR).unwrap_or_default();
+    let start = before.rfind(ends).map_or(0, |at| at + before[at..].chars().next().map_or(0, char::len_utf8));
+    let end = before.len() + after.find(ends).unwrap_or(after.len());
+    scalar.start + start..scalar.start + end
 }
 
 /// The range of the word before and after the cursor, if that is inside `{{…}}`.
@@ -111,24 +113,23 @@ impl Cursor<'_> {
         self.add(label, kind, "", label.to_owned(), false);
     }
 
-    /// The keys of the map at a path; `before` is inserted before each, and `after` after each that needs no value.
-    fn keys(&mut self, map: &[Part], before: &str, after: &str) {
+    /// The keys of the map at a path; `before` is inserted before each.
+    fn keys(&mut self, map: &[Part], before: &str) {
         let has_colon = self.view.text[self.replaced.end..].trim_start_matches(' ').starts_with(':');
-        let given: Vec<String> = if before.is_empty() { self.given.clone() } else { Vec::new() };
+        let after = if has_colon { "" } else { ": " };
+        let given = if before.is_empty() { self.given.clone() } else { Vec::new() };
         let given: Vec<&str> = given.iter().map(String::as_str).collect();
         let mut keys = keys(&at(map), &given);
         keys.sort_by_key(|key| !key.is_required);
         for key in keys {
             let snippet = snippet(&key).filter(|_| self.view.client.snippets && !has_colon);
-            let rest = if has_colon { after } else { ": " };
-            let text = format!("{before}{}{}", key.name, snippet.as_deref().map_or(rest, |_| ": "));
-            let text = text + snippet.as_deref().unwrap_or_default();
-            self.add(key.name, CompletionItemKind::PROPERTY, doc_of(key.schema), text, snippet.is_some());
+            let is_snippet = snippet.is_some();
+            let text = format!("{before}{}{after}{}", key.name, snippet.unwrap_or_default());
+            self.add(key.name, CompletionItemKind::PROPERTY, doc_of(key.schema), text, is_snippet);
         }
         for name in kind_of_keys(map).map(|kind| self.known(kind, map)).unwrap_or_default() {
             if !given.contains(&name.as_str()) {
-                let text = format!("{name}{}", if has_colon { "" } else { ": " });
-                self.add(&name, CompletionItemKind::PROPERTY, "", text, false);
+                self.add(&name, CompletionItemKind::PROPERTY, "", format!("{name}{after}"), false);
             }
         }
     }
@@ -146,10 +147,10 @@ impl Cursor<'_> {
         if self.entry.key.is_some() {
             return;
         }
-        self.keys(&path, "", "");
+        self.keys(&path, "");
         let is_list = |found: &Found| found.schema["items"].is_object();
         if !self.entry.flow && path.last() != Some(&Part::Item) && found.iter().any(is_list) {
-            self.keys(&[path, vec![Part::Item]].concat(), "- ", "");
+            self.keys(&[path, vec![Part::Item]].concat(), "- ");
         }
     }
 
