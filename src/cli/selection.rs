@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow, bail};
@@ -14,11 +14,8 @@ use super::failed::Failed;
 use super::file;
 use super::format::Format;
 use crate::diagnostic::{Diagnostics, Location};
-use crate::qemu::binary::Binary;
-use crate::qemu::releases;
-use crate::runner::{Binaries, unmet};
-use crate::scenario::lint::{against_binaries, against_releases};
-use crate::scenario::model::{Case, Requires};
+use crate::runner::Binaries;
+use crate::scenario::model::Case;
 use crate::scenario::{Loaded, Options, QemuVersions, Template, load, load_texts};
 use crate::template::NoVersions;
 
@@ -110,22 +107,6 @@ struct Found {
     diagnostics: Diagnostics,
 }
 
-/// Checks a case against its QEMUs, unless they would skip it.
-fn against_given(case: &Case, binaries: &Binaries, diagnostics: &mut Diagnostics) {
-    let own = binaries.of(case);
-    let used: Vec<&Binary> = own.values().map(|binary| &**binary).collect();
-    if unmet(&case.requires, &used, &std::env::temp_dir()).is_none() {
-        against_binaries(case, &own, diagnostics);
-    }
-}
-
-/// The releases of QEMU that would not skip a case.
-fn able(case: &Case) -> Vec<Arc<Binary>> {
-    let requires = Requires { host: Vec::new(), ..case.requires.clone() };
-    let able = |release: &&Arc<Binary>| unmet(&requires, &[release], Path::new("")).is_none();
-    releases::all().iter().filter(able).cloned().collect()
-}
-
 impl Selection {
     /// The seed for random axes: the same in the whole process.
     pub(super) fn seed(&self) -> u64 {
@@ -161,12 +142,7 @@ impl Selection {
     ) -> anyhow::Result<Option<Vec<Case>>> {
         let Found { cases, mut diagnostics } = self.find(versions)?;
         if let (Ok(cases), false) = (&cases, diagnostics.has_errors()) {
-            for case in cases {
-                match binaries {
-                    Some(binaries) => against_given(case, binaries, &mut diagnostics),
-                    None => against_releases(case, &able(case), &mut diagnostics),
-                }
-            }
+            crate::runner::check(binaries, cases, &mut diagnostics);
         }
         format.print(&diagnostics, data)?;
         if diagnostics.has_errors() { Ok(None) } else { cases.map(Some) }

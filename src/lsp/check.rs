@@ -68,8 +68,8 @@ pub(super) fn check(job: &Job, binaries: Option<&Binaries>) -> Checked {
     let versions: &dyn QemuVersions = binaries.map_or(&NoVersions, |binaries| binaries);
     let paths = std::slice::from_ref(&job.path);
     let mut loaded = load_edited(paths, &job.texts, &Options::default(), versions);
-    if let Some(binaries) = binaries.filter(|_| !loaded.diagnostics.has_errors()) {
-        binaries.check(&loaded.cases, &mut loaded.diagnostics);
+    if !loaded.diagnostics.has_errors() {
+        crate::runner::check(binaries, &loaded.cases, &mut loaded.diagnostics);
     }
     let root = merged(&job.path, &job.texts);
     Checked { path: job.path.clone(), texts: Arc::clone(&job.texts), loaded, root }

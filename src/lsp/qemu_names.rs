@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::names::Kind;
 use crate::qemu::binary::Binary;
+use crate::qemu::releases;
 use crate::runner::Binaries;
 
 /// The names that a QEMU knows.
@@ -11,9 +12,6 @@ use crate::runner::Binaries;
 pub(super) struct QemuNames {
     binary: Option<Arc<Binary>>,
 }
-
-/// The names to offer if no QEMU is given, or it cannot be asked.
-const BUILT_IN: &[(Kind, &[&str])] = &[];
 
 /// The QEMU without a name, else the first one; `None` if it cannot be asked.
 pub(super) fn asked(binaries: &Binaries) -> Option<Arc<Binary>> {
@@ -26,15 +24,12 @@ impl QemuNames {
         Self { binary: Some(binary) }
     }
 
-    /// The names of a kind; none if QEMU has no say in it.
+    /// The names of a kind; none if QEMU has no say in it. Without a QEMU, or until it has been asked, those of the newest
+    /// release that is known.
     pub(super) fn of(&self, kind: Kind) -> Vec<String> {
-        self.binary.as_ref().map_or_else(|| built_in(kind), |binary| of_binary(binary, kind))
+        let binary = self.binary.as_ref().or_else(|| releases::all().last());
+        binary.map(|binary| of_binary(binary, kind)).unwrap_or_default()
     }
-}
-
-fn built_in(kind: Kind) -> Vec<String> {
-    let own = BUILT_IN.iter().filter(|(of, _)| *of == kind);
-    own.flat_map(|(_, names)| *names).map(|name| (*name).to_owned()).collect()
 }
 
 fn of_binary(binary: &Binary, kind: Kind) -> Vec<String> {

@@ -18,7 +18,7 @@ mod settings;
 mod trouble;
 mod verdict;
 
-pub use binaries::Binaries;
+pub use binaries::{Binaries, check};
 pub use case::Job;
 pub use dry_run::dry_run;
 pub use requirements::{not_given, unmet};
