@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
+use lsp_server::Message;
 use lsp_types::{DiagnosticRelatedInformation, DiagnosticSeverity, Location, NumberOrString, Uri};
 
 use super::place::range_of;
 use super::qemu_names::asked;
-use super::server::Event;
 use crate::diagnostic::{Diagnostic, Severity};
+use crate::qemu::binary::Binary;
 use crate::runner::Binaries;
 use crate::scenario::{Loaded, Options, QemuVersions, Texts, load_edited, merged};
 use crate::template::NoVersions;
@@ -42,6 +43,17 @@ impl Checked {
             (now, then) => now.is_none() && then.is_none(),
         })
     }
+}
+
+/// What the server waits for.
+pub(super) enum Event {
+    Message(Message),
+    /// A file was checked; or its path, if the check failed.
+    Checked(Result<Box<Checked>, PathBuf>),
+    /// The QEMU whose names are to be completed.
+    Qemu(Arc<Binary>),
+    /// The editor has closed standard input.
+    Closed,
 }
 
 /// Starts the thread. It ends when the sender of the jobs is dropped.

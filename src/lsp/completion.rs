@@ -9,11 +9,11 @@ use lsp_types::{
 use serde_json::Value;
 
 use super::keys::{Found, Key, at, doc_of, keys, words};
-use super::names::{Kind, Name, kind_of_keys, kind_of_value, of_loops, params_of_other};
+use super::names::{Kind, Name, kind_of_keys, kind_of_value, of_loops};
 use super::outline::{Entry, Part, outline};
 use super::place;
 use super::qemu_names::QemuNames;
-use super::view::View;
+use super::view::{View, params_of_other};
 use crate::scenario::lint::{ROOTS_OF_RUN, fields_of_run};
 use crate::template;
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::completion::in_template;
 use super::hover::entry_at;
-use super::names::{Kind, Name, kind_of_keys, kind_of_value, of_loops, params_of_other, resolve};
+use super::names::{Kind, Name, kind_of_keys, kind_of_value, of_loops, resolve};
 use super::outline::{Entry, unquoted};
-use super::view::View;
+use super::view::{View, params_of_other};
 use crate::diagnostic::{Location, SourceFile};
 
 /// The places of what is named at a byte of the text.

@@ -7,10 +7,9 @@ use std::sync::Arc;
 
 use super::keys::definitions;
 use super::outline::{Entry, Part, outline, unquoted};
-use super::view::View;
 use crate::diagnostic::{Location, SourceFile};
-use crate::scenario::{Texts, merged, tidy};
-use crate::yaml::{self, Key, Kind as Shape, Node};
+use crate::scenario::{Texts, tidy};
+use crate::yaml::{self, Kind as Shape, Node};
 
 /// What a value is the name of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,7 +240,7 @@ pub(super) fn extended(path: &Path, text: &str) -> Option<PathBuf> {
 }
 
 /// The tree of a file; `None` if it is not valid.
-fn tree(path: &Path, texts: &Texts) -> Option<Node> {
+pub(super) fn tree(path: &Path, texts: &Texts) -> Option<Node> {
     let read = match texts.get(path) {
         Some(text) => yaml::from_bytes(path, text.as_bytes().to_vec()),
         None => yaml::read(path),
@@ -270,28 +269,6 @@ pub(super) fn of_loops(text: &str, around: &Entry) -> Vec<(String, Range<usize>)
     };
     let values = outline(text).into_iter().filter(of_loop).filter_map(|entry| entry.value);
     values.map(|value| (unquoted(&text[value.clone()]), value)).collect()
-}
-
-/// The parameters of the other file that the `with` at this path sets: that of `extends`, or of the `use` around the entry.
-pub(super) fn params_of_other(view: &View<'_>, entry: &Entry, with: &[Part]) -> Vec<Name> {
-    let is_use = with.len() > 1;
-    let of_use = |other: &&Entry| match other.path.as_slice() {
-        [.., Part::Key(parent), Part::Key(key)] => {
-            parent == "use" && key == "file" && entry.inside.contains(&other.within())
-        }
-        _ => false,
-    };
-    let used = || {
-        let value = outline(view.text).iter().find(of_use)?.value.clone()?;
-        Some(resolve(view.path, &unquoted(&view.text[value])))
-    };
-    let Some(path) = (if is_use { used() } else { extended(view.path, view.text) }) else {
-        return Vec::new();
-    };
-    let root = if is_use { tree(&path, view.texts) } else { merged(&path, view.texts) };
-    let params = root.as_ref().and_then(|root| root.get("params")).map(Node::entries).unwrap_or_default();
-    let name = |key: &Key| Name { kind: Kind::Param, name: key.name.clone(), at: key.at.clone() };
-    params.iter().map(|(key, _)| name(key)).collect()
 }
 
 #[cfg(test)]

@@ -19,31 +19,19 @@ use lsp_types::request::{
 use lsp_types::{LogMessageParams, MessageType, PublishDiagnosticsParams, ShowMessageParams, Uri};
 use serde_json::{Value, json};
 
-use super::check::{Checked, Job, for_editor, start};
+use super::check::{Checked, Event, Job, for_editor, start};
 use super::names::extended;
 use super::place;
 use super::qemu_names::QemuNames;
 use super::view::{Client, Open, View};
 use super::{completion, definition, hover, symbols};
 use crate::diagnostic::Location;
-use crate::qemu::binary::Binary;
 use crate::runner::Binaries;
 use crate::scenario::model::Case;
 use crate::scenario::{Texts, merged};
 
 /// The time limit for the editor to read the last messages.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// What the server waits for.
-pub(super) enum Event {
-    Message(Message),
-    /// A file was checked; or its path, if the check failed.
-    Checked(Result<Box<Checked>, PathBuf>),
-    /// The QEMU whose names are to be completed.
-    Qemu(Arc<Binary>),
-    /// The editor has closed standard input.
-    Closed,
-}
 
 /// Serves one editor on standard input and output, until it says `exit` or closes standard input. `binaries` gets the
 /// project's directory and returns its QEMUs. Returns whether the editor asked for a shutdown first.

@@ -5,9 +5,10 @@ use std::path::Path;
 use lsp_types::{ClientCapabilities, Uri};
 
 use super::check::Checked;
-use super::names::{Name, declared, declared_in_text};
-use crate::scenario::Texts;
+use super::names::{Kind, Name, declared, declared_in_text, extended, resolve, tree};
+use super::outline::{Entry, Part, outline, unquoted};
 use crate::scenario::model::Case;
+use crate::scenario::{Texts, merged};
 use crate::yaml::{Key, Node};
 
 /// What the editor can do.
@@ -109,4 +110,26 @@ impl View<'_> {
     pub(super) fn hooks(&self, name: &str) -> impl Iterator<Item = &Key> {
         self.roots().filter_map(move |root| root.get("hooks")?.entry(name)).map(|(key, _)| key)
     }
+}
+
+/// The parameters of the other file that the `with` at this path sets: that of `extends`, or of the `use` around the entry.
+pub(super) fn params_of_other(view: &View<'_>, entry: &Entry, with: &[Part]) -> Vec<Name> {
+    let is_use = with.len() > 1;
+    let of_use = |other: &&Entry| match other.path.as_slice() {
+        [.., Part::Key(parent), Part::Key(key)] => {
+            parent == "use" && key == "file" && entry.inside.contains(&other.within())
+        }
+        _ => false,
+    };
+    let used = || {
+        let value = outline(view.text).iter().find(of_use)?.value.clone()?;
+        Some(resolve(view.path, &unquoted(&view.text[value])))
+    };
+    let Some(path) = (if is_use { used() } else { extended(view.path, view.text) }) else {
+        return Vec::new();
+    };
+    let root = if is_use { tree(&path, view.texts) } else { merged(&path, view.texts) };
+    let params = root.as_ref().and_then(|root| root.get("params")).map(Node::entries).unwrap_or_default();
+    let name = |key: &Key| Name { kind: Kind::Param, name: key.name.clone(), at: key.at.clone() };
+    params.iter().map(|(key, _)| name(key)).collect()
 }

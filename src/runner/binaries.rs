@@ -6,15 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use semver::Version;
 
-use super::requirements::unmet;
-use crate::diagnostic::Diagnostics;
 use crate::qemu::binary::{Binary, ProbeError, find, probe};
 use crate::qemu::kvm_trial::Setup;
-use crate::qemu::releases;
 use crate::qemu::spec::Accel;
 use crate::scenario::QemuVersions;
-use crate::scenario::lint::{against_binaries, against_releases};
-use crate::scenario::model::{Case, Requires};
+use crate::scenario::model::Case;
 
 /// The result of a probe.
 type Answer = Result<Arc<Binary>, Arc<ProbeError>>;
@@ -105,29 +101,6 @@ impl Binaries {
         });
         asked.collect()
     }
-}
-
-/// Checks cases against their QEMUs; without binaries, against the releases that are known. What would skip a case does not
-/// check it.
-pub fn check(binaries: Option<&Binaries>, cases: &[Case], diagnostics: &mut Diagnostics) {
-    for case in cases {
-        let Some(binaries) = binaries else {
-            against_releases(case, &able(case), diagnostics);
-            continue;
-        };
-        let own = binaries.of(case);
-        let used: Vec<&Binary> = own.values().map(|binary| &**binary).collect();
-        if unmet(&case.requires, &used, &std::env::temp_dir()).is_none() {
-            against_binaries(case, &own, diagnostics);
-        }
-    }
-}
-
-/// The releases of QEMU that would not skip a case.
-fn able(case: &Case) -> Vec<Arc<Binary>> {
-    let requires = Requires { host: Vec::new(), ..case.requires.clone() };
-    let able = |release: &&Arc<Binary>| unmet(&requires, &[release], Path::new("")).is_none();
-    releases::all().iter().filter(able).cloned().collect()
 }
 
 fn ask(path: &Path) -> Answer {
