@@ -22,7 +22,7 @@ pub struct Form {
 impl Form {
     /// Its keys, the one that selects it first.
     pub fn keys(&self) -> impl Iterator<Item = &'static str> {
-        self.fields.iter().map(|field| field.trim_start_matches("r#"))
+        self.fields.iter().map(|field| field.strip_prefix("r#").unwrap_or(field))
     }
 
     /// The key that selects it.
@@ -49,9 +49,14 @@ pub(crate) fn selecting(forms: &[Form]) -> Vec<&'static str> {
 /// The keys of some of the forms, each with the keys that select those forms.
 pub(crate) fn companions(forms: &[Form]) -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
     let keys: IndexSet<&str> = forms.iter().flat_map(|form| form.keys().skip(1)).collect();
-    let owners = |key: &str| forms.iter().filter(|form| form.has(key)).map(Form::key).collect::<Vec<_>>();
-    let others = keys.into_iter().map(move |key| (key, owners(key)));
-    others.filter(|(key, owners)| !owners.contains(key) && owners.len() < forms.len())
+    keys.into_iter().filter_map(move |key| companion(forms, key))
+}
+
+/// A key of some of the forms, with the keys that select those forms; `None` for a key of all of them, or that selects one.
+pub(crate) fn companion(forms: &[Form], key: &str) -> Option<(&'static str, Vec<&'static str>)> {
+    let owners: Vec<&str> = forms.iter().filter(|form| form.has(key)).map(Form::key).collect();
+    let own = forms.iter().flat_map(Form::keys).find(|own| *own == key)?;
+    (!owners.contains(&key) && owners.len() < forms.len()).then_some((own, owners))
 }
 
 /// Reads one form.

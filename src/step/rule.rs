@@ -1,9 +1,9 @@
 //! Rules about which keys of a value may or must be combined. `check` and the JSON Schema use them.
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::forms::{Form, companions, selecting};
+use super::forms::{Form, companion, selecting};
 use super::{About, Complaints, alternatives};
 
 /// A rule about the keys of a value.
@@ -104,9 +104,9 @@ impl Rule {
                 let first = forms.iter().find(|form| given.has(form.key()));
                 let other =
                     |form: &&Form| given.has(form.key()) && first.is_some_and(|first| !form.goes_with(first));
-                let alone =
-                    |(key, owners): &(&'static str, Vec<&'static str>)| given.has(key) && given.no(owners);
-                match (first, forms.iter().find(other), companions(forms).find(alone)) {
+                let alone = |(_, owners): &(&'static str, Vec<&'static str>)| given.no(owners);
+                let companions = given.keys().filter_map(|key| companion(forms, key));
+                match (first, forms.iter().find(other), companions.into_iter().find(alone)) {
                     (Some(first), Some(second), _) => combined(second.key(), first.key(), both),
                     (first, _, Some((key, owners))) => {
                         Some(without_owner(key, &owners, first.map(Form::key)))
@@ -163,6 +163,11 @@ fn in_place_of(owner: &str, rules: &[Rule], given: &Given<'_>) -> Option<&'stati
 struct Given<'v>(&'v Value);
 
 impl Given<'_> {
+    fn keys(&self) -> impl Iterator<Item = &str> {
+        let keys = self.0.as_object().into_iter().flat_map(Map::keys).map(String::as_str);
+        keys.filter(|key| self.has(key))
+    }
+
     fn has(&self, key: &str) -> bool {
         !matches!(self.0.get(key), None | Some(Value::Null))
     }
