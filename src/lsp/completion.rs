@@ -62,7 +62,7 @@ pub(super) fn items(view: &View<'_>, names: &QemuNames, cursor: usize) -> Vec<Co
     at_cursor.items
 }
 
-/// The range of the cursor's word in a scalar, in the text without the cursor. Quotes are not of it.
+/// The range of the cursor's word in a scalar, in the text without the cursor. Quotes are not part of it.
 fn word_at_cursor(text: &str, scalar: &Range<usize>) -> Range<usize> {
     let ends = |letter: char| letter.is_whitespace() || ['"', '\''].contains(&letter);
     let (before, after) = text[scalar.clone()].split_once(CURSOR).unwrap_or_default();

@@ -64,7 +64,7 @@ pub(super) fn definitions(path: &[Part]) -> Vec<Vec<&'static str>> {
     (0..=path.len()).map(of).collect()
 }
 
-/// The keys of a map that fit to those that it has.
+/// The keys that a map may have besides those that it has.
 pub(super) fn keys(found: &[Found], given: &[&str]) -> Vec<Key> {
     let mut keys: Vec<Key> = Vec::new();
     for Found { schema, .. } in found {

@@ -239,7 +239,7 @@ impl<'t> Scanner<'t> {
             return;
         };
         let token = self.token(true);
-        // A letter that is none of a token, such as a space of another kind.
+        // A character that starts no token, such as a space of another kind.
         let next = self.rest().chars().next().map_or(0, char::len_utf8);
         self.at = token.end.max(self.at + next);
         let is_first = self.frames.len() == bracket.depth;

@@ -1,4 +1,4 @@
-//! What releases of QEMU know, as data: names and types that a scenario is held against if there is no binary.
+//! What releases of QEMU know, as data: names and types to compare a scenario with if there is no binary.
 //!
 //! The files are made from the binaries of Debian 12, Debian 13 and Debian unstable, for x86-64 (the test
 //! `the_data_of_a_release_are_those_of_its_qemu` of `tests/qmp_schema.rs`).

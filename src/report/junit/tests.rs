@@ -188,7 +188,7 @@ fn the_later_attempts_of_a_failed_case_are_reruns() {
             ("rerunError", "the last")
         ])
     );
-    // Attempts that do not count are no reruns.
+    // Attempts that do not count are not reruns.
     let tries = [(Fail, "a port", PortTaken), (Xfail, "a race", KnownIssue)];
     assert_eq!(of(&tries, Fail), wanted(&[("failure", "the last")]));
     assert_eq!(of(&tries, Pass), wanted(&[]));
