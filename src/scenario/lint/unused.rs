@@ -1,11 +1,12 @@
 //! Unused declarations, over all cases of a call.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::names::{run_names, run_texts};
+use indexmap::IndexMap;
 use serde_json::Value;
 
+use super::names::{run_names, run_texts};
 use crate::diagnostic::{Code, Diagnostic, Location};
 use crate::scenario::params::Param;
 use crate::step::{Action, Step};
@@ -204,9 +205,9 @@ fn places_hooks(file: &Node, part: &Node) -> bool {
         || part.entries().iter().any(|(key, value)| own(key) || places_hooks(file, value))
 }
 
-/// The declarations of the files of a call, and whether they are used.
+/// The declarations of the files of a call, by file and place, and whether they are used.
 #[derive(Debug, Default)]
-pub(in crate::scenario) struct Unused(BTreeMap<(usize, usize), Thing>);
+pub(in crate::scenario) struct Unused(IndexMap<(usize, usize), Thing>);
 
 #[derive(Debug)]
 struct Thing {
@@ -281,7 +282,7 @@ impl Unused {
         thing.used |= used;
     }
 
-    /// A warning for each unused declaration.
+    /// A warning for each unused declaration, in the order in which they were added.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = Diagnostic> {
         self.0.values().filter(|thing| !thing.used).map(|thing| {
             Diagnostic::warning(Code::Unused, &thing.at, thing.message.as_str()).help(thing.help.as_str())
