@@ -281,12 +281,11 @@ mod tests {
 
     /// The places of the VMs that a step names.
     fn places_of_vms(step: &CaseStep) -> Vec<Location> {
-        let mut action = step.step.action.clone();
-        let source = step.source.get(action.key());
-        let named = action.vms().into_iter().filter_map(|named| {
+        let source = step.source.get(step.step.action.key());
+        let named = step.step.vms.iter().filter_map(|named| {
             let node = named.path.iter().try_fold(source?, |node, key| node.get(key))?;
             let all = node.items().iter().chain([node]);
-            all.into_iter().find(|node| node.text() == Some(named.vm)).map(|node| node.at.clone())
+            all.into_iter().find(|node| node.text() == Some(named.vm.as_str())).map(|node| node.at.clone())
         });
         named.collect()
     }

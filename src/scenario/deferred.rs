@@ -75,7 +75,7 @@ pub struct Unresolved(String);
 /// One line: an unknown name in a template, or why the step cannot work with its values.
 pub fn resolve_step(case: &Case, step: &CaseStep, values: &RunValues<'_>) -> Result<Step, Unresolved> {
     if !step.deferred {
-        return Ok(step.step.clone());
+        return Ok(Step::clone(&step.step));
     }
     let scope = values.scope(case, &step.locals);
     let Value::Object(map) = filled(&step.raw, &scope)? else {
@@ -93,7 +93,7 @@ pub fn resolve_step(case: &Case, step: &CaseStep, values: &RunValues<'_>) -> Res
         clients: &clients,
         links: &case.net.links,
     };
-    resolved.action.check(&scene, &mut complaints);
+    resolved.check(&scene, &mut complaints);
     match complaints.0.into_iter().next() {
         Some(complaint) => Err(Unresolved(match complaint.help {
             Some(help) => format!("{}; {help}", complaint.message),

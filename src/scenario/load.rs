@@ -12,6 +12,7 @@ use super::keys::{self, KEYS, Shape};
 use super::lint::Unused;
 use super::merge::over;
 use super::source::indentation;
+use super::steps::Parsed;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::template;
 use crate::yaml::{self, Key, Kind, Node};
@@ -28,6 +29,8 @@ pub(super) struct Loader {
     pub env: Map<String, Value>,
     /// The seed of random axes.
     pub seed: u64,
+    /// The steps without templates that were parsed, by the address of their map.
+    pub constant_steps: HashMap<usize, Parsed>,
     /// The number of steps of all cases so far.
     pub steps: usize,
     /// The declarations, and whether they are used.

@@ -1,6 +1,7 @@
 //! A scenario with everything but `{{run.…}}` resolved.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -140,7 +141,7 @@ pub struct CaseStep {
     /// The places of the enclosing `use`, `hook` and `repeat` steps, innermost first.
     pub via: Vec<Location>,
     /// The step. If `deferred`, its `{{run.…}}` templates are still in it as text.
-    pub step: Step,
+    pub step: Arc<Step>,
     /// Conditions that are decided when it runs; all must be true.
     pub when: Vec<When>,
     /// The names of the enclosing `use`, `block`, `repeat` and `hook` steps, outermost first.
@@ -148,7 +149,7 @@ pub struct CaseStep {
     /// Names for its templates in addition to those of the case: loop variables, and the params of a used file.
     pub locals: Map<String, Value>,
     /// The step as a map without `when`, rendered except for deferred templates.
-    pub raw: Value,
+    pub raw: Arc<Value>,
     /// Whether `raw` has deferred templates; it is then rendered and parsed again when the step runs.
     pub deferred: bool,
     /// The step in its file, for the places of its parts.

@@ -16,7 +16,7 @@ use super::typed;
 use crate::diagnostic::{Code, Diagnostic, Location, suggest};
 use crate::qemu::spec::VmSpec;
 use crate::session::link::LinkSpec;
-use crate::step::{ACTIONS, About, Action, Complaint, Complaints, FLOW, MODIFIERS, Scene};
+use crate::step::{ACTIONS, About, Action, Complaint, Complaints, FLOW, MODIFIERS, Scene, Step};
 use crate::template::{self, Origins, Scope};
 use crate::yaml::{Key, Kind, Node};
 
@@ -86,11 +86,25 @@ impl Started {
     }
 }
 
+/// A parsed step.
+#[derive(Clone)]
+pub(super) struct Parsed {
+    step: Arc<Step>,
+    /// See [`CaseStep::raw`].
+    raw: Arc<Value>,
+    /// See [`CaseStep::deferred`].
+    deferred: bool,
+    /// See [`typed::weight`].
+    weight: usize,
+    /// Its part of the file. While this exists, no other part has its address.
+    source: Node,
+}
+
 /// An action to check later, with its part of the file.
 struct Pending {
     key: Location,
     node: Node,
-    action: Action,
+    step: Arc<Step>,
     origins: Origins,
     /// See [`Place::runs`].
     runs: bool,
@@ -290,39 +304,24 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         value: &Node,
         place: Place<'_, '_>,
     ) -> Option<CaseStep> {
-        let entries = node.entries().iter().filter(|(key, _)| key.name != "when").cloned().collect();
-        let whole = Node::map(entries, node.at.clone());
-        let piece = typed::render(&whole, place.scope, &mut self.loader.diagnostics)?;
-        let Value::Object(map) = &piece.value else {
-            return None;
-        };
-        let step = match typed::step(map) {
-            Ok(step) => step,
-            Err(misfit) => {
-                // Without the action nothing is left to check.
-                let acts =
-                    |map: &&Map<String, Value>| map.keys().any(|key| !MODIFIERS.contains(&key.as_str()));
-                let again =
-                    |value: &Value| value.as_object().filter(acts).and_then(|map| typed::step(map).err());
-                for misfit in typed::all_misfits(misfit, &piece.value, again) {
-                    self.loader.complain(typed::explain(&misfit, &key.at, &whole, place.scope));
-                }
-                return None;
-            }
-        };
-        self.seen.step(&step, node, piece.raw.is_some());
+        let Parsed { step, raw, deferred, weight, source } = self.parsed(node, key, place.scope)?;
+        self.seen.step(&step, node, deferred);
         self.names.extend(step.name.clone());
-        self.check_modifiers(&whole, step.capture.as_deref(), step.expect_error.as_deref());
+        self.check_modifiers(node, step.capture.as_deref(), step.expect_error.as_deref());
         if place.runs {
             self.started.add(&step.action);
         }
         self.started_anywhere.add(&step.action);
-        if !self.loader.hold(typed::weight(&piece.value), &key.at) {
+        if !self.loader.hold(weight, &key.at) {
             return None;
         }
-        let (key_at, node_of, action) = (key.at.clone(), value.clone(), step.action.clone());
-        let origins = Arc::clone(place.scope.origins());
-        self.pending.push(Pending { key: key_at, node: node_of, action, origins, runs: place.runs });
+        self.pending.push(Pending {
+            key: key.at.clone(),
+            node: value.clone(),
+            step: Arc::clone(&step),
+            origins: Arc::clone(place.scope.origins()),
+            runs: place.runs,
+        });
         Some(CaseStep {
             at: key.at.clone(),
             via: place.via,
@@ -330,10 +329,49 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
             when: place.when,
             groups: place.groups,
             locals: place.locals,
-            deferred: piece.raw.is_some(),
-            raw: piece.raw.unwrap_or(piece.value),
-            source: node.clone(),
+            deferred,
+            raw,
+            source,
         })
+    }
+
+    /// Renders and parses a step. One without templates is parsed once for all cells.
+    fn parsed(&mut self, node: &Node, key: &Key, scope: &Scope<'_>) -> Option<Parsed> {
+        let Kind::Map(entries) = &node.kind else {
+            return None;
+        };
+        let address = Arc::as_ptr(entries) as usize;
+        if let Some(known) = self.loader.constant_steps.get(&address) {
+            return Some(known.clone());
+        }
+        let own = entries.iter().filter(|(key, _)| key.name != "when").cloned().collect();
+        let whole = Node::map(own, node.at.clone());
+        let piece = typed::render(&whole, scope, &mut self.loader.diagnostics)?;
+        let step = match piece.value.as_object().map(typed::step)? {
+            Ok(step) => Arc::new(step),
+            Err(misfit) => {
+                // Without the action nothing is left to check.
+                let acts =
+                    |map: &&Map<String, Value>| map.keys().any(|key| !MODIFIERS.contains(&key.as_str()));
+                let again =
+                    |value: &Value| value.as_object().filter(acts).and_then(|map| typed::step(map).err());
+                for misfit in typed::all_misfits(misfit, &piece.value, again) {
+                    self.loader.complain(typed::explain(&misfit, &key.at, &whole, scope));
+                }
+                return None;
+            }
+        };
+        let parsed = Parsed {
+            step,
+            deferred: piece.raw.is_some(),
+            weight: typed::weight(&piece.value),
+            raw: Arc::new(piece.raw.unwrap_or(piece.value)),
+            source: node.clone(),
+        };
+        if !whole.any_text(template::is_template) {
+            self.loader.constant_steps.insert(address, parsed.clone());
+        }
+        Some(parsed)
     }
 
     fn check_modifiers(&mut self, node: &Node, capture: Option<&str>, expect_error: Option<&str>) {
@@ -364,7 +402,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
             let started = if pending.runs { &self.started } else { &self.started_anywhere };
             let scene = Scene { vms, roles, processes: &started.processes, clients: &started.clients, links };
             let mut complaints = Complaints::default();
-            pending.action.check(&scene, &mut complaints);
+            pending.step.check(&scene, &mut complaints);
             for complaint in
                 complaints.0.into_iter().filter(|complaint| counts(complaint, pending, &self.copied))
             {

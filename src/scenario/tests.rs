@@ -241,11 +241,11 @@ fn essence(case: &Case) -> Value {
         let one = |block: &Block| match block {
             Block::Step(step) => {
                 let when: Vec<Value> = step.when.iter().map(|w| json!([w.template, w.locals])).collect();
-                json!([step.step, step.locals, step.groups, step.deferred, when])
+                json!([*step.step, step.locals, step.groups, step.deferred, when])
             }
             Block::RepeatUntil { until, timeout, steps, when, .. } => {
                 let when: Vec<Value> = when.iter().map(|w| json!([w.template, w.locals])).collect();
-                json!([until.step, until.groups, timeout, when, blocks(steps)])
+                json!([*until.step, until.groups, timeout, when, blocks(steps)])
             }
         };
         list.iter().map(one).collect()

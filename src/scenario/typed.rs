@@ -278,6 +278,7 @@ pub(super) fn step(map: &Map<String, Value>) -> Result<Step, Misfit> {
         timeout: modifier(map, "timeout")?.unwrap_or(DEFAULT_TIMEOUT),
         capture: modifier(map, "capture")?,
         expect_error: modifier(map, "expect_error")?,
+        vms: action.vm_names(),
         action,
     })
 }

@@ -33,7 +33,7 @@ pub(super) trait StepAction {
 
 /// A VM that an action names.
 #[derive(Debug)]
-pub struct Named<'a> {
+pub(super) struct Named<'a> {
     /// The name: a VM or a role.
     pub vm: &'a mut String,
     /// The path to it within the action's value.
@@ -42,6 +42,24 @@ pub struct Named<'a> {
     pub needs: Needs,
     /// Whether a role is replaced by its VM before the action runs.
     pub is_bound: bool,
+}
+
+/// A VM that an action names, apart from the action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VmName {
+    /// The name: a VM or a role.
+    pub vm: String,
+    /// The path to it within the action's value.
+    pub path: Vec<String>,
+    /// What the action needs of the VM.
+    pub needs: Needs,
+}
+
+impl From<Named<'_>> for VmName {
+    fn from(named: Named<'_>) -> Self {
+        let path = named.path.into_iter().map(str::to_owned).collect();
+        Self { vm: named.vm.clone(), path, needs: named.needs }
+    }
 }
 
 /// What an action needs of a VM. Each level includes the ones before it.

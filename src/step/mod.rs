@@ -48,7 +48,8 @@ use crate::units::Span;
 
 use action::StepAction;
 
-pub use action::{Named, Needs};
+use action::Named;
+pub use action::{Needs, VmName};
 pub use bytes::Bytes;
 pub use check::{Holds, Kind as CheckKind};
 pub use failover::Fence;
@@ -132,15 +133,17 @@ macro_rules! actions {
             }
 
             /// Every VM that it names.
-            pub fn vms(&mut self) -> Vec<Named<'_>> {
+            fn vms(&mut self) -> Vec<Named<'_>> {
                 match self { $(Self::$variant(data) => data.vms(),)* }
             }
 
-            /// Checks it before anything is started.
-            pub fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
-                for Named { vm, path, .. } in self.clone().vms() {
-                    complaints.vm(scene, &path, vm);
-                }
+            /// The same apart from the action.
+            pub(crate) fn vm_names(&self) -> Vec<VmName> {
+                self.clone().vms().into_iter().map(VmName::from).collect()
+            }
+
+            /// Checks it before anything is started; the VMs' names are checked with the step.
+            fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
                 match self { $(Self::$variant(data) => {
                     complaints.rules($variant::RULES, data);
                     data.check(scene, complaints);
@@ -220,9 +223,21 @@ pub struct Step {
     pub expect_error: Option<String>,
     /// Its action.
     pub action: Action,
+    /// Every VM that the action names.
+    #[serde(skip)]
+    pub vms: Vec<VmName>,
 }
 
 impl Step {
+    /// Checks it before anything is started.
+    pub(crate) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
+        for VmName { vm, path, .. } in &self.vms {
+            let path: Vec<&str> = path.iter().map(String::as_str).collect();
+            complaints.vm(scene, &path, vm);
+        }
+        self.action.check(scene, complaints);
+    }
+
     /// Its name, or else a one-line description of its action.
     #[must_use]
     pub fn title(&self) -> String {

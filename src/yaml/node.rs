@@ -110,6 +110,16 @@ impl Node {
         }
     }
 
+    /// Whether one of the texts in it meets a condition. Keys do not count.
+    pub(crate) fn any_text(&self, condition: impl Fn(&str) -> bool + Copy) -> bool {
+        match &self.kind {
+            Kind::Scalar(Value::String(text)) => condition(text),
+            Kind::Scalar(_) => false,
+            Kind::Seq(items) => items.iter().any(|item| item.any_text(condition)),
+            Kind::Map(entries) => entries.iter().any(|(_, value)| value.any_text(condition)),
+        }
+    }
+
     /// Whether it is null.
     #[must_use]
     pub fn is_null(&self) -> bool {

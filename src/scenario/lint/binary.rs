@@ -13,7 +13,7 @@ use crate::qemu::binary::Binary;
 use crate::qemu::network::attached;
 use crate::qemu::schema::Complaint;
 use crate::scenario::model::{Case, CaseStep, each_step};
-use crate::step::{Action, Capabilities, CheckKind, Condition, Instances, Migrate, Qmp};
+use crate::step::{Action, Capabilities, CheckKind, Condition, Instances, Migrate, Qmp, VmName};
 use crate::template;
 use crate::units::OneOrMany;
 use crate::yaml::Node;
@@ -55,11 +55,10 @@ fn found(
             if step.step.expect_error.is_some() {
                 return;
             }
-            let mut action = step.step.action.clone();
-            for named in action.vms() {
-                if let Some(binary) = binaries.get(named.vm) {
+            for VmName { vm, .. } in &step.step.vms {
+                if let Some(binary) = binaries.get(vm) {
                     let mut found = Vec::new();
-                    Against { binary, label: label(binary), found: &mut found }.step(step, named.vm);
+                    Against { binary, label: label(binary), found: &mut found }.step(step, vm);
                     let conditional = !step.when.is_empty() || step.deferred && names_version(&step.raw);
                     all.extend(found.into_iter().map(|diagnostic| (diagnostic, conditional)));
                 }

@@ -7,7 +7,7 @@ use super::places;
 use super::state::{Provided, State, VmStatus};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, Severity};
 use crate::scenario::model::{Block, Case, CaseStep, When, each_step};
-use crate::step::{Action, Check, CheckKind, Condition, Named, Needs, Qmp, SignalName, Wait};
+use crate::step::{Action, Check, CheckKind, Condition, Needs, Qmp, SignalName, VmName, Wait};
 use crate::template;
 use crate::yaml::Node;
 
@@ -155,8 +155,7 @@ impl<'c> Flow<'c, '_> {
 
     /// Checks that each VM that the step needs is running.
     fn check_vms(&mut self, step: &'c CaseStep) {
-        let mut action = step.step.action.clone();
-        for Named { vm, path, needs, .. } in action.vms() {
+        for VmName { vm, path, needs } in &step.step.vms {
             match step.step.action {
                 Action::Start(_) => {
                     self.check_not_running(step, vm);
@@ -174,18 +173,18 @@ impl<'c> Flow<'c, '_> {
                     let said = source.and_then(|vm| vm.options.entry("start")).map(|(key, _)| key.at.clone());
                     Some((message, help, said.map(|at| (at, "not started because of this"))))
                 }
-                Some(VmStatus::Ended(at, how)) if needs > Needs::Logs => {
+                Some(VmStatus::Ended(at, how)) if *needs > Needs::Logs => {
                     let message = format!("VM `{vm}` has already ended");
                     let help = format!("move this step up, or restart the VM with `start: {vm}`");
                     Some((message, help, Some((at.clone(), *how))))
                 }
-                _ if needs == Needs::Monitor => self.unconnected(vm),
+                _ if *needs == Needs::Monitor => self.unconnected(vm),
                 _ => None,
             };
             let Some((message, help, related)) = wrong else {
                 continue;
             };
-            let at = places::of(step, &path, Some(vm));
+            let at = places::inside(&step.at, places::action(step), path, Some(vm));
             let diagnostic = Diagnostic::error(Code::Order, &at, message).help(help);
             self.impossible(match related {
                 Some((place, what)) => diagnostic.related(&place, what),

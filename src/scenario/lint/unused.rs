@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::names::{run_names, run_texts};
 use crate::diagnostic::{Code, Diagnostic, Location};
 use crate::scenario::params::Param;
-use crate::step::{Action, Step};
+use crate::step::{Action, Step, VmName};
 use crate::template;
 use crate::yaml::{Key, Kind, Node};
 
@@ -67,13 +67,12 @@ impl Section {
 impl Seen {
     /// Adds the names of a step; `source` is its part of the file.
     pub(crate) fn step(&mut self, step: &Step, source: &Node, is_deferred: bool) {
-        let mut action = step.action.clone();
-        for named in action.vms() {
-            if template::is_template(named.vm) {
+        for VmName { vm, .. } in &step.vms {
+            if template::is_template(vm) {
                 // It may be any VM.
                 self.everything = true;
-            } else if !self.vms.contains(named.vm) {
-                self.vms.insert(named.vm.to_owned());
+            } else if !self.vms.contains(vm) {
+                self.vms.insert(vm.clone());
             }
         }
         if let (Some(name), Some(node)) = (&step.capture, source.get("capture")) {
@@ -188,16 +187,6 @@ impl Seen {
     }
 }
 
-/// Whether a template in a part of a file has a name.
-fn names(node: &Node, name: &str) -> bool {
-    match &node.kind {
-        Kind::Scalar(Value::String(text)) => !template::names_below(text, name).is_empty(),
-        Kind::Scalar(_) => false,
-        Kind::Seq(items) => items.iter().any(|item| names(item, name)),
-        Kind::Map(entries) => entries.iter().any(|(_, value)| names(value, name)),
-    }
-}
-
 /// Whether a part of a file places hooks, not counting those of its template.
 fn places_hooks(file: &Node, part: &Node) -> bool {
     let own = |key: &Key| key.name == "hook" && key.at.file == file.at.file;
@@ -252,7 +241,8 @@ impl Unused {
     /// Adds the params of a file.
     pub(crate) fn params(&mut self, file: &Node, params: &[Param]) {
         for Param { name, at, .. } in params {
-            self.note_shared(file, at, names(file, name), || {
+            let used = file.any_text(|text| !template::names_below(text, name).is_empty());
+            self.note_shared(file, at, used, || {
                 let help = format!("remove it, or use it as `{{{{{name}}}}}`");
                 (format!("parameter `{name}` is not used"), help)
             });
