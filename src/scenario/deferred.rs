@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::model::{Case, CaseStep, When};
-use super::typed::{self, Misfit};
+use super::typed;
 use crate::qemu::credential::folder;
 use crate::qemu::disk::Disk;
 use crate::qemu::spec::VmSpec;
@@ -81,7 +81,7 @@ pub fn resolve_step(case: &Case, step: &CaseStep, values: &RunValues<'_>) -> Res
     let Value::Object(map) = filled(&step.raw, &scope)? else {
         return Err(Unresolved("the step is not a map".to_owned()));
     };
-    let resolved = typed::step(&map).map_err(|misfit| describe(&misfit))?;
+    let resolved = typed::step(&map).map_err(|misfit| Unresolved(misfit.to_string()))?;
     // Names of background processes were checked before the run; VMs may be new here.
     let mut complaints = Complaints::default();
     let processes = super::steps::processes(case);
@@ -141,7 +141,7 @@ pub fn resolve_vm(case: &Case, name: &str, values: &RunValues<'_>) -> Result<Opt
     let own =
         json!({"name": name, "disk": disks, "fd": values.names.get("fd").and_then(|fds| fds.get(name))});
     let value = filled(raw, &values.scope(case, &Map::new()).with([("self".to_owned(), own)]))?;
-    typed::fit(&value).map(Some).map_err(|misfit| describe(&misfit))
+    typed::fit(&value).map(Some).map_err(|misfit| Unresolved(misfit.to_string()))
 }
 
 /// The paths of disks by name.
@@ -161,7 +161,7 @@ pub fn resolve_link(case: &Case, name: &str, values: &RunValues<'_>) -> Result<O
         return Ok(case.net.links.get(name).cloned());
     };
     let value = filled(raw, &values.scope(case, &Map::new()))?;
-    typed::fit(&value).map(Some).map_err(|misfit| describe(&misfit))
+    typed::fit(&value).map(Some).map_err(|misfit| Unresolved(misfit.to_string()))
 }
 
 fn filled(value: &Value, scope: &Scope<'_>) -> Result<Value, Unresolved> {
@@ -187,12 +187,4 @@ fn text(template: &str, scope: &Scope<'_>) -> Result<Value, Unresolved> {
         Err(error) => format!("{}; {} (in `{template}`)", error.message, error.help),
     };
     Err(Unresolved(why))
-}
-
-fn describe(misfit: &Misfit) -> Unresolved {
-    Unresolved(if misfit.path.is_empty() {
-        misfit.message.clone()
-    } else {
-        format!("{}: {}", misfit.path.join("."), misfit.message)
-    })
 }

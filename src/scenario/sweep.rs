@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     fn of(range: Value) -> Result<Value, String> {
-        let range = Range::read(&range).map_err(|misfit| misfit.message)?;
+        let range = Range::read(&range).map_err(|misfit| misfit.wrong.to_string())?;
         range.values("delay", 7).map(Value::Array).map_err(|(message, _)| message)
     }
 
@@ -270,17 +270,17 @@ mod tests {
     #[test]
     fn an_invalid_range_is_an_error() {
         for (range, said) in [
-            (json!({"from": 0, "to": 1}), "missing field `step`"),
+            (json!({"from": 0, "to": 1}), "the key `step` is missing"),
             (json!({"from": 0, "to": 1, "step": 0}), "greater than zero"),
             (json!({"from": 2, "to": 1, "step": 1}), "below its start"),
             (json!({"from": 0, "to": "1s", "step": 1}), "mixes"),
             (json!({"from": 0, "to": 1e300, "step": 1}), "not a valid number"),
             (json!({"from": 0, "to": 1_000_000, "step": 1}), "more than 10000 values"),
-            (json!({"from": 0, "to": 1, "step": 1, "by": 1}), "unknown field `by`"),
+            (json!({"from": 0, "to": 1, "step": 1, "by": 1}), "unknown key `by`"),
             (json!({"from": "soon", "to": "1s", "step": "1s"}), "not a valid number"),
             (json!({"random": {"count": 5, "from": 1, "to": 3}}), "the range has 3"),
-            (json!({"random": {"count": 0, "from": 1, "to": 3}}), "nonzero"),
-            (json!({"random": 3}), "expected struct Drawn"),
+            (json!({"random": {"count": 0, "from": 1, "to": 3}}), "of at least 1"),
+            (json!({"random": 3}), "expected a map"),
             (json!({"random": {"count": 1, "from": 1, "to": 3}, "step": 1}), "`step` needs `from`"),
         ] {
             let message = of(range.clone()).unwrap_err();

@@ -1,11 +1,11 @@
-//! Converts the tree of a file to typed values, and serde's errors to diagnostics.
+//! Converts the tree of a file to typed values, and misfits to diagnostics.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::source::{at_origin, indentation};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
-use crate::step::{ABOUT, Action, DEFAULT_TIMEOUT, MODIFIERS, Read, Step};
+use crate::step::{ABOUT, Action, DEFAULT_TIMEOUT, MODIFIERS, Read, Step, Wrong};
 pub(super) use crate::step::{Misfit, fit};
 use crate::template::{self, Rendered, Scope};
 use crate::yaml::{Key, Kind, Node};
@@ -208,7 +208,7 @@ pub(super) fn all_misfits(
         let Some(last) = misfits.last() else {
             break;
         };
-        if last.message.starts_with("missing field") || !remove(&mut rest, last) {
+        if matches!(last.wrong, Wrong::MissingKey(_)) || !remove(&mut rest, last) {
             break;
         }
         match again(&rest) {
@@ -223,17 +223,21 @@ pub(super) fn all_misfits(
 fn is_consequence(next: &Misfit, before: &[Misfit]) -> bool {
     let around = |last: &Misfit| next.path.len() < last.path.len() && last.path.starts_with(&next.path);
     // Rules are checked before the values, so a value was removed that a rule needs.
-    if next.is_rule && before.iter().any(|last| !last.is_rule && last.unknown_key().is_none()) {
+    if next.is_rule() && before.iter().any(|last| !last.is_rule() && last.unknown_key().is_none()) {
         return true;
     }
     let is_about = |last: &Misfit| {
-        last.path.last().is_some_and(|removed| next.message.contains(&format!("`{removed}`")))
+        last.path.last().is_some_and(|removed| next.wrong.to_string().contains(&format!("`{removed}`")))
     };
-    if next.is_rule && before.iter().any(is_about) {
+    if next.is_rule() && before.iter().any(is_about) {
         return true;
     }
-    let messages = ["missing field", "an empty map"];
-    messages.iter().any(|message| next.message.starts_with(message)) || before.iter().any(around)
+    let is_missing = match &next.wrong {
+        Wrong::MissingKey(_) => true,
+        Wrong::Other(message) => message.starts_with("an empty map"),
+        _ => false,
+    };
+    is_missing || before.iter().any(around)
 }
 
 fn remove(value: &mut Value, misfit: &Misfit) -> bool {
@@ -266,11 +270,12 @@ pub(super) fn step(map: &Map<String, Value>) -> Result<Step, Misfit> {
     }
     let mut action = map.iter().filter(|(key, _)| !MODIFIERS.contains(&key.as_str()));
     let Some((key, value)) = action.next() else {
-        return Err(Misfit::new(Vec::new(), "the step has no action"));
+        return Err(Misfit::new(Vec::new(), Wrong::Other("the step has no action".to_owned())));
     };
     // serde would accept a list for a struct, with the values in the order of its fields.
     if value.is_array() && !LISTS.contains(&key.as_str()) {
-        return Err(Misfit::new(vec![key.clone()], "invalid type: sequence, expected a map"));
+        let wrong = Wrong::Kind { given: value.clone(), expected: "map".to_owned() };
+        return Err(Misfit::new(vec![key.clone()], wrong));
     }
     let action = Action::read(key, value)?;
     Ok(Step {
@@ -336,10 +341,9 @@ pub(super) fn explain(misfit: &Misfit, key: &Location, node: &Node, scope: &Scop
 
 fn explain_here(misfit: &Misfit, key: &Location, node: &Node, scope: &Scope<'_>) -> Diagnostic {
     let (at, value) = place(key, node, &misfit.path);
-    let (plain, help) = misfit.message.split_once("; ").unwrap_or((&misfit.message, ""));
-    if misfit.is_rule {
-        let at = named_key(node, &misfit.path, plain).unwrap_or(at);
-        return Diagnostic::error(Code::Action, &at, plain).help(help);
+    if let Wrong::Rule(message, help) = &misfit.wrong {
+        let at = named_key(node, &misfit.path, message).unwrap_or(at);
+        return Diagnostic::error(Code::Action, &at, message).help(help);
     }
     if let Some(text) = value.text()
         && template::is_template(text)
@@ -349,48 +353,47 @@ fn explain_here(misfit: &Misfit, key: &Location, node: &Node, scope: &Scope<'_>)
         return Diagnostic::error(Code::Deferred, &at, message)
             .help("use such a template where a text, or any value, is allowed");
     }
-    let message = misfit.message.as_str();
-    let names = misfit.names();
     // The name of the value: its key, or that of the list it is in.
     let owner = misfit.path.iter().rev().find(|key| key.parse::<usize>().is_err());
     let owner = owner.map_or_else(|| key.excerpt(), String::as_str);
-    if let (Some(wrong), Some((_, known))) = (misfit.unknown_key(), names.split_first()) {
-        return unknown_key(wrong, known, misfit, key, node);
-    }
-    if let (true, Some((wrong, known))) = (message.starts_with("unknown variant"), names.split_first()) {
-        return Diagnostic::error(Code::WrongValue, &at, format!("`{wrong}` is not a value of `{owner}`"))
-            .help(suggest(wrong, known.iter().copied()));
-    }
-    if let (true, Some(missing)) = (message.starts_with("missing field"), names.first()) {
-        let message = format!("`{owner}` needs the key `{missing}`");
-        let help = match *missing {
-            "fence" => {
-                "add `fence: true`, `after` or `false`: whether and when to stop the other side".to_owned()
-            }
-            missing => format!("add `{missing}: …`"),
-        };
-        return Diagnostic::error(Code::MissingKey, &at, message).help(help);
-    }
-    let kinds = ["invalid type: ", "invalid value: "];
-    if let Some((found, expected)) = kinds
-        .iter()
-        .find_map(|kind| message.strip_prefix(kind))
-        .and_then(|rest| rest.split_once(", expected "))
-    {
-        let mut diagnostic = wrong_type(&at, owner, found, expected);
-        // For example a number that a template turned into a text.
-        let is_text = value.text().is_some_and(|text| template::is_template(text) && text.contains("{{#"));
-        if is_text && found.starts_with("string") {
-            let help =
-                "a template with a block is a text; `\"{{choose x a b}}\"` keeps the type of `a` and `b`";
-            diagnostic = diagnostic.help(help);
+    match &misfit.wrong {
+        Wrong::UnknownKey { key: wrong, known } => unknown_key(wrong, known, misfit, key, node),
+        Wrong::UnknownWord { word, known } => {
+            Diagnostic::error(Code::WrongValue, &at, format!("`{word}` is not a value of `{owner}`"))
+                .help(suggest(word, known.iter().map(String::as_str)))
         }
-        return diagnostic;
+        Wrong::MissingKey(missing) => {
+            let message = format!("`{owner}` needs the key `{missing}`");
+            let help = match missing.as_str() {
+                "fence" => "add `fence: true`, `after` or `false`: whether and when to stop the other side"
+                    .to_owned(),
+                missing => format!("add `{missing}: …`"),
+            };
+            Diagnostic::error(Code::MissingKey, &at, message).help(help)
+        }
+        Wrong::Kind { given, expected } => {
+            let expected = Wrong::kind(expected);
+            // For example a number that a template turned into a text.
+            let is_text =
+                value.text().is_some_and(|text| template::is_template(text) && text.contains("{{#"));
+            let help = if is_text && given.is_string() {
+                "a template with a block is a text; `\"{{choose x a b}}\"` keeps the type of `a` and `b`"
+                    .to_owned()
+            } else {
+                help_for_kind(owner, given, expected)
+            };
+            let given = Wrong::given(given);
+            Diagnostic::error(Code::WrongValue, &at, format!("`{owner}` takes {expected}, not {given}"))
+                .help(help)
+        }
+        Wrong::Rule(message, _) | Wrong::Other(message) => {
+            let (plain, help) = message.split_once("; ").unwrap_or((message, ""));
+            Diagnostic::error(Code::WrongValue, &at, plain).help(help)
+        }
     }
-    Diagnostic::error(Code::WrongValue, &at, plain).help(help)
 }
 
-fn unknown_key(wrong: &str, known: &[&str], misfit: &Misfit, key: &Location, node: &Node) -> Diagnostic {
+fn unknown_key(wrong: &str, known: &[String], misfit: &Misfit, key: &Location, node: &Node) -> Diagnostic {
     let mut path = misfit.path.clone();
     if path.last().is_none_or(|last| last != wrong) {
         path.push(wrong.to_owned());
@@ -404,7 +407,9 @@ fn unknown_key(wrong: &str, known: &[&str], misfit: &Misfit, key: &Location, nod
             .help(format!("write `{wrong}` beside `{owner}`"));
     }
     // `machine:q35` is one word in YAML.
-    if let Some((name, value)) = wrong.split_once(':').filter(|(name, _)| known.contains(name)) {
+    if let Some((name, value)) =
+        wrong.split_once(':').filter(|(name, _)| known.iter().any(|known| known == name))
+    {
         let message = format!("`{wrong}` is one word: there is no space after the colon");
         return Diagnostic::error(Code::UnknownKey, &at, message).help(format!("write `{name}: {value}`"));
     }
@@ -414,7 +419,7 @@ fn unknown_key(wrong: &str, known: &[&str], misfit: &Misfit, key: &Location, nod
         map.entry(wrong).and_then(|(key, _)| indentation(map, key))
     });
     Diagnostic::error(Code::UnknownKey, &at, format!("unknown key `{wrong}`{inside}"))
-        .help(help.unwrap_or_else(|| suggest(wrong, known.iter().copied())))
+        .help(help.unwrap_or_else(|| suggest(wrong, known.iter().map(String::as_str))))
 }
 
 /// Examples of keys whose value is a map.
@@ -435,28 +440,14 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("holds", "{client: NAME}"),
 ];
 
-fn wrong_type(at: &Location, owner: &str, found: &str, expected: &str) -> Diagnostic {
-    let expected = match expected {
-        "a string" | "a borrowed string" => "a text",
-        "string or map" => "a word",
-        "a boolean" => "`true` or `false`",
-        "a sequence" => "a list",
-        "u8" => "a whole number from 0 to 255",
-        "u64" | "u32" | "u16" | "usize" => "a whole number of at least 0",
-        "a nonzero u64" => "a whole number of at least 1",
-        "i64" | "i32" => "a whole number",
-        "f64" => "a number",
-        other if other.starts_with("struct ") || other == "map" => "a map",
-        other => other,
+/// How to write a value of the expected kind.
+fn help_for_kind(owner: &str, given: &Value, expected: &str) -> String {
+    let given = match given {
+        Value::String(text) => text.clone(),
+        Value::Null | Value::Array(_) | Value::Object(_) => Wrong::given(given),
+        other => other.to_string(),
     };
-    let given = match found {
-        "sequence" => "a list".to_owned(),
-        "map" => "a map".to_owned(),
-        "null" | "unit value" => "nothing".to_owned(),
-        // serde puts numbers and booleans between backticks, texts between quotes.
-        other => other.find(['`', '"']).map_or(other, |at| &other[at..]).trim_matches(['`', '"']).to_owned(),
-    };
-    let help = match (expected, given.as_str()) {
+    match (expected, given.as_str()) {
         ("a map", _) => EXAMPLES
             .iter()
             .copied()
@@ -480,10 +471,5 @@ fn wrong_type(at: &Location, owner: &str, found: &str, expected: &str) -> Diagno
         ("`true` or `false`", "yes" | "on") => "write `true`".to_owned(),
         ("`true` or `false`", "no" | "off") => "write `false`".to_owned(),
         _ => String::new(),
-    };
-    let given = match given.as_str() {
-        "a list" | "a map" | "nothing" => given,
-        value => format!("`{value}`"),
-    };
-    Diagnostic::error(Code::WrongValue, at, format!("`{owner}` takes {expected}, not {given}")).help(help)
+    }
 }

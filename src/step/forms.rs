@@ -8,7 +8,8 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::read::{Misfit, fit};
+use super::misfit::{Misfit, Wrong};
+use super::read::fit;
 use super::{Complaints, Rule};
 use crate::units::OneOrMany;
 
@@ -73,21 +74,20 @@ pub(crate) fn read<F>(
     let mut given: Map<String, Value> = fit(value)?;
     let known = || other.iter().copied().chain(forms.iter().flat_map(Form::keys));
     if let Some(unknown) = given.keys().find(|key| known().all(|known| known != *key)) {
-        let known: IndexSet<String> = known().map(|key| format!("`{key}`")).collect();
-        let known: Vec<String> = known.into_iter().collect();
-        let message = format!("unknown field `{unknown}`, expected one of {}", known.join(", "));
-        return Err(Misfit::new(vec![unknown.clone()], message));
+        let known: IndexSet<String> = known().map(str::to_owned).collect();
+        let wrong = Wrong::UnknownKey { key: unknown.clone(), known: known.into_iter().collect() };
+        return Err(Misfit::new(vec![unknown.clone()], wrong));
     }
     given.retain(|_, value| !value.is_null());
     let mut complaints = Complaints::default();
     complaints.rules(rules, &given);
     if let Some(first) = complaints.0.into_iter().next() {
-        let message = format!("{}; {}", first.message, first.help.unwrap_or_default());
-        return Err(Misfit { path: first.path, message, is_rule: true });
+        return Err(Misfit::new(first.path, Wrong::Rule(first.message, first.help.unwrap_or_default())));
     }
     let has_all = |form: &Form| given.keys().all(|key| other.contains(&key.as_str()) || form.has(key));
     let form = forms.iter().position(|form| given.contains_key(form.key()) && has_all(form));
-    let form = form.ok_or_else(|| Misfit::new(Vec::new(), "these keys cannot be combined"))?;
+    let form = form
+        .ok_or_else(|| Misfit::new(Vec::new(), Wrong::Other("these keys cannot be combined".to_owned())))?;
     readers[form](&Value::Object(given))
 }
 

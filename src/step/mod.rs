@@ -19,6 +19,7 @@ mod lifecycle;
 mod link;
 mod memory;
 mod migrate;
+mod misfit;
 mod parameters;
 mod protect;
 mod qmp;
@@ -54,8 +55,9 @@ pub use bytes::Bytes;
 pub use check::{Holds, Kind as CheckKind};
 pub use failover::Fence;
 pub use forms::Form;
+pub(crate) use misfit::{Misfit, Wrong};
 pub use qmp::Expect;
-pub(crate) use read::{Misfit, Read, fit};
+pub(crate) use read::{Read, fit};
 pub use rebind::actual;
 pub(crate) use rule::{Rule, Words};
 pub use running::{Mark, POLL, Running};
@@ -121,7 +123,7 @@ macro_rules! actions {
             pub(crate) fn read(key: &str, value: &Value) -> Result<Self, Misfit> {
                 let read = match key {
                     $($key => <$variant>::read(value).map(Self::$variant),)*
-                    _ => Err(Misfit::new(Vec::new(), format!("there is no action `{key}`"))),
+                    _ => Err(Misfit::new(Vec::new(), Wrong::Other(format!("there is no action `{key}`")))),
                 };
                 read.map_err(|misfit| misfit.under(key))
             }

@@ -1,44 +1,20 @@
-//! Reads the value of an action, and reports where it does not fit.
+//! Reads a value into its type, and reports where it does not match.
 
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde::Deserializer;
+use serde::de::value::{MapAccessDeserializer, MapDeserializer, SeqDeserializer};
+use serde::de::{DeserializeOwned, IntoDeserializer, Visitor};
+use serde::forward_to_deserialize_any;
+use serde_json::{Map, Value};
 use serde_path_to_error::{Path, Segment};
 
-/// A value that does not match its type: its path of keys, and the message, with the help after a `;`.
-#[derive(Debug)]
-pub(crate) struct Misfit {
-    pub path: Vec<String>,
-    pub message: String,
-    /// Whether it breaks one of the rules about keys; otherwise the message is serde's.
-    pub is_rule: bool,
-}
-
-impl Misfit {
-    pub(crate) fn new(path: Vec<String>, message: impl Into<String>) -> Self {
-        Self { path, message: message.into(), is_rule: false }
-    }
-
-    /// The same for the value with this key.
-    pub(crate) fn under(mut self, key: &str) -> Self {
-        self.path.insert(0, key.to_owned());
-        self
-    }
-
-    /// The names between backticks in the message.
-    pub(crate) fn names(&self) -> Vec<&str> {
-        self.message.split('`').skip(1).step_by(2).collect()
-    }
-
-    /// The unknown key.
-    pub(crate) fn unknown_key(&self) -> Option<&str> {
-        self.names().first().copied().filter(|_| self.message.starts_with("unknown field"))
-    }
-}
+use super::misfit::{Misfit, Wrong};
 
 /// Deserializes a value.
 pub(crate) fn fit<T: DeserializeOwned>(value: &Value) -> Result<T, Misfit> {
-    serde_path_to_error::deserialize(value)
-        .map_err(|error| Misfit::new(keys(error.path()), error.inner().to_string()))
+    serde_path_to_error::deserialize(Tree(value)).map_err(|error| {
+        let path = keys(error.path());
+        Misfit::new(path, error.into_inner())
+    })
 }
 
 fn keys(path: &Path) -> Vec<String> {
@@ -59,5 +35,86 @@ pub(crate) trait Read: Sized {
 impl<T: DeserializeOwned> Read for T {
     fn read(value: &Value) -> Result<Self, Misfit> {
         fit(value)
+    }
+}
+
+/// A JSON value, whose deserializer has our own error: serde_json's would be a text.
+struct Tree<'v>(&'v Value);
+
+impl<'v> Tree<'v> {
+    fn entries(
+        map: &'v Map<String, Value>,
+    ) -> MapDeserializer<'v, impl Iterator<Item = (&'v str, Self)>, Wrong> {
+        MapDeserializer::new(map.iter().map(|(key, value)| (key.as_str(), Self(value))))
+    }
+}
+
+impl<'v> IntoDeserializer<'v, Wrong> for Tree<'v> {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+impl<'de> Deserializer<'de> for Tree<'de> {
+    type Error = Wrong;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        match self.0 {
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(value) => visitor.visit_bool(*value),
+            Value::Number(number) => match (number.as_u64(), number.as_i64(), number.as_f64()) {
+                (Some(number), ..) => visitor.visit_u64(number),
+                (_, Some(number), _) => visitor.visit_i64(number),
+                (.., number) => visitor.visit_f64(number.unwrap_or_default()),
+            },
+            Value::String(text) => visitor.visit_borrowed_str(text),
+            Value::Array(items) => {
+                let mut items = SeqDeserializer::new(items.iter().map(Tree));
+                let value = visitor.visit_seq(&mut items)?;
+                items.end().map(|()| value)
+            }
+            Value::Object(map) => {
+                let mut entries = Self::entries(map);
+                let value = visitor.visit_map(&mut entries)?;
+                entries.end().map(|()| value)
+            }
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        if self.0.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Wrong> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Wrong> {
+        match self.0 {
+            Value::String(word) => visitor.visit_enum(word.as_str().into_deserializer()),
+            Value::Object(map) if map.len() == 1 => {
+                visitor.visit_enum(MapAccessDeserializer::new(Self::entries(map)))
+            }
+            other => {
+                let expected = if other.is_object() { "a map with one key" } else { "a word" };
+                Err(Wrong::Kind { given: other.clone(), expected: expected.to_owned() })
+            }
+        }
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq
+        tuple tuple_struct map struct identifier ignored_any
     }
 }

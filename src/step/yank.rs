@@ -173,8 +173,15 @@ impl<'de> Deserialize<'de> for Instances {
             Value::Bool(true) => Ok(Self::Migration),
             Value::Bool(false) => Ok(Self::Nothing),
             Value::String(word) if word == "all" => Ok(Self::All),
-            list @ Value::Array(_) => {
-                serde_json::from_value(list).map(Self::These).map_err(de::Error::custom)
+            Value::Array(list) => {
+                let instance = |instance| match instance {
+                    Value::Object(instance) => Ok(instance),
+                    other => {
+                        let text = other.as_str().map_or_else(|| other.to_string(), str::to_owned);
+                        Err(de::Error::invalid_type(de::Unexpected::Str(&text), &"a map"))
+                    }
+                };
+                list.into_iter().map(instance).collect::<Result<_, _>>().map(Self::These)
             }
             other => Err(de::Error::custom(format!(
                 "{other} is not a valid yank; write `true`, `all`, `false` or a list such as `[{{type: migration}}]`"

@@ -14,7 +14,8 @@ use serde_json::{Map, Value};
 pub use disk::Holds;
 
 use super::forms::{forms, read, vms};
-use super::read::{Misfit, Read};
+use super::misfit::Misfit;
+use super::read::Read;
 use super::running::Running;
 use super::{Complaints, Named, Needs, Rule, Scene, StepAction, brief, listed};
 use crate::session::Failure;

@@ -19,7 +19,8 @@ pub use job_history::JobStatus;
 pub(crate) use memory::Watched;
 
 use super::forms::{forms, read, vms};
-use super::read::{Misfit, Read};
+use super::misfit::Misfit;
+use super::read::Read;
 use super::running::Running;
 use super::{About, Complaints, Named, Needs, Rule, Scene, StepAction, brief, listed};
 use crate::session::Failure;
@@ -378,11 +379,11 @@ mod tests {
     #[test]
     fn a_wait_that_lacks_a_part_or_has_a_key_too_many_is_not_read() {
         let wrong = |value: Value| Wait::read(&value).unwrap_err();
-        assert!(wrong(json!({"vm": "a"})).is_rule && wrong(json!({"vm": "a", "query": "q"})).is_rule);
-        assert!(wrong(json!({"vm": "a", "ticks": 1, "event": null, "until": 1})).is_rule);
+        assert!(wrong(json!({"vm": "a"})).is_rule() && wrong(json!({"vm": "a", "query": "q"})).is_rule());
+        assert!(wrong(json!({"vm": "a", "ticks": 1, "event": null, "until": 1})).is_rule());
         assert_eq!(wrong(json!({"vm": "a", "tiks": null})).unknown_key(), Some("tiks"));
         let misfit = wrong(json!({"vm": "a", "memory": {"address": "1M", "size": "x"}}));
-        assert_eq!((misfit.path.join("."), misfit.is_rule), ("memory.size".to_owned(), false));
+        assert_eq!((misfit.path.join("."), misfit.is_rule()), ("memory.size".to_owned(), false));
         // A key with the value null is not given.
         let wait = Wait::read(&json!({"vm": "a", "event": "STOP", "count": null, "ticks": null})).unwrap();
         assert_eq!(wait.title(), "wait a: event STOP");
