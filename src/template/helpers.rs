@@ -1,6 +1,8 @@
 //! The helpers whose value depends only on their parameters.
 
-use handlebars::{Context, Handlebars, Helper, HelperDef, Output, RenderContext, RenderError, ScopedJson};
+use handlebars::{
+    Context, Handlebars, Helper, HelperDef, Output, RenderContext, RenderError, RenderErrorReason, ScopedJson,
+};
 use serde_json::Value;
 
 /// Whether a value counts as true for `when`: everything but `""`, `false`, `0` and null.
@@ -26,21 +28,36 @@ pub(super) fn json_helper(
     Ok(())
 }
 
+/// The value of a function, or why it has none.
+pub(super) type Computed = Result<Value, String>;
+
+/// A function of values.
+pub(super) type Function = fn(&[&Value]) -> Computed;
+
 /// A helper whose value is a function of its parameters.
-pub(super) struct Of(pub fn(&[&Value]) -> Value);
+pub(super) struct Of(pub Function);
 
 impl HelperDef for Of {
     fn call_inner<'reg: 'rc, 'rc>(
         &self,
         helper: &Helper<'rc>,
         _: &'reg Handlebars<'reg>,
-        _: &'rc Context,
+        context: &'rc Context,
         _: &mut RenderContext<'reg, 'rc>,
     ) -> Result<ScopedJson<'rc>, RenderError> {
+        if helper.params().is_empty() {
+            return Ok(context.data().get(helper.name()).cloned().unwrap_or_default().into());
+        }
         // The number of parameters was checked when the template was compiled.
         let values: Vec<&Value> = helper.params().iter().map(handlebars::PathAndJson::value).collect();
-        Ok(ScopedJson::from((self.0)(&values)))
+        let value = (self.0)(&values).map_err(RenderErrorReason::Other)?;
+        Ok(ScopedJson::from(value))
     }
+}
+
+/// The value itself.
+pub(super) fn same(values: &[&Value]) -> Value {
+    values.first().map_or(Value::Null, |&value| value.clone())
 }
 
 /// The text of a value, such as a port for QAPI's addresses.

@@ -5,12 +5,14 @@
 //! runs (`run.…`, `case.dir`, `port.…`, `link.…`, the version of a binary that was not probed), the whole scalar is
 //! deferred: it stays text until then.
 
+mod arithmetic;
 mod helpers;
 mod names;
 mod origins;
 mod reserved;
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
@@ -20,14 +22,15 @@ use handlebars::{
 };
 use serde_json::{Map, Value};
 
-use helpers::{Of, append, as_text, choose, json_helper, pick};
+use arithmetic::{add, div, mul, round, sub};
+use helpers::{Function, Of, append, as_text, choose, json_helper, pick, same};
 
 pub use helpers::is_true;
 pub use origins::{Origins, only_name};
 pub use reserved::is_reserved;
 
-/// The helpers, with the number of values each takes.
-const HELPERS: &[(&str, std::ops::RangeInclusive<usize>)] = &[
+/// The helpers of Handlebars and those that need more than their values, with the number of values each takes.
+const HELPERS: &[(&str, RangeInclusive<usize>)] = &[
     ("eq", 2..=2),
     ("ne", 2..=2),
     ("lt", 2..=2),
@@ -38,21 +41,31 @@ const HELPERS: &[(&str, std::ops::RangeInclusive<usize>)] = &[
     ("or", 2..=16),
     ("not", 1..=1),
     ("len", 1..=1),
-    ("pick", 3..=16),
-    ("choose", 3..=3),
-    ("append", 2..=16),
-    ("text", 1..=1),
     ("version", 1..=1),
     ("if", 1..=1),
     ("unless", 1..=1),
     ("each", 1..=1),
     (JSON, 1..=1),
-    (TEXT, 1..=1),
+];
+
+/// The helpers whose value is a function of the values that each takes. Without values, `{{round}}` is a name.
+const FUNCTIONS: &[(&str, RangeInclusive<usize>, Function)] = &[
+    ("pick", 3..=16, |values| Ok(pick(values))),
+    ("choose", 3..=3, |values| Ok(choose(values))),
+    ("append", 2..=16, |values| Ok(append(values))),
+    ("add", 2..=16, add),
+    ("sub", 2..=2, sub),
+    ("mul", 2..=16, mul),
+    ("div", 2..=2, div),
+    ("round", 1..=1, round),
+    ("text", 1..=1, |values| Ok(as_text(values))),
+    (TEXT, 1..=1, |values| Ok(same(values))),
 ];
 
 /// The names of the helpers.
 pub fn helpers() -> impl Iterator<Item = &'static str> {
-    HELPERS.iter().map(|(name, _)| *name).filter(|name| !name.starts_with("__"))
+    let functions = FUNCTIONS.iter().map(|(name, ..)| *name);
+    HELPERS.iter().map(|(name, _)| *name).chain(functions).filter(|name| !name.starts_with("__"))
 }
 
 /// The helper that writes a value as JSON, to preserve its type.
@@ -315,14 +328,9 @@ static REGISTRY: LazyLock<Handlebars<'static>> = LazyLock::new(|| {
     registry.set_strict_mode(true);
     registry.register_escape_fn(handlebars::no_escape);
     registry.register_helper(JSON, Box::new(json_helper));
-    registry.register_helper(
-        TEXT,
-        Box::new(Of(|values| values.first().map_or(Value::Null, |&value| value.clone()))),
-    );
-    registry.register_helper("text", Box::new(Of(as_text)));
-    registry.register_helper("pick", Box::new(Of(pick)));
-    registry.register_helper("choose", Box::new(Of(choose)));
-    registry.register_helper("append", Box::new(Of(append)));
+    for (name, _, function) in FUNCTIONS {
+        registry.register_helper(name, Box::new(Of(*function)));
+    }
     registry
 });
 

@@ -5,7 +5,7 @@ use handlebars::template::{HelperTemplate, Parameter, TemplateElement};
 use handlebars::{Path, Template};
 use serde_json::Value;
 
-use super::{HELPERS, MAX_LOOKS, TemplateError};
+use super::{FUNCTIONS, HELPERS, MAX_LOOKS, TemplateError};
 use crate::diagnostic::suggest;
 
 /// Checks every name of a template against the data; returns whether one is only known when the step runs.
@@ -104,10 +104,11 @@ pub(super) fn check_helpers(template: &Template) -> Result<(), TemplateError> {
 
 fn check_call(call: &HelperTemplate) -> Result<(), TemplateError> {
     let name = name_of(&call.name).unwrap_or_default();
-    let known = HELPERS.iter().find(|(helper, _)| *helper == name);
+    let function = FUNCTIONS.iter().find(|(function, ..)| *function == name).map(|(_, takes, _)| takes);
+    let helper = HELPERS.iter().find(|(helper, _)| *helper == name).map(|(_, takes)| takes);
     let bare = call.params.is_empty() && call.hash.is_empty() && !call.block;
-    match known {
-        Some((_, takes)) if !takes.contains(&call.params.len()) => {
+    match helper.or(function.filter(|_| !bare)) {
+        Some(takes) if !takes.contains(&call.params.len()) => {
             let number = match (takes.start(), takes.end()) {
                 (1, 1) => "one value".to_owned(),
                 (2, 2) => "two values".to_owned(),

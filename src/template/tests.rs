@@ -13,7 +13,7 @@ impl Versions for Eleven {
 fn scope() -> Scope<'static> {
     let Value::Object(names) = json!({
         "delay": 300, "on": true, "side": "primary", "list": [1, "b"], "nic": {"model": "e1000"}, "none": null,
-        "html": "<a & \"b\">", "case": {"name": "x"}, "env": {"HOME": "/root"},
+        "html": "<a & \"b\">", "round": 2, "case": {"name": "x"}, "env": {"HOME": "/root"},
     }) else {
         unreachable!()
     };
@@ -172,6 +172,14 @@ fn a_pick_depends_on_seed_and_number_and_reaches_each_value() {
     for value in [json!("a"), json!("b"), json!(3)] {
         assert!(drawn(7).iter().filter(|one| **one == value).count() > 8, "{value}: {:?}", drawn(7));
     }
+}
+
+#[test]
+fn a_name_may_be_that_of_a_function() {
+    assert_eq!(value("{{round}}"), json!(2));
+    assert_eq!(value("{{round (mul 1.3 round)}}"), json!(3));
+    assert_eq!(value("round {{round}} of {{add round 3}}"), json!("round 2 of 5"));
+    assert!(error("{{add}}").message.contains("unknown name"), "{}", error("{{add}}").message);
 }
 
 #[test]
