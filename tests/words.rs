@@ -105,6 +105,11 @@ fn an_impossible_wait_fails_at_once(qemu: &Qemu) {
     holds(qemu, "stopped-control");
 }
 
+fn a_wait_for_the_host_retries_until_its_deadline(qemu: &Qemu) {
+    holds(qemu, "host");
+    holds(qemu, "host-control");
+}
+
 fn a_job_that_ends_with_an_error_fails_its_wait_at_once(qemu: &Qemu) {
     holds(qemu, "job");
     holds(qemu, "job-control");
@@ -270,6 +275,7 @@ fn main() -> ExitCode {
             once!(a_qemu_of_another_architecture_is_not_used, Qemu(7)),
             each!(migrate_accepts_a_destination_that_already_listens),
             each!(a_job_that_ends_with_an_error_fails_its_wait_at_once),
+            each!(a_wait_for_the_host_retries_until_its_deadline),
             each!(the_steps_of_a_loop_with_until_can_use_the_number_of_the_round),
             each!(a_destination_listens_at_the_address_of_the_main_channel),
             each!(arguments_as_one_text_are_split_as_a_shell_does),

@@ -70,6 +70,22 @@ impl Exec {
         self.sh.clone().unwrap_or_else(words)
     }
 
+    /// The exit that it must have, unless it runs in the background.
+    pub(super) fn expected(&self) -> Exit {
+        self.exit.unwrap_or(Exit::Status(0))
+    }
+
+    /// Starts it. `trouble` decides whether its end is trouble.
+    pub(super) fn start(
+        &self,
+        session: &Session,
+        trouble: impl Fn(Ended) -> Option<Trouble> + Send + 'static,
+    ) -> Result<Background, Failure> {
+        let env = self.env.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect();
+        let around = (session.board(), session.notes());
+        Background::start(self.argv(), env, self.stdin.as_deref(), session.directory(), around, trouble)
+    }
+
     /// Which exit of the process is trouble.
     fn trouble(&self, session: &Session) -> impl Fn(Ended) -> Option<Trouble> + Send + 'static {
         let name = self.background.clone().filter(|name| !session.awaits(name));
@@ -114,17 +130,13 @@ impl StepAction for Exec {
     }
 
     async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
-        let env = self.env.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect();
         let session = &mut *run.session;
-        let stdin = self.stdin.as_deref();
         if let Some(name) = &self.background
             && session.background().get(name).is_some_and(|process| process.ended().is_none())
         {
             return Err(Failure::failed(format!("process `{name}` is already running")));
         }
-        let around = (session.board(), session.notes());
-        let trouble = self.trouble(session);
-        let mut process = Background::start(self.argv(), env, stdin, session.directory(), around, trouble)?;
+        let mut process = self.start(session, self.trouble(session))?;
         if let Some(name) = &self.background {
             let pid = process.pid();
             if self.ready.is_some() {
@@ -140,7 +152,7 @@ impl StepAction for Exec {
             };
             return Ok(json!({"pid": pid, "line": ready(run, name, expression).await?}));
         }
-        let expected = self.exit.unwrap_or(Exit::Status(0));
+        let expected = self.expected();
         let ended = tokio::time::timeout_at(run.deadline, process.wait()).await;
         record(session, &process, &self.title())?;
         match ended {
@@ -157,7 +169,7 @@ impl StepAction for Exec {
 }
 
 /// Saves the output of a process for the artifacts.
-fn record(session: &Session, process: &Background, title: &str) -> Result<(), Failure> {
+pub(super) fn record(session: &Session, process: &Background, title: &str) -> Result<(), Failure> {
     let path = session.directory().join(EXECS);
     let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
     let written = file.and_then(|mut file| file.write_all(process.record(title).as_bytes()));

@@ -311,6 +311,14 @@ impl Complaints {
         self.0.push(Complaint { path, message: message.into(), help, about });
     }
 
+    /// Adds the complaints about the value of a key.
+    pub(crate) fn under(&mut self, key: &str, inner: Self) {
+        self.0.extend(inner.0.into_iter().map(|mut complaint| {
+            complaint.path.insert(0, key.to_owned());
+            complaint
+        }));
+    }
+
     /// Complains if the case has no VM or role of that name.
     pub fn vm(&mut self, scene: &Scene<'_>, path: &[&str], vm: &str) {
         if !scene.vms.contains_key(vm) && !scene.roles.contains_key(vm) {

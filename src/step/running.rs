@@ -146,6 +146,21 @@ impl<'s> Running<'s> {
         &self,
         ask: impl Fn() -> F,
         awaited: &str,
+        judge: impl FnMut(&A) -> Result<Option<T>, Failure>,
+        seen: impl Fn(&A) -> String,
+    ) -> Result<T, Failure> {
+        self.repeat_every(POLL, ask, awaited, judge, seen).await
+    }
+
+    /// The same with another pause between the attempts.
+    ///
+    /// # Errors
+    /// As [`Self::poll`].
+    pub async fn repeat_every<A, T, F: Future<Output = Result<A, Failure>>>(
+        &self,
+        pause: Duration,
+        ask: impl Fn() -> F,
+        awaited: &str,
         mut judge: impl FnMut(&A) -> Result<Option<T>, Failure>,
         seen: impl Fn(&A) -> String,
     ) -> Result<T, Failure> {
@@ -163,10 +178,10 @@ impl<'s> Running<'s> {
                 return Ok(found);
             }
             last = seen(&answer);
-            if self.once || Instant::now() + POLL >= self.deadline {
+            if self.once || Instant::now() + pause >= self.deadline {
                 return Err(self.timed_out(awaited, last));
             }
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(pause).await;
         }
     }
 

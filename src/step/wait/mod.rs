@@ -1,6 +1,7 @@
 //! `wait`.
 
 mod exit;
+mod host;
 mod impossible;
 mod job;
 mod job_history;
@@ -22,19 +23,20 @@ use super::forms::{forms, read, vms};
 use super::misfit::Misfit;
 use super::read::Read;
 use super::running::Running;
-use super::{About, Complaints, Named, Needs, Rule, Scene, StepAction, brief, listed};
+use super::{About, Complaints, Exec, Named, Needs, Rule, Scene, StepAction, brief, listed};
+use crate::qemu::spec::Scalar;
 use crate::session::Failure;
 use crate::units::OneOrMany;
 use watch::{OfVm, Watch};
 
-/// Waits for one condition of a VM, or of several VMs that must all meet it, or of a process or client.
+/// Waits for one condition of a VM, or of several VMs that must all meet it, or of a process, client, command or port.
 ///
 /// Fails at once if the condition can no longer be met: a VM died, the guest panicked or found its memory wrong, the
 /// migration failed. The message has the condition, the time waited and what was seen instead.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Wait {
-    /// The VM or VMs. Not for `process` and `client`.
+    /// The VM or VMs. Not for `process`, `client`, `exec` and `port`.
     #[schemars(with = "Option<OneOrMany<String>>")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub vm: Vec<String>,
@@ -126,6 +128,20 @@ forms! {
         #[serde(default = "success")]
         exit: Exit,
     }
+    Command {
+        /// A command on the host, as in the action `exec`, that is run again and again until it exits with status 0, or
+        /// as its own `exit` says. The pause after each run is 100 ms. The step's result is that of the last run.
+        exec: Exec,
+    }
+    Port {
+        /// A port on the host that must accept a connection: a number, for `127.0.0.1`; `HOST:PORT`; or the path of a
+        /// Unix-domain socket, relative to the case's directory.
+        port: Scalar,
+        /// With `port`: a regular expression for what the server sends first. A port that QEMU forwards to a guest
+        /// accepts connections before the guest has started, so a guest's service needs it. Default: nothing needs to
+        /// be sent. The step's result has the `greeting`.
+        greeting: Option<String>,
+    }
     Client {
         /// The name of a client that must get `lines` more lines acknowledged after the step began; a client of
         /// datagrams must send that many more.
@@ -162,6 +178,8 @@ impl Wait {
             Condition::VmExit(_)
             | Condition::Process(_)
             | Condition::Client(_)
+            | Condition::Command(_)
+            | Condition::Port(_)
             | Condition::Event(Event { fresh: false, .. })
             | Condition::Serial(Serial { fresh: false, .. }) => Needs::Logs,
             Condition::Serial(_) | Condition::Ticks(_) | Condition::Memory(_) => Needs::Process,
@@ -232,9 +250,11 @@ impl StepAction for Wait {
         },
         Rule::Excludes { key: "process", others: &["vm"], help: "remove `vm`" },
         Rule::Excludes { key: "client", others: &["vm"], help: "remove `vm`" },
+        Rule::Excludes { key: "exec", others: &["vm"], help: "remove `vm`" },
+        Rule::Excludes { key: "port", others: &["vm"], help: "remove `vm`" },
         Rule::Unless {
             key: "vm",
-            others: &["process", "client"],
+            others: &["process", "client", "exec", "port"],
             none: ("the wait names no VM", "add `vm: NAME`"),
         },
     ];
@@ -265,6 +285,8 @@ impl StepAction for Wait {
                 complaints.add_about(About::Name, &["process"], message, help);
             }
             Condition::Client(wanted) => complaints.client(scene, &["client"], &wanted.client),
+            Condition::Command(wanted) => wanted.check(scene, complaints),
+            Condition::Port(wanted) => wanted.check(complaints),
             Condition::Memory(wanted) => wanted.memory.check(complaints),
             Condition::Migration(wanted) => {
                 let expected = |state: &&String| wanted.migration.0.contains(state);
@@ -292,6 +314,8 @@ impl StepAction for Wait {
             Condition::VmExit(wanted) => self.each(run, wanted).await,
             Condition::Process(wanted) => wanted.wait(run).await,
             Condition::Client(wanted) => wanted.wait(run).await,
+            Condition::Command(wanted) => wanted.wait(run).await,
+            Condition::Port(wanted) => wanted.wait(run).await,
         }
     }
 }
@@ -322,6 +346,13 @@ impl std::fmt::Display for Condition {
             }
             Self::Job(Job { job, is }) => write!(f, "job {job} to be {is}"),
             Self::VmExit(wanted) => write!(f, "exit ({})", wanted.exit),
+            Self::Command(Command { exec }) => {
+                write!(f, "`{}` to exit ({})", brief(&Value::String(exec.command())), exec.expected())
+            }
+            Self::Port(Port { port, greeting }) => {
+                write!(f, "port {} to accept a connection", port.0)?;
+                greeting.as_ref().map_or(Ok(()), |greeting| write!(f, " and send /{greeting}/"))
+            }
             Self::Client(Client { client, lines }) => {
                 write!(f, "{lines} more line{} of client {client}", plural(*lines))
             }
