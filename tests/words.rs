@@ -69,6 +69,26 @@ fn keep_always_keeps_the_output_of_host_processes() {
     }
 }
 
+fn a_migration_has_its_metrics_even_if_no_step_queries_it() {
+    let qemu = common::qemu(7);
+    holds(qemu, "metrics");
+    let home = Home::new();
+    let text = "name: unasked\nvms: {source: {}, destination: {incoming: defer}}\nsteps:\n\
+        - migrate: {from: source, to: destination}\n\
+        - wait: {vm: source, event: MIGRATION, data: {status: completed}}\n\
+        - wait: {vm: destination, ticks: 1}\n";
+    let file = home.write("unasked.yaml", text);
+    home.run_on(qemu, &[&file.display().to_string()]).expect(0);
+    let events = home.read("reports/events.jsonl");
+    let of =
+        |metric: &str| events.lines().filter(|line| line.contains(&format!("\"name\":\"{metric}\""))).count();
+    assert_eq!(
+        (of("migration_total_time"), of("migration_downtime"), of("migration_gap")),
+        (1, 1, 1),
+        "{events}"
+    );
+}
+
 fn migrate_accepts_a_destination_that_already_listens(qemu: &Qemu) {
     holds(qemu, "migrate");
     holds(qemu, "listening");
@@ -275,6 +295,7 @@ fn main() -> ExitCode {
             once!(a_qemu_of_another_architecture_is_not_used, Qemu(7)),
             each!(migrate_accepts_a_destination_that_already_listens),
             each!(a_job_that_ends_with_an_error_fails_its_wait_at_once),
+            once!(a_migration_has_its_metrics_even_if_no_step_queries_it, Qemu(7)),
             each!(a_wait_for_the_host_retries_until_its_deadline),
             each!(the_steps_of_a_loop_with_until_can_use_the_number_of_the_round),
             each!(a_destination_listens_at_the_address_of_the_main_channel),

@@ -341,6 +341,9 @@ impl<'c> CaseRunner<'c> {
 
     /// Collects the evidence, tears everything down, and determines the verdict.
     async fn finish(self, outcome: Result<(), Stop>, began: Instant) -> (CaseEnd, bool) {
+        if outcome.is_ok() {
+            metrics::query_migrations(&self.session).await;
+        }
         metrics::emit(&self.session);
         let (outcome, site, interrupted) = match outcome {
             Ok(()) => (Ok(()), None, false),

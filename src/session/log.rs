@@ -97,6 +97,8 @@ pub struct Log {
     pub ready: Option<Line>,
     /// How many pages were wrong in the first pass in which the built-in guest found a wrong one.
     pub bad_pages: Option<Line>,
+    /// The reply to `query-migrate` after each completed migration, if it was queried.
+    pub migrations: Vec<Value>,
     is_bad: bool,
     serial: Vec<u8>,
     dropped: usize,
@@ -108,6 +110,19 @@ impl Log {
     #[must_use]
     pub const fn counts_bad_pages(&self) -> bool {
         self.is_bad && self.bad_pages.is_none()
+    }
+
+    /// Keeps the reply to `query-migrate` after a completed migration, once.
+    pub fn add_reply(&mut self, command: &str, reply: Option<&Value>) {
+        let Some(reply) = reply.filter(|_| command == "query-migrate") else {
+            return;
+        };
+        let is_new = |last: &Value| {
+            ["total-time", "downtime", "postcopy-blocktime"].iter().any(|key| last[key] != reply[key])
+        };
+        if reply["status"] == "completed" && self.migrations.last().is_none_or(is_new) {
+            self.migrations.push(reply.clone());
+        }
     }
 
     /// The migration statuses in the events from this one on.

@@ -1,5 +1,10 @@
 //! Metrics of a case, computed from its logs.
 
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
 use super::checkpoints::checkpoints;
 use super::state::Session;
 use crate::event::{Spread, What};
@@ -58,8 +63,49 @@ pub const METRICS: &[(&str, &str)] = &[
         "migration_gap",
         "seconds from the last tick of a migration's source to the first one of its destination; not in COLO",
     ),
+    (
+        "migration_downtime",
+        "the downtime of a completed migration in seconds, as its source reports it (QAPI `downtime`)",
+    ),
+    ("migration_total_time", "seconds from the start of a migration to its end, as its source reports it"),
+    (
+        "migration_throughput",
+        "the throughput of a migration in Mbit/s, as its source reports it (QAPI `mbps`)",
+    ),
+    ("migration_pages", "the number of pages that the source sent with their content (QAPI `normal`)"),
+    (
+        "postcopy_blocktime",
+        "seconds in which all vCPUs of a postcopy's destination waited for pages, as it reports them",
+    ),
     ("failover", "seconds from the start of the `failover` step (its yank) to the survivor's first new tick"),
 ];
+
+/// The metrics in a reply to `query-migrate`: the place, the unit, and the factor to that unit.
+const OF_MIGRATION: &[(&str, &str, &str, f64)] = &[
+    ("migration_downtime", "/downtime", "s", 0.001),
+    ("migration_total_time", "/total-time", "s", 0.001),
+    ("migration_throughput", "/ram/mbps", "Mbit/s", 1.0),
+    ("migration_pages", "/ram/normal", "", 1.0),
+    ("postcopy_blocktime", "/postcopy-blocktime", "s", 0.001),
+];
+
+/// How long a VM may take to report its last migration at the end of a case.
+const LAST_QUERY: Duration = Duration::from_secs(3);
+
+/// Queries the migrations that have completed and that no step has queried.
+pub async fn query_migrations(session: &Session) {
+    for machine in session.machines.values() {
+        let is_missing = {
+            let log = machine.log.lock();
+            let completed = log.migration_statuses(0).filter(|status| *status == "completed").count();
+            log.migrations.len() < completed && machine.process.ended().is_none()
+        };
+        if is_missing {
+            // A VM that does not answer has no such metric.
+            let _ = machine.qmp("query-migrate", Value::Null, false, Instant::now() + LAST_QUERY).await;
+        }
+    }
+}
 
 /// All metrics known so far.
 #[must_use]
@@ -92,6 +138,13 @@ pub fn measure(session: &Session) -> Vec<Metric> {
             && let Some(tick) = log.ticks_from(mark.serial).next()
         {
             add("failover", tick.seen.saturating_duration_since(mark.at).as_secs_f64(), "s");
+        }
+        for migration in &log.migrations {
+            for (metric, key, unit, factor) in OF_MIGRATION {
+                if let Some(value) = migration.pointer(key).and_then(Value::as_f64) {
+                    add(metric, value * factor, unit);
+                }
+            }
         }
         let pauses = done.iter().map(|checkpoint| checkpoint.resumed - checkpoint.stopped).collect();
         let periods = done.windows(2).map(|pair| pair[1].resumed - pair[0].resumed).collect();

@@ -321,7 +321,11 @@ impl Machine {
             _ => Map::new(),
         };
         match &self.qmp {
-            Some(qmp) => qmp.execute_with(command, arguments, descriptor, oob, deadline).await,
+            Some(qmp) => {
+                let reply = qmp.execute_with(command, arguments, descriptor, oob, deadline).await;
+                self.log.lock().add_reply(command, reply.as_ref().ok());
+                reply
+            }
             None => Err(QmpError::Closed { command: command.to_owned() }),
         }
     }

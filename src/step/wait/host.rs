@@ -114,9 +114,10 @@ impl Port {
             Ok(match ended {
                 Ok(Err(error)) => Attempt { greeting: None, seen: error.to_string() },
                 Err(_) if sent.is_empty() => Attempt { greeting: None, seen: "no answer".to_owned() },
-                Ok(Ok(())) | Err(_) => {
-                    Attempt { seen: format!("a connection on which the server sent {sent:?}"), greeting: Some(sent) }
-                }
+                Ok(Ok(())) | Err(_) => Attempt {
+                    seen: format!("a connection on which the server sent {sent:?}"),
+                    greeting: Some(sent),
+                },
             })
         };
         let judge = |attempt: &Attempt| {
