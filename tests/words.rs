@@ -125,6 +125,10 @@ fn an_impossible_wait_fails_at_once(qemu: &Qemu) {
     holds(qemu, "stopped-control");
 }
 
+fn a_recorded_number_is_a_metric_of_the_case(qemu: &Qemu) {
+    holds(qemu, "record");
+}
+
 fn a_wait_for_the_host_retries_until_its_deadline(qemu: &Qemu) {
     holds(qemu, "host");
     holds(qemu, "host-control");
@@ -296,6 +300,7 @@ fn main() -> ExitCode {
             each!(migrate_accepts_a_destination_that_already_listens),
             each!(a_job_that_ends_with_an_error_fails_its_wait_at_once),
             once!(a_migration_has_its_metrics_even_if_no_step_queries_it, Qemu(7)),
+            each!(a_recorded_number_is_a_metric_of_the_case),
             each!(a_wait_for_the_host_retries_until_its_deadline),
             each!(the_steps_of_a_loop_with_until_can_use_the_number_of_the_round),
             each!(a_destination_listens_at_the_address_of_the_main_channel),

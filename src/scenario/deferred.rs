@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::model::{Case, CaseStep, When};
+use super::steps::Started;
 use super::typed;
 use crate::qemu::credential::folder;
 use crate::qemu::disk::Disk;
@@ -84,15 +85,9 @@ pub fn resolve_step(case: &Case, step: &CaseStep, values: &RunValues<'_>) -> Res
     let resolved = typed::step(&map).map_err(|misfit| Unresolved(misfit.to_string()))?;
     // Names of background processes were checked before the run; VMs may be new here.
     let mut complaints = Complaints::default();
-    let processes = super::steps::processes(case);
-    let clients = super::steps::clients(case);
-    let scene = Scene {
-        vms: &case.vms,
-        roles: &case.roles,
-        processes: &processes,
-        clients: &clients,
-        links: &case.net.links,
-    };
+    let Started { processes, clients, metrics } = &Started::of(case);
+    let (vms, roles, links) = (&case.vms, &case.roles, &case.net.links);
+    let scene = Scene { vms, roles, processes, clients, links, metrics };
     resolved.check(&scene, &mut complaints);
     match complaints.0.into_iter().next() {
         Some(complaint) => Err(Unresolved(match complaint.help {

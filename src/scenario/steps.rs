@@ -69,18 +69,29 @@ pub(super) struct Steps<'l, 'p, 'v> {
     full: bool,
 }
 
-/// The names of the background processes and clients that steps start.
+/// The names of the background processes and clients that steps start, and of the metrics that they record.
 #[derive(Default)]
-struct Started {
-    processes: BTreeSet<String>,
-    clients: BTreeSet<String>,
+pub(super) struct Started {
+    pub processes: BTreeSet<String>,
+    pub clients: BTreeSet<String>,
+    pub metrics: BTreeSet<String>,
 }
 
 impl Started {
+    /// Those of all steps of a case.
+    pub(super) fn of(case: &Case) -> Self {
+        let mut started = Self::default();
+        for blocks in [&case.steps, &case.finally] {
+            each_step(blocks, &mut |step| started.add(&step.step.action));
+        }
+        started
+    }
+
     fn add(&mut self, action: &Action) {
         match action {
             Action::Exec(exec) => self.processes.extend(exec.background.clone()),
             Action::Client(client) => self.clients.extend(client.starts().then(|| client.name.clone())),
+            Action::Record(record) => self.metrics.extend(record.values.keys().cloned()),
             _ => {}
         }
     }
@@ -400,7 +411,8 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
     ) {
         for pending in &self.pending {
             let started = if pending.runs { &self.started } else { &self.started_anywhere };
-            let scene = Scene { vms, roles, processes: &started.processes, clients: &started.clients, links };
+            let Started { processes, clients, metrics } = started;
+            let scene = Scene { vms, roles, processes, clients, links, metrics };
             let mut complaints = Complaints::default();
             pending.step.check(&scene, &mut complaints);
             for complaint in
@@ -453,31 +465,6 @@ fn at_its_place(complaint: Complaint, pending: &Pending) -> Option<Diagnostic> {
 
 fn is_deferred(node: &Node) -> bool {
     node.text().is_some_and(template::is_deferred)
-}
-
-/// The names of what the actions of a case start.
-fn started(case: &Case, name: fn(&Action) -> Option<&String>) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    for blocks in [&case.steps, &case.finally] {
-        each_step(blocks, &mut |step| names.extend(name(&step.step.action).cloned()));
-    }
-    names
-}
-
-/// The names of the background processes of a case.
-pub(super) fn processes(case: &Case) -> BTreeSet<String> {
-    started(case, |action| match action {
-        Action::Exec(exec) => exec.background.as_ref(),
-        _ => None,
-    })
-}
-
-/// The names of the clients that steps of a case start.
-pub(super) fn clients(case: &Case) -> BTreeSet<String> {
-    started(case, |action| match action {
-        Action::Client(client) => Some(&client.name).filter(|_| client.starts()),
-        _ => None,
-    })
 }
 
 /// The error of an invalid regular expression, in one line.

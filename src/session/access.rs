@@ -13,6 +13,7 @@ use super::client::Client;
 use super::directory::Notes;
 use super::link::Links;
 use super::machine::{Machine, Plan};
+use super::metrics::Metric;
 use super::process::Background;
 use super::state::{FailoverMark, Pair, Session};
 use crate::event::Sink;
@@ -128,6 +129,11 @@ impl Session {
     /// Keeps values captured by steps.
     pub fn capture(&mut self, values: Map<String, Value>) {
         self.captures.extend(values);
+    }
+
+    /// Records a metric.
+    pub fn record(&mut self, metric: Metric) {
+        self.recorded.push(metric);
     }
 
     /// The last migration.

@@ -1,5 +1,6 @@
 //! Metrics of a case, computed from its logs.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,22 +14,27 @@ use crate::event::{Spread, What};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metric {
     /// Its name.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Its value; the median if there is a spread.
     pub value: f64,
     /// Its unit: `s` for seconds, empty for a number.
-    pub unit: &'static str,
-    /// The VM or client it belongs to.
-    pub vm: String,
+    pub unit: Cow<'static, str>,
+    /// The VM or client it belongs to; `None` for the case.
+    pub vm: Option<String>,
     /// The spread, if it was measured repeatedly.
     pub spread: Option<Spread>,
 }
 
 impl Metric {
+    /// One of [`METRICS`], measured once.
+    fn of(name: &'static str, value: f64, unit: &'static str, vm: &str) -> Self {
+        Self { name: name.into(), value, unit: unit.into(), vm: Some(vm.to_owned()), spread: None }
+    }
+
     /// The value for a name of [`METRICS`], if it belongs to this metric.
     #[must_use]
     pub fn named(&self, name: &str) -> Option<f64> {
-        let part = name.strip_prefix(self.name)?;
+        let part = name.strip_prefix(&*self.name)?;
         match (part, self.spread) {
             ("", _) => Some(self.value),
             ("_n", Some(spread)) => Some(spread.n as f64),
@@ -114,7 +120,7 @@ pub fn measure(session: &Session) -> Vec<Metric> {
     for (name, machine) in &session.machines {
         let log = machine.log.lock();
         let mut add = |metric: &'static str, value: f64, unit: &'static str| {
-            metrics.push(Metric { name: metric, value, unit, vm: name.clone(), spread: None });
+            metrics.push(Metric::of(metric, value, unit, name));
         };
         if let Some(first) = log.ticks.first()
             && machine.plan.spec.incoming.is_none()
@@ -151,22 +157,18 @@ pub fn measure(session: &Session) -> Vec<Metric> {
         for (metric, values) in [("checkpoint_pause", pauses), ("checkpoint_period", periods)] {
             let mut values: Vec<f64> = values;
             metrics.extend(Spread::of(&mut values).map(|spread| Metric {
-                name: metric,
-                value: spread.median,
-                unit: "s",
-                vm: name.clone(),
                 spread: Some(spread),
+                ..Metric::of(metric, spread.median, "s", name)
             }));
         }
     }
     metrics.extend(migration_gap(session));
     for (name, client) in &session.clients {
         if let Some(gap) = client.record().longest_gap() {
-            let value = gap.as_secs_f64();
-            let vm = name.clone();
-            metrics.push(Metric { name: "client_gap", value, unit: "s", vm, spread: None });
+            metrics.push(Metric::of("client_gap", gap.as_secs_f64(), "s", name));
         }
     }
+    metrics.extend(session.recorded.iter().cloned());
     metrics
 }
 
@@ -183,14 +185,13 @@ fn migration_gap(session: &Session) -> Option<Metric> {
     }
     let log = session.machines.get(&pair.source)?.log.lock();
     let last = log.ticks.iter().rfind(|tick| tick.seen <= first)?.seen;
-    let value = (first - last).as_secs_f64();
-    Some(Metric { name: "migration_gap", value, unit: "s", vm: name.clone(), spread: None })
+    Some(Metric::of("migration_gap", (first - last).as_secs_f64(), "s", name))
 }
 
 /// Emits all metrics.
 pub fn emit(session: &Session) {
     for Metric { name, value, unit, vm, spread } in measure(session) {
-        let (name, unit, vm) = (name.to_owned(), unit.to_owned(), Some(vm));
+        let (name, unit) = (name.into_owned(), unit.into_owned());
         session.sink.emit(What::Metric { name, value, unit, vm, spread });
     }
 }
@@ -202,14 +203,8 @@ mod tests {
     #[test]
     fn every_part_of_a_spread_has_a_known_name() {
         let spread = Spread { n: 4, min: 0.1, median: 0.2, p95: 0.3, max: 0.5 };
-        let pause = Metric {
-            name: "checkpoint_pause",
-            value: 0.2,
-            unit: "s",
-            vm: "primary".into(),
-            spread: Some(spread),
-        };
-        let names = METRICS.iter().map(|(name, _)| *name).filter(|name| name.starts_with(pause.name));
+        let pause = Metric { spread: Some(spread), ..Metric::of("checkpoint_pause", 0.2, "s", "primary") };
+        let names = METRICS.iter().map(|(name, _)| *name).filter(|name| name.starts_with(&*pause.name));
         let values: Vec<f64> = names.map(|name| pause.named(name).unwrap()).collect();
         assert_eq!(values, [0.2, 4.0, 0.1, 0.2, 0.3, 0.5]);
         assert_eq!(pause.named("checkpoint_period"), None);

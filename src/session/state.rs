@@ -17,6 +17,7 @@ use super::link::Address;
 use super::log::real_time;
 use super::machine::evidence::EVIDENCE_PATIENCE;
 use super::machine::{Machine, Plan};
+use super::metrics::Metric;
 use super::process::Background;
 use super::wiring::Wiring;
 use crate::event::{Sink, What};
@@ -108,6 +109,8 @@ pub struct Session {
     /// The socket pairs of which we still hold an end, by name.
     pub(super) sockets: BTreeMap<String, Vec<OwnedFd>>,
     pub(super) captures: Map<String, Value>,
+    /// The metrics that steps recorded.
+    pub(super) recorded: Vec<Metric>,
     pub(super) pair: Option<Pair>,
     pub(super) failover: Option<FailoverMark>,
     /// The numbers sent to guests, in order.
@@ -137,6 +140,7 @@ impl Session {
             wiring,
             sockets: BTreeMap::new(),
             captures: Map::new(),
+            recorded: Vec::new(),
             pair: None,
             failover: None,
             witnesses: Vec::new(),

@@ -25,6 +25,7 @@ mod protect;
 mod qmp;
 mod read;
 mod rebind;
+mod record;
 mod rule;
 mod running;
 mod set;
@@ -208,6 +209,8 @@ actions! {
     exec::Exec = "exec",
     /// Sets captures.
     set::Set = "set",
+    /// Records numbers as metrics.
+    record::Record = "record",
     /// Waits for a fixed time.
     sleep::Sleep = "sleep",
 }
@@ -260,6 +263,8 @@ pub struct Scene<'a> {
     pub clients: &'a BTreeSet<String>,
     /// The case's links.
     pub links: &'a IndexMap<String, LinkSpec>,
+    /// The names of the metrics that the case's steps record.
+    pub metrics: &'a BTreeSet<String>,
 }
 
 /// A problem with an action, at a path inside it.
@@ -393,6 +398,11 @@ impl Complaints {
 /// The help for an unknown name: "did you mean …", or the list of known names.
 pub(crate) fn known<'n>(wrong: &str, names: impl IntoIterator<Item = &'n String>) -> String {
     crate::diagnostic::suggest(wrong, names.into_iter().map(String::as_str))
+}
+
+/// A number, or text that is a number, as a template with more than one expression or a program's output results in.
+pub(crate) fn number(value: &Value) -> Option<f64> {
+    value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())
 }
 
 /// `a, b or c`.

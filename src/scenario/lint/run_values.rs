@@ -145,7 +145,7 @@ impl Flow<'_, '_> {
     }
 
     fn client(&mut self, name: &str, rest: &[&str], at: &Location) {
-        let clients = crate::scenario::steps::clients(self.case);
+        let clients = crate::scenario::steps::Started::of(self.case).clients;
         if !clients.contains(name) {
             let help = suggest(name, clients.iter().map(String::as_str));
             return self.unknown(at, format!("no step of this case starts a client `{name}`"), help);

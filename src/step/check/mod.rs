@@ -294,7 +294,7 @@ impl StepAction for Check {
                 complaints.conditions("is", check.is.as_ref());
                 complaints.conditions("is_not", check.is_not.as_ref());
             }
-            Kind::Metric(check) => check.check(complaints),
+            Kind::Metric(check) => check.check(scene, complaints),
             Kind::Number(check) => check.check(complaints),
             Kind::Client(check) => check.check(scene, complaints),
             Kind::Disk(check) => check.check(scene, complaints),

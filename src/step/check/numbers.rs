@@ -9,7 +9,7 @@ use crate::diagnostic::suggest;
 use crate::qemu::contains::contains;
 use crate::session::metrics::{METRICS, measure};
 use crate::session::{Failure, Session};
-use crate::step::{Complaints, brief};
+use crate::step::{About, Complaints, Scene, brief, number};
 use crate::units::Span;
 
 /// A bound of a metric.
@@ -23,23 +23,17 @@ pub enum Bound {
 }
 
 impl Metric {
-    pub(super) fn check(&self, complaints: &mut Complaints) {
-        if let Some(help) = self.unknown() {
-            complaints.add(&["metric"], format!("there is no metric `{}`", self.metric), help);
+    pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
+        let own = METRICS.iter().map(|(name, _)| *name);
+        let known: Vec<&str> = own.chain(scene.metrics.iter().map(String::as_str)).collect();
+        if !known.contains(&self.metric.as_str()) {
+            let message = format!("there is no metric `{}`", self.metric);
+            complaints.add_about(About::Name, &["metric"], message, suggest(&self.metric, known));
         }
-    }
-
-    /// The help if there is no such metric.
-    fn unknown(&self) -> Option<String> {
-        let known = || METRICS.iter().map(|(known, _)| *known);
-        (!known().any(|known| known == self.metric)).then(|| suggest(&self.metric, known()))
     }
 
     pub(super) fn run(&self, session: &Session) -> Result<Value, Failure> {
         let name = &self.metric;
-        if let Some(help) = self.unknown() {
-            return Err(Failure::error(format!("there is no metric `{name}`; {help}")));
-        }
         // Of several VMs the worst value counts.
         let values: Vec<f64> = measure(session).iter().filter_map(|metric| metric.named(name)).collect();
         let (Some(largest), Some(smallest)) =
@@ -108,11 +102,6 @@ fn within(
         (None, Some(above)) => Err(Failure::failed(format!("{what} is {smallest}, not above {above}"))),
         (None, None) => Ok(json!(largest)),
     }
-}
-
-/// A number, or text that is a number, as a template with more than one expression results in.
-fn number(value: &Value) -> Option<f64> {
-    value.as_f64().or_else(|| value.as_str()?.parse().ok())
 }
 
 impl Bound {
