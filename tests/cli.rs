@@ -386,6 +386,20 @@ fn run_with_mounts(home: &Home, mounts: &str, arguments: &[&str]) -> Ran {
     home.finish(command)
 }
 
+fn a_qemu_sees_what_a_step_mounts() {
+    let qemu = qemu(7);
+    let home = home();
+    let text = "name: mounted\nvms: {vm: {}}\nsteps:\n\
+        - exec: {sh: 'mount -t tmpfs none HOME/later && truncate -s 1M HOME/later/image'}\n\
+        - qmp: {vm: vm, execute: blockdev-add, arguments: {driver: file, node-name: a, filename: HOME/later/image}}\n";
+    home.write("mounted.yaml", &text.replace("HOME", &home.path("").display().to_string()));
+    let path = qemu.path.display().to_string();
+    let mounts = "mkdir later && mount --bind later later && mount --make-shared later";
+    let ran = run_with_mounts(&home, mounts, &["run", "mounted.yaml", "--accel", "tcg", "--qemu", &path]);
+    assert!(ran.expect(0).stdout.contains("1 passed"));
+    home.assert_nothing_is_left();
+}
+
 fn a_full_disk_of_the_reports_ends_the_run_cleanly() {
     let qemu = qemu(5);
     let home = home();
@@ -469,6 +483,7 @@ fn main() -> ExitCode {
             once!(a_closed_standard_output_is_not_a_failure, Qemu(5)),
             once!(an_impossible_reports_directory_is_an_error_before_the_run, Qemu(5)),
             once!(a_report_that_cannot_be_written_is_named_and_the_others_are_complete, Qemu(5)),
+            once!(a_qemu_sees_what_a_step_mounts, Qemu(7), Mounts),
             once!(a_full_disk_of_the_reports_ends_the_run_cleanly, Qemu(5), Mounts),
             once!(a_full_disk_of_the_temporary_directory_is_an_error_of_each_case, Qemu(5), Mounts),
             once!(a_qemu_that_rejects_its_options_is_an_error_with_its_message, Qemu(5)),
