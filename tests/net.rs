@@ -266,7 +266,7 @@ fn a_client_reports_a_closed_port_and_datagrams_need_no_receiver() {
 fn on_a_network(steps: &str) -> String {
     format!(
         r#"
-networks: {{lan: {{forward: {{service: "10.77.0.2:7000", flood: "udp:10.77.0.2:9"}}}}, other: {{subnet: 10.78.0.0/24}}}}
+networks: {{lan: {{forward: {{service: "10.77.0.2:7000", flood: "udp:10.77.0.2:9"}}}}, other: {{subnet: 10.78.0.0/24}}, unused: {{}}}}
 vms:
   a:
     memory: 32M
@@ -310,6 +310,7 @@ fn vms_join_and_leave_a_network_and_its_unexpected_exit_fails_the_case() {
     for file in ["lan@network.command.sh", "lan@network.stderr.log", "other@network.qmp.jsonl"] {
         assert!(files.contains(file), "{file}: {files:?}");
     }
+    assert!(!files.iter().any(|file| file.starts_with("unused@")), "{files:?}");
     let evidence = results.case("dead").evidence().unwrap();
     assert!(evidence.contains("VM `lan@network` (pid"), "{evidence}");
 }

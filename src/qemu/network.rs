@@ -198,6 +198,12 @@ fn on<'n>(netdev: &'n Map<String, Value>, network: &str) -> Option<&'n str> {
     netdev.get("id").and_then(Value::as_str).filter(|_| here)
 }
 
+/// Whether a VM has a card on this network.
+#[must_use]
+pub fn uses(spec: &VmSpec, network: &str) -> bool {
+    spec.netdevs.iter().any(|netdev| on(netdev, network).is_some())
+}
+
 fn socket(vm: &str, id: &str) -> String {
     format!("{vm}.{id}.net")
 }

@@ -18,7 +18,7 @@ use super::trouble::{cause, left_to_next_step};
 use super::verdict::{Before, Judgement, judge};
 use crate::event::{CaseEnd, StepOutcome, Verdict, What};
 use crate::qemu::credential::make;
-use crate::qemu::network::wire_name;
+use crate::qemu::network::of_wire;
 use crate::scenario::model::{Block, Case, CaseStep, When};
 use crate::scenario::{RunValues, resolve_step, resolve_vm, resolve_when, to_yaml};
 use crate::session::artifacts::Artifacts;
@@ -101,7 +101,8 @@ impl<'c> CaseRunner<'c> {
 
     async fn run_steps(&mut self) -> Result<(), Stop> {
         // The network must exist before the VMs connect to it.
-        let wires: Vec<String> = self.case.net.networks.keys().map(|name| wire_name(name)).collect();
+        let wires: Vec<String> =
+            self.session.plans().keys().filter(|name| of_wire(name).is_some()).cloned().collect();
         let first: Vec<String> = self
             .session
             .plans()

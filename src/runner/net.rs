@@ -10,7 +10,7 @@ use serde_json::{Map, json};
 use super::binaries::Binaries;
 use super::plans::CaseVersions;
 use crate::event::Sink;
-use crate::qemu::network::wire_name;
+use crate::qemu::network::{uses, wire_name};
 use crate::qemu::spec::Accel;
 use crate::scenario::model::Case;
 use crate::scenario::{RunValues, resolve_link, resolve_text};
@@ -74,7 +74,7 @@ pub(super) fn open(
     Ok(wiring)
 }
 
-/// Plans the hub QEMU of each network. It runs the QEMU of the first VM.
+/// Plans the hub QEMU of each network that a VM uses. It runs the QEMU of the first VM.
 ///
 /// # Errors
 /// When the case has no VM.
@@ -84,7 +84,13 @@ pub(super) fn plan_wires(
     ports: &Ports,
     directory: &Path,
 ) -> Result<(), Failure> {
-    for (network, spec) in &case.net.networks {
+    let used: Vec<_> = case
+        .net
+        .networks
+        .iter()
+        .filter(|(name, _)| plans.values().any(|plan| uses(&plan.spec, name)))
+        .collect();
+    for (network, spec) in used {
         let name = wire_name(network);
         let vms = plans.iter().map(|(name, plan)| (name.as_str(), &plan.spec));
         let spec = spec.wire(network, vms, |name| ports.get(name), directory);
