@@ -67,6 +67,8 @@ fn help_lists_every_command_and_each_command_has_help() {
 
 fn an_invalid_command_line_is_one_error_without_side_effects() {
     let home = home();
+    std::fs::create_dir(home.path("templates")).unwrap();
+    home.write("templates/vms.yaml", "vms: {a: {}}\n");
     let told: &[(&[&str], &str)] = &[
         (&["no/*.yaml"], "error: no file matches no/*.yaml\n"),
         (&["no.yaml"], "error: no such file: no.yaml\n"),
@@ -77,6 +79,10 @@ fn an_invalid_command_line_is_one_error_without_side_effects() {
         (
             &["*plate.yaml"],
             "error: template.yaml is a template without cases of its own: it needs a value for x\n",
+        ),
+        (
+            &["templates/vms.yaml"],
+            "error: templates/vms.yaml is a template without cases of its own: it is meant for `use` or `extends`\n",
         ),
         (
             &["two.yaml", "--case", "none"],

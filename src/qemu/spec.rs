@@ -54,7 +54,8 @@ pub struct VmSpec {
     /// `RESET (guest=true reason=guest-reset)`. Default: nothing.
     #[serde(default, skip_serializing_if = "Health::is_strict")]
     pub health: Health,
-    /// Absent: the VM starts at once. `defer`: it waits for `migrate`. Anything else: the URI for `-incoming`.
+    /// Absent: the VM starts at once. `defer`: it waits for `migrate`. Anything else: the URI for `-incoming`. Every QEMU
+    /// runs in the case's private directory, to which a relative path in a URI or in `args` is relative.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incoming: Option<String>,
     /// Whether it is started before the first step (the default) or by a `start` step.

@@ -44,8 +44,10 @@ pub(super) fn template(
     let only_steps = own.entries().iter().all(|(key, _)| KEYS_OF_USED.contains(&key.name.as_str()));
     let in_templates = path.iter().any(|part| part == "templates");
     let used = only_steps && own.get("steps").is_some() && (own.get("params").is_some() || in_templates);
-    // Its steps are in the file that extends it.
-    let base = own.get("params").is_some() && own.get("steps").is_none() && own.get("extends").is_none();
+    // Its steps are in the file that extends it. Elsewhere a file without `steps` is more likely a mistake.
+    let base = (own.get("params").is_some() || in_templates)
+        && own.get("steps").is_none()
+        && own.get("extends").is_none();
     (!missing.is_empty() || used || base).then_some(missing)
 }
 

@@ -32,7 +32,7 @@ pub struct Migrate {
     /// destination's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
-    /// The target as a URI, instead of `to`.
+    /// The target as a URI, instead of `to`. A relative path in it is relative to the case's private directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uri: Option<String>,
     /// The target as QAPI `MigrationChannel`s (QEMU 8.2 and later), instead of a URI. With `to`, the destination listens
