@@ -258,6 +258,11 @@ fn an_unavailable_feature_is_reported_at_its_step(qemu: &Qemu) {
     holds(qemu, "refused");
 }
 
+fn a_vm_has_the_shape_of_the_file(qemu: &Qemu) {
+    holds(qemu, "shape");
+    holds(qemu, "shape-control");
+}
+
 fn main() -> ExitCode {
     harness::main(
         file!(),
@@ -294,6 +299,7 @@ fn main() -> ExitCode {
             once!(progress_is_compared_in_colo_and_after_a_failover_by_qmp, Qemu(11)),
             once!(a_users_image_is_booted_through_an_overlay_and_not_written, Qemu(7), QemuImg),
             each!(an_unavailable_feature_is_reported_at_its_step),
+            each!(a_vm_has_the_shape_of_the_file),
         ],
     )
 }

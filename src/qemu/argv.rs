@@ -55,6 +55,9 @@ pub fn command_line(spec: &VmSpec, around: &Surroundings<'_>) -> Vec<String> {
     if !spec.cpu.is_empty() && spec.machine_type() != Some("none") {
         add("-cpu", spec.cpu.clone());
     }
+    if let Some(smp) = &spec.smp {
+        add("-smp", smp.option());
+    }
     add("-m", format!("{}B", spec.memory.0));
     match around.channels {
         Channels::Inherited { qmp, serial, qtest } => {

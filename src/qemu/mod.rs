@@ -21,4 +21,5 @@ pub mod releases;
 mod scalar;
 pub mod schema;
 mod schema_check;
+pub mod smp;
 pub mod spec;

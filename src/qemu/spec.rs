@@ -13,6 +13,7 @@ use super::disk::Disk;
 use super::health::Health;
 use super::linux::Linux;
 pub use super::scalar::Scalar;
+use super::smp::Smp;
 use crate::units::{ByteCount, Size};
 
 /// A VM of the scenario.
@@ -41,6 +42,9 @@ pub struct VmSpec {
     /// The CPU model, as for `-cpu`; the machine `none` has no CPU. Default: `max`.
     #[serde(default = "default_cpu")]
     pub cpu: String,
+    /// The CPUs: their number, or a map of their topology (`-smp`). Default: that of the machine type, mostly one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smp: Option<Smp>,
     /// The guest's RAM, at least `1M`. Default: `128M`.
     #[serde(default = "default_memory", deserialize_with = "memory")]
     #[schemars(with = "ByteCount")]

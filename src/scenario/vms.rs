@@ -96,6 +96,7 @@ impl Vms {
         let Some(mut spec) = spec else {
             return;
         };
+        super::args::check_twice(node, &spec.args, diagnostics);
         super::disks::check(&key.at, node.get("disks"), &mut spec.disks, &known, diagnostics);
         if let Some(first) = self.sources.get(name) {
             let message = format!("two VMs have the name `{name}`");
