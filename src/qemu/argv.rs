@@ -58,7 +58,7 @@ pub fn command_line(spec: &VmSpec, around: &Surroundings<'_>) -> Vec<String> {
     if let Some(smp) = &spec.smp {
         add("-smp", smp.option());
     }
-    add("-m", format!("{}B", spec.memory.0));
+    add("-m", spec.memory.option());
     match around.channels {
         Channels::Inherited { qmp, serial, qtest } => {
             add("-chardev", format!("socket,id=lockstep-qmp,fd={qmp}"));

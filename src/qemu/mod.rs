@@ -11,6 +11,7 @@ pub mod hmp;
 pub mod kvm;
 pub mod kvm_trial;
 pub mod linux;
+pub mod memory;
 pub mod network;
 pub mod process;
 pub mod qmp;
