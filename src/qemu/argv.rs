@@ -84,6 +84,7 @@ pub fn command_line(spec: &VmSpec, around: &Surroundings<'_>) -> Vec<String> {
     }
     let json = |map: &Map<String, Value>| Value::Object(map.clone()).to_string();
     spec.objects.iter().for_each(|object| add("-object", json(object)));
+    spec.numa.iter().for_each(|options| add("-numa", numa_options(options)));
     spec.chardevs.iter().for_each(|chardev| add("-chardev", chardev_options(chardev)));
     spec.blockdevs.iter().for_each(|blockdev| add("-blockdev", json(blockdev)));
     spec.netdevs.iter().for_each(|netdev| add("-netdev", json(netdev)));
@@ -163,6 +164,16 @@ fn flatten(data: &Map<String, Value>, options: &mut Vec<String>) {
             (key, value) => options.push(format!("{key}={}", escape(&text(value)))),
         }
     }
+}
+
+/// `-numa` does not accept JSON. A list, such as `cpus`, is its key several times.
+fn numa_options(options: &Map<String, Value>) -> String {
+    let mut words = Vec::new();
+    for (key, value) in options {
+        let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+        words.extend(values.iter().map(|value| format!("{key}={}", escape(&text(value)))));
+    }
+    words.join(",")
 }
 
 fn text(value: &Value) -> String {
@@ -247,6 +258,16 @@ mod tests {
             "addr": {"type": "unix", "data": {"path": "/tmp/m"}}, "server": true, "wait": false}}});
         let line = line(json!({"guest": "none", "chardevs": [chardev]}));
         assert!(line.ends_with("-chardev socket,id=mirror0,path=/tmp/m,server=on,wait=off"), "{line}");
+    }
+
+    #[test]
+    fn a_numa_node_has_a_word_for_each_of_its_cpus() {
+        let node = json!({"type": "node", "nodeid": 1, "cpus": [2, 3], "memdev": "a,b"});
+        let line = line(json!({"guest": "none", "numa": [node, {"type": "dist", "src": 0}]}));
+        assert!(
+            line.ends_with("-numa type=node,nodeid=1,cpus=2,cpus=3,memdev=a,,b -numa type=dist,src=0"),
+            "{line}"
+        );
     }
 
     #[test]

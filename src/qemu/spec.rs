@@ -49,6 +49,9 @@ pub struct VmSpec {
     /// The guest's RAM: its size, at least `1M`, or a map with the room for memory devices (`-m`). Default: `128M`.
     #[serde(default = "default_memory")]
     pub memory: Memory,
+    /// NUMA nodes, their distances and their CPUs, each as `NumaOptions` of QEMU's QAPI schema (`-numa`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub numa: Vec<Map<String, Value>>,
     /// What runs in the VM. Default: `ticker`.
     #[serde(default, deserialize_with = "guest")]
     #[schemars(schema_with = "guest_schema")]

@@ -134,7 +134,7 @@ fn check_name(key: &Key, diagnostics: &mut Diagnostics) -> bool {
 }
 
 /// The options of a VM that are lists whose items may have a `when`.
-const CONDITIONAL: &[&str] = &["blockdevs", "chardevs", "netdevs", "objects", "devices", "args"];
+const CONDITIONAL: &[&str] = &["blockdevs", "chardevs", "netdevs", "objects", "devices", "numa", "args"];
 
 /// A VM's options without those whose `when` is false. An item of `args` with a `when` is a map with its own `args`.
 fn without_disabled(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Option<Node> {
