@@ -263,6 +263,11 @@ fn a_vm_has_the_shape_of_the_file(qemu: &Qemu) {
     holds(qemu, "shape-control");
 }
 
+fn a_vm_adds_to_the_lists_that_it_inherits(qemu: &Qemu) {
+    holds(qemu, "lists");
+    holds(qemu, "lists-control");
+}
+
 fn main() -> ExitCode {
     harness::main(
         file!(),
@@ -300,6 +305,7 @@ fn main() -> ExitCode {
             once!(a_users_image_is_booted_through_an_overlay_and_not_written, Qemu(7), QemuImg),
             each!(an_unavailable_feature_is_reported_at_its_step),
             each!(a_vm_has_the_shape_of_the_file),
+            each!(a_vm_adds_to_the_lists_that_it_inherits),
         ],
     )
 }

@@ -15,6 +15,7 @@ mod issues;
 pub(crate) mod keys;
 pub(crate) mod later;
 pub mod lint;
+pub(crate) mod lists;
 mod load;
 mod matrix;
 mod merge;

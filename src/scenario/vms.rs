@@ -3,6 +3,7 @@
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
+use super::lists::LISTS;
 use super::merge::deep;
 use super::source::indentation;
 use super::typed;
@@ -86,7 +87,8 @@ impl Vms {
         let fds = node.get("fds").map(Node::entries).unwrap_or_default();
         let fds: Map<String, Value> = fds.iter().map(|(key, _)| (key.name.clone(), Value::Null)).collect();
         let scope = scope.with([("self".to_owned(), json!({"name": name, "disk": disks, "fd": fds}))]);
-        let Some(node) = &without_disabled(node, &scope, diagnostics) else {
+        let node = super::lists::joined(node, &scope, diagnostics);
+        let Some(node) = &without_disabled(&node, &scope, diagnostics) else {
             return;
         };
         let Some(piece) = typed::render(node, &scope, diagnostics) else {
@@ -133,9 +135,6 @@ fn check_name(key: &Key, diagnostics: &mut Diagnostics) -> bool {
     usable
 }
 
-/// The options of a VM that are lists whose items may have a `when`.
-const CONDITIONAL: &[&str] = &["blockdevs", "chardevs", "netdevs", "objects", "devices", "numa", "args"];
-
 /// A VM's options without those whose `when` is false. An item of `args` with a `when` is a map with its own `args`.
 fn without_disabled(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Option<Node> {
     let mut sound = true;
@@ -156,7 +155,7 @@ fn without_disabled(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostic
         };
         let mut kept = Vec::new();
         for item in items.iter() {
-            let when = item.get("when").filter(|_| CONDITIONAL.contains(&key.name.as_str()));
+            let when = item.get("when").filter(|_| LISTS.contains(&key.name.as_str()));
             let Some(when) = when else {
                 kept.push(item.clone());
                 continue;
@@ -285,6 +284,21 @@ mod tests {
         assert_eq!(errors, [] as [&str; 0]);
         assert_eq!(vms.specs["a"].args[1], "{{case.dir}}/log");
         assert_eq!(vms.deferred["a"], json!({"memory": "1G", "args": ["-D", "{{case.dir}}/log"]}));
+    }
+
+    #[test]
+    fn a_vm_adds_to_the_lists_of_the_one_it_is_like() {
+        let (vms, errors) = vms("a: {args: -S, objects: [{id: x}]}\n\
+             b: {like: a, +args: [-no-reboot, {when: false, args: [-d]}], +objects: [{id: '{{size}}'}]}\n\
+             c: {like: b, +args: '-D log', objects: [{id: y}]}\nd: {like: c, +objects: [{id: z}]}");
+        assert_eq!(errors, [] as [&str; 0]);
+        let args = |vm: &str| vms.specs[vm].args.join(" ");
+        assert_eq!(["a", "b", "c"].map(args), ["-S", "-S -no-reboot", "-S -no-reboot -D log"]);
+        let ids = |vm: &str| {
+            let ids = vms.specs[vm].objects.iter().map(|object| object["id"].as_str().unwrap());
+            ids.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(["a", "b", "c", "d"].map(ids), ["x", "x 1G", "y", "y z"]);
     }
 
     #[test]
