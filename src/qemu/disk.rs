@@ -17,8 +17,8 @@ pub struct Disk {
     /// Its format, a block driver such as `qcow2` or `raw`. Default: `qcow2`.
     #[serde(default = "qcow2")]
     pub format: String,
-    /// Its backing image: another disk of the same VM or of the case, by name; or an existing image file, by its path
-    /// relative to the scenario file, which contains a `.` or a `/`. The image is only read; its format comes from
+    /// Its backing image: another disk of the same VM or of the case, by name; or an existing image file, by its path,
+    /// which contains a `.` or a `/`. The image is only read; its format comes from
     /// `qemu-img info`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backing: Option<String>,

@@ -1,10 +1,10 @@
 //! The disks of a case and of its VMs.
 
 use std::collections::BTreeMap;
-use std::path::{Path, absolute};
 
-use super::typed;
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
+use super::source::origin;
+use super::{paths, typed};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
 use crate::qemu::disk::Disk;
 use crate::template::{self, Scope};
 use crate::yaml::{Key, Kind, Node};
@@ -29,7 +29,7 @@ pub(super) fn read(
             typed::read::<Disk>(&key.at, node, scope, diagnostics).map(|disk| (key.name.clone(), disk)),
         );
     }
-    check(&key.at, Some(node), &mut disks, &names(Some(node)), diagnostics);
+    check(Some(node), &mut disks, &names(Some(node)), scope, diagnostics);
     disks
 }
 
@@ -41,10 +41,10 @@ pub(super) fn names(section: Option<&Node>) -> Vec<String> {
 /// Checks the disks of a section; `known` are the names of possible backing disks. Makes the paths of backing files
 /// absolute.
 pub(super) fn check(
-    owner: &Location,
     section: Option<&Node>,
     disks: &mut BTreeMap<String, Disk>,
     known: &[String],
+    scope: &Scope<'_>,
     diagnostics: &mut Diagnostics,
 ) {
     for (key, node) in section.map(Node::entries).unwrap_or_default() {
@@ -70,15 +70,13 @@ pub(super) fn check(
         let Some(backing) = disk.backing.as_mut().filter(|below| !template::is_template(below)) else {
             continue;
         };
-        let at = node.get("backing").map_or(owner, |node| &node.at);
+        let at = node.get("backing").map_or(key.at.clone(), |node| origin(node, scope, &BTreeMap::new()));
         if Disk::is_file(backing) {
-            let folder = at.path().parent().unwrap_or(Path::new(""));
-            match absolute(folder.join(&*backing)) {
-                Ok(path) if path.is_file() => *backing = path.display().to_string(),
-                _ => {
-                    let message = format!("there is no file `{}`", folder.join(&*backing).display());
-                    let help = "the path is relative to this file; the name of a disk has no `.` and no `/`";
-                    diagnostics.push(Diagnostic::error(Code::WrongValue, at, message).help(help));
+            match paths::existing(backing, &at) {
+                Ok(path) => *backing = path,
+                Err(message) => {
+                    let help = format!("{}; the name of a disk has no `.` and no `/`", paths::RULE);
+                    diagnostics.push(Diagnostic::error(Code::WrongValue, &at, message).help(help));
                 }
             }
             continue;
@@ -96,7 +94,7 @@ pub(super) fn check(
                 (message, "the last disk of a chain has a `size` and no `backing`".to_owned())
             }
         };
-        diagnostics.push(Diagnostic::error(Code::WrongValue, at, message).help(help));
+        diagnostics.push(Diagnostic::error(Code::WrongValue, &at, message).help(help));
     }
 }
 

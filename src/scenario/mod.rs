@@ -22,6 +22,7 @@ mod merge;
 pub mod model;
 pub mod net;
 pub(crate) mod params;
+mod paths;
 mod render;
 mod required_parameters;
 mod roles;

@@ -91,15 +91,16 @@ impl Vms {
         let Some(node) = &without_disabled(&node, &scope, diagnostics) else {
             return;
         };
-        let Some(piece) = typed::render(node, &scope, diagnostics) else {
+        let Some(mut piece) = typed::render(node, &scope, diagnostics) else {
             return;
         };
+        super::paths::locate(&mut piece, node, &scope, diagnostics);
         let spec = typed::fit_all::<VmSpec>(&piece.value, &key.at, node, &scope, diagnostics);
         let Some(mut spec) = spec else {
             return;
         };
         super::args::check_twice(node, &spec.args, diagnostics);
-        super::disks::check(&key.at, node.get("disks"), &mut spec.disks, &known, diagnostics);
+        super::disks::check(node.get("disks"), &mut spec.disks, &known, &scope, diagnostics);
         if let Some(first) = self.sources.get(name) {
             let message = format!("two VMs have the name `{name}`");
             let diagnostic = Diagnostic::error(Code::DuplicateKey, &key.at, message);
