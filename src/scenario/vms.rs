@@ -67,11 +67,31 @@ pub(super) fn read(section: Option<&Node>, scope: &Scope<'_>, diagnostics: &mut 
             }
         }
     }
+    vms.check_shared(diagnostics);
     vms.sound = diagnostics.errors_added() == before;
     vms
 }
 
 impl Vms {
+    /// The VMs that share a disk must have the same one.
+    fn check_shared(&self, diagnostics: &mut Diagnostics) {
+        let mut first: IndexMap<&str, (&Disk, Location)> = IndexMap::new();
+        for (vm, spec) in &self.specs {
+            for (name, disk) in spec.disks.iter().filter(|(_, disk)| disk.share) {
+                let source = &self.sources[vm];
+                let key = source.options.get("disks").and_then(|disks| disks.entry(name));
+                let at = key.map_or(&source.at, |(key, _)| &key.at);
+                let (other, other_at) = first.entry(name).or_insert_with(|| (disk, at.clone()));
+                if *other != disk {
+                    let message = format!("the shared disk `{name}` is not the same in all VMs");
+                    let wrong = Diagnostic::error(Code::WrongValue, at, message);
+                    let help = "write it once, and inherit it with `like`; or give it another name";
+                    diagnostics.push(wrong.related(other_at, "the first").help(help));
+                }
+            }
+        }
+    }
+
     fn one(&mut self, key: &Key, name: &str, node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) {
         let mut known = super::disks::names(node.get("disks"));
         let disks: Map<String, Value> = known.iter().map(|disk| (disk.clone(), Value::Null)).collect();
@@ -109,10 +129,12 @@ impl Vms {
             return;
         }
         let deferred = piece.raw.map(|mut raw| {
-            // The disks with the checked, absolute paths of backing files.
-            for (disk, Disk { backing, .. }) in &spec.disks {
-                if let (Some(backing), Value::Object(raw)) = (backing, &mut raw["disks"][disk]) {
-                    raw.insert("backing".to_owned(), json!(backing));
+            // The disks with the checked, absolute paths of files.
+            for (disk, Disk { backing, copy, .. }) in &spec.disks {
+                for (key, path) in [("backing", backing), ("copy", copy)] {
+                    if let (Some(path), Value::Object(raw)) = (path, &mut raw["disks"][disk]) {
+                        raw.insert(key.to_owned(), json!(path));
+                    }
                 }
             }
             raw
