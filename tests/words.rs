@@ -281,6 +281,11 @@ fn source_and_destination_share_an_image(qemu: &Qemu) {
     holds(qemu, "share-control");
 }
 
+fn a_guest_boots_through_uefi_and_migrates(qemu: &Qemu) {
+    holds(qemu, "firmware");
+    holds(qemu, "firmware-control");
+}
+
 fn main() -> ExitCode {
     harness::main(
         file!(),
@@ -320,6 +325,7 @@ fn main() -> ExitCode {
             each!(a_vm_has_the_shape_of_the_file),
             each!(a_vm_adds_to_the_lists_that_it_inherits),
             each!(source_and_destination_share_an_image, Guest, QemuImg),
+            each!(a_guest_boots_through_uefi_and_migrates, Guest, Ovmf),
         ],
     )
 }

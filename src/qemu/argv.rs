@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::firmware::Firmware;
 use super::spec::{Accel, Boot, Guest, VmSpec};
 
 /// What the command line needs besides the specification.
@@ -47,9 +48,13 @@ pub fn command_line(spec: &VmSpec, around: &Surroundings<'_>) -> Vec<String> {
     let mut argv = vec![around.binary.display().to_string()];
     let mut add = |option: &str, value: String| argv.extend([option.to_owned(), value]);
     add("-name", format!("{},debug-threads=on", escape(around.name)));
-    if let Some(machine) = &spec.machine {
-        add("-machine", machine.clone());
+    let (flash, nodes) = spec.firmware.as_ref().map(Firmware::options).unwrap_or_default();
+    let machine = [spec.machine.as_deref().unwrap_or_default(), flash].join(",");
+    match machine.trim_matches(',') {
+        "" => {}
+        machine => add("-machine", machine.to_owned()),
     }
+    nodes.into_iter().for_each(|node| add("-blockdev", node));
     add("-accel", spec.accel.option(around.accel));
     // The hub of a network has no CPU, and the machine `none` accepts none.
     if !spec.cpu.is_empty() && spec.machine_type() != Some("none") {
@@ -232,6 +237,17 @@ mod tests {
         ] {
             assert!(line.contains(part), "{part} is missing in {line}");
         }
+    }
+
+    #[test]
+    fn the_flash_memory_belongs_to_the_machine() {
+        let flash = json!({"code": "/c", "vars": "/v"});
+        let with = line(json!({"machine": "q35,hpet=off", "firmware": flash, "guest": "none"}));
+        let expected = "-machine q35,hpet=off,pflash0=lockstep-code,pflash1=lockstep-vars -blockdev {";
+        assert!(with.contains(expected), "{with}");
+        let default = line(json!({"firmware": flash, "guest": "none"}));
+        assert!(default.contains("-machine pflash0=lockstep-code,"), "{default}");
+        assert!(!line(json!({"guest": "none"})).contains("-machine"));
     }
 
     #[test]

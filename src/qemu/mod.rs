@@ -6,6 +6,7 @@ pub mod binary;
 pub mod contains;
 pub mod credential;
 pub mod disk;
+pub mod firmware;
 pub mod health;
 pub mod hmp;
 pub mod kvm;

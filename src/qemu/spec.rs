@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 pub use super::accel::{Accel, Accelerators};
 use super::binary::Binary;
 use super::disk::Disk;
+use super::firmware::Firmware;
 use super::health::Health;
 use super::linux::Linux;
 use super::memory::Memory;
@@ -52,6 +53,10 @@ pub struct VmSpec {
     /// NUMA nodes, their distances and their CPUs, each as `NumaOptions` of QEMU's QAPI schema (`-numa`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub numa: Vec<Map<String, Value>>,
+    /// UEFI firmware in flash memory: `ovmf`, which is Debian's package of that name, or a map of its files. Each VM has
+    /// its own copy of the variables. Default: the machine type's own firmware.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<Firmware>,
     /// What runs in the VM. Default: `ticker`.
     #[serde(default, deserialize_with = "guest")]
     #[schemars(schema_with = "guest_schema")]

@@ -72,7 +72,8 @@ fn refused(item: &Node) -> Option<Diagnostic> {
 }
 
 /// Keys of a VM, and the option of each; QEMU would merge or replace a second one without a message.
-const KEYS: &[(&str, &str)] = &[("smp", "-smp"), ("memory", "-m")];
+const KEYS: &[(&str, &str)] =
+    &[("smp", "-smp"), ("memory", "-m"), ("firmware", "-bios"), ("firmware", "-pflash")];
 
 /// Errors for options in `args` that a key of the VM already adds. `args` are those of the VM, rendered.
 pub(super) fn check_twice(options: &Node, args: &[String], diagnostics: &mut Diagnostics) {

@@ -14,8 +14,13 @@ use crate::yaml::Node;
 
 /// The options of a VM that name a file, and whether it must exist when the scenario is loaded. A `qemu` may also be a
 /// name of the command line, or be missing where the scenario is only checked.
-const OPTIONS: &[(&[&str], bool)] =
-    &[(&["guest", "linux", "kernel"], true), (&["guest", "linux", "initrd"], true), (&["qemu"], false)];
+const OPTIONS: &[(&[&str], bool)] = &[
+    (&["guest", "linux", "kernel"], true),
+    (&["guest", "linux", "initrd"], true),
+    (&["firmware", "code"], true),
+    (&["firmware", "vars"], true),
+    (&["qemu"], false),
+];
 
 /// The absolute path of an existing file that a text at this place names.
 ///

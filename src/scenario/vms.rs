@@ -9,7 +9,7 @@ use super::source::indentation;
 use super::typed;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::qemu::disk::Disk;
-use crate::qemu::spec::VmSpec;
+use crate::qemu::spec::{Guest, VmSpec};
 use crate::template::{self, Scope};
 use crate::yaml::{Key, Kind, Node};
 
@@ -119,6 +119,11 @@ impl Vms {
         let Some(mut spec) = spec else {
             return;
         };
+        if let (Some((firmware, _)), Guest::Ticker(_)) = (node.entry("firmware"), &spec.guest) {
+            let message = "the built-in guest does not run on UEFI firmware";
+            let wrong = Diagnostic::error(Code::WrongValue, &firmware.at, message);
+            diagnostics.push(wrong.help("add another guest, such as `guest: linux` or `guest: none`"));
+        }
         super::args::check_twice(node, &spec.args, diagnostics);
         super::disks::check(node.get("disks"), &mut spec.disks, &known, &scope, diagnostics);
         if let Some(first) = self.sources.get(name) {
