@@ -60,14 +60,6 @@ impl Plan {
         Self { name, spec, binary, accel, without_kvm, attachable: false, inherit }
     }
 
-    /// Gives its firmware variables of its own.
-    fn copy_variables(&mut self, directory: &Path) -> std::io::Result<()> {
-        match &mut self.spec.firmware {
-            Some(firmware) => firmware.copy_variables(&self.name, directory),
-            None => Ok(()),
-        }
-    }
-
     /// The memory layout of the built-in guest, if it runs that.
     fn layout(&self, draw: u32) -> Option<Layout> {
         match &self.spec.guest {
@@ -149,7 +141,8 @@ impl Machine {
         let trouble = |what: &str, error: std::io::Error| {
             Failure::error(format!("cannot start VM `{name}`: {what}: {error}")).about(&name)
         };
-        plan.copy_variables(directory).map_err(|error| trouble("the variables of its firmware", error))?;
+        let firmware = plan.spec.firmware.as_mut().map_or(Ok(()), |own| own.copy_variables(&name, directory));
+        firmware.map_err(|error| trouble("the variables of its firmware", error))?;
         let layout = plan.layout(draw);
         let image = guest_image(&plan, layout.as_ref(), directory)?;
         let channel = || pair().map_err(|error| trouble("a socket pair", error));
