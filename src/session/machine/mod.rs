@@ -170,8 +170,7 @@ impl Machine {
         };
         board.forbid_exit(&name);
         plan.spec.health.allowed().iter().for_each(|expression| board.allow(&name, expression));
-        let program = plan.binary.path.display().to_string();
-        let process = Process::spawn(launch).map_err(|error| trouble(&program, error))?;
+        let process = Process::spawn(launch).map_err(|error| trouble(&argv[0], error))?;
         sink.emit(What::VmSpawned {
             vm: name.clone(),
             pid: process.pid(),
