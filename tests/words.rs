@@ -286,6 +286,11 @@ fn a_guest_boots_through_uefi_and_migrates(qemu: &Qemu) {
     holds(qemu, "firmware-control");
 }
 
+fn the_linux_guest_drives_each_network_card_or_reports_it(qemu: &Qemu) {
+    holds(qemu, "cards");
+    holds(qemu, "cards-control");
+}
+
 fn main() -> ExitCode {
     harness::main(
         file!(),
@@ -326,6 +331,7 @@ fn main() -> ExitCode {
             each!(a_vm_adds_to_the_lists_that_it_inherits),
             each!(source_and_destination_share_an_image, Guest, QemuImg),
             each!(a_guest_boots_through_uefi_and_migrates, Guest, Ovmf),
+            each!(the_linux_guest_drives_each_network_card_or_reports_it, Guest),
         ],
     )
 }
