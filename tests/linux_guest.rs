@@ -66,7 +66,11 @@ fn a_guest_that_has_not_been_made_skips_the_case_and_a_kernel_that_is_not_there_
     );
     assert_eq!(told.case("unmade").reason(), Some(expected));
 
-    home.write("own.yaml", "name: own\nvms: {vm: {guest: {linux: {kernel: own/bzImage}}}}\nsteps: []\n");
+    let kernel = home.path("own/bzImage").display().to_string();
+    home.write(
+        "own.yaml",
+        &format!("name: own\nvms: {{vm: {{guest: {{linux: {{kernel: {kernel}}}}}}}}}\nsteps: []\n"),
+    );
     home.run_on(qemu, &["own.yaml"]).expect(1);
     let told = home.results();
     assert_eq!(told.case("own").verdict(), Verdict::Error);

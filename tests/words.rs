@@ -265,26 +265,59 @@ fn one_cell_is_a_negative_control_and_another_has_another_guest(qemu: &Qemu) {
     holds(qemu, "cells");
 }
 
-fn a_users_image_is_booted_through_an_overlay_and_not_written() {
+fn a_users_image_is_booted_through_an_overlay_or_as_a_copy_and_not_written() {
+    // A copy needs no other image, an overlay one.
+    boots_a_users_image("backing", 1);
+    boots_a_users_image("copy", 0);
+}
+
+fn boots_a_users_image(key: &str, depth: u32) {
     let qemu = common::qemu(7);
     let home = Home::new();
     let image = include_bytes!("../guests/ticker/bootsect.bin");
     let own = home.write("images/own.raw", "");
     std::fs::write(&own, image).unwrap();
-    let text = "name: own\nvms:\n  vm:\n    machine: pc\n    memory: 64M\n    guest: none\n    \
-        disks: {top: {backing: images/own.raw}}\n    \
+    let disks = format!("disks: {{top: {{{key}: images/own.raw}}}}\n");
+    let text = "name: own\nvms:\n  vm:\n    machine: pc\n    memory: 64M\n    guest: none\n    DISKS    \
         blockdevs: [{driver: qcow2, node-name: d, file: {driver: file, filename: '{{self.disk.top}}'}}]\n    \
         devices: [{driver: ide-hd, drive: d, bootindex: 0, share-rw: true}]\nsteps:\n\
         - wait: {vm: vm, serial: '^tick [0-9]+ [^r]*$'}\n\
+        - check: {vm: vm, query: query-named-block-nodes, is: [{node-name: d, backing_file_depth: DEPTH}]}\n\
         - hmp: {vm: vm, command: 'qemu-io d \"write -P 7 0 8k\"'}\n\
         - exec: {sh: \"od -A n -v -t u1 '{{run.vm.vm.disk.top}}' | grep -q '7   7   7   7'\"}\n";
-    let file = home.write("own.yaml", text).display().to_string();
+    let text = text.replace("DISKS", &disks).replace("DEPTH", &depth.to_string());
+    let file = home.write("own.yaml", &text).display().to_string();
     home.run_on(qemu, &[&file, "--slow", "2"]).expect(0);
     assert_eq!(std::fs::read(&own).unwrap(), image, "the image is as it was");
 }
 
 fn an_unavailable_feature_is_reported_at_its_step(qemu: &Qemu) {
     holds(qemu, "refused");
+}
+
+fn a_vm_has_the_shape_of_the_file(qemu: &Qemu) {
+    holds(qemu, "shape");
+    holds(qemu, "shape-control");
+}
+
+fn a_vm_adds_to_the_lists_that_it_inherits(qemu: &Qemu) {
+    holds(qemu, "lists");
+    holds(qemu, "lists-control");
+}
+
+fn source_and_destination_share_an_image(qemu: &Qemu) {
+    holds(qemu, "share");
+    holds(qemu, "share-control");
+}
+
+fn a_guest_boots_through_uefi_and_migrates(qemu: &Qemu) {
+    holds(qemu, "firmware");
+    holds(qemu, "firmware-control");
+}
+
+fn the_linux_guest_drives_each_network_card_or_reports_it(qemu: &Qemu) {
+    holds(qemu, "cards");
+    holds(qemu, "cards-control");
 }
 
 fn main() -> ExitCode {
@@ -324,8 +357,13 @@ fn main() -> ExitCode {
             each!(the_next_step_handles_the_exit_of_a_vm_with_an_incoming_uri),
             each!(an_impossible_wait_fails_at_once),
             once!(progress_is_compared_in_colo_and_after_a_failover_by_qmp, Qemu(11)),
-            once!(a_users_image_is_booted_through_an_overlay_and_not_written, Qemu(7), QemuImg),
+            once!(a_users_image_is_booted_through_an_overlay_or_as_a_copy_and_not_written, Qemu(7), QemuImg),
             each!(an_unavailable_feature_is_reported_at_its_step),
+            each!(a_vm_has_the_shape_of_the_file),
+            each!(a_vm_adds_to_the_lists_that_it_inherits),
+            each!(source_and_destination_share_an_image, Guest, QemuImg),
+            each!(a_guest_boots_through_uefi_and_migrates, Guest, Ovmf),
+            each!(the_linux_guest_drives_each_network_card_or_reports_it, Guest),
         ],
     )
 }

@@ -189,7 +189,9 @@ fn chapters(part: Part) -> Vec<Topic> {
 }
 
 fn keys(schema: &Schema, of: &Value, part: Part, prefix: &str) -> Vec<Topic> {
-    schema.fields(of).iter().map(|field| key(schema, field, part, prefix)).collect()
+    // What adds to a list is explained at `like`.
+    let fields = schema.fields(of).into_iter().filter(|field| !field.name.starts_with('+'));
+    fields.map(|field| key(schema, &field, part, prefix)).collect()
 }
 
 /// A key with its type, meaning, default and example.

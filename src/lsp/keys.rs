@@ -164,6 +164,9 @@ mod tests {
     fn keys_are_those_of_the_path_without_those_that_do_not_fit() {
         assert!(names("", &["vms"]).contains(&"steps") && !names("", &["vms"]).contains(&"vms"));
         assert!(names("vms.a", &[]).contains(&"machine"));
+        assert!(names("vms.a", &["like"]).contains(&"+devices"));
+        assert!(!names("vms.a", &["devices"]).contains(&"+devices"));
+        assert!(names("vms.a.+args.-", &[]).contains(&"when"));
         assert!(names("steps.-", &[]).contains(&"wait"));
         assert!(
             !names("steps.-", &["wait"]).contains(&"quit")

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::firmware::Firmware;
 use super::spec::{Accel, Boot, Guest, VmSpec};
 
 /// What the command line needs besides the specification.
@@ -47,15 +48,22 @@ pub fn command_line(spec: &VmSpec, around: &Surroundings<'_>) -> Vec<String> {
     let mut argv = vec![around.binary.display().to_string()];
     let mut add = |option: &str, value: String| argv.extend([option.to_owned(), value]);
     add("-name", format!("{},debug-threads=on", escape(around.name)));
-    if let Some(machine) = &spec.machine {
-        add("-machine", machine.clone());
+    let (flash, nodes) = spec.firmware.as_ref().map(Firmware::options).unwrap_or_default();
+    let machine = [spec.machine.as_deref().unwrap_or_default(), flash].join(",");
+    match machine.trim_matches(',') {
+        "" => {}
+        machine => add("-machine", machine.to_owned()),
     }
+    nodes.into_iter().for_each(|node| add("-blockdev", node));
     add("-accel", spec.accel.option(around.accel));
     // The hub of a network has no CPU, and the machine `none` accepts none.
     if !spec.cpu.is_empty() && spec.machine_type() != Some("none") {
         add("-cpu", spec.cpu.clone());
     }
-    add("-m", format!("{}B", spec.memory.0));
+    if let Some(smp) = &spec.smp {
+        add("-smp", smp.option());
+    }
+    add("-m", spec.memory.option());
     match around.channels {
         Channels::Inherited { qmp, serial, qtest } => {
             add("-chardev", format!("socket,id=lockstep-qmp,fd={qmp}"));
@@ -81,6 +89,7 @@ pub fn command_line(spec: &VmSpec, around: &Surroundings<'_>) -> Vec<String> {
     }
     let json = |map: &Map<String, Value>| Value::Object(map.clone()).to_string();
     spec.objects.iter().for_each(|object| add("-object", json(object)));
+    spec.numa.iter().for_each(|options| add("-numa", numa_options(options)));
     spec.chardevs.iter().for_each(|chardev| add("-chardev", chardev_options(chardev)));
     spec.blockdevs.iter().for_each(|blockdev| add("-blockdev", json(blockdev)));
     spec.netdevs.iter().for_each(|netdev| add("-netdev", json(netdev)));
@@ -162,6 +171,16 @@ fn flatten(data: &Map<String, Value>, options: &mut Vec<String>) {
     }
 }
 
+/// `-numa` does not accept JSON. A list, such as `cpus`, is its key several times.
+fn numa_options(options: &Map<String, Value>) -> String {
+    let mut words = Vec::new();
+    for (key, value) in options {
+        let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+        words.extend(values.iter().map(|value| format!("{key}={}", escape(&text(value)))));
+    }
+    words.join(",")
+}
+
 fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -221,6 +240,17 @@ mod tests {
     }
 
     #[test]
+    fn the_flash_memory_belongs_to_the_machine() {
+        let flash = json!({"code": "/c", "vars": "/v"});
+        let with = line(json!({"machine": "q35,hpet=off", "firmware": flash, "guest": "none"}));
+        let expected = "-machine q35,hpet=off,pflash0=lockstep-code,pflash1=lockstep-vars -blockdev {";
+        assert!(with.contains(expected), "{with}");
+        let default = line(json!({"firmware": flash, "guest": "none"}));
+        assert!(default.contains("-machine pflash0=lockstep-code,"), "{default}");
+        assert!(!line(json!({"guest": "none"})).contains("-machine"));
+    }
+
+    #[test]
     fn the_machine_none_has_no_cpu() {
         let has_cpu = |machine| line(json!({"machine": machine, "guest": "none"})).contains(" -cpu ");
         assert_eq!(["none", "type=none,usb=off", "nonesuch"].map(has_cpu), [false, false, true]);
@@ -244,6 +274,16 @@ mod tests {
             "addr": {"type": "unix", "data": {"path": "/tmp/m"}}, "server": true, "wait": false}}});
         let line = line(json!({"guest": "none", "chardevs": [chardev]}));
         assert!(line.ends_with("-chardev socket,id=mirror0,path=/tmp/m,server=on,wait=off"), "{line}");
+    }
+
+    #[test]
+    fn a_numa_node_has_a_word_for_each_of_its_cpus() {
+        let node = json!({"type": "node", "nodeid": 1, "cpus": [2, 3], "memdev": "a,b"});
+        let line = line(json!({"guest": "none", "numa": [node, {"type": "dist", "src": 0}]}));
+        assert!(
+            line.ends_with("-numa type=node,nodeid=1,cpus=2,cpus=3,memdev=a,,b -numa type=dist,src=0"),
+            "{line}"
+        );
     }
 
     #[test]

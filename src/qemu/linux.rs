@@ -96,8 +96,8 @@ impl Linux {
         words
     }
 
-    /// The same with absolute paths, since QEMU runs in the case's directory: a relative path is relative to the
-    /// current directory.
+    /// The same with absolute paths, since QEMU runs in the case's directory. A relative path that is only known in the
+    /// run is relative to the current directory.
     ///
     /// # Errors
     /// Why the guest cannot run: it is the one of the guests directory, and is missing.

@@ -10,9 +10,12 @@ use serde_json::{Map, Value};
 pub use super::accel::{Accel, Accelerators};
 use super::binary::Binary;
 use super::disk::Disk;
+use super::firmware::Firmware;
 use super::health::Health;
 use super::linux::Linux;
+use super::memory::Memory;
 pub use super::scalar::Scalar;
+use super::smp::Smp;
 use crate::units::{ByteCount, Size};
 
 /// A VM of the scenario.
@@ -41,10 +44,19 @@ pub struct VmSpec {
     /// The CPU model, as for `-cpu`; the machine `none` has no CPU. Default: `max`.
     #[serde(default = "default_cpu")]
     pub cpu: String,
-    /// The guest's RAM, at least `1M`. Default: `128M`.
-    #[serde(default = "default_memory", deserialize_with = "memory")]
-    #[schemars(with = "ByteCount")]
-    pub memory: Size,
+    /// The CPUs: their number, or a map of their topology (`-smp`). Default: that of the machine type, mostly one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smp: Option<Smp>,
+    /// The guest's RAM: its size, at least `1M`, or a map with the room for memory devices (`-m`). Default: `128M`.
+    #[serde(default = "default_memory")]
+    pub memory: Memory,
+    /// NUMA nodes, their distances and their CPUs, each as `NumaOptions` of QEMU's QAPI schema (`-numa`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub numa: Vec<Map<String, Value>>,
+    /// UEFI firmware in flash memory: `ovmf`, which is Debian's package of that name, or a map of its files. Each VM has
+    /// its own copy of the variables. Default: the machine type's own firmware.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<Firmware>,
     /// What runs in the VM. Default: `ticker`.
     #[serde(default, deserialize_with = "guest")]
     #[schemars(schema_with = "guest_schema")]
@@ -251,23 +263,8 @@ fn default_cpu() -> String {
     "max".to_owned()
 }
 
-/// The least RAM of a VM: less is a size without its unit.
-const LEAST_MEMORY: Size = Size::mib(1);
-
-fn memory<'de, D: de::Deserializer<'de>>(deserializer: D) -> Result<Size, D::Error> {
-    let size = Size(ByteCount::deserialize(deserializer)?.0);
-    if size < LEAST_MEMORY {
-        let unit = if size.0 < 1 << 16 { format!("{}M`", size.0) } else { "1M` or more".to_owned() };
-        return Err(de::Error::custom(format!(
-            "{} bytes are too little RAM for a VM; write `{unit}",
-            size.0
-        )));
-    }
-    Ok(size)
-}
-
-const fn default_memory() -> Size {
-    Size::mib(128)
+const fn default_memory() -> Memory {
+    Memory::of(Size::mib(128))
 }
 
 const fn default_dirty() -> Size {
@@ -356,7 +353,7 @@ mod tests {
                 exits: false
             })
         );
-        assert_eq!((vm.memory, vm.cpu.as_str(), vm.start), (Size::mib(128), "max", true));
+        assert_eq!((vm.memory.size(), vm.cpu.as_str(), vm.start), (Size::mib(128), "max", true));
         assert_eq!(vm.accel.names(), [Accel::Kvm, Accel::Tcg]);
     }
 

@@ -29,7 +29,7 @@ pub fn dry_run(cases: &[Case], binaries: &Binaries, settings: &Settings) -> Stri
                         plan.binary.version,
                         machine.unwrap_or("no machine"),
                         plan.accel.name(),
-                        plan.spec.memory,
+                        plan.spec.memory.size(),
                         if plan.spec.start { "" } else { ", started by a step" },
                     ));
                 }

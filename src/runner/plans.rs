@@ -121,6 +121,10 @@ pub(super) fn plan(
         let located = linux.clone().located(&settings.guests);
         *linux = located.map_err(|why| CannotRun::skip(format!("VM `{name}` {why}")))?;
     }
+    if let Some(firmware) = spec.firmware.take() {
+        let located = firmware.located().map_err(|why| CannotRun::skip(format!("VM `{name}` {why}")))?;
+        spec.firmware = Some(located);
+    }
     let attachable = settings.is_watched();
     Ok(Plan { without_kvm, attachable, ..Plan::new(name, spec, binary, accel) })
 }

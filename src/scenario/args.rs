@@ -4,6 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use regex::Regex;
 
+use super::typed;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::yaml::{Kind, Node};
 
@@ -68,6 +69,29 @@ fn refused(item: &Node) -> Option<Diagnostic> {
     let message = format!("QEMU does not accept `{option}` together with `-accel`, which every VM has");
     let help = "remove it: the key `accel` selects the accelerator";
     Some(Diagnostic::warning(Code::RawArgument, &item.at, message).help(help))
+}
+
+/// Keys of a VM, and the option of each; QEMU would merge or replace a second one without a message.
+const KEYS: &[(&str, &str)] =
+    &[("smp", "-smp"), ("memory", "-m"), ("firmware", "-bios"), ("firmware", "-pflash")];
+
+/// Errors for options in `args` that a key of the VM already adds. `args` are those of the VM, rendered.
+pub(super) fn check_twice(options: &Node, args: &[String], diagnostics: &mut Diagnostics) {
+    for (key, option) in KEYS {
+        let Some((known, _)) = options.entry(key) else {
+            continue;
+        };
+        let again =
+            args.iter().position(|arg| arg.strip_prefix('-').unwrap_or(arg) == *option || arg == option);
+        let Some(number) = again else {
+            continue;
+        };
+        let at = typed::place(&known.at, options, &["args".to_owned(), number.to_string()]).0;
+        let message = format!("the VM has `{option}` in `args`, and the key `{key}`");
+        let help = format!("remove `{option}` and its value: the key `{key}` takes all of it");
+        let wrong = Diagnostic::error(Code::WrongValue, &at, message);
+        diagnostics.push(wrong.related(&known.at, format!("the key `{key}`")).help(help));
+    }
 }
 
 #[cfg(test)]

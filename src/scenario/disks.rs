@@ -1,9 +1,9 @@
 //! The disks of a case and of its VMs.
 
 use std::collections::BTreeMap;
-use std::path::{Path, absolute};
 
-use super::typed;
+use super::source::origin;
+use super::{paths, typed};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::qemu::disk::Disk;
 use crate::template::{self, Scope};
@@ -29,7 +29,14 @@ pub(super) fn read(
             typed::read::<Disk>(&key.at, node, scope, diagnostics).map(|disk| (key.name.clone(), disk)),
         );
     }
-    check(&key.at, Some(node), &mut disks, &names(Some(node)), diagnostics);
+    check(Some(node), &mut disks, &names(Some(node)), scope, diagnostics);
+    for (name, _) in disks.iter().filter(|(_, disk)| disk.share) {
+        let at = node.get(name).and_then(|disk| disk.entry("share")).map_or(&key.at, |(key, _)| &key.at);
+        let message = format!("`share` is for a disk of a VM; every VM can use `{name}`");
+        let wrong = Diagnostic::error(Code::WrongValue, at, message);
+        diagnostics
+            .push(wrong.help(format!("remove `share`: `{{{{disk.{name}}}}}` is one image for all VMs")));
+    }
     disks
 }
 
@@ -41,10 +48,10 @@ pub(super) fn names(section: Option<&Node>) -> Vec<String> {
 /// Checks the disks of a section; `known` are the names of possible backing disks. Makes the paths of backing files
 /// absolute.
 pub(super) fn check(
-    owner: &Location,
     section: Option<&Node>,
     disks: &mut BTreeMap<String, Disk>,
     known: &[String],
+    scope: &Scope<'_>,
     diagnostics: &mut Diagnostics,
 ) {
     for (key, node) in section.map(Node::entries).unwrap_or_default() {
@@ -67,23 +74,26 @@ pub(super) fn check(
             let at = node.entry(at).map_or(&key.at, |(key, _)| &key.at);
             diagnostics.push(Diagnostic::error(Code::WrongValue, at, message).help(help));
         }
+        if let (Some(copy), Some(node)) = (&mut disk.copy, node.get("copy")) {
+            locate(copy, &origin(node, scope, &BTreeMap::new()), "", diagnostics);
+        }
+        let is_shared = disk.share;
         let Some(backing) = disk.backing.as_mut().filter(|below| !template::is_template(below)) else {
             continue;
         };
-        let at = node.get("backing").map_or(owner, |node| &node.at);
+        let at = node.get("backing").map_or(key.at.clone(), |node| origin(node, scope, &BTreeMap::new()));
         if Disk::is_file(backing) {
-            let folder = at.path().parent().unwrap_or(Path::new(""));
-            match absolute(folder.join(&*backing)) {
-                Ok(path) if path.is_file() => *backing = path.display().to_string(),
-                _ => {
-                    let message = format!("there is no file `{}`", folder.join(&*backing).display());
-                    let help = "the path is relative to this file; the name of a disk has no `.` and no `/`";
-                    diagnostics.push(Diagnostic::error(Code::WrongValue, at, message).help(help));
-                }
-            }
+            locate(backing, &at, "; the name of a disk has no `.` and no `/`", diagnostics);
             continue;
         }
         let backing = backing.clone();
+        if is_shared && disks.get(&backing).is_some_and(|below| !below.share) {
+            let message =
+                format!("a shared disk cannot be backed by `{backing}`, which each VM has for itself");
+            let help = format!("add `share: true` to `{backing}`");
+            diagnostics.push(Diagnostic::error(Code::WrongValue, &at, message).help(help));
+            continue;
+        }
         let others = || known.iter().map(String::as_str).filter(|name| *name != key.name);
         let (message, help) = match cycle(&key.name, disks).as_slice() {
             [] if known.contains(&backing) => continue,
@@ -96,7 +106,21 @@ pub(super) fn check(
                 (message, "the last disk of a chain has a `size` and no `backing`".to_owned())
             }
         };
-        diagnostics.push(Diagnostic::error(Code::WrongValue, at, message).help(help));
+        diagnostics.push(Diagnostic::error(Code::WrongValue, &at, message).help(help));
+    }
+}
+
+/// Makes the path of an image absolute.
+fn locate(path: &mut String, at: &Location, more_help: &str, diagnostics: &mut Diagnostics) {
+    if template::is_template(path) {
+        return;
+    }
+    match paths::existing(path, at) {
+        Ok(found) => *path = found,
+        Err(message) => {
+            let help = format!("{}{more_help}", paths::RULE);
+            diagnostics.push(Diagnostic::error(Code::WrongValue, at, message).help(help));
+        }
     }
 }
 

@@ -200,6 +200,7 @@ impl Loader {
             let message = format!("`{}` is {expected}, not {}", key.name, value.what());
             self.complain(Diagnostic::error(Code::WrongValue, &value.at, message).help(help));
         }
+        super::lists::check(node.get("vms"), &mut self.diagnostics);
         self.diagnostics.errors_added() == before
     }
 

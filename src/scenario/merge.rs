@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::lists::added;
 use crate::yaml::{Key, Kind, Node};
 
 /// How the value of a file is merged with that of the file it extends.
@@ -54,6 +55,12 @@ fn merge(child: &Node, parent: &Node, inner: fn(&Node, &Node) -> Node) -> Node {
     };
     let mut merged: Vec<(Key, Node)> = below.to_vec();
     for (key, value) in own.iter() {
+        // What is added stays separate until the whole chain is known; a whole list replaces it.
+        if added(&key.name).is_some() {
+            merged.push((key.clone(), value.clone()));
+            continue;
+        }
+        merged.retain(|(known, _)| added(&known.name) != Some(&key.name));
         match merged.iter_mut().find(|(known, _)| known.name == key.name) {
             None => merged.push((key.clone(), value.clone())),
             Some(known) => {
@@ -110,6 +117,19 @@ mod tests {
         assert_eq!(merged.get("tags").unwrap().items().len(), 2);
         assert_eq!(merged.get("requires").unwrap().get("qemu").unwrap().text(), Some(">=9"));
         assert!(merged.get("requires").unwrap().get("host").is_some() && merged.get("steps").is_some());
+    }
+
+    #[test]
+    fn an_addition_is_kept_until_a_whole_list_replaces_it() {
+        let keys = |merged: &Node| {
+            merged.entries().iter().map(|(key, _)| key.name.clone()).collect::<Vec<_>>().join(" ")
+        };
+        let parent = node("p", "{devices: [a], +devices: [b], +args: [-S]}");
+        let child = deep(&node("c", "+devices: [c]"), &parent);
+        assert_eq!(keys(&child), "devices +devices +args +devices");
+        let child = deep(&node("d", "devices: [d]"), &child);
+        assert_eq!(keys(&child), "devices +args");
+        assert_eq!(child.get("devices").unwrap().items()[0].text(), Some("d"));
     }
 
     #[test]

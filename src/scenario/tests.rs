@@ -361,7 +361,7 @@ fn a_hexadecimal_size_is_valid_as_a_number_as_text_and_from_a_template() {
     };
     for size in ["0x4000000", "'0x4000000'", "'{{n}}'", "'{{t}}'", "'0x{{d}}'"] {
         let cases = sound(load_one(&text(size)));
-        assert_eq!(cases[0].vms["a"].memory, crate::units::Size::mib(64), "{size}");
+        assert_eq!(cases[0].vms["a"].memory.size(), crate::units::Size::mib(64), "{size}");
     }
     let messages = messages(&load_one(&text("'0x{{d}}M'")));
     assert!(messages[0].contains("`0x4000000M` is not a valid size"), "{messages:?}");

@@ -3,12 +3,13 @@
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
+use super::lists::LISTS;
 use super::merge::deep;
 use super::source::indentation;
 use super::typed;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::qemu::disk::Disk;
-use crate::qemu::spec::VmSpec;
+use crate::qemu::spec::{Guest, VmSpec};
 use crate::template::{self, Scope};
 use crate::yaml::{Key, Kind, Node};
 
@@ -66,11 +67,31 @@ pub(super) fn read(section: Option<&Node>, scope: &Scope<'_>, diagnostics: &mut 
             }
         }
     }
+    vms.check_shared(diagnostics);
     vms.sound = diagnostics.errors_added() == before;
     vms
 }
 
 impl Vms {
+    /// The VMs that share a disk must have the same one.
+    fn check_shared(&self, diagnostics: &mut Diagnostics) {
+        let mut first: IndexMap<&str, (&Disk, Location)> = IndexMap::new();
+        for (vm, spec) in &self.specs {
+            for (name, disk) in spec.disks.iter().filter(|(_, disk)| disk.share) {
+                let source = &self.sources[vm];
+                let key = source.options.get("disks").and_then(|disks| disks.entry(name));
+                let at = key.map_or(&source.at, |(key, _)| &key.at);
+                let (other, other_at) = first.entry(name).or_insert_with(|| (disk, at.clone()));
+                if *other != disk {
+                    let message = format!("the shared disk `{name}` is not the same in all VMs");
+                    let wrong = Diagnostic::error(Code::WrongValue, at, message);
+                    let help = "write it once, and inherit it with `like`; or give it another name";
+                    diagnostics.push(wrong.related(other_at, "the first").help(help));
+                }
+            }
+        }
+    }
+
     fn one(&mut self, key: &Key, name: &str, node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) {
         let mut known = super::disks::names(node.get("disks"));
         let disks: Map<String, Value> = known.iter().map(|disk| (disk.clone(), Value::Null)).collect();
@@ -86,17 +107,25 @@ impl Vms {
         let fds = node.get("fds").map(Node::entries).unwrap_or_default();
         let fds: Map<String, Value> = fds.iter().map(|(key, _)| (key.name.clone(), Value::Null)).collect();
         let scope = scope.with([("self".to_owned(), json!({"name": name, "disk": disks, "fd": fds}))]);
-        let Some(node) = &without_disabled(node, &scope, diagnostics) else {
+        let node = super::lists::joined(node, &scope, diagnostics);
+        let Some(node) = &without_disabled(&node, &scope, diagnostics) else {
             return;
         };
-        let Some(piece) = typed::render(node, &scope, diagnostics) else {
+        let Some(mut piece) = typed::render(node, &scope, diagnostics) else {
             return;
         };
+        super::paths::locate(&mut piece, node, &scope, diagnostics);
         let spec = typed::fit_all::<VmSpec>(&piece.value, &key.at, node, &scope, diagnostics);
         let Some(mut spec) = spec else {
             return;
         };
-        super::disks::check(&key.at, node.get("disks"), &mut spec.disks, &known, diagnostics);
+        if let (Some((firmware, _)), Guest::Ticker(_)) = (node.entry("firmware"), &spec.guest) {
+            let message = "the built-in guest does not run on UEFI firmware";
+            let wrong = Diagnostic::error(Code::WrongValue, &firmware.at, message);
+            diagnostics.push(wrong.help("add another guest, such as `guest: linux` or `guest: none`"));
+        }
+        super::args::check_twice(node, &spec.args, diagnostics);
+        super::disks::check(node.get("disks"), &mut spec.disks, &known, &scope, diagnostics);
         if let Some(first) = self.sources.get(name) {
             let message = format!("two VMs have the name `{name}`");
             let diagnostic = Diagnostic::error(Code::DuplicateKey, &key.at, message);
@@ -105,10 +134,12 @@ impl Vms {
             return;
         }
         let deferred = piece.raw.map(|mut raw| {
-            // The disks with the checked, absolute paths of backing files.
-            for (disk, Disk { backing, .. }) in &spec.disks {
-                if let (Some(backing), Value::Object(raw)) = (backing, &mut raw["disks"][disk]) {
-                    raw.insert("backing".to_owned(), json!(backing));
+            // The disks with the checked, absolute paths of files.
+            for (disk, Disk { backing, copy, .. }) in &spec.disks {
+                for (key, path) in [("backing", backing), ("copy", copy)] {
+                    if let (Some(path), Value::Object(raw)) = (path, &mut raw["disks"][disk]) {
+                        raw.insert(key.to_owned(), json!(path));
+                    }
                 }
             }
             raw
@@ -132,9 +163,6 @@ fn check_name(key: &Key, diagnostics: &mut Diagnostics) -> bool {
     usable
 }
 
-/// The options of a VM that are lists whose items may have a `when`.
-const CONDITIONAL: &[&str] = &["blockdevs", "chardevs", "netdevs", "objects", "devices", "args"];
-
 /// A VM's options without those whose `when` is false. An item of `args` with a `when` is a map with its own `args`.
 fn without_disabled(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Option<Node> {
     let mut sound = true;
@@ -155,7 +183,7 @@ fn without_disabled(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostic
         };
         let mut kept = Vec::new();
         for item in items.iter() {
-            let when = item.get("when").filter(|_| CONDITIONAL.contains(&key.name.as_str()));
+            let when = item.get("when").filter(|_| LISTS.contains(&key.name.as_str()));
             let Some(when) = when else {
                 kept.push(item.clone());
                 continue;
@@ -284,6 +312,21 @@ mod tests {
         assert_eq!(errors, [] as [&str; 0]);
         assert_eq!(vms.specs["a"].args[1], "{{case.dir}}/log");
         assert_eq!(vms.deferred["a"], json!({"memory": "1G", "args": ["-D", "{{case.dir}}/log"]}));
+    }
+
+    #[test]
+    fn a_vm_adds_to_the_lists_of_the_one_it_is_like() {
+        let (vms, errors) = vms("a: {args: -S, objects: [{id: x}]}\n\
+             b: {like: a, +args: [-no-reboot, {when: false, args: [-d]}], +objects: [{id: '{{size}}'}]}\n\
+             c: {like: b, +args: '-D log', objects: [{id: y}]}\nd: {like: c, +objects: [{id: z}]}");
+        assert_eq!(errors, [] as [&str; 0]);
+        let args = |vm: &str| vms.specs[vm].args.join(" ");
+        assert_eq!(["a", "b", "c"].map(args), ["-S", "-S -no-reboot", "-S -no-reboot -D log"]);
+        let ids = |vm: &str| {
+            let ids = vms.specs[vm].objects.iter().map(|object| object["id"].as_str().unwrap());
+            ids.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(["a", "b", "c", "d"].map(ids), ["x", "x 1G", "y", "y z"]);
     }
 
     #[test]

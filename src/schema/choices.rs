@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::scenario::flow::Repeat;
+use crate::scenario::lists::LISTS;
 use crate::step::forms::{Form, companions, selecting};
 use crate::step::{ABOUT, ACTIONS, Bytes, FLOW, Holds, Rule, Watched, Words, alternatives};
 
@@ -18,6 +19,14 @@ pub(super) fn put(definitions: &mut Value) {
         }
     };
     rules("Step", &step);
+    rules("VmSpec", &|vm| {
+        for name in LISTS {
+            let more = format!("+{name}");
+            let message =
+                format!("`{more}` cannot be combined with `{name}`, which replaces the inherited list.");
+            at_most_one(vm, &[name, &more], |_| message.clone());
+        }
+    });
     let of_actions = ABOUT.iter().map(|about| (about.name, about.rules));
     let of_others = [
         ("Watched", Watched::RULES),

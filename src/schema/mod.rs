@@ -10,6 +10,7 @@ mod choices;
 use crate::scenario::flow::{Repeat, Use};
 use crate::scenario::keys::{KEYS, TopKey, of};
 use crate::scenario::later::AnyStep;
+use crate::scenario::lists::LISTS;
 use crate::scenario::{params, when};
 use crate::step::{ABOUT, Action, DEFAULT_TIMEOUT};
 use crate::units::Span;
@@ -78,6 +79,13 @@ fn finish(definitions: &mut Value) {
     let mut args = vm["properties"]["args"].take();
     let description = args.as_object_mut().and_then(|args| args.shift_remove("description"));
     vm["properties"]["args"] = json!({"description": description, "anyOf": [{"type": "string"}, args]});
+    for name in LISTS {
+        let mut more = vm["properties"][name].clone();
+        more["description"] = json!(format!(
+            "Items to add at the end of the inherited `{name}`: that of the VM that this one is `like`, or of the template."
+        ));
+        vm["properties"][format!("+{name}")] = more;
+    }
     for (action, snippet) in snippets() {
         let body: Value = serde_json::from_str(snippet).unwrap_or_default();
         let keys = body.as_object().into_iter().flat_map(Map::keys);

@@ -113,14 +113,12 @@ impl Log {
     }
 
     /// Keeps the reply to `query-migrate` after a completed migration, once.
-    pub fn add_reply(&mut self, command: &str, reply: Option<&Value>) {
-        let Some(reply) = reply.filter(|_| command == "query-migrate") else {
-            return;
-        };
+    pub fn add_reply(&mut self, command: &str, reply: &Value) {
         let is_new = |last: &Value| {
             ["total-time", "downtime", "postcopy-blocktime"].iter().any(|key| last[key] != reply[key])
         };
-        if reply["status"] == "completed" && self.migrations.last().is_none_or(is_new) {
+        let is_final = command == "query-migrate" && reply["status"] == "completed";
+        if is_final && self.migrations.last().is_none_or(is_new) {
             self.migrations.push(reply.clone());
         }
     }

@@ -23,6 +23,8 @@ pub(crate) enum Need {
     QemuImg,
     /// The Linux guest.
     Guest,
+    /// Debian's package `ovmf`.
+    Ovmf,
     /// KVM.
     Kvm,
     /// Chromium.
@@ -46,16 +48,18 @@ pub(crate) enum Need {
 }
 
 use Need::{
-    Browser, CargoDeb, Compiler, Guest, Kvm, Mounts, OtherUser, QemuImg, Reader, Script, TwoQemus, Xmllint,
+    Browser, CargoDeb, Compiler, Guest, Kvm, Mounts, OtherUser, Ovmf, QemuImg, Reader, Script, TwoQemus,
+    Xmllint,
 };
 
 /// The names of needs in `LOCKSTEP_TEST_REQUIRE`; `all` stands for all of them.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "qemu",
     "old-qemu",
     "system-qemu",
     "qemu-img",
     "guest",
+    "ovmf",
     "kvm",
     "browser",
     "readers",
@@ -76,6 +80,7 @@ impl Need {
             Self::Slot(Slot::System) => "system-qemu",
             QemuImg => "qemu-img",
             Guest => "guest",
+            Ovmf => "ovmf",
             Kvm => "kvm",
             Browser => "browser",
             Reader(_) => "readers",
@@ -103,6 +108,7 @@ impl Need {
                 Some(_) => Err("there is no qemu-img, neither beside the QEMU nor on the PATH".to_owned()),
                 None => Err(NO_QEMU.to_owned()),
             },
+            Ovmf => there(Path::new("/usr/share/OVMF/OVMF_CODE_4M.fd"), "Debian's package `ovmf` has it"),
             Guest => there(&guests().join("vmlinuz"), "scripts/fetch-guest makes the Linux guest"),
             Kvm => lockstep_vm::qemu::kvm::trouble().map_or(Ok(()), |why| Err(format!("needs KVM: {why}"))),
             Browser => chromium().map(drop).ok_or_else(|| "there is no Chromium on the PATH".to_owned()),

@@ -120,7 +120,7 @@ impl Ram {
     /// The RAM of a PC, as divided by `pc` and `q35` (hw/i386/pc_piix.c, pc_q35.c: max_ram_below_4g).
     #[must_use]
     pub fn of(spec: &VmSpec) -> Self {
-        let pages = spec.memory.0 / PAGE;
+        let pages = spec.memory.size().0 / PAGE;
         let is_q35 = spec.machine_type().is_some_and(|machine| machine.contains("q35"));
         let (most, rest) = if is_q35 { (0xb_0000, 0x8_0000) } else { (0xe_0000, 0xc_0000) };
         if pages < most { Self { low: pages, high: 0 } } else { Self { low: rest, high: pages - rest } }

@@ -191,6 +191,8 @@ impl Against<'_> {
             ("netdevs", "netdev_add", &spec.netdevs),
             ("objects", "object-add", &spec.objects),
             ("devices", "device_add", &spec.devices),
+            // A command for QEMUs started with `--preconfig`, with the same arguments.
+            ("numa", "set-numa-node", &spec.numa),
         ];
         for (key, command, list) in lists {
             for (number, options) in list.iter().enumerate() {

@@ -43,7 +43,8 @@ pub(super) fn check(case: &Case, diagnostics: &mut Diagnostics) {
         let source_has_one = names(case, from, "self.disk.") || names(case, from, "{{disk.");
         let (Some(spec), Some(vm)) = (case.vms.get(to), case.vm_sources.get(to)) else { continue };
         let own = |(name, disk): &(&String, &crate::qemu::disk::Disk)| {
-            disk.backing.is_none() && names(case, to, &format!("self.disk.{name}"))
+            let is_empty = disk.backing.is_none() && disk.copy.is_none() && !disk.share;
+            is_empty && names(case, to, &format!("self.disk.{name}"))
         };
         let Some((name, _)) = spec.disks.iter().find(own).filter(|_| source_has_one && reported.insert(to))
         else {
@@ -52,8 +53,8 @@ pub(super) fn check(case: &Case, diagnostics: &mut Diagnostics) {
         let message = format!(
             "VM `{to}` takes over the guest of `{from}`, but its disk `{name}` is a separate, empty image"
         );
-        let help = "declare the image under `disks` at the top of the file and use `{{disk.NAME}}` in both VMs, \
-                    or copy it first with `drive-mirror` or `blockdev-mirror`";
+        let help = "add `share: true` to the disk, if both VMs reach the same storage; else declare it under `disks` at \
+                    the top of the file and use `{{disk.NAME}}` in both VMs, or copy it first with `drive-mirror` or `blockdev-mirror`";
         diagnostics.push(Diagnostic::warning(Code::OwnDisk, &vm.at, message).help(help));
     }
 }

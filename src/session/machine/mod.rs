@@ -141,6 +141,8 @@ impl Machine {
         let trouble = |what: &str, error: std::io::Error| {
             Failure::error(format!("cannot start VM `{name}`: {what}: {error}")).about(&name)
         };
+        let firmware = plan.spec.firmware.as_mut().map_or(Ok(()), |own| own.copy_variables(&name, directory));
+        firmware.map_err(|error| trouble("the variables of its firmware", error))?;
         let layout = plan.layout(draw);
         let image = guest_image(&plan, layout.as_ref(), directory)?;
         let channel = || pair().map_err(|error| trouble("a socket pair", error));
@@ -168,8 +170,7 @@ impl Machine {
         };
         board.forbid_exit(&name);
         plan.spec.health.allowed().iter().for_each(|expression| board.allow(&name, expression));
-        let program = plan.binary.path.display().to_string();
-        let process = Process::spawn(launch).map_err(|error| trouble(&program, error))?;
+        let process = Process::spawn(launch).map_err(|error| trouble(&argv[0], error))?;
         sink.emit(What::VmSpawned {
             vm: name.clone(),
             pid: process.pid(),
@@ -323,8 +324,7 @@ impl Machine {
         match &self.qmp {
             Some(qmp) => {
                 let reply = qmp.execute_with(command, arguments, descriptor, oob, deadline).await;
-                self.log.lock().add_reply(command, reply.as_ref().ok());
-                reply
+                reply.inspect(|reply| self.log.lock().add_reply(command, reply))
             }
             None => Err(QmpError::Closed { command: command.to_owned() }),
         }

@@ -1,0 +1,126 @@
+//! Paths of the host's files in a scenario: relative to the file in which they are written, else to the current directory.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf, absolute};
+
+use serde_json::{Value, json};
+
+use super::load::tidy;
+use super::source::origin;
+use super::typed::Piece;
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location};
+use crate::template::{self, Scope};
+use crate::yaml::Node;
+
+/// The options of a VM that name a file, and whether it must exist when the scenario is loaded. A `qemu` may also be a
+/// name of the command line, or be missing where the scenario is only checked.
+const OPTIONS: &[(&[&str], bool)] = &[
+    (&["guest", "linux", "kernel"], true),
+    (&["guest", "linux", "initrd"], true),
+    (&["firmware", "code"], true),
+    (&["firmware", "vars"], true),
+    (&["qemu"], false),
+];
+
+/// The absolute path of an existing file that a text at this place names.
+///
+/// # Errors
+/// What is wrong, with the places that were tried.
+pub(super) fn existing(path: &str, at: &Location) -> Result<String, String> {
+    let folder = at.path().parent().unwrap_or(Path::new(""));
+    let mut tried = vec![folder.join(path), PathBuf::from(path)];
+    tried.dedup();
+    if let Some(found) = tried.iter().find(|path| path.is_file()) {
+        return absolute(tidy(found)).map(|path| path.display().to_string()).map_err(|why| why.to_string());
+    }
+    let tried: Vec<String> = tried.iter().map(|path| format!("`{}`", path.display())).collect();
+    Err(format!("there is no file {}", tried.join(" and no file ")))
+}
+
+/// Makes the relative paths in the options of a VM absolute.
+pub(super) fn locate(piece: &mut Piece, node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) {
+    for (keys, must_exist) in OPTIONS {
+        let pointer = format!("/{}", keys.join("/"));
+        let Some(Value::String(path)) = piece.value.pointer(&pointer) else {
+            continue;
+        };
+        let Some(value) = keys.iter().try_fold(node, |node, key| node.get(key)) else {
+            continue;
+        };
+        let is_name = !must_exist && !path.contains('/');
+        if is_name || template::is_template(path) || Path::new(path).is_absolute() {
+            continue;
+        }
+        let at = origin(value, scope, &BTreeMap::new());
+        match existing(path, &at) {
+            Ok(found) => {
+                let raw = piece.raw.as_mut().and_then(|raw| raw.pointer_mut(&pointer));
+                raw.into_iter().for_each(|raw| *raw = json!(template::escape(&found)));
+                piece.value.pointer_mut(&pointer).into_iter().for_each(|value| *value = json!(found));
+            }
+            Err(message) if *must_exist => {
+                diagnostics.push(Diagnostic::error(Code::WrongValue, &at, message).help(RULE));
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// The help for a path that leads nowhere.
+pub(super) const RULE: &str =
+    "a path is relative to the file in which it is written, else to the current directory";
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::diagnostic::SourceFile;
+    use crate::qemu::spec::Guest;
+    use crate::scenario::{Options, load};
+    use crate::template::NoVersions;
+
+    #[test]
+    fn a_path_is_relative_to_its_file_else_to_the_current_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("Cargo.toml"), "").unwrap();
+        let file = SourceFile { path: folder.path().join("a.yaml"), text: "x".to_owned() };
+        let at = Location::top_of(&Arc::new(file));
+        let found = |path| existing(path, &at);
+        let own = folder.path().join("Cargo.toml").display().to_string();
+        assert_eq!(found("Cargo.toml"), Ok(own.clone()), "its file is first");
+        assert_eq!(found(&own), Ok(own.clone()));
+        let root = std::env::current_dir().unwrap();
+        assert_eq!(found("src/lib.rs"), Ok(root.join("src/lib.rs").display().to_string()));
+        let beside = folder.path().join("none").display().to_string();
+        assert_eq!(found("none"), Err(format!("there is no file `{beside}` and no file `none`")));
+        assert_eq!(found(&beside), Err(format!("there is no file `{beside}`")));
+    }
+
+    #[test]
+    fn the_file_of_a_vm_is_sought_beside_the_file_that_sets_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        write(
+            "t/base.yaml",
+            "params: {kernel: none}\nvms: {vm: {qemu: ./q, guest: {linux: {kernel: '{{kernel}}', initrd: i, \
+             append: '{{case.dir}}'}}}}\nsteps: []",
+        );
+        let [initrd, kernel, qemu] = ["t/i", "k", "t/q"].map(|name| write(name, ""));
+        let file = write("case.yaml", "extends: t/base.yaml\nwith: {kernel: k}");
+        let loaded = load(&[file], &Options::default(), &NoVersions);
+        assert!(!loaded.diagnostics.has_errors(), "{}", loaded.diagnostics.render(false));
+        let case = &loaded.cases[0];
+        let Guest::Linux(linux) = &case.vms["vm"].guest else { panic!("not Linux") };
+        let real = |path: &PathBuf| path.display().to_string();
+        assert_eq!(linux.kernel, Some(real(&kernel)));
+        assert_eq!(linux.initrd, Some(real(&initrd)));
+        assert_eq!(case.vms["vm"].qemu, real(&qemu));
+        assert_eq!(case.deferred_vms["vm"]["guest"]["linux"]["kernel"], json!(real(&kernel)));
+    }
+}
