@@ -103,7 +103,7 @@ impl Need {
                 Some(_) => Err("there is no qemu-img, neither beside the QEMU nor on the PATH".to_owned()),
                 None => Err(NO_QEMU.to_owned()),
             },
-            Guest => there(&guests().join("vmlinuz"), "scripts/fetch-guest makes the Linux guest"),
+            Guest => there(&guests().join("initrd-agent.gz"), "scripts/fetch-guest makes the Linux guest"),
             Kvm => lockstep_vm::qemu::kvm::trouble().map_or(Ok(()), |why| Err(format!("needs KVM: {why}"))),
             Browser => chromium().map(drop).ok_or_else(|| "there is no Chromium on the PATH".to_owned()),
             Reader(path) => there(&root().join(path), "scripts/fetch-readers makes it"),
