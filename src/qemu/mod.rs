@@ -1,6 +1,8 @@
 //! QEMU: a VM's specification, its command line, its process, its monitor.
 
 mod accel;
+pub mod access;
+pub mod agent;
 pub mod argv;
 pub mod binary;
 pub mod contains;
@@ -8,6 +10,7 @@ pub mod credential;
 pub mod disk;
 pub mod health;
 pub mod hmp;
+pub mod image;
 pub mod kvm;
 pub mod kvm_trial;
 pub mod linux;

@@ -8,6 +8,7 @@ use super::source::indentation;
 use super::typed;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::qemu::disk::Disk;
+use crate::qemu::image::OVERLAY;
 use crate::qemu::spec::VmSpec;
 use crate::template::{self, Scope};
 use crate::yaml::{Key, Kind, Node};
@@ -97,6 +98,7 @@ impl Vms {
             return;
         };
         super::disks::check(&key.at, node.get("disks"), &mut spec.disks, &known, diagnostics);
+        super::image::locate(node, &mut spec, &known, diagnostics);
         if let Some(first) = self.sources.get(name) {
             let message = format!("two VMs have the name `{name}`");
             let diagnostic = Diagnostic::error(Code::DuplicateKey, &key.at, message);
@@ -106,11 +108,12 @@ impl Vms {
         }
         let deferred = piece.raw.map(|mut raw| {
             // The disks with the checked, absolute paths of backing files.
-            for (disk, Disk { backing, .. }) in &spec.disks {
+            for (disk, Disk { backing, .. }) in spec.disks.iter().filter(|(disk, _)| *disk != OVERLAY) {
                 if let (Some(backing), Value::Object(raw)) = (backing, &mut raw["disks"][disk]) {
                     raw.insert("backing".to_owned(), json!(backing));
                 }
             }
+            super::image::rewrite(&spec, &mut raw);
             raw
         });
         self.specs.insert(name.to_owned(), spec);

@@ -14,6 +14,7 @@ mod exec;
 mod failover;
 mod fd;
 pub(crate) mod forms;
+mod guest;
 mod hmp;
 mod lifecycle;
 mod link;
@@ -27,6 +28,7 @@ mod read;
 mod rebind;
 mod rule;
 mod running;
+mod serial;
 mod set;
 mod signal;
 mod sleep;
@@ -42,7 +44,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::qemu::contains::{self, Fault};
-use crate::qemu::spec::{Guest, VmSpec};
+use crate::qemu::spec::{self, VmSpec};
 use crate::session::Failure;
 use crate::session::link::LinkSpec;
 use crate::units::Span;
@@ -206,6 +208,10 @@ actions! {
     fd::Fd = "fd",
     /// Runs a host process.
     exec::Exec = "exec",
+    /// Runs a command in a guest.
+    guest::Guest = "guest",
+    /// Types on a VM's serial port.
+    serial::Serial = "serial",
     /// Sets captures.
     set::Set = "set",
     /// Waits for a fixed time.
@@ -333,7 +339,7 @@ impl Complaints {
         vms: impl IntoIterator<Item = &'v String>,
         help: &str,
     ) {
-        let has_ticker = |spec: &VmSpec| matches!(spec.guest, Guest::Ticker(_));
+        let has_ticker = |spec: &VmSpec| matches!(spec.guest, spec::Guest::Ticker(_));
         for vm in vms.into_iter().filter(|vm| scene.vms.get(*vm).is_some_and(|spec| !has_ticker(spec))) {
             let message = format!("VM `{vm}` does not run the built-in guest, which `{key}` needs");
             self.add_about(About::Vm, path, message, help);
