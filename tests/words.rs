@@ -93,6 +93,10 @@ fn a_command_runs_in_the_guest_wherever_it_is(qemu: &Qemu) {
     holds(qemu, "guest");
 }
 
+fn a_command_runs_on_the_survivor_of_a_failover() {
+    holds(common::qemu(11), "guest-colo");
+}
+
 fn a_text_is_typed_on_the_serial_port(qemu: &Qemu) {
     holds(qemu, "serial");
 }
@@ -322,6 +326,7 @@ fn main() -> ExitCode {
             each!(a_background_process_may_end_if_the_scenario_allows_it),
             each!(a_guest_failure_fails_the_case_unless_it_is_expected, Guest),
             each!(a_command_runs_in_the_guest_wherever_it_is, Guest),
+            once!(a_command_runs_on_the_survivor_of_a_failover, Qemu(11), Guest),
             each!(a_text_is_typed_on_the_serial_port, Guest),
             once!(an_image_of_ones_own_boots_with_its_disk_and_is_entered, Qemu(7), Guest, QemuImg),
             each!(the_next_step_handles_the_exit_of_a_vm_with_an_incoming_uri),

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use super::evidence::EVIDENCE_PATIENCE;
 use super::{Machine, Plan};
 use crate::guest::ticker::{self, Layout};
 use crate::qemu::agent::Agent;
 use crate::qemu::image::Image;
 use crate::qemu::linux::{Linux, readable};
+use crate::qemu::process::wait_at_most;
 use crate::qemu::spec::Guest;
 use crate::session::failure::Failure;
 
@@ -22,10 +24,15 @@ impl Machine {
     /// Sends a text to the guest's serial port.
     ///
     /// # Errors
-    /// When the port is closed.
+    /// When the port is closed, or the process has ended.
     pub async fn type_text(&self, text: &str) -> Result<(), Failure> {
-        let sent = self.serial.send(text.as_bytes()).await;
-        sent.map_err(|error| Failure::failed(format!("{}: the serial port: {error}", self.name())))
+        let Err(error) = self.serial.send(text.as_bytes()).await else { return Ok(()) };
+        // If the process has ended, that is the cause of the closed port.
+        let name = self.name();
+        Err(match wait_at_most(&self.process, EVIDENCE_PATIENCE).await {
+            Some(how) => Failure::ended(format!("VM `{name}` has ended"), how).about(name),
+            None => Failure::failed(format!("{name}: the serial port: {error}")),
+        })
     }
 
     /// Everything that the guest has printed on its serial port.

@@ -38,11 +38,10 @@ pub(in crate::step) async fn left(run: &Running<'_>, vm: &str, what: &str) -> Le
             Ok(machine) => machine,
             Err(failure) => return Left::Lost(failure),
         };
-        if let Some(how) = machine.process.ended() {
-            return Left::Lost(Failure::ended(format!("{what}: VM `{vm}` has ended"), how).about(vm));
-        }
         let is_stopped = machine.log.lock().is_stopped();
-        if is_stopped && let Some(left) = stopped(run, vm, what).await {
+        if (is_stopped || machine.process.ended().is_some())
+            && let Some(left) = stopped(run, vm, what).await
+        {
             return left;
         }
         // The session has the sender. There is no event for the run state after the migration.
@@ -51,10 +50,16 @@ pub(in crate::step) async fn left(run: &Running<'_>, vm: &str, what: &str) -> Le
     }
 }
 
-/// Where the guest is if this VM's vCPUs are stopped. None if it runs, or may run again without a command, as in COLO or
+/// Where the guest is if this VM has ended or its vCPUs are stopped. None if it runs, or may run again without a command, as in COLO or
 /// while it migrates.
 async fn stopped(run: &Running<'_>, vm: &str, what: &str) -> Option<Left> {
-    let machine = run.session.machine(vm).ok().filter(|machine| machine.is_connected())?;
+    let machine = run.session.machine(vm).ok()?;
+    if let Some(how) = machine.process.ended() {
+        return Some(Left::Lost(Failure::ended(format!("{what}: VM `{vm}` has ended"), how).about(vm)));
+    }
+    if !machine.is_connected() {
+        return None;
+    }
     let reply = machine.qmp("query-status", Value::Null, false, run.patience()).await.ok()?;
     let state = reply["status"].as_str().filter(|state| STOPPED.contains(state))?;
     let pair = run.session.pair().filter(|pair| pair.source == vm && state == "postmigrate");
