@@ -103,12 +103,12 @@ async fn talk(
     *phase = Phase::Started(pid);
     loop {
         match agent.state(pid, run.deadline).await {
-            Ok(ProgramState::Running) if Instant::now() + POLL < run.deadline => {
-                tokio::time::sleep(POLL).await;
+            Ok(ProgramState::Running) if Instant::now() < run.deadline => {
+                tokio::time::sleep_until((Instant::now() + POLL).min(run.deadline)).await;
             }
-            Ok(ProgramState::Running) => {
+            Ok(ProgramState::Running) | Err(AgentError::Silent(_)) => {
                 let awaited = format!("`{command}` in the guest of `{name}` to end");
-                return Err(late(awaited, "it is still running".to_owned()).about(name));
+                return Err(late(awaited, "it has been started and has not ended".to_owned()).about(name));
             }
             Ok(ProgramState::Ended { truncated: true, .. }) => {
                 let message = format!("`{command}`: the guest agent has dropped a part of its output");
