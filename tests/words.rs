@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use common::harness::{self, each, once};
 use common::{Home, Qemu, guests, qemus};
+use lockstep_vm::event::Verdict;
 
 /// Runs the cases of a file; on the newest QEMU one of them must pass.
 fn holds(qemu: &Qemu, file: &str) {
@@ -106,6 +107,41 @@ fn a_background_process_may_end_if_the_scenario_allows_it(qemu: &Qemu) {
 fn a_guest_failure_fails_the_case_unless_it_is_expected(qemu: &Qemu) {
     holds(qemu, "health");
     holds(qemu, "health-control");
+}
+
+fn a_command_runs_in_the_guest_wherever_it_is(qemu: &Qemu) {
+    holds(qemu, "guest");
+}
+
+fn a_command_runs_on_the_survivor_of_a_failover() {
+    holds(common::qemu(11), "guest-colo");
+}
+
+fn a_text_is_typed_on_the_serial_port(qemu: &Qemu) {
+    holds(qemu, "serial");
+}
+
+fn an_image_of_ones_own_boots_with_its_disk_and_is_entered() {
+    let qemu = common::qemu(7);
+    let home = Home::new();
+    std::fs::create_dir(home.path("images")).unwrap();
+    for file in ["vmlinuz", "initrd-agent.gz"] {
+        std::os::unix::fs::symlink(guests().join(file), home.path("images").join(file)).unwrap();
+    }
+    let own = home.path("images/own.raw");
+    let content = [&b"my own disk\n"[..], &vec![0; 1 << 20]].concat();
+    std::fs::write(&own, &content).unwrap();
+    for file in ["image.yaml", "image-control.yaml"] {
+        let text = format!("{}/tests/words/{file}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::copy(text, home.path(file)).unwrap();
+        let ran = home.run_on(qemu, &[file, "-j", "2", "--slow", "2"]);
+        assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+        let told = home.results();
+        let passed = |case: &(String, Verdict, Option<String>)| case.1 == Verdict::Pass;
+        assert!(told.verdicts().iter().all(passed), "{}", ran.stdout);
+    }
+    assert_eq!(std::fs::read(&own).unwrap(), content, "the image is as it was");
+    home.assert_nothing_is_left();
 }
 
 fn progress_is_compared_in_colo_and_after_a_failover_by_qmp() {
@@ -354,6 +390,10 @@ fn main() -> ExitCode {
             each!(an_accepted_failed_migration_has_no_further_effect),
             each!(a_background_process_may_end_if_the_scenario_allows_it),
             each!(a_guest_failure_fails_the_case_unless_it_is_expected, Guest),
+            each!(a_command_runs_in_the_guest_wherever_it_is, Guest),
+            once!(a_command_runs_on_the_survivor_of_a_failover, Qemu(11), Guest),
+            each!(a_text_is_typed_on_the_serial_port, Guest),
+            once!(an_image_of_ones_own_boots_with_its_disk_and_is_entered, Qemu(7), Guest, QemuImg),
             each!(the_next_step_handles_the_exit_of_a_vm_with_an_incoming_uri),
             each!(an_impossible_wait_fails_at_once),
             once!(progress_is_compared_in_colo_and_after_a_failover_by_qmp, Qemu(11)),

@@ -75,3 +75,36 @@ visit() {
         usleep 100000
     done
 }
+
+# agent: run QEMU's guest agent on its port, if this machine has one.
+agent() {
+    local name port=
+    # 3 is a console device. Its ports are announced some time after its driver is loaded.
+    grep -qsx 0x0003 /sys/bus/virtio/devices/*/device || return
+    while [ -z "$port" ]; do
+        for name in /sys/class/virtio-ports/*/name; do
+            if grep -qsx org.qemu.guest_agent.0 "$name"; then
+                port=/dev/$(basename "$(dirname "$name")")
+            fi
+        done
+        usleep 100000
+    done
+    while :; do qemu-ga -m virtio-serial -p "$port" -t /tmp 2>/tmp/agent.log; sleep 1; done
+}
+
+# console shell|login: a shell on the serial port, at once or after a login as
+# root with the password `lockstep`. It starts again when it ends.
+console() {
+    if [ "$1" = login ]; then
+        mkdir -p /etc
+        echo "root:$(mkpasswd -m sha512 lockstep):0:0:root:/:/bin/sh" >/etc/passwd
+        echo root:x:0: >/etc/group
+    fi
+    while :; do
+        case $1 in
+        shell) setsid getty -L -n -l /bin/sh 115200 ttyS0 vt100 ;;
+        login) setsid getty -L 115200 ttyS0 vt100 ;;
+        esac
+        usleep 100000
+    done
+}

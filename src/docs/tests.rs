@@ -8,8 +8,7 @@ use crate::scenario::{Options, load};
 use crate::template::NoVersions;
 
 /// What an example can use without declaring it.
-const VMS: &str =
-    "vms: {vm: , primary: , secondary: {incoming: defer}, source: , destination: {incoming: defer}}\n";
+const VMS: &str = "vms: {vm: , primary: , secondary: {incoming: defer}, source: , destination: {incoming: defer}, inside: {guest: {linux: {access: agent}}}}\n";
 const PARAMS: &str = "params: {survivor: secondary, transport: tcp, moment: idle}\n";
 const STEPS: &str =
     "params: {times: 3}\nsteps:\n  - wait: {vm: [primary, secondary], ticks: \"{{times}}\"}\n";
@@ -54,8 +53,8 @@ fn every_example_of_the_language_is_valid() {
     std::fs::create_dir(&own).unwrap();
     std::fs::write(own.join("steps.yaml"), STEPS).unwrap();
     std::fs::create_dir(own.join("build")).unwrap();
-    for file in ["bzImage", "initrd.gz"] {
-        std::fs::write(own.join("build").join(file), "").unwrap();
+    for image in ["debian.qcow2", "build/bzImage", "build/initrd.gz"] {
+        std::fs::write(own.join(image), "").unwrap();
     }
     let page = page();
     let examples: Vec<_> = text::blocks(&page).into_iter().filter(|block| block.language == "yaml").collect();

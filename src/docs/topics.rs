@@ -123,6 +123,7 @@ const CHAPTERS: &[(&str, Part, &str)] = &[
     ("values", Part::Ideas, include_str!("chapters/values.md")),
     ("ticker", Part::Ideas, include_str!("chapters/ticker.md")),
     ("linux", Part::Ideas, include_str!("chapters/linux.md")),
+    ("inside", Part::Ideas, include_str!("chapters/guest.md")),
     ("versions", Part::Ideas, include_str!("chapters/versions.md")),
     ("templates", Part::Reuse, include_str!("chapters/templates.md")),
     ("run", Part::Reuse, include_str!("chapters/run.md")),

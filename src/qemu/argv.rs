@@ -3,9 +3,11 @@
 use std::os::fd::RawFd;
 use std::path::Path;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use super::access::{AGENT_PORT, Access};
 use super::firmware::Firmware;
+use super::image::Drive;
 use super::spec::{Accel, Boot, Guest, VmSpec};
 
 /// What the command line needs besides the specification.
@@ -26,7 +28,7 @@ pub struct Surroundings<'a> {
 /// The prefix of the chardevs that connect the runner and QEMU.
 pub const OWN_CHARDEVS: &str = "lockstep-";
 
-/// How the monitor, the serial port and the qtest server are reached.
+/// How the monitor, the serial port, the qtest server and the guest agent are reached.
 #[derive(Debug, Clone, Copy)]
 pub enum Channels<'a> {
     /// Through sockets that QEMU inherits: nothing in the file system, and connected from the start.
@@ -37,6 +39,8 @@ pub enum Channels<'a> {
         serial: RawFd,
         /// The qtest server.
         qtest: RawFd,
+        /// The guest agent, if the guest has one.
+        agent: Option<RawFd>,
     },
     /// For interactive use: the monitor as a socket in this directory, the serial port on the terminal.
     Shell(&'a Path),
@@ -65,7 +69,7 @@ pub fn command_line(spec: &VmSpec, around: &Surroundings<'_>) -> Vec<String> {
     }
     add("-m", spec.memory.option());
     match around.channels {
-        Channels::Inherited { qmp, serial, qtest } => {
+        Channels::Inherited { qmp, serial, qtest, .. } => {
             add("-chardev", format!("socket,id=lockstep-qmp,fd={qmp}"));
             add("-qmp", "chardev:lockstep-qmp".to_owned());
             add("-chardev", format!("socket,id=lockstep-serial,fd={serial}"));
@@ -94,11 +98,31 @@ pub fn command_line(spec: &VmSpec, around: &Surroundings<'_>) -> Vec<String> {
     spec.blockdevs.iter().for_each(|blockdev| add("-blockdev", json(blockdev)));
     spec.netdevs.iter().for_each(|netdev| add("-netdev", json(netdev)));
     spec.devices.iter().for_each(|device| add("-device", json(device)));
+    // After the devices of the scenario, so that these have the same addresses as without it.
+    if spec.guest.access() == Some(&Access::Agent) {
+        agent(&mut add, around);
+    }
     if let Some(incoming) = &spec.incoming {
         add("-incoming", incoming.clone());
     }
     argv.extend(spec.args.iter().cloned());
     argv
+}
+
+/// The port of the guest agent, on a device of its own.
+fn agent(add: &mut impl FnMut(&str, String), around: &Surroundings<'_>) {
+    let socket = match around.channels {
+        Channels::Inherited { agent: Some(agent), .. } => format!("fd={agent}"),
+        Channels::Inherited { agent: None, .. } => return,
+        Channels::Shell(directory) => {
+            let path = directory.join(format!("{}.agent", around.name));
+            format!("path={},server=on,wait=off", escape(&path.display().to_string()))
+        }
+    };
+    add("-chardev", format!("socket,id=lockstep-agent,{socket}"));
+    add("-device", "virtio-serial,id=lockstep-agent-bus".to_owned());
+    let port = format!("chardev=lockstep-agent,name={AGENT_PORT}");
+    add("-device", format!("virtserialport,bus=lockstep-agent-bus.0,id=lockstep-agent,{port}"));
 }
 
 fn guest(argv: &mut Vec<String>, guest: &Guest, image: Option<&Path>) {
@@ -122,6 +146,20 @@ fn guest(argv: &mut Vec<String>, guest: &Guest, image: Option<&Path>) {
                 }
             }
             add("-append", linux.command_line());
+        }
+        (Guest::Image(image), _) => {
+            let options = ["-kernel", "-initrd", "-append"];
+            for (option, value) in options.into_iter().zip([&image.kernel, &image.initrd, &image.append]) {
+                if let Some(value) = value {
+                    add(option, value.clone());
+                }
+            }
+            if let Some(Drive { format, path }) = &image.drive {
+                let file = json!({"driver": "file", "filename": path});
+                let node = json!({"driver": format, "node-name": "lockstep-image", "file": file});
+                add("-blockdev", node.to_string());
+                add("-device", "virtio-blk,drive=lockstep-image,id=lockstep-image".to_owned());
+            }
         }
         (Guest::Ticker(_) | Guest::None, _) => {}
     }
@@ -210,8 +248,6 @@ pub fn for_shell(argv: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn line(spec: Value) -> String {
@@ -221,7 +257,7 @@ mod tests {
             name: "primary",
             accel: Accel::Tcg,
             image: Some(Path::new("/tmp/a,b/ticker.bin")),
-            channels: Channels::Inherited { qmp: 11, serial: 12, qtest: 13 },
+            channels: Channels::Inherited { qmp: 11, serial: 12, qtest: 13, agent: Some(14) },
         };
         command_line(&spec, &around).join(" ")
     }
@@ -266,6 +302,16 @@ mod tests {
     fn a_linux_guest_gets_its_kernel_and_command_line() {
         let line = line(json!({"guest": {"linux": {"kernel": "/k", "initrd": "/i", "cmdline": "quiet"}}}));
         assert!(line.contains("-kernel /k -initrd /i -append quiet"), "{line}");
+    }
+
+    #[test]
+    fn a_guest_with_an_agent_gets_its_port_after_the_devices() {
+        let guest = json!({"image": {"kernel": "/k", "append": "quiet", "access": "agent"}});
+        let line = line(json!({"guest": guest, "devices": [{"driver": "virtio-rng-pci"}]}));
+        let port = "-chardev socket,id=lockstep-agent,fd=14 -device virtio-serial,id=lockstep-agent-bus \
+            -device virtserialport,bus=lockstep-agent-bus.0,id=lockstep-agent,chardev=lockstep-agent,name=org.qemu.guest_agent.0";
+        let tail = format!(r#"-device {{"driver":"virtio-rng-pci"}} {port}"#);
+        assert!(line.ends_with(&tail) && line.contains("-kernel /k -append quiet"), "{line}");
     }
 
     #[test]

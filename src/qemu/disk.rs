@@ -37,6 +37,12 @@ fn qcow2() -> String {
 }
 
 impl Disk {
+    /// One whose backing file is this image.
+    #[must_use]
+    pub fn on(image: String) -> Self {
+        Self { size: None, format: qcow2(), backing: Some(image), copy: None, share: false }
+    }
+
     /// Checks the disk.
     ///
     /// # Errors

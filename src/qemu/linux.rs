@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 
+use super::access::Access;
+
 /// The start of the kernel's command line: a quiet console on the serial port, reboot on panic, and no checks of
 /// clock and timer, which would make the kernel panic on a slow machine.
 const COMMON: &str = "console=ttyS0 quiet panic=1 tsc=reliable no_timer_check";
@@ -17,7 +19,8 @@ pub struct Linux {
     /// The kernel image (`-kernel`). Default: `vmlinuz` in the guests directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<String>,
-    /// The initial RAM disk (`-initrd`). Default: `initrd.gz` in the guests directory; none if `kernel` is given.
+    /// The initial RAM disk (`-initrd`). Default: in the guests directory `initrd.gz`, with `access: agent`
+    /// `initrd-agent.gz`; none if `kernel` is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initrd: Option<String>,
     /// The address of `eth0` with its prefix length. Default: `10.77.0.2/24`.
@@ -35,11 +38,16 @@ pub struct Linux {
     /// they are open, and `heard n` when each of them has had n replies. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "address")]
     pub visit: Option<String>,
+    /// How the steps `guest`, `wait: {guest: …}` and `check: {guest: …}` get in. `agent`: QEMU's guest agent; the VM gets
+    /// a `virtio-serial` device with its port. `console`: a shell on the serial port, `{console: {user: root, password:
+    /// lockstep}}` after a login. Default: none; then these steps cannot be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
     /// Additional words for the kernel's command line, after Lockstep's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub append: Option<String>,
     /// The whole command line (`-append`), replacing Lockstep's words: `ip`, `timestamps`, `load`, `visit` and
-    /// `append` then have no effect.
+    /// `append` then have no effect, and no shell is started for `access: console`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cmdline: Option<String>,
 }
@@ -53,6 +61,7 @@ impl Default for Linux {
             timestamps: false,
             load: Load::None,
             visit: None,
+            access: None,
             append: None,
             cmdline: None,
         }
@@ -89,6 +98,10 @@ impl Linux {
             words.push_str(" lockstep.visit=");
             words.push_str(visit);
         }
+        if let Some(Access::Console(console)) = &self.access {
+            words.push_str(" lockstep.console=");
+            words.push_str(if console.user.is_some() { "login" } else { "shell" });
+        }
         if let Some(append) = self.append.as_deref().map(str::trim).filter(|append| !append.is_empty()) {
             words.push(' ');
             words.push_str(append);
@@ -105,7 +118,9 @@ impl Linux {
         if self.kernel.is_none() {
             self.kernel = Some(guest_file(guests, "vmlinuz")?);
             if self.initrd.is_none() {
-                self.initrd = Some(guest_file(guests, "initrd.gz")?);
+                let has_agent = self.access == Some(Access::Agent);
+                let name = if has_agent { "initrd-agent.gz" } else { "initrd.gz" };
+                self.initrd = Some(guest_file(guests, name)?);
             }
         }
         for file in [&mut self.kernel, &mut self.initrd].into_iter().flatten() {
@@ -113,24 +128,24 @@ impl Linux {
         }
         Ok(self)
     }
+}
 
-    /// Whether its files can be read. A scenario may name one that an earlier step creates, so this is checked when
-    /// the VM is started.
-    ///
-    /// # Errors
-    /// The file that cannot be read, and why.
-    pub fn readable(&self) -> Result<(), LinuxError> {
-        for (key, file) in [("kernel", &self.kernel), ("initrd", &self.initrd)] {
-            if let Some(file) = file {
-                std::fs::File::open(file).map_err(|error| LinuxError::Unreadable {
-                    key,
-                    file: file.clone(),
-                    error,
-                })?;
-            }
+/// Whether a guest's files can be read. A scenario may name one that an earlier step creates, so this is checked when
+/// the VM is started.
+///
+/// # Errors
+/// The file that cannot be read, and why.
+pub fn readable(kernel: Option<&str>, initrd: Option<&str>) -> Result<(), LinuxError> {
+    for (key, file) in [("kernel", kernel), ("initrd", initrd)] {
+        if let Some(file) = file {
+            std::fs::File::open(file).map_err(|error| LinuxError::Unreadable {
+                key,
+                file: file.to_owned(),
+                error,
+            })?;
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// Why a Linux guest cannot run.
@@ -218,6 +233,10 @@ mod tests {
         let visitor = linux(json!({"visit": "10.77.0.2:7001"})).command_line();
         assert!(visitor.ends_with(" lockstep.load=none lockstep.visit=10.77.0.2:7001"), "{visitor}");
         assert_eq!(linux(json!({"kernel": "k", "cmdline": "console=hvc0"})).command_line(), "console=hvc0");
+        let console = |access: Value| linux(json!({ "access": access })).command_line();
+        assert!(console(json!("console")).ends_with(" lockstep.console=shell"));
+        assert!(console(json!({"console": {"user": "root"}})).ends_with(" lockstep.console=login"));
+        assert!(!console(json!("agent")).contains("lockstep.console"));
     }
 
     #[test]
@@ -243,7 +262,7 @@ mod tests {
         let path = folder.path().join("vmlinuz");
         let expected = format!("{} not found; run scripts/fetch-guest", path.display());
         assert!(missing.contains(&expected), "{missing}");
-        for name in ["vmlinuz", "initrd.gz", "own"] {
+        for name in ["vmlinuz", "initrd.gz", "initrd-agent.gz", "own"] {
             std::fs::write(folder.path().join(name), name).unwrap();
         }
         let path = |name: &str| Some(folder.path().join(name).display().to_string());
@@ -252,6 +271,7 @@ mod tests {
             (linux.kernel, linux.initrd)
         };
         assert_eq!(files(json!({})), (path("vmlinuz"), path("initrd.gz")));
+        assert_eq!(files(json!({"access": "agent"})), (path("vmlinuz"), path("initrd-agent.gz")));
         assert_eq!(files(json!({"initrd": path("own")})), (path("vmlinuz"), path("own")));
         assert_eq!(files(json!({"kernel": path("own")})), (path("own"), None));
     }
@@ -261,7 +281,7 @@ mod tests {
         let own = linux(json!({"kernel": "no/such"})).located(Path::new("/nowhere")).unwrap();
         let path = std::env::current_dir().unwrap().join("no/such").display().to_string();
         assert_eq!((own.kernel.as_deref(), &own.initrd), (Some(path.as_str()), &None));
-        let why = own.readable().unwrap_err().to_string();
+        let why = readable(own.kernel.as_deref(), None).unwrap_err().to_string();
         assert!(why.starts_with(&format!("cannot read its kernel {path}: No such file")), "{why}");
     }
 }

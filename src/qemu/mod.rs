@@ -1,6 +1,8 @@
 //! QEMU: a VM's specification, its command line, its process, its monitor.
 
 mod accel;
+pub mod access;
+pub mod agent;
 pub mod argv;
 pub mod binary;
 pub mod contains;
@@ -9,6 +11,7 @@ pub mod disk;
 pub mod firmware;
 pub mod health;
 pub mod hmp;
+pub mod image;
 pub mod kvm;
 pub mod kvm_trial;
 pub mod linux;

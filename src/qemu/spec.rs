@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use super::accel::{Accel, Accelerators};
+use super::access::Access;
 use super::binary::Binary;
 use super::disk::Disk;
 use super::firmware::Firmware;
 use super::health::Health;
+use super::image::Image;
 use super::linux::Linux;
 use super::memory::Memory;
 pub use super::scalar::Scalar;
@@ -154,8 +156,21 @@ pub enum Guest {
     Ticker(Ticker),
     /// Linux: the guest built by `scripts/fetch-guest`, or the scenario's own kernel.
     Linux(Linux),
+    /// A guest of one's own: a disk image, or a kernel.
+    Image(Image),
     /// No built-in guest: the scenario's own `args` and devices decide.
     None,
+}
+
+impl Guest {
+    /// How the runner gets in, if it can.
+    #[must_use]
+    pub const fn access(&self) -> Option<&Access> {
+        match self {
+            Self::Linux(Linux { access, .. }) | Self::Image(Image { access, .. }) => access.as_ref(),
+            Self::Ticker(_) | Self::None => None,
+        }
+    }
 }
 
 impl Default for Guest {
@@ -285,7 +300,7 @@ fn guest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Guest, D::Error> 
         type Value = Guest;
 
         fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("`ticker`, `linux`, `none`, `{ticker: {…}}` or `{linux: {…}}`")
+            f.write_str("`ticker`, `linux`, `none`, `{ticker: {…}}`, `{linux: {…}}` or `{image: {…}}`")
         }
 
         fn visit_str<E: de::Error>(self, name: &str) -> Result<Guest, E> {
@@ -293,8 +308,9 @@ fn guest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Guest, D::Error> 
                 "ticker" => Ok(Guest::default()),
                 "linux" => Ok(Guest::Linux(Linux::default())),
                 "none" => Ok(Guest::None),
+                "image" => Err(E::custom("`image` needs its keys; write `{image: {disk: FILE}}`")),
                 other => Err(E::custom(format!(
-                    "`{other}` is not a guest; write `ticker`, `linux`, `none`, `{{ticker: {{…}}}}` or `{{linux: {{…}}}}`"
+                    "`{other}` is not a guest; write `ticker`, `linux`, `none`, `{{ticker: {{…}}}}`, `{{linux: {{…}}}}` or `{{image: {{…}}}}`"
                 ))),
             }
         }
@@ -308,7 +324,8 @@ fn guest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Guest, D::Error> 
             let guest = match kind.as_str() {
                 "ticker" => Guest::Ticker(map.next_value::<Ticker>()?.checked().map_err(de::Error::custom)?),
                 "linux" => Guest::Linux(map.next_value()?),
-                other => return Err(de::Error::unknown_field(other, &["ticker", "linux"])),
+                "image" => Guest::Image(map.next_value::<Image>()?.checked().map_err(de::Error::custom)?),
+                other => return Err(de::Error::unknown_field(other, &["ticker", "linux", "image"])),
             };
             match map.next_key::<String>()? {
                 None => Ok(guest),
@@ -324,10 +341,11 @@ fn guest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Guest, D::Error> 
 fn guest_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
     let ticker = generator.subschema_for::<Ticker>();
     let linux = generator.subschema_for::<Linux>();
+    let image = generator.subschema_for::<Image>();
     schemars::json_schema!({"anyOf": [
         {"enum": ["ticker", "linux", "none"]},
-        {"type": "object", "properties": {"ticker": ticker, "linux": linux}, "additionalProperties": false,
-         "minProperties": 1, "maxProperties": 1},
+        {"type": "object", "properties": {"ticker": ticker, "linux": linux, "image": image},
+         "additionalProperties": false, "minProperties": 1, "maxProperties": 1},
     ]})
 }
 

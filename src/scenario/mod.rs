@@ -11,6 +11,7 @@ mod credentials;
 mod deferred;
 mod disks;
 pub(crate) mod flow;
+mod image;
 mod issues;
 pub(crate) mod keys;
 pub(crate) mod later;

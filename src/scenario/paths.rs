@@ -17,6 +17,8 @@ use crate::yaml::Node;
 const OPTIONS: &[(&[&str], bool)] = &[
     (&["guest", "linux", "kernel"], true),
     (&["guest", "linux", "initrd"], true),
+    (&["guest", "image", "kernel"], true),
+    (&["guest", "image", "initrd"], true),
     (&["firmware", "code"], true),
     (&["firmware", "vars"], true),
     (&["qemu"], false),

@@ -9,6 +9,7 @@ use super::source::indentation;
 use super::typed;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::qemu::disk::Disk;
+use crate::qemu::image::OVERLAY;
 use crate::qemu::spec::{Guest, VmSpec};
 use crate::template::{self, Scope};
 use crate::yaml::{Key, Kind, Node};
@@ -126,6 +127,7 @@ impl Vms {
         }
         super::args::check_twice(node, &spec.args, diagnostics);
         super::disks::check(node.get("disks"), &mut spec.disks, &known, &scope, diagnostics);
+        super::image::locate(node, &mut spec, &known, diagnostics);
         if let Some(first) = self.sources.get(name) {
             let message = format!("two VMs have the name `{name}`");
             let diagnostic = Diagnostic::error(Code::DuplicateKey, &key.at, message);
@@ -135,13 +137,14 @@ impl Vms {
         }
         let deferred = piece.raw.map(|mut raw| {
             // The disks with the checked, absolute paths of files.
-            for (disk, Disk { backing, copy, .. }) in &spec.disks {
+            for (disk, Disk { backing, copy, .. }) in spec.disks.iter().filter(|(disk, _)| *disk != OVERLAY) {
                 for (key, path) in [("backing", backing), ("copy", copy)] {
                     if let (Some(path), Value::Object(raw)) = (path, &mut raw["disks"][disk]) {
                         raw.insert(key.to_owned(), json!(path));
                     }
                 }
             }
+            super::image::rewrite(&spec, &mut raw);
             raw
         });
         self.specs.insert(name.to_owned(), spec);

@@ -11,7 +11,9 @@ use super::machine::Plan;
 use super::process::Background;
 use super::state::Session;
 use crate::qemu::disk::{Disk, qemu_img};
+use crate::qemu::image::Drive;
 use crate::qemu::process::Ended;
+use crate::qemu::spec::Guest;
 
 impl Session {
     /// Creates the disks that belong to no VM, with the `qemu-img` of the case's first VM.
@@ -103,6 +105,13 @@ impl Session {
         let reply: Value = serde_json::from_str(reply.as_str().unwrap_or_default()).unwrap_or_default();
         let format = reply["format"].as_str().map(str::to_owned);
         format.ok_or_else(|| Failure::error(format!("`qemu-img info` reports no format for {image}")))
+    }
+
+    /// Finds the disk that a VM's guest names, if it names one.
+    pub(super) fn find_image(&self, plan: &mut Plan) {
+        let Guest::Image(image) = &mut plan.spec.guest else { return };
+        let found = |disk: &String| self.below(&plan.spec.disks, Some(&plan.name), disk);
+        image.drive = image.disk.as_ref().and_then(found).map(|(path, format)| Drive { format, path });
     }
 
     /// The path and format of a disk's backing disk: of the same VM, else of the case.

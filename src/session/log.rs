@@ -4,11 +4,12 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use regex::bytes::Regex;
+use regex::bytes::{Regex, RegexBuilder};
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 
+use super::failure::Failure;
 use crate::guest::ticker::Line;
 use crate::qemu::read::read_now;
 
@@ -82,6 +83,15 @@ pub struct Tick {
     pub seen_real: f64,
 }
 
+/// A regular expression for serial output: `^` and `$` match at line boundaries, with either end of a line.
+///
+/// # Errors
+/// When it is invalid.
+pub fn serial_expression(text: &str) -> Result<Regex, Failure> {
+    let built = RegexBuilder::new(text).multi_line(true).crlf(true).build();
+    built.map_err(|error| Failure::error(error.to_string()))
+}
+
 /// The log of one VM since its start.
 #[derive(Debug, Default)]
 pub struct Log {
@@ -148,6 +158,25 @@ impl Log {
     #[must_use]
     pub fn serial(&self) -> &[u8] {
         &self.serial
+    }
+
+    /// Whether that is all of it.
+    #[must_use]
+    pub const fn has_all_serial(&self) -> bool {
+        self.dropped == 0
+    }
+
+    /// The serial output from this offset on.
+    #[must_use]
+    pub fn serial_from(&self, offset: usize) -> &[u8] {
+        &self.serial[offset.saturating_sub(self.dropped).min(self.serial.len())..]
+    }
+
+    /// Whether the vCPUs are stopped, according to the events.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        let last = self.events.iter().rfind(|event| matches!(event.name.as_str(), "STOP" | "RESUME"));
+        last.is_some_and(|event| event.name == "STOP")
     }
 
     /// The last lines of the serial output.
@@ -256,7 +285,8 @@ pub struct SerialPort {
 }
 
 impl SerialPort {
-    /// Reads a serial port into a log until it closes. Calls `on_line` for every line and `copied` for all bytes.
+    /// Reads a serial port into a log until it closes. Calls `on_line` for every line and `copied` for all bytes, once
+    /// they are in the log.
     /// `ticker` says whether to parse the built-in guest's lines.
     pub fn open(
         stream: UnixStream,
@@ -305,8 +335,8 @@ impl SerialPort {
             match read_now(&self.stream, &mut chunk) {
                 Ok(0) => return false,
                 Ok(count) => {
-                    (self.copied)(&chunk[..count]);
                     let lines = self.log.lock().push(&chunk[..count], self.ticker);
+                    (self.copied)(&chunk[..count]);
                     lines.iter().for_each(|(line, read)| (self.on_line)(line, *read));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,

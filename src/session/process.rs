@@ -169,17 +169,7 @@ impl Background {
     /// The last lines of its standard output and standard error: "saying: …"; empty if there are none.
     #[must_use]
     pub fn said(&self) -> String {
-        let said = [("standard output", &self.stdout), ("standard error", &self.stderr)];
-        let said = said.map(|(stream, file)| (stream, text(file)));
-        let said: Vec<_> = said.iter().filter(|(_, said)| !said.trim().is_empty()).collect();
-        let lines = said.iter().enumerate().map(|(number, (stream, text))| {
-            let lines: Vec<&str> = text.trim_end().lines().collect();
-            let last = lines[lines.len().saturating_sub(5)..].join("\n    ");
-            let before = if number == 0 { "saying" } else { "\n  and" };
-            let stream = if said.len() > 1 { format!(" on its {stream}") } else { String::new() };
-            format!("{before}{stream}:\n    {last}")
-        });
-        lines.collect()
+        said(&text(&self.stdout), &text(&self.stderr))
     }
 
     /// Its whole output under a title, for the artifacts.
@@ -221,6 +211,21 @@ fn text(file: &File) -> String {
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The last lines of a standard output and a standard error: "saying: …"; empty if there are none.
+#[must_use]
+pub fn said(stdout: &str, stderr: &str) -> String {
+    let said = [("standard output", stdout), ("standard error", stderr)];
+    let said: Vec<_> = said.iter().filter(|(_, said)| !said.trim().is_empty()).collect();
+    let lines = said.iter().enumerate().map(|(number, (stream, text))| {
+        let lines: Vec<&str> = text.trim_end().lines().collect();
+        let last = lines[lines.len().saturating_sub(5)..].join("\n    ");
+        let before = if number == 0 { "saying" } else { "\n  and" };
+        let stream = if said.len() > 1 { format!(" on its {stream}") } else { String::new() };
+        format!("{before}{stream}:\n    {last}")
+    });
+    lines.collect()
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod exec;
 mod failover;
 mod fd;
 pub(crate) mod forms;
+mod guest;
 mod hmp;
 mod lifecycle;
 mod link;
@@ -28,6 +29,7 @@ mod rebind;
 mod record;
 mod rule;
 mod running;
+mod serial;
 mod set;
 mod signal;
 mod sleep;
@@ -43,7 +45,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::qemu::contains::{self, Fault};
-use crate::qemu::spec::{Guest, VmSpec};
+use crate::qemu::spec::{self, VmSpec};
 use crate::session::Failure;
 use crate::session::link::LinkSpec;
 use crate::units::Span;
@@ -207,6 +209,10 @@ actions! {
     fd::Fd = "fd",
     /// Runs a host process.
     exec::Exec = "exec",
+    /// Runs a command in a guest.
+    guest::Guest = "guest",
+    /// Types on a VM's serial port.
+    serial::Serial = "serial",
     /// Sets captures.
     set::Set = "set",
     /// Records numbers as metrics.
@@ -346,7 +352,7 @@ impl Complaints {
         vms: impl IntoIterator<Item = &'v String>,
         help: &str,
     ) {
-        let has_ticker = |spec: &VmSpec| matches!(spec.guest, Guest::Ticker(_));
+        let has_ticker = |spec: &VmSpec| matches!(spec.guest, spec::Guest::Ticker(_));
         for vm in vms.into_iter().filter(|vm| scene.vms.get(*vm).is_some_and(|spec| !has_ticker(spec))) {
             let message = format!("VM `{vm}` does not run the built-in guest, which `{key}` needs");
             self.add_about(About::Vm, path, message, help);

@@ -109,7 +109,7 @@ impl Need {
                 None => Err(NO_QEMU.to_owned()),
             },
             Ovmf => there(Path::new("/usr/share/OVMF/OVMF_CODE_4M.fd"), "Debian's package `ovmf` has it"),
-            Guest => there(&guests().join("vmlinuz"), "scripts/fetch-guest makes the Linux guest"),
+            Guest => there(&guests().join("initrd-agent.gz"), "scripts/fetch-guest makes the Linux guest"),
             Kvm => lockstep_vm::qemu::kvm::trouble().map_or(Ok(()), |why| Err(format!("needs KVM: {why}"))),
             Browser => chromium().map(drop).ok_or_else(|| "there is no Chromium on the PATH".to_owned()),
             Reader(path) => there(&root().join(path), "scripts/fetch-readers makes it"),

@@ -1,10 +1,11 @@
 //! A running VM.
 
 pub(super) mod evidence;
+mod guest;
 mod streams;
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,14 +18,17 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::evidence::EVIDENCE_PATIENCE;
+use self::guest::guest_image;
 use self::streams::{listen, tap, watch_end};
 use super::board::Board;
 use super::failure::Failure;
 use super::log::{SerialPort, SharedLog};
 use crate::cause::CauseKind;
 use crate::event::{Sink, What};
+use crate::guest::ticker::Layout;
 use crate::guest::ticker::layout::Ram;
-use crate::guest::ticker::{self, Layout};
+use crate::qemu::access::Access;
+use crate::qemu::agent::Agent;
 use crate::qemu::argv::{Channels, Surroundings, command_line};
 use crate::qemu::binary::Binary;
 use crate::qemu::network::attached;
@@ -58,6 +62,11 @@ impl Plan {
     pub fn new(name: &str, spec: VmSpec, binary: Arc<Binary>, accel: Accel) -> Self {
         let (name, without_kvm, inherit) = (name.to_owned(), None, Vec::new());
         Self { name, spec, binary, accel, without_kvm, attachable: false, inherit }
+    }
+
+    /// Whether the guest runs QEMU's guest agent.
+    fn has_agent(&self) -> bool {
+        self.spec.guest.access() == Some(&Access::Agent)
     }
 
     /// The memory layout of the built-in guest, if it runs that.
@@ -119,6 +128,7 @@ pub struct Machine {
     monitor: Option<UnixStream>,
     qmp: Option<Qmp>,
     qtest: Qtest,
+    agent: Option<Agent>,
     serial: Arc<SerialPort>,
     end_is_reported: watch::Receiver<bool>,
     directory: PathBuf,
@@ -147,23 +157,22 @@ impl Machine {
         let image = guest_image(&plan, layout.as_ref(), directory)?;
         let channel = || pair().map_err(|error| trouble("a socket pair", error));
         let ((qmp, qmp_end), (serial, serial_end), (qtest, qtest_end)) = (channel()?, channel()?, channel()?);
+        let (agent, agent_end) = plan.has_agent().then(channel).transpose()?.unzip();
         let channels = Channels::Inherited {
             qmp: qmp_end.as_raw_fd(),
             serial: serial_end.as_raw_fd(),
             qtest: qtest_end.as_raw_fd(),
+            agent: agent_end.as_ref().map(OwnedFd::as_raw_fd),
         };
         let argv = plan.command_line(channels, image.as_deref(), directory);
-        let open = |kind: &str| {
-            let path = directory.join(format!("{name}.{kind}"));
-            OpenOptions::new().create(true).append(true).open(path).map_err(|error| trouble("its log", error))
-        };
+        let open = |kind| log_file(directory, &name, kind).map_err(|error| trouble("its log", error));
         let errors = open("stderr.log")?;
-        let inherited = [qmp_end, serial_end, qtest_end].map(Arc::new);
+        let inherited = [qmp_end, serial_end, qtest_end].into_iter().chain(agent_end).map(Arc::new);
         let launch = Launch {
             argv: argv.clone(),
             env: plan.environment(directory),
             directory: directory.to_owned(),
-            inherit: inherited.into_iter().chain(plan.inherit.iter().cloned()).collect(),
+            inherit: inherited.chain(plan.inherit.iter().cloned()).collect(),
             stdin: None,
             stdout: errors.try_clone().map_err(|error| trouble("its log", error))?,
             stderr: errors,
@@ -192,6 +201,7 @@ impl Machine {
             monitor: Some(qmp),
             qmp: None,
             qtest: Qtest::new(qtest),
+            agent: agent.map(Agent::new),
             serial,
             end_is_reported,
             directory: directory.to_owned(),
@@ -211,10 +221,8 @@ impl Machine {
         let Some(monitor) = self.monitor.take() else {
             return self.connect_again(deadline).await;
         };
-        let path = self.file("qmp.jsonl");
-        let transcript = OpenOptions::new().create(true).append(true).open(&path);
-        let transcript =
-            transcript.map_err(|error| Failure::error(format!("{}: {error}", path.display())))?;
+        let transcript = log_file(&self.directory, self.name(), "qmp.jsonl");
+        let transcript = transcript.map_err(|error| Failure::error(format!("its transcript: {error}")))?;
         let tap = tap(self.name().to_owned(), self.log.clone(), transcript, Arc::clone(board), sink.clone());
         match Qmp::connect(monitor, self.plan.spec.oob, deadline, tap).await {
             Ok(qmp) => self.qmp = Some(qmp),
@@ -381,15 +389,6 @@ impl Machine {
         self.process.ended().is_none() && self.log.lock().counts_bad_pages()
     }
 
-    /// Sends a line to the guest's serial port.
-    ///
-    /// # Errors
-    /// When the port is closed.
-    pub async fn send(&self, line: &str) -> Result<(), Failure> {
-        let sent = self.serial.send(format!("{line}\n").as_bytes()).await;
-        sent.map_err(|error| Failure::failed(format!("{}: the serial port: {error}", self.name())))
-    }
-
     /// Whether its process has ended or is ending and the board does not know yet.
     #[must_use]
     pub fn ends_just_now(&self) -> bool {
@@ -479,20 +478,9 @@ fn pair() -> std::io::Result<(UnixStream, OwnedFd)> {
     Ok((UnixStream::from_std(ours)?, OwnedFd::from(theirs)))
 }
 
-/// Writes the image of the built-in guest, or checks that a Linux guest's files can be read.
-fn guest_image(plan: &Plan, layout: Option<&Layout>, directory: &Path) -> Result<Option<PathBuf>, Failure> {
-    let name = &plan.name;
-    let broken = |why: String| Failure::error(format!("cannot start VM `{name}`: {why}")).about(name);
-    match (&plan.spec.guest, layout) {
-        (Guest::Ticker(ticker), Some(layout)) => {
-            let path = directory.join(format!("{name}.ticker.img"));
-            let image = ticker::image(ticker, layout, plan.accel);
-            std::fs::write(&path, image).map_err(|error| broken(format!("its image: {error}")))?;
-            Ok(Some(path))
-        }
-        (Guest::Linux(linux), _) => linux.readable().map(|()| None).map_err(|why| broken(why.to_string())),
-        _ => Ok(None),
-    }
+/// A log file of a VM, for more at its end.
+fn log_file(directory: &Path, vm: &str, kind: &str) -> std::io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(directory.join(format!("{vm}.{kind}")))
 }
 
 fn attach_socket(name: &str) -> String {

@@ -54,6 +54,7 @@ pub(super) fn listen(
     let (vm, board, sink) = (plan.name.clone(), Arc::clone(board), sink.clone());
     let copy = Mutex::new(copy);
     let watched = !matches!(plan.spec.guest, Guest::Ticker(_));
+    let changed = Arc::clone(&board);
     let on_line = move |line: &[u8], read: Option<ticker::Line>| {
         sink.emit(What::SerialLine { vm: vm.clone(), line: String::from_utf8_lossy(line).into_owned() });
         match read {
@@ -67,6 +68,10 @@ pub(super) fn listen(
     let copied = move |bytes: &[u8]| {
         // A full disk must not stop the run; the report says what is missing.
         let _ = copy.lock().unwrap_or_else(PoisonError::into_inner).write_all(bytes);
+        // A prompt is not a whole line.
+        if watched {
+            changed.changed();
+        }
     };
     SerialPort::open(stream, log, matches!(plan.spec.guest, Guest::Ticker(_)), on_line, copied)
 }

@@ -3,9 +3,11 @@
 mod client;
 mod disk;
 mod file;
+mod guest;
 mod memory;
 mod numbers;
 mod oracles;
+mod serial;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -14,6 +16,7 @@ use serde_json::{Map, Value};
 pub use disk::Holds;
 
 use super::forms::{forms, read, vms};
+use super::guest::Command;
 use super::misfit::Misfit;
 use super::read::Read;
 use super::running::Running;
@@ -122,6 +125,21 @@ forms! {
     Stderr {
         /// QEMU's standard error must have no lines except those that match `allow` or `has`.
         stderr: StderrCheck,
+    }
+    InGuest {
+        /// A command in the guest, a text for `/bin/sh` or `[PROGRAM, ARGUMENT…]`, that must exit with status 0. The result
+        /// is that of `guest`. See [Inside the guest](#inside-the-guest).
+        guest: Command,
+        /// With `guest`: a regular expression that its standard output must match too.
+        output: Option<String>,
+    }
+    SerialCheck {
+        /// A regular expression that must match in what the VM has printed on its serial port since it was started; `^` and
+        /// `$` match at line boundaries. The result is the text that matched.
+        serial: String,
+        /// With `serial`: `true`, it must not match. Default: `false`.
+        #[serde(default)]
+        absent: bool,
     }
     Client {
         /// The name of a client (`client: {name: NAME, connect: …}`) whose record must be as the other keys say; at
@@ -247,6 +265,8 @@ impl StepAction for Check {
             Kind::Disk(check) => check.title(),
             Kind::Query(check) => check.title(),
             Kind::NoEvent(check) => format!("no event {}", check.no_event),
+            Kind::InGuest(check) => format!("`{}` in the guest", check.guest),
+            Kind::SerialCheck(check) => check.title(),
             Kind::Metric(check) => format!("metric {}", check.metric),
             Kind::Number(check) => check.title(),
             Kind::Equal(check) => {
@@ -260,6 +280,7 @@ impl StepAction for Check {
     fn vms(&mut self) -> Vec<Named<'_>> {
         let needs = match &self.kind {
             Kind::Memory(_) | Kind::Query(_) => Needs::Monitor,
+            Kind::InGuest(_) => Needs::Process,
             _ => Needs::Logs,
         };
         let inside = match &mut self.kind {
@@ -294,6 +315,10 @@ impl StepAction for Check {
                 complaints.conditions("is", check.is.as_ref());
                 complaints.conditions("is_not", check.is_not.as_ref());
             }
+            Kind::InGuest(check) => {
+                complaints.in_guest(scene, &self.vm, &check.guest, check.output.as_deref());
+            }
+            Kind::SerialCheck(check) => complaints.regex(&["serial"], &check.serial),
             Kind::Metric(check) => check.check(scene, complaints),
             Kind::Number(check) => check.check(complaints),
             Kind::Client(check) => check.check(scene, complaints),
@@ -312,6 +337,8 @@ impl StepAction for Check {
             Kind::Memory(check) => self.each(run, check).await,
             Kind::Query(check) => self.each(run, check).await,
             Kind::NoEvent(check) => self.each(run, check).await,
+            Kind::InGuest(check) => self.each(run, check).await,
+            Kind::SerialCheck(check) => self.each(run, check).await,
             Kind::Metric(check) => check.run(run.session),
             Kind::Number(check) => check.run(),
             Kind::Equal(check) => check.run(),

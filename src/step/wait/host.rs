@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Command, Port};
+use super::{HostCommand, Port};
 use crate::session::Failure;
 use crate::session::process::Background;
 use crate::step::exec::record;
@@ -26,7 +26,7 @@ const GREETING: Duration = Duration::from_secs(5);
 /// How many bytes of a greeting are read.
 const MAX_GREETING: usize = 4096;
 
-impl Command {
+impl HostCommand {
     pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
         let mut own = Complaints::default();
         self.exec.check(scene, &mut own);
@@ -56,7 +56,7 @@ impl Command {
             }
             _ => Ok(None),
         };
-        let awaited = super::Condition::Command(self.clone()).to_string();
+        let awaited = super::Condition::HostCommand(self.clone()).to_string();
         run.repeat_every(PAUSE, ask, &awaited, judge, Background::state_and_output).await
     }
 }

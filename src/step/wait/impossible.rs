@@ -61,13 +61,11 @@ fn jobs_ended(log: &Log, condition: &Condition) -> Option<String> {
 
 /// Whether a source remains stopped, because its guest has migrated. A source that was in COLO may continue.
 fn is_source_stopped(log: &Log, since: usize) -> bool {
-    let last = log.events.iter().rfind(|event| matches!(event.name.as_str(), "STOP" | "RESUME"));
-    last.is_some_and(|event| event.name == "STOP")
-        && log.migration_statuses(since).all(|status| status != "colo")
+    log.is_stopped() && log.migration_statuses(since).all(|status| status != "colo")
 }
 
 /// The run states in which the guest stays stopped without a command (QAPI `RunState`).
-const STOPPED: &[&str] = &[
+pub(in crate::step) const STOPPED: &[&str] = &[
     "guest-panicked",
     "internal-error",
     "io-error",

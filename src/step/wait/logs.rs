@@ -1,6 +1,5 @@
 //! Conditions on a VM's events and output.
 
-use regex::bytes::RegexBuilder;
 use serde_json::Value;
 
 use super::watch::{OfVm, Watch};
@@ -8,7 +7,7 @@ use super::{Checkpoints, Event, Serial, Ticks};
 use crate::qemu::contains::contains;
 use crate::session::Failure;
 use crate::session::checkpoints::checkpoints;
-use crate::session::log::{Log, QmpEvent};
+use crate::session::log::{Log, QmpEvent, serial_expression};
 
 impl Event {
     /// Whether it is the failure of a migration.
@@ -72,11 +71,7 @@ impl OfVm for Ticks {
 
 impl OfVm for Serial {
     async fn wait(&self, watch: Watch<'_>) -> Result<Value, Failure> {
-        let expression = RegexBuilder::new(&self.serial)
-            .multi_line(true)
-            .crlf(true)
-            .build()
-            .map_err(|error| Failure::error(error.to_string()))?;
+        let expression = serial_expression(&self.serial)?;
         let look = |log: &mut Log| {
             let from = if self.fresh { watch.mark.serial } else { log.serial_cursor };
             let (end, text) = log.find_serial(&expression, from)?;

@@ -1,6 +1,7 @@
 //! `wait`.
 
 mod exit;
+mod guest;
 mod host;
 mod impossible;
 mod job;
@@ -16,10 +17,12 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use exit::Exit;
+pub(super) use impossible::STOPPED;
 pub use job_history::JobStatus;
 pub(crate) use memory::Watched;
 
 use super::forms::{forms, read, vms};
+use super::guest::Command;
 use super::misfit::Misfit;
 use super::read::Read;
 use super::running::Running;
@@ -115,6 +118,13 @@ forms! {
         /// With `job`: the expected status (QAPI `JobStatus`).
         is: JobStatus,
     }
+    InGuest {
+        /// A command in the guest, a text for `/bin/sh` or `[PROGRAM, ARGUMENT…]`, that must exit with status 0. It is run
+        /// again until it does. The step's result is that of `guest`. See [Inside the guest](#inside-the-guest).
+        guest: Command,
+        /// With `guest`: a regular expression that its standard output must match too.
+        output: Option<String>,
+    }
     VmExit {
         /// The expected exit of the VM's process, or with `process` of that process: a status, `{signal: KILL}`, or
         /// `any`.
@@ -128,7 +138,7 @@ forms! {
         #[serde(default = "success")]
         exit: Exit,
     }
-    Command {
+    HostCommand {
         /// A command on the host, as in the action `exec`, that is run again and again until it exits with status 0, or
         /// as its own `exit` says. The pause after each run is 100 ms. The step's result is that of the last run.
         exec: Exec,
@@ -178,11 +188,13 @@ impl Wait {
             Condition::VmExit(_)
             | Condition::Process(_)
             | Condition::Client(_)
-            | Condition::Command(_)
+            | Condition::HostCommand(_)
             | Condition::Port(_)
             | Condition::Event(Event { fresh: false, .. })
             | Condition::Serial(Serial { fresh: false, .. }) => Needs::Logs,
-            Condition::Serial(_) | Condition::Ticks(_) | Condition::Memory(_) => Needs::Process,
+            Condition::Serial(_) | Condition::Ticks(_) | Condition::Memory(_) | Condition::InGuest(_) => {
+                Needs::Process
+            }
             Condition::Event(_)
             | Condition::Checkpoints(_)
             | Condition::Migration(_)
@@ -285,9 +297,12 @@ impl StepAction for Wait {
                 complaints.add_about(About::Name, &["process"], message, help);
             }
             Condition::Client(wanted) => complaints.client(scene, &["client"], &wanted.client),
-            Condition::Command(wanted) => wanted.check(scene, complaints),
+            Condition::HostCommand(wanted) => wanted.check(scene, complaints),
             Condition::Port(wanted) => wanted.check(complaints),
             Condition::Memory(wanted) => wanted.memory.check(complaints),
+            Condition::InGuest(wanted) => {
+                complaints.in_guest(scene, &self.vm, &wanted.guest, wanted.output.as_deref());
+            }
             Condition::Migration(wanted) => {
                 let expected = |state: &&String| wanted.migration.0.contains(state);
                 if let Some(both) = wanted.excluded().iter().find(expected) {
@@ -311,10 +326,11 @@ impl StepAction for Wait {
             Condition::Memory(wanted) => self.each(run, wanted).await,
             Condition::Query(wanted) => self.each(run, wanted).await,
             Condition::Job(wanted) => self.each(run, wanted).await,
+            Condition::InGuest(wanted) => self.each(run, wanted).await,
             Condition::VmExit(wanted) => self.each(run, wanted).await,
             Condition::Process(wanted) => wanted.wait(run).await,
             Condition::Client(wanted) => wanted.wait(run).await,
-            Condition::Command(wanted) => wanted.wait(run).await,
+            Condition::HostCommand(wanted) => wanted.wait(run).await,
             Condition::Port(wanted) => wanted.wait(run).await,
         }
     }
@@ -345,8 +361,13 @@ impl std::fmt::Display for Condition {
                 write!(f, "{query} to contain {}", brief(until))
             }
             Self::Job(Job { job, is }) => write!(f, "job {job} to be {is}"),
+            Self::InGuest(InGuest { guest, output }) => {
+                write!(f, "`{guest}` to succeed")?;
+                output.as_ref().map_or(Ok(()), |output| write!(f, " with output matching /{output}/"))?;
+                f.write_str(" in the guest")
+            }
             Self::VmExit(wanted) => write!(f, "exit ({})", wanted.exit),
-            Self::Command(Command { exec }) => {
+            Self::HostCommand(HostCommand { exec }) => {
                 write!(f, "`{}` to exit ({})", brief(&Value::String(exec.command())), exec.expected())
             }
             Self::Port(Port { port, greeting }) => {
