@@ -14,7 +14,7 @@ QEMU      ?= .qemu/$(SUITE)/bin/qemu-system-x86_64
 ACCEL     ?= tcg
 CARGO     ?= cargo
 
-.PHONY: help demo test run-tests qemu old-qemu guest compiler readers lint deny deb deb-files repeat suite clean
+.PHONY: help demo test run-tests qemu old-qemu guest compiler firmware readers lint deny deb deb-files repeat suite clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -35,6 +35,10 @@ guest:
 compiler:
 	-scripts/install-qemu gcc-12
 
+# For the tests that boot through UEFI; optional, too.
+firmware:
+	-scripts/install-qemu /usr/share/OVMF/OVMF_CODE_4M.fd:ovmf
+
 # Unoptimized, as for the tests: it compiles in less than half the time, and the QEMUs take most of the run.
 demo: qemu
 	$(CARGO) build
@@ -45,7 +49,7 @@ demo: qemu
 readers:
 	-scripts/fetch-readers
 
-test: qemu old-qemu guest compiler readers run-tests
+test: qemu old-qemu guest compiler firmware readers run-tests
 
 # Runs the tests with what is installed; lists those that were not run at the end.
 NOT_RUN = $(CURDIR)/target/tests-not-run
