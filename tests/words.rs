@@ -109,7 +109,8 @@ fn a_guest_failure_fails_the_case_unless_it_is_expected(qemu: &Qemu) {
     holds(qemu, "health-control");
 }
 
-fn a_command_runs_in_the_guest_wherever_it_is(qemu: &Qemu) {
+fn a_command_runs_in_the_guest_wherever_it_is() {
+    let qemu = common::qemu(7);
     holds(qemu, "guest");
 }
 
@@ -117,7 +118,8 @@ fn a_command_runs_on_the_survivor_of_a_failover() {
     holds(common::qemu(11), "guest-colo");
 }
 
-fn a_text_is_typed_on_the_serial_port(qemu: &Qemu) {
+fn a_text_is_typed_on_the_serial_port() {
+    let qemu = common::qemu(7);
     holds(qemu, "serial");
 }
 
@@ -341,17 +343,20 @@ fn a_vm_adds_to_the_lists_that_it_inherits(qemu: &Qemu) {
     holds(qemu, "lists-control");
 }
 
-fn source_and_destination_share_an_image(qemu: &Qemu) {
+fn source_and_destination_share_an_image() {
+    let qemu = common::qemu(7);
     holds(qemu, "share");
     holds(qemu, "share-control");
 }
 
-fn a_guest_boots_through_uefi_and_migrates(qemu: &Qemu) {
+fn a_guest_boots_through_uefi_and_migrates() {
+    let qemu = common::qemu(7);
     holds(qemu, "firmware");
     holds(qemu, "firmware-control");
 }
 
-fn the_linux_guest_drives_each_network_card_or_reports_it(qemu: &Qemu) {
+fn the_linux_guest_drives_each_network_card_or_reports_it() {
+    let qemu = common::qemu(7);
     holds(qemu, "cards");
     holds(qemu, "cards-control");
 }
@@ -390,9 +395,9 @@ fn main() -> ExitCode {
             each!(an_accepted_failed_migration_has_no_further_effect),
             each!(a_background_process_may_end_if_the_scenario_allows_it),
             each!(a_guest_failure_fails_the_case_unless_it_is_expected, Guest),
-            each!(a_command_runs_in_the_guest_wherever_it_is, Guest),
+            once!(a_command_runs_in_the_guest_wherever_it_is, Qemu(7), Guest),
             once!(a_command_runs_on_the_survivor_of_a_failover, Qemu(11), Guest),
-            each!(a_text_is_typed_on_the_serial_port, Guest),
+            once!(a_text_is_typed_on_the_serial_port, Qemu(7), Guest),
             once!(an_image_of_ones_own_boots_with_its_disk_and_is_entered, Qemu(7), Guest, QemuImg),
             each!(the_next_step_handles_the_exit_of_a_vm_with_an_incoming_uri),
             each!(an_impossible_wait_fails_at_once),
@@ -401,9 +406,9 @@ fn main() -> ExitCode {
             each!(an_unavailable_feature_is_reported_at_its_step),
             each!(a_vm_has_the_shape_of_the_file),
             each!(a_vm_adds_to_the_lists_that_it_inherits),
-            each!(source_and_destination_share_an_image, Guest, QemuImg),
-            each!(a_guest_boots_through_uefi_and_migrates, Guest, Ovmf),
-            each!(the_linux_guest_drives_each_network_card_or_reports_it, Guest),
+            once!(source_and_destination_share_an_image, Qemu(7), Guest, QemuImg),
+            once!(a_guest_boots_through_uefi_and_migrates, Qemu(7), Guest, Ovmf),
+            once!(the_linux_guest_drives_each_network_card_or_reports_it, Qemu(7), Guest),
         ],
     )
 }
