@@ -101,7 +101,7 @@ fn each_shipped_scenario_has_the_expected_verdict_on_each_qemu(qemu: &Qemu) {
 fn run_all(home: &Home, qemu: &Qemu) -> Vec<Outcome> {
     let guests = guests().display().to_string();
     // Known issues show by a deadline that passes, so longer deadlines take longer.
-    let options = ["-j", "2", "--slow", "2", "--guests", &guests];
+    let options = ["-j", "3", "--slow", "2", "--guests", &guests];
     let ran = home.run_on(qemu, &[&[SCENARIOS], &NOT_FOR_LONG[..], &options].concat());
     assert_eq!(ran.code, Some(0), "QEMU {}:\n{}{}", qemu.version, failures(&ran.stdout), ran.stderr);
     let results = home.results();
