@@ -55,7 +55,7 @@ impl<'de> Deserialize<'de> for Access {
                 match word {
                     "agent" => Ok(Access::Agent),
                     "console" => Ok(Access::Console(Console::default())),
-                    other => Err(E::custom(format!("`{other}` is not a way into a guest; write {FORMS}"))),
+                    other => Err(E::custom(format!("`{other}` is not a valid `access`; write {FORMS}"))),
                 }
             }
 
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn another_access_is_an_error() {
         let error = |value| access(value).unwrap_err();
-        assert!(error(json!("ssh")).contains("`ssh` is not a way into a guest"));
+        assert!(error(json!("ssh")).contains("`ssh` is not a valid `access`"));
         assert!(error(json!({"agent": true})).contains("write `access: agent`"));
         assert!(error(json!({"console": {"password": "x"}})).contains("`password` needs `user`"));
         assert!(error(json!({})).contains("an empty map"));

@@ -64,9 +64,7 @@ impl Smp {
 impl Topology {
     fn checked(self) -> Result<Self, String> {
         if self == Self::default() {
-            return Err(
-                "an empty map says nothing about CPUs; write `smp: 2`, or `smp: {cpus: 2}`".to_owned()
-            );
+            return Err("the map is empty; write `smp: 2`, or `smp: {cpus: 2}`".to_owned());
         }
         match (self.cpus, self.maxcpus) {
             (Some(cpus), Some(most)) if most < cpus => {

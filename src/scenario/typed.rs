@@ -442,12 +442,15 @@ const EXAMPLES: &[(&str, &str)] = &[
 
 /// How to write a value of the expected kind.
 fn help_for_kind(owner: &str, given: &Value, expected: &str) -> String {
-    let given = match given {
+    let text = match given {
         Value::String(text) => text.clone(),
         Value::Null | Value::Array(_) | Value::Object(_) => Wrong::given(given),
         other => other.to_string(),
     };
-    match (expected, given.as_str()) {
+    match (expected, text.as_str()) {
+        (number, text) if given.is_string() && number.contains("number") && text.parse::<f64>().is_ok() => {
+            format!("write `{text}`, without quotes")
+        }
         ("a map", _) => EXAMPLES
             .iter()
             .copied()
