@@ -221,7 +221,7 @@ fn hover_shows_the_text_of_the_reference() {
         ("st|eps:\n- sleep: 1s\n", "The steps of the scenario."),
         ("steps:\n- wait: {vm: a, ti|cks: 1}\n", "The number of ticks that the built-in guest prints"),
         ("steps:\n- sleep: 1s\n  time|out: 3s\n", "The timeout of the step. Default: `30s`."),
-        ("vms: {a: {memo|ry: 5M}}\n", "The guest's RAM, at least `1M`. Default: `128M`."),
+        ("vms: {a: {memo|ry: 5M}}\n", "The guest's RAM: its size, at least `1M`, or a map"),
         ("vms: {a: {accel: k|vm}}\n", "The host's virtualisation, `/dev/kvm`."),
         ("steps:\n- repeat: {ti|mes: 2, steps: []}\n", "The number of rounds."),
     ] {

@@ -55,18 +55,21 @@ impl Firmware {
         }
     }
 
-    /// Copies the variables for a VM, unless it has its copy already, and uses that.
+    /// Copies the files for a VM, unless it has its copies already, and uses these. A QEMU of another suite does not see
+    /// this machine's `/usr`.
     ///
     /// # Errors
-    /// When the file cannot be copied.
-    pub fn copy_variables(&mut self, vm: &str, directory: &Path) -> std::io::Result<()> {
-        let Self::Files(flash) = self else { return Ok(()) };
-        let own: PathBuf = directory.join(format!("{vm}.vars.fd"));
-        if !own.exists() {
-            // Not `std::fs::copy`, which would also copy that the file must not be written.
-            std::fs::write(&own, std::fs::read(&flash.vars)?)?;
+    /// When a file cannot be copied.
+    pub fn copy(&mut self, vm: &str, directory: &Path) -> std::io::Result<()> {
+        let Self::Files(Flash { code, vars }) = self else { return Ok(()) };
+        for (kind, path) in [("code", code), ("vars", vars)] {
+            let own: PathBuf = directory.join(format!("{vm}.{kind}.fd"));
+            if !own.exists() {
+                // Not `std::fs::copy`, which would also copy that the file must not be written.
+                std::fs::write(&own, std::fs::read(&*path)?)?;
+            }
+            *path = own.display().to_string();
         }
-        flash.vars = own.display().to_string();
         Ok(())
     }
 
@@ -132,19 +135,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_vm_has_its_own_variables_and_keeps_them() {
+    fn each_vm_has_its_own_firmware_and_keeps_its_variables() {
         let folder = tempfile::tempdir().unwrap();
-        let vars = folder.path().join("vars");
+        let (code, vars) = (folder.path().join("code"), folder.path().join("vars"));
+        std::fs::write(&code, "code").unwrap();
         std::fs::write(&vars, "empty").unwrap();
-        let flash = Flash { code: "/code".to_owned(), vars: vars.display().to_string() };
+        let flash = Flash { code: code.display().to_string(), vars: vars.display().to_string() };
         let mut firmware = Firmware::Files(flash);
         let again = firmware.clone();
-        firmware.copy_variables("vm", folder.path()).unwrap();
+        firmware.copy("vm", folder.path()).unwrap();
         let own = folder.path().join("vm.vars.fd");
         assert_eq!(std::fs::read(&own).unwrap(), b"empty");
         std::fs::write(&own, "boot order").unwrap();
         let mut restarted = again;
-        restarted.copy_variables("vm", folder.path()).unwrap();
+        restarted.copy("vm", folder.path()).unwrap();
         assert_eq!(restarted, firmware);
         assert_eq!(std::fs::read(&own).unwrap(), b"boot order");
         let (_, nodes) = firmware.options();

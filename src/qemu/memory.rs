@@ -139,7 +139,9 @@ impl JsonSchema for Memory {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let size: Value = generator.subschema_for::<ByteCount>().to_value();
+        // Without its description, so that an editor shows that of the key.
+        let mut size = ByteCount::json_schema(generator);
+        size.remove("description");
         let ram: Value = generator.subschema_for::<Ram>().to_value();
         json_schema!({"anyOf": [size, ram]})
     }

@@ -151,8 +151,8 @@ impl Machine {
         let trouble = |what: &str, error: std::io::Error| {
             Failure::error(format!("cannot start VM `{name}`: {what}: {error}")).about(&name)
         };
-        let firmware = plan.spec.firmware.as_mut().map_or(Ok(()), |own| own.copy_variables(&name, directory));
-        firmware.map_err(|error| trouble("the variables of its firmware", error))?;
+        let firmware = plan.spec.firmware.as_mut().map_or(Ok(()), |own| own.copy(&name, directory));
+        firmware.map_err(|error| trouble("its firmware", error))?;
         let layout = plan.layout(draw);
         let image = guest_image(&plan, layout.as_ref(), directory)?;
         let channel = || pair().map_err(|error| trouble("a socket pair", error));
