@@ -23,6 +23,72 @@ fn a_new_scenario_has_no_errors() {
     ["blank", "precopy", "colo"].into_iter().for_each(|template| new(template, None));
 }
 
+/// Command lines, and a part of the scenario that each becomes.
+const COMMANDS: &[(&str, &[&str])] = &[
+    (
+        "desktop",
+        &[
+            "# There is no `disk.img` here: `disk0` is an empty disk in its place.",
+            "# Left out: `-display gtk`: a test has no display.",
+            "memory: 2048M",
+            "- file={{self.disk.disk0}},format=qcow2,index=0,media=disk",
+            "- user,model=virtio-net-pci,mac=52:54:00:12:34:56",
+        ],
+    ),
+    (
+        "libvirt",
+        &[
+            "name: vm1",
+            "machine: pc-q35-7.2,usb=off,dump-guest-core=off,memory-backend=pc.ram,hpet=off,acpi=on",
+            "filename: '{{self.disk.disk0}}'",
+            "id: hostnet0",
+            "execute: cont",
+            "its backend is left out",
+        ],
+    ),
+    ("kernel", &["append: console=ttyS0 panic=-1", "/vmlinuz", "# Left out: `-s`: "]),
+    ("uefi", &["firmware:", "cpu: max", "- tcg"]),
+    (
+        "colo",
+        &[
+            "incoming: tcp:127.0.0.1:0",
+            "file.file.filename={{self.disk.disk1}}",
+            "status: inmigrate",
+            "type: user",
+        ],
+    ),
+    ("numa", &["slots: 4", "val: 20", "PIIX4_PM.disable_s3: '1'"]),
+];
+
+fn a_command_line_becomes_a_scenario_that_starts() {
+    let qemu = qemu(10);
+    let home = Home::new();
+    for file in ["vmlinuz", "initrd.gz"] {
+        std::fs::copy(common::guests().join(file), home.path(file)).unwrap();
+    }
+    home.write("code.fd", &"\0".repeat(4096));
+    home.write("vars.fd", &"\0".repeat(4096));
+    // The harness shows the path of the home as this word.
+    let here = home.path("a").parent().unwrap().display().to_string();
+    for (name, parts) in COMMANDS {
+        let command = format!("{}/tests/data/import/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+        let scenario = home.run(&["import", &command]).expect(0).stdout;
+        for part in *parts {
+            assert!(scenario.contains(part), "{name}: {part} is missing in {scenario}");
+        }
+        let file = format!("{name}.yaml");
+        home.write(&file, &scenario.replace("HERE", &here));
+        let path = qemu.path.display().to_string();
+        home.run(&["check", &file, "--qemu", &path]).expect(0);
+        let ran = home.run_on(qemu, &[&file, "--slow", "4"]).expect(0);
+        assert!(ran.stdout.contains("1 passed"), "{name}: {}", ran.stdout);
+    }
+    let said = home.run(&["import", "ls -l"]).expect(2).stderr;
+    assert_eq!(said, "error: the command line has no `qemu-system-…`\n");
+    let said = home.run(&["import", "qemu-system-x86_64", "-m"]).expect(2).stderr;
+    assert_eq!(said, "error: the option `-m` has no value\n");
+}
+
 fn the_first_line_names_a_schema_that_exists() {
     let home = Home::new();
     let said = home.run(&["new", "a/one.yaml"]).expect(2);
@@ -71,6 +137,7 @@ fn main() -> ExitCode {
         file!(),
         &[
             once!(a_new_scenario_has_no_errors),
+            once!(a_command_line_becomes_a_scenario_that_starts, Qemu(10), Guest, QemuImg),
             once!(the_first_line_names_a_schema_that_exists),
             once!(a_new_migration_runs_without_changes, Qemu(0)),
             once!(a_new_colo_failover_runs_without_changes, Qemu(11)),

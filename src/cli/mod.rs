@@ -9,6 +9,7 @@ mod explain;
 mod failed;
 mod file;
 mod format;
+mod import;
 mod invalid_value;
 mod list;
 mod lsp;
@@ -71,6 +72,7 @@ enum Command {
     Lsp(lsp::Lsp),
     Probe(probe::Probe),
     New(new::New),
+    Import(import::Import),
     Docs(docs::Docs),
     Explain(explain::Explain),
     Completions(completions::Completions),
@@ -112,6 +114,7 @@ impl Command {
             | Self::Schema(_)
             | Self::Lsp(_)
             | Self::New(_)
+            | Self::Import(_)
             | Self::Docs(_)
             | Self::Explain(_)
             | Self::Completions(_)
@@ -161,6 +164,7 @@ impl Command {
             Self::Lsp(lsp) => lsp.run(),
             Self::Probe(probe) => probe.run(),
             Self::New(new) => new.run(),
+            Self::Import(import) => import.run(),
             Self::Docs(docs) => docs.run(),
             Self::Explain(explain) => explain.run(),
             Self::Completions(completions) => completions.run(),

@@ -46,6 +46,7 @@ pub use deferred::{
 };
 pub use keys::to_yaml;
 pub(crate) use load::tidy;
+pub(crate) use typed::escaped;
 
 use model::Case;
 use params::Setting;

@@ -131,7 +131,7 @@ impl Pass<'_, '_> {
 }
 
 /// A value as a template that renders to that value.
-pub(super) fn escaped(value: Value) -> Value {
+pub(crate) fn escaped(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(template::escape(&text)),
         Value::Array(list) => list.into_iter().map(escaped).collect(),
