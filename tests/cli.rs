@@ -4,6 +4,8 @@
 mod file;
 #[path = "cli/kvm.rs"]
 mod kvm;
+#[path = "cli/mounts.rs"]
+mod mounts;
 #[path = "cli/output.rs"]
 mod output;
 #[path = "cli/selecting.rs"]
@@ -376,72 +378,6 @@ fn a_report_that_cannot_be_written_is_named_and_the_others_are_complete() {
     home.assert_nothing_is_left();
 }
 
-/// Runs a scenario with a small file system, mounted by `mount`, in its own mount namespace.
-fn run_with_mounts(home: &Home, mounts: &str, arguments: &[&str]) -> Ran {
-    let mut command = home.command("unshare");
-    command.args([
-        "--user",
-        "--map-root-user",
-        "--mount",
-        "sh",
-        "-c",
-        &format!("{mounts} && exec \"$@\""),
-        "sh",
-    ]);
-    command.arg(env!("CARGO_BIN_EXE_lockstep")).args(arguments);
-    home.finish(command)
-}
-
-fn a_qemu_sees_what_a_step_mounts() {
-    let qemu = qemu(7);
-    let home = home();
-    let text = "name: mounted\nvms: {vm: {}}\nsteps:\n\
-        - exec: {sh: 'mount -t tmpfs none HOME/later && truncate -s 1M HOME/later/image'}\n\
-        - qmp: {vm: vm, execute: blockdev-add, arguments: {driver: file, node-name: a, filename: HOME/later/image}}\n";
-    home.write("mounted.yaml", &text.replace("HOME", &home.path("").display().to_string()));
-    let path = qemu.path.display().to_string();
-    let mounts = "mkdir later && mount --bind later later && mount --make-shared later";
-    let ran = run_with_mounts(&home, mounts, &["run", "mounted.yaml", "--accel", "tcg", "--qemu", &path]);
-    assert!(ran.expect(0).stdout.contains("1 passed"));
-    home.assert_nothing_is_left();
-}
-
-fn a_full_disk_of_the_reports_ends_the_run_cleanly() {
-    let qemu = qemu(5);
-    let home = home();
-    let path = qemu.path.display().to_string();
-    let arguments = ["run", "two.yaml", "--accel", "tcg", "--qemu", &path, "--keep", "always"];
-    let mount = "mount -t tmpfs -o size=12k none reports";
-    let ran = run_with_mounts(&home, mount, &arguments);
-    let ran = ran.expect(1);
-    assert!(ran.stdout.contains("2 passed"), "{ran:?}");
-    assert!(ran.stderr.contains("reports/events.jsonl: No space left on device"), "{ran:?}");
-    assert!(ran.stderr.contains("reports/junit.xml: No space left on device"), "{ran:?}");
-    assert!(ran.stdout.contains("cannot save the artifacts to reports/two/1: No space left"), "{ran:?}");
-    home.assert_nothing_is_left();
-}
-
-fn a_full_disk_of_the_temporary_directory_is_an_error_of_each_case() {
-    let qemu = qemu(5);
-    let home = home();
-    let path = qemu.path.display().to_string();
-    let arguments = ["run", "two.yaml", "--accel", "tcg", "--qemu", &path];
-    let small = |options: &str| format!("mount -t tmpfs -o {options} none tmp");
-    let ran = run_with_mounts(&home, &small("size=8k"), &arguments);
-    let ran = ran.expect(1);
-    assert!(ran.stdout.contains("2 errors") && ran.stdout.contains("No space left on device"), "{ran:?}");
-    // Room for the run's own directory and its lock only.
-    let ran = run_with_mounts(&home, &small("nr_inodes=4"), &arguments);
-    assert!(matches!(ran.code, Some(1 | 2)), "{ran:?}");
-    let said = format!("{}{}", ran.stdout, ran.stderr);
-    assert!(said.contains("No space left on device"), "{ran:?}");
-    assert!(!said.contains("passed"), "{ran:?}");
-    // No room at all.
-    let ran = run_with_mounts(&home, &small("nr_inodes=1"), &arguments).expect(2);
-    assert!(ran.stderr.contains("No space left on device"), "{ran:?}");
-    home.assert_nothing_is_left();
-}
-
 fn a_qemu_that_rejects_its_options_is_an_error_with_its_message() {
     let qemu = qemu(5);
     let home = home();
@@ -489,9 +425,9 @@ fn main() -> ExitCode {
             once!(a_closed_standard_output_is_not_a_failure, Qemu(5)),
             once!(an_impossible_reports_directory_is_an_error_before_the_run, Qemu(5)),
             once!(a_report_that_cannot_be_written_is_named_and_the_others_are_complete, Qemu(5)),
-            once!(a_qemu_sees_what_a_step_mounts, Qemu(7), Mounts),
-            once!(a_full_disk_of_the_reports_ends_the_run_cleanly, Qemu(5), Mounts),
-            once!(a_full_disk_of_the_temporary_directory_is_an_error_of_each_case, Qemu(5), Mounts),
+            once!(mounts::a_qemu_sees_what_a_step_mounts, Qemu(7), Mounts),
+            once!(mounts::a_full_disk_of_the_reports_ends_the_run_cleanly, Qemu(5), Mounts),
+            once!(mounts::a_full_disk_of_the_temporary_directory_is_an_error_of_each_case, Qemu(5), Mounts),
             once!(a_qemu_that_rejects_its_options_is_an_error_with_its_message, Qemu(5)),
             once!(file::the_file_of_a_directory_above_sets_the_options_relative_to_itself),
             once!(file::without_a_file_a_run_takes_the_directory_scenarios),

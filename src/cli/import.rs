@@ -11,8 +11,6 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 
-use convert::Scenario;
-
 /// Write a scenario for the VM of a QEMU command line. What no key of the language expresses stays in `args`; what does not
 /// suit a test, such as a display, is left out, with a comment.
 #[derive(Debug, Args)]
@@ -30,7 +28,7 @@ impl Import {
             several => several.to_vec(),
         };
         let folder = std::env::current_dir().context("there is no current directory")?;
-        let scenario = Scenario::of(&words, &folder)?;
+        let scenario = options::read(&words, &folder)?;
         write!(std::io::stdout().lock(), "{scenario}")?;
         Ok(ExitCode::SUCCESS)
     }

@@ -1,7 +1,7 @@
 //! Loads scenario files, each once, with what they extend.
 
 use std::collections::HashMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -11,8 +11,9 @@ use super::Texts;
 use super::keys::{self, KEYS, Shape};
 use super::lint::Unused;
 use super::merge::over;
+use super::model::Parsed;
+use super::paths::{same_file, tidy};
 use super::source::indentation;
-use super::steps::Parsed;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::template;
 use crate::yaml::{self, Key, Kind, Node};
@@ -223,11 +224,6 @@ pub(super) fn unknown_key(key: &Key, known: &[&str]) -> Diagnostic {
         .help(suggest(&key.name, known.iter().copied()))
 }
 
-fn same_file(one: &Path, other: &Path) -> bool {
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    one == other || real(one) == real(other)
-}
-
 /// The path of a file that exists and is similar to a wrong one.
 fn similar(folder: &Path, wrong: &str) -> Option<String> {
     // The same number of levels up, and its files and those one directory below.
@@ -242,32 +238,4 @@ fn similar(folder: &Path, wrong: &str) -> Option<String> {
         files.map(|file| format!("{up}{}", file.strip_prefix(&top).unwrap_or(&file).display())).collect();
     let help = suggest(wrong, files.iter().map(String::as_str));
     Some(help.strip_prefix("did you mean `")?.strip_suffix("`?")?.to_owned())
-}
-
-/// A path without `x/..`, if that is the same file; with symbolic links it may not be.
-pub(crate) fn tidy(path: &Path) -> PathBuf {
-    let mut short = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            Component::ParentDir if matches!(short.components().next_back(), Some(Component::Normal(_))) => {
-                short.pop();
-            }
-            other => short.push(other),
-        }
-    }
-    if same_file(path, &short) { short } else { path.to_owned() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_is_normalized() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("a")).unwrap();
-        std::fs::write(folder.path().join("b.yaml"), "").unwrap();
-        assert_eq!(tidy(&folder.path().join("a/../b.yaml")), folder.path().join("b.yaml"));
-    }
 }

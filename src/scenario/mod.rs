@@ -45,7 +45,7 @@ pub use deferred::{
     RunValues, Unresolved, resolve_link, resolve_step, resolve_text, resolve_vm, resolve_when,
 };
 pub use keys::to_yaml;
-pub(crate) use load::tidy;
+pub(crate) use paths::tidy;
 pub(crate) use typed::escaped;
 
 use model::Case;

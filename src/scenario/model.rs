@@ -156,6 +156,20 @@ pub struct CaseStep {
     pub source: Node,
 }
 
+/// A parsed step.
+#[derive(Clone)]
+pub(super) struct Parsed {
+    pub step: Arc<Step>,
+    /// See [`CaseStep::raw`].
+    pub raw: Arc<Value>,
+    /// See [`CaseStep::deferred`].
+    pub deferred: bool,
+    /// See [`weight`](super::typed::weight).
+    pub weight: usize,
+    /// Its part of the file. While this exists, no other part has its address.
+    pub source: Node,
+}
+
 impl CaseStep {
     /// Its own name and those of the enclosing steps.
     pub fn names(&self) -> impl Iterator<Item = &String> {

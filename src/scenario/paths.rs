@@ -1,11 +1,10 @@
 //! Paths of the host's files in a scenario: relative to the file in which they are written, else to the current directory.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf, absolute};
+use std::path::{Component, Path, PathBuf, absolute};
 
 use serde_json::{Value, json};
 
-use super::load::tidy;
 use super::source::origin;
 use super::typed::Piece;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location};
@@ -72,6 +71,26 @@ pub(super) fn locate(piece: &mut Piece, node: &Node, scope: &Scope<'_>, diagnost
 pub(super) const RULE: &str =
     "a path is relative to the file in which it is written, else to the current directory";
 
+/// A path without `x/..`, if that is the same file; with symbolic links it may not be.
+pub(crate) fn tidy(path: &Path) -> PathBuf {
+    let mut short = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if matches!(short.components().next_back(), Some(Component::Normal(_))) => {
+                short.pop();
+            }
+            other => short.push(other),
+        }
+    }
+    if same_file(path, &short) { short } else { path.to_owned() }
+}
+
+pub(super) fn same_file(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    one == other || real(one) == real(other)
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -124,5 +143,13 @@ mod tests {
         assert_eq!(linux.initrd, Some(real(&initrd)));
         assert_eq!(case.vms["vm"].qemu, real(&qemu));
         assert_eq!(case.deferred_vms["vm"]["guest"]["linux"]["kernel"], json!(real(&kernel)));
+    }
+
+    #[test]
+    fn a_path_is_normalized() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("a")).unwrap();
+        std::fs::write(folder.path().join("b.yaml"), "").unwrap();
+        assert_eq!(tidy(&folder.path().join("a/../b.yaml")), folder.path().join("b.yaml"));
     }
 }

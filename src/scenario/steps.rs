@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::lint::Seen;
 use super::load::Loader;
-use super::model::{Block, Case, CaseStep, When, each_step};
+use super::model::{Block, Case, CaseStep, Parsed, When, each_step};
 use super::source::{at_origin, indentation};
 use super::typed;
 use crate::diagnostic::{Code, Diagnostic, Location, suggest};
@@ -95,20 +95,6 @@ impl Started {
             _ => {}
         }
     }
-}
-
-/// A parsed step.
-#[derive(Clone)]
-pub(super) struct Parsed {
-    step: Arc<Step>,
-    /// See [`CaseStep::raw`].
-    raw: Arc<Value>,
-    /// See [`CaseStep::deferred`].
-    deferred: bool,
-    /// See [`typed::weight`].
-    weight: usize,
-    /// Its part of the file. While this exists, no other part has its address.
-    source: Node,
 }
 
 /// An action to check later, with its part of the file.

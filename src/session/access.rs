@@ -13,7 +13,7 @@ use super::client::Client;
 use super::directory::Notes;
 use super::link::Links;
 use super::machine::{Machine, Plan};
-use super::metrics::Metric;
+use super::metric::Metric;
 use super::process::Background;
 use super::state::{FailoverMark, Pair, Session};
 use crate::event::Sink;

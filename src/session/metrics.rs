@@ -1,51 +1,14 @@
 //! Metrics of a case, computed from its logs.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::checkpoints::checkpoints;
+use super::metric::Metric;
 use super::state::Session;
 use crate::event::{Spread, What};
-
-/// A measured value.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Metric {
-    /// Its name.
-    pub name: Cow<'static, str>,
-    /// Its value; the median if there is a spread.
-    pub value: f64,
-    /// Its unit: `s` for seconds, empty for a number.
-    pub unit: Cow<'static, str>,
-    /// The VM or client it belongs to; `None` for the case.
-    pub vm: Option<String>,
-    /// The spread, if it was measured repeatedly.
-    pub spread: Option<Spread>,
-}
-
-impl Metric {
-    /// One of [`METRICS`], measured once.
-    fn of(name: &'static str, value: f64, unit: &'static str, vm: &str) -> Self {
-        Self { name: name.into(), value, unit: unit.into(), vm: Some(vm.to_owned()), spread: None }
-    }
-
-    /// The value for a name of [`METRICS`], if it belongs to this metric.
-    #[must_use]
-    pub fn named(&self, name: &str) -> Option<f64> {
-        let part = name.strip_prefix(&*self.name)?;
-        match (part, self.spread) {
-            ("", _) => Some(self.value),
-            ("_n", Some(spread)) => Some(spread.n as f64),
-            ("_min", Some(spread)) => Some(spread.min),
-            ("_median", Some(spread)) => Some(spread.median),
-            ("_p95", Some(spread)) => Some(spread.p95),
-            ("_max", Some(spread)) => Some(spread.max),
-            _ => None,
-        }
-    }
-}
 
 /// The names for `check: {metric: …}`, and their meanings.
 pub const METRICS: &[(&str, &str)] = &[

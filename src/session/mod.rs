@@ -11,6 +11,7 @@ pub mod failure;
 pub mod link;
 pub mod log;
 pub mod machine;
+pub mod metric;
 pub mod metrics;
 pub mod ports;
 pub mod process;

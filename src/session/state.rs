@@ -17,7 +17,7 @@ use super::link::Address;
 use super::log::real_time;
 use super::machine::evidence::EVIDENCE_PATIENCE;
 use super::machine::{Machine, Plan};
-use super::metrics::Metric;
+use super::metric::Metric;
 use super::process::Background;
 use super::wiring::Wiring;
 use crate::event::{Sink, What};

@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 use super::running::Running;
 use super::{Complaints, Named, Needs, Scene, StepAction, brief, listed, number};
 use crate::session::Failure;
-use crate::session::metrics::{METRICS, Metric};
+use crate::session::metric::Metric;
+use crate::session::metrics::METRICS;
 
 /// Records numbers as metrics of the case: `{NAME: NUMBER}`. They are in all reports, `compare` compares them, and
 /// `check: {metric: NAME}` checks them.

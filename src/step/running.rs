@@ -16,6 +16,18 @@ pub const POLL: Duration = Duration::from_millis(15);
 /// deadline and its abort.
 const LAST_REPLY: Duration = Duration::from_secs(3);
 
+/// The run states in which the guest stays stopped without a command (QAPI `RunState`).
+pub(super) const STOPPED: &[&str] = &[
+    "guest-panicked",
+    "internal-error",
+    "io-error",
+    "paused",
+    "postmigrate",
+    "prelaunch",
+    "shutdown",
+    "watchdog",
+];
+
 /// A running step.
 #[derive(Debug)]
 pub struct Running<'s> {

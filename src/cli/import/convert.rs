@@ -1,13 +1,10 @@
 //! Converts the options of a command line.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::bail;
 use serde_json::{Map, Value, json};
 
-use super::disks::Folder;
-use super::options::{Becomes, becomes};
 use crate::template::escape;
 
 /// The kinds of network that a scenario cannot expect on its host.
@@ -16,7 +13,8 @@ const OF_HOST: &[&str] =
 
 /// A scenario in the making.
 pub(super) struct Scenario {
-    pub folder: Folder,
+    /// The folder of relative paths.
+    pub folder: PathBuf,
     name: String,
     /// What was left out or replaced, and why.
     notes: Vec<String>,
@@ -33,15 +31,8 @@ pub(super) struct Scenario {
 }
 
 impl Scenario {
-    pub(super) fn of(words: &[String], folder: &Path) -> anyhow::Result<Self> {
-        let program = |word: &&String| {
-            let name = Path::new(word.as_str()).file_name().unwrap_or_default().to_string_lossy();
-            name.starts_with("qemu-system-") || name == "qemu-kvm" || name == "kvm"
-        };
-        let Some(at) = words.iter().position(|word| program(&word)) else {
-            bail!("the command line has no `qemu-system-…`");
-        };
-        let mut scenario = Self {
+    pub(super) fn new(folder: &Path) -> Self {
+        Self {
             folder: folder.to_owned(),
             name: "imported".to_owned(),
             notes: Vec::new(),
@@ -52,43 +43,7 @@ impl Scenario {
             args: Vec::new(),
             is_stopped: false,
             gone: Vec::new(),
-        };
-        match words[at].rsplit_once("qemu-system-") {
-            Some((_, "x86_64")) => {}
-            Some((_, arch)) => _ = scenario.vm.insert("arch".to_owned(), arch.into()),
-            None => scenario.kvm(),
         }
-        scenario.options(&words[at + 1..])?;
-        scenario.complete();
-        Ok(scenario)
-    }
-
-    fn options(&mut self, words: &[String]) -> anyhow::Result<()> {
-        let mut words = words.iter();
-        while let Some(word) = words.next() {
-            let Some(option) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')) else {
-                // A word without an option is an image.
-                self.disk("hda", word);
-                continue;
-            };
-            let mut value = || match words.next() {
-                Some(value) => Ok(value.as_str()),
-                None => bail!("the option `-{option}` has no value"),
-            };
-            match becomes(option) {
-                Some(Becomes::Flag) => self.keep(&[&format!("-{option}")]),
-                Some(Becomes::Converted(convert)) => convert(self),
-                Some(Becomes::Value(convert)) => convert(self, value()?),
-                Some(Becomes::Named(convert)) => convert(self, option, value()?),
-                Some(Becomes::Nothing(true, why)) => self.leave_out(option, value()?, why),
-                Some(Becomes::Nothing(false, why)) => self.leave_out(option, "", why),
-                None => {
-                    let value = escape(value()?);
-                    self.keep(&[&format!("-{option}"), &value]);
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Adds words to `args`.
@@ -105,7 +60,7 @@ impl Scenario {
         self.note(format!("Left out: `-{option}{space}{value}`: {why}."));
     }
 
-    fn set(&mut self, key: &str, value: impl Into<Value>) {
+    pub(super) fn set(&mut self, key: &str, value: impl Into<Value>) {
         self.vm.insert(key.to_owned(), value.into());
     }
 
@@ -340,7 +295,7 @@ impl Scenario {
     }
 
     /// Adds what is only known at the end.
-    fn complete(&mut self) {
+    pub(super) fn complete(&mut self) {
         self.images_of_blockdevs();
         let boot = std::mem::take(&mut self.boot);
         if let (Some(code), Some(vars)) = (self.flash.remove("code"), self.flash.remove("vars")) {
@@ -401,38 +356,4 @@ pub(super) fn joined(pairs: &[(String, String)]) -> String {
 /// A number, or else the text.
 fn scalar(text: &str) -> Value {
     text.parse::<u64>().map_or_else(|_| escape(text).into(), Value::from)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn import(command: &str) -> String {
-        let words: Vec<String> = command.split(' ').map(str::to_owned).collect();
-        Scenario::of(&words, Path::new("/nowhere")).unwrap().to_string()
-    }
-
-    #[test]
-    fn a_comma_in_a_value_is_written_twice() {
-        let all = pairs("file=a,,b,readonly,if=none", "file");
-        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        assert_eq!(all, [pair("file", "a,b"), pair("readonly", "on"), pair("if", "none")]);
-        assert_eq!(joined(&all), "file=a,,b,readonly=on,if=none");
-    }
-
-    #[test]
-    fn units_and_accelerators_are_those_of_the_language() {
-        let text = import("sudo /usr/bin/kvm -m 1g,slots=2,maxmem=4096 -M q35,accel=kvm:tcg,hpet=off -smp 2");
-        for part in ["size: 1G", "slots: 2", "maxmem: 4096M", "machine: q35,hpet=off", "smp: 2", "- tcg"] {
-            assert!(text.contains(part), "{part}: {text}");
-        }
-        assert!(import("qemu-system-aarch64 -m 64").contains("arch: aarch64\n    memory: 64M"));
-    }
-
-    #[test]
-    fn a_template_in_a_value_is_only_text() {
-        let text = import("qemu-system-x86_64 -uuid {{x}} -name a/b");
-        assert!(text.contains("\\\\u007b\\\\u007b") || text.contains("u007b"), "{text}");
-        assert!(text.starts_with("name: a_b\n"), "{text}");
-    }
 }

@@ -1,10 +1,10 @@
 //! Image files of a command line: each becomes a disk of the VM, so that no image is written to.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::convert::Scenario;
+use super::convert::{Scenario, joined, pairs};
 use crate::template::escape;
 
 /// The size of a disk in the place of an image that does not exist.
@@ -35,7 +35,7 @@ impl Scenario {
 
     /// `-drive`: each image that it names becomes a disk.
     pub(super) fn drive(&mut self, value: &str) {
-        let mut pairs = super::convert::pairs(value, "file");
+        let mut pairs = pairs(value, "file");
         let is = |key: &str, values: &[&str]| {
             pairs.iter().any(|(known, value)| known == key && values.contains(&value.as_str()))
         };
@@ -55,7 +55,7 @@ impl Scenario {
                     None => return self.leave_out("drive", value, "there is no such file here"),
                 }
             }
-            return self.keep(&["-drive", &super::convert::joined(&pairs)]);
+            return self.keep(&["-drive", &joined(&pairs)]);
         }
         for at in 0..pairs.len() {
             let (key, path) = pairs[at].clone();
@@ -81,7 +81,7 @@ impl Scenario {
                 pairs.push(("format".to_owned(), format));
             }
         }
-        self.keep(&["-drive", &super::convert::joined(&pairs)]);
+        self.keep(&["-drive", &joined(&pairs)]);
     }
 
     /// `-hda` and the like.
@@ -134,6 +134,3 @@ impl Scenario {
         }
     }
 }
-
-/// The folder of a command line, for its relative paths.
-pub(super) type Folder = PathBuf;

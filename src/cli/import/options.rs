@@ -1,10 +1,15 @@
 //! The options of QEMU's command line, and what becomes of each.
 
+use std::path::Path;
+
+use anyhow::bail;
+
 use super::convert::Scenario;
+use crate::template::escape;
 
 /// What becomes of an option.
 #[derive(Clone, Copy)]
-pub(super) enum Becomes {
+enum Becomes {
     /// It has no value, and stays.
     Flag,
     /// It has no value, and is converted.
@@ -91,7 +96,85 @@ const OPTIONS: &[(&str, Becomes)] = &[
     ("one-insn-per-tb", Flag),
 ];
 
+/// Reads a command line; relative paths are relative to this folder.
+pub(super) fn read(words: &[String], folder: &Path) -> anyhow::Result<Scenario> {
+    let program = |word: &&String| {
+        let name = Path::new(word.as_str()).file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("qemu-system-") || name == "qemu-kvm" || name == "kvm"
+    };
+    let Some(at) = words.iter().position(|word| program(&word)) else {
+        bail!("the command line has no `qemu-system-…`");
+    };
+    let mut scenario = Scenario::new(folder);
+    match words[at].rsplit_once("qemu-system-") {
+        Some((_, "x86_64")) => {}
+        Some((_, arch)) => scenario.set("arch", arch),
+        None => scenario.kvm(),
+    }
+    let mut words = words[at + 1..].iter();
+    while let Some(word) = words.next() {
+        let Some(option) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')) else {
+            // A word without an option is an image.
+            scenario.disk("hda", word);
+            continue;
+        };
+        let mut value = || match words.next() {
+            Some(value) => Ok(value.as_str()),
+            None => bail!("the option `-{option}` has no value"),
+        };
+        match becomes(option) {
+            Some(Flag) => scenario.keep(&[&format!("-{option}")]),
+            Some(Converted(convert)) => convert(&mut scenario),
+            Some(Value(convert)) => convert(&mut scenario, value()?),
+            Some(Named(convert)) => convert(&mut scenario, option, value()?),
+            Some(Nothing(true, why)) => scenario.leave_out(option, value()?, why),
+            Some(Nothing(false, why)) => scenario.leave_out(option, "", why),
+            None => {
+                let value = escape(value()?);
+                scenario.keep(&[&format!("-{option}"), &value]);
+            }
+        }
+    }
+    scenario.complete();
+    Ok(scenario)
+}
+
 /// What becomes of an option; `None` if it stays in `args` with its value.
-pub(super) fn becomes(option: &str) -> Option<Becomes> {
+fn becomes(option: &str) -> Option<Becomes> {
     OPTIONS.iter().find(|(name, _)| *name == option).map(|(_, becomes)| *becomes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::import::convert::{joined, pairs};
+
+    fn import(command: &str) -> String {
+        let words: Vec<String> = command.split(' ').map(str::to_owned).collect();
+        read(&words, Path::new("/nowhere")).unwrap().to_string()
+    }
+
+    #[test]
+    fn a_comma_in_a_value_is_written_twice() {
+        let all = pairs("file=a,,b,readonly,if=none", "file");
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(all, [pair("file", "a,b"), pair("readonly", "on"), pair("if", "none")]);
+        assert_eq!(joined(&all), "file=a,,b,readonly=on,if=none");
+    }
+
+    #[test]
+    fn units_and_accelerators_are_those_of_the_language() {
+        let text = import("sudo /usr/bin/kvm -m 1g,slots=2,maxmem=4096 -M q35,accel=kvm:tcg,hpet=off -smp 2");
+        for part in ["size: 1G", "slots: 2", "maxmem: 4096M", "machine: q35,hpet=off", "smp: 2", "- tcg"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(import("qemu-system-aarch64 -m 64").contains("arch: aarch64\n    memory: 64M"));
+    }
+
+    #[test]
+    fn a_template_in_a_value_is_only_text() {
+        let text = import("qemu-system-x86_64 -uuid {{x}} -name a/b");
+        assert!(text.contains("\\\\u007b\\\\u007b") || text.contains("u007b"), "{text}");
+        assert!(text.starts_with("name: a_b\n"), "{text}");
+    }
 }

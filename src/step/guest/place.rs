@@ -5,8 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::session::{Cause, Failure};
-use crate::step::running::{POLL, Running};
-use crate::step::wait::STOPPED;
+use crate::step::running::{POLL, Running, STOPPED};
 
 /// Why a guest no longer runs in a VM.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use super::Condition;
 use super::job_history::{History, jobs};
 use crate::session::log::Log;
 use crate::session::{Cause, Failure, Session};
-use crate::step::running::Running;
+use crate::step::running::{Running, STOPPED};
 
 /// The final migration statuses (QAPI `MigrationStatus`).
 pub(super) const FINAL: &[&str] = &["completed", "failed", "cancelled"];
@@ -63,18 +63,6 @@ fn jobs_ended(log: &Log, condition: &Condition) -> Option<String> {
 fn is_source_stopped(log: &Log, since: usize) -> bool {
     log.is_stopped() && log.migration_statuses(since).all(|status| status != "colo")
 }
-
-/// The run states in which the guest stays stopped without a command (QAPI `RunState`).
-pub(in crate::step) const STOPPED: &[&str] = &[
-    "guest-panicked",
-    "internal-error",
-    "io-error",
-    "paused",
-    "postmigrate",
-    "prelaunch",
-    "shutdown",
-    "watchdog",
-];
 
 /// Fails if a step waits for output of a guest whose vCPUs are stopped. Otherwise it never returns, also if QEMU does not
 /// answer or a background process might resume the guest.

@@ -17,7 +17,6 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use exit::Exit;
-pub(super) use impossible::STOPPED;
 pub use job_history::JobStatus;
 pub(crate) use memory::Watched;
 
