@@ -393,6 +393,15 @@ impl Complaints {
         }
     }
 
+    /// Complains about a value that is neither a number nor a template.
+    pub(crate) fn number(&mut self, path: &[&str], value: &Value) {
+        let is_template = value.as_str().is_some_and(crate::template::is_template);
+        if number(value).is_none() && !is_template {
+            let help = "write a number, or a template of a number such as `{{run.captures.NAME}}`";
+            self.add(path, format!("`{}` is not a number", brief(value)), help);
+        }
+    }
+
     /// Complains about an invalid regular expression.
     pub fn regex(&mut self, path: &[&str], expression: &str) {
         if let Err(error) = regex::Regex::new(expression) {

@@ -54,11 +54,7 @@ impl StepAction for Record {
             } else if METRICS.iter().any(|(own, _)| own == name) {
                 complaints.add(&[name], format!("`{name}` is one of Lockstep's metrics"), "use another name");
             }
-            let is_template = value.as_str().is_some_and(|text| text.contains("{{"));
-            if number(value).is_none() && !is_template {
-                let help = "write a number, or a template of a number such as `{{run.captures.NAME}}`";
-                complaints.add(&[name], format!("`{}` is not a number", brief(value)), help);
-            }
+            complaints.number(&[name], value);
         }
     }
 

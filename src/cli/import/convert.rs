@@ -229,8 +229,7 @@ impl Scenario {
     /// The same in words, which only QEMU can give their types.
     fn words(&mut self, option: &str, value: &str) {
         let all = pairs(value, "driver");
-        let of =
-            |key: &str| all.iter().find(|(known, _)| known == key).map_or("", |(_, value)| value.as_str());
+        let of = |key: &str| value_of(&all, key);
         if self.gone.iter().any(|gone| gone == of("chardev") || gone == of("audiodev")) {
             return self.leave_out(option, value, "its backend is left out");
         }
@@ -266,8 +265,7 @@ impl Scenario {
     /// A character device; one that another program passed, or that needs a display or terminal, is left out.
     pub(super) fn chardev(&mut self, value: &str) {
         let all = pairs(value, "backend");
-        let of =
-            |key: &str| all.iter().find(|(known, _)| known == key).map_or("", |(_, value)| value.as_str());
+        let of = |key: &str| value_of(&all, key);
         let needs_host =
             ["stdio", "spicevmc", "spiceport", "vc"].contains(&of("backend")) || !of("fd").is_empty();
         if needs_host {
@@ -284,8 +282,7 @@ impl Scenario {
 
     pub(super) fn audio(&mut self, value: &str) {
         let all = pairs(value, "driver");
-        let of =
-            |key: &str| all.iter().find(|(known, _)| known == key).map_or("", |(_, value)| value.as_str());
+        let of = |key: &str| value_of(&all, key);
         if of("driver") == "none" {
             return self.keep(&["-audiodev", &escape(value)]);
         }
@@ -345,6 +342,11 @@ pub(super) fn pairs(text: &str, first: &str) -> Vec<(String, String)> {
         (key.to_owned(), value.replace('\0', ","))
     };
     parts.map(pair).collect()
+}
+
+/// The value of a key; empty if there is none.
+fn value_of<'p>(pairs: &'p [(String, String)], key: &str) -> &'p str {
+    pairs.iter().find(|(known, _)| known == key).map_or("", |(_, value)| value.as_str())
 }
 
 /// The same as text.

@@ -56,12 +56,8 @@ impl Number {
     }
 
     pub(super) fn check(&self, complaints: &mut Complaints) {
-        let is_template = |value: &Value| value.as_str().is_some_and(|text| text.contains("{{"));
         for (key, value) in [("value", Some(&self.value)), ("of", self.of.as_ref())] {
-            if let Some(value) = value.filter(|value| number(value).is_none() && !is_template(value)) {
-                let help = "write a number, or a template of a number such as `{{run.captures.NAME}}`";
-                complaints.add(&[key], format!("`{}` is not a number", brief(value)), help);
-            }
+            value.inspect(|value| complaints.number(&[key], value));
         }
     }
 
