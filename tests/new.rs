@@ -28,7 +28,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     (
         "desktop",
         &[
-            "# There is no `disk.img` here: `disk0` is an empty disk in its place.",
+            "# There is no file `disk.img` here: `disk0` is an empty disk in its place.",
             "# Left out: `-display gtk`: a test has no display.",
             "memory: 2048M",
             "- file={{self.disk.disk0}},format=qcow2,index=0,media=disk",
@@ -57,6 +57,35 @@ const COMMANDS: &[(&str, &[&str])] = &[
             "type: user",
         ],
     ),
+    (
+        "document",
+        &[
+            "name: first_host",
+            "There is no file `/srv/none/first.qcow2` here: `disk0`",
+            "- file,node-name=extra-file,filename={{self.disk.disk1}}",
+            "port={{port.p19003}},server=on,wait=off",
+            "id=second,host=0.0.0.0,port=19004,server` lets the VM wait",
+            "id=out,host=127.0.0.1,port={{port.p19005}},reconnect-ms=2000",
+            "# Left out: `-chardev socket,id=tpm,path=/srv/none/tpm`: there is no such socket here.",
+            "# Left out: `-device tpm-tis,tpmdev=tpm0`: its backend is left out.",
+            "# Left out: `-object filter-redirector,id=r0,netdev=lan,queue=rx,indev=tpm`: ",
+            "- user,id=admin,hostfwd=tcp:127.0.0.1:{{port.p19022}}-:22",
+            "PIIX4_PM.disable_s4: '1'",
+            "- p19022",
+        ],
+    ),
+    (
+        "flash",
+        &[
+            "machine: q35\n",
+            "firmware:",
+            "There is no file `/srv/none/VARS.fd` here: `HERE/VARS.fd` is in its place.",
+            "str: tcp:127.0.0.1:{{port.p19023}}-:23",
+            "driver: file",
+            "- none,id=audio1",
+            "# Left out: `-append quiet`: there is no kernel.",
+        ],
+    ),
     ("numa", &["slots: 4", "val: 20", "PIIX4_PM.disable_s3: '1'"]),
 ];
 
@@ -68,6 +97,8 @@ fn a_command_line_becomes_a_scenario_that_starts() {
     }
     home.write("code.fd", &"\0".repeat(4096));
     home.write("vars.fd", &"\0".repeat(4096));
+    home.write("CODE.fd", &"\0".repeat(4096));
+    home.write("VARS.fd", &"\0".repeat(4096));
     // The harness shows the path of the home as this word.
     let here = home.path("a").parent().unwrap().display().to_string();
     for (name, parts) in COMMANDS {
@@ -84,7 +115,7 @@ fn a_command_line_becomes_a_scenario_that_starts() {
         assert!(ran.stdout.contains("1 passed"), "{name}: {}", ran.stdout);
     }
     let said = home.run(&["import", "ls -l"]).expect(2).stderr;
-    assert_eq!(said, "error: the command line has no `qemu-system-…`\n");
+    assert_eq!(said, "error: the command line has no `qemu-system-…` with options\n");
     let said = home.run(&["import", "qemu-system-x86_64", "-m"]).expect(2).stderr;
     assert_eq!(said, "error: the option `-m` has no value\n");
 }

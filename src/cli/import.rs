@@ -1,22 +1,25 @@
 //! `lockstep import`.
 
+mod backends;
 mod convert;
 mod disks;
 mod options;
+mod shell;
 
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 
 /// Write a scenario for the VM of a QEMU command line. What no key of the language expresses stays in `args`; what does not
 /// suit a test, such as a display, is left out, with a comment.
 #[derive(Debug, Args)]
 pub(super) struct Import {
-    /// The command line as one argument or as several, a file that has it, or `-` for standard input. Environment variables
-    /// and other words before `qemu-system-…` are skipped, as is the format of libvirt's logs.
+    /// The command line as one argument or as several, a file that has it, or `-` for standard input. Other text around it
+    /// is skipped: prompts, comments, other commands, the format of libvirt's logs. Shell variables have the values of the
+    /// assignments before the command, or of the environment.
     #[arg(required = true, allow_hyphen_values = true, trailing_var_arg = true, value_name = "COMMAND|FILE")]
     command: Vec<String>,
 }
@@ -24,7 +27,7 @@ pub(super) struct Import {
 impl Import {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let words = match self.command.as_slice() {
-            [one] => split(&text(one)?)?,
+            [one] => shell::words(&text(one)?)?,
             several => several.to_vec(),
         };
         let folder = std::env::current_dir().context("there is no current directory")?;
@@ -45,28 +48,4 @@ fn text(given: &str) -> anyhow::Result<String> {
         return std::fs::read_to_string(given).with_context(|| format!("cannot read {given}"));
     }
     Ok(given.to_owned())
-}
-
-/// The words, as a shell reads them.
-fn split(text: &str) -> anyhow::Result<Vec<String>> {
-    let is_comment = |line: &&str| line.trim_start().starts_with('#');
-    let lines: Vec<&str> = text.lines().filter(|line| !is_comment(line)).collect();
-    match shell_words::split(&lines.join("\n")) {
-        Ok(words) if !words.is_empty() => Ok(words),
-        Ok(_) => bail!("the command line is empty"),
-        Err(_) => bail!("the command line has a quote that is not closed"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_is_split_as_a_shell_does() {
-        let words = split("# a comment\nPATH=/bin \\\n qemu-system-x86_64 \\\n-name 'a b'\n").unwrap();
-        assert_eq!(words, ["PATH=/bin", "qemu-system-x86_64", "-name", "a b"]);
-        assert!(split("-name 'a").unwrap_err().to_string().contains("not closed"));
-        assert!(split("# nothing\n").unwrap_err().to_string().contains("empty"));
-    }
 }

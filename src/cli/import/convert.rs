@@ -7,15 +7,11 @@ use serde_json::{Map, Value, json};
 
 use crate::template::escape;
 
-/// The kinds of network that a scenario cannot expect on its host.
-const OF_HOST: &[&str] =
-    &["tap", "bridge", "vhost-user", "vhost-vdpa", "vde", "l2tpv3", "netmap", "af-xdp", "passt"];
-
 /// A scenario in the making.
 pub(super) struct Scenario {
     /// The folder of relative paths.
     pub folder: PathBuf,
-    name: String,
+    name: Option<String>,
     /// What was left out or replaced, and why.
     notes: Vec<String>,
     pub vm: Map<String, Value>,
@@ -25,22 +21,31 @@ pub(super) struct Scenario {
     /// The firmware in flash memory, and its variables.
     pub flash: Map<String, Value>,
     args: Vec<String>,
+    /// Names of ports.
+    pub ports: Vec<String>,
+    /// Block devices, and whether they were written as JSON.
+    pub nodes: Vec<(Value, bool)>,
+    /// The machine, with its options.
+    pub machine: Vec<(String, String)>,
     is_stopped: bool,
-    /// The character and audio devices that are left out.
-    gone: Vec<String>,
+    /// The backends that are left out.
+    pub gone: Vec<String>,
 }
 
 impl Scenario {
     pub(super) fn new(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
-            name: "imported".to_owned(),
+            name: None,
             notes: Vec::new(),
             vm: Map::new(),
             disks: Map::new(),
             boot: Map::new(),
             flash: Map::new(),
             args: Vec::new(),
+            ports: Vec::new(),
+            nodes: Vec::new(),
+            machine: Vec::new(),
             is_stopped: false,
             gone: Vec::new(),
         }
@@ -52,7 +57,9 @@ impl Scenario {
     }
 
     pub(super) fn note(&mut self, note: String) {
-        self.notes.push(note);
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
     }
 
     pub(super) fn leave_out(&mut self, option: &str, value: &str, why: &str) {
@@ -64,7 +71,7 @@ impl Scenario {
         self.vm.insert(key.to_owned(), value.into());
     }
 
-    fn push(&mut self, key: &str, value: Value) {
+    pub(super) fn push(&mut self, key: &str, value: Value) {
         if let Value::Array(list) = self.vm.entry(key).or_insert_with(|| json!([])) {
             list.push(value);
         }
@@ -73,21 +80,17 @@ impl Scenario {
     pub(super) fn name(&mut self, value: &str) {
         if let Some((_, name)) = pairs(value, "guest").into_iter().find(|(key, _)| key == "guest") {
             let usable = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
-            self.name = name.chars().map(usable).collect();
+            self.name = Some(name.chars().map(usable).collect());
         }
     }
 
     pub(super) fn machine(&mut self, value: &str) {
-        let mut kept = Vec::new();
         for (key, value) in pairs(value, "type") {
             match key.as_str() {
                 "accel" => value.split(':').for_each(|accel| self.accelerator(accel)),
-                "type" => kept.insert(0, escape(&value)),
-                _ => kept.push(escape(&format!("{key}={}", value.replace(',', ",,")))),
+                "type" => self.machine.insert(0, (key, value)),
+                _ => self.machine.push((key, value)),
             }
-        }
-        if !kept.is_empty() {
-            self.set("machine", kept.join(","));
         }
     }
 
@@ -98,11 +101,14 @@ impl Scenario {
         let options: Map<String, Value> =
             properties.into_iter().map(|(key, value)| (key, scalar(&value))).collect();
         let one = if options.is_empty() { json!(name) } else { json!({ name: options }) };
-        self.push("accel", one);
+        let is_known = self.vm.get("accel").and_then(Value::as_array).is_some_and(|all| all.contains(&one));
+        if !is_known {
+            self.push("accel", one);
+        }
     }
 
     pub(super) fn kvm(&mut self) {
-        self.push("accel", json!("kvm"));
+        self.accelerator("kvm");
     }
 
     pub(super) fn cpu(&mut self, value: &str) {
@@ -156,20 +162,18 @@ impl Scenario {
         self.push("numa", Value::Object(node));
     }
 
+    /// `DRIVER.PROPERTY=VALUE`, or the three with their keys.
     pub(super) fn global(&mut self, value: &str) {
-        match value.split_once('=') {
-            Some((property, value)) => {
-                if let Value::Object(all) = self.vm.entry("globals").or_insert_with(|| json!({})) {
-                    all.insert(property.to_owned(), escape(value).into());
-                }
-            }
-            None => self.keep(&["-global", &escape(value)]),
+        let all = pairs(value, "");
+        let of = |key: &str| value_of(&all, key);
+        let (property, value) = match value.split_once('=') {
+            Some(("driver", _)) => (format!("{}.{}", of("driver"), of("property")), of("value").to_owned()),
+            Some((property, value)) => (property.to_owned(), escape(value)),
+            None => return self.keep(&["-global", &escape(value)]),
+        };
+        if let Value::Object(all) = self.vm.entry("globals").or_insert_with(|| json!({})) {
+            all.insert(property, value.into());
         }
-    }
-
-    pub(super) fn incoming(&mut self, value: &str) {
-        let waits = value == "defer" || value.starts_with("fd:");
-        self.set("incoming", if waits { "defer".to_owned() } else { escape(value) });
     }
 
     pub(super) fn stopped(&mut self) {
@@ -188,36 +192,6 @@ impl Scenario {
         }
     }
 
-    /// An option that takes JSON: a list of the language, unless it is written in words.
-    pub(super) fn object(&mut self, option: &str, value: &str) {
-        let Ok(Value::Object(map)) = serde_json::from_str::<Value>(value) else {
-            return self.words(option, value);
-        };
-        let text = |key: &str| map.get(key).and_then(Value::as_str).unwrap_or_default();
-        let is_gone =
-            ["chardev", "audiodev"].iter().any(|key| self.gone.iter().any(|gone| gone == text(key)));
-        if is_gone {
-            return self.leave_out(option, value, "its backend is left out");
-        }
-        if option == "netdev" && OF_HOST.contains(&text("type")) {
-            return self.private_network(text("id").to_owned(), value);
-        }
-        if option == "object"
-            && text("qom-type") == "secret"
-            && !text("file").is_empty()
-            && self.existing(text("file")).is_none()
-        {
-            return self.leave_out(option, value, "there is no such file here");
-        }
-        let mut map = map;
-        if map.get("driver").and_then(Value::as_str).is_some_and(|driver| driver.starts_with("qxl")) {
-            self.note(format!("`-device {value}` needs SPICE: a `VGA` is in its place."));
-            map.retain(|key, _| ["id", "bus", "addr"].contains(&key.as_str()));
-            map.insert("driver".to_owned(), "VGA".into());
-        }
-        self.push(&format!("{option}s"), crate::scenario::escaped(Value::Object(map)));
-    }
-
     pub(super) fn vga(&mut self, value: &str) {
         if value == "qxl" {
             self.note("`-vga qxl` needs SPICE: `std` is in its place.".to_owned());
@@ -226,79 +200,31 @@ impl Scenario {
         self.keep(&["-vga", kind]);
     }
 
-    /// The same in words, which only QEMU can give their types.
-    fn words(&mut self, option: &str, value: &str) {
-        let all = pairs(value, "driver");
-        let of = |key: &str| value_of(&all, key);
-        if self.gone.iter().any(|gone| gone == of("chardev") || gone == of("audiodev")) {
-            return self.leave_out(option, value, "its backend is left out");
+    /// A file that is only read.
+    pub(super) fn read_only(&mut self, option: &str, path: &str) {
+        match self.existing(path) {
+            Some(found) => self.keep(&[&format!("-{option}"), &found]),
+            None => self.leave_out(option, path, "there is no such file here"),
         }
-        if option == "netdev" && OF_HOST.contains(&of("driver")) {
-            return self.private_network(of("id").to_owned(), value);
-        }
-        self.keep(&[&format!("-{option}"), &escape(value)]);
-    }
-
-    fn private_network(&mut self, id: String, value: &str) {
-        self.note(format!("`-netdev {value}` needs the host's network: a user network is in its place."));
-        self.push("netdevs", json!({"type": "user", "id": id}));
-    }
-
-    /// `-nic` and `-net`.
-    pub(super) fn network(&mut self, option: &str, value: &str) {
-        let mut all = pairs(value, "type");
-        let kind = all.iter_mut().find(|(key, _)| key == "type");
-        match kind {
-            Some((_, kind)) if OF_HOST.contains(&kind.as_str()) => {
-                "user".clone_into(kind);
-                let kept = ["type", "id", "model", "mac", "netdev"];
-                all.retain(|(key, _)| kept.contains(&key.as_str()));
-                self.note(format!(
-                    "`-{option} {value}` needs the host's network: a user network is in its place."
-                ));
-                self.keep(&[&format!("-{option}"), joined(&all).trim_start_matches("type=")]);
-            }
-            _ => self.keep(&[&format!("-{option}"), &escape(value)]),
-        }
-    }
-
-    /// A character device; one that another program passed, or that needs a display or terminal, is left out.
-    pub(super) fn chardev(&mut self, value: &str) {
-        let all = pairs(value, "backend");
-        let of = |key: &str| value_of(&all, key);
-        let needs_host =
-            ["stdio", "spicevmc", "spiceport", "vc"].contains(&of("backend")) || !of("fd").is_empty();
-        if needs_host {
-            self.gone.push(of("id").to_owned());
-            self.leave_out("chardev", value, "it needs a terminal, a display or a descriptor");
-        } else {
-            self.keep(&["-chardev", &escape(value)]);
-        }
-    }
-
-    pub(super) fn monitor(&mut self, value: &str) {
-        self.leave_out("mon", value, "Lockstep has monitors of its own");
-    }
-
-    pub(super) fn audio(&mut self, value: &str) {
-        let all = pairs(value, "driver");
-        let of = |key: &str| value_of(&all, key);
-        if of("driver") == "none" {
-            return self.keep(&["-audiodev", &escape(value)]);
-        }
-        let id = of("id").to_owned();
-        self.note(format!("`-audiodev {value}` needs the host's sound: `none` is in its place."));
-        self.keep(&["-audiodev", &format!("none,id={id}")]);
     }
 
     /// Adds what is only known at the end.
     pub(super) fn complete(&mut self) {
-        self.images_of_blockdevs();
-        let boot = std::mem::take(&mut self.boot);
-        if let (Some(code), Some(vars)) = (self.flash.remove("code"), self.flash.remove("vars")) {
-            self.set("firmware", json!({"code": code, "vars": vars}));
+        self.firmware();
+        self.images_of_nodes();
+        let machine = joined(&self.machine);
+        if !machine.is_empty() {
+            self.set("machine", without_first_key(&machine));
         }
-        let guest = if boot.contains_key("kernel") { json!({"image": boot}) } else { json!("none") };
+        let mut boot = std::mem::take(&mut self.boot);
+        let guest = if boot.contains_key("kernel") {
+            json!({"image": boot})
+        } else {
+            if let Some(Value::String(append)) = boot.remove("append") {
+                self.leave_out("append", &append, "there is no kernel");
+            }
+            json!("none")
+        };
         self.set("guest", guest);
         for (key, value) in [("disks", Value::Object(self.disks.clone())), ("args", json!(self.args))] {
             if value.as_array().is_none_or(|list| !list.is_empty()) && value != json!({}) {
@@ -324,12 +250,19 @@ impl fmt::Display for Scenario {
         for note in &self.notes {
             writeln!(f, "# {}", note.replace('\n', " "))?;
         }
-        let all = json!({"name": self.name, "vms": {"vm": self.vm}, "steps": self.steps()});
+        // Without a name the case has that of the file.
+        let mut all = self.name.as_ref().map_or_else(|| json!({}), |name| json!({"name": name}));
+        if !self.ports.is_empty() {
+            writeln!(f, "# Ports of the host are ports of the case: two cases can run at the same time.")?;
+            all["ports"] = json!(self.ports);
+        }
+        all["vms"] = json!({"vm": self.vm});
+        all["steps"] = self.steps();
         f.write_str(&serde_yaml::to_string(&all).unwrap_or_default())
     }
 }
 
-/// The keys and values of an option; a first value without a key has this one. `,,` is a comma in a value.
+/// The keys and values of an option, with templates as text; a first value without a key has this one. `,,` is a comma in a value.
 pub(super) fn pairs(text: &str, first: &str) -> Vec<(String, String)> {
     let marked = text.replace(",,", "\0");
     let parts = marked.split(',').filter(|part| !part.is_empty()).enumerate();
@@ -339,13 +272,13 @@ pub(super) fn pairs(text: &str, first: &str) -> Vec<(String, String)> {
             None if number == 0 => (first, part),
             None => (part, "on"),
         };
-        (key.to_owned(), value.replace('\0', ","))
+        (key.to_owned(), escape(&value.replace('\0', ",")))
     };
     parts.map(pair).collect()
 }
 
 /// The value of a key; empty if there is none.
-fn value_of<'p>(pairs: &'p [(String, String)], key: &str) -> &'p str {
+pub(super) fn value_of<'p>(pairs: &'p [(String, String)], key: &str) -> &'p str {
     pairs.iter().find(|(known, _)| known == key).map_or("", |(_, value)| value.as_str())
 }
 
@@ -355,7 +288,15 @@ pub(super) fn joined(pairs: &[(String, String)]) -> String {
     words.collect::<Vec<_>>().join(",")
 }
 
+/// The same without a first key that need not be written.
+pub(super) fn without_first_key(text: &str) -> &str {
+    match text.split_once('=') {
+        Some(("driver" | "type" | "qom-type" | "backend", rest)) => rest,
+        _ => text,
+    }
+}
+
 /// A number, or else the text.
 fn scalar(text: &str) -> Value {
-    text.parse::<u64>().map_or_else(|_| escape(text).into(), Value::from)
+    text.parse::<u64>().map_or_else(|_| text.into(), Value::from)
 }

@@ -1,10 +1,11 @@
 //! Image files of a command line: each becomes a disk of the VM, so that no image is written to.
 
+use std::io::Read;
 use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::convert::{Scenario, joined, pairs};
+use super::convert::{Scenario, joined, pairs, value_of, without_first_key};
 use crate::template::escape;
 
 /// The size of a disk in the place of an image that does not exist.
@@ -14,12 +15,13 @@ impl Scenario {
     /// A template for the path of a disk with the content of an image, and the disk's format.
     fn image(&mut self, path: &str, format: Option<&str>) -> (String, String) {
         let name = format!("disk{}", self.disks.len());
-        let format = format.unwrap_or("qcow2");
-        let disk = match self.existing(path) {
+        let found = self.existing(path);
+        let format = format.unwrap_or_else(|| found.as_deref().map_or("qcow2", format_of));
+        let disk = match found {
             Some(found) if format == "qcow2" => json!({"backing": found}),
             Some(found) => json!({"copy": found, "format": format}),
             None => {
-                self.note(format!("There is no `{path}` here: `{name}` is an empty disk in its place."));
+                self.note(format!("There is no file `{path}` here: `{name}` is an empty disk in its place."));
                 json!({"size": SIZE, "format": format})
             }
         };
@@ -40,12 +42,9 @@ impl Scenario {
             pairs.iter().any(|(known, value)| known == key && values.contains(&value.as_str()))
         };
         if is("if", &["pflash"]) {
-            let file = pairs.iter().find(|(key, _)| key == "file").and_then(|(_, path)| self.existing(path));
             let key = if is("readonly", &["on"]) { "code" } else { "vars" };
-            return match file {
-                Some(file) => _ = self.flash.insert(key.to_owned(), file.into()),
-                None => self.leave_out("drive", value, "there is no such file here"),
-            };
+            self.flash.insert(key.to_owned(), value_of(&pairs, "file").into());
+            return;
         }
         if is("media", &["cdrom"]) || is("readonly", &["on"]) || is("read-only", &["on"]) {
             let file = pairs.iter_mut().find(|(key, _)| key == "file");
@@ -91,46 +90,120 @@ impl Scenario {
         self.keep(&["-drive", &format!("file={path},format={format},index={index},media=disk")]);
     }
 
-    /// `-cdrom`: only read.
-    pub(super) fn cdrom(&mut self, path: &str) {
-        match self.existing(path) {
-            Some(found) => self.keep(&["-cdrom", &found]),
-            None => self.leave_out("cdrom", path, "there is no such file here"),
+    /// The firmware in flash memory, of `-drive if=pflash` or of the machine's `pflash0` and `pflash1`.
+    pub(super) fn firmware(&mut self) {
+        for (option, key) in [("pflash0", "code"), ("pflash1", "vars")] {
+            let at = self.machine.iter().position(|(known, _)| known == option);
+            if let Some((_, node)) = at.map(|at| self.machine.remove(at)) {
+                let path = self.take_file_of(&node);
+                self.flash.insert(key.to_owned(), path.into());
+            }
+        }
+        let path = |key: &str| self.flash.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (code, vars) = (path("code"), path("vars"));
+        match (self.existing(&code), self.existing(&vars)) {
+            _ if code.is_empty() && vars.is_empty() => {}
+            (Some(code), Some(vars)) => self.set("firmware", json!({"code": code, "vars": vars})),
+            (Some(code), None) => {
+                let template = code.replace("CODE", "VARS");
+                let all = [template.replace(".secboot", ""), template];
+                let Some(template) =
+                    all.into_iter().filter(|path| *path != code).find_map(|path| self.existing(&path))
+                else {
+                    return self.keep(&["-drive", &format!("if=pflash,format=raw,readonly=on,file={code}")]);
+                };
+                if !vars.is_empty() {
+                    self.note(format!("There is no file `{vars}` here: `{template}` is in its place."));
+                }
+                self.set("firmware", json!({"code": code, "vars": template}));
+            }
+            (None, _) => self.note(format!("Left out: the firmware `{code}`: there is no such file here.")),
+        }
+    }
+
+    /// The path of a node's file; removes the node, and those below it.
+    fn take_file_of(&mut self, name: &str) -> String {
+        let Some(at) = self.nodes.iter().position(|(node, _)| node["node-name"] == name) else {
+            return String::new();
+        };
+        let (node, _) = self.nodes.remove(at);
+        let filename = node["filename"].as_str().or_else(|| node["file"]["filename"].as_str());
+        match (filename, node["file"].as_str()) {
+            (Some(path), _) => path.to_owned(),
+            (None, Some(below)) => self.take_file_of(below),
+            (None, None) => String::new(),
         }
     }
 
     /// The image files of all block devices.
-    pub(super) fn images_of_blockdevs(&mut self) {
-        let Some(Value::Array(mut nodes)) = self.vm.remove("blockdevs") else {
-            return;
-        };
+    pub(super) fn images_of_nodes(&mut self) {
+        let mut nodes = std::mem::take(&mut self.nodes);
         let drivers: Vec<(Value, Value)> =
-            nodes.iter().map(|node| (node["file"].clone(), node["driver"].clone())).collect();
-        for node in &mut nodes {
+            nodes.iter().map(|(node, _)| (node["file"].clone(), node["driver"].clone())).collect();
+        for (mut node, is_json) in nodes.drain(..) {
             let around = drivers.iter().find(|(file, _)| file.is_string() && *file == node["node-name"]);
-            let around = around.and_then(|(_, driver)| driver.as_str()).map(str::to_owned);
-            if let Value::Object(node) = node {
-                self.images_of(node, around.as_deref());
+            self.images_of(&mut node, around.and_then(|(_, driver)| driver.as_str()));
+            if is_json {
+                self.push("blockdevs", node);
+            } else {
+                let mut pairs = Vec::new();
+                flatten(&node, "", &mut pairs);
+                self.keep(&["-blockdev", without_first_key(&joined(&pairs))]);
             }
         }
-        self.vm.insert("blockdevs".to_owned(), Value::Array(nodes));
     }
 
-    fn images_of(&mut self, node: &mut Map<String, Value>, around: Option<&str>) {
-        if node.get("read-only") == Some(&json!(true)) {
-            return;
-        }
-        if let (Some("file"), Some(path)) =
-            (node.get("driver").and_then(Value::as_str), node.get("filename").and_then(Value::as_str))
+    fn images_of(&mut self, node: &mut Value, around: Option<&str>) {
+        let own = node["driver"].as_str().map(str::to_owned);
+        if let (Some("file" | "host_device" | "host_cdrom"), Some(path)) =
+            (own.as_deref(), node["filename"].as_str())
         {
-            let (path, _) = self.image(path, Some(around.unwrap_or("raw")));
-            node.insert("filename".to_owned(), path.into());
+            let is_read = [json!(true), json!("on")].contains(&node["read-only"]);
+            let path = match self.existing(path) {
+                Some(found) if is_read => found,
+                _ => self.image(path, Some(around.unwrap_or("raw"))).0,
+            };
+            node["filename"] = path.into();
+            node["driver"] = "file".into();
         }
-        let own = node.get("driver").and_then(Value::as_str).map(str::to_owned);
-        for value in node.values_mut() {
-            if let Value::Object(inner) = value {
-                self.images_of(inner, own.as_deref());
+        for value in node.as_object_mut().into_iter().flat_map(|node| node.values_mut()) {
+            if value.is_object() {
+                self.images_of(value, own.as_deref());
             }
+        }
+    }
+}
+
+/// The format of an existing image: that of QEMU's own images, or else raw.
+fn format_of(path: &str) -> &'static str {
+    let mut start = [0; 4];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    if read.is_ok() && start == *b"QFI\xfb" { "qcow2" } else { "raw" }
+}
+
+/// A node of words such as `file.filename=PATH`.
+pub(super) fn nested(pairs: &[(String, String)]) -> Value {
+    let mut node = json!({});
+    for (key, value) in pairs {
+        let mut at = &mut node;
+        for part in key.split('.') {
+            if !at.is_object() {
+                *at = json!({});
+            }
+            at = &mut at[part];
+        }
+        *at = value.as_str().into();
+    }
+    node
+}
+
+/// The reverse of [`nested`].
+fn flatten(node: &Value, prefix: &str, pairs: &mut Vec<(String, String)>) {
+    for (key, value) in node.as_object().into_iter().flatten() {
+        let key = format!("{prefix}{key}");
+        match value.as_str() {
+            Some(text) => pairs.push((key, text.to_owned())),
+            None => flatten(value, &format!("{key}."), pairs),
         }
     }
 }

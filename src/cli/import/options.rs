@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::bail;
 
+use super::backends;
 use super::convert::Scenario;
 use crate::template::escape;
 
@@ -50,12 +51,14 @@ const OPTIONS: &[(&str, Becomes)] = &[
     ("hdb", Named(Scenario::disk)),
     ("hdc", Named(Scenario::disk)),
     ("hdd", Named(Scenario::disk)),
-    ("cdrom", Value(Scenario::cdrom)),
+    ("cdrom", Named(Scenario::read_only)),
+    ("bios", Named(Scenario::read_only)),
     ("blockdev", Named(Scenario::object)),
     ("object", Named(Scenario::object)),
     ("netdev", Named(Scenario::object)),
     ("device", Named(Scenario::object)),
     ("chardev", Value(Scenario::chardev)),
+    ("tpmdev", Named(Scenario::object)),
     ("nic", Named(Scenario::network)),
     ("net", Named(Scenario::network)),
     ("qmp", Nothing(true, OWN)),
@@ -69,6 +72,8 @@ const OPTIONS: &[(&str, Becomes)] = &[
     ("vnc", Nothing(true, DISPLAY)),
     ("spice", Nothing(true, DISPLAY)),
     ("full-screen", Nothing(false, DISPLAY)),
+    ("show-cursor", Nothing(false, DISPLAY)),
+    ("k", Nothing(true, DISPLAY)),
     ("audiodev", Value(Scenario::audio)),
     ("daemonize", Nothing(false, PROCESS)),
     ("pidfile", Nothing(true, PROCESS)),
@@ -96,14 +101,21 @@ const OPTIONS: &[(&str, Becomes)] = &[
     ("one-insn-per-tb", Flag),
 ];
 
+/// Whether a word is the name of a QEMU.
+pub(super) fn is_program(word: &str) -> bool {
+    let name = Path::new(word).file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with("qemu-system-") || name == "qemu-kvm" || name == "kvm"
+}
+
+/// The option that a word is, without its dashes.
+fn option(word: &str) -> Option<&str> {
+    word.strip_prefix("--").or_else(|| word.strip_prefix('-')).filter(|name| !name.is_empty())
+}
+
 /// Reads a command line; relative paths are relative to this folder.
 pub(super) fn read(words: &[String], folder: &Path) -> anyhow::Result<Scenario> {
-    let program = |word: &&String| {
-        let name = Path::new(word.as_str()).file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with("qemu-system-") || name == "qemu-kvm" || name == "kvm"
-    };
-    let Some(at) = words.iter().position(|word| program(&word)) else {
-        bail!("the command line has no `qemu-system-…`");
+    let Some(at) = words.iter().position(|word| is_program(word)) else {
+        bail!("the command line has no `qemu-system-…` with options");
     };
     let mut scenario = Scenario::new(folder);
     match words[at].rsplit_once("qemu-system-") {
@@ -111,28 +123,37 @@ pub(super) fn read(words: &[String], folder: &Path) -> anyhow::Result<Scenario> 
         Some((_, arch)) => scenario.set("arch", arch),
         None => scenario.kvm(),
     }
-    let mut words = words[at + 1..].iter();
+    let mut options = Vec::new();
+    let mut words = words[at + 1..].iter().peekable();
     while let Some(word) = words.next() {
-        let Some(option) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')) else {
+        let Some(name) = option(word) else {
             // A word without an option is an image.
-            scenario.disk("hda", word);
+            options.push(("hda", word.as_str()));
             continue;
         };
-        let mut value = || match words.next() {
-            Some(value) => Ok(value.as_str()),
-            None => bail!("the option `-{option}` has no value"),
+        let value = match becomes(name) {
+            Some(Flag | Converted(_) | Nothing(false, _)) => None,
+            Some(Value(_) | Named(_) | Nothing(true, _)) => match words.next() {
+                Some(value) => Some(value),
+                None => bail!("the option `-{name}` has no value"),
+            },
+            None => words.next_if(|next| option(next).is_none()),
         };
-        match becomes(option) {
-            Some(Flag) => scenario.keep(&[&format!("-{option}")]),
+        options.push((name, value.map_or("", String::as_str)));
+    }
+    // A device can be left out with its backend, which can come later.
+    options.sort_by_key(|(name, _)| {
+        backends::BACKENDS.iter().position(|option| option == name).unwrap_or(usize::MAX)
+    });
+    for (name, value) in options {
+        match becomes(name) {
+            Some(Flag) => scenario.keep(&[&format!("-{name}")]),
             Some(Converted(convert)) => convert(&mut scenario),
-            Some(Value(convert)) => convert(&mut scenario, value()?),
-            Some(Named(convert)) => convert(&mut scenario, option, value()?),
-            Some(Nothing(true, why)) => scenario.leave_out(option, value()?, why),
-            Some(Nothing(false, why)) => scenario.leave_out(option, "", why),
-            None => {
-                let value = escape(value()?);
-                scenario.keep(&[&format!("-{option}"), &value]);
-            }
+            Some(Value(convert)) => convert(&mut scenario, value),
+            Some(Named(convert)) => convert(&mut scenario, name, value),
+            Some(Nothing(_, why)) => scenario.leave_out(name, value, why),
+            None if value.is_empty() => scenario.keep(&[&format!("-{name}")]),
+            None => scenario.keep(&[&format!("-{name}"), &escape(value)]),
         }
     }
     scenario.complete();
