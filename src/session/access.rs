@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::board::Board;
 use super::client::Client;
+use super::clock::Reading;
 use super::directory::Notes;
 use super::link::Links;
 use super::machine::{Machine, Plan};
@@ -134,6 +135,17 @@ impl Session {
     /// Records a metric.
     pub fn record(&mut self, metric: Metric) {
         self.recorded.push(metric);
+    }
+
+    /// The clocks of guests that were read, in order.
+    #[must_use]
+    pub fn clocks(&self) -> &[Reading] {
+        &self.clocks
+    }
+
+    /// Keeps the clocks of a guest.
+    pub fn add_clock(&mut self, reading: Reading) {
+        self.clocks.push(reading);
     }
 
     /// The last migration.

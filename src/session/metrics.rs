@@ -46,6 +46,10 @@ pub const METRICS: &[(&str, &str)] = &[
         "postcopy_blocktime",
         "seconds in which all vCPUs of a postcopy's destination waited for pages, as it reports them",
     ),
+    (
+        "clock_behind",
+        "seconds by which a guest's time since boot fell behind the host's between two `check: {clock: …}`",
+    ),
     ("failover", "seconds from the start of the `failover` step (its yank) to the survivor's first new tick"),
 ];
 

@@ -5,6 +5,7 @@ pub mod artifacts;
 pub mod board;
 pub mod checkpoints;
 pub mod client;
+pub mod clock;
 pub mod directory;
 pub mod disks;
 pub mod failure;

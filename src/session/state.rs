@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::board::Board;
 use super::client::Client;
+use super::clock::Reading;
 use super::directory::{CaseDirectory, Notes};
 use super::failure::Failure;
 use super::link::Address;
@@ -111,6 +112,8 @@ pub struct Session {
     pub(super) captures: Map<String, Value>,
     /// The metrics that steps recorded.
     pub(super) recorded: Vec<Metric>,
+    /// The clocks of guests that were read, in order.
+    pub(super) clocks: Vec<Reading>,
     pub(super) pair: Option<Pair>,
     pub(super) failover: Option<FailoverMark>,
     /// The numbers sent to guests, in order.
@@ -141,6 +144,7 @@ impl Session {
             sockets: BTreeMap::new(),
             captures: Map::new(),
             recorded: Vec::new(),
+            clocks: Vec::new(),
             pair: None,
             failover: None,
             witnesses: Vec::new(),

@@ -1,6 +1,7 @@
 //! `check`.
 
 mod client;
+mod clock;
 mod disk;
 mod file;
 mod guest;
@@ -132,6 +133,12 @@ forms! {
         guest: Command,
         /// With `guest`: a regular expression that its standard output must match too.
         output: Option<String>,
+    }
+    Clock {
+        /// The most by which the clocks of the guest may have gone apart from the host's since the guest was last checked so,
+        /// in whichever VM it ran then: its time since boot (`/proc/uptime`) and its time of day (`date +%s`). Neither may
+        /// step back. The first check of a guest only reads both. See [Inside the guest](#inside-the-guest).
+        clock: Span,
     }
     SerialCheck {
         /// A regular expression that must match in what the VM has printed on its serial port since it was started; `^` and
@@ -267,6 +274,7 @@ impl StepAction for Check {
             Kind::NoEvent(check) => format!("no event {}", check.no_event),
             Kind::InGuest(check) => format!("`{}` in the guest", check.guest),
             Kind::SerialCheck(check) => check.title(),
+            Kind::Clock(check) => format!("the guest's clocks, within {}", check.clock),
             Kind::Metric(check) => format!("metric {}", check.metric),
             Kind::Number(check) => check.title(),
             Kind::Equal(check) => {
@@ -280,7 +288,7 @@ impl StepAction for Check {
     fn vms(&mut self) -> Vec<Named<'_>> {
         let needs = match &self.kind {
             Kind::Memory(_) | Kind::Query(_) => Needs::Monitor,
-            Kind::InGuest(_) => Needs::Process,
+            Kind::InGuest(_) | Kind::Clock(_) => Needs::Process,
             _ => Needs::Logs,
         };
         let inside = match &mut self.kind {
@@ -318,6 +326,7 @@ impl StepAction for Check {
             Kind::InGuest(check) => {
                 complaints.in_guest(scene, &self.vm, &check.guest, check.output.as_deref());
             }
+            Kind::Clock(_) => self.vm.iter().for_each(|vm| complaints.access(scene, &["clock"], vm)),
             Kind::SerialCheck(check) => complaints.regex(&["serial"], &check.serial),
             Kind::Metric(check) => check.check(scene, complaints),
             Kind::Number(check) => check.check(complaints),
@@ -338,6 +347,13 @@ impl StepAction for Check {
             Kind::Query(check) => self.each(run, check).await,
             Kind::NoEvent(check) => self.each(run, check).await,
             Kind::InGuest(check) => self.each(run, check).await,
+            Kind::Clock(check) => {
+                let mut result = Value::Null;
+                for vm in &self.vm {
+                    result = check.run(run, vm).await?;
+                }
+                Ok(result)
+            }
             Kind::SerialCheck(check) => self.each(run, check).await,
             Kind::Metric(check) => check.run(run.session),
             Kind::Number(check) => check.run(),

@@ -1,0 +1,90 @@
+//! `check: {clock: …}`: the clocks of a guest.
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::Clock;
+use crate::session::clock::Reading;
+use crate::session::metric::Metric;
+use crate::session::{Failure, Session};
+use crate::step::guest::{Command, run_in};
+use crate::step::running::Running;
+
+/// Prints the boot's identity, the time since boot, and the time of day in whole seconds.
+const READ: &str = "cat /proc/sys/kernel/random/boot_id /proc/uptime; date +%s";
+/// The name of the metric.
+const BEHIND: &str = "clock_behind";
+
+impl Clock {
+    pub(super) async fn run(&self, run: &mut Running<'_>, vm: &str) -> Result<Value, Failure> {
+        let command = Command::Shell(READ.to_owned());
+        let asked = Instant::now();
+        let ran = run_in(run, vm, &command, None).await?;
+        let answered = Instant::now();
+        if let Some(failure) = ran.unmet(None)? {
+            return Err(failure.led_by(&format!("`{READ}` in the guest of `{vm}`: ")).about(vm));
+        }
+        let unclear =
+            || Failure::failed(format!("`{READ}` in the guest of `{vm}`: {}", ran.seen())).about(vm);
+        let now = parse(&ran.stdout(), vm, asked, answered).ok_or_else(unclear)?;
+        let before = previous(run.session, &now).map_err(|message| Failure::failed(message).about(vm))?;
+        let judged = before.map(|before| now.behind(before, self.clock.0)).transpose();
+        let behind = judged.map_err(|wrong| {
+            Failure::failed(format!("the clocks of the guest of `{vm}`: {wrong}")).about(vm)
+        })?;
+        if let Some(behind) = behind {
+            run.session.record(Metric {
+                name: BEHIND.into(),
+                value: behind,
+                unit: "s".into(),
+                vm: Some(vm.to_owned()),
+                spread: None,
+            });
+        }
+        let result = json!({"uptime": now.uptime, "wall": now.wall, "behind": behind});
+        run.session.add_clock(now);
+        Ok(result)
+    }
+}
+
+fn parse(output: &str, vm: &str, asked: Instant, answered: Instant) -> Option<Reading> {
+    let mut words = output.split_whitespace();
+    let boot = words.next()?.to_owned();
+    let uptime = words.next()?.parse().ok()?;
+    // The second number of /proc/uptime is the idle time.
+    let wall = words.nth(1)?.parse().ok()?;
+    Some(Reading { vm: vm.to_owned(), boot, uptime, wall, asked, answered })
+}
+
+/// The previous reading of this guest, in whichever VM it ran then.
+fn previous<'s>(session: &'s Session, now: &Reading) -> Result<Option<&'s Reading>, String> {
+    let readings = session.clocks();
+    if let Some(same) = readings.iter().rev().find(|reading| reading.boot == now.boot) {
+        return Ok(Some(same));
+    }
+    let source =
+        session.pair().filter(|pair| pair.destination.as_deref() == Some(&now.vm)).map(|pair| &pair.source);
+    let vms = [Some(&now.vm), source];
+    match readings.iter().rev().find(|reading| vms.contains(&Some(&reading.vm))) {
+        Some(other) => {
+            let (vm, other) = (&now.vm, &other.vm);
+            Err(format!(
+                "the guest of `{vm}` is not the one that the last `clock` check found in `{other}`: it has booted since"
+            ))
+        }
+        None => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reading_is_three_lines() {
+        let now = Instant::now();
+        let read = parse("0a-1b\n12.34 5.60\n1700000000\n", "vm", now, now).unwrap();
+        assert_eq!((read.boot.as_str(), read.uptime, read.wall), ("0a-1b", 12.34, 1_700_000_000.0));
+        assert!(parse("0a-1b\n12.34\n", "vm", now, now).is_none());
+    }
+}
