@@ -177,7 +177,7 @@ fn guest_file(guests: &Path, name: &str) -> Result<String, LinuxError> {
     Err(LinuxError::Missing(text(&path)))
 }
 
-fn text(path: &Path) -> String {
+pub(super) fn text(path: &Path) -> String {
     absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 

@@ -9,6 +9,7 @@ pub mod contains;
 pub mod credential;
 pub mod disk;
 pub mod firmware;
+pub mod guests_dir;
 pub mod health;
 pub mod hmp;
 pub mod image;

@@ -14,6 +14,7 @@ use super::plans::plans;
 use super::settings::{Interrupt, Settings};
 use super::verdict::Before;
 use crate::event::{Again, CaseEnd, Race, Sink, Verdict, What};
+use crate::qemu::guests_dir;
 use crate::random::Random;
 use crate::scenario::model::{Block, Case};
 use crate::session::artifacts::FILES;
@@ -252,6 +253,10 @@ async fn run_attempt(
         Ok(plans) => plans,
         Err(CannotRun { verdict, reason }) => return ended(verdict, reason),
     };
+    let mut disks = case.disks.clone();
+    if let Err(why) = guests_dir::locate_disks(disks.values_mut(), &settings.guests) {
+        return ended(Verdict::Skip, why);
+    }
     for why in plans.values().filter_map(|plan| plan.without_kvm.as_ref()) {
         if binaries.is_news(why) {
             place.run_sink.emit(What::Note { text: format!("TCG: {why}") });
@@ -264,7 +269,7 @@ async fn run_attempt(
         directory,
         plans,
         roles: case.roles.clone(),
-        disks: case.disks.clone(),
+        disks,
         awaited: case.awaited_processes(),
         wiring,
         draw: draw(run, attempts.count, settings.seed),

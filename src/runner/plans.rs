@@ -13,6 +13,7 @@ use super::requirements::{not_given, unmet};
 use super::settings::Settings;
 use crate::qemu::binary::Binary;
 use crate::qemu::disk::has_qemu_img;
+use crate::qemu::guests_dir;
 use crate::qemu::kvm;
 use crate::qemu::spec::{Accel, Guest, VmSpec};
 use crate::scenario::model::Case;
@@ -117,6 +118,8 @@ pub(super) fn plan(
         );
         return Err(CannotRun::error(reason));
     }
+    guests_dir::locate(&mut spec, &settings.guests)
+        .map_err(|why| CannotRun::skip(format!("VM `{name}` {why}")))?;
     if let Guest::Linux(linux) = &mut spec.guest {
         let located = linux.clone().located(&settings.guests);
         *linux = located.map_err(|why| CannotRun::skip(format!("VM `{name}` {why}")))?;

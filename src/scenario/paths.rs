@@ -1,4 +1,5 @@
-//! Paths of the host's files in a scenario: relative to the file in which they are written, else to the current directory.
+//! Paths of the host's files in a scenario: relative to the file in which they are written, else to the current directory;
+//! with `guests:` to the guests directory.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf, absolute};
@@ -8,6 +9,7 @@ use serde_json::{Value, json};
 use super::source::origin;
 use super::typed::Piece;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location};
+use crate::qemu::guests_dir;
 use crate::template::{self, Scope};
 use crate::yaml::Node;
 
@@ -28,6 +30,10 @@ const OPTIONS: &[(&[&str], bool)] = &[
 /// # Errors
 /// What is wrong, with the places that were tried.
 pub(super) fn existing(path: &str, at: &Location) -> Result<String, String> {
+    // Where that is, only the run knows.
+    if guests_dir::is_inside(path) {
+        return Ok(path.to_owned());
+    }
     let folder = at.path().parent().unwrap_or(Path::new(""));
     let mut tried = vec![folder.join(path), PathBuf::from(path)];
     tried.dedup();
