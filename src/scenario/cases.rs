@@ -20,7 +20,7 @@ use super::{artifacts, credentials, disks, issues, roles, vms};
 use crate::diagnostic::{Code, Diagnostics, Location, suggest};
 use crate::qemu::credential::Credential;
 use crate::qemu::disk::Disk;
-use crate::template::{Scope, Versions};
+use crate::template::{Origins, Scope, Versions};
 use crate::units::OneOrMany;
 use crate::yaml::Node;
 
@@ -127,12 +127,7 @@ impl<'f> File<'f> {
         let root = self.root;
         let early = CaseVersions { oracle: self.oracle, vms: None };
         let scope = Scope::new(environment(loader), &early);
-        let user = &self.user();
-        let given = Given { with: root.get("with"), cell, defines: self.defines, user };
-        let (values, origins) = params::resolve(&self.params, &given, &mut loader.reader(&scope))?;
-        if !loader.hold(values.values().map(typed::weight).sum(), user) {
-            return None;
-        }
+        let (values, origins) = self.values(cell, &scope, loader)?;
         let scope = scope.with(values.clone()).with_origins(&origins);
         let (name, at) = self.name(cell, &mut loader.reader(&scope))?;
         let scope = scope.with([("case".to_owned(), json!({"name": name}))]);
@@ -145,7 +140,6 @@ impl<'f> File<'f> {
         let versions = CaseVersions { oracle: self.oracle, vms: Some(qemus.collect()) };
         let scope = Scope::new(scope.names().clone(), &versions).with_origins(&origins);
         let mut reader = loader.reader(&scope);
-        let words = |words: Option<OneOrMany<String>>| unique(words.map(|words| words.0).unwrap_or_default());
         let issues = issues::read(root, &mut reader);
         let mut case = Case {
             name,
@@ -155,7 +149,7 @@ impl<'f> File<'f> {
             axes: cell.iter().map(|setting| setting.name.clone()).collect(),
             roles: roles::read(root, &vms, &mut reader),
             description: reader.read_key(root, "description"),
-            tags: words(reader.read_key(root, "tags")),
+            tags: reader.read_key(root, "tags").map_or_else(Vec::new, |OneOrMany(tags)| unique(tags)),
             requires: reader.read_key(root, "requires").unwrap_or_default(),
             timeout: reader.read_key(root, "timeout").unwrap_or(DEFAULT_CASE_TIMEOUT).0,
             known_issues: Vec::new(),
@@ -186,6 +180,20 @@ impl<'f> File<'f> {
         case.known_issues = issues::applying(issues, &case);
         lint::check(&case, &mut loader.diagnostics);
         Some(case)
+    }
+
+    /// The values of the params and axes in a cell.
+    fn values(
+        &self,
+        cell: &Cell,
+        scope: &Scope<'_>,
+        loader: &mut Loader,
+    ) -> Option<(Map<String, Value>, Origins)> {
+        let user = &self.user();
+        let given = Given { with: self.root.get("with"), cell, defines: self.defines, user };
+        let values = params::resolve(&self.params, &given, &mut loader.reader(scope))?;
+        let weight = values.0.values().map(typed::weight).sum();
+        loader.hold(weight, user).then_some(values)
     }
 
     /// The place where the file sets its template's params: its `with`, else its `extends`.

@@ -108,12 +108,8 @@ pub(super) fn check_steps(issues: &[Issue<'_>], names: &BTreeSet<String>, diagno
                 true => "give the step a `name`".to_owned(),
                 false => suggest(step, names),
             };
-            diagnostics.error(
-                Code::WrongValue,
-                at,
-                format!("no step of this case has the name `{step}`"),
-                help,
-            );
+            let message = format!("no step of this case has the name `{step}`");
+            diagnostics.error(Code::WrongValue, at, message, help);
         }
     }
 }

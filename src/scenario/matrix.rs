@@ -66,12 +66,7 @@ pub(super) fn cells(
     if reader.diagnostics.errors_added() > before {
         return None;
     }
-    let mut cells: Vec<Cell> = if axes.is_empty() { Vec::new() } else { vec![Vec::new()] };
-    for axis in &axes {
-        let longer = |cell: &Cell, value: &Setting| cell.iter().chain([value]).cloned().collect::<Cell>();
-        cells =
-            cells.iter().flat_map(|cell| axis.values.iter().map(move |value| longer(cell, value))).collect();
-    }
+    let mut cells = product(&axes);
     cells.retain(|cell| !exclude.iter().any(|partial| matches(partial, cell)));
     // If an axis is restricted to a value, keep only the added cells with that value.
     let is_selected = |cell: &Cell| {
@@ -86,6 +81,17 @@ pub(super) fn cells(
         return None;
     }
     Some(cells)
+}
+
+/// All combinations of the values of the axes.
+fn product(axes: &[Axis<'_>]) -> Vec<Cell> {
+    let mut cells: Vec<Cell> = if axes.is_empty() { Vec::new() } else { vec![Vec::new()] };
+    let longer = |cell: &Cell, value: &Setting| cell.iter().chain([value]).cloned().collect::<Cell>();
+    for axis in axes {
+        cells =
+            cells.iter().flat_map(|cell| axis.values.iter().map(move |value| longer(cell, value))).collect();
+    }
+    cells
 }
 
 fn axis<'m>(key: &'m Key, node: &Node, seed: u64, reader: &mut Reader<'_, '_>) -> Option<Axis<'m>> {

@@ -86,12 +86,8 @@ pub(super) fn declared(root: &Node, diagnostics: &mut Diagnostics) -> Vec<Param>
 }
 
 fn declare(key: &Key, value: &Node, diagnostics: &mut Diagnostics) -> Param {
-    let mut param = Param {
-        name: key.name.clone(),
-        at: key.at.clone(),
-        default: Some(value.clone()),
-        one_of: Vec::new(),
-    };
+    let Key { name, at } = key.clone();
+    let mut param = Param { name, at, default: Some(value.clone()), one_of: Vec::new() };
     let close = |name: &str| KEYS.iter().any(|known| strsim::damerau_levenshtein(name, known) <= 2);
     // A map with none of the keys, and none similar to them, is a default that is a map.
     if !value.entries().iter().any(|(inner, _)| close(&inner.name)) {
@@ -100,8 +96,7 @@ fn declare(key: &Key, value: &Node, diagnostics: &mut Diagnostics) -> Param {
     param.default = value.get("default").cloned();
     // The templates in it are rendered later.
     let scope = &Scope::new(Map::new(), &template::NoVersions);
-    let read = Reader { scope, diagnostics }.fit::<Long>(&value.to_value(), &key.at, value);
-    let Some(long) = read else {
+    let Some(long) = Reader { scope, diagnostics }.fit::<Long>(&value.to_value(), &key.at, value) else {
         return param;
     };
     match (value.entry("required"), &param.default) {

@@ -304,10 +304,7 @@ mod tests {
              args: [-S, {when: true, args: [-d, int]}, {when: false, args: [-no]}]",
         );
         assert!(messages.is_empty(), "{messages:?}");
-        assert_eq!(
-            serde_json::to_value(&vms.specs["a"].objects).unwrap(),
-            json!([{"qom-type": "iothread", "id": "x"}])
-        );
+        assert_eq!(json!(vms.specs["a"].objects), json!([{"qom-type": "iothread", "id": "x"}]));
         assert_eq!(vms.specs["a"].args, ["-S", "-d", "int"]);
     }
 }
