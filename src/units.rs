@@ -26,6 +26,27 @@ impl Span {
     }
 }
 
+/// Deserializes a value that is written as a text; `expecting` says what it is.
+pub(crate) fn from_text<'de, D, T>(deserializer: D, expecting: &'static str) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: std::str::FromStr<Err = String>,
+{
+    struct Text<T>(&'static str, std::marker::PhantomData<T>);
+    impl<T: std::str::FromStr<Err = String>> Visitor<'_> for Text<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+            text.parse().map_err(E::custom)
+        }
+    }
+    deserializer.deserialize_any(Text(expecting, std::marker::PhantomData))
+}
+
 /// A measured duration, for messages: `250 ms`, `3.0 s`, `92.5 s`.
 #[must_use]
 pub fn elapsed(duration: Duration) -> String {
@@ -66,19 +87,7 @@ impl Serialize for Span {
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct SpanVisitor;
-        impl Visitor<'_> for SpanVisitor {
-            type Value = Span;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a duration with its unit, such as `300ms`, `5s` or `2m`")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
-                text.parse().map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_any(SpanVisitor)
+        from_text(deserializer, "a duration with its unit, such as `300ms`, `5s` or `2m`")
     }
 }
 
@@ -286,19 +295,7 @@ impl Serialize for Share {
 
 impl<'de> Deserialize<'de> for Share {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ShareVisitor;
-        impl Visitor<'_> for ShareVisitor {
-            type Value = Share;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number of percent, such as `5%`")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Share, E> {
-                text.parse().map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_any(ShareVisitor)
+        from_text(deserializer, "a number of percent, such as `5%`")
     }
 }
 
@@ -368,8 +365,30 @@ impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
 }
 
 /// Like [`OneOrMany`], but may be empty, to remove what another file sets.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AnyNumber<T>(pub Vec<T>);
+
+impl<T> AnyNumber<T> {
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<T> Default for AnyNumber<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> std::ops::Deref for AnyNumber<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for AnyNumber<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{NOTHING_RUN, colourful};
-use crate::diagnostic::suggest;
+use crate::diagnostic::similar;
 use crate::docs::{Part, TOPICS, find, for_terminal, names, page};
 
 /// Print the reference of the scenario language: the list of its topics, one topic, or `all`.
@@ -26,8 +26,10 @@ impl Docs {
             Some(name) => match topic(name) {
                 Some(text) => text,
                 None => {
-                    let close = Some(suggest(name, names())).filter(|help| help.starts_with("did you mean"));
-                    let help = close.unwrap_or_else(|| format!("available: {}", words().join(", ")));
+                    let help = match similar(name, &names()) {
+                        Some(close) => format!("did you mean `{close}`?"),
+                        None => format!("available: {}", words().join(", ")),
+                    };
                     anstream::eprintln!("{} unknown topic `{name}`; {help}", super::bold("error:"));
                     anstream::eprintln!("`lockstep docs` lists them all");
                     return Ok(ExitCode::from(NOTHING_RUN));

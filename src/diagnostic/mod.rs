@@ -200,6 +200,11 @@ impl Diagnostics {
         }
     }
 
+    /// Adds an error; an empty help adds none.
+    pub fn error(&mut self, code: Code, at: &Location, message: impl Into<String>, help: impl Into<String>) {
+        self.push(Diagnostic::error(code, at, message).help(help));
+    }
+
     /// Adds several.
     pub fn extend(&mut self, diagnostics: impl IntoIterator<Item = Diagnostic>) {
         diagnostics.into_iter().for_each(|diagnostic| self.push(diagnostic));
@@ -284,8 +289,28 @@ const NEAREST: usize = 6;
 
 /// "did you mean `x`?" if a known name is similar to the wrong one, else the list of the known names.
 #[must_use]
-pub fn suggest<'n>(wrong: &str, known: impl IntoIterator<Item = &'n str>) -> String {
-    let known: Vec<&str> = known.into_iter().collect();
+pub fn suggest<N: AsRef<str>>(wrong: &str, known: impl IntoIterator<Item = N>) -> String {
+    let known: Vec<N> = known.into_iter().collect();
+    let known: Vec<&str> = known.iter().map(AsRef::as_ref).collect();
+    match (similar(wrong, &known), known.as_slice()) {
+        (Some(name), _) => format!("did you mean `{name}`?"),
+        (None, []) => "there are none".to_owned(),
+        (None, names) if names.len() <= LISTED => format!("available: {}", names.join(", ")),
+        (None, names) => {
+            let mut near = names.to_vec();
+            near.sort_by_key(|name| {
+                // A name that shares a part with the wrong one ranks before one that is merely as short.
+                let shared = name.split(['-', '_']).any(|part| part.len() > 2 && wrong.contains(part));
+                (!shared, strsim::damerau_levenshtein(wrong, name))
+            });
+            format!("{} available, nearest: {}", names.len(), near[..NEAREST].join(", "))
+        }
+    }
+}
+
+/// The known name that is similar to the wrong one, if there is one.
+#[must_use]
+pub fn similar<'n>(wrong: &str, known: &[&'n str]) -> Option<&'n str> {
     let close = known
         .iter()
         .map(|name| (strsim::damerau_levenshtein(wrong, name), name))
@@ -300,21 +325,7 @@ pub fn suggest<'n>(wrong: &str, known: impl IntoIterator<Item = &'n str>) -> Str
         .iter()
         .filter(|name| name.len() > 2 && (wrong.starts_with(**name) || wrong.ends_with(**name)))
         .max_by_key(|name| name.len());
-    let close = close.map(|(_, name)| name).or(inside);
-    match (close, known.as_slice()) {
-        (Some(name), _) => format!("did you mean `{name}`?"),
-        (None, []) => "there are none".to_owned(),
-        (None, names) if names.len() <= LISTED => format!("available: {}", names.join(", ")),
-        (None, names) => {
-            let mut near = names.to_vec();
-            near.sort_by_key(|name| {
-                // A name that shares a part with the wrong one ranks before one that is merely as short.
-                let shared = name.split(['-', '_']).any(|part| part.len() > 2 && wrong.contains(part));
-                (!shared, strsim::damerau_levenshtein(wrong, name))
-            });
-            format!("{} available, nearest: {}", names.len(), near[..NEAREST].join(", "))
-        }
-    }
+    close.map(|(_, name)| name).or(inside).copied()
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::keys::reference;
 use super::outline::{Entry, Part, outline, unquoted};
 use super::place;
 use super::view::View;
-use crate::scenario::model::{Case, CaseStep, each_step};
+use crate::scenario::model::{Case, CaseStep};
 use crate::template::{NoVersions, Rendered, Scope, is_template, render};
 
 /// The maximum number of values to list.
@@ -96,17 +96,15 @@ fn values(view: &View<'_>, text: &str, step: Option<usize>) -> IndexMap<String, 
 /// The steps of a case that are at a byte of this file: the last ones that start before it.
 fn steps_at<'c>(view: &View<'_>, case: &'c Case, at: usize) -> Vec<&'c CaseStep> {
     let mut found: Vec<&CaseStep> = Vec::new();
-    for blocks in [&case.steps, &case.finally] {
-        each_step(blocks, &mut |step| {
-            let place = &step.source.at;
-            let best = found.first().map_or(0, |best| best.source.at.start);
-            if place.path() == view.path && place.start <= at && place.start >= best {
-                if place.start > best {
-                    found.clear();
-                }
-                found.push(step);
+    for step in case.all_steps() {
+        let place = &step.source.at;
+        let best = found.first().map_or(0, |best| best.source.at.start);
+        if place.path() == view.path && place.start <= at && place.start >= best {
+            if place.start > best {
+                found.clear();
             }
-        });
+            found.push(step);
+        }
     }
     found
 }

@@ -275,7 +275,7 @@ pub(super) fn of_loops(text: &str, around: &Entry) -> Vec<(String, Range<usize>)
 mod tests {
     use super::*;
     use crate::lsp::outline::outline;
-    use crate::scenario::model::{CaseStep, each_step};
+    use crate::scenario::model::{Case, CaseStep};
     use crate::scenario::{Options, load};
     use crate::template::NoVersions;
 
@@ -295,13 +295,9 @@ mod tests {
         let files: Vec<PathBuf> = glob::glob("scenarios/**/*.yaml").unwrap().map(Result::unwrap).collect();
         let loaded = load(&files, &Options::default(), &NoVersions);
         let mut places = BTreeSet::new();
-        for case in &loaded.cases {
-            for blocks in [&case.steps, &case.finally] {
-                each_step(blocks, &mut |step| {
-                    let found = places_of_vms(step).into_iter();
-                    places.extend(found.map(|at| (at.path().to_owned(), at.start)));
-                });
-            }
+        for step in loaded.cases.iter().flat_map(Case::all_steps) {
+            let found = places_of_vms(step).into_iter();
+            places.extend(found.map(|at| (at.path().to_owned(), at.start)));
         }
         assert!(places.len() > 500, "{}", places.len());
         for file in files {

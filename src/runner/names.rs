@@ -10,6 +10,7 @@ use crate::qemu::binary::Binary;
 use crate::qemu::releases;
 use crate::scenario::lint::{against_binaries, against_releases};
 use crate::scenario::model::{Case, Requires};
+use crate::units::AnyNumber;
 
 /// Checks cases against their QEMUs; without binaries, against the releases that are known. What would skip a case does not
 /// check it.
@@ -29,7 +30,7 @@ pub fn check(binaries: Option<&Binaries>, cases: &[Case], diagnostics: &mut Diag
 
 /// The releases of QEMU that would not skip a case.
 fn able(case: &Case) -> Vec<Arc<Binary>> {
-    let requires = Requires { host: Vec::new(), ..case.requires.clone() };
+    let requires = Requires { host: AnyNumber::default(), ..case.requires.clone() };
     let able = |release: &&Arc<Binary>| unmet(&requires, &[release], Path::new("")).is_none();
     releases::all().iter().filter(able).cloned().collect()
 }

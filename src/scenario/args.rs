@@ -1,6 +1,6 @@
 //! `args`: arguments as a list, or as one text that is split as a shell does.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use regex::Regex;
 
@@ -21,12 +21,12 @@ pub(super) fn list(value: &Node, diagnostics: &mut Diagnostics) -> Option<Node> 
             let word = |word: String| Node { kind: Kind::Scalar(word.into()), at: value.at.clone() };
             let words: Vec<Node> = words.into_iter().map(word).collect();
             words.iter().for_each(|word| diagnostics.extend(refused(word)));
-            Some(Node { kind: Kind::Seq(Arc::new(words)), at: value.at.clone() })
+            Some(Node::seq(words, value.at.clone()))
         }
         Err(error) => {
             let message = format!("`args` cannot be split into words: {error}");
             let help = "close each quote, or write a list: `args: [-device, e1000]`";
-            diagnostics.push(Diagnostic::error(Code::WrongValue, &value.at, message).help(help));
+            diagnostics.error(Code::WrongValue, &value.at, message, help);
             None
         }
     }
@@ -86,7 +86,7 @@ pub(super) fn check_twice(options: &Node, args: &[String], diagnostics: &mut Dia
         let Some(number) = again else {
             continue;
         };
-        let at = typed::place(&known.at, options, &["args".to_owned(), number.to_string()]).0;
+        let at = typed::place(&known.at, options, &["args", &number.to_string()]).0;
         let message = format!("the VM has `{option}` in `args`, and the key `{key}`");
         let help = format!("remove `{option}` and its value: the key `{key}` takes all of it");
         let wrong = Diagnostic::error(Code::WrongValue, &at, message);

@@ -2,28 +2,19 @@
 
 use std::path::{Component, Path};
 
-use super::typed;
-use crate::diagnostic::{Code, Diagnostic, Diagnostics};
-use crate::template::Scope;
+use super::typed::{Reader, place};
+use crate::diagnostic::Code;
 use crate::units::OneOrMany;
-use crate::yaml::{Key, Node};
+use crate::yaml::Node;
 
 /// Reads the `artifacts` of a scenario.
-pub(super) fn read(
-    section: Option<&(Key, Node)>,
-    scope: &Scope<'_>,
-    diagnostics: &mut Diagnostics,
-) -> Vec<String> {
-    let Some((key, node)) = section else {
-        return Vec::new();
-    };
-    let Some(OneOrMany(files)) = typed::read::<OneOrMany<String>>(&key.at, node, scope, diagnostics) else {
-        return Vec::new();
-    };
+pub(super) fn read(root: &Node, reader: &mut Reader<'_, '_>) -> Vec<String> {
+    let files: Option<OneOrMany<String>> = reader.read_key(root, "artifacts");
+    let files = files.map(|files| files.0).unwrap_or_default();
     for (number, file) in files.iter().enumerate() {
         if let Err((message, help)) = check(file) {
-            let at = node.items().get(number).map_or(&node.at, |item| &item.at);
-            diagnostics.push(Diagnostic::error(Code::WrongValue, at, message).help(help));
+            let at = place(&root.at, root, &["artifacts", &number.to_string()]).0;
+            reader.error(Code::WrongValue, &at, message, help);
         }
     }
     files

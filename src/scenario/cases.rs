@@ -4,27 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use indexmap::IndexMap;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::QemuVersions;
 use super::flow::KEYS_OF_USED;
-use super::issues::Issue;
-use super::lint::{self, Section, Seen};
+use super::lint::{self, Seen};
 use super::load::Loader;
 use super::matrix::{self, Cell};
-use super::model::{Block, Case, DEFAULT_CASE_TIMEOUT, MustFail, Requires};
-use super::net::Net;
+use super::model::{Case, DEFAULT_CASE_TIMEOUT};
+use super::net::{self, Net, unique};
 use super::params::{self, Given, Param, Setting, word};
 use super::steps::{Place, Steps};
-use super::vms::Vms;
-use super::{issues, net, typed, vms};
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
+use super::typed::{self, Reader};
+use super::{artifacts, credentials, disks, issues, roles, vms};
+use crate::diagnostic::{Code, Diagnostics, Location, suggest};
 use crate::qemu::credential::Credential;
 use crate::qemu::disk::Disk;
-use crate::qemu::spec::VmSpec;
 use crate::template::{Origins, Scope, Versions};
-use crate::units::{OneOrMany, Span};
+use crate::units::OneOrMany;
 use crate::yaml::Node;
 
 /// The required params that are not set, if the file is a template and not a scenario; empty for a file for `use`.
@@ -34,7 +31,7 @@ pub(super) fn template(
     defines: &[Setting],
     diagnostics: &mut Diagnostics,
 ) -> Option<Vec<String>> {
-    let declared = params::declared(own.get("params"), diagnostics);
+    let declared = params::declared(own, diagnostics);
     let set = |param: &Param| {
         let by = |section: &str| own.get(section).is_some_and(|node| node.get(&param.name).is_some());
         by("with") || by("matrix") || defines.iter().any(|define| define.name == param.name)
@@ -42,12 +39,11 @@ pub(super) fn template(
     let missing = declared.iter().filter(|param| param.default.is_none() && !set(param));
     let missing: Vec<String> = missing.map(|param| param.name.clone()).collect();
     let only_steps = own.entries().iter().all(|(key, _)| KEYS_OF_USED.contains(&key.name.as_str()));
-    let in_templates = path.iter().any(|part| part == "templates");
-    let used = only_steps && own.get("steps").is_some() && (own.get("params").is_some() || in_templates);
+    let has_steps = own.get("steps").is_some();
+    let may_be_one = own.get("params").is_some() || path.iter().any(|part| part == "templates");
+    let used = may_be_one && has_steps && only_steps;
     // Its steps are in the file that extends it. Elsewhere a file without `steps` is more likely a mistake.
-    let base = (own.get("params").is_some() || in_templates)
-        && own.get("steps").is_none()
-        && own.get("extends").is_none();
+    let base = may_be_one && !has_steps && own.get("extends").is_none();
     (!missing.is_empty() || used || base).then_some(missing)
 }
 
@@ -64,27 +60,24 @@ pub(super) struct File<'f> {
 /// The versions of a case's VMs.
 struct CaseVersions<'c> {
     oracle: &'c dyn QemuVersions,
-    /// `None` until the VMs are known; until then the default QEMU is used.
-    vms: Option<&'c IndexMap<String, VmSpec>>,
+    /// The `qemu` and the architecture of each VM. `None` until the VMs are known; until then the default QEMU is used.
+    vms: Option<IndexMap<String, (String, String)>>,
 }
 
 impl Versions for CaseVersions<'_> {
     fn version(&self, vm: Option<&str>) -> Option<semver::Version> {
-        let spec = self.vms.and_then(|vms| match vm {
+        let known = self.vms.as_ref().and_then(|vms| match vm {
             Some(name) => vms.get(name),
             None => vms.values().next(),
         });
-        match spec {
-            Some(spec) => self.oracle.version_of(&spec.qemu, spec.arch()),
-            None => self.oracle.version_of("default", "x86_64"),
-        }
+        let (qemu, arch) = known.map_or(("default", "x86_64"), |(qemu, arch)| (qemu.as_str(), arch.as_str()));
+        self.oracle.version_of(qemu, arch)
     }
 
     fn check(&self, vm: &str) -> Result<(), String> {
-        match self.vms {
+        match &self.vms {
             Some(vms) if !vms.contains_key(vm) => {
-                let help = suggest(vm, vms.keys().map(String::as_str));
-                Err(format!("there is no VM `{vm}` in this case; {help}"))
+                Err(format!("there is no VM `{vm}` in this case; {}", suggest(vm, vms.keys())))
             }
             _ => Ok(()),
         }
@@ -99,18 +92,16 @@ impl<'f> File<'f> {
         oracle: &'f dyn QemuVersions,
         loader: &mut Loader,
     ) -> Self {
-        let params = params::declared(root.get("params"), &mut loader.diagnostics);
-        params::check_with(root.get("with"), &params, &mut loader.diagnostics);
+        let params = params::declared(root, &mut loader.diagnostics);
+        params::check_with(root, &params, &mut loader.diagnostics);
         let versions = CaseVersions { oracle, vms: None };
         let scope = Scope::new(environment(loader), &versions);
-        let cells =
-            matrix::cells(root.get("matrix"), &params, defines, &scope, loader.seed, &mut loader.diagnostics);
+        let cells = matrix::cells(root, &params, defines, loader.seed, &mut loader.reader(&scope));
         let examples = [("vms", "write `vms: {NAME: {}}`"), ("steps", "write `steps:`, and a list of steps")];
         for (section, help) in examples {
             if root.get(section).is_none() {
-                let top = Location::of(&root.at.file, root.at.start, root.at.end);
                 let message = format!("the scenario has no `{section}`");
-                loader.complain(Diagnostic::error(Code::MissingKey, &top, message).help(help));
+                loader.diagnostics.error(Code::MissingKey, &root.at, message, help);
             }
         }
         Self { root, path, params, cells: cells.unwrap_or_default(), defines, oracle }
@@ -118,8 +109,7 @@ impl<'f> File<'f> {
 
     /// The names that `-D` may set.
     pub(super) fn names(&self) -> Vec<String> {
-        let axes = self.root.get("matrix").map(Node::entries).unwrap_or_default();
-        let axes = axes.iter().map(|(key, _)| key.name.clone());
+        let axes = self.root.section("matrix").iter().map(|(key, _)| key.name.clone());
         let axes = axes.filter(|name| !["include", "exclude"].contains(&name.as_str()));
         let params = self.params.iter().map(|param| param.name.clone());
         axes.chain(params).collect()
@@ -128,14 +118,8 @@ impl<'f> File<'f> {
     /// The cases of all cells.
     pub(super) fn cases(&self, loader: &mut Loader) -> Vec<Case> {
         loader.unused.params(self.root, &self.params);
-        let mut cases = Vec::new();
-        for cell in &self.cells {
-            if loader.is_full() {
-                break;
-            }
-            cases.extend(self.case(cell, loader));
-        }
-        cases
+        let cells = self.cells.iter().map_while(|cell| (!loader.is_full()).then(|| self.case(cell, loader)));
+        cells.flatten().collect()
     }
 
     fn case(&self, cell: &Cell, loader: &mut Loader) -> Option<Case> {
@@ -145,52 +129,55 @@ impl<'f> File<'f> {
         let scope = Scope::new(environment(loader), &early);
         let (values, origins) = self.values(cell, &scope, loader)?;
         let scope = scope.with(values.clone()).with_origins(&origins);
-        let (name, at) = self.name(cell, &scope, &mut loader.diagnostics)?;
+        let (name, at) = self.name(cell, &mut loader.reader(&scope))?;
         let scope = scope.with([("case".to_owned(), json!({"name": name}))]);
-        let (Resources { disks, credentials, net }, scope) =
-            Resources::read(root, scope, &mut loader.diagnostics);
-        let vms = vms::read(root.get("vms"), &scope, &mut loader.diagnostics);
+        let ((disks, credentials, net), scope) = resources(root, scope, loader);
+        let vms = vms::read(root, &mut loader.reader(&scope));
         net.check_netdevs(&vms, &mut loader.diagnostics);
-        let versions = CaseVersions { oracle: self.oracle, vms: Some(&vms.specs) };
+        // The templates in everything else may use the versions of the VMs.
+        let qemus =
+            vms.specs.iter().map(|(name, vm)| (name.clone(), (vm.qemu.clone(), vm.arch().to_owned())));
+        let versions = CaseVersions { oracle: self.oracle, vms: Some(qemus.collect()) };
         let scope = Scope::new(scope.names().clone(), &versions).with_origins(&origins);
-        let sections = Sections::read(root, &vms, &scope, &mut loader.diagnostics);
-        let Expanded { steps, finally, names, seen } =
-            expand(root, &vms, &sections.roles, &net, &scope, loader);
-        // If a step is invalid, its name may be missing.
-        if loader.diagnostics.errors_added() == before {
-            issues::check_steps(&sections.issues, &names, &mut loader.diagnostics);
-            issues::check_commands(&sections.issues, [&steps, &finally], &mut loader.diagnostics);
-        }
-        let sound = loader.diagnostics.errors_added() == before;
-        note_unused(root, &vms, seen, sound, loader);
-        if !sound {
-            return None;
-        }
-        let mut context = scope.names().clone();
-        context.extend(environment(loader));
-        let case = Case {
+        let mut reader = loader.reader(&scope);
+        let issues = issues::read(root, &mut reader);
+        let mut case = Case {
             name,
             at,
-            description: sections.description,
-            tags: sections.tags,
-            context,
+            context: scope.names().clone(),
             params: values,
             axes: cell.iter().map(|setting| setting.name.clone()).collect(),
-            requires: sections.requires,
-            known_issues: issues::applying(sections.issues, &steps, &finally),
-            must_fail: sections.must_fail,
-            timeout: sections.timeout.0,
+            roles: roles::read(root, &vms, &mut reader),
+            description: reader.read_key(root, "description"),
+            tags: reader.read_key(root, "tags").map_or_else(Vec::new, |OneOrMany(tags)| unique(tags)),
+            requires: reader.read_key(root, "requires").unwrap_or_default(),
+            timeout: reader.read_key(root, "timeout").unwrap_or(DEFAULT_CASE_TIMEOUT).0,
+            known_issues: Vec::new(),
+            must_fail: issues::must_fail(root, &mut reader),
+            artifacts: unique(artifacts::read(root, &mut reader)),
             vms: vms.specs,
             deferred_vms: vms.deferred,
             vm_sources: vms.sources,
-            roles: sections.roles,
-            artifacts: sections.artifacts,
             disks,
             credentials,
             net,
-            steps,
-            finally,
+            steps: Vec::new(),
+            finally: Vec::new(),
         };
+        let (names, seen) = expand(root, &mut case, vms.sound, &scope, loader);
+        // If a step is invalid, its name may be missing.
+        if loader.diagnostics.errors_added() == before {
+            issues::check_steps(&issues, &names, &mut loader.diagnostics);
+            issues::check_commands(&issues, &case, &mut loader.diagnostics);
+        }
+        // A used file may use more of it.
+        case.context.extend(environment(loader));
+        let sound = loader.diagnostics.errors_added() == before;
+        loader.unused.case(root, &case, seen, sound);
+        if !sound {
+            return None;
+        }
+        case.known_issues = issues::applying(issues, &case);
         lint::check(&case, &mut loader.diagnostics);
         Some(case)
     }
@@ -202,29 +189,32 @@ impl<'f> File<'f> {
         scope: &Scope<'_>,
         loader: &mut Loader,
     ) -> Option<(Map<String, Value>, Origins)> {
-        let user = source_of_params(self.root).unwrap_or_else(|| Location::top_of(&self.root.at.file));
-        let given = Given { with: self.root.get("with"), cell, defines: self.defines, user: &user };
-        let values = params::resolve(&self.params, &given, scope, &mut loader.diagnostics)?;
+        let user = &self.user();
+        let given = Given { with: self.root.get("with"), cell, defines: self.defines, user };
+        let values = params::resolve(&self.params, &given, &mut loader.reader(scope))?;
         let weight = values.0.values().map(typed::weight).sum();
-        loader.hold(weight, &user).then_some(values)
+        loader.hold(weight, user).then_some(values)
+    }
+
+    /// The place where the file sets its template's params: its `with`, else its `extends`.
+    fn user(&self) -> Location {
+        let root = self.root;
+        let mut keys = ["with", "extends", "matrix"].iter().filter_map(|name| root.entry(name));
+        let own = keys.find(|(key, _)| key.at.file == root.at.file);
+        own.map_or_else(|| Location::top_of(&root.at.file), |(key, _)| key.at.clone())
     }
 
     /// The case's name and its place.
-    fn name(
-        &self,
-        cell: &Cell,
-        scope: &Scope<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<(String, Location)> {
+    fn name(&self, cell: &Cell, reader: &mut Reader<'_, '_>) -> Option<(String, Location)> {
         let (name, at) = match self.root.entry("name") {
-            Some((key, node)) => (typed::read::<String>(&key.at, node, scope, diagnostics)?, node.at.clone()),
+            Some((key, node)) => (reader.read::<String>(&key.at, node)?, node.at.clone()),
             None => (self.default_name(cell), Location::top_of(&self.root.at.file)),
         };
         let wrong = |part: &str| part.is_empty() || part == "." || part == ".." || part.len() > 200;
         if name.split('/').any(wrong) || name.contains(char::is_control) {
             let message = format!("{name:?} is not a valid case name");
             let help = "a name is a path: words separated by single `/`, at most 200 bytes each";
-            diagnostics.push(Diagnostic::error(Code::CaseName, &at, message).help(help));
+            reader.error(Code::CaseName, &at, message, help);
             return None;
         }
         Some((name, at))
@@ -248,88 +238,32 @@ impl<'f> File<'f> {
     }
 }
 
-/// The parts of a case that its VMs may name.
-struct Resources {
-    disks: BTreeMap<String, Disk>,
-    credentials: BTreeMap<String, Credential>,
-    net: Net,
+/// What the VMs of a case may name: its disks, its credentials, and its ports, links and networks.
+type Resources = (BTreeMap<String, Disk>, BTreeMap<String, Credential>, Net);
+
+/// Reads the resources, and adds their names to the scope.
+fn resources<'v>(root: &Node, scope: Scope<'v>, loader: &mut Loader) -> (Resources, Scope<'v>) {
+    let disks = disks::read(root, &mut loader.reader(&scope));
+    let credentials = credentials::read(root, &mut loader.reader(&scope));
+    let unknown = |names: Vec<String>| names.into_iter().map(|name| (name, Value::Null)).collect();
+    let scope = scope.with([
+        ("disk".to_owned(), Value::Object(unknown(disks::names(root)))),
+        ("credential".to_owned(), Value::Object(unknown(credentials.keys().cloned().collect()))),
+    ]);
+    let net = net::read(root, &mut loader.reader(&scope));
+    let scope = scope.with(net.names());
+    ((disks, credentials, net), scope)
 }
 
-impl Resources {
-    /// Reads them, and adds their names to the scope.
-    fn read<'v>(root: &Node, scope: Scope<'v>, diagnostics: &mut Diagnostics) -> (Self, Scope<'v>) {
-        let disks = super::disks::read(root.entry("disks"), &scope, diagnostics);
-        let known = super::disks::names(root.get("disks")).into_iter();
-        let known: Map<String, Value> = known.map(|name| (name, Value::Null)).collect();
-        let credentials = super::credentials::read(root.entry("credentials"), &scope, diagnostics);
-        let made = credentials.keys().map(|name| (name.clone(), Value::Null)).collect();
-        let scope = scope.with([
-            ("disk".to_owned(), Value::Object(known)),
-            ("credential".to_owned(), Value::Object(made)),
-        ]);
-        let net = net::read(root, &scope, diagnostics);
-        let scope = scope.with(net.names());
-        (Self { disks, credentials, net }, scope)
-    }
-}
-
-/// The sections whose templates may use the versions of the VMs.
-struct Sections<'n> {
-    roles: IndexMap<String, String>,
-    description: Option<String>,
-    tags: Vec<String>,
-    requires: Requires,
-    timeout: Span,
-    issues: Vec<Issue<'n>>,
-    must_fail: Option<MustFail>,
-    artifacts: Vec<String>,
-}
-
-impl<'n> Sections<'n> {
-    fn read(root: &'n Node, vms: &Vms, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Self {
-        let tags: Option<OneOrMany<String>> = scalar(root, "tags", scope, diagnostics);
-        Self {
-            roles: super::roles::read(root.entry("roles"), &vms.specs, vms.sound, scope, diagnostics),
-            description: scalar(root, "description", scope, diagnostics),
-            tags: unique(tags.map(|tags| tags.0).unwrap_or_default()),
-            requires: scalar(root, "requires", scope, diagnostics).unwrap_or_default(),
-            timeout: scalar(root, "timeout", scope, diagnostics).unwrap_or(DEFAULT_CASE_TIMEOUT),
-            issues: issues::read(root.entry("known_issue"), scope, diagnostics),
-            must_fail: issues::must_fail(root.entry("must_fail"), scope, diagnostics),
-            artifacts: unique(super::artifacts::read(root.entry("artifacts"), scope, diagnostics)),
-        }
-    }
-}
-
-/// Reads a section into its type.
-fn scalar<T: DeserializeOwned>(
-    root: &Node,
-    name: &str,
-    scope: &Scope<'_>,
-    diagnostics: &mut Diagnostics,
-) -> Option<T> {
-    let (key, node) = root.entry(name)?;
-    typed::read(&key.at, node, scope, diagnostics)
-}
-
-/// The steps of a case.
-struct Expanded {
-    steps: Vec<Block>,
-    finally: Vec<Block>,
-    /// See [`Steps::names`].
-    names: BTreeSet<String>,
-    seen: Seen,
-}
-
-/// Expands the steps of a case and checks them.
+/// Expands the steps of a case and checks them; returns the names of all steps, and what they use. If the VMs are not
+/// `sound`, one of them is invalid.
 fn expand(
     root: &Node,
-    vms: &Vms,
-    roles: &IndexMap<String, String>,
-    net: &Net,
+    case: &mut Case,
+    sound: bool,
     scope: &Scope<'_>,
     loader: &mut Loader,
-) -> Expanded {
+) -> (BTreeSet<String>, Seen) {
     let place = Place {
         scope,
         locals: Map::new(),
@@ -340,90 +274,22 @@ fn expand(
         hooks: Vec::new(),
         uses: Vec::new(),
     };
-    let mut expansion = Steps::new(loader, scope, root.get("hooks"));
+    let mut expansion = Steps::new(loader, scope, root);
     let mut list = |name| root.get(name).map(|list| expansion.list(list, &place)).unwrap_or_default();
-    let (steps, finally) = (list("steps"), list("finally"));
-    let vm_nodes = root.get("vms").map(Node::entries).unwrap_or_default();
-    let copied = vm_nodes.iter().filter(|(_, vm)| vm.get("copies").is_some());
-    expansion.copied = copied.map(|(key, _)| key.name.clone()).collect();
+    (case.steps, case.finally) = (list("steps"), list("finally"));
     // If a VM is invalid, every step that names it would report it again.
-    if vms.sound {
-        expansion.check(&vms.specs, roles, &net.links);
+    if sound {
+        expansion.check(case);
     }
-    let Steps { placed, names, mut seen, .. } = expansion;
-    check_hooks(root.get("hooks"), &placed.into_iter().collect::<Vec<_>>(), &mut loader.diagnostics);
-    roles.values().for_each(|vm| seen.vm(vm));
-    Expanded { steps, finally, names, seen }
-}
-
-/// Records which VMs and other declarations of the file a case uses.
-fn note_unused(root: &Node, vms: &Vms, mut seen: Seen, sound: bool, loader: &mut Loader) {
-    vms.sources.values().for_each(|vm| seen.templates(&vm.options));
-    let declared = declared(root, vms);
-    if !declared.is_empty() {
-        seen.all_below(root);
+    let Steps { placed, names, seen, .. } = expansion;
+    // Each hook of the scenario must be the hook of some step.
+    for (key, _) in root.section("hooks").iter().filter(|(key, _)| !placed.contains(&key.name)) {
+        let help = suggest(&key.name, &placed);
+        loader.diagnostics.error(Code::Hook, &key.at, format!("unknown hook `{}`", key.name), help);
     }
-    let netdevs = vms.specs.values().flat_map(|spec| &spec.netdevs);
-    let networks = netdevs.filter_map(|netdev| netdev.get("network").and_then(Value::as_str));
-    networks.for_each(|network| seen.thing(Section::Networks, network));
-    let of_vms = vms.sources.iter().map(|(name, vm)| (name.as_str(), &vm.at));
-    loader.unused.case(root, of_vms, declared.into_iter(), &seen, sound);
-}
-
-/// What the file itself declares besides VMs. Declarations of its template may stay unused.
-fn declared<'d>(root: &'d Node, vms: &'d Vms) -> Vec<(Section, &'d str, &'d Location)> {
-    let sections = [
-        (Section::Links, "links"),
-        (Section::Networks, "networks"),
-        (Section::Disks, "disks"),
-        (Section::Credentials, "credentials"),
-        (Section::Roles, "roles"),
-    ];
-    let mut declared = Vec::new();
-    for (section, key) in sections {
-        let entries = root.get(key).map(Node::entries).unwrap_or_default();
-        declared.extend(entries.iter().map(|(key, _)| (section, key.name.as_str(), &key.at)));
-    }
-    let ports = root.get("ports").into_iter().flat_map(|ports| ports.items().iter().chain([ports]));
-    declared.extend(ports.filter_map(|port| Some((Section::Ports, port.text()?, &port.at))));
-    for vm in vms.sources.values() {
-        let disks = vm.options.get("disks").map(Node::entries).unwrap_or_default();
-        declared.extend(disks.iter().map(|(key, _)| (Section::DisksOfVms, key.name.as_str(), &key.at)));
-    }
-    declared.retain(|(_, _, at)| at.file == root.at.file);
-    declared
-}
-
-/// The place where a file sets its template's params: its `with`, else its `extends`.
-fn source_of_params(root: &Node) -> Option<Location> {
-    let own =
-        |name: &str| root.entry(name).map(|(key, _)| key.at.clone()).filter(|at| at.file == root.at.file);
-    own("with").or_else(|| own("extends")).or_else(|| own("matrix"))
+    (names, seen)
 }
 
 fn environment(loader: &Loader) -> Map<String, Value> {
-    let mut names = Map::new();
-    names.insert("env".to_owned(), Value::Object(loader.env.clone()));
-    names
-}
-
-fn unique(words: Vec<String>) -> Vec<String> {
-    let mut kept: Vec<String> = Vec::new();
-    for word in words {
-        if !kept.contains(&word) {
-            kept.push(word);
-        }
-    }
-    kept
-}
-
-/// Each hook of the scenario must be the hook of some step.
-fn check_hooks(hooks: Option<&Node>, placed: &[String], diagnostics: &mut Diagnostics) {
-    for (key, _) in hooks.map(Node::entries).unwrap_or_default() {
-        if !placed.contains(&key.name) {
-            let message = format!("unknown hook `{}`", key.name);
-            let help = suggest(&key.name, placed.iter().map(String::as_str));
-            diagnostics.push(Diagnostic::error(Code::Hook, &key.at, message).help(help));
-        }
-    }
+    Map::from_iter([("env".to_owned(), Value::Object(loader.env.clone()))])
 }

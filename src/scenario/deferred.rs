@@ -7,12 +7,11 @@ use serde_json::{Map, Value, json};
 
 use super::model::{Case, CaseStep, When};
 use super::steps::Started;
-use super::typed;
 use crate::qemu::credential::folder;
 use crate::qemu::disk::Disk;
 use crate::qemu::spec::VmSpec;
 use crate::session::link::LinkSpec;
-use crate::step::{Complaints, Scene, Step};
+use crate::step::{Complaints, Misfit, Read, Step, fit};
 use crate::template::{self, Rendered, Scope, Versions};
 
 /// The values that are only known in a run.
@@ -41,26 +40,14 @@ impl<'l> RunValues<'l> {
         names.extend(self.rounds.clone());
         names.extend(locals.clone());
         // Only a VM's own options can use its descriptors.
-        names.extend(
-            self.names
-                .iter()
-                .filter(|(name, _)| *name != "fd")
-                .map(|(name, value)| (name.clone(), value.clone())),
-        );
+        let known = self.names.iter().filter(|(name, _)| *name != "fd");
+        names.extend(known.map(|(name, value)| (name.clone(), value.clone())));
         names.insert("run".to_owned(), self.run.clone());
         names.insert("disk".to_owned(), paths(self.dir, None, &case.disks));
         let credentials = case.credentials.keys();
         let credentials = credentials.map(|name| (name.clone(), json!(folder(self.dir, name))));
         names.insert("credential".to_owned(), Value::Object(credentials.collect()));
-        let dir = Value::String(self.dir.display().to_string());
-        match names.get_mut("case") {
-            Some(Value::Object(case)) => {
-                case.insert("dir".to_owned(), dir);
-            }
-            _ => {
-                names.insert("case".to_owned(), serde_json::json!({"name": case.name, "dir": dir}));
-            }
-        }
+        names.insert("case".to_owned(), json!({"name": case.name, "dir": self.dir.display().to_string()}));
         Scope::new(names, self.versions)
     }
 }
@@ -79,16 +66,11 @@ pub fn resolve_step(case: &Case, step: &CaseStep, values: &RunValues<'_>) -> Res
         return Ok(Step::clone(&step.step));
     }
     let scope = values.scope(case, &step.locals);
-    let Value::Object(map) = filled(&step.raw, &scope)? else {
-        return Err(Unresolved("the step is not a map".to_owned()));
-    };
-    let resolved = typed::step(&map).map_err(|misfit| Unresolved(misfit.to_string()))?;
+    let resolved = Step::read(&filled(&step.raw, &scope)?).map_err(unfit)?;
     // Names of background processes were checked before the run; VMs may be new here.
     let mut complaints = Complaints::default();
-    let Started { processes, clients, metrics } = &Started::of(case);
-    let (vms, roles, links) = (&case.vms, &case.roles, &case.net.links);
-    let scene = Scene { vms, roles, processes, clients, links, metrics };
-    resolved.check(&scene, &mut complaints);
+    let started = Started::of(case);
+    resolved.check(&started.scene(case), &mut complaints);
     match complaints.0.into_iter().next() {
         Some(complaint) => Err(Unresolved(match complaint.help {
             Some(help) => format!("{}; {help}", complaint.message),
@@ -136,7 +118,7 @@ pub fn resolve_vm(case: &Case, name: &str, values: &RunValues<'_>) -> Result<Opt
     let own =
         json!({"name": name, "disk": disks, "fd": values.names.get("fd").and_then(|fds| fds.get(name))});
     let value = filled(raw, &values.scope(case, &Map::new()).with([("self".to_owned(), own)]))?;
-    typed::fit(&value).map(Some).map_err(|misfit| Unresolved(misfit.to_string()))
+    fit(&value).map(Some).map_err(unfit)
 }
 
 /// The paths of disks by name.
@@ -156,7 +138,11 @@ pub fn resolve_link(case: &Case, name: &str, values: &RunValues<'_>) -> Result<O
         return Ok(case.net.links.get(name).cloned());
     };
     let value = filled(raw, &values.scope(case, &Map::new()))?;
-    typed::fit(&value).map(Some).map_err(|misfit| Unresolved(misfit.to_string()))
+    fit(&value).map(Some).map_err(unfit)
+}
+
+fn unfit(misfit: Misfit) -> Unresolved {
+    Unresolved(misfit.to_string())
 }
 
 fn filled(value: &Value, scope: &Scope<'_>) -> Result<Value, Unresolved> {

@@ -2,69 +2,63 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Value, json};
+
 use super::source::origin;
-use super::{paths, typed};
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
+use super::typed::Reader;
+use super::{names, paths};
+use crate::diagnostic::{Code, Location, suggest};
 use crate::qemu::disk::Disk;
-use crate::template::{self, Scope};
-use crate::yaml::{Key, Kind, Node};
+use crate::qemu::image::OVERLAY;
+use crate::qemu::spec::{Guest, VmSpec};
+use crate::template;
+use crate::yaml::{Kind, Node};
+
+/// The rest of the help for a path where the name of a disk is also possible.
+const OR_DISK: &str = "; the name of a disk has no `.` and no `/`";
 
 /// Reads the `disks` of a scenario.
-pub(super) fn read(
-    section: Option<&(Key, Node)>,
-    scope: &Scope<'_>,
-    diagnostics: &mut Diagnostics,
-) -> BTreeMap<String, Disk> {
-    let Some((key, node)) = section else {
-        return BTreeMap::new();
-    };
-    if !matches!(node.kind, Kind::Map(_)) {
-        typed::read::<BTreeMap<String, Disk>>(&key.at, node, scope, diagnostics);
-        return BTreeMap::new();
-    }
+pub(super) fn read(root: &Node, reader: &mut Reader<'_, '_>) -> BTreeMap<String, Disk> {
     let mut disks = BTreeMap::new();
+    let Some((section, node)) = root.entry("disks") else {
+        return disks;
+    };
+    if !node.is_map() {
+        reader.read::<BTreeMap<String, Disk>>(&section.at, node);
+        return disks;
+    }
     for (key, node) in node.entries() {
         // Read each one separately, so that one error does not hide others.
-        disks.extend(
-            typed::read::<Disk>(&key.at, node, scope, diagnostics).map(|disk| (key.name.clone(), disk)),
-        );
+        disks.extend(reader.read::<Disk>(&key.at, node).map(|disk| (key.name.clone(), disk)));
     }
-    check(Some(node), &mut disks, &names(Some(node)), scope, diagnostics);
+    check(root, &mut disks, &names(root), reader);
     for (name, _) in disks.iter().filter(|(_, disk)| disk.share) {
-        let at = node.get(name).and_then(|disk| disk.entry("share")).map_or(&key.at, |(key, _)| &key.at);
+        let at = node.get(name).and_then(|disk| disk.entry("share")).map_or(&section.at, |(key, _)| &key.at);
         let message = format!("`share` is for a disk of a VM; every VM can use `{name}`");
-        let wrong = Diagnostic::error(Code::WrongValue, at, message);
-        diagnostics
-            .push(wrong.help(format!("remove `share`: `{{{{disk.{name}}}}}` is one image for all VMs")));
+        let help = format!("remove `share`: `{{{{disk.{name}}}}}` is one image for all VMs");
+        reader.error(Code::WrongValue, at, message, help);
     }
     disks
 }
 
-/// The names of the disks of a section, including invalid ones.
-pub(super) fn names(section: Option<&Node>) -> Vec<String> {
-    section.map(Node::entries).unwrap_or_default().iter().map(|(key, _)| key.name.clone()).collect()
+/// The names of the disks of a scenario or of a VM, including invalid ones.
+pub(super) fn names(owner: &Node) -> Vec<String> {
+    owner.section("disks").iter().map(|(key, _)| key.name.clone()).collect()
 }
 
-/// Checks the disks of a section; `known` are the names of possible backing disks. Makes the paths of backing files
-/// absolute.
+/// Checks the disks of a scenario or of a VM; `known` are the names of possible backing disks. Makes the paths of backing
+/// files absolute.
 pub(super) fn check(
-    section: Option<&Node>,
+    owner: &Node,
     disks: &mut BTreeMap<String, Disk>,
     known: &[String],
-    scope: &Scope<'_>,
-    diagnostics: &mut Diagnostics,
+    reader: &mut Reader<'_, '_>,
 ) {
-    for (key, node) in section.map(Node::entries).unwrap_or_default() {
-        let usable = key.name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
-        if !usable || key.name.is_empty() || key.name.len() > 64 {
-            let message = format!("`{}` is not a valid disk name", key.name);
-            let help = "use letters, digits, `_` and `-`, at most 64 characters";
-            diagnostics.push(Diagnostic::error(Code::WrongValue, &key.at, message).help(help));
-        }
+    for (key, node) in owner.section("disks") {
+        names::DISK.check(key, reader.diagnostics);
         if matches!(node.kind, Kind::Seq(_)) {
             let message = format!("`{}` takes a map, not a list", key.name);
-            diagnostics
-                .push(Diagnostic::error(Code::WrongValue, &key.at, message).help("write `{size: 64M}`"));
+            reader.error(Code::WrongValue, &key.at, message, "write `{size: 64M}`");
             continue;
         }
         let Some(disk) = disks.get_mut(&key.name) else {
@@ -72,29 +66,30 @@ pub(super) fn check(
         };
         if let Err((at, message, help)) = disk.check() {
             let at = node.entry(at).map_or(&key.at, |(key, _)| &key.at);
-            diagnostics.push(Diagnostic::error(Code::WrongValue, at, message).help(help));
+            reader.error(Code::WrongValue, at, message, help);
         }
-        if let (Some(copy), Some(node)) = (&mut disk.copy, node.get("copy")) {
-            locate(copy, &origin(node, scope, &BTreeMap::new()), "", diagnostics);
+        let set_at = |node| origin(node, reader.scope, &BTreeMap::new());
+        let (copy_at, backing_at) = (node.get("copy").map(set_at), node.get("backing").map(set_at));
+        if let (Some(copy), Some(at)) = (&mut disk.copy, copy_at) {
+            locate(copy, &at, "", reader);
         }
         let is_shared = disk.share;
         let Some(backing) = disk.backing.as_mut().filter(|below| !template::is_template(below)) else {
             continue;
         };
-        let at = node.get("backing").map_or(key.at.clone(), |node| origin(node, scope, &BTreeMap::new()));
+        let at = backing_at.unwrap_or_else(|| key.at.clone());
         if Disk::is_file(backing) {
-            locate(backing, &at, "; the name of a disk has no `.` and no `/`", diagnostics);
+            locate(backing, &at, OR_DISK, reader);
             continue;
         }
         let backing = backing.clone();
         if is_shared && disks.get(&backing).is_some_and(|below| !below.share) {
             let message =
                 format!("a shared disk cannot be backed by `{backing}`, which each VM has for itself");
-            let help = format!("add `share: true` to `{backing}`");
-            diagnostics.push(Diagnostic::error(Code::WrongValue, &at, message).help(help));
+            reader.error(Code::WrongValue, &at, message, format!("add `share: true` to `{backing}`"));
             continue;
         }
-        let others = || known.iter().map(String::as_str).filter(|name| *name != key.name);
+        let others = || known.iter().filter(|name| **name != key.name);
         let (message, help) = match cycle(&key.name, disks).as_slice() {
             [] if known.contains(&backing) => continue,
             [] => (format!("unknown backing disk `{backing}`"), suggest(&backing, others())),
@@ -106,20 +101,46 @@ pub(super) fn check(
                 (message, "the last disk of a chain has a `size` and no `backing`".to_owned())
             }
         };
-        diagnostics.push(Diagnostic::error(Code::WrongValue, &at, message).help(help));
+        reader.error(Code::WrongValue, &at, message, help);
     }
 }
 
 /// Makes the path of an image absolute.
-fn locate(path: &mut String, at: &Location, more_help: &str, diagnostics: &mut Diagnostics) {
-    if template::is_template(path) {
-        return;
+fn locate(path: &mut String, at: &Location, more_help: &str, reader: &mut Reader<'_, '_>) {
+    if !template::is_template(path)
+        && let Some(found) = paths::find(path, at, more_help, reader.diagnostics)
+    {
+        *path = found;
     }
-    match paths::existing(path, at) {
-        Ok(found) => *path = found,
-        Err(message) => {
-            let help = format!("{}{more_help}", paths::RULE);
-            diagnostics.push(Diagnostic::error(Code::WrongValue, at, message).help(help));
+}
+
+/// Gives the VM a disk on top of an image file; `disks` are the names that its disk may have. Reports what is wrong.
+pub(super) fn locate_guest(node: &Node, spec: &mut VmSpec, disks: &[String], reader: &mut Reader<'_, '_>) {
+    let Guest::Image(image) = &mut spec.guest else { return };
+    let own = node.get("guest").and_then(|guest| guest.get("image"));
+    let at = own.and_then(|own| own.get("disk")).map_or(&node.at, |disk| &disk.at);
+    let Some(disk) = &mut image.disk else { return };
+    if template::is_template(disk) {
+        let message = "the disk of a guest must be known before the run";
+        let help = "write the name of one of the `disks`, or the path of an image file";
+        reader.error(Code::Deferred, at, message, help);
+    } else if Disk::is_file(disk) {
+        if let Some(path) = paths::find(disk, at, OR_DISK, reader.diagnostics) {
+            spec.disks.insert(OVERLAY.to_owned(), Disk::on(path));
+            OVERLAY.clone_into(disk);
+        }
+    } else if !disks.contains(disk) {
+        let message = format!("there is no disk `{disk}`");
+        reader.error(Code::WrongValue, at, message, suggest(disk, disks));
+    }
+}
+
+/// Writes what `locate_guest` has changed into the VM's options as they are read again in a run.
+pub(super) fn rewrite(spec: &VmSpec, raw: &mut Value) {
+    if matches!(spec.guest, Guest::Image(_)) {
+        raw["guest"] = json!(spec.guest);
+        if let Some(overlay) = spec.disks.get(OVERLAY) {
+            raw["disks"][OVERLAY] = json!(overlay);
         }
     }
 }

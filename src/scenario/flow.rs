@@ -6,18 +6,16 @@ use serde_json::{Map, Value};
 
 use super::keys::path;
 use super::later::{AnyStep, Later};
-use super::load::unknown_key;
+use super::load::circle;
 use super::model::Block;
 use super::params::{self, Given};
 use super::source::origin;
-use super::steps::{MAX_STEPS, Place, Steps};
-use super::typed;
-use crate::diagnostic::{Code, Diagnostic, Location};
+use super::steps::{MAX_STEPS, Place, Steps, Written};
+use super::typed::{self, Reader};
+use crate::diagnostic::{Code, Location};
 use crate::step::forms::{forms, read};
 use crate::step::{DEFAULT_TIMEOUT, Misfit, Read, Rule, Wait};
-use crate::template::Origins;
-use crate::units::Span;
-use crate::yaml::{Key, Kind, Node};
+use crate::yaml::{Key, Node};
 
 /// The steps of another file, which has `params` and `steps` only.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -104,116 +102,67 @@ impl Read for Repeat {
 }
 
 impl Steps<'_, '_, '_> {
-    /// The steps of the scenario for a hook; empty if it has none.
-    pub(super) fn hook(
-        &mut self,
-        node: &Node,
-        key: &Key,
-        value: &Node,
-        mut place: Place<'_, '_>,
-    ) -> Vec<Block> {
+    /// The steps of the scenario for a hook, if it has any.
+    pub(super) fn hook(&mut self, written: Written<'_>, mut place: Place<'_, '_>) -> Option<Vec<Block>> {
+        let Written { node, key, value } = written;
         self.refuse_modifiers(node, &[]);
-        let Some(name) = typed::read::<String>(&key.at, value, place.scope, &mut self.loader.diagnostics)
-        else {
-            return Vec::new();
-        };
+        let name: String = self.reader(place.scope).read(&key.at, value)?;
         self.placed.insert(name.clone());
-        let Some(steps) = self.hooks.and_then(|hooks| hooks.get(&name)) else {
-            return Vec::new();
-        };
+        let (top, root) = (self.top, self.root);
+        let steps = root.get("hooks")?.get(&name)?;
         if place.hooks.contains(&name) {
-            self.complain(
-                Code::Hook,
-                &value.at,
-                format!("the hook `{name}` contains itself"),
-                "remove it from the hook's own steps",
-            );
-            return Vec::new();
+            let message = format!("the hook `{name}` contains itself");
+            self.complain(Code::Hook, &value.at, message, "remove it from the hook's own steps");
+            return None;
         }
         place.hooks.push(name);
         place.via.insert(0, key.at.clone());
         if place.uses.is_empty() {
-            return self.list(steps, &place);
+            return Some(self.list(steps, &place));
         }
         // The steps belong to the scenario and use its names, wherever the hook is.
-        let top = self.top;
         let hidden = top.names().iter().filter(|(name, _)| place.scope.is_round(name));
         let locals = hidden.map(|(name, value)| (name.clone(), value.clone())).collect();
-        self.list(steps, &Place { scope: top, locals, ..place })
+        Some(self.list(steps, &Place { scope: top, locals, ..place }))
     }
 
     /// The steps of another file.
-    pub(super) fn used(
-        &mut self,
-        node: &Node,
-        key: &Key,
-        value: &Node,
-        mut place: Place<'_, '_>,
-    ) -> Vec<Block> {
+    pub(super) fn used(&mut self, written: Written<'_>, mut place: Place<'_, '_>) -> Option<Vec<Block>> {
+        let Written { node, key, value } = written;
         self.refuse_modifiers(node, &[]);
-        self.steps_of_file(key, value, &mut place).map_or_else(Vec::new, |(steps, values, origins)| {
-            let scope = place.scope.renamed(self.names_in_file(&place));
-            let scope = scope.with(values.clone()).with_origins(&origins);
-            self.list(&steps, &Place { scope: &scope, locals: values, ..place })
-        })
-    }
-
-    /// The names of the case that the steps of another file may use, besides its params.
-    fn names_in_file(&self, place: &Place<'_, '_>) -> Map<String, Value> {
-        let mut names = place.scope.names().clone();
-        names.retain(|name, _| ["case", "disk", "credential", "port", "link"].contains(&name.as_str()));
-        names.insert("env".to_owned(), Value::Object(self.loader.env.clone()));
-        names
-    }
-
-    /// The steps of the file of a `use`, and the values of its params.
-    fn steps_of_file(
-        &mut self,
-        key: &Key,
-        value: &Node,
-        place: &mut Place<'_, '_>,
-    ) -> Option<(Node, Map<String, Value>, Origins)> {
-        self.outer::<Use>(key, value, &["file", "with"], place)?;
+        self.reader(place.scope).read_outer::<Use>(&key.at, value, &["file", "with"])?;
         let file = value.get("file")?;
         let path = self.loader.target(file, Code::Use)?;
         if place.uses.contains(&path) {
-            let names: Vec<String> =
-                place.uses.iter().chain([&path]).map(|path| path.display().to_string()).collect();
-            let message = format!("`use` is circular: {}", names.join(" -> "));
+            let message = format!("`use` is circular: {}", circle(&place.uses, &path));
             self.complain(Code::Use, &file.at, message, "");
             return None;
         }
         let root = self.loader.read(&path)?;
         for (key, _) in root.entries().iter().filter(|(key, _)| !KEYS_OF_USED.contains(&key.name.as_str())) {
             let help = "a file for `use` has `params` and `steps` only";
-            self.loader.complain(unknown_key(key, &[]).help(help));
+            self.complain(Code::UnknownKey, &key.at, format!("unknown key `{}`", key.name), help);
         }
         let Some(steps) = root.get("steps") else {
             let message = format!("`{}` has no `steps`", path.display());
             self.complain(Code::Use, &file.at, message, "");
             return None;
         };
-        let with = self.outer_values(value.get("with"), &key.at, place)?;
-        let scope = place.scope.renamed(self.names_in_file(place));
-        let declared = params::declared(root.get("params"), &mut self.loader.diagnostics);
-        params::check_with(Some(&with), &declared, &mut self.loader.diagnostics);
+        let with = self.outer_values(value.get("with"), &key.at, &place)?;
+        // Its steps may use some names of the case, and its params.
+        let mut names = place.scope.names().clone();
+        names.retain(|name, _| ["case", "disk", "credential", "port", "link"].contains(&name.as_str()));
+        names.insert("env".to_owned(), Value::Object(self.loader.env.clone()));
+        let scope = place.scope.renamed(names);
+        let declared = params::declared(&root, &mut self.loader.diagnostics);
+        params::check_with(value, &declared, &mut self.loader.diagnostics);
         self.loader.unused.params(&root, &declared);
         let given = Given { with: Some(&with), cell: &[], defines: &[], user: &key.at };
-        let (values, origins) = params::resolve(&declared, &given, &scope, &mut self.loader.diagnostics)?;
+        let (values, origins) = params::resolve(&declared, &given, &mut self.reader(&scope))?;
         place.uses.push(path);
         place.via.insert(0, key.at.clone());
-        Some((steps.clone(), values, origins))
-    }
-
-    /// Reads a `use` or a `repeat`, but not what is read `later`.
-    fn outer<T: Read>(
-        &mut self,
-        key: &Key,
-        value: &Node,
-        later: &[&str],
-        place: &Place<'_, '_>,
-    ) -> Option<T> {
-        typed::read_outer(&key.at, value, later, place.scope, &mut self.loader.diagnostics)
+        let scope = scope.with(values.clone()).with_origins(&origins);
+        Some(self.list(steps, &Place { scope: &scope, locals: values, ..place }))
     }
 
     /// `with`, rendered with the names of the using file; each value keeps its place.
@@ -222,13 +171,13 @@ impl Steps<'_, '_, '_> {
         let Some(with) = with else {
             return Some(Node::map(entries, user.clone()));
         };
-        if !matches!(with.kind, Kind::Map(_)) {
+        if !with.is_map() {
             let message = format!("`with` is a map, not {}", with.what());
             self.complain(Code::WrongValue, &with.at, message, "");
             return None;
         }
         for (key, value) in with.entries() {
-            let rendered = typed::render_now(value, place.scope, &mut self.loader.diagnostics)?;
+            let rendered = self.reader(place.scope).render_now(value)?;
             let at = origin(value, place.scope, place.scope.origins());
             entries.push((key.clone(), Node::of_value(&typed::escaped(rendered), &at)));
         }
@@ -236,33 +185,26 @@ impl Steps<'_, '_, '_> {
     }
 
     /// A loop: unrolled, or kept if it has `until`.
-    pub(super) fn repeat(
-        &mut self,
-        node: &Node,
-        key: &Key,
-        value: &Node,
-        place: Place<'_, '_>,
-    ) -> Vec<Block> {
-        let Some(value) = self.solid(value, &place) else {
-            return Vec::new();
-        };
-        let Some(repeat) = self.outer::<Repeat>(key, &value, &["until", "steps"], &place) else {
-            return Vec::new();
-        };
-        let Some(steps) = value.get("steps").filter(|_| self.check_names(&repeat, key, &value)) else {
-            return Vec::new();
-        };
+    pub(super) fn repeat(&mut self, written: Written<'_>, place: Place<'_, '_>) -> Option<Vec<Block>> {
+        let Written { node, key, value } = written;
+        let value = &self.solid(value, &place)?;
+        let mut reader = self.reader(place.scope);
+        let repeat: Repeat = reader.read_outer(&key.at, value, &["until", "steps"])?;
+        let is_valid = check_names(&repeat, key, value, &mut reader);
+        let steps = value.get("steps").filter(|_| is_valid)?;
         let mut inner = place.clone();
         inner.via.insert(0, key.at.clone());
         if !matches!(repeat, Repeat::Until(_)) {
             self.refuse_modifiers(node, &[]);
         }
         match repeat {
-            Repeat::Until(Until { index, .. }) => self.until(node, key, (&value, index), steps, inner),
+            Repeat::Until(Until { index, .. }) => {
+                self.until(Written { value, ..written }, index, steps, inner).map(|block| vec![block])
+            }
             Repeat::Times(Times { mut times, index, .. }) => {
                 if times > MAX_STEPS {
                     let message = format!("a case has at most {MAX_STEPS} steps");
-                    let at = typed::place(&key.at, &value, &["times".to_owned()]).0;
+                    let at = typed::place(&key.at, value, &["times"]).0;
                     self.complain(Code::TooMuch, &at, message, "use fewer rounds");
                     times = 1;
                 }
@@ -271,7 +213,7 @@ impl Steps<'_, '_, '_> {
                     self.round(steps, &inner, numbered(&index, 1));
                 }
                 let rounds = (1..=times).map(|number| numbered(&index, number));
-                self.rounds(&key.at, steps, &inner, rounds)
+                Some(self.rounds(&key.at, steps, &inner, rounds))
             }
             Repeat::Over(Over { over, r#as, index, .. }) => {
                 let rounds = over.into_iter().enumerate().map(|(at, item)| {
@@ -279,24 +221,9 @@ impl Steps<'_, '_, '_> {
                     names.push((r#as.clone(), item));
                     names
                 });
-                self.rounds(&key.at, steps, &inner, rounds)
+                Some(self.rounds(&key.at, steps, &inner, rounds))
             }
         }
-    }
-
-    /// Checks the names that a loop gives to its steps; returns whether they can be used.
-    fn check_names(&mut self, repeat: &Repeat, key: &Key, value: &Node) -> bool {
-        let mut known: Option<&String> = None;
-        repeat.names().all(|(of, name)| {
-            let at = typed::place(&key.at, value, &[of.to_owned()]).0;
-            if known == Some(name) {
-                let message = format!("`as` and `index` have the same name `{name}`");
-                self.complain(Code::WrongValue, &at, message, "give them different names");
-                return false;
-            }
-            known = Some(name);
-            params::check_name(&Key { name: name.clone(), at }, &mut self.loader.diagnostics)
-        })
     }
 
     /// The steps of all rounds of a loop, each round with its own names.
@@ -327,40 +254,24 @@ impl Steps<'_, '_, '_> {
 
     fn until(
         &mut self,
-        node: &Node,
-        key: &Key,
-        (value, index): (&Node, Option<String>),
+        Written { node, key, value }: Written<'_>,
+        index: Option<String>,
         steps: &Node,
         mut place: Place<'_, '_>,
-    ) -> Vec<Block> {
-        let Some(how) = value.get("until") else {
-            return Vec::new();
-        };
+    ) -> Option<Block> {
+        let how = value.get("until")?;
         self.refuse_modifiers(node, &["timeout"]);
-        let timeout = match node.entry("timeout") {
-            Some((at, value)) => {
-                typed::read::<Span>(&at.at, value, place.scope, &mut self.loader.diagnostics)
-                    .unwrap_or(DEFAULT_TIMEOUT)
-            }
-            None => DEFAULT_TIMEOUT,
-        };
+        let timeout = self.reader(place.scope).read_key(node, "timeout").unwrap_or(DEFAULT_TIMEOUT);
         let when = std::mem::take(&mut place.when);
-        let wait = Key { name: "wait".to_owned(), at: how.at.clone() };
-        let whole = Node::map(vec![(wait.clone(), how.clone())], how.at.clone());
+        let wait = &Key { name: "wait".to_owned(), at: how.at.clone() };
+        let whole = &Node::map(vec![(wait.clone(), how.clone())], how.at.clone());
         let scope = index.as_deref().map(|index| place.scope.with_round(index));
         let mut inner = Place { scope: scope.as_ref().unwrap_or(place.scope), ..place.clone() };
         index.iter().for_each(|index| _ = inner.locals.remove(index));
-        let until = self.step(&whole, &wait, how, inner.clone());
+        let until = self.step(Written { node: whole, key: wait, value: how }, inner.clone());
         let steps = self.list(steps, &inner);
-        let block = until.map(|until| Block::RepeatUntil {
-            at: key.at.clone(),
-            until: Box::new(until),
-            timeout,
-            when,
-            index,
-            steps,
-        });
-        block.into_iter().collect()
+        let (at, until) = (key.at.clone(), Box::new(until?));
+        Some(Block::RepeatUntil { at, until, timeout, when, index, steps })
     }
 
     /// A step that is expanded before the run has no result, no error and no duration.
@@ -370,11 +281,25 @@ impl Steps<'_, '_, '_> {
             let name = key.name.as_str();
             if refused.contains(&name) && !but.contains(&name) {
                 let message = format!("`{name}` is not allowed on a step that expands to other steps");
-                let diagnostic = Diagnostic::error(Code::Step, &key.at, message);
-                self.loader.complain(diagnostic.help("put it on those steps"));
+                self.complain(Code::Step, &key.at, message, "put it on those steps");
             }
         }
     }
+}
+
+/// Checks the names that a loop gives to its steps; returns whether they can be used.
+fn check_names(repeat: &Repeat, key: &Key, value: &Node, reader: &mut Reader<'_, '_>) -> bool {
+    let mut known: Option<&String> = None;
+    repeat.names().all(|(of, name)| {
+        let at = typed::place(&key.at, value, &[of]).0;
+        if known == Some(name) {
+            let message = format!("`as` and `index` have the same name `{name}`");
+            reader.error(Code::WrongValue, &at, message, "give them different names");
+            return false;
+        }
+        known = Some(name);
+        params::check_name(&Key { name: name.clone(), at }, reader.diagnostics)
+    })
 }
 
 /// The number of a round by the loop's `index`.

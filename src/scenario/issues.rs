@@ -4,15 +4,14 @@ use std::collections::BTreeSet;
 
 use regex::Regex;
 
-use super::model::each_step;
-use super::model::{Block, KnownIssue, MustFail};
+use super::model::{Case, CaseStep, KnownIssue, MustFail};
 use super::steps::bad_regex;
-use super::typed;
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
+use super::typed::Reader;
+use crate::diagnostic::{Code, Diagnostics, suggest};
 use crate::step::Action;
-use crate::template::{self, Scope};
+use crate::template;
 use crate::units::{OneOrMany, Share};
-use crate::yaml::{Key, Kind, Node};
+use crate::yaml::{Kind, Node};
 
 /// The limits of `at_most`. Below, a single occurrence would already exceed chance; above, two in a row would not be
 /// unusual.
@@ -38,12 +37,8 @@ pub(super) struct Issue<'n> {
 }
 
 /// The known issues of a file.
-pub(super) fn read<'n>(
-    section: Option<&'n (Key, Node)>,
-    scope: &Scope<'_>,
-    diagnostics: &mut Diagnostics,
-) -> Vec<Issue<'n>> {
-    let Some((key, node)) = section else {
+pub(super) fn read<'n>(root: &'n Node, reader: &mut Reader<'_, '_>) -> Vec<Issue<'n>> {
+    let Some((key, node)) = root.entry("known_issue") else {
         return Vec::new();
     };
     let several = match &node.kind {
@@ -52,59 +47,45 @@ pub(super) fn read<'n>(
     };
     let mut issues = Vec::new();
     for node in several {
-        let applies = applies(node, scope, diagnostics);
+        let applies = applies(node, reader);
         if let Some((sometimes, _)) = node.entry("sometimes") {
             let message = "unknown key `sometimes`: an intermittent issue needs a limit";
             let help = "write in which share of the runs it may occur, such as `at_most: 5%`";
-            diagnostics.push(Diagnostic::error(Code::UnknownKey, &sometimes.at, message).help(help));
+            reader.error(Code::UnknownKey, &sometimes.at, message, help);
         }
-        let node_read = without(node, &["when", "sometimes"]);
-        let issue: Option<KnownIssue> = typed::read(&key.at, &node_read, scope, diagnostics);
+        let issue: Option<KnownIssue> = reader.read(&key.at, &node.without(&["when", "sometimes"]));
         if let Some(issue) = issue {
-            diagnostics.extend(wrong(&issue, node));
+            check(&issue, node, reader.diagnostics);
             issues.push(Issue { issue, node, applies });
         }
     }
     issues
 }
 
-/// A map without some of its keys.
-fn without(node: &Node, keys: &[&str]) -> Node {
-    match node.kind {
-        Kind::Map(_) => {
-            let rest = node.entries().iter().filter(|(key, _)| !keys.contains(&key.name.as_str()));
-            Node::map(rest.cloned().collect(), node.at.clone())
-        }
-        _ => node.clone(),
-    }
-}
-
 /// Checks a known issue by itself.
-fn wrong(issue: &KnownIssue, node: &Node) -> Vec<Diagnostic> {
-    let at = |key: &str| node.get(key).map_or(&node.at, |value| &value.at);
-    let error = |key: &str, message: String| Diagnostic::error(Code::WrongValue, at(key), message);
-    let mut found: Vec<Diagnostic> = bad_regex(at("match"), &issue.pattern).into_iter().collect();
-    if found.is_empty() && matches_anything(&issue.pattern) {
-        let message = format!("/{}/ matches every failure: the case could never fail", issue.pattern);
-        found.push(error("match", message).help("match only the message of the known failure"));
-    }
+fn check(issue: &KnownIssue, node: &Node, diagnostics: &mut Diagnostics) {
+    let mut wrong = |key: &str, message: String, help: &str| {
+        diagnostics.error(Code::WrongValue, node.place_of(key), message, help);
+    };
     let [least, most] = AT_MOST;
     if let Some(share) = issue.at_most.filter(|share| !(least..=most).contains(share)) {
-        let message = format!("`at_most` must be from {least} to {most}, not {share}");
         let help = "for an issue that occurs more often, use `attempts` instead of `at_most`, such as `attempts: 10`";
-        let diagnostic = error("at_most", message);
-        found.push(if share > most { diagnostic.help(help) } else { diagnostic });
+        let help = if share > most { help } else { "" };
+        wrong("at_most", format!("`at_most` must be from {least} to {most}, not {share}"), help);
     }
     if let Some(attempts) = issue.attempts.filter(|attempts| !ATTEMPTS.contains(attempts)) {
-        let message =
-            format!("`attempts` must be from {} to {}, not {attempts}", ATTEMPTS.start(), ATTEMPTS.end());
-        found.push(error("attempts", message));
+        let (least, most) = (ATTEMPTS.start(), ATTEMPTS.end());
+        wrong("attempts", format!("`attempts` must be from {least} to {most}, not {attempts}"), "");
     }
     if issue.attempts.is_some() && issue.at_most.is_some() {
-        let message = "`attempts` cannot be combined with `at_most`";
-        found.push(error("attempts", message.to_owned()).help("keep one of `attempts` and `at_most`"));
+        let message = "`attempts` cannot be combined with `at_most`".to_owned();
+        wrong("attempts", message, "keep one of `attempts` and `at_most`");
     }
-    found
+    if matches_anything(&issue.pattern) {
+        let message = format!("/{}/ matches every failure: the case could never fail", issue.pattern);
+        wrong("match", message, "match only the message of the known failure");
+    }
+    diagnostics.extend(bad_regex(node.place_of("match"), &issue.pattern));
 }
 
 /// Whether a pattern matches the empty text, a text that is in no failure, or failures of every kind.
@@ -120,53 +101,43 @@ fn matches_anything(pattern: &str) -> bool {
 pub(super) fn check_steps(issues: &[Issue<'_>], names: &BTreeSet<String>, diagnostics: &mut Diagnostics) {
     for Issue { issue, node, .. } in issues {
         for step in issue.step.iter().flatten().filter(|step| !names.contains(*step)) {
-            let at = node.get("step").map_or(&node.at, |value| place_of(value, step));
+            let named = node.get("step").unwrap_or(node);
+            let item = named.items().iter().find(|item| item.text() == Some(step));
+            let at = item.map_or(&named.at, |item| &item.at);
             let help = match names.is_empty() {
                 true => "give the step a `name`".to_owned(),
-                false => suggest(step, names.iter().map(String::as_str)),
+                false => suggest(step, names),
             };
             let message = format!("no step of this case has the name `{step}`");
-            diagnostics.push(Diagnostic::error(Code::WrongValue, at, message).help(help));
+            diagnostics.error(Code::WrongValue, at, message, help);
         }
     }
 }
 
 /// Reports each issue whose pattern matches the text of a command: every failure of a command quotes its text.
-pub(super) fn check_commands(issues: &[Issue<'_>], blocks: [&[Block]; 2], diagnostics: &mut Diagnostics) {
+pub(super) fn check_commands(issues: &[Issue<'_>], case: &Case, diagnostics: &mut Diagnostics) {
     let mut commands: Vec<(String, Vec<String>)> = Vec::new();
-    for blocks in blocks {
-        each_step(blocks, &mut |step| {
-            if let Action::Exec(exec) = &step.step.action {
-                commands.push((exec.command(), step.names().cloned().collect()));
-            }
-        });
+    for step in case.all_steps() {
+        if let Action::Exec(exec) = &step.step.action {
+            commands.push((exec.command(), step.names().cloned().collect()));
+        }
     }
     for Issue { issue, node, .. } in issues.iter().filter(|issue| issue.applies) {
         if commands.iter().any(|(command, names)| issue.covers(command, names)) {
-            let at = node.get("match").map_or(&node.at, |value| &value.at);
             let message = format!(
                 "/{}/ matches the text of a command, and so every failure of that command",
                 issue.pattern
             );
             let help = "match its output or its exit, such as `got 3`; or name another `step`";
-            diagnostics.push(Diagnostic::error(Code::WrongValue, at, message).help(help));
+            diagnostics.error(Code::WrongValue, node.place_of("match"), message, help);
         }
     }
 }
 
-/// The place of one of several names.
-fn place_of<'n>(node: &'n Node, name: &str) -> &'n Location {
-    let item = node.items().iter().find(|item| item.text() == Some(name));
-    item.map_or(&node.at, |item| &item.at)
-}
-
 /// The issues that apply to a case, each with those of its steps that the case runs. An issue is dropped if the case runs
 /// none of its steps.
-pub(super) fn applying(issues: Vec<Issue<'_>>, steps: &[Block], finally: &[Block]) -> Vec<KnownIssue> {
-    let mut run = BTreeSet::new();
-    for blocks in [steps, finally] {
-        each_step(blocks, &mut |step| run.extend(step.names().cloned()));
-    }
+pub(super) fn applying(issues: Vec<Issue<'_>>, case: &Case) -> Vec<KnownIssue> {
+    let run: BTreeSet<&String> = case.all_steps().into_iter().flat_map(CaseStep::names).collect();
     let mut kept = Vec::new();
     for Issue { mut issue, .. } in issues.into_iter().filter(|issue| issue.applies) {
         if let Some(OneOrMany(named)) = &mut issue.step {
@@ -181,32 +152,26 @@ pub(super) fn applying(issues: Vec<Issue<'_>>, steps: &[Block], finally: &[Block
 }
 
 /// The expected failure, if this case is a negative control.
-pub(super) fn must_fail(
-    section: Option<&(Key, Node)>,
-    scope: &Scope<'_>,
-    diagnostics: &mut Diagnostics,
-) -> Option<MustFail> {
-    let (key, node) = section?;
-    let applies = applies(node, scope, diagnostics);
-    let must_fail: MustFail = typed::read(&key.at, &without(node, &["when"]), scope, diagnostics)?;
-    if let Some(pattern) = node.get("match") {
-        diagnostics.extend(bad_regex(&pattern.at, &must_fail.pattern));
-    }
+pub(super) fn must_fail(root: &Node, reader: &mut Reader<'_, '_>) -> Option<MustFail> {
+    let (key, node) = root.entry("must_fail")?;
+    let applies = applies(node, reader);
+    let must_fail: MustFail = reader.read(&key.at, &node.without(&["when"]))?;
+    reader.diagnostics.extend(bad_regex(node.place_of("match"), &must_fail.pattern));
     // Decided here, so the resolved case has no `when`.
     applies.then_some(MustFail { when: None, ..must_fail })
 }
 
 /// Whether the `when` is true; false if it depends on a version that was not probed.
-fn applies(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> bool {
+fn applies(node: &Node, reader: &mut Reader<'_, '_>) -> bool {
     let Some(when) = node.get("when") else {
         return true;
     };
-    if !super::when::check(when, diagnostics) {
+    if !super::when::check(when, reader.diagnostics) {
         return false;
     }
-    match typed::render(when, scope, diagnostics) {
+    match reader.render(when) {
         Some(piece) if piece.deferred.is_some() => {
-            typed::render_now(when, scope, diagnostics);
+            reader.render_now(when);
             false
         }
         Some(piece) => piece.raw.is_none() && template::is_true(&piece.value),

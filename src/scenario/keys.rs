@@ -76,6 +76,11 @@ const fn map(
     TopKey { shape: Shape::Map, merge: Merge::Deeply, ..value(name, doc, schema, written) }
 }
 
+/// One text or several, added to those of the template.
+const fn texts(name: &'static str, doc: &'static str, written: fn(&Case) -> Value) -> TopKey {
+    TopKey { merge: Merge::Joined, ..value(name, doc, of::<OneOrMany<String>>, written) }
+}
+
 /// A list of steps.
 const fn steps(name: &'static str, doc: &'static str, written: fn(&Case) -> Value) -> TopKey {
     TopKey { shape: Shape::Steps, ..value(name, doc, of::<Vec<AnyStep>>, written) }
@@ -92,15 +97,7 @@ pub(crate) const KEYS: &[TopKey] = &[
     value("description", "What the scenario tests, in prose.", of::<String>, |case| {
         literal(&case.description)
     }),
-    TopKey {
-        merge: Merge::Joined,
-        ..value(
-            "tags",
-            "Tags to select cases by; the template's tags are added.",
-            of::<OneOrMany<String>>,
-            |case| unless_empty(&case.tags),
-        )
-    },
+    texts("tags", "Tags to select cases by; the template's tags are added.", |case| unless_empty(&case.tags)),
     value(
         "extends",
         "A template to extend, relative to this file.",
@@ -154,16 +151,12 @@ pub(crate) const KEYS: &[TopKey] = &[
             if case.timeout == DEFAULT_CASE_TIMEOUT.0 { Value::Null } else { literal(&Span(case.timeout)) }
         },
     ),
-    TopKey {
-        merge: Merge::Joined,
-        ..value(
-            "artifacts",
-            "Files in the case's directory to keep with its artifacts, below `files`: paths or patterns (`*`, `?`, \
-             `[…]`, `**`), relative to that directory; the template's entries are added.",
-            of::<OneOrMany<String>>,
-            |case| unless_empty(&case.artifacts),
-        )
-    },
+    texts(
+        "artifacts",
+        "Files in the case's directory to keep with its artifacts, below `files`: paths or patterns (`*`, `?`, \
+         `[…]`, `**`), relative to that directory; the template's entries are added.",
+        |case| unless_empty(&case.artifacts),
+    ),
     map("vms", "The VMs, by name.", named::<VmSpec>, |case| {
         match with_deferred(&case.vms, &case.deferred_vms) {
             Value::Null => json!({}),
@@ -190,15 +183,11 @@ pub(crate) const KEYS: &[TopKey] = &[
         named::<Credential>,
         |case| unless_empty(&case.credentials),
     ),
-    TopKey {
-        merge: Merge::Joined,
-        ..value(
-            "ports",
-            "Names of free TCP ports of 127.0.0.1, reserved for the case: `{{port.NAME}}` is the number.",
-            of::<OneOrMany<String>>,
-            |case| unless_empty(&case.net.ports),
-        )
-    },
+    texts(
+        "ports",
+        "Names of free TCP ports of 127.0.0.1, reserved for the case: `{{port.NAME}}` is the number.",
+        |case| unless_empty(&case.net.ports),
+    ),
     map(
         "links",
         "Relays of byte streams, by name; `link` steps cut them or slow them down.",

@@ -14,9 +14,10 @@ use super::merge::over;
 use super::model::Parsed;
 use super::paths::{same_file, tidy};
 use super::source::indentation;
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
-use crate::template;
-use crate::yaml::{self, Key, Kind, Node};
+use super::typed::Reader;
+use crate::diagnostic::{Code, Diagnostics, Location, similar, suggest};
+use crate::template::{self, Scope};
+use crate::yaml::{self, Kind, Node};
 
 /// The files of a call, and their diagnostics.
 #[derive(Default)]
@@ -56,9 +57,9 @@ impl Loader {
         Self { is_lenient: true, ..Self::with(texts) }.scenario(path)
     }
 
-    /// Adds a diagnostic.
-    pub(super) fn complain(&mut self, diagnostic: Diagnostic) {
-        self.diagnostics.push(diagnostic);
+    /// Reads parts of a file.
+    pub(super) const fn reader<'r, 'v>(&'r mut self, scope: &'r Scope<'v>) -> Reader<'r, 'v> {
+        Reader { scope, diagnostics: &mut self.diagnostics }
     }
 
     /// Adds the size of a case. Returns false above the maximum, which is reported once, at this place.
@@ -68,7 +69,7 @@ impl Loader {
         if before <= MAX_WEIGHT && self.weight > MAX_WEIGHT {
             let message = format!("the cases have more than {MAX_WEIGHT} values in total");
             let help = "long texts count as several; make fewer cases, or split the file";
-            self.complain(Diagnostic::error(Code::TooMuch, at, message).help(help));
+            self.diagnostics.error(Code::TooMuch, at, message, help);
         }
         self.weight <= MAX_WEIGHT
     }
@@ -92,116 +93,90 @@ impl Loader {
             Some(text) => yaml::from_bytes(path, text.as_bytes().to_vec()),
             None => yaml::read(path),
         };
-        self.keep(path, read)
-    }
-
-    fn keep(&mut self, path: &Path, read: Result<Node, Vec<Diagnostic>>) -> Option<Node> {
-        let node = match read {
-            Ok(node) => {
-                self.note_environment(&node.at);
-                Some(node)
-            }
-            Err(errors) => {
-                self.diagnostics.extend(errors);
-                None
-            }
-        };
+        let node = read.map_err(|errors| self.diagnostics.extend(errors)).ok();
+        if let Some(node) = &node {
+            self.note_environment(&node.at);
+        }
         self.files.insert(path.to_owned(), node.clone());
         node
     }
 
     /// A scenario file merged over everything it extends.
     pub(super) fn scenario(&mut self, path: &Path) -> Option<Node> {
-        self.extended(path, &mut Vec::new())
+        self.extended(path, &[])
     }
 
-    fn extended(&mut self, path: &Path, chain: &mut Vec<PathBuf>) -> Option<Node> {
+    fn extended(&mut self, path: &Path, above: &[PathBuf]) -> Option<Node> {
         let node = self.read(path)?;
         let sound = self.shape(&node) || self.is_lenient;
-        let Some((_, extends)) = node.entry("extends") else {
+        let Some(extends) = node.get("extends") else {
             return Some(node).filter(|_| sound);
         };
-        chain.push(path.to_owned());
         let Some(parent) = self.target(extends, Code::Extends) else {
-            chain.pop();
             return Some(node).filter(|_| self.is_lenient);
         };
-        let circle = chain.iter().position(|known| same_file(known, &parent));
-        let merged = if let Some(from) = circle {
-            let names: Vec<String> =
-                chain[from..].iter().chain([&parent]).map(|path| path.display().to_string()).collect();
-            let message = format!("`extends` is circular: {}", names.join(" -> "));
-            self.complain(Diagnostic::error(Code::Extends, &extends.at, message));
-            None
-        } else {
-            self.extended(&parent, chain).map(|parent| over(&node, &parent, keys::merge))
-        };
-        chain.pop();
-        merged.filter(|_| sound)
+        let chain = [above, &[path.to_owned()]].concat();
+        if let Some(from) = chain.iter().position(|known| same_file(known, &parent)) {
+            let message = format!("`extends` is circular: {}", circle(&chain[from..], &parent));
+            self.diagnostics.error(Code::Extends, &extends.at, message, "");
+            return None;
+        }
+        self.extended(&parent, &chain).map(|parent| over(&node, &parent, keys::merge)).filter(|_| sound)
     }
 
     /// The file that a text names, relative to the file that contains the text.
     pub(super) fn target(&mut self, node: &Node, code: Code) -> Option<PathBuf> {
-        let wrong = match node.text() {
-            None => Some(("expected the path of a file".to_owned(), String::new())),
-            Some(text) if template::is_template(text) => Some((
+        let (message, help) = match node.text() {
+            None => ("expected the path of a file".to_owned(), String::new()),
+            Some(text) if template::is_template(text) => (
                 "the path of a file cannot be a template".to_owned(),
                 "write the path itself, or use `when` on several steps".to_owned(),
-            )),
-            Some(_) => None,
+            ),
+            Some(text) => {
+                let folder = node.at.path().parent().unwrap_or(Path::new(""));
+                let path = tidy(&folder.join(text));
+                if self.texts.contains_key(&path) || self.files.contains_key(&path) || path.is_file() {
+                    return Some(path);
+                }
+                let help = match similar_file(folder, text) {
+                    Some(similar) => format!("did you mean `{similar}`?"),
+                    None => "the path is relative to the file that contains it".to_owned(),
+                };
+                (format!("there is no file `{}`", path.display()), help)
+            }
         };
-        if let Some((message, help)) = wrong {
-            self.complain(Diagnostic::error(code, &node.at, message).help(help));
-            return None;
-        }
-        let folder = node.at.path().parent().unwrap_or(Path::new(""));
-        let path = tidy(&folder.join(node.text().unwrap_or_default()));
-        if self.texts.contains_key(&path) || self.files.contains_key(&path) || path.is_file() {
-            return Some(path);
-        }
-        let message = format!("there is no file `{}`", path.display());
-        let help = match similar(folder, node.text().unwrap_or_default()) {
-            Some(similar) => format!("did you mean `{similar}`?"),
-            None => "the path is relative to the file that contains it".to_owned(),
-        };
-        self.complain(Diagnostic::error(code, &node.at, message).help(help));
+        self.diagnostics.error(code, &node.at, message, help);
         None
     }
 
     /// Checks the keys of a scenario file and the types of its sections.
     fn shape(&mut self, node: &Node) -> bool {
         let before = self.diagnostics.errors_added();
-        if !matches!(node.kind, Kind::Map(_)) {
-            let message = format!("a scenario file is a map, not {}", node.what());
+        if !node.is_map() {
             let help = match node.kind {
                 Kind::Seq(_) => "put the steps under `steps:`, and the VMs under `vms:`",
                 _ => "write `vms: …` and `steps: …`",
             };
-            self.complain(Diagnostic::error(Code::WrongValue, &node.at, message).help(help));
+            let message = format!("a scenario file is a map, not {}", node.what());
+            self.diagnostics.error(Code::WrongValue, &node.at, message, help);
             return false;
         }
         for (key, value) in node.entries() {
             let Some(known) = KEYS.iter().find(|known| known.name == key.name) else {
-                let wrong = unknown_key(key, &keys::names().collect::<Vec<_>>());
-                self.complain(match indentation(node, key) {
-                    Some(help) => wrong.help(help),
-                    None => wrong,
-                });
+                let help = indentation(node, key).unwrap_or_else(|| suggest(&key.name, keys::names()));
+                let message = format!("unknown key `{}`", key.name);
+                self.diagnostics.error(Code::UnknownKey, &key.at, message, help);
                 continue;
             };
             let (expected, help) = match (known.shape, &value.kind) {
-                (Shape::Map, kind) if !matches!(kind, Kind::Map(_)) => {
-                    ("a map", format!("write `{}: {{NAME: …}}`", key.name))
-                }
-                (Shape::Steps, kind) if !matches!(kind, Kind::Seq(_)) => {
-                    ("a list of steps", "start each step with `- `".to_owned())
-                }
-                _ => continue,
+                (Shape::Any, _) | (Shape::Map, Kind::Map(_)) | (Shape::Steps, Kind::Seq(_)) => continue,
+                (Shape::Map, _) => ("a map", format!("write `{}: {{NAME: …}}`", key.name)),
+                (Shape::Steps, _) => ("a list of steps", "start each step with `- `".to_owned()),
             };
             let message = format!("`{}` is {expected}, not {}", key.name, value.what());
-            self.complain(Diagnostic::error(Code::WrongValue, &value.at, message).help(help));
+            self.diagnostics.error(Code::WrongValue, &value.at, message, help);
         }
-        super::lists::check(node.get("vms"), &mut self.diagnostics);
+        super::lists::check(node, &mut self.diagnostics);
         self.diagnostics.errors_added() == before
     }
 
@@ -218,14 +193,14 @@ impl Loader {
     }
 }
 
-/// The error for an unknown key.
-pub(super) fn unknown_key(key: &Key, known: &[&str]) -> Diagnostic {
-    Diagnostic::error(Code::UnknownKey, &key.at, format!("unknown key `{}`", key.name))
-        .help(suggest(&key.name, known.iter().copied()))
+/// The names of files that lead to themselves: `a -> b -> a`.
+pub(super) fn circle(chain: &[PathBuf], again: &Path) -> String {
+    let names = chain.iter().map(PathBuf::as_path).chain([again]);
+    names.map(|path| path.display().to_string()).collect::<Vec<_>>().join(" -> ")
 }
 
 /// The path of a file that exists and is similar to a wrong one.
-fn similar(folder: &Path, wrong: &str) -> Option<String> {
+fn similar_file(folder: &Path, wrong: &str) -> Option<String> {
     // The same number of levels up, and its files and those one directory below.
     let up = "../".repeat(wrong.matches("../").count());
     let top = match folder.join(&up) {
@@ -236,6 +211,5 @@ fn similar(folder: &Path, wrong: &str) -> Option<String> {
     let files = files("*.y*ml").chain(files("*/*.y*ml")).flatten();
     let files: Vec<String> =
         files.map(|file| format!("{up}{}", file.strip_prefix(&top).unwrap_or(&file).display())).collect();
-    let help = suggest(wrong, files.iter().map(String::as_str));
-    Some(help.strip_prefix("did you mean `")?.strip_suffix("`?")?.to_owned())
+    similar(wrong, &files.iter().map(String::as_str).collect::<Vec<_>>()).map(str::to_owned)
 }

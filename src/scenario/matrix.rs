@@ -4,9 +4,8 @@ use serde_json::Value;
 
 use super::params::{Param, Setting, check_name, word};
 use super::sweep::Range;
-use super::typed;
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
-use crate::template::Scope;
+use super::typed::Reader;
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::yaml::{Key, Kind, Node};
 
 /// The maximum number of cells.
@@ -20,35 +19,40 @@ struct Axis<'m> {
     values: Vec<Setting>,
 }
 
-/// The cells of a matrix, the last axis fastest; one empty cell if there is no matrix. `None` after reporting an error.
+/// The cells of a file's matrix, the last axis fastest; one empty cell if there is no matrix. `None` after reporting an
+/// error.
 pub(super) fn cells(
-    matrix: Option<&Node>,
+    root: &Node,
     params: &[Param],
     defines: &[Setting],
-    scope: &Scope<'_>,
     seed: u64,
-    diagnostics: &mut Diagnostics,
+    reader: &mut Reader<'_, '_>,
 ) -> Option<Vec<Cell>> {
-    let Some(matrix) = matrix else {
+    let Some(matrix) = root.get("matrix") else {
         return Some(vec![Vec::new()]);
     };
-    let before = diagnostics.errors_added();
+    let before = reader.diagnostics.errors_added();
     let mut axes: Vec<Axis<'_>> = Vec::new();
     for (key, node) in matrix.entries() {
         if !["include", "exclude"].contains(&key.name.as_str()) {
-            axes.extend(axis(key, node, scope, seed, diagnostics));
+            axes.extend(axis(key, node, seed, reader));
         }
     }
-    let exclude = partial("exclude", matrix, &axes, &[], scope, diagnostics);
-    let include = partial("include", matrix, &axes, params, scope, diagnostics);
-    check_cells(&axes, &exclude, &include, params, diagnostics);
-    if diagnostics.errors_added() > before {
+    let exclude = partial("exclude", matrix, &axes, &[], reader);
+    let include = partial("include", matrix, &axes, params, reader);
+    check_cells(&axes, &exclude, &include, params, reader.diagnostics);
+    if reader.diagnostics.errors_added() > before {
         return None;
     }
     let mut narrowed = false;
     for axis in &mut axes {
         if let Some(define) = defines.iter().rev().find(|define| define.name == axis.key.name) {
-            narrow(axis, define, &include, diagnostics);
+            let is_added = include.iter().flatten().any(|set| set.name == define.name && set.is(define));
+            if is_added || axis.has(define) {
+                axis.values.retain(|value| value.is(define));
+            } else {
+                reader.diagnostics.push(no_value(axis, define));
+            }
             narrowed = true;
         }
     }
@@ -57,80 +61,76 @@ pub(super) fn cells(
         let size = size.map_or_else(|| "more than 2^64".to_owned(), |size| format!("{size}"));
         let message = format!("the matrix has {size} cells; the limit is {MAX_CELLS}");
         let at = axes.first().map_or(&matrix.at, |axis| &axis.key.at);
-        diagnostics
-            .push(Diagnostic::error(Code::TooMuch, at, message).help("remove an axis, or split the file"));
+        reader.error(Code::TooMuch, at, message, "remove an axis, or split the file");
     }
-    if diagnostics.errors_added() > before {
+    if reader.diagnostics.errors_added() > before {
         return None;
     }
-    let mut cells: Vec<Cell> = if axes.is_empty() { Vec::new() } else { vec![Vec::new()] };
-    for axis in &axes {
-        let longer = |cell: &Cell, value: &Setting| cell.iter().chain([value]).cloned().collect::<Cell>();
-        cells =
-            cells.iter().flat_map(|cell| axis.values.iter().map(move |value| longer(cell, value))).collect();
-    }
+    let mut cells = product(&axes);
     cells.retain(|cell| !exclude.iter().any(|partial| matches(partial, cell)));
     // If an axis is restricted to a value, keep only the added cells with that value.
     let is_selected = |cell: &Cell| {
         let axis_of = |define: &&Setting| axes.iter().any(|axis| axis.key.name == define.name);
-        defines.iter().filter(axis_of).all(|define| {
-            cell.iter().all(|setting| setting.name != define.name || same(&setting.value, &define.value))
-        })
+        let agrees = |define: &Setting| cell.iter().all(|set| set.name != define.name || set.is(define));
+        defines.iter().filter(axis_of).all(agrees)
     };
     cells.extend(include.into_iter().filter(is_selected));
     if cells.is_empty() && !narrowed {
         let at = matrix.entries().first().map_or(&matrix.at, |(key, _)| &key.at);
-        diagnostics.push(Diagnostic::error(Code::Matrix, at, "the matrix has no cells"));
+        reader.error(Code::Matrix, at, "the matrix has no cells", "");
         return None;
     }
     Some(cells)
 }
 
-fn axis<'m>(
-    key: &'m Key,
-    node: &Node,
-    scope: &Scope<'_>,
-    seed: u64,
-    diagnostics: &mut Diagnostics,
-) -> Option<Axis<'m>> {
-    if !check_name(key, diagnostics) {
+/// All combinations of the values of the axes.
+fn product(axes: &[Axis<'_>]) -> Vec<Cell> {
+    let mut cells: Vec<Cell> = if axes.is_empty() { Vec::new() } else { vec![Vec::new()] };
+    let longer = |cell: &Cell, value: &Setting| cell.iter().chain([value]).cloned().collect::<Cell>();
+    for axis in axes {
+        cells =
+            cells.iter().flat_map(|cell| axis.values.iter().map(move |value| longer(cell, value))).collect();
+    }
+    cells
+}
+
+fn axis<'m>(key: &'m Key, node: &Node, seed: u64, reader: &mut Reader<'_, '_>) -> Option<Axis<'m>> {
+    if !check_name(key, reader.diagnostics) {
         return None;
     }
-    let list = typed::render_now(node, scope, diagnostics)?;
-    if Range::is_range(&list) {
-        let range: Range = typed::fit_all(&list, &key.at, node, scope, diagnostics)?;
-        return match range.values(&key.name, seed) {
+    let list = reader.render_now(node)?;
+    let setting = |value, at: &Location| Setting { name: key.name.clone(), value, at: at.clone() };
+    let (message, help) = if Range::is_range(&list) {
+        let range: Range = reader.fit(&list, &key.at, node)?;
+        match range.values(&key.name, seed) {
             Ok(values) => {
-                let setting = |value| Setting { name: key.name.clone(), value, at: node.at.clone() };
-                Some(Axis { key, values: values.into_iter().map(setting).collect() })
+                let values = values.into_iter().map(|value| setting(value, &node.at)).collect();
+                return Some(Axis { key, values });
             }
-            Err((message, help)) => {
-                let message = format!("the axis `{}`: {message}", key.name);
-                diagnostics.push(Diagnostic::error(Code::Matrix, &node.at, message).help(help));
-                None
-            }
-        };
-    }
-    let (message, help) = match list {
-        Value::Array(values) if !values.is_empty() => {
-            let at = |index: usize| node.items().get(index).map_or(&node.at, |item| &item.at).clone();
-            let mut settings = Vec::new();
-            for (index, value) in values.into_iter().enumerate() {
-                if value.is_array() {
-                    let message = "an axis value is a scalar or a map, not a list";
-                    diagnostics.push(Diagnostic::error(Code::Matrix, &at(index), message));
-                }
-                settings.push(Setting { name: key.name.clone(), value, at: at(index) });
-            }
-            return Some(Axis { key, values: settings });
+            Err((message, help)) => (format!("the axis `{}`: {message}", key.name), help),
         }
-        Value::Array(_) => (format!("the axis `{}` is empty", key.name), "list at least one value"),
-        _ => (
-            format!("the axis `{}` is a list of values, not {}", key.name, node.what()),
-            "write `[…]` around it; a range is `{from, to, step}`",
-        ),
+    } else {
+        match list {
+            Value::Array(list) if !list.is_empty() => {
+                let mut values = Vec::new();
+                for (index, value) in list.into_iter().enumerate() {
+                    let at = node.items().get(index).map_or(&node.at, |item| &item.at);
+                    if value.is_array() {
+                        let message = "an axis value is a scalar or a map, not a list";
+                        reader.error(Code::Matrix, at, message, "");
+                    }
+                    values.push(setting(value, at));
+                }
+                return Some(Axis { key, values });
+            }
+            Value::Array(_) => (format!("the axis `{}` is empty", key.name), "list at least one value"),
+            _ => (
+                format!("the axis `{}` is a list of values, not {}", key.name, node.what()),
+                "write `[…]` around it; a range is `{from, to, step}`",
+            ),
+        }
     };
-    diagnostics.push(Diagnostic::error(Code::Matrix, &node.at, message).help(help));
+    reader.error(Code::Matrix, &node.at, message, help);
     None
 }
 
@@ -140,32 +140,29 @@ fn partial(
     matrix: &Node,
     axes: &[Axis<'_>],
     params: &[Param],
-    scope: &Scope<'_>,
-    diagnostics: &mut Diagnostics,
+    reader: &mut Reader<'_, '_>,
 ) -> Vec<Cell> {
     let Some(node) = matrix.get(section) else {
         return Vec::new();
     };
     if !matches!(node.kind, Kind::Seq(_)) {
         let message = format!("`{section}` is a list of cells, not {}", node.what());
-        diagnostics.push(Diagnostic::error(Code::Matrix, &node.at, message).help("write `[{axis: value}]`"));
+        reader.error(Code::Matrix, &node.at, message, "write `[{axis: value}]`");
     }
+    let names = axes.iter().map(|axis| &axis.key.name).chain(params.iter().map(|param| &param.name));
+    let names: Vec<&String> = names.collect();
     let mut cells = Vec::new();
     for item in node.items() {
         if item.entries().is_empty() {
             let message = "a cell is a map from axes to values";
-            diagnostics
-                .push(Diagnostic::error(Code::Matrix, &item.at, message).help("write `{axis: value}`"));
+            reader.error(Code::Matrix, &item.at, message, "write `{axis: value}`");
         }
         let mut cell = Vec::new();
         for (key, value) in item.entries() {
-            let names = axes.iter().map(|axis| axis.key.name.as_str());
-            let names: Vec<&str> = names.chain(params.iter().map(|param| param.name.as_str())).collect();
-            if !names.contains(&key.name.as_str()) {
-                let message = format!("there is no axis `{}`", key.name);
-                let help = suggest(&key.name, names);
-                diagnostics.push(Diagnostic::error(Code::Matrix, &key.at, message).help(help));
-            } else if let Some(rendered) = typed::render_now(value, scope, diagnostics) {
+            if !names.contains(&&key.name) {
+                let help = suggest(&key.name, &names);
+                reader.error(Code::Matrix, &key.at, format!("there is no axis `{}`", key.name), help);
+            } else if let Some(rendered) = reader.render_now(value) {
                 cell.push(Setting { name: key.name.clone(), value: rendered, at: value.at.clone() });
             }
         }
@@ -184,20 +181,16 @@ fn check_cells(
 ) {
     for setting in exclude.iter().flatten() {
         let axis = axes.iter().find(|axis| axis.key.name == setting.name);
-        if let Some(axis) =
-            axis.filter(|axis| !axis.values.iter().any(|value| same(&value.value, &setting.value)))
-        {
-            diagnostics.push(no_value(axis, setting));
-        }
+        diagnostics.extend(axis.filter(|axis| !axis.has(setting)).map(|axis| no_value(axis, setting)));
     }
     for cell in include.iter().filter(|cell| !cell.is_empty()) {
-        for axis in axes {
-            let set = cell.iter().any(|setting| setting.name == axis.key.name);
-            let default = params.iter().any(|param| param.name == axis.key.name && param.default.is_some());
+        for Axis { key: Key { name, .. }, .. } in axes {
+            let set = cell.iter().any(|setting| setting.name == *name);
+            let default = params.iter().any(|param| param.name == *name && param.default.is_some());
             if !set && !default {
-                let message = format!("the added cell lacks the axis `{}`", axis.key.name);
                 let help = "each cell of `include` needs a value for every axis";
-                diagnostics.push(Diagnostic::error(Code::Matrix, &cell[0].at, message).help(help));
+                let message = format!("the added cell lacks the axis `{name}`");
+                diagnostics.error(Code::Matrix, &cell[0].at, message, help);
             }
         }
     }
@@ -205,67 +198,54 @@ fn check_cells(
 
 fn no_value(axis: &Axis<'_>, setting: &Setting) -> Diagnostic {
     let word_of = word(&setting.value);
-    let words: Vec<String> = axis.values.iter().map(|value| word(&value.value)).collect();
-    Diagnostic::error(
-        Code::Matrix,
-        &setting.at,
-        format!("the axis `{}` has no value `{word_of}`", setting.name),
-    )
-    .help(suggest(&word_of, words.iter().map(String::as_str)))
-    .related(&axis.key.at, "the axis")
+    let message = format!("the axis `{}` has no value `{word_of}`", setting.name);
+    Diagnostic::error(Code::Matrix, &setting.at, message)
+        .help(suggest(&word_of, axis.values.iter().map(|value| word(&value.value))))
+        .related(&axis.key.at, "the axis")
 }
 
-fn narrow(axis: &mut Axis<'_>, define: &Setting, include: &[Cell], diagnostics: &mut Diagnostics) {
-    let added = include.iter().flatten().any(|s| s.name == define.name && same(&s.value, &define.value));
-    if !added && !axis.values.iter().any(|value| same(&value.value, &define.value)) {
-        diagnostics.push(no_value(axis, define));
-        return;
+impl Axis<'_> {
+    fn has(&self, wanted: &Setting) -> bool {
+        self.values.iter().any(|value| value.is(wanted))
     }
-    axis.values.retain(|value| same(&value.value, &define.value));
 }
 
 fn matches(partial: &Cell, cell: &Cell) -> bool {
-    partial.iter().all(|wanted| {
-        cell.iter().any(|setting| setting.name == wanted.name && same(&setting.value, &wanted.value))
-    })
+    partial.iter().all(|wanted| cell.iter().any(|set| set.name == wanted.name && set.is(wanted)))
 }
 
-/// Whether a value selects another one: an equal one, or a map by some of its fields or by its `name`.
-fn same(value: &Value, wanted: &Value) -> bool {
-    match (value, wanted) {
-        (Value::Object(map), Value::Object(some)) => {
-            some.iter().all(|(key, value)| map.get(key) == Some(value))
+impl Setting {
+    /// Whether its value is selected by another one: an equal one, or for a map by some of its fields or by its `name`.
+    fn is(&self, wanted: &Self) -> bool {
+        match (&self.value, &wanted.value) {
+            (Value::Object(map), Value::Object(some)) => {
+                some.iter().all(|(key, value)| map.get(key) == Some(value))
+            }
+            (Value::Object(map), single) => map.get("name") == Some(single),
+            (value, wanted) => word(value) == word(wanted),
         }
-        (Value::Object(map), single) => map.get("name") == Some(single),
-        _ => word(value) == word(wanted),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::{Map, json};
 
     use super::*;
-    use crate::diagnostic::SourceFile;
-    use crate::template::NoVersions;
-    use crate::yaml;
+    use crate::scenario::tests::node;
+    use crate::template::{NoVersions, Scope};
 
     fn all(text: &str, defines: &[(&str, Value)]) -> Result<Vec<String>, Vec<String>> {
-        let file = Arc::new(SourceFile { path: "a.yaml".into(), text: text.to_owned() });
-        let node = yaml::parse(&file).unwrap();
+        let root = node(&format!("matrix: {text}"));
         let mut diagnostics = Diagnostics::default();
-        let defines: Vec<Setting> = defines
-            .iter()
-            .map(|(name, value)| Setting {
-                name: (*name).to_owned(),
-                value: value.clone(),
-                at: node.at.clone(),
-            })
-            .collect();
-        let scope = Scope::new(Map::new(), &NoVersions);
-        let cells = cells(Some(&node), &[], &defines, &scope, 7, &mut diagnostics);
+        let set = |(name, value): &(&str, Value)| {
+            let (name, value) = ((*name).to_owned(), value.clone());
+            Setting { name, value, at: root.at.clone() }
+        };
+        let defines: Vec<Setting> = defines.iter().map(set).collect();
+        let scope = &Scope::new(Map::new(), &NoVersions);
+        let mut reader = Reader { scope, diagnostics: &mut diagnostics };
+        let cells = cells(&root, &[], &defines, 7, &mut reader);
         let name = |cell: &Cell| cell.iter().map(|s| word(&s.value)).collect::<Vec<_>>().join("-");
         match cells {
             Some(cells) => Ok(cells.iter().map(name).collect()),

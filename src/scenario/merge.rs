@@ -1,7 +1,5 @@
 //! Merges files over those they extend, and VMs over those they are like.
 
-use std::sync::Arc;
-
 use super::lists::added;
 use crate::yaml::{Key, Kind, Node};
 
@@ -20,36 +18,21 @@ pub(super) enum Merge {
 
 /// Merges a file over the template it extends.
 pub(super) fn over(child: &Node, parent: &Node, how: fn(&str) -> Option<Merge>) -> Node {
-    let mut merged: Vec<(Key, Node)> = parent.entries().to_vec();
-    merged.retain(|(key, _)| key.name != "extends");
-    for (key, value) in child.entries() {
-        let below = merged.iter_mut().find(|(known, _)| known.name == key.name);
-        match below {
-            None => merged.push((key.clone(), value.clone())),
-            Some((known, below)) => {
-                *below = match how(&key.name) {
-                    Some(Merge::Deeply) => deep(value, below),
-                    Some(Merge::ByKey) => shallow(value, below),
-                    Some(Merge::Joined) => both(value, below),
-                    Some(Merge::Replaced) | None => value.clone(),
-                };
-                *known = key.clone();
-            }
-        }
-    }
-    Node::map(merged, child.at.clone())
+    merge(child, &parent.without(&["extends"]), |key, value, below| match how(key) {
+        Some(Merge::Deeply) => deep(value, below),
+        Some(Merge::ByKey) => merge(value, below, |_, value, _| value.clone()),
+        Some(Merge::Joined) => both(value, below),
+        Some(Merge::Replaced) | None => value.clone(),
+    })
 }
 
 /// Merges a value over another: maps by key, deeply; anything else is replaced. Each part keeps its place.
 pub(super) fn deep(child: &Node, parent: &Node) -> Node {
-    merge(child, parent, deep)
+    merge(child, parent, |_, value, below| deep(value, below))
 }
 
-fn shallow(child: &Node, parent: &Node) -> Node {
-    merge(child, parent, |child, _| child.clone())
-}
-
-fn merge(child: &Node, parent: &Node, inner: fn(&Node, &Node) -> Node) -> Node {
+/// Merges two maps by key; `inner` merges the values of a key that both have.
+fn merge(child: &Node, parent: &Node, inner: impl Fn(&str, &Node, &Node) -> Node) -> Node {
     let (Kind::Map(own), Kind::Map(below)) = (&child.kind, &parent.kind) else {
         return child.clone();
     };
@@ -66,7 +49,7 @@ fn merge(child: &Node, parent: &Node, inner: fn(&Node, &Node) -> Node) -> Node {
             Some(known) => {
                 // A VM has one guest: a guest of another kind replaces it.
                 let other = key.name == "guest" && !shares_a_key(value, &known.1);
-                let value = if other { value.clone() } else { inner(value, &known.1) };
+                let value = if other { value.clone() } else { inner(&key.name, value, &known.1) };
                 *known = (key.clone(), value);
             }
         }
@@ -85,7 +68,7 @@ fn both(child: &Node, parent: &Node) -> Node {
     };
     let mut all = items(parent);
     all.extend(items(child));
-    Node { kind: Kind::Seq(Arc::new(all)), at: child.at.clone() }
+    Node::seq(all, child.at.clone())
 }
 
 #[cfg(test)]
@@ -93,14 +76,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::diagnostic::SourceFile;
     use crate::scenario::keys;
-    use crate::yaml;
-
-    fn node(path: &str, text: &str) -> Node {
-        let file = SourceFile { path: path.into(), text: text.to_owned() };
-        yaml::parse(&Arc::new(file)).unwrap()
-    }
+    use crate::scenario::tests::node_of as node;
 
     #[test]
     fn a_file_is_merged_over_its_template_and_each_part_keeps_its_place() {

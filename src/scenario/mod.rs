@@ -11,7 +11,6 @@ mod credentials;
 mod deferred;
 mod disks;
 pub(crate) mod flow;
-mod image;
 mod issues;
 pub(crate) mod keys;
 pub(crate) mod later;
@@ -21,6 +20,7 @@ mod load;
 mod matrix;
 mod merge;
 pub mod model;
+mod names;
 pub mod net;
 pub(crate) mod params;
 mod paths;
@@ -100,7 +100,7 @@ pub struct Template {
 /// Loads scenario files and expands them into cases.
 #[must_use]
 pub fn load(paths: &[PathBuf], options: &Options, versions: &dyn QemuVersions) -> Loaded {
-    expand(load::Loader::default(), paths, options, versions)
+    load_edited(paths, &Texts::new(), options, versions)
 }
 
 /// Loads scenarios from texts, each with a file name, and expands them into cases. Files in `extends` and `use` are looked
@@ -115,6 +115,12 @@ pub fn load_texts(texts: &[(PathBuf, String)], options: &Options, versions: &dyn
 /// Texts in place of files on disk, such as those that are open in an editor.
 pub type Texts = HashMap<PathBuf, Arc<str>>;
 
+/// A file merged over everything it extends, as far as that is possible with errors; `None` if one of them is not valid YAML.
+#[must_use]
+pub fn merged(path: &Path, texts: &Texts) -> Option<Node> {
+    load::Loader::merged(path, texts)
+}
+
 /// As [`load`]; a file that is among the texts has that text, whether it is on disk or not.
 #[must_use]
 pub fn load_edited(
@@ -123,21 +129,7 @@ pub fn load_edited(
     options: &Options,
     versions: &dyn QemuVersions,
 ) -> Loaded {
-    expand(load::Loader::with(texts), paths, options, versions)
-}
-
-/// A file merged over everything it extends, as far as that is possible with errors; `None` if one of them is not valid YAML.
-#[must_use]
-pub fn merged(path: &Path, texts: &Texts) -> Option<Node> {
-    load::Loader::merged(path, texts)
-}
-
-fn expand(
-    mut loader: load::Loader,
-    paths: &[PathBuf],
-    options: &Options,
-    versions: &dyn QemuVersions,
-) -> Loaded {
+    let mut loader = load::Loader::with(texts);
     loader.seed = options.seed;
     let defines: Vec<Setting> = options.defines.iter().map(|(name, value)| define(name, value)).collect();
     let mut loaded = Loaded::default();
@@ -162,7 +154,7 @@ fn expand(
         known.extend(expanded.names());
         for case in expanded.cases(&mut loader) {
             if let Some(first) = names.get(&case.name) {
-                loader.complain(duplicate(&case, first));
+                loader.diagnostics.push(duplicate(&case, first));
                 continue;
             }
             names.insert(case.name.clone(), case.at.clone());
@@ -174,8 +166,7 @@ fn expand(
         let unreadable = known.is_empty() && loader.diagnostics.has_errors();
         if !(unreadable || paths.is_empty() || known.contains(&define.name)) {
             let message = format!("no scenario has a parameter or an axis `{}`", define.name);
-            let help = suggest(&define.name, known.iter().map(String::as_str));
-            loader.complain(Diagnostic::error(Code::Param, &define.at, message).help(help));
+            loader.diagnostics.error(Code::Param, &define.at, message, suggest(&define.name, &known));
         }
     }
     // With errors, uses may be missing.

@@ -18,7 +18,7 @@ use crate::qemu::credential::Credential;
 use crate::qemu::disk::Disk;
 use crate::qemu::spec::{Accel, VmSpec};
 use crate::step::{Action, Condition, Step, Wait};
-use crate::units::{AnyNumber, OneOrMany, Share, Span};
+use crate::units::{AnyNumber, OneOrMany, Share, Span, from_text};
 use crate::yaml::Node;
 
 /// The default timeout of a case.
@@ -74,18 +74,20 @@ pub struct Case {
 }
 
 impl Case {
+    /// All its steps; those of loops once.
+    #[must_use]
+    pub fn all_steps(&self) -> Vec<&CaseStep> {
+        all_steps([self.steps.as_slice(), &self.finally])
+    }
+
     /// The background processes whose end a step waits for.
     #[must_use]
     pub fn awaited_processes(&self) -> BTreeSet<String> {
-        let mut names = BTreeSet::new();
-        for blocks in [&self.steps, &self.finally] {
-            each_step(blocks, &mut |step| {
-                if let Action::Wait(Wait { condition: Condition::Process(wanted), .. }) = &step.step.action {
-                    names.insert(wanted.process.clone());
-                }
-            });
-        }
-        names
+        let process = |step: &CaseStep| match &step.step.action {
+            Action::Wait(Wait { condition: Condition::Process(wanted), .. }) => Some(wanted.process.clone()),
+            _ => None,
+        };
+        self.all_steps().into_iter().filter_map(process).collect()
     }
 }
 
@@ -111,17 +113,19 @@ pub enum Block {
     },
 }
 
-/// Visits all steps; those of loops once.
-pub fn each_step<'c>(blocks: &'c [Block], visit: &mut dyn FnMut(&'c CaseStep)) {
-    for block in blocks {
+/// All steps of lists of blocks; those of loops once.
+pub(super) fn all_steps<'c>(lists: impl IntoIterator<Item = &'c [Block]>) -> Vec<&'c CaseStep> {
+    let mut steps = Vec::new();
+    for block in lists.into_iter().flatten() {
         match block {
-            Block::Step(step) => visit(step),
-            Block::RepeatUntil { until, steps, .. } => {
-                each_step(steps, visit);
-                visit(until);
+            Block::Step(step) => steps.push(&**step),
+            Block::RepeatUntil { until, steps: inner, .. } => {
+                steps.extend(all_steps([inner.as_slice()]));
+                steps.push(until);
             }
         }
     }
+    steps
 }
 
 /// A condition that can only be decided when its step runs.
@@ -185,45 +189,37 @@ pub struct Requires {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qemu: Option<VersionRange>,
     /// Names of QEMUs that must be given on the command line (`--qemu NAME=PATH`), for VMs with `qemu: NAME`.
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
-    #[schemars(with = "AnyNumber<String>")]
-    pub qemus: Vec<String>,
+    #[serde(skip_serializing_if = "AnyNumber::is_empty")]
+    pub qemus: AnyNumber<String>,
     /// Migration capabilities (QAPI `MigrationCapability`) that every VM's binary must have.
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
-    #[schemars(with = "AnyNumber<String>")]
-    pub capabilities: Vec<String>,
+    #[serde(skip_serializing_if = "AnyNumber::is_empty")]
+    pub capabilities: AnyNumber<String>,
     /// Migration parameters (QAPI `MigrationParameters`) that every VM's binary must have: a name, a list of names, or a map
     /// from names to values. If a parameter is an enum, such as `multifd-compression: zstd`, the binary must have the value;
     /// with a list of values, each of them.
     #[serde(skip_serializing_if = "RequiredParameters::is_empty")]
     pub parameters: RequiredParameters,
     /// QMP commands that every VM's binary must have.
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
-    #[schemars(with = "AnyNumber<String>")]
-    pub commands: Vec<String>,
+    #[serde(skip_serializing_if = "AnyNumber::is_empty")]
+    pub commands: AnyNumber<String>,
     /// Machine types that every VM's binary must have.
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
-    #[schemars(with = "AnyNumber<String>")]
-    pub machines: Vec<String>,
+    #[serde(skip_serializing_if = "AnyNumber::is_empty")]
+    pub machines: AnyNumber<String>,
     /// Devices that every VM's binary must have.
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
-    #[schemars(with = "AnyNumber<String>")]
-    pub devices: Vec<String>,
+    #[serde(skip_serializing_if = "AnyNumber::is_empty")]
+    pub devices: AnyNumber<String>,
     /// Object types that every VM's binary must have.
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
-    #[schemars(with = "AnyNumber<String>")]
-    pub objects: Vec<String>,
+    #[serde(skip_serializing_if = "AnyNumber::is_empty")]
+    pub objects: AnyNumber<String>,
     /// Block drivers that every VM's binary must have.
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
-    #[schemars(with = "AnyNumber<String>")]
-    pub block_drivers: Vec<String>,
+    #[serde(skip_serializing_if = "AnyNumber::is_empty")]
+    pub block_drivers: AnyNumber<String>,
     /// The accelerator that every VM must use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accel: Option<Accel>,
     /// Features that the host must have; each is tested.
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
-    #[schemars(with = "AnyNumber<HostFeature>")]
-    pub host: Vec<HostFeature>,
+    #[serde(skip_serializing_if = "AnyNumber::is_empty")]
+    pub host: AnyNumber<HostFeature>,
 }
 
 /// A feature of the host.
@@ -258,7 +254,7 @@ pub enum HostFeature {
 }
 
 /// A range of versions, such as `>=11.0` or `>=7.2, <10`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct VersionRange(pub semver::VersionReq);
 
 impl VersionRange {
@@ -285,27 +281,9 @@ impl std::fmt::Display for VersionRange {
     }
 }
 
-impl Serialize for VersionRange {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
 impl<'de> Deserialize<'de> for VersionRange {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct RangeVisitor;
-        impl serde::de::Visitor<'_> for RangeVisitor {
-            type Value = VersionRange;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a version range in quotes, such as `\">=11.0\"`")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<VersionRange, E> {
-                text.parse().map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_any(RangeVisitor)
+        from_text(deserializer, "a version range in quotes, such as `\">=11.0\"`")
     }
 }
 
@@ -381,12 +359,4 @@ pub struct MustFail {
     /// cause does not count. Default: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<OneOrMany<CauseKind>>,
-}
-
-fn list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    AnyNumber::deserialize(deserializer).map(|list| list.0)
 }

@@ -3,12 +3,13 @@
 use indexmap::{IndexMap, IndexSet};
 use serde_json::{Map, Value, json};
 
-use super::typed;
+use super::names;
+use super::typed::{self, Reader};
 use super::vms::Vms;
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location};
+use crate::diagnostic::{Code, Diagnostics};
 use crate::qemu::network::{NetworkSpec, wrong_netdev};
 use crate::session::link::{Address, LinkSpec, Listen};
-use crate::template::{self, Scope};
+use crate::template;
 use crate::units::OneOrMany;
 use crate::yaml::{Key, Node};
 
@@ -38,12 +39,10 @@ impl Net {
                 let Some((key, message, help)) = wrong_netdev(netdev, &self.networks) else {
                     continue;
                 };
-                let Some(source) = vms.sources.get(name) else {
-                    continue;
-                };
-                let path = ["netdevs".to_owned(), number.to_string(), key.to_owned()];
+                let source = &vms.sources[name];
+                let path = ["netdevs", &number.to_string(), key];
                 let at = typed::place(&source.at, &source.options, &path).0;
-                diagnostics.push(Diagnostic::error(Code::WrongValue, &at, message).help(help));
+                diagnostics.error(Code::WrongValue, &at, message, help);
             }
         }
     }
@@ -65,26 +64,24 @@ impl Net {
 }
 
 /// Reads the `ports`, `links` and `networks` of a file; reports and skips invalid ones.
-pub(super) fn read(root: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Net {
-    let mut net = Net { ports: ports(root, scope, diagnostics), ..Net::default() };
-    networks(root, scope, &mut net, diagnostics);
-    let scope = scope.with(net.names());
-    let Some(section) = root.get("links") else {
-        return net;
-    };
-    for (key, node) in section.entries() {
-        if !check_name(key, "link", diagnostics) {
+pub(super) fn read(root: &Node, reader: &mut Reader<'_, '_>) -> Net {
+    let mut net = Net { ports: ports(root, reader), ..Net::default() };
+    networks(root, &mut net, reader);
+    let scope = reader.scope.with(net.names());
+    let mut reader = reader.with(&scope);
+    for (key, node) in root.section("links") {
+        if !names::LINK.check(key, reader.diagnostics) {
             continue;
         }
-        let node = if node.is_null() { Node::map(Vec::new(), key.at.clone()) } else { node.clone() };
-        let Some(piece) = typed::render(&node, &scope, diagnostics) else {
+        let node = or_empty(key, node);
+        let Some(piece) = reader.render(&node) else {
             continue;
         };
-        if let Some(link) = typed::fit_all::<LinkSpec>(&piece.value, &key.at, &node, &scope, diagnostics) {
+        if let Some(link) = reader.fit::<LinkSpec>(&piece.value, &key.at, &node) {
             let to = link.to.as_deref().filter(|to| !template::is_deferred(to));
             if let Some(Err(message)) = to.map(str::parse::<Address>) {
                 let at = node.get("to").map_or(&key.at, |to| &to.at);
-                diagnostics.push(Diagnostic::error(Code::WrongValue, at, message));
+                reader.error(Code::WrongValue, at, message, "");
             }
             net.links.insert(key.name.clone(), link);
             net.deferred_links.extend(piece.raw.map(|raw| (key.name.clone(), raw)));
@@ -93,65 +90,49 @@ pub(super) fn read(root: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics
     net
 }
 
-fn networks(root: &Node, scope: &Scope<'_>, net: &mut Net, diagnostics: &mut Diagnostics) {
-    let Some(section) = root.get("networks") else {
-        return;
-    };
-    for (key, node) in section.entries() {
-        if !check_name(key, "network", diagnostics) {
+/// A value that may be left out, as a map.
+fn or_empty(key: &Key, node: &Node) -> Node {
+    if node.is_null() { Node::map(Vec::new(), key.at.clone()) } else { node.clone() }
+}
+
+fn networks(root: &Node, net: &mut Net, reader: &mut Reader<'_, '_>) {
+    for (key, node) in root.section("networks") {
+        if !names::NETWORK.check(key, reader.diagnostics) {
             continue;
         }
-        let node = if node.is_null() { Node::map(Vec::new(), key.at.clone()) } else { node.clone() };
-        let Some(network) = typed::read::<NetworkSpec>(&key.at, &node, scope, diagnostics) else {
+        let node = or_empty(key, node);
+        let Some(network) = reader.read::<NetworkSpec>(&key.at, &node) else {
             continue;
         };
         for (path, message) in network.wrong() {
-            let path: Vec<String> = path.into_iter().map(str::to_owned).collect();
             let at = typed::place(&key.at, &node, &path).0;
-            diagnostics.push(Diagnostic::error(Code::WrongValue, &at, message));
+            reader.error(Code::WrongValue, &at, message, "");
         }
-        for (port, _) in node.get("forward").map(Node::entries).unwrap_or_default() {
-            let twice = net.port_names().any(|known| *known == port.name);
-            if twice {
+        for (port, _) in node.section("forward") {
+            if net.port_names().any(|known| *known == port.name) {
                 let message = format!("duplicate port `{}`", port.name);
                 let help = "forwarded ports and `ports` share their names; choose another one";
-                diagnostics.push(Diagnostic::error(Code::WrongValue, &port.at, message).help(help));
+                reader.error(Code::WrongValue, &port.at, message, help);
             }
-            check_name(port, "port", diagnostics);
+            names::PORT.check(port, reader.diagnostics);
         }
         net.networks.insert(key.name.clone(), network);
     }
 }
 
-fn ports(root: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Vec<String> {
-    let Some((key, node)) = root.entry("ports") else {
-        return Vec::new();
-    };
-    let names: Option<OneOrMany<String>> = typed::read(&key.at, node, scope, diagnostics);
-    let names: IndexSet<String> = names.into_iter().flat_map(|names| names.0).collect();
-    let place = |name: &String| node.items().iter().find(|item| item.text() == Some(name)).unwrap_or(node);
-    let mut usable = Vec::new();
-    for name in names {
-        if check(&name, &place(&name).at, "port", diagnostics) {
-            usable.push(name);
-        }
-    }
-    usable
+fn ports(root: &Node, reader: &mut Reader<'_, '_>) -> Vec<String> {
+    let names: Option<OneOrMany<String>> = reader.read_key(root, "ports");
+    let mut ports = unique(names.map(|names| names.0).unwrap_or_default());
+    ports.retain(|name| {
+        let items = root.get("ports").map(Node::items).unwrap_or_default();
+        let item = items.iter().find(|item| item.text() == Some(name));
+        let at = item.map_or(root.place_of("ports"), |item| &item.at);
+        names::PORT.check_text(name, at, reader.diagnostics)
+    });
+    ports
 }
 
-pub(super) fn check_name(key: &Key, what: &str, diagnostics: &mut Diagnostics) -> bool {
-    check(&key.name, &key.at, what, diagnostics)
-}
-
-/// Such a name is used in templates, and may be part of the name of a socket.
-fn check(name: &str, at: &Location, what: &str, diagnostics: &mut Diagnostics) -> bool {
-    let usable = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-        && name.len() <= 32
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
-    if !usable {
-        let message = format!("`{name}` is not a valid {what} name");
-        let help = "start with a letter; use letters, digits, `_` and `-`, at most 32 characters";
-        diagnostics.push(Diagnostic::error(Code::WrongValue, at, message).help(help));
-    }
-    usable
+/// Each word once.
+pub(super) fn unique(words: Vec<String>) -> Vec<String> {
+    IndexSet::<String>::from_iter(words).into_iter().collect()
 }

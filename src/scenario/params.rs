@@ -8,8 +8,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::later::Later;
+use super::names;
 use super::source::origin;
-use super::typed;
+use super::typed::{self, Reader};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::template::{self, Origins, Scope};
 use crate::yaml::{Key, Kind, Node};
@@ -68,48 +69,40 @@ pub(super) struct Setting {
 
 /// Checks that a name can be used in templates; reports why not.
 pub(super) fn check_name(key: &Key, diagnostics: &mut Diagnostics) -> bool {
-    let usable = key.name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-        && key.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-    if !usable {
-        let message = format!("`{}` is not a valid name", key.name);
-        let help = "start with a letter; use letters, digits, `_` and `-`";
-        diagnostics.push(Diagnostic::error(Code::Param, &key.at, message).help(help));
-    } else if template::is_reserved(&key.name) {
+    let usable = names::PARAM.check(key, diagnostics);
+    let reserved = usable && template::is_reserved(&key.name);
+    if reserved {
         let message = format!("`{}` is a reserved name", key.name);
-        diagnostics.push(Diagnostic::error(Code::Param, &key.at, message).help("choose another name"));
-        return false;
+        diagnostics.error(Code::Param, &key.at, message, "choose another name");
     }
-    usable
+    usable && !reserved
 }
 
-/// Reads a `params` section.
-pub(super) fn declared(section: Option<&Node>, diagnostics: &mut Diagnostics) -> Vec<Param> {
-    let entries = section.map(Node::entries).unwrap_or_default();
+/// Reads the `params` of a file.
+pub(super) fn declared(root: &Node, diagnostics: &mut Diagnostics) -> Vec<Param> {
+    let entries = root.section("params");
     let usable = entries.iter().filter(|(key, _)| check_name(key, diagnostics)).collect::<Vec<_>>();
     usable.into_iter().map(|(key, value)| declare(key, value, diagnostics)).collect()
 }
 
 fn declare(key: &Key, value: &Node, diagnostics: &mut Diagnostics) -> Param {
-    let mut param = Param {
-        name: key.name.clone(),
-        at: key.at.clone(),
-        default: Some(value.clone()),
-        one_of: Vec::new(),
-    };
+    let Key { name, at } = key.clone();
+    let mut param = Param { name, at, default: Some(value.clone()), one_of: Vec::new() };
     let close = |name: &str| KEYS.iter().any(|known| strsim::damerau_levenshtein(name, known) <= 2);
     // A map with none of the keys, and none similar to them, is a default that is a map.
     if !value.entries().iter().any(|(inner, _)| close(&inner.name)) {
         return param;
     }
     param.default = value.get("default").cloned();
-    let Some(long) = typed::read_as_is::<Long>(&key.at, value, diagnostics) else {
+    // The templates in it are rendered later.
+    let scope = &Scope::new(Map::new(), &template::NoVersions);
+    let Some(long) = Reader { scope, diagnostics }.fit::<Long>(&value.to_value(), &key.at, value) else {
         return param;
     };
     match (value.entry("required"), &param.default) {
         (Some((Key { at, .. }, _)), Some(_)) if long.required => {
             let message = "a parameter with a default is not required";
-            diagnostics
-                .push(Diagnostic::error(Code::Param, at, message).help("keep `required` or `default`"));
+            diagnostics.error(Code::Param, at, message, "keep `required` or `default`");
         }
         (Some((Key { at, .. }, _)), None) if !long.required => {
             param.default = Some(Node { kind: Kind::Scalar(Value::Null), at: at.clone() });
@@ -118,21 +111,18 @@ fn declare(key: &Key, value: &Node, diagnostics: &mut Diagnostics) -> Param {
     }
     param.one_of = value.get("one_of").map(Node::items).unwrap_or_default().to_vec();
     if long.one_of.is_some() && param.one_of.is_empty() {
-        let (at, _) = typed::place(&key.at, value, &["one_of".to_owned()]);
-        diagnostics.push(
-            Diagnostic::error(Code::WrongValue, &at, "`one_of` is empty").help("list the allowed values"),
-        );
+        let (at, _) = typed::place(&key.at, value, &["one_of"]);
+        diagnostics.error(Code::WrongValue, &at, "`one_of` is empty", "list the allowed values");
     }
     param
 }
 
-/// Reports each key of a `with` that is not a parameter.
-pub(super) fn check_with(with: Option<&Node>, params: &[Param], diagnostics: &mut Diagnostics) {
-    for (key, _) in with.map(Node::entries).unwrap_or_default() {
+/// Reports each key of the `with` of a file or of a `use` that is not a parameter.
+pub(super) fn check_with(user: &Node, params: &[Param], diagnostics: &mut Diagnostics) {
+    for (key, _) in user.section("with") {
         if !params.iter().any(|param| param.name == key.name) {
-            let message = format!("there is no parameter `{}`", key.name);
-            let help = suggest(&key.name, params.iter().map(|param| param.name.as_str()));
-            diagnostics.push(Diagnostic::error(Code::Param, &key.at, message).help(help));
+            let help = suggest(&key.name, params.iter().map(|param| &param.name));
+            diagnostics.error(Code::Param, &key.at, format!("there is no parameter `{}`", key.name), help);
         }
     }
 }
@@ -149,73 +139,71 @@ pub(super) struct Given<'g> {
     pub user: &'g Location,
 }
 
+/// The values of names, with the places that set them.
+#[derive(Default)]
+struct Values {
+    values: Map<String, Value>,
+    places: BTreeMap<String, Location>,
+}
+
+impl Values {
+    fn set(&mut self, name: &str, value: Value, at: Location) {
+        self.places.insert(name.to_owned(), at);
+        self.values.insert(name.to_owned(), value);
+    }
+}
+
 /// The values of the axes and the params, with the places that set them; `None` after reporting a missing or invalid one.
 pub(super) fn resolve(
     params: &[Param],
     given: &Given<'_>,
-    scope: &Scope<'_>,
-    diagnostics: &mut Diagnostics,
+    reader: &mut Reader<'_, '_>,
 ) -> Option<(Map<String, Value>, Origins)> {
-    let mut values = Map::new();
-    let mut places = BTreeMap::new();
-    for setting in given.cell {
-        places.insert(setting.name.clone(), setting.at.clone());
-        values.insert(setting.name.clone(), setting.value.clone());
+    let mut known = Values::default();
+    for Setting { name, value, at } in given.cell {
+        known.set(name, value.clone(), at.clone());
     }
-    for setting in given.defines {
-        if params.iter().any(|param| param.name == setting.name) || values.contains_key(&setting.name) {
-            places.insert(setting.name.clone(), setting.at.clone());
-            values.insert(setting.name.clone(), setting.value.clone());
+    for Setting { name, value, at } in given.defines {
+        if params.iter().any(|param| param.name == *name) || known.values.contains_key(name) {
+            known.set(name, value.clone(), at.clone());
         }
     }
     let mut sound = true;
     for param in params {
-        if !values.contains_key(&param.name) {
+        if !known.values.contains_key(&param.name) {
             let node = given.with.and_then(|with| with.get(&param.name)).or(param.default.as_ref());
             let Some(node) = node else {
                 let message = format!("the required parameter `{}` is not set", param.name);
                 let help =
                     format!("set it with `with: {{{}: …}}`, an axis of the matrix, or `-D`", param.name);
-                let diagnostic = Diagnostic::error(Code::Param, given.user, message).help(help);
-                diagnostics.push(diagnostic.related(&param.at, "declared here"));
+                let wrong = Diagnostic::error(Code::Param, given.user, message).help(help);
+                reader.diagnostics.push(wrong.related(&param.at, "declared here"));
                 sound = false;
                 continue;
             };
-            match typed::render_now(node, &scope.with(values.clone()), diagnostics) {
-                Some(value) => {
-                    places.insert(param.name.clone(), origin(node, scope, &places));
-                    values.insert(param.name.clone(), value);
-                }
+            match reader.with(&reader.scope.with(known.values.clone())).render_now(node) {
+                Some(value) => known.set(&param.name, value, origin(node, reader.scope, &known.places)),
                 None => sound = false,
             }
         }
-        sound &= allowed(param, &values, &places, scope, diagnostics);
+        sound &= allowed(param, &known, reader);
     }
-    sound.then(|| (values, Arc::new(places)))
+    sound.then(|| (known.values, Arc::new(known.places)))
 }
 
-fn allowed(
-    param: &Param,
-    values: &Map<String, Value>,
-    places: &BTreeMap<String, Location>,
-    scope: &Scope<'_>,
-    diagnostics: &mut Diagnostics,
-) -> bool {
-    let Some(value) = values.get(&param.name).filter(|_| !param.one_of.is_empty()) else {
+fn allowed(param: &Param, known: &Values, reader: &mut Reader<'_, '_>) -> bool {
+    let Some(value) = known.values.get(&param.name).filter(|_| !param.one_of.is_empty()) else {
         return true;
     };
-    let may: Vec<Value> =
-        param.one_of.iter().filter_map(|node| typed::render_now(node, scope, diagnostics)).collect();
+    let may: Vec<Value> = param.one_of.iter().filter_map(|node| reader.render_now(node)).collect();
     if may.contains(value) {
         return true;
     }
-    let words: Vec<String> = may.iter().map(word).collect();
-    let word = word(value);
-    let at = places.get(&param.name).unwrap_or(&param.at);
-    let message = format!("`{word}` is not a value of the parameter `{}`", param.name);
-    let help = suggest(&word, words.iter().map(String::as_str));
-    diagnostics
-        .push(Diagnostic::error(Code::Param, at, message).help(help).related(&param.at, "declared here"));
+    let word_of = word(value);
+    let at = known.places.get(&param.name).unwrap_or(&param.at);
+    let message = format!("`{word_of}` is not a value of the parameter `{}`", param.name);
+    let wrong = Diagnostic::error(Code::Param, at, message).help(suggest(&word_of, may.iter().map(word)));
+    reader.diagnostics.push(wrong.related(&param.at, "declared here"));
     false
 }
 
@@ -232,14 +220,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::diagnostic::SourceFile;
+    use crate::scenario::tests::node;
     use crate::template::NoVersions;
-    use crate::yaml;
-
-    fn node(text: &str) -> Node {
-        let file = SourceFile { path: "a.yaml".into(), text: text.to_owned() };
-        yaml::parse(&Arc::new(file)).unwrap()
-    }
 
     fn resolved(
         params: &str,
@@ -248,12 +230,12 @@ mod tests {
         defines: &[Setting],
     ) -> Result<Value, Vec<String>> {
         let mut diagnostics = Diagnostics::default();
-        let (section, with) = (node(params), node(with));
-        let params = declared(Some(&section), &mut diagnostics);
-        check_with(Some(&with), &params, &mut diagnostics);
-        let given = Given { with: Some(&with), cell, defines, user: &with.at };
-        let values = resolve(&params, &given, &Scope::new(Map::new(), &NoVersions), &mut diagnostics);
-        match values {
+        let root = node(&format!("params: {{{params}}}\nwith: {{{with}}}"));
+        let params = declared(&root, &mut diagnostics);
+        check_with(&root, &params, &mut diagnostics);
+        let given = Given { with: root.get("with"), cell, defines, user: &root.at };
+        let scope = &Scope::new(Map::new(), &NoVersions);
+        match resolve(&params, &given, &mut Reader { scope, diagnostics: &mut diagnostics }) {
             Some((values, _)) if diagnostics.is_empty() => Ok(Value::Object(values)),
             _ => Err(diagnostics.sorted().iter().map(|d| format!("{} {:?}", d.message, d.help)).collect()),
         }
@@ -266,10 +248,10 @@ mod tests {
 
     #[test]
     fn a_later_source_has_precedence() {
-        let params = "{a: 1, b: 1, c: 1, d: 1, e: '{{d}}0', nic: {model: e1000}}";
+        let params = "a: 1, b: 1, c: 1, d: 1, e: '{{d}}0', nic: {model: e1000}";
         let values = resolved(
             params,
-            "{b: 2, c: 2, d: 2}",
+            "b: 2, c: 2, d: 2",
             &[set("c", json!(3)), set("d", json!(3))],
             &[set("d", json!(4)), set("other", json!(5))],
         );
@@ -282,14 +264,14 @@ mod tests {
     #[test]
     fn missing_unknown_and_invalid_values_are_errors() {
         let error = |params, with| resolved(params, with, &[], &[]).unwrap_err().join("; ");
-        assert!(error("a: {required: true}", "{}").contains("parameter `a` is not set"));
-        assert!(error("a: {one_of: [x, y], default: z}", "{}").contains("`z` is not a value"));
-        assert!(error("machine: q35", "{machin: pc}").contains("did you mean `machine`?"));
-        assert!(error("a: {requird: true}", "{a: 1}").contains("did you mean `required`?"));
-        assert!(error("a: {required: true, default: 1}", "{}").contains("not required"));
-        assert!(error("run: 1", "{}").contains("reserved name"));
-        assert!(error("'a b': 1", "{}").contains("not a valid name"));
-        assert!(error("a: '{{run.x}}'", "{}").contains("only known when a step runs"));
-        assert_eq!(resolved("a: {required: false}", "{}", &[], &[]).unwrap(), json!({"a": null}));
+        assert!(error("a: {required: true}", "").contains("parameter `a` is not set"));
+        assert!(error("a: {one_of: [x, y], default: z}", "").contains("`z` is not a value"));
+        assert!(error("machine: q35", "machin: pc").contains("did you mean `machine`?"));
+        assert!(error("a: {requird: true}", "a: 1").contains("did you mean `required`?"));
+        assert!(error("a: {required: true, default: 1}", "").contains("not required"));
+        assert!(error("run: 1", "").contains("reserved name"));
+        assert!(error("'a b': 1", "").contains("not a valid name"));
+        assert!(error("a: '{{run.x}}'", "").contains("only known when a step runs"));
+        assert_eq!(resolved("a: {required: false}", "", &[], &[]).unwrap(), json!({"a": null}));
     }
 }

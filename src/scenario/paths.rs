@@ -7,10 +7,10 @@ use std::path::{Component, Path, PathBuf, absolute};
 use serde_json::{Value, json};
 
 use super::source::origin;
-use super::typed::Piece;
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location};
+use super::typed::{Piece, Reader};
+use crate::diagnostic::{Code, Diagnostics, Location};
 use crate::qemu::guests_dir;
-use crate::template::{self, Scope};
+use crate::template;
 use crate::yaml::Node;
 
 /// The options of a VM that name a file, and whether it must exist when the scenario is loaded. A `qemu` may also be a
@@ -29,7 +29,7 @@ const OPTIONS: &[(&[&str], bool)] = &[
 ///
 /// # Errors
 /// What is wrong, with the places that were tried.
-pub(super) fn existing(path: &str, at: &Location) -> Result<String, String> {
+fn existing(path: &str, at: &Location) -> Result<String, String> {
     // Where that is, only the run knows.
     if guests_dir::is_inside(path) {
         return Ok(path.to_owned());
@@ -44,8 +44,19 @@ pub(super) fn existing(path: &str, at: &Location) -> Result<String, String> {
     Err(format!("there is no file {}", tried.join(" and no file ")))
 }
 
+/// As [`existing`]; reports what is wrong, with more help.
+pub(super) fn find(
+    path: &str,
+    at: &Location,
+    more_help: &str,
+    diagnostics: &mut Diagnostics,
+) -> Option<String> {
+    let wrong = |message| diagnostics.error(Code::WrongValue, at, message, format!("{RULE}{more_help}"));
+    existing(path, at).map_err(wrong).ok()
+}
+
 /// Makes the relative paths in the options of a VM absolute.
-pub(super) fn locate(piece: &mut Piece, node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) {
+pub(super) fn locate(piece: &mut Piece, node: &Node, reader: &mut Reader<'_, '_>) {
     for (keys, must_exist) in OPTIONS {
         let pointer = format!("/{}", keys.join("/"));
         let Some(Value::String(path)) = piece.value.pointer(&pointer) else {
@@ -58,24 +69,21 @@ pub(super) fn locate(piece: &mut Piece, node: &Node, scope: &Scope<'_>, diagnost
         if is_name || template::is_template(path) || Path::new(path).is_absolute() {
             continue;
         }
-        let at = origin(value, scope, &BTreeMap::new());
-        match existing(path, &at) {
-            Ok(found) => {
-                let raw = piece.raw.as_mut().and_then(|raw| raw.pointer_mut(&pointer));
-                raw.into_iter().for_each(|raw| *raw = json!(template::escape(&found)));
-                piece.value.pointer_mut(&pointer).into_iter().for_each(|value| *value = json!(found));
-            }
-            Err(message) if *must_exist => {
-                diagnostics.push(Diagnostic::error(Code::WrongValue, &at, message).help(RULE));
-            }
-            Err(_) => {}
+        let at = origin(value, reader.scope, &BTreeMap::new());
+        let found = match must_exist {
+            true => find(path, &at, "", reader.diagnostics),
+            false => existing(path, &at).ok(),
+        };
+        if let Some(found) = found {
+            let raw = piece.raw.as_mut().and_then(|raw| raw.pointer_mut(&pointer));
+            raw.into_iter().for_each(|raw| *raw = json!(template::escape(&found)));
+            piece.value.pointer_mut(&pointer).into_iter().for_each(|value| *value = json!(found));
         }
     }
 }
 
 /// The help for a path that leads nowhere.
-pub(super) const RULE: &str =
-    "a path is relative to the file in which it is written, else to the current directory";
+const RULE: &str = "a path is relative to the file in which it is written, else to the current directory";
 
 /// A path without `x/..`, if that is the same file; with symbolic links it may not be.
 pub(crate) fn tidy(path: &Path) -> PathBuf {
@@ -104,58 +112,43 @@ mod tests {
     use super::*;
     use crate::diagnostic::SourceFile;
     use crate::qemu::spec::Guest;
-    use crate::scenario::{Options, load};
-    use crate::template::NoVersions;
+    use crate::scenario::tests::{Folder, sound};
 
     #[test]
     fn a_path_is_relative_to_its_file_else_to_the_current_directory() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("Cargo.toml"), "").unwrap();
-        let file = SourceFile { path: folder.path().join("a.yaml"), text: "x".to_owned() };
+        let folder = Folder::new(&[("Cargo.toml", "")]);
+        let file = SourceFile { path: folder.path("a.yaml"), text: "x".to_owned() };
         let at = Location::top_of(&Arc::new(file));
         let found = |path| existing(path, &at);
-        let own = folder.path().join("Cargo.toml").display().to_string();
+        let own = folder.path("Cargo.toml").display().to_string();
         assert_eq!(found("Cargo.toml"), Ok(own.clone()), "its file is first");
         assert_eq!(found(&own), Ok(own.clone()));
         let root = std::env::current_dir().unwrap();
         assert_eq!(found("src/lib.rs"), Ok(root.join("src/lib.rs").display().to_string()));
-        let beside = folder.path().join("none").display().to_string();
+        let beside = folder.path("none").display().to_string();
         assert_eq!(found("none"), Err(format!("there is no file `{beside}` and no file `none`")));
         assert_eq!(found(&beside), Err(format!("there is no file `{beside}`")));
     }
 
     #[test]
     fn the_file_of_a_vm_is_sought_beside_the_file_that_sets_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| {
-            let path = folder.path().join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(&path, text).unwrap();
-            path
-        };
-        write(
-            "t/base.yaml",
-            "params: {kernel: none}\nvms: {vm: {qemu: ./q, guest: {linux: {kernel: '{{kernel}}', initrd: i, \
-             append: '{{case.dir}}'}}}}\nsteps: []",
-        );
-        let [initrd, kernel, qemu] = ["t/i", "k", "t/q"].map(|name| write(name, ""));
-        let file = write("case.yaml", "extends: t/base.yaml\nwith: {kernel: k}");
-        let loaded = load(&[file], &Options::default(), &NoVersions);
-        assert!(!loaded.diagnostics.has_errors(), "{}", loaded.diagnostics.render(false));
-        let case = &loaded.cases[0];
+        let base = "params: {kernel: none}\nvms: {vm: {qemu: ./q, guest: {linux: {kernel: '{{kernel}}', initrd: i, \
+             append: '{{case.dir}}'}}}}\nsteps: []";
+        let case = "extends: t/base.yaml\nwith: {kernel: k}";
+        let files = [("t/base.yaml", base), ("case.yaml", case), ("t/i", ""), ("k", ""), ("t/q", "")];
+        let folder = Folder::new(&files);
+        let case = &sound(folder.load(&["case.yaml"]))[0];
         let Guest::Linux(linux) = &case.vms["vm"].guest else { panic!("not Linux") };
-        let real = |path: &PathBuf| path.display().to_string();
-        assert_eq!(linux.kernel, Some(real(&kernel)));
-        assert_eq!(linux.initrd, Some(real(&initrd)));
-        assert_eq!(case.vms["vm"].qemu, real(&qemu));
-        assert_eq!(case.deferred_vms["vm"]["guest"]["linux"]["kernel"], json!(real(&kernel)));
+        let real = |name: &str| folder.path(name).display().to_string();
+        assert_eq!(linux.kernel, Some(real("k")));
+        assert_eq!(linux.initrd, Some(real("t/i")));
+        assert_eq!(case.vms["vm"].qemu, real("t/q"));
+        assert_eq!(case.deferred_vms["vm"]["guest"]["linux"]["kernel"], json!(real("k")));
     }
 
     #[test]
     fn a_path_is_normalized() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("a")).unwrap();
-        std::fs::write(folder.path().join("b.yaml"), "").unwrap();
-        assert_eq!(tidy(&folder.path().join("a/../b.yaml")), folder.path().join("b.yaml"));
+        let folder = Folder::new(&[("a/x", ""), ("b.yaml", "")]);
+        assert_eq!(tidy(&folder.path("a/../b.yaml")), folder.path("b.yaml"));
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Serialize, Serializer};
 
@@ -46,20 +47,14 @@ impl<'de> Deserialize<'de> for RequiredParameters {
                 Ok(RequiredParameters([(text.to_owned(), Vec::new())].into()))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-                let mut required = BTreeMap::new();
-                while let Some(name) = list.next_element::<String>()? {
-                    required.insert(name, Vec::new());
-                }
-                Ok(RequiredParameters(required))
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+                let names = Vec::<String>::deserialize(SeqAccessDeserializer::new(list))?;
+                Ok(RequiredParameters(names.into_iter().map(|name| (name, Vec::new())).collect()))
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut required = BTreeMap::new();
-                while let Some((name, value)) = map.next_entry::<String, Words>()? {
-                    required.insert(name, value.0);
-                }
-                Ok(RequiredParameters(required))
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                let words = BTreeMap::<String, Words>::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(RequiredParameters(words.into_iter().map(|(name, words)| (name, words.0)).collect()))
             }
         }
         deserializer.deserialize_any(Parameters)

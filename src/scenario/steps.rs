@@ -2,20 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use indexmap::IndexMap;
 use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::lint::Seen;
 use super::load::Loader;
-use super::model::{Block, Case, CaseStep, Parsed, When, each_step};
+use super::model::{Block, Case, CaseStep, Parsed, When};
+use super::net::Net;
 use super::source::{at_origin, indentation};
-use super::typed;
-use crate::diagnostic::{Code, Diagnostic, Location, suggest};
-use crate::qemu::spec::VmSpec;
-use crate::session::link::LinkSpec;
+use super::typed::{self, Reader};
+use super::{names, when};
+use crate::diagnostic::{Code, Diagnostic, Location, similar, suggest};
 use crate::step::{ACTIONS, About, Action, Complaint, Complaints, FLOW, MODIFIERS, Scene, Step};
 use crate::template::{self, Origins, Scope};
 use crate::yaml::{Key, Kind, Node};
@@ -43,13 +42,21 @@ pub(super) struct Place<'p, 'v> {
     pub uses: Vec<PathBuf>,
 }
 
+/// A step as it is written: the whole of it, and the key and the value of its action.
+#[derive(Clone, Copy)]
+pub(super) struct Written<'n> {
+    pub node: &'n Node,
+    pub key: &'n Key,
+    pub value: &'n Node,
+}
+
 /// The expansion of the steps of one case.
 pub(super) struct Steps<'l, 'p, 'v> {
     pub loader: &'l mut Loader,
     /// The names of the case, for the steps of hooks.
     pub top: &'p Scope<'v>,
-    /// The `hooks` section.
-    pub hooks: Option<&'p Node>,
+    /// The scenario.
+    pub root: &'p Node,
     /// The hooks that exist.
     pub placed: BTreeSet<String>,
     /// The actions to check once the whole case is known.
@@ -63,7 +70,7 @@ pub(super) struct Steps<'l, 'p, 'v> {
     /// The names of all steps, including those that this cell omits.
     pub names: BTreeSet<String>,
     /// The VMs with copies; another cell may have more of them.
-    pub copied: Vec<String>,
+    copied: Vec<String>,
     count: usize,
     /// Whether there are too many steps, which is reported once.
     full: bool,
@@ -81,10 +88,15 @@ impl Started {
     /// Those of all steps of a case.
     pub(super) fn of(case: &Case) -> Self {
         let mut started = Self::default();
-        for blocks in [&case.steps, &case.finally] {
-            each_step(blocks, &mut |step| started.add(&step.step.action));
-        }
+        case.all_steps().into_iter().for_each(|step| started.add(&step.step.action));
         started
+    }
+
+    /// The names that an action of the case may refer to.
+    pub(super) const fn scene<'s>(&'s self, case: &'s Case) -> Scene<'s> {
+        let Self { processes, clients, metrics } = self;
+        let Case { vms, roles, net: Net { links, .. }, .. } = case;
+        Scene { vms, roles, processes, clients, links, metrics }
     }
 
     fn add(&mut self, action: &Action) {
@@ -108,34 +120,39 @@ struct Pending {
 }
 
 impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
-    pub(super) fn new(loader: &'l mut Loader, top: &'p Scope<'v>, hooks: Option<&'p Node>) -> Self {
+    pub(super) fn new(loader: &'l mut Loader, top: &'p Scope<'v>, root: &'p Node) -> Self {
+        let copied = root.section("vms").iter().filter(|(_, vm)| vm.get("copies").is_some());
+        let copied = copied.map(|(key, _)| key.name.clone()).collect();
         Self {
             loader,
             top,
-            hooks,
+            root,
             placed: BTreeSet::new(),
             pending: Vec::new(),
             started: Started::default(),
             started_anywhere: Started::default(),
             seen: Seen::default(),
             names: BTreeSet::new(),
-            copied: Vec::new(),
+            copied,
             count: 0,
             full: false,
         }
     }
 
+    /// Reads parts of a step.
+    pub(super) const fn reader<'r, 's>(&'r mut self, scope: &'r Scope<'s>) -> Reader<'r, 's> {
+        Reader { scope, diagnostics: &mut self.loader.diagnostics }
+    }
+
     /// Expands a list of steps.
     pub(super) fn list(&mut self, list: &Node, place: &Place<'_, '_>) -> Vec<Block> {
-        let Some(list) = self.solid(list, place) else {
-            return Vec::new();
-        };
-        if !matches!(list.kind, Kind::Seq(_)) {
-            let message = format!("expected a list of steps, not {}", list.what());
-            self.complain(Code::WrongValue, &list.at, message, "");
-            return Vec::new();
+        let list = self.solid(list, place);
+        if let Some(other) = list.as_ref().filter(|list| !matches!(list.kind, Kind::Seq(_))) {
+            let message = format!("expected a list of steps, not {}", other.what());
+            self.complain(Code::WrongValue, &other.at, message, "");
         }
-        list.items().iter().flat_map(|step| self.one(step, place)).collect()
+        let steps = list.iter().flat_map(Node::items);
+        steps.filter_map(|step| self.one(step, place)).flatten().collect()
     }
 
     /// Renders a node that is a template for a list, step or loop; all parts get its place.
@@ -143,7 +160,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         if !node.text().is_some_and(template::is_template) {
             return Some(node.clone());
         }
-        let value = typed::render_now(node, place.scope, &mut self.loader.diagnostics)?;
+        let value = self.reader(place.scope).render_now(node)?;
         Some(Node::of_value(&typed::escaped(value), &node.at))
     }
 
@@ -154,7 +171,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        self.loader.complain(Diagnostic::error(code, at, message).help(help));
+        self.loader.diagnostics.error(code, at, message, help);
     }
 
     /// Counts a step or a round of a loop; returns false above the maximum.
@@ -175,50 +192,36 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         false
     }
 
-    fn one(&mut self, node: &Node, place: &Place<'_, '_>) -> Vec<Block> {
-        let Some(node) = self.solid(node, place) else {
-            return Vec::new();
-        };
-        let Some((key, value)) = self.action_key(&node).cloned() else {
-            return Vec::new();
-        };
-        if !self.count(&key.at) {
-            return Vec::new();
-        }
+    fn one(&mut self, node: &Node, place: &Place<'_, '_>) -> Option<Vec<Block>> {
+        let node = &self.solid(node, place)?;
+        let (key, value) = self.action_key(node).filter(|(key, _)| self.count(&key.at))?;
+        let written = Written { node, key, value };
         let mut place = place.clone();
-        let goes_on = self.decide(&node, &mut place);
+        let goes_on = self.decide(node, &mut place);
         place.runs &= goes_on;
-        if FLOW.contains(&key.name.as_str()) {
-            self.group(&node, &mut place);
-        }
-        let blocks = match key.name.as_str() {
-            "hook" => self.hook(&node, &key, &value, place),
-            "use" => self.used(&node, &key, &value, place),
-            "repeat" => self.repeat(&node, &key, &value, place),
-            "block" => {
-                self.refuse_modifiers(&node, &[]);
-                self.list(&value, &place)
-            }
-            _ => self.step(&node, &key, &value, place).map(Box::new).map(Block::Step).into_iter().collect(),
-        };
-        // Steps that do not run here were checked too: they may run in another cell.
-        if goes_on { blocks } else { Vec::new() }
-    }
-
-    /// Adds the name of a step that expands to other steps.
-    fn group(&mut self, node: &Node, place: &mut Place<'_, '_>) {
-        let Some((key, value)) = node.entry("name") else {
-            return;
-        };
-        if let Some(name) = typed::read::<String>(&key.at, value, place.scope, &mut self.loader.diagnostics) {
+        if FLOW.contains(&key.name.as_str())
+            && let Some(name) = self.reader(place.scope).read_key::<String>(node, "name")
+        {
             self.names.insert(name.clone());
             place.groups.push(name);
         }
+        let blocks = match key.name.as_str() {
+            "hook" => self.hook(written, place),
+            "use" => self.used(written, place),
+            "repeat" => self.repeat(written, place),
+            "block" => {
+                self.refuse_modifiers(node, &[]);
+                Some(self.list(value, &place))
+            }
+            _ => self.step(written, place).map(|step| vec![Block::Step(Box::new(step))]),
+        };
+        // Steps that do not run here were checked too: they may run in another cell.
+        blocks.filter(|_| goes_on)
     }
 
     /// The one action of a step.
     fn action_key<'n>(&mut self, node: &'n Node) -> Option<&'n (Key, Node)> {
-        if !matches!(node.kind, Kind::Map(_)) {
+        if !node.is_map() {
             let help = match node.text() {
                 Some(text) if ACTIONS.contains(&text) => format!("write `{text}: …`"),
                 _ => "write `action: …`".to_owned(),
@@ -227,23 +230,22 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
             self.complain(Code::Step, &node.at, message, help);
             return None;
         }
-        let others: Vec<&(Key, Node)> =
-            node.entries().iter().filter(|(key, _)| !MODIFIERS.contains(&key.name.as_str())).collect();
-        let known = || ACTIONS.iter().chain(FLOW).copied();
-        let is_known = |key: &Key| known().any(|action| action == key.name);
-        let unknown: Vec<&Key> = others.iter().map(|(key, _)| key).filter(|key| !is_known(key)).collect();
-        let actions: Vec<&&(Key, Node)> = others.iter().filter(|(key, _)| is_known(key)).collect();
-        for key in &unknown {
+        let all: Vec<&str> = ACTIONS.iter().chain(FLOW).copied().collect();
+        let is_modifier = |(key, _): &&(Key, Node)| MODIFIERS.contains(&key.name.as_str());
+        let is_known = |(key, _): &&(Key, Node)| all.contains(&key.name.as_str());
+        let others: Vec<&(Key, Node)> = node.entries().iter().filter(|entry| !is_modifier(entry)).collect();
+        let (actions, unknown): (Vec<_>, Vec<_>) = others.iter().copied().partition(is_known);
+        for (key, _) in &unknown {
             if let [(action, _)] = actions.as_slice() {
                 let of = format!("unknown key `{}` beside `{}`", key.name, action.name);
-                let help =
-                    indentation(node, key).unwrap_or_else(|| suggest(&key.name, MODIFIERS.iter().copied()));
+                let help = indentation(node, key).unwrap_or_else(|| suggest(&key.name, MODIFIERS));
                 self.complain(Code::UnknownKey, &key.at, of, help);
             } else {
                 // The key may be a misspelt modifier; else list the actions, since one is missing.
-                let close = suggest(&key.name, known().chain(MODIFIERS.iter().copied()));
-                let help =
-                    if close.starts_with("did you mean") { close } else { suggest(&key.name, known()) };
+                let help = match similar(&key.name, &[&all[..], MODIFIERS].concat()) {
+                    Some(close) => format!("did you mean `{close}`?"),
+                    None => suggest(&key.name, &all),
+                };
                 self.complain(Code::Step, &key.at, format!("unknown action `{}`", key.name), help);
             }
         }
@@ -253,7 +255,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         match others.as_slice() {
             [one] => Some(one),
             [] => {
-                let help = format!("add one of: {}", known().collect::<Vec<_>>().join(", "));
+                let help = format!("add one of: {}", all.join(", "));
                 let at = node.entries().first().map_or(&node.at, |(key, _)| &key.at);
                 self.complain(Code::Step, at, "the step has no action", help);
                 None
@@ -263,7 +265,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
                 let diagnostic = Diagnostic::error(Code::Step, &second.at, message)
                     .related(&first.at, "the first action")
                     .help("make it two steps");
-                self.loader.complain(diagnostic);
+                self.loader.diagnostics.push(diagnostic);
                 None
             }
         }
@@ -274,37 +276,28 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         let Some(when) = node.get("when") else {
             return true;
         };
-        if !super::when::check(when, &mut self.loader.diagnostics) {
-            return true;
-        }
-        let Some(piece) = typed::render(when, place.scope, &mut self.loader.diagnostics) else {
+        let is_valid = when::check(when, &mut self.loader.diagnostics);
+        let Some(piece) = is_valid.then(|| self.reader(place.scope).render(when)).flatten() else {
             return true;
         };
         match piece.raw {
             None => template::is_true(&piece.value),
             Some(raw) => {
                 self.seen.templates(when);
-                place.when.push(When {
-                    template: raw.as_str().unwrap_or_default().to_owned(),
-                    locals: place.locals.clone(),
-                });
+                let template = raw.as_str().unwrap_or_default().to_owned();
+                place.when.push(When { template, locals: place.locals.clone() });
                 true
             }
         }
     }
 
     /// Reads an ordinary step.
-    pub(super) fn step(
-        &mut self,
-        node: &Node,
-        key: &Key,
-        value: &Node,
-        place: Place<'_, '_>,
-    ) -> Option<CaseStep> {
+    pub(super) fn step(&mut self, written: Written<'_>, place: Place<'_, '_>) -> Option<CaseStep> {
+        let Written { node, key, value } = written;
         let Parsed { step, raw, deferred, weight, source } = self.parsed(node, key, place.scope)?;
         self.seen.step(&step, node, deferred);
         self.names.extend(step.name.clone());
-        self.check_modifiers(node, step.capture.as_deref(), step.expect_error.as_deref());
+        self.check_modifiers(node, &step);
         if place.runs {
             self.started.add(&step.action);
         }
@@ -341,23 +334,10 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         if let Some(known) = self.loader.constant_steps.get(&address) {
             return Some(known.clone());
         }
-        let own = entries.iter().filter(|(key, _)| key.name != "when").cloned().collect();
-        let whole = Node::map(own, node.at.clone());
-        let piece = typed::render(&whole, scope, &mut self.loader.diagnostics)?;
-        let step = match piece.value.as_object().map(typed::step)? {
-            Ok(step) => Arc::new(step),
-            Err(misfit) => {
-                // Without the action nothing is left to check.
-                let acts =
-                    |map: &&Map<String, Value>| map.keys().any(|key| !MODIFIERS.contains(&key.as_str()));
-                let again =
-                    |value: &Value| value.as_object().filter(acts).and_then(|map| typed::step(map).err());
-                for misfit in typed::all_misfits(misfit, &piece.value, again) {
-                    self.loader.complain(typed::explain(&misfit, &key.at, &whole, scope));
-                }
-                return None;
-            }
-        };
+        let whole = node.without(&["when"]);
+        let mut reader = Reader { scope, diagnostics: &mut self.loader.diagnostics };
+        let piece = reader.render(&whole)?;
+        let step = Arc::new(reader.fit(&piece.value, &key.at, &whole)?);
         let parsed = Parsed {
             step,
             deferred: piece.raw.is_some(),
@@ -371,41 +351,25 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         Some(parsed)
     }
 
-    fn check_modifiers(&mut self, node: &Node, capture: Option<&str>, expect_error: Option<&str>) {
-        static NAME: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("^[A-Za-z_][A-Za-z0-9_-]*$").ok());
-        let named = |name: &str| NAME.as_ref().is_none_or(|regex| regex.is_match(name));
-        if let (Some(node), Some(name)) = (node.get("capture"), capture)
-            && !named(name)
-            && !is_deferred(node)
-        {
-            let message = format!("`{name}` is not a valid name");
-            self.complain(Code::WrongValue, &node.at, message, "use letters, digits, `_` and `-`");
+    fn check_modifiers(&mut self, node: &Node, step: &Step) {
+        let diagnostics = &mut self.loader.diagnostics;
+        let known = |key: &str| node.get(key).filter(|node| !is_deferred(node));
+        if let (Some(node), Some(name)) = (known("capture"), &step.capture) {
+            names::CAPTURE.check_text(name, &node.at, diagnostics);
         }
-        if let (Some(node), Some(expression)) = (node.get("expect_error"), expect_error)
-            && !is_deferred(node)
-        {
-            self.loader.diagnostics.extend(bad_regex(&node.at, expression));
+        if let (Some(node), Some(expression)) = (known("expect_error"), &step.expect_error) {
+            diagnostics.extend(bad_regex(&node.at, expression));
         }
     }
 
     /// Checks every action; the VMs and the background processes of the case must be known.
-    pub(super) fn check(
-        &mut self,
-        vms: &IndexMap<String, VmSpec>,
-        roles: &IndexMap<String, String>,
-        links: &IndexMap<String, LinkSpec>,
-    ) {
+    pub(super) fn check(&mut self, case: &Case) {
         for pending in &self.pending {
             let started = if pending.runs { &self.started } else { &self.started_anywhere };
-            let Started { processes, clients, metrics } = started;
-            let scene = Scene { vms, roles, processes, clients, links, metrics };
             let mut complaints = Complaints::default();
-            pending.step.check(&scene, &mut complaints);
-            for complaint in
-                complaints.0.into_iter().filter(|complaint| counts(complaint, pending, &self.copied))
-            {
-                self.loader.diagnostics.extend(at_its_place(complaint, pending));
-            }
+            pending.step.check(&started.scene(case), &mut complaints);
+            let counted = complaints.0.into_iter().filter(|wrong| counts(wrong, pending, &self.copied));
+            self.loader.diagnostics.extend(counted.filter_map(|wrong| at_its_place(wrong, pending)));
         }
     }
 }
@@ -429,24 +393,22 @@ fn counts(complaint: &Complaint, pending: &Pending, copied: &[String]) -> bool {
 /// A complaint as a diagnostic; `None` if it is about a value that is only known when the step runs.
 fn at_its_place(complaint: Complaint, pending: &Pending) -> Option<Diagnostic> {
     let (at, node) = typed::place(&pending.key, &pending.node, &complaint.path);
-    let named =
+    let is_named =
         |node: &&Node| node.text().is_some_and(|text| complaint.message.contains(&format!("`{text}`")));
-    let at = node.items().iter().find(named).map_or(at, |item| item.at.clone());
+    let named = node.items().iter().find(is_named);
+    let at = named.map_or(at, |item| item.at.clone());
     let at = typed::named_key(&pending.node, &complaint.path, &complaint.message).unwrap_or(at);
-    let is_about_value = complaint.about != About::Keys;
-    if is_about_value
-        && (is_deferred(node) || node.items().iter().any(|item| is_deferred(item) && named(&item)))
-    {
+    let unknown = is_deferred(node) || node.items().iter().any(|item| is_deferred(item) && is_named(&item));
+    if unknown && complaint.about != About::Keys {
         return None;
     }
-    if complaint.message.contains("is not a valid regular expression") {
+    let diagnostic = if complaint.message.contains("is not a valid regular expression") {
         let expression = complaint.message.split('`').nth(1).unwrap_or_default();
-        let diagnostic = bad_regex(&at, expression)
-            .unwrap_or_else(|| Diagnostic::error(Code::Regex, &at, complaint.message.clone()));
-        return Some(at_origin(diagnostic, node, &pending.origins));
-    }
-    let diagnostic = Diagnostic::error(Code::Action, &at, complaint.message);
-    Some(at_origin(diagnostic.help(complaint.help.unwrap_or_default()), node, &pending.origins))
+        bad_regex(&at, expression).unwrap_or_else(|| Diagnostic::error(Code::Regex, &at, &complaint.message))
+    } else {
+        Diagnostic::error(Code::Action, &at, &complaint.message).help(complaint.help.unwrap_or_default())
+    };
+    Some(at_origin(diagnostic, node, &pending.origins))
 }
 
 fn is_deferred(node: &Node) -> bool {

@@ -1,14 +1,25 @@
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-use super::model::Block;
+use super::model::{Block, When};
 use super::*;
 use crate::template::NoVersions;
 
 /// A directory of scenario files.
-struct Folder(tempfile::TempDir);
+pub(super) struct Folder(tempfile::TempDir);
+
+/// A tree of a text.
+pub(super) fn node(text: &str) -> Node {
+    node_of("a.yaml", text)
+}
+
+/// The tree of the text of a file.
+pub(super) fn node_of(path: &str, text: &str) -> Node {
+    yaml::parse(&Arc::new(SourceFile { path: path.into(), text: text.to_owned() })).unwrap()
+}
 
 struct Eleven;
 
@@ -25,7 +36,7 @@ impl crate::template::Versions for Eleven {
 }
 
 impl Folder {
-    fn new(files: &[(&str, &str)]) -> Self {
+    pub(super) fn new(files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in files {
             let path = folder.path().join(name);
@@ -35,15 +46,23 @@ impl Folder {
         Self(folder)
     }
 
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub(super) fn load(&self, names: &[&str]) -> Loaded {
+        self.load_with(names, &[], &NoVersions)
+    }
+
     fn load_with(&self, names: &[&str], defines: &[(&str, &str)], versions: &dyn QemuVersions) -> Loaded {
-        let paths: Vec<PathBuf> = names.iter().map(|name| self.0.path().join(name)).collect();
+        let paths: Vec<PathBuf> = names.iter().map(|name| self.path(name)).collect();
         let defines = defines.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         load(&paths, &Options { defines, seed: 0 }, versions)
     }
 }
 
 fn load_one(text: &str) -> Loaded {
-    Folder::new(&[("a.yaml", text)]).load_with(&["a.yaml"], &[], &NoVersions)
+    Folder::new(&[("a.yaml", text)]).load(&["a.yaml"])
 }
 
 fn messages(loaded: &Loaded) -> Vec<String> {
@@ -54,7 +73,7 @@ fn messages(loaded: &Loaded) -> Vec<String> {
     loaded.diagnostics.sorted().iter().map(line).collect()
 }
 
-fn sound(loaded: Loaded) -> Vec<Case> {
+pub(super) fn sound(loaded: Loaded) -> Vec<Case> {
     assert!(!loaded.diagnostics.has_errors(), "{}", loaded.diagnostics.render(false));
     loaded.cases
 }
@@ -65,6 +84,12 @@ fn cases(text: &str) -> Vec<Case> {
 
 fn error(text: &str) -> String {
     messages(&load_one(text)).join("\n")
+}
+
+/// The values of a run with these captures, and no others.
+fn run_values(run: &Value) -> RunValues<'_> {
+    static NONE: LazyLock<serde_json::Map<String, Value>> = LazyLock::new(Default::default);
+    RunValues { run, names: &NONE, rounds: &NONE, dir: Path::new("/d"), versions: &NoVersions }
 }
 
 fn titles(blocks: &[Block]) -> Vec<String> {
@@ -104,29 +129,23 @@ fn the_example_of_the_language_has_eight_cases() {
 
 #[test]
 fn an_unknown_version_defers_when_to_the_run() {
-    let cases = sound(colo().load_with(&["colo/failover.yaml"], &[], &NoVersions));
+    let cases = sound(colo().load(&["colo/failover.yaml"]));
     let Block::Step(step) = &cases[0].steps[0] else { panic!() };
     assert_eq!(step.when[0].template, "{{version '>=11.0'}}");
-    let values = RunValues {
-        run: &json!({}),
-        names: &serde_json::Map::new(),
-        rounds: &serde_json::Map::new(),
-        dir: Path::new("/d"),
-        versions: &Eleven,
-    };
+    let run = json!({});
+    let values = run_values(&run);
+    let unprobed = resolve_when(&cases[0], &step.when, &values).unwrap_err().to_string();
+    assert!(unprobed.contains("could not be probed"), "{unprobed}");
+    let values = RunValues { versions: &Eleven, ..values };
     assert_eq!(resolve_when(&cases[0], &step.when, &values), Ok(true));
-    let values = RunValues { versions: &NoVersions, ..values };
-    assert!(
-        resolve_when(&cases[0], &step.when, &values).unwrap_err().to_string().contains("could not be probed")
-    );
 }
 
 #[test]
 fn templates_matched_by_a_glob_make_no_cases() {
-    let use_file = "params: {n: 1}\nsteps: [{sleep: '{{n}}s'}]\n";
     let folder = colo();
-    fs::write(folder.0.path().join("templates/steps.yaml"), use_file).unwrap();
-    let loaded = folder.load_with(&["templates/colo.yaml", "templates/steps.yaml"], &[], &NoVersions);
+    let use_file = "params: {n: 1}\nsteps: [{sleep: '{{n}}s'}]\n";
+    fs::write(folder.path("templates/steps.yaml"), use_file).unwrap();
+    let loaded = folder.load(&["templates/colo.yaml", "templates/steps.yaml"]);
     assert!(loaded.cases.is_empty() && loaded.diagnostics.is_empty(), "{}", loaded.diagnostics.render(false));
     assert_eq!(loaded.templates[0].missing, ["survivor"]);
     assert_eq!(loaded.templates.len(), 2);
@@ -172,9 +191,9 @@ fn loops_hooks_and_used_files_are_unrolled() {
           \x20 - repeat: {until: {vm: a, ticks: 1}, steps: [{qmp: {vm: a, execute: x}}]}\n",
         ),
     ]);
-    let cases = sound(folder.load_with(&["s/x.yaml"], &[], &NoVersions));
-    let expected =
-        ["sleep 7s", "sleep 7s", "sleep 1ms", "sleep 2ms", "[\"a: x\"] until wait a: 1 new tick", "sleep 9s"];
+    let cases = sound(folder.load(&["s/x.yaml"]));
+    let until = "[\"a: x\"] until wait a: 1 new tick";
+    let expected = ["sleep 7s", "sleep 7s", "sleep 1ms", "sleep 2ms", until, "sleep 9s"];
     assert_eq!(titles(&cases[0].steps), expected);
     let Block::Step(step) = &cases[0].steps[3] else { panic!() };
     assert_eq!(step.via.len(), 3);
@@ -187,7 +206,7 @@ fn a_requirement_of_a_template_can_be_removed() {
     let base = "requires: {qemu: '>=7.2', capabilities: [x-colo]}\nvms: {a: }\nsteps: [{sleep: 1s}]\n";
     let text = "extends: base.yaml\nrequires: {capabilities: []}\n";
     let folder = Folder::new(&[("base.yaml", base), ("a.yaml", text)]);
-    let cases = sound(folder.load_with(&["a.yaml"], &[], &NoVersions));
+    let cases = sound(folder.load(&["a.yaml"]));
     assert!(cases[0].requires.capabilities.is_empty() && cases[0].requires.qemu.is_some());
 }
 
@@ -213,13 +232,7 @@ fn run_values_are_filled_in_when_the_step_runs() {
     let text = text.replace("'it{{\"em\"}}'", "item");
     let case = cases(&text).remove(0);
     let run = json!({"captures": {"n": 3, "vm": "a"}});
-    let values = RunValues {
-        run: &run,
-        names: &serde_json::Map::new(),
-        rounds: &serde_json::Map::new(),
-        dir: Path::new("/d"),
-        versions: &NoVersions,
-    };
+    let values = run_values(&run);
     let step = |at: usize| match &case.steps[at] {
         Block::Step(step) => step,
         Block::RepeatUntil { .. } => panic!(),
@@ -230,7 +243,7 @@ fn run_values_are_filled_in_when_the_step_runs() {
     assert_eq!(resolve_step(&case, step(3), &values).unwrap().title(), "a: y");
     assert_eq!(resolve_vm(&case, "a", &values).unwrap().unwrap().args[1], "/d/x");
     let run = json!({"captures": {"vm": "b"}});
-    let values = RunValues { run: &run, ..values };
+    let values = run_values(&run);
     assert!(resolve_step(&case, step(1), &values).unwrap_err().to_string().contains("`run.captures.n`"));
     assert!(resolve_step(&case, step(3), &values).unwrap_err().to_string().contains("no VM `b`"));
 }
@@ -238,38 +251,30 @@ fn run_values_are_filled_in_when_the_step_runs() {
 /// The parts of a case to compare.
 fn essence(case: &Case) -> Value {
     fn blocks(list: &[Block]) -> Value {
+        let conditions =
+            |when: &[When]| -> Value { when.iter().map(|w| json!([w.template, w.locals])).collect() };
         let one = |block: &Block| match block {
             Block::Step(step) => {
-                let when: Vec<Value> = step.when.iter().map(|w| json!([w.template, w.locals])).collect();
-                json!([*step.step, step.locals, step.groups, step.deferred, when])
+                json!([*step.step, step.locals, step.groups, step.deferred, conditions(&step.when)])
             }
             Block::RepeatUntil { until, timeout, steps, when, .. } => {
-                let when: Vec<Value> = when.iter().map(|w| json!([w.template, w.locals])).collect();
-                json!([*until.step, until.groups, timeout, when, blocks(steps)])
+                json!([*until.step, until.groups, timeout, conditions(when), blocks(steps)])
             }
         };
         list.iter().map(one).collect()
     }
+    let Case { name, description, tags, params, requires, known_issues, must_fail, .. } = case;
+    let Case { timeout, vms, deferred_vms, steps, finally, .. } = case;
     json!([
-        case.name,
-        case.description,
-        case.tags,
-        case.params,
-        case.requires,
-        case.known_issues,
-        case.must_fail,
-        case.timeout.as_secs_f64(),
-        case.vms,
-        case.deferred_vms,
-        blocks(&case.steps),
-        blocks(&case.finally),
+        [name, description, tags, params, requires, known_issues, must_fail, timeout.as_secs_f64()],
+        [vms, deferred_vms, blocks(steps), blocks(finally)],
     ])
 }
 
 #[test]
 fn a_rendered_case_loads_to_an_equal_case() {
     let folder = colo();
-    let mut all = sound(folder.load_with(&["colo/failover.yaml"], &[], &NoVersions));
+    let mut all = sound(folder.load(&["colo/failover.yaml"]));
     all.extend(cases(
         "name: 'x/{{m.name}}'\nmatrix: {m: [{name: a, v: [1, '{{__text \"q\"}}']}]}\ntags: t\nparams: {odd: '\\{{odd}}'}\n\
          requires: {host: kvm, qemu: '>=9, <12'}\n\
@@ -347,7 +352,7 @@ fn all_errors_of_all_files_are_reported_once() {
         ("b.yaml", "vms: [\n"),
         ("c.yaml", "vms: {a: }\nsteps: [{quit: a}]\n"),
     ]);
-    let loaded = folder.load_with(&["a.yaml", "b.yaml", "c.yaml", "d.yaml"], &[], &NoVersions);
+    let loaded = folder.load(&["a.yaml", "b.yaml", "c.yaml", "d.yaml"]);
     assert_eq!(loaded.diagnostics.len(), 5, "{}", loaded.diagnostics.render(false));
     assert_eq!(loaded.cases.len(), 1);
 }

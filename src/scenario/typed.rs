@@ -1,12 +1,11 @@
 //! Converts the tree of a file to typed values, and misfits to diagnostics.
 
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::source::{at_origin, indentation};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
-use crate::step::{ABOUT, Action, DEFAULT_TIMEOUT, MODIFIERS, Read, Step, Wrong};
-pub(super) use crate::step::{Misfit, fit};
+use crate::step::{ABOUT, Action, DEFAULT_TIMEOUT, MODIFIERS, Misfit, Read, Step, Wrong, fit};
 use crate::template::{self, Rendered, Scope};
 use crate::yaml::{Key, Kind, Node};
 
@@ -21,34 +20,112 @@ pub(super) struct Piece {
     pub deferred: Option<Location>,
 }
 
-/// Renders a part of a file; `None` after reporting an invalid template.
-pub(super) fn render(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Option<Piece> {
-    let mut pass =
-        Pass { scope, diagnostics, raw: false, deferred: None, unprobed: false, failed: false, weight: 0 };
-    let value = pass.value(node);
-    if pass.failed {
-        return None;
-    }
-    let deferred = pass.deferred.clone();
-    let raw = (deferred.is_some() || pass.unprobed).then(|| {
-        (pass.raw, pass.weight) = (true, 0);
-        pass.value(node)
-    });
-    Some(Piece { value, raw, deferred })
+/// Reads parts of a file.
+pub(super) struct Reader<'r, 'v> {
+    /// The names that their templates may use.
+    pub scope: &'r Scope<'v>,
+    /// Where errors are reported.
+    pub diagnostics: &'r mut Diagnostics,
 }
 
-/// Renders a part of a file that must be known before the run.
-pub(super) fn render_now(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Option<Value> {
-    let piece = render(node, scope, diagnostics)?;
-    if let Some(at) = &piece.deferred {
-        let message =
-            "`run`, `case.dir`, `port`, `link` and the `index` of `until` are only known when a step runs";
-        diagnostics.push(
-            Diagnostic::error(Code::Deferred, at, message).help("this value must be known before the run"),
-        );
-        return None;
+impl<'v> Reader<'_, 'v> {
+    /// The same with other names.
+    pub(super) const fn with<'s>(&'s mut self, scope: &'s Scope<'v>) -> Reader<'s, 'v> {
+        Reader { scope, diagnostics: self.diagnostics }
     }
-    Some(piece.value)
+
+    /// Reports an error; an empty help adds none.
+    pub(super) fn error(
+        &mut self,
+        code: Code,
+        at: &Location,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.diagnostics.error(code, at, message, help);
+    }
+
+    /// Renders a part of a file; `None` after reporting an invalid template.
+    pub(super) fn render(&mut self, node: &Node) -> Option<Piece> {
+        let (scope, diagnostics) = (self.scope, &mut *self.diagnostics);
+        let mut pass = Pass {
+            scope,
+            diagnostics,
+            raw: false,
+            deferred: None,
+            unprobed: false,
+            failed: false,
+            weight: 0,
+        };
+        let value = pass.value(node);
+        if pass.failed {
+            return None;
+        }
+        let deferred = pass.deferred.clone();
+        let raw = (deferred.is_some() || pass.unprobed).then(|| {
+            (pass.raw, pass.weight) = (true, 0);
+            pass.value(node)
+        });
+        Some(Piece { value, raw, deferred })
+    }
+
+    /// Renders a part of a file that must be known before the run.
+    pub(super) fn render_now(&mut self, node: &Node) -> Option<Value> {
+        let piece = self.render(node)?;
+        if let Some(at) = &piece.deferred {
+            let message = "`run`, `case.dir`, `port`, `link` and the `index` of `until` are only known when a step runs";
+            self.error(Code::Deferred, at, message, "this value must be known before the run");
+            return None;
+        }
+        Some(piece.value)
+    }
+
+    /// Renders and reads a part of a file that must be known before the run; reports errors.
+    pub(super) fn read<T: Read>(&mut self, key: &Location, node: &Node) -> Option<T> {
+        let value = self.render_now(node)?;
+        self.fit(&value, key, node)
+    }
+
+    /// Reads the value of a map's key, if it has the key.
+    pub(super) fn read_key<T: Read>(&mut self, map: &Node, name: &str) -> Option<T> {
+        let (key, node) = map.entry(name)?;
+        self.read(&key.at, node)
+    }
+
+    /// As [`Self::read`] without the keys whose values are read `later`; these only count as given.
+    pub(super) fn read_outer<T: Read>(&mut self, key: &Location, node: &Node, later: &[&str]) -> Option<T> {
+        let given = |(key, value): &(Key, Node)| {
+            let is_later = later.contains(&key.name.as_str()) && !value.is_null();
+            let value = if is_later { Node::of_value(&Value::Bool(true), &value.at) } else { value.clone() };
+            (key.clone(), value)
+        };
+        let outer = match node.kind {
+            Kind::Map(_) => Node::map(node.entries().iter().map(given).collect(), node.at.clone()),
+            _ => node.clone(),
+        };
+        let value = self.render_now(&outer)?;
+        self.fit(&value, key, node)
+    }
+
+    /// Reads a rendered part of a file. Reports all misfits: serde stops at the first one, so remove it and try the rest
+    /// again.
+    pub(super) fn fit<T: Read>(&mut self, value: &Value, key: &Location, node: &Node) -> Option<T> {
+        let mut misfits = match T::read(value) {
+            Ok(typed) => return Some(typed),
+            Err(misfit) => vec![misfit],
+        };
+        let mut rest = value.clone();
+        while let Some(last) = misfits.last().filter(|_| misfits.len() < MAX_MISFITS)
+            && !matches!(last.wrong, Wrong::MissingKey(_))
+            && remove(&mut rest, last)
+            && let Err(next) = T::read(&rest)
+            && !is_consequence(&next, &misfits)
+        {
+            misfits.push(next);
+        }
+        self.diagnostics.extend(misfits.iter().map(|misfit| explain(misfit, key, node, self.scope)));
+        None
+    }
 }
 
 struct Pass<'p, 's> {
@@ -66,6 +143,9 @@ struct Pass<'p, 's> {
 /// The maximum size of the rendered templates in one part of a file. Each can contain another one ten times, so that
 /// nesting grows exponentially.
 const MAX_WEIGHT: usize = 500_000;
+
+/// The maximum number of misfits to report for one part of a file.
+const MAX_MISFITS: usize = 20;
 
 /// The size of a value: the number of its parts; a long text counts as several.
 pub(super) fn weight(value: &Value) -> usize {
@@ -100,7 +180,7 @@ impl Pass<'_, '_> {
             if self.weight > MAX_WEIGHT {
                 let message = format!("the templates here expand to more than {MAX_WEIGHT} values");
                 let help = "a long text counts as several values, and a list with all its items";
-                self.diagnostics.push(Diagnostic::error(Code::TooMuch, at, message).help(help));
+                self.diagnostics.error(Code::TooMuch, at, message, help);
                 self.failed = true;
                 return Value::Null;
             }
@@ -110,19 +190,19 @@ impl Pass<'_, '_> {
             Ok(Rendered::Value(value)) => value,
             Ok(Rendered::Deferred) => {
                 self.deferred.get_or_insert_with(|| at.clone());
-                Value::String(text.to_owned())
+                text.into()
             }
             Ok(Rendered::Round(value)) => {
                 self.deferred.get_or_insert_with(|| at.clone());
-                if self.raw { Value::String(text.to_owned()) } else { value }
+                if self.raw { text.into() } else { value }
             }
             Ok(Rendered::Unprobed(value)) => {
                 self.unprobed = true;
-                if self.raw { Value::String(text.to_owned()) } else { value }
+                if self.raw { text.into() } else { value }
             }
             Err(error) => {
                 let code = if error.unknown_name { Code::UnknownName } else { Code::Template };
-                self.diagnostics.push(Diagnostic::error(code, at, error.message).help(error.help));
+                self.diagnostics.error(code, at, error.message, error.help);
                 self.failed = true;
                 Value::Null
             }
@@ -140,190 +220,79 @@ pub(crate) fn escaped(value: Value) -> Value {
     }
 }
 
-/// Renders and reads a part of a file that must be known before the run; reports errors.
-pub(super) fn read<T: Read>(
-    key: &Location,
-    node: &Node,
-    scope: &Scope<'_>,
-    diagnostics: &mut Diagnostics,
-) -> Option<T> {
-    let value = render_now(node, scope, diagnostics)?;
-    fit_all(&value, key, node, scope, diagnostics)
-}
-
-/// The same without the keys whose values are read `later`; these only count as given.
-pub(super) fn read_outer<T: Read>(
-    key: &Location,
-    node: &Node,
-    later: &[&str],
-    scope: &Scope<'_>,
-    diagnostics: &mut Diagnostics,
-) -> Option<T> {
-    let given = |(key, value): &(Key, Node)| {
-        let is_later = later.contains(&key.name.as_str()) && !value.is_null();
-        let value = if is_later { Node::of_value(&Value::Bool(true), &value.at) } else { value.clone() };
-        (key.clone(), value)
-    };
-    let outer = match node.kind {
-        Kind::Map(_) => Node::map(node.entries().iter().map(given).collect(), node.at.clone()),
-        _ => node.clone(),
-    };
-    let value = render_now(&outer, scope, diagnostics)?;
-    fit_all(&value, key, node, scope, diagnostics)
-}
-
-/// Reads a part of a file whose templates are rendered later.
-pub(super) fn read_as_is<T: Read>(key: &Location, node: &Node, diagnostics: &mut Diagnostics) -> Option<T> {
-    let scope = Scope::new(Map::new(), &template::NoVersions);
-    fit_all(&node.to_value(), key, node, &scope, diagnostics)
-}
-
-/// Reads a rendered part of a file; reports all misfits.
-pub(super) fn fit_all<T: Read>(
-    value: &Value,
-    key: &Location,
-    node: &Node,
-    scope: &Scope<'_>,
-    diagnostics: &mut Diagnostics,
-) -> Option<T> {
-    match T::read(value) {
-        Ok(typed) => Some(typed),
-        Err(misfit) => {
-            let misfits = all_misfits(misfit, value, |value| T::read(value).err());
-            diagnostics.extend(misfits.iter().map(|misfit| explain(misfit, key, node, scope)));
-            None
-        }
-    }
-}
-
-/// All misfits: serde stops at the first one, so remove it and try the rest again.
-pub(super) fn all_misfits(
-    first: Misfit,
-    value: &Value,
-    again: impl Fn(&Value) -> Option<Misfit>,
-) -> Vec<Misfit> {
-    let mut rest = value.clone();
-    let mut misfits = vec![first];
-    while misfits.len() < 20 {
-        let Some(last) = misfits.last() else {
-            break;
-        };
-        if matches!(last.wrong, Wrong::MissingKey(_)) || !remove(&mut rest, last) {
-            break;
-        }
-        match again(&rest) {
-            Some(next) if !is_consequence(&next, &misfits) => misfits.push(next),
-            _ => break,
-        }
-    }
-    misfits
-}
-
 /// Whether an error only occurs because a part was removed.
 fn is_consequence(next: &Misfit, before: &[Misfit]) -> bool {
     let around = |last: &Misfit| next.path.len() < last.path.len() && last.path.starts_with(&next.path);
     // Rules are checked before the values, so a value was removed that a rule needs.
-    if next.is_rule() && before.iter().any(|last| !last.is_rule() && last.unknown_key().is_none()) {
-        return true;
-    }
+    let is_value = |last: &Misfit| !last.is_rule() && last.unknown_key().is_none();
     let is_about = |last: &Misfit| {
         last.path.last().is_some_and(|removed| next.wrong.to_string().contains(&format!("`{removed}`")))
     };
-    if next.is_rule() && before.iter().any(is_about) {
-        return true;
-    }
-    let is_missing = match &next.wrong {
-        Wrong::MissingKey(_) => true,
-        Wrong::Other(message) => message.starts_with("an empty map"),
-        _ => false,
-    };
-    is_missing || before.iter().any(around)
+    matches!(next.wrong, Wrong::MissingKey(_) | Wrong::Empty(_))
+        || before.iter().any(around)
+        || next.is_rule() && before.iter().any(|last| is_value(last) || is_about(last))
 }
 
 fn remove(value: &mut Value, misfit: &Misfit) -> bool {
-    let mut path: Vec<&str> = misfit.path.iter().map(String::as_str).collect();
-    if let Some(unknown) = misfit.unknown_key()
-        && path.last() != Some(&unknown)
-    {
-        path.push(unknown);
-    }
+    let path = misfit.full_path();
     let Some((last, above)) = path.split_last() else {
         return false;
     };
-    let mut inner = value;
-    for name in above {
-        match inner.get_mut(*name) {
-            Some(next) => inner = next,
-            None => return false,
-        }
-    }
-    inner.as_object_mut().is_some_and(|map| map.shift_remove(*last).is_some())
+    let inner = above.iter().try_fold(value, |inner, name| inner.get_mut(*name));
+    inner.and_then(Value::as_object_mut).is_some_and(|map| map.shift_remove(*last).is_some())
 }
 
 /// The actions whose value is a list.
 const LISTS: &[&str] = &["start", "quit", "connect"];
 
-/// Deserializes a rendered step, a map of an action and modifiers.
-pub(super) fn step(map: &Map<String, Value>) -> Result<Step, Misfit> {
-    fn modifier<T: DeserializeOwned>(map: &Map<String, Value>, key: &str) -> Result<Option<T>, Misfit> {
-        map.get(key).map(fit).transpose().map_err(|misfit: Misfit| misfit.under(key))
+impl Read for Step {
+    /// Reads a rendered step, a map of an action and modifiers.
+    fn read(value: &Value) -> Result<Self, Misfit> {
+        fn modifier<T: DeserializeOwned>(step: &Value, key: &str) -> Result<Option<T>, Misfit> {
+            step.get(key).map(fit).transpose().map_err(|misfit: Misfit| misfit.under(key))
+        }
+        let entries = value.as_object().into_iter().flatten();
+        let Some((key, own)) = entries.into_iter().find(|(key, _)| !MODIFIERS.contains(&key.as_str())) else {
+            return Err(Misfit::new(Vec::new(), Wrong::MissingKey("action".to_owned())));
+        };
+        // serde would accept a list for a struct, with the values in the order of its fields.
+        if own.is_array() && !LISTS.contains(&key.as_str()) {
+            let wrong = Wrong::Kind { given: own.clone(), expected: "map".to_owned() };
+            return Err(Misfit::new(vec![key.clone()], wrong));
+        }
+        let action = Action::read(key, own)?;
+        Ok(Self {
+            name: modifier(value, "name")?,
+            timeout: modifier(value, "timeout")?.unwrap_or(DEFAULT_TIMEOUT),
+            capture: modifier(value, "capture")?,
+            expect_error: modifier(value, "expect_error")?,
+            vms: action.vm_names(),
+            action,
+        })
     }
-    let mut action = map.iter().filter(|(key, _)| !MODIFIERS.contains(&key.as_str()));
-    let Some((key, value)) = action.next() else {
-        return Err(Misfit::new(Vec::new(), Wrong::Other("the step has no action".to_owned())));
-    };
-    // serde would accept a list for a struct, with the values in the order of its fields.
-    if value.is_array() && !LISTS.contains(&key.as_str()) {
-        let wrong = Wrong::Kind { given: value.clone(), expected: "map".to_owned() };
-        return Err(Misfit::new(vec![key.clone()], wrong));
-    }
-    let action = Action::read(key, value)?;
-    Ok(Step {
-        name: modifier(map, "name")?,
-        timeout: modifier(map, "timeout")?.unwrap_or(DEFAULT_TIMEOUT),
-        capture: modifier(map, "capture")?,
-        expect_error: modifier(map, "expect_error")?,
-        vms: action.vm_names(),
-        action,
-    })
 }
 
 /// The place of the key at a path, if the file has it.
-pub(super) fn key_place(node: &Node, path: &[String]) -> Option<Location> {
+pub(super) fn key_place(node: &Node, path: &[impl AsRef<str>]) -> Option<Location> {
     let (last, above) = path.split_last()?;
-    let mut inner = node;
-    for name in above {
-        inner = match &inner.kind {
-            Kind::Seq(items) => items.get(name.parse::<usize>().ok()?)?,
-            _ => inner.get(name)?,
-        };
-    }
-    inner.entry(last).map(|(key, _)| key.at.clone())
+    let map =
+        above.iter().try_fold(node, |inner, name| inner.child(name.as_ref()).map(|(_, value)| value))?;
+    map.entry(last.as_ref()).map(|(key, _)| key.at.clone())
 }
 
 /// The place and the value at a path of keys, as deep as the file goes. For scalars it is the place of the value, for lists
 /// and maps that of the key.
-pub(super) fn place<'n>(key: &Location, node: &'n Node, path: &[String]) -> (Location, &'n Node) {
-    let (mut at, mut value) = (key.clone(), node);
+pub(super) fn place<'n>(key: &Location, node: &'n Node, path: &[impl AsRef<str>]) -> (Location, &'n Node) {
+    let (mut at, mut value) = (key, node);
     for name in path {
-        let next = match &value.kind {
-            Kind::Map(entries) => {
-                entries.iter().find(|(key, _)| key.name == *name).map(|(key, value)| (&key.at, value))
-            }
-            Kind::Seq(items) => {
-                name.parse().ok().and_then(|at: usize| items.get(at)).map(|item| (&item.at, item))
-            }
-            Kind::Scalar(_) => None,
+        let Some(next) = value.child(name.as_ref()) else {
+            break;
         };
-        match next {
-            Some((place, inner)) => (at, value) = (place.clone(), inner),
-            None => break,
-        }
+        (at, value) = next;
     }
     match value.kind {
-        Kind::Scalar(Value::Null) => (at, value),
+        Kind::Scalar(Value::Null) | Kind::Seq(_) | Kind::Map(_) => (at.clone(), value),
         Kind::Scalar(_) => (value.at.clone(), value),
-        _ => (at, value),
     }
 }
 
@@ -334,92 +303,89 @@ pub(super) fn named_key(node: &Node, path: &[String], message: &str) -> Option<L
 }
 
 /// A misfit as a diagnostic.
-pub(super) fn explain(misfit: &Misfit, key: &Location, node: &Node, scope: &Scope<'_>) -> Diagnostic {
-    let (_, value) = place(key, node, &misfit.path);
-    at_origin(explain_here(misfit, key, node, scope), value, scope.origins())
-}
-
-fn explain_here(misfit: &Misfit, key: &Location, node: &Node, scope: &Scope<'_>) -> Diagnostic {
-    let (at, value) = place(key, node, &misfit.path);
-    if let Wrong::Rule(message, help) = &misfit.wrong {
-        let at = named_key(node, &misfit.path, message).unwrap_or(at);
-        return Diagnostic::error(Code::Action, &at, message).help(help);
-    }
-    if let Some(text) = value.text()
-        && template::is_template(text)
-        && template::render(text, scope) == Ok(Rendered::Deferred)
-    {
-        let message = "`run`, `case.dir`, `port` and `link` are only known when the step runs, but this value must be known before";
-        return Diagnostic::error(Code::Deferred, &at, message)
-            .help("use such a template where a text, or any value, is allowed");
-    }
-    // The name of the value: its key, or that of the list it is in.
-    let owner = misfit.path.iter().rev().find(|key| key.parse::<usize>().is_err());
-    let owner = owner.map_or_else(|| key.excerpt(), String::as_str);
-    match &misfit.wrong {
-        Wrong::UnknownKey { key: wrong, known } => unknown_key(wrong, known, misfit, key, node),
+fn explain(misfit: &Misfit, key: &Location, node: &Node, scope: &Scope<'_>) -> Diagnostic {
+    let (mut at, value) = place(key, node, &misfit.path);
+    let template = value.text().filter(|text| template::is_template(text));
+    let is_deferred = template.is_some_and(|text| template::render(text, scope) == Ok(Rendered::Deferred));
+    let owner = owner(misfit.path.iter(), key);
+    let (code, message, help) = match &misfit.wrong {
+        Wrong::Rule(message, help) => {
+            at = named_key(node, &misfit.path, message).unwrap_or(at);
+            (Code::Action, message.clone(), help.clone())
+        }
+        _ if is_deferred => {
+            let message = "`run`, `case.dir`, `port` and `link` are only known when the step runs, but this value must be known before";
+            let help = "use such a template where a text, or any value, is allowed";
+            (Code::Deferred, message.to_owned(), help.to_owned())
+        }
+        Wrong::UnknownKey { key: wrong, known } => {
+            at = key_place(node, &misfit.full_path()).unwrap_or(at);
+            let (message, help) = unknown_key(wrong, known, misfit, key, node);
+            (Code::UnknownKey, message, help)
+        }
         Wrong::UnknownWord { word, known } => {
-            Diagnostic::error(Code::WrongValue, &at, format!("`{word}` is not a value of `{owner}`"))
-                .help(suggest(word, known.iter().map(String::as_str)))
+            (Code::WrongValue, format!("`{word}` is not a value of `{owner}`"), suggest(word, known))
         }
         Wrong::MissingKey(missing) => {
-            let message = format!("`{owner}` needs the key `{missing}`");
             let help = match missing.as_str() {
                 "fence" => "add `fence: true`, `after` or `false`: whether and when to stop the other side"
                     .to_owned(),
                 missing => format!("add `{missing}: …`"),
             };
-            Diagnostic::error(Code::MissingKey, &at, message).help(help)
+            (Code::MissingKey, format!("`{owner}` needs the key `{missing}`"), help)
         }
         Wrong::Kind { given, expected } => {
             let expected = Wrong::kind(expected);
             // For example a number that a template turned into a text.
-            let is_text =
-                value.text().is_some_and(|text| template::is_template(text) && text.contains("{{#"));
-            let help = if is_text && given.is_string() {
+            let help = if template.is_some_and(|text| text.contains("{{#")) && given.is_string() {
                 "a template with a block is a text; `\"{{choose x a b}}\"` keeps the type of `a` and `b`"
                     .to_owned()
             } else {
                 help_for_kind(owner, given, expected)
             };
-            let given = Wrong::given(given);
-            Diagnostic::error(Code::WrongValue, &at, format!("`{owner}` takes {expected}, not {given}"))
-                .help(help)
+            let message = format!("`{owner}` takes {expected}, not {}", Wrong::given(given));
+            (Code::WrongValue, message, help)
         }
-        Wrong::Rule(message, _) | Wrong::Other(message) => {
+        Wrong::Other(message) | Wrong::Empty(message) => {
             let (plain, help) = message.split_once("; ").unwrap_or((message, ""));
-            Diagnostic::error(Code::WrongValue, &at, plain).help(help)
+            (Code::WrongValue, plain.to_owned(), help.to_owned())
         }
-    }
+    };
+    at_origin(Diagnostic::error(code, &at, message).help(help), value, scope.origins())
 }
 
-fn unknown_key(wrong: &str, known: &[String], misfit: &Misfit, key: &Location, node: &Node) -> Diagnostic {
-    let mut path = misfit.path.clone();
-    if path.last().is_none_or(|last| last != wrong) {
-        path.push(wrong.to_owned());
-    }
-    let at = key_place(node, &path).unwrap_or_else(|| place(key, node, &misfit.path).0);
-    let owner = path.iter().rev().skip(1).find(|key| key.parse::<usize>().is_err());
-    let owner = owner.map_or_else(|| key.excerpt(), String::as_str);
+/// The name of a value: its key, or that of the list it is in.
+fn owner<'p, P: AsRef<str> + 'p>(path: impl DoubleEndedIterator<Item = &'p P>, key: &'p Location) -> &'p str {
+    let mut keys = path.rev().map(AsRef::as_ref).filter(|key| key.parse::<usize>().is_err());
+    keys.next().unwrap_or_else(|| key.excerpt())
+}
+
+/// The message and the help for an unknown key.
+fn unknown_key(
+    wrong: &str,
+    known: &[String],
+    misfit: &Misfit,
+    key: &Location,
+    node: &Node,
+) -> (String, String) {
+    let path = misfit.full_path();
+    let above = &path[..path.len() - 1];
+    let owner = owner(above.iter(), key);
     if MODIFIERS.contains(&wrong) && ABOUT.iter().any(|action| action.key == owner) {
         let message = format!("`{wrong}` belongs to the step, not to `{owner}`");
-        return Diagnostic::error(Code::UnknownKey, &at, message)
-            .help(format!("write `{wrong}` beside `{owner}`"));
+        return (message, format!("write `{wrong}` beside `{owner}`"));
     }
     // `machine:q35` is one word in YAML.
     if let Some((name, value)) =
         wrong.split_once(':').filter(|(name, _)| known.iter().any(|known| known == name))
     {
         let message = format!("`{wrong}` is one word: there is no space after the colon");
-        return Diagnostic::error(Code::UnknownKey, &at, message).help(format!("write `{name}: {value}`"));
+        return (message, format!("write `{name}: {value}`"));
     }
     let inside = if owner.is_empty() { String::new() } else { format!(" in `{owner}`") };
-    let help = path.split_last().and_then(|(_, above)| {
-        let (_, map) = place(key, node, above);
-        map.entry(wrong).and_then(|(key, _)| indentation(map, key))
-    });
-    Diagnostic::error(Code::UnknownKey, &at, format!("unknown key `{wrong}`{inside}"))
-        .help(help.unwrap_or_else(|| suggest(wrong, known.iter().map(String::as_str))))
+    let (_, map) = place(key, node, above);
+    let help = map.entry(wrong).and_then(|(key, _)| indentation(map, key));
+    (format!("unknown key `{wrong}`{inside}"), help.unwrap_or_else(|| suggest(wrong, known)))
 }
 
 /// Examples of keys whose value is a map.

@@ -6,12 +6,13 @@ use serde_json::{Map, Value, json};
 use super::lists::LISTS;
 use super::merge::deep;
 use super::source::indentation;
-use super::typed;
+use super::typed::Reader;
+use super::{args, disks, lists, names, paths};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::qemu::disk::Disk;
 use crate::qemu::image::OVERLAY;
 use crate::qemu::spec::{Guest, VmSpec};
-use crate::template::{self, Scope};
+use crate::template;
 use crate::yaml::{Key, Kind, Node};
 
 /// The place of a VM.
@@ -36,40 +37,36 @@ pub(super) struct Vms {
 /// The maximum number of copies of a VM.
 const MAX_COPIES: usize = 100;
 
-/// Reads a `vms` section; reports and skips invalid VMs.
-pub(super) fn read(section: Option<&Node>, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Vms {
-    let before = diagnostics.errors_added();
-    let mut vms = Vms { sound: true, ..Vms::default() };
-    let Some(section) = section else {
-        return vms;
+/// Reads the `vms` of a scenario; reports and skips invalid ones.
+pub(super) fn read(root: &Node, reader: &mut Reader<'_, '_>) -> Vms {
+    let before = reader.diagnostics.errors_added();
+    let mut vms = Vms::default();
+    let Some(section) = root.get("vms") else {
+        return Vms { sound: true, ..vms };
     };
     for (key, own) in section.entries() {
-        if !check_name(key, diagnostics) {
+        if !names::VM.check(key, reader.diagnostics) {
             continue;
         }
-        let Some(node) = options(&key.name, section, &mut Vec::new(), scope, diagnostics) else {
+        let Some(node) = options(&key.name, section, &mut Vec::new(), reader) else {
             continue;
         };
-        match own.entry("copies") {
-            None => vms.one(key, &key.name, &node, scope, diagnostics),
-            Some((copies_key, copies)) => {
-                let Some(count) = typed::read::<usize>(&copies_key.at, copies, scope, diagnostics) else {
-                    continue;
-                };
-                if count > MAX_COPIES {
-                    let message = format!("`copies` is {count}; the limit is {MAX_COPIES}");
-                    let help = "use fewer copies; each is a separate QEMU";
-                    diagnostics.push(Diagnostic::error(Code::TooMuch, &copies.at, message).help(help));
-                    continue;
-                }
-                for number in 1..=count {
-                    vms.one(key, &format!("{}{number}", key.name), &node, scope, diagnostics);
-                }
-            }
+        let Some(copies) = own.get("copies") else {
+            vms.one(key, &key.name, &node, reader);
+            continue;
+        };
+        let count = reader.read_key::<usize>(own, "copies").unwrap_or(0);
+        if count > MAX_COPIES {
+            let message = format!("`copies` is {count}; the limit is {MAX_COPIES}");
+            reader.error(Code::TooMuch, &copies.at, message, "use fewer copies; each is a separate QEMU");
+            continue;
+        }
+        for number in 1..=count {
+            vms.one(key, &format!("{}{number}", key.name), &node, reader);
         }
     }
-    vms.check_shared(diagnostics);
-    vms.sound = diagnostics.errors_added() == before;
+    vms.check_shared(reader.diagnostics);
+    vms.sound = reader.diagnostics.errors_added() == before;
     vms
 }
 
@@ -93,47 +90,36 @@ impl Vms {
         }
     }
 
-    fn one(&mut self, key: &Key, name: &str, node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) {
-        let mut known = super::disks::names(node.get("disks"));
-        let disks: Map<String, Value> = known.iter().map(|disk| (disk.clone(), Value::Null)).collect();
-        known.extend(
-            scope
-                .names()
-                .get("disk")
-                .and_then(Value::as_object)
-                .into_iter()
-                .flatten()
-                .map(|(disk, _)| disk.clone()),
-        );
-        let fds = node.get("fds").map(Node::entries).unwrap_or_default();
-        let fds: Map<String, Value> = fds.iter().map(|(key, _)| (key.name.clone(), Value::Null)).collect();
-        let scope = scope.with([("self".to_owned(), json!({"name": name, "disk": disks, "fd": fds}))]);
-        let node = super::lists::joined(node, &scope, diagnostics);
-        let Some(node) = &without_disabled(&node, &scope, diagnostics) else {
-            return;
-        };
-        let Some(mut piece) = typed::render(node, &scope, diagnostics) else {
-            return;
-        };
-        super::paths::locate(&mut piece, node, &scope, diagnostics);
-        let spec = typed::fit_all::<VmSpec>(&piece.value, &key.at, node, &scope, diagnostics);
-        let Some(mut spec) = spec else {
-            return;
-        };
+    /// Reads one VM; `None` after reporting an error.
+    fn one(&mut self, key: &Key, name: &str, node: &Node, reader: &mut Reader<'_, '_>) -> Option<()> {
+        let mut known = disks::names(node);
+        let unknown = |name: &String| (name.clone(), Value::Null);
+        let own = Map::from_iter(known.iter().map(unknown));
+        let shared = reader.scope.names().get("disk").and_then(Value::as_object);
+        known.extend(shared.into_iter().flatten().map(|(disk, _)| disk.clone()));
+        let fds = Map::from_iter(node.section("fds").iter().map(|(key, _)| unknown(&key.name)));
+        let own = json!({"name": name, "disk": own, "fd": fds});
+        let scope = reader.scope.with([("self".to_owned(), own)]);
+        let reader = &mut reader.with(&scope);
+        let node = lists::joined(node, reader);
+        let node = &without_disabled(&node, reader)?;
+        let mut piece = reader.render(node)?;
+        paths::locate(&mut piece, node, reader);
+        let mut spec = reader.fit::<VmSpec>(&piece.value, &key.at, node)?;
         if let (Some((firmware, _)), Guest::Ticker(_)) = (node.entry("firmware"), &spec.guest) {
             let message = "the built-in guest does not run on UEFI firmware";
-            let wrong = Diagnostic::error(Code::WrongValue, &firmware.at, message);
-            diagnostics.push(wrong.help("add another guest, such as `guest: linux` or `guest: none`"));
+            let help = "add another guest, such as `guest: linux` or `guest: none`";
+            reader.error(Code::WrongValue, &firmware.at, message, help);
         }
-        super::args::check_twice(node, &spec.args, diagnostics);
-        super::disks::check(node.get("disks"), &mut spec.disks, &known, &scope, diagnostics);
-        super::image::locate(node, &mut spec, &known, diagnostics);
+        args::check_twice(node, &spec.args, reader.diagnostics);
+        disks::check(node, &mut spec.disks, &known, reader);
+        disks::locate_guest(node, &mut spec, &known, reader);
         if let Some(first) = self.sources.get(name) {
             let message = format!("two VMs have the name `{name}`");
             let diagnostic = Diagnostic::error(Code::DuplicateKey, &key.at, message);
             let help = "a copy's name is the VM's name followed by a number: rename one of the two";
-            diagnostics.push(diagnostic.related(&first.at, "the other VM").help(help));
-            return;
+            reader.diagnostics.push(diagnostic.related(&first.at, "the other VM").help(help));
+            return None;
         }
         let deferred = piece.raw.map(|mut raw| {
             // The disks with the checked, absolute paths of files.
@@ -144,157 +130,106 @@ impl Vms {
                     }
                 }
             }
-            super::image::rewrite(&spec, &mut raw);
+            disks::rewrite(&spec, &mut raw);
             raw
         });
         self.specs.insert(name.to_owned(), spec);
         self.sources.insert(name.to_owned(), VmSource { at: key.at.clone(), options: node.clone() });
         self.deferred.extend(deferred.map(|raw| (name.to_owned(), raw)));
+        Some(())
     }
-}
-
-/// A VM's name is also the name of its directory in the artifacts.
-fn check_name(key: &Key, diagnostics: &mut Diagnostics) -> bool {
-    let usable = key.name.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && key.name.len() <= 64
-        && key.name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
-    if !usable {
-        let message = format!("`{}` is not a valid VM name", key.name);
-        let help = "use letters, digits, `_`, `-` and `.`, at most 64 characters";
-        diagnostics.push(Diagnostic::error(Code::WrongValue, &key.at, message).help(help));
-    }
-    usable
 }
 
 /// A VM's options without those whose `when` is false. An item of `args` with a `when` is a map with its own `args`.
-fn without_disabled(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Option<Node> {
+fn without_disabled(node: &Node, reader: &mut Reader<'_, '_>) -> Option<Node> {
     let mut sound = true;
     let mut entries = Vec::new();
     for (key, value) in node.entries() {
-        let split = (key.name == "args").then(|| super::args::list(value, diagnostics));
-        let value = match &split {
-            None => value,
-            Some(Some(list)) => list,
-            Some(None) => {
-                sound = false;
-                continue;
-            }
-        };
-        let Kind::Seq(items) = &value.kind else {
-            entries.push((key.clone(), value.clone()));
+        let is_args = key.name == "args";
+        let value = if is_args { args::list(value, reader.diagnostics) } else { Some(value.clone()) };
+        let Some(value) = value else {
+            sound = false;
             continue;
         };
+        if !LISTS.contains(&key.name.as_str()) || !matches!(value.kind, Kind::Seq(_)) {
+            entries.push((key.clone(), value));
+            continue;
+        }
         let mut kept = Vec::new();
-        for item in items.iter() {
-            let when = item.get("when").filter(|_| LISTS.contains(&key.name.as_str()));
-            let Some(when) = when else {
+        for item in value.items() {
+            let Some(when) = item.get("when") else {
                 kept.push(item.clone());
                 continue;
             };
-            if !super::when::check(when, diagnostics) {
-                sound = false;
-                continue;
-            }
-            let Some(answer) = typed::render_now(when, scope, diagnostics) else {
+            let is_valid = super::when::check(when, reader.diagnostics);
+            let Some(answer) = is_valid.then(|| reader.render_now(when)).flatten() else {
                 sound = false;
                 continue;
             };
             if !template::is_true(&answer) {
                 // Check the names in it anyway: it may be enabled in another cell.
-                sound &= typed::render(item, scope, diagnostics).is_some();
+                sound &= reader.render(item).is_some();
                 continue;
             }
-            let inner = item.get("args").filter(|_| key.name == "args");
-            match inner.map(|args| super::args::list(args, diagnostics).unwrap_or_else(|| args.clone())) {
-                Some(args) if matches!(args.kind, Kind::Seq(_)) => kept.extend(args.items().iter().cloned()),
+            let inner = item.get("args").filter(|_| is_args);
+            match inner.map(|list| args::list(list, reader.diagnostics).unwrap_or_else(|| list.clone())) {
+                Some(list) if matches!(list.kind, Kind::Seq(_)) => kept.extend_from_slice(list.items()),
                 Some(one) => kept.push(one),
-                None => {
-                    let rest = item.entries().iter().filter(|(key, _)| key.name != "when").cloned().collect();
-                    kept.push(Node::map(rest, item.at.clone()));
-                }
+                None => kept.push(item.without(&["when"])),
             }
         }
-        let kind = Kind::Seq(std::sync::Arc::new(kept));
-        entries.push((key.clone(), Node { kind, at: value.at.clone() }));
+        entries.push((key.clone(), Node::seq(kept, value.at)));
     }
     sound.then(|| Node::map(entries, node.at.clone()))
 }
 
 /// A VM's options merged over those of the VM it is like.
-fn options(
-    name: &str,
-    section: &Node,
-    chain: &mut Vec<String>,
-    scope: &Scope<'_>,
-    diagnostics: &mut Diagnostics,
-) -> Option<Node> {
+fn options(name: &str, section: &Node, chain: &mut Vec<String>, reader: &mut Reader<'_, '_>) -> Option<Node> {
     let (key, node) = section.entry(name)?;
     if node.is_null() {
         return Some(Node::map(Vec::new(), key.at.clone()));
     }
-    if !matches!(node.kind, Kind::Map(_)) {
+    if !node.is_map() {
         let message = format!("a VM is a map of options, not {}", node.what());
         let help = indentation(section, key).unwrap_or_else(|| "write `{}` for the defaults".to_owned());
-        diagnostics.push(Diagnostic::error(Code::WrongValue, &node.at, message).help(help));
+        reader.error(Code::WrongValue, &node.at, message, help);
         return None;
     }
     // `copies` is not inherited by VMs that are `like` this one.
-    let own: Vec<_> = node.entries().iter().filter(|(key, _)| key.name != "copies").cloned().collect();
-    let node = &Node::map(own, node.at.clone());
-    let Some((like_key, like)) = node.entry("like") else {
-        return Some(node.clone());
+    let own = node.without(&["copies", "like"]);
+    let Some(like) = node.get("like") else {
+        return Some(own);
     };
     chain.push(name.to_owned());
-    let other: String = typed::read(&like_key.at, like, scope, diagnostics)?;
-    let wrong = if chain.contains(&other) {
-        let message = if other == name {
-            format!("VM `{name}` is `like` itself")
-        } else {
-            format!("`like` is circular: {} -> {other}", chain.join(" -> "))
-        };
-        Some((message, String::new()))
+    let other: String = reader.read_key(node, "like")?;
+    let (message, help) = if other == name {
+        (format!("VM `{name}` is `like` itself"), String::new())
+    } else if chain.contains(&other) {
+        (format!("`like` is circular: {} -> {other}", chain.join(" -> ")), String::new())
     } else if section.get(&other).is_none() {
-        let others =
-            section.entries().iter().map(|(key, _)| key.name.as_str()).filter(|known| *known != name);
-        Some((format!("there is no VM `{other}`"), suggest(&other, others)))
+        let others = section.entries().iter().map(|(key, _)| &key.name).filter(|known| *known != name);
+        (format!("there is no VM `{other}`"), suggest(&other, others))
     } else {
-        None
+        return Some(deep(&own, &options(&other, section, chain, reader)?));
     };
-    if let Some((message, help)) = wrong {
-        diagnostics.push(Diagnostic::error(Code::Like, &like.at, message).help(help));
-        return None;
-    }
-    let below = options(&other, section, chain, scope, diagnostics)?;
-    let own = node.entries().iter().filter(|(key, _)| key.name != "like").cloned().collect();
-    Some(deep(&Node::map(own, node.at.clone()), &below))
+    reader.error(Code::Like, &like.at, message, help);
+    None
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use serde_json::{Map, json};
-
     use super::*;
-    use crate::diagnostic::SourceFile;
-    use crate::template::NoVersions;
-    use crate::yaml;
+    use crate::scenario::tests::node;
+    use crate::template::{NoVersions, Scope};
 
     fn vms(text: &str) -> (Vms, Vec<String>) {
-        let file = Arc::new(SourceFile { path: "a.yaml".into(), text: text.to_owned() });
-        let node = yaml::parse(&file).unwrap();
+        let key = Key { name: "vms".to_owned(), at: node("x").at };
+        let root = Node::map(vec![(key.clone(), node(text))], key.at);
         let mut diagnostics = Diagnostics::default();
-        let mut names = Map::new();
-        names.insert("size".to_owned(), json!("1G"));
-        let vms = read(Some(&node), &Scope::new(names, &NoVersions), &mut diagnostics);
-        (
-            vms,
-            diagnostics
-                .sorted()
-                .iter()
-                .map(|d| format!("{d} {}", d.help.clone().unwrap_or_default()))
-                .collect(),
-        )
+        let scope = &Scope::new(Map::from_iter([("size".to_owned(), json!("1G"))]), &NoVersions);
+        let vms = read(&root, &mut Reader { scope, diagnostics: &mut diagnostics });
+        let line = |d: &&Diagnostic| format!("{d} {}", d.help.clone().unwrap_or_default());
+        (vms, diagnostics.sorted().iter().map(line).collect())
     }
 
     #[test]
@@ -369,10 +304,7 @@ mod tests {
              args: [-S, {when: true, args: [-d, int]}, {when: false, args: [-no]}]",
         );
         assert!(messages.is_empty(), "{messages:?}");
-        assert_eq!(
-            serde_json::to_value(&vms.specs["a"].objects).unwrap(),
-            json!([{"qom-type": "iothread", "id": "x"}])
-        );
+        assert_eq!(json!(vms.specs["a"].objects), json!([{"qom-type": "iothread", "id": "x"}]));
         assert_eq!(vms.specs["a"].args, ["-S", "-d", "int"]);
     }
 }

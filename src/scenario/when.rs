@@ -3,7 +3,7 @@
 use regex::Regex;
 use serde_json::{Value, json};
 
-use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::diagnostic::{Code, Diagnostics};
 use crate::template;
 use crate::yaml::{Kind, Node};
 
@@ -15,12 +15,10 @@ pub(super) fn check(when: &Node, diagnostics: &mut Diagnostics) -> bool {
         Kind::Scalar(Value::Bool(_)) => return true,
         Kind::Scalar(Value::String(text)) if template::is_template(text) => return true,
         Kind::Scalar(Value::String(text)) => {
-            let message =
-                format!("`when` takes a template, `true` or `false`; the text `{text}` is not a template");
+            let help = comparison(text).map(|right| format!("write `when: \"{right}\"`"));
             (
-                message,
-                comparison(text)
-                    .map_or_else(|| EXAMPLE.to_owned(), |right| format!("write `when: \"{right}\"`")),
+                format!("`when` takes a template, `true` or `false`; the text `{text}` is not a template"),
+                help.unwrap_or_else(|| EXAMPLE.to_owned()),
             )
         }
         Kind::Scalar(Value::Number(number)) => {
@@ -29,7 +27,7 @@ pub(super) fn check(when: &Node, diagnostics: &mut Diagnostics) -> bool {
         }
         _ => (format!("`when` takes a template, `true` or `false`, not {}", when.what()), EXAMPLE.to_owned()),
     };
-    diagnostics.push(Diagnostic::error(Code::WrongValue, &when.at, message).help(help));
+    diagnostics.error(Code::WrongValue, &when.at, message, help);
     false
 }
 

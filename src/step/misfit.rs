@@ -44,6 +44,8 @@ pub(crate) enum Wrong {
     MissingKey(String),
     /// Its keys break a rule: the message and the help.
     Rule(String, String),
+    /// It is an empty map. The message has the help after `; `.
+    Empty(String),
     /// Another message, with the help after `; `.
     Other(String),
 }
@@ -65,6 +67,12 @@ impl Misfit {
             Wrong::UnknownKey { key, .. } => Some(key),
             _ => None,
         }
+    }
+
+    /// The keys that lead to it, and its unknown key.
+    pub(crate) fn full_path(&self) -> Vec<&str> {
+        let unknown = self.unknown_key().filter(|key| self.path.last().is_none_or(|last| last != key));
+        self.path.iter().map(String::as_str).chain(unknown).collect()
     }
 
     /// Whether the keys break a rule.
@@ -142,7 +150,7 @@ impl fmt::Display for Wrong {
             Self::MissingKey(key) => write!(f, "the key `{key}` is missing"),
             Self::Rule(message, help) if help.is_empty() => f.write_str(message),
             Self::Rule(message, help) => write!(f, "{message}; {help}"),
-            Self::Other(message) => f.write_str(message),
+            Self::Empty(message) | Self::Other(message) => f.write_str(message),
         }
     }
 }

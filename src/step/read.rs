@@ -77,7 +77,10 @@ impl<'de> Deserializer<'de> for Tree<'de> {
             }
             Value::Object(map) => {
                 let mut entries = Self::entries(map);
-                let value = visitor.visit_map(&mut entries)?;
+                let value = visitor.visit_map(&mut entries).map_err(|wrong| match wrong {
+                    Wrong::Other(message) if map.is_empty() => Wrong::Empty(message),
+                    wrong => wrong,
+                })?;
                 entries.end().map(|()| value)
             }
         }

@@ -42,6 +42,12 @@ impl Node {
         Self { kind: Kind::Map(Arc::new(entries)), at }
     }
 
+    /// A list.
+    #[must_use]
+    pub fn seq(items: Vec<Self>, at: Location) -> Self {
+        Self { kind: Kind::Seq(Arc::new(items)), at }
+    }
+
     /// A JSON value, with the same place for all its parts.
     #[must_use]
     pub fn of_value(value: &Value, at: &Location) -> Self {
@@ -101,6 +107,44 @@ impl Node {
         self.entry(name).map(|(_, node)| node)
     }
 
+    /// The entries of the map that a map has under a key; empty if there is none.
+    #[must_use]
+    pub fn section(&self, name: &str) -> &[(Key, Self)] {
+        self.get(name).map(Self::entries).unwrap_or_default()
+    }
+
+    /// The place of the value of a map's key, or its own if it does not have the key.
+    #[must_use]
+    pub fn place_of(&self, name: &str) -> &Location {
+        self.get(name).map_or(&self.at, |value| &value.at)
+    }
+
+    /// The value under a key of a map with the key's place, or the item with this number of a list.
+    #[must_use]
+    pub fn child(&self, step: &str) -> Option<(&Location, &Self)> {
+        match &self.kind {
+            Kind::Map(_) => self.entry(step).map(|(key, value)| (&key.at, value)),
+            Kind::Seq(items) => items.get(step.parse::<usize>().ok()?).map(|item| (&item.at, item)),
+            Kind::Scalar(_) => None,
+        }
+    }
+
+    /// A map without some of its keys; other kinds unchanged.
+    #[must_use]
+    pub fn without(&self, keys: &[&str]) -> Self {
+        let Kind::Map(entries) = &self.kind else {
+            return self.clone();
+        };
+        let rest = entries.iter().filter(|(key, _)| !keys.contains(&key.name.as_str()));
+        Self::map(rest.cloned().collect(), self.at.clone())
+    }
+
+    /// Whether it is a map.
+    #[must_use]
+    pub const fn is_map(&self) -> bool {
+        matches!(self.kind, Kind::Map(_))
+    }
+
     /// The text, if it is a text.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
@@ -108,6 +152,20 @@ impl Node {
             Kind::Scalar(Value::String(text)) => Some(text),
             _ => None,
         }
+    }
+
+    /// Visits the value and all values in it, each with its key if it is in a map.
+    pub(crate) fn walk<'n>(&'n self, visit: &mut impl FnMut(Option<&'n Key>, &'n Self)) {
+        fn inner<'n>(
+            key: Option<&'n Key>,
+            node: &'n Node,
+            visit: &mut impl FnMut(Option<&'n Key>, &'n Node),
+        ) {
+            visit(key, node);
+            node.items().iter().for_each(|item| inner(None, item, visit));
+            node.entries().iter().for_each(|(key, value)| inner(Some(key), value, visit));
+        }
+        inner(None, self, visit);
     }
 
     /// Whether one of the texts in it meets a condition. Keys do not count.

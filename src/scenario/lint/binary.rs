@@ -7,16 +7,16 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
-use super::places;
+use super::places::Part;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, Severity, suggest};
 use crate::qemu::binary::Binary;
 use crate::qemu::network::attached;
 use crate::qemu::schema::Complaint;
-use crate::scenario::model::{Case, CaseStep, each_step};
+use crate::qemu::spec::VmSpec;
+use crate::scenario::model::Case;
 use crate::step::{Action, Capabilities, CheckKind, Condition, Instances, Migrate, Qmp, VmName};
 use crate::template;
 use crate::units::OneOrMany;
-use crate::yaml::Node;
 
 /// Reports what a case needs and its QEMUs do not have: commands and their arguments, events, capabilities, parameters,
 /// machine types, devices. Skips VMs without a binary, and steps that must fail. The caller skips cases whose `requires` is
@@ -44,26 +44,25 @@ fn found(
     label: impl Fn(&Binary) -> String,
 ) -> Vec<(Diagnostic, bool)> {
     let mut all = Vec::new();
+    let mut check = |binary, part, is_conditional, check: &dyn Fn(&mut Against<'_>)| {
+        let mut against = Against { binary, part, label: label(binary), found: Vec::new() };
+        check(&mut against);
+        all.extend(against.found.into_iter().map(|diagnostic| (diagnostic, is_conditional)));
+    };
     for (name, binary) in binaries {
-        let mut found = Vec::new();
-        Against { binary, label: label(binary), found: &mut found }.vm(case, name);
-        let conditional = case.deferred_vms.get(name).is_some_and(names_version);
-        all.extend(found.into_iter().map(|diagnostic| (diagnostic, conditional)));
+        if let (Some(spec), Some(source)) = (case.vms.get(name), case.vm_sources.get(name)) {
+            let is_conditional = case.deferred_vms.get(name).is_some_and(names_version);
+            check(binary, Part::of_vm(source), is_conditional, &|against| against.vm(name, spec));
+        }
     }
-    for blocks in [&case.steps, &case.finally] {
-        each_step(blocks, &mut |step| {
-            if step.step.expect_error.is_some() {
-                return;
+    for step in case.all_steps().into_iter().filter(|step| step.step.expect_error.is_none()) {
+        for VmName { vm, .. } in &step.step.vms {
+            if let Some(binary) = binaries.get(vm) {
+                let is_conditional = !step.when.is_empty() || step.deferred && names_version(&step.raw);
+                let action = &step.step.action;
+                check(binary, Part::of(step), is_conditional, &|against| against.action(action, vm));
             }
-            for VmName { vm, .. } in &step.step.vms {
-                if let Some(binary) = binaries.get(vm) {
-                    let mut found = Vec::new();
-                    Against { binary, label: label(binary), found: &mut found }.step(step, vm);
-                    let conditional = !step.when.is_empty() || step.deferred && names_version(&step.raw);
-                    all.extend(found.into_iter().map(|diagnostic| (diagnostic, conditional)));
-                }
-            }
-        });
+        }
     }
     all
 }
@@ -100,10 +99,8 @@ pub fn against_releases(case: &Case, releases: &[Arc<Binary>], diagnostics: &mut
             lack.releases.dedup();
         }
     }
-    let names: Vec<String> = releases
-        .iter()
-        .map(|release| format!("{}.{}", release.version.major, release.version.minor))
-        .collect();
+    let name = |release: &Arc<Binary>| format!("{}.{}", release.version.major, release.version.minor);
+    let names: Vec<String> = releases.iter().map(name).collect();
     for Lack { mut diagnostic, conditional, releases: lacking } in all.into_values() {
         let in_all = lacking.len() == releases.len();
         if !in_all && conditional {
@@ -114,10 +111,8 @@ pub fn against_releases(case: &Case, releases: &[Arc<Binary>], diagnostics: &mut
         if !in_all {
             diagnostic.help = Some(match (lacking.first(), lacking.last()) {
                 (Some(0), Some(last)) if last + 1 == lacking.len() => {
-                    format!(
-                        "add `requires: {{qemu: \">={}\"}}`, or check it with `--qemu PATH`",
-                        names[last + 1]
-                    )
+                    let next = &names[last + 1];
+                    format!("add `requires: {{qemu: \">={next}\"}}`, or check it with `--qemu PATH`")
                 }
                 _ => "check it with `--qemu PATH`".to_owned(),
             });
@@ -140,18 +135,13 @@ fn range(numbers: &[usize], names: &[String]) -> String {
     }
 }
 
-/// Checks parts of a case against one QEMU.
+/// Checks a part of a case, a VM or a step, against one QEMU.
 struct Against<'b> {
     binary: &'b Binary,
+    part: Part<'b>,
     /// Its name in messages.
     label: String,
-    found: &'b mut Vec<Diagnostic>,
-}
-
-/// A part of a file.
-struct Part<'p> {
-    key: &'p Location,
-    node: &'p Node,
+    found: Vec<Diagnostic>,
 }
 
 impl Against<'_> {
@@ -159,31 +149,29 @@ impl Against<'_> {
         self.found.push(Diagnostic::error(code, at, message).help(help));
     }
 
-    /// Reports a name that the QEMU does not have.
-    fn missing<'n>(
+    /// Reports a name that the QEMU does not have. Returns whether it `is_there`; a template may be any name.
+    fn has<N: AsRef<str>>(
         &mut self,
-        at: &Location,
+        at: impl FnOnce() -> Location,
         what: &str,
         name: &str,
-        known: impl IntoIterator<Item = &'n str>,
-    ) {
-        let message = format!("{} has no {what} `{name}`", self.label);
-        let help = suggest(name, known);
-        self.complain(Code::Missing, at, message, help);
+        is_there: bool,
+        known: impl IntoIterator<Item = N>,
+    ) -> bool {
+        let has = is_there || template::is_template(name);
+        if !has {
+            let message = format!("{} has no {what} `{name}`", self.label);
+            self.complain(Code::Missing, &at(), message, suggest(name, known));
+        }
+        has
     }
 
-    fn vm(mut self, case: &Case, name: &str) {
-        let (Some(spec), Some(source)) = (case.vms.get(name), case.vm_sources.get(name)) else {
-            return;
-        };
-        let binary = self.binary;
+    fn vm(&mut self, name: &str, spec: &VmSpec) {
+        let (binary, part) = (self.binary, self.part);
         let spec = &attached(spec, name, Path::new("."));
-        let part = Part { key: &source.at, node: &source.options };
-        if let Some(machine) = spec.machine_type().filter(|machine| !template::is_template(machine))
-            && !binary.machines.contains(machine)
-        {
-            let at = places::inside(part.key, part.node, &["machine".to_owned()], None);
-            self.missing(&at, "machine type", machine, binary.machines.iter().map(String::as_str));
+        if let Some(machine) = spec.machine_type() {
+            let known = &binary.machines;
+            self.has(|| part.place(&["machine"]), "machine type", machine, known.contains(machine), known);
         }
         let lists = [
             ("blockdevs", "blockdev-add", &spec.blockdevs),
@@ -196,152 +184,143 @@ impl Against<'_> {
         ];
         for (key, command, list) in lists {
             for (number, options) in list.iter().enumerate() {
-                let path = [key.to_owned(), number.to_string()];
+                let number = number.to_string();
                 // `-device` on the command line needs the same arguments as `device_add` in QMP.
                 let complaints = binary.schema.check(command, &Value::Object(options.clone()));
-                self.at(&part, &path, complaints);
+                self.at(&[key, &number], complaints);
                 if let ("devices", Some(driver)) = (key, options.get("driver").and_then(Value::as_str)) {
-                    self.device(&part, &path, driver);
+                    let known = &binary.devices;
+                    // QEMU does not list aliases such as `virtio-net`, which are prefixes of other names.
+                    let is_alias = known.iter().any(|known| known.starts_with(&format!("{driver}-")));
+                    let is_there = is_alias || known.contains(driver);
+                    self.has(|| part.place(&[key, &number, "driver"]), "device", driver, is_there, known);
                 }
             }
         }
     }
 
-    /// Checks a device model. QEMU does not list aliases such as `virtio-net`, which are prefixes of other names.
-    fn device(&mut self, part: &Part<'_>, path: &[String], driver: &str) {
-        let devices = &self.binary.devices;
-        let alias = devices.iter().any(|known| known.starts_with(&format!("{driver}-")));
-        if alias || devices.contains(driver) || template::is_template(driver) {
-            return;
-        }
-        let path = [path, &["driver".to_owned()]].concat();
-        let at = places::inside(part.key, part.node, &path, None);
-        let known = self.binary.devices.iter().map(String::as_str);
-        self.missing(&at, "device", driver, known);
-    }
-
-    fn step(mut self, step: &CaseStep, vm: &str) {
-        match &step.step.action {
-            Action::Qmp(qmp) => self.qmp(step, qmp),
-            Action::Capabilities(capabilities) => self.capabilities(step, capabilities),
-            Action::Parameters(parameters) => self.parameters(step, &Value::Object(parameters.set.clone())),
-            Action::Migrate(migrate) => self.migrate(step, migrate, vm),
+    /// Checks an action; `vm` is one of its VMs.
+    fn action(&mut self, action: &Action, vm: &str) {
+        match action {
+            Action::Qmp(qmp) => self.qmp(qmp),
+            Action::Capabilities(capabilities) => self.capabilities(capabilities),
+            Action::Parameters(parameters) => self.parameters(&Value::Object(parameters.set.clone())),
+            Action::Migrate(migrate) => self.migrate(migrate, vm),
             Action::Failover(failover) => {
-                self.yanked(step, "survivor", "yank", &failover.yank);
-                self.has(step, "survivor", "x-colo-lost-heartbeat");
+                self.yanked("survivor", "yank", &failover.yank);
+                self.has_command("survivor", "x-colo-lost-heartbeat");
             }
-            Action::Yank(yank) => self.yanked(step, "vm", "instances", &yank.instances),
-            Action::Wait(wait) => self.condition(step, &wait.condition),
-            Action::Check(check) => self.check(step, &check.kind),
+            Action::Yank(yank) => self.yanked("vm", "instances", &yank.instances),
+            Action::Wait(wait) => self.condition(&wait.condition),
+            Action::Check(check) => self.check(&check.kind),
             _ => {}
         }
     }
 
-    fn qmp(&mut self, step: &CaseStep, qmp: &Qmp) {
-        self.command(step, "execute", &qmp.execute, &Value::Object(qmp.arguments.clone()));
+    fn qmp(&mut self, qmp: &Qmp) {
+        self.command("execute", &qmp.execute, &Value::Object(qmp.arguments.clone()));
         if qmp.oob && self.binary.schema.allows_oob(&qmp.execute) == Some(false) {
             let message = format!("{} does not run `{}` out of band", self.label, qmp.execute);
             let help = "remove `oob`".to_owned();
-            self.complain(Code::Arguments, &places::of(step, &["oob"], None), message, help);
+            self.complain(Code::Arguments, &self.part.place(&["oob"]), message, help);
         }
     }
 
-    fn capabilities(&mut self, step: &CaseStep, capabilities: &Capabilities) {
-        let known = &self.binary.capabilities;
+    fn capabilities(&mut self, capabilities: &Capabilities) {
+        let (known, part) = (&self.binary.capabilities, self.part);
         for (key, names) in [("on", &capabilities.on), ("off", &capabilities.off)] {
             for (number, name) in names.iter().enumerate() {
-                if !(known.contains(name) || template::is_template(name)) {
-                    let at = places::of(step, &[key, &number.to_string()], None);
-                    self.missing(&at, "migration capability", name, known.iter().map(String::as_str));
-                }
+                self.has(
+                    || part.place(&[key, &number.to_string()]),
+                    "migration capability",
+                    name,
+                    known.contains(name),
+                    known,
+                );
             }
         }
     }
 
     /// Checks what a migration needs of `vm`, which is its source or its destination.
-    fn migrate(&mut self, step: &CaseStep, migrate: &Migrate, vm: &str) {
+    fn migrate(&mut self, migrate: &Migrate, vm: &str) {
         if let Some(channels) = &migrate.channels {
             let complaints = self.binary.schema.check("migrate", &json!({"channels": channels}));
-            self.in_step(step, &[], complaints);
+            self.at(&[], complaints);
         }
         if let (Some(_), true) = (migrate.exit_on_error, migrate.to.as_deref() == Some(vm))
             && !self.binary.schema.has_argument("migrate-incoming", "exit-on-error")
         {
-            let at = places::of_key(&step.at, places::action(step), &["exit_on_error".to_owned()]);
+            let at = self.part.key(&["exit_on_error"]);
             let message = format!("{} has no `exit-on-error` of `migrate-incoming`", self.label);
             let help = "remove `exit_on_error`: it needs QEMU 9.1 or later".to_owned();
             self.complain(Code::Arguments, &at, message, help);
         }
     }
 
-    fn check(&mut self, step: &CaseStep, kind: &CheckKind) {
+    fn check(&mut self, kind: &CheckKind) {
         match kind {
             CheckKind::Query(check) => {
-                self.command(step, "query", &check.query, &Value::Object(check.arguments.clone()));
+                self.command("query", &check.query, &Value::Object(check.arguments.clone()));
                 for (key, pattern) in [("is", &check.is), ("is_not", &check.is_not)] {
                     if let Some(pattern) = pattern {
                         let complaints = self.binary.schema.check_reply(&check.query, pattern);
-                        self.in_step(step, &[key], complaints);
+                        self.at(&[key], complaints);
                     }
                 }
             }
-            CheckKind::NoEvent(check) => self.event(step, "no_event", &check.no_event),
+            CheckKind::NoEvent(check) => self.event("no_event", &check.no_event),
             _ => {}
         }
     }
 
-    fn condition(&mut self, step: &CaseStep, condition: &Condition) {
+    fn condition(&mut self, condition: &Condition) {
         match condition {
             Condition::Event(wanted) => {
-                self.event(step, "event", &wanted.event);
+                self.event("event", &wanted.event);
                 if let Some(data) = &wanted.data {
                     let complaints = self.binary.schema.check_event(&wanted.event, data);
-                    self.in_step(step, &["data"], complaints);
+                    self.at(&["data"], complaints);
                 }
             }
             Condition::Migration(wanted) => {
-                self.states(step, "migration", "query-migrate", &wanted.migration);
-                wanted.never.iter().for_each(|never| self.states(step, "never", "query-migrate", never));
+                self.states("migration", "query-migrate", &wanted.migration);
+                wanted.never.iter().for_each(|never| self.states("never", "query-migrate", never));
             }
-            Condition::Status(wanted) => self.states(step, "status", "query-status", &wanted.status),
+            Condition::Status(wanted) => self.states("status", "query-status", &wanted.status),
             Condition::Query(wanted) => {
-                self.command(step, "query", &wanted.query, &Value::Object(wanted.arguments.clone()));
+                self.command("query", &wanted.query, &Value::Object(wanted.arguments.clone()));
                 let complaints = self.binary.schema.check_reply(&wanted.query, &wanted.until);
-                self.in_step(step, &["until"], complaints);
+                self.at(&["until"], complaints);
             }
             _ => {}
         }
     }
 
     /// Checks a command with its arguments, which are under `arguments`.
-    fn command(&mut self, step: &CaseStep, key: &str, command: &str, arguments: &Value) {
-        if self.has(step, key, command) && !template::is_template(command) {
+    fn command(&mut self, key: &str, command: &str, arguments: &Value) {
+        if self.has_command(key, command) && !template::is_template(command) {
             let complaints = self.binary.schema.check(command, arguments);
-            self.in_step(step, &["arguments"], complaints);
+            self.at(&["arguments"], complaints);
         }
     }
 
-    fn has(&mut self, step: &CaseStep, key: &str, command: &str) -> bool {
-        let schema = &self.binary.schema;
-        let known = template::is_template(command) || schema.allows_oob(command).is_some();
-        if !known {
-            self.missing(&places::of(step, &[key], None), "QMP command", command, schema.commands());
-        }
-        known
+    fn has_command(&mut self, key: &str, command: &str) -> bool {
+        let (schema, part) = (&self.binary.schema, self.part);
+        let is_there = schema.allows_oob(command).is_some();
+        self.has(|| part.place(&[key]), "QMP command", command, is_there, schema.commands())
     }
 
-    fn event(&mut self, step: &CaseStep, key: &str, name: &str) {
-        let schema = &self.binary.schema;
-        if !template::is_template(name) && !schema.events().any(|event| event == name) {
-            self.missing(&places::of(step, &[key], None), "event", name, schema.events());
-        }
+    fn event(&mut self, key: &str, name: &str) {
+        let (schema, part) = (&self.binary.schema, self.part);
+        let is_there = schema.events().any(|event| event == name);
+        self.has(|| part.place(&[key]), "event", name, is_there, schema.events());
     }
 
     /// Checks the states of a query's `status`.
-    fn states(&mut self, step: &CaseStep, key: &str, query: &str, states: &OneOrMany<String>) {
+    fn states(&mut self, key: &str, query: &str, states: &OneOrMany<String>) {
         for state in states {
             for complaint in self.binary.schema.check_reply(query, &json!({"status": state})) {
-                let at = places::of(step, &[key], Some(state));
+                let at = self.part.item(&[key], state);
                 let what = if key == "status" { "run state" } else { "migration status" };
                 let message = format!("{} has no {what} `{state}`", self.label);
                 self.complain(Code::Missing, &at, message, complaint.help);
@@ -350,19 +329,19 @@ impl Against<'_> {
     }
 
     /// Checks the instances of a step's yank.
-    fn yanked(&mut self, step: &CaseStep, vm: &str, key: &str, instances: &Instances) {
+    fn yanked(&mut self, vm: &str, key: &str, instances: &Instances) {
         let named = instances.named();
-        if *instances != Instances::Nothing && self.has(step, vm, "yank") && !named.is_empty() {
+        if *instances != Instances::Nothing && self.has_command(vm, "yank") && !named.is_empty() {
             let complaints = self.binary.schema.check("yank", &json!({"instances": named}));
             let inside = complaints.into_iter().map(|mut complaint| {
                 complaint.path.splice(..complaint.path.len().min(1), [key.to_owned()]);
                 complaint
             });
-            self.in_step(step, &[], inside.collect());
+            self.at(&[], inside.collect());
         }
     }
 
-    fn parameters(&mut self, step: &CaseStep, set: &Value) {
+    fn parameters(&mut self, set: &Value) {
         let schema = &self.binary.schema;
         let known = schema.arguments("migrate-set-parameters");
         let (unknown, misfits): (Vec<Complaint>, Vec<Complaint>) = schema
@@ -370,29 +349,21 @@ impl Against<'_> {
             .into_iter()
             .partition(|complaint| complaint.path.len() == 1 && !known.contains(&complaint.path[0].as_str()));
         for complaint in unknown {
-            let path = ["set".to_owned(), complaint.path[0].clone()];
-            let at = places::of_key(&step.at, places::action(step), &path);
-            self.missing(&at, "migration parameter", &complaint.path[0], known.iter().copied());
+            let name = complaint.path[0].as_str();
+            let part = self.part;
+            self.has(|| part.key(&["set", name]), "migration parameter", name, false, &known);
         }
-        self.in_step(step, &["set"], misfits);
+        self.at(&["set"], misfits);
     }
 
-    /// Reports complaints about a part of a step.
-    fn in_step(&mut self, step: &CaseStep, above: &[&str], complaints: Vec<Complaint>) {
-        let above: Vec<String> = above.iter().map(|&key| key.to_owned()).collect();
-        self.at(&Part { key: &step.at, node: places::action(step) }, &above, complaints);
-    }
-
-    fn at(&mut self, part: &Part<'_>, above: &[String], complaints: Vec<Complaint>) {
+    /// Reports complaints about a value in the part.
+    fn at(&mut self, above: &[&str], complaints: Vec<Complaint>) {
         for complaint in complaints {
-            let path = [above, &complaint.path].concat();
+            let path = above.iter().copied().chain(complaint.path.iter().map(String::as_str));
+            let path: Vec<&str> = path.collect();
             // Put a message about a key at that key.
             let of_key = path.last().is_some_and(|key| complaint.message.ends_with(&format!(" `{key}`")));
-            let at = if of_key {
-                places::of_key(part.key, part.node, &path)
-            } else {
-                places::inside(part.key, part.node, &path, None)
-            };
+            let at = if of_key { self.part.key(&path) } else { self.part.place(&path) };
             let message = format!("{} ({})", complaint.message, self.label);
             self.complain(Code::Arguments, &at, message, complaint.help);
         }

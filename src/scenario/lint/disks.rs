@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
-use crate::scenario::model::{Case, each_step};
+use crate::scenario::model::Case;
 use crate::step::{Action, actual};
 
 /// Reports each VM that takes over a guest but has a separate, empty disk in place of the source's.
 pub(super) fn check(case: &Case, diagnostics: &mut Diagnostics) {
     let mut pairs = BTreeSet::new();
     let mut may_fill = false;
-    for blocks in [&case.steps, &case.finally] {
-        each_step(blocks, &mut |step| match &step.step.action {
+    for step in case.all_steps() {
+        match &step.step.action {
             Action::Migrate(migrate) => match &migrate.to {
                 Some(to) => drop(pairs.insert((migrate.from.as_str(), to.as_str()))),
                 // The source's target is an address; the destination is a VM with a URI in `incoming`.
@@ -32,7 +32,7 @@ pub(super) fn check(case: &Case, diagnostics: &mut Diagnostics) {
                 may_fill |= capabilities.on.iter().any(|capability| capability == "block");
             }
             _ => {}
-        });
+        }
     }
     if may_fill {
         return;

@@ -2,21 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use super::names;
-use super::places;
-use super::state::{Provided, State, VmStatus};
+use super::names::each_run_text;
+use super::places::Part;
+use super::state::{State, VmStatus, provide};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, Severity};
-use crate::scenario::model::{Block, Case, CaseStep, When, each_step};
+use crate::scenario::model::{Block, Case, CaseStep, When, all_steps};
 use crate::step::{Action, Check, CheckKind, Condition, Needs, Qmp, SignalName, VmName, Wait};
 use crate::template;
 use crate::yaml::Node;
 
 /// Reports steps that can never work in their place.
 pub(in crate::scenario) fn check(case: &Case, diagnostics: &mut Diagnostics) {
-    let mut captures = BTreeMap::new();
-    let mut processes = BTreeMap::new();
-    each_step(&case.steps, &mut |step| declared(step, &mut captures, &mut processes));
-    each_step(&case.finally, &mut |step| declared(step, &mut captures, &mut processes));
+    let (mut captures, mut processes) = (BTreeMap::new(), BTreeMap::new());
+    for step in case.all_steps() {
+        for (name, at) in captured(step) {
+            captures.entry(name).or_insert(at);
+        }
+        if let Action::Exec(exec) = &step.step.action
+            && let Some(name) = &exec.background
+        {
+            processes.entry(name.clone()).or_insert_with(|| step.at.clone());
+        }
+    }
     let mut flow = Flow { case, diagnostics, captures, processes, state: State::of(case) };
     flow.check_early_vms();
     flow.blocks(&case.steps);
@@ -25,38 +32,13 @@ pub(in crate::scenario) fn check(case: &Case, diagnostics: &mut Diagnostics) {
     super::disks::check(case, diagnostics);
 }
 
-type Places = BTreeMap<String, Location>;
-
-/// The message, the help, and a related place with its label.
-type Wrong = (String, String, Option<(Location, &'static str)>);
-
-/// Adds what a step captures and starts, each with the first place.
-fn declared(step: &CaseStep, captures: &mut Places, processes: &mut Places) {
-    for (name, at) in captured(step) {
-        captures.entry(name).or_insert(at);
-    }
-    if let Action::Exec(exec) = &step.step.action
-        && let Some(name) = &exec.background
-    {
-        processes.entry(name.clone()).or_insert_with(|| step.at.clone());
-    }
-}
-
 /// What a step captures, with the place.
 fn captured(step: &CaseStep) -> Vec<(String, Location)> {
-    let named = step
-        .step
-        .capture
-        .iter()
-        .map(|name| (name.clone(), step.source.get("capture").map_or(&step.at, |node| &node.at).clone()));
-    let mut all: Vec<(String, Location)> = named.collect();
+    let place =
+        |name: &String| (name.clone(), step.source.get("capture").map_or(&step.at, |node| &node.at).clone());
+    let mut all: Vec<(String, Location)> = step.step.capture.iter().map(place).collect();
     if let Action::Set(set) = &step.step.action {
-        let node = places::action(step);
-        all.extend(
-            set.0
-                .keys()
-                .map(|name| (name.clone(), places::of_key(&step.at, node, std::slice::from_ref(name)))),
-        );
+        all.extend(set.0.keys().map(|name| (name.clone(), Part::of(step).key(&[name]))));
     }
     all
 }
@@ -65,9 +47,9 @@ pub(super) struct Flow<'c, 'd> {
     pub case: &'c Case,
     pub diagnostics: &'d mut Diagnostics,
     /// Everything that some step captures.
-    pub captures: Places,
+    pub captures: BTreeMap<String, Location>,
     /// Every background process that some step starts.
-    pub processes: Places,
+    pub processes: BTreeMap<String, Location>,
     pub state: State<'c>,
 }
 
@@ -98,23 +80,20 @@ impl<'c> Flow<'c, '_> {
 
     /// The VM of a role depends on the number of rounds if a loop rebinds the role.
     fn roles_of_a_round(&mut self, steps: &'c [Block]) {
-        each_step(steps, &mut |step| {
+        for step in all_steps([steps]) {
             if let Action::Rebind(rebind) = &step.step.action {
                 for role in rebind.0.keys() {
                     self.state.roles.entry(role).and_modify(|vm| *vm = None);
                 }
             }
-        });
+        }
     }
 
     fn step(&mut self, step: &'c CaseStep) {
         self.conditions(&step.when, Some(&step.source), &step.at);
         if step.deferred {
-            for (key, node) in step.source.entries() {
-                if key.name != "when" {
-                    self.templates(node, &step.when);
-                }
-            }
+            let parts = step.source.entries().iter().filter(|(key, _)| key.name != "when");
+            parts.for_each(|(_, node)| self.templates(node, &step.when));
         }
         let must_fail = step.step.expect_error.is_some();
         if !must_fail {
@@ -124,10 +103,8 @@ impl<'c> Flow<'c, '_> {
         if let Action::Start(start) = &step.step.action {
             for name in &start.0 {
                 let name = self.state.actual(name).unwrap_or(name);
-                if let Some(vm) =
-                    self.case.vm_sources.get(name).filter(|_| self.case.deferred_vms.contains_key(name))
-                {
-                    self.templates(&vm.options, &step.when);
+                if self.case.deferred_vms.contains_key(name) {
+                    self.templates(&self.case.vm_sources[name].options, &step.when);
                 }
             }
         }
@@ -135,11 +112,7 @@ impl<'c> Flow<'c, '_> {
             self.apply_effects(step);
         }
         for (name, at) in captured(step) {
-            self.state
-                .captures
-                .entry(name)
-                .or_insert_with(|| Provided::under(at, &step.when))
-                .also(&step.when);
+            provide(&mut self.state.captures, &name, &at, &step.when);
         }
     }
 
@@ -156,84 +129,73 @@ impl<'c> Flow<'c, '_> {
     /// Checks that each VM that the step needs is running.
     fn check_vms(&mut self, step: &'c CaseStep) {
         for VmName { vm, path, needs } in &step.step.vms {
-            match step.step.action {
-                Action::Start(_) => {
-                    self.check_not_running(step, vm);
-                    continue;
+            let wrong = |message: String, help: String| {
+                Diagnostic::error(Code::Order, &Part::of(step).item(path, vm), message).help(help)
+            };
+            let wrong = match self.state.vm_status(vm) {
+                status if matches!(step.step.action, Action::Start(_)) => {
+                    if status != Some(&VmStatus::Running) {
+                        continue;
+                    }
+                    let help = format!("give it `start: false`, or stop it first with `quit: {vm}`");
+                    let severity = Severity::Warning;
+                    Diagnostic { severity, ..wrong(format!("VM `{vm}` is already running"), help) }
                 }
                 // A VM may get a role before it is started.
-                Action::Rebind(_) => continue,
-                _ => {}
-            }
-            let wrong = match self.state.vm_status(vm) {
+                _ if matches!(step.step.action, Action::Rebind(_)) => continue,
                 Some(VmStatus::NotStarted) => {
-                    let message = format!("VM `{vm}` has not been started yet");
                     let help = format!("put `start: {vm}` before this step, or remove `start: false`");
-                    let source = self.state.actual(vm).and_then(|vm| self.case.vm_sources.get(vm));
-                    let said = source.and_then(|vm| vm.options.entry("start")).map(|(key, _)| key.at.clone());
-                    Some((message, help, said.map(|at| (at, "not started because of this"))))
+                    let wrong = wrong(format!("VM `{vm}` has not been started yet"), help);
+                    self.because_of(vm, "start", wrong, "not started because of this")
                 }
                 Some(VmStatus::Ended(at, how)) if *needs > Needs::Logs => {
-                    let message = format!("VM `{vm}` has already ended");
                     let help = format!("move this step up, or restart the VM with `start: {vm}`");
-                    Some((message, help, Some((at.clone(), *how))))
+                    wrong(format!("VM `{vm}` has already ended"), help).related(at, *how)
                 }
-                _ if *needs == Needs::Monitor => self.unconnected(vm),
-                _ => None,
+                _ if *needs == Needs::Monitor && self.is_unconnected(vm) => {
+                    let help = format!("put `connect: {vm}` before this step, or remove `connect: false`");
+                    let wrong = wrong(format!("VM `{vm}` is not connected yet"), help);
+                    self.because_of(vm, "connect", wrong, "not connected because of this")
+                }
+                _ => continue,
             };
-            let Some((message, help, related)) = wrong else {
-                continue;
-            };
-            let at = places::inside(&step.at, places::action(step), path, Some(vm));
-            let diagnostic = Diagnostic::error(Code::Order, &at, message).help(help);
-            self.impossible(match related {
-                Some((place, what)) => diagnostic.related(&place, what),
-                None => diagnostic,
-            });
+            self.impossible(wrong);
         }
     }
 
-    /// A VM with `connect: false` can be queried only after a `connect` step.
-    fn unconnected(&self, vm: &str) -> Option<Wrong> {
-        let actual = self.state.actual(vm).filter(|vm| !self.state.connected.contains(vm))?;
-        self.case.vms.get(actual).filter(|spec| !spec.connect)?;
-        let source = self.case.vm_sources.get(actual);
-        let said = source.and_then(|vm| vm.options.entry("connect")).map(|(key, _)| key.at.clone());
-        Some((
-            format!("VM `{vm}` is not connected yet"),
-            format!("put `connect: {vm}` before this step, or remove `connect: false`"),
-            said.map(|at| (at, "not connected because of this")),
-        ))
+    /// Adds the place of the VM's option that is the reason of an error.
+    fn because_of(&self, vm: &str, option: &str, wrong: Diagnostic, what: &str) -> Diagnostic {
+        let source = self.state.actual(vm).and_then(|vm| self.case.vm_sources.get(vm));
+        match source.and_then(|vm| vm.options.entry(option)) {
+            Some((key, _)) => wrong.related(&key.at, what),
+            None => wrong,
+        }
     }
 
-    fn check_not_running(&mut self, step: &'c CaseStep, vm: &str) {
-        if matches!(self.state.vm_status(vm), Some(VmStatus::Running)) {
-            let at = places::of(step, &[], Some(vm));
-            let message = format!("VM `{vm}` is already running");
-            let help = format!("give it `start: false`, or stop it first with `quit: {vm}`");
-            self.impossible(Diagnostic::warning(Code::Order, &at, message).help(help));
-        }
+    /// Whether a VM has `connect: false`, so that it can be queried only after a `connect` step, and there was none.
+    fn is_unconnected(&self, vm: &str) -> bool {
+        let actual = self.state.actual(vm).filter(|vm| !self.state.connected.contains(vm));
+        actual.and_then(|vm| self.case.vms.get(vm)).is_some_and(|spec| !spec.connect)
     }
 
     /// Checks that the client of the step has been started.
     fn check_client(&mut self, step: &'c CaseStep) {
-        let (name, path): (_, &[&str]) = match &step.step.action {
-            Action::Client(client) if !client.starts() => (Some(&client.name), &["name"]),
-            Action::Wait(Wait { condition: Condition::Client(wanted), .. }) => {
-                (Some(&wanted.client), &["client"])
+        let mut asks = false;
+        let (name, path): (&String, &[&str]) = match &step.step.action {
+            Action::Client(client) if !client.starts() => (&client.name, &["name"]),
+            Action::Wait(Wait { condition: Condition::Client(wanted), .. }) => (&wanted.client, &["client"]),
+            Action::Check(Check { kind: CheckKind::Disk(check), .. }) => match &check.holds.client {
+                Some(client) => (client, &["holds", "client"]),
+                None => return,
+            },
+            Action::Check(Check { kind: CheckKind::Client(check), .. }) => {
+                asks = check.known_at.is_some();
+                (&check.client, &["client"])
             }
-            Action::Check(Check { kind: CheckKind::Disk(check), .. }) => {
-                (check.holds.client.as_ref(), &["holds", "client"])
-            }
-            Action::Check(Check { kind: CheckKind::Client(check), .. }) => (Some(&check.client), &["client"]),
             _ => return,
         };
-        let Some(name) = name.filter(|name| !template::is_template(name)) else { return };
-        let asks = matches!(
-            &step.step.action,
-            Action::Check(Check { kind: CheckKind::Client(check), .. }) if check.known_at.is_some()
-        );
         let (code, message, help) = match self.state.clients.get(name.as_str()) {
+            _ if template::is_template(name) => return,
             None => {
                 let message = format!("client `{name}` has not been started yet");
                 (Code::Order, message, "move the step that starts it before this one")
@@ -244,41 +206,24 @@ impl<'c> Flow<'c, '_> {
             }
             Some(_) => return,
         };
-        let at = places::of(step, path, None);
-        self.impossible(Diagnostic::error(code, &at, message).help(help));
+        self.impossible(Diagnostic::error(code, &Part::of(step).place(path), message).help(help));
     }
 
     /// Checks what a step needs besides VMs: a process, a client, a migration.
     fn check_needs(&mut self, step: &'c CaseStep) {
         self.check_client(step);
-        let needs_migration = match &step.step.action {
-            Action::Wait(wait) => match &wait.condition {
-                Condition::Process(wanted) => {
-                    let name = &wanted.process;
-                    let first = self.processes.get(name).filter(|_| !self.state.processes.contains_key(name));
-                    if let Some(first) = first.cloned() {
-                        let at = places::of(step, &["process"], None);
-                        let message = format!("process `{name}` has not been started yet");
-                        let diagnostic = Diagnostic::error(Code::Order, &at, message);
-                        self.impossible(diagnostic.related(&first, "started here"));
-                    }
-                    None
-                }
-                Condition::Checkpoints(_) => Some("without one there are no checkpoints"),
-                _ => None,
-            },
-            Action::Check(check) => match &check.kind {
-                CheckKind::Progress(_) => Some("without one there is nothing to compare"),
-                CheckKind::Client(check) if check.checkpoints.is_some() => {
-                    Some("without one there are no checkpoints")
-                }
-                _ => None,
-            },
-            Action::Failover(_) => Some("without one there is nothing to take over"),
-            _ => None,
-        };
+        if let Action::Wait(Wait { condition: Condition::Process(wanted), .. }) = &step.step.action {
+            let name = &wanted.process;
+            let first = self.processes.get(name).filter(|_| !self.state.processes.contains_key(name));
+            if let Some(first) = first {
+                let at = Part::of(step).place(&["process"]);
+                let message = format!("process `{name}` has not been started yet");
+                let wrong = Diagnostic::error(Code::Order, &at, message).related(first, "started here");
+                self.impossible(wrong);
+            }
+        }
         let quiet = self.state.migrated || self.state.outside || self.case.must_fail.is_some();
-        if let Some(why) = needs_migration.filter(|_| !quiet) {
+        if let Some(why) = needs_migration(&step.step.action).filter(|_| !quiet) {
             let message = format!("no earlier step starts a migration, and {why}");
             let help = "put a `migrate` step before it";
             self.diagnostics.push(Diagnostic::warning(Code::Order, &step.at, message).help(help));
@@ -313,8 +258,7 @@ impl<'c> Flow<'c, '_> {
                 // A program may do anything, including to processes.
                 self.state.outside();
                 if let Some(name) = &exec.background {
-                    let there = || Provided::under(step.at.clone(), &step.when);
-                    self.state.processes.entry(name.clone()).or_insert_with(there).also(&step.when);
+                    provide(&mut self.state.processes, name, &step.at, &step.when);
                 }
             }
             _ => {}
@@ -339,17 +283,32 @@ impl<'c> Flow<'c, '_> {
             if !early || !self.case.deferred_vms.contains_key(name) {
                 continue;
             }
-            let mut texts = Vec::new();
-            names::run_texts(&vm.options, &mut texts);
-            for node in texts {
-                if node.text().is_some_and(|text| !template::run_names(text).is_empty()) {
+            each_run_text(&vm.options, &mut |text, node| {
+                if !template::run_names(text).is_empty() {
                     let message =
                         format!("VM `{name}` is started before the first step, when `run` is empty");
                     let help =
                         format!("give it `start: false`, and add `start: {name}` where the value is known");
-                    self.diagnostics.push(Diagnostic::error(Code::Deferred, &node.at, message).help(help));
+                    self.diagnostics.error(Code::Deferred, &node.at, message, help);
                 }
-            }
+            });
         }
+    }
+}
+
+/// Why an action needs a migration before it, if it does.
+fn needs_migration(action: &Action) -> Option<&'static str> {
+    match action {
+        Action::Wait(Wait { condition: Condition::Checkpoints(_), .. }) => {
+            Some("without one there are no checkpoints")
+        }
+        Action::Check(Check { kind: CheckKind::Client(check), .. }) if check.checkpoints.is_some() => {
+            Some("without one there are no checkpoints")
+        }
+        Action::Check(Check { kind: CheckKind::Progress(_), .. }) => {
+            Some("without one there is nothing to compare")
+        }
+        Action::Failover(_) => Some("without one there is nothing to take over"),
+        _ => None,
     }
 }

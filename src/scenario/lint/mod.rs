@@ -13,7 +13,7 @@ mod unused;
 pub use binary::{against_binaries, against_releases};
 pub(super) use flow::check;
 pub(crate) use run_values::{ROOTS as ROOTS_OF_RUN, fields as fields_of_run};
-pub(super) use unused::{Section, Seen, Unused};
+pub(super) use unused::{Seen, Unused};
 
 #[cfg(test)]
 mod tests;

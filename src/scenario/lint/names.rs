@@ -1,27 +1,20 @@
-//! The names that a step refers to.
-
-use serde_json::Value;
+//! The names in the templates of a part of a file.
 
 use crate::template;
-use crate::yaml::{Kind, Node};
+use crate::yaml::Node;
 
-/// The paths under `run` that a template uses, without `run` itself.
-pub(super) fn run_names(text: &str) -> Vec<Vec<String>> {
-    let mut names = template::run_names(text);
-    names.iter_mut().for_each(|path| {
-        path.remove(0);
-    });
-    names
+/// Visits the paths below a name that a template uses, such as `captures.n` for `run`.
+pub(super) fn each_path(text: &str, root: &str, mut visit: impl FnMut(&[&str])) {
+    for path in template::names_below(text, root) {
+        visit(&path.iter().skip(1).map(String::as_str).collect::<Vec<_>>());
+    }
 }
 
-/// The templates in a part of a file that use `run`.
-pub(super) fn run_texts<'n>(node: &'n Node, found: &mut Vec<&'n Node>) {
-    match &node.kind {
-        Kind::Scalar(Value::String(text)) if template::is_template(text) && text.contains("run") => {
-            found.push(node);
+/// Visits the templates in a part of a file that use `run`, each with its node.
+pub(super) fn each_run_text<'n>(node: &'n Node, visit: &mut impl FnMut(&'n str, &'n Node)) {
+    node.walk(&mut |_, node| {
+        if let Some(text) = node.text().filter(|text| template::is_template(text) && text.contains("run")) {
+            visit(text, node);
         }
-        Kind::Scalar(_) => {}
-        Kind::Seq(items) => items.iter().for_each(|item| run_texts(item, found)),
-        Kind::Map(entries) => entries.iter().for_each(|(_, value)| run_texts(value, found)),
-    }
+    });
 }

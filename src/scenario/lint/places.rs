@@ -1,29 +1,43 @@
-//! Places in a step.
+//! Places in a part of a file.
 
 use crate::diagnostic::Location;
-use crate::scenario::model::CaseStep;
+use crate::scenario::model::{CaseStep, VmSource};
 use crate::scenario::typed;
 use crate::yaml::Node;
 
-/// The part of the file that an action came from.
-pub(super) fn action(step: &CaseStep) -> &Node {
-    step.source.get(step.step.action.key()).unwrap_or(&step.source)
+/// A part of a file, and the place of its key.
+#[derive(Clone, Copy)]
+pub(super) struct Part<'p> {
+    key: &'p Location,
+    node: &'p Node,
 }
 
-/// The place of a value inside an action; in a list, of the item with this text.
-pub(super) fn of(step: &CaseStep, path: &[&str], text: Option<&str>) -> Location {
-    let path: Vec<String> = path.iter().map(|&key| key.to_owned()).collect();
-    inside(&step.at, action(step), &path, text)
-}
+impl<'p> Part<'p> {
+    /// The action of a step.
+    pub(super) fn of(step: &'p CaseStep) -> Self {
+        let node = step.source.get(step.step.action.key()).unwrap_or(&step.source);
+        Self { key: &step.at, node }
+    }
 
-/// The same inside any part of a file.
-pub(super) fn inside(key: &Location, node: &Node, path: &[String], text: Option<&str>) -> Location {
-    let (at, value) = typed::place(key, node, path);
-    let item = value.items().iter().find(|item| text.is_some() && item.text() == text);
-    item.map_or(at, |item| item.at.clone())
-}
+    /// The options of a VM.
+    pub(super) const fn of_vm(vm: &'p VmSource) -> Self {
+        Self { key: &vm.at, node: &vm.options }
+    }
 
-/// The place of a key inside a part of a file, or the nearest one that exists.
-pub(super) fn of_key(key: &Location, node: &Node, path: &[String]) -> Location {
-    typed::key_place(node, path).unwrap_or_else(|| typed::place(key, node, path).0)
+    /// The place of a value in it.
+    pub(super) fn place(&self, path: &[impl AsRef<str>]) -> Location {
+        typed::place(self.key, self.node, path).0
+    }
+
+    /// The same; in a list, the place of the item with this text.
+    pub(super) fn item(&self, path: &[impl AsRef<str>], text: &str) -> Location {
+        let (at, value) = typed::place(self.key, self.node, path);
+        let item = value.items().iter().find(|item| item.text() == Some(text));
+        item.map_or(at, |item| item.at.clone())
+    }
+
+    /// The place of a key in it, or the nearest one that exists.
+    pub(super) fn key(&self, path: &[impl AsRef<str>]) -> Location {
+        typed::key_place(self.node, path).unwrap_or_else(|| self.place(path))
+    }
 }

@@ -28,23 +28,20 @@ pub(super) struct Provided {
 }
 
 impl Provided {
-    /// It exists if the conditions hold.
-    pub(super) fn under(at: Location, when: &[When]) -> Self {
-        Self { at, ways: vec![texts(when)] }
-    }
-
-    /// It also exists under these conditions.
-    pub(super) fn also(&mut self, when: &[When]) {
-        let way = texts(when);
-        if !self.ways.contains(&way) {
-            self.ways.push(way);
-        }
-    }
-
     /// Whether it exists whenever a step with these conditions runs.
     pub(super) fn holds_under(&self, when: &[When]) -> bool {
         let asked = texts(when);
         self.ways.iter().any(|way| way.iter().all(|condition| asked.contains(condition)))
+    }
+}
+
+/// Adds what a step at this place provides under these conditions.
+pub(super) fn provide(all: &mut BTreeMap<String, Provided>, name: &str, at: &Location, when: &[When]) {
+    let new = || Provided { at: at.clone(), ways: Vec::new() };
+    let ways = &mut all.entry(name.to_owned()).or_insert_with(new).ways;
+    let way = texts(when);
+    if !ways.contains(&way) {
+        ways.push(way);
     }
 }
 
@@ -112,11 +109,7 @@ impl<'c> State<'c> {
     /// Starts a VM; if not `sure`, its status becomes unknown.
     pub(super) fn start(&mut self, name: &str, sure: bool) {
         let Some(vm) = self.actual(name) else {
-            self.vms
-                .values_mut()
-                .filter(|life| **life != VmStatus::Running)
-                .for_each(|life| *life = VmStatus::Unknown);
-            return;
+            return self.forget(|life| *life != VmStatus::Running);
         };
         if sure {
             self.connected.remove(vm);
@@ -139,11 +132,7 @@ impl<'c> State<'c> {
     /// Ends a VM; if not `sure`, its status becomes unknown.
     pub(super) fn end(&mut self, name: &str, at: &Location, how: &'static str, sure: bool) {
         let Some(vm) = self.actual(name) else {
-            self.vms
-                .values_mut()
-                .filter(|life| **life == VmStatus::Running)
-                .for_each(|life| *life = VmStatus::Unknown);
-            return;
+            return self.forget(|life| *life == VmStatus::Running);
         };
         match self.vms.get_mut(vm) {
             // Report the first end.
@@ -155,9 +144,12 @@ impl<'c> State<'c> {
     /// A program runs; it may end any VM.
     pub(super) fn outside(&mut self) {
         self.outside = true;
-        for life in self.vms.values_mut().filter(|life| **life == VmStatus::Running) {
-            *life = VmStatus::Unknown;
-        }
+        self.forget(|life| *life == VmStatus::Running);
+    }
+
+    /// Makes the status of the VMs with such a status unknown.
+    fn forget(&mut self, changes: impl Fn(&VmStatus) -> bool) {
+        self.vms.values_mut().filter(|life| changes(life)).for_each(|life| *life = VmStatus::Unknown);
     }
 
     /// Combines two possible states. Captures of either are kept: better to miss a wrong read under another condition than to

@@ -6,14 +6,12 @@ use crate::diagnostic::Diagnostics;
 use crate::qemu::binary::Binary;
 use crate::qemu::schema;
 use crate::scenario::model::Case;
-use crate::scenario::{Options, load};
+use crate::scenario::tests::Folder;
+use crate::scenario::{Options, load_texts};
 use crate::template::NoVersions;
 
 fn loaded(text: &str) -> (Vec<Case>, Diagnostics) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a.yaml");
-    std::fs::write(&path, text).unwrap();
-    let loaded = load(&[path], &Options::default(), &NoVersions);
+    let loaded = load_texts(&[("a.yaml".into(), text.to_owned())], &Options::default(), &NoVersions);
     (loaded.cases, loaded.diagnostics)
 }
 
@@ -38,6 +36,12 @@ fn clean(steps: &str) {
     assert_eq!(messages(steps), [] as [&str; 0], "{steps}");
 }
 
+/// Checks that the first message for some steps has a text.
+fn said(steps: &str, text: &str) {
+    let messages = messages(steps);
+    assert!(messages.first().is_some_and(|first| first.contains(text)), "{steps}: {messages:?}");
+}
+
 #[test]
 fn an_ended_vm_can_only_be_awaited_or_started() {
     clean("- quit: a\n- wait: {vm: a, exit: any}\n- start: a\n- wait: {vm: a, ticks: 1}");
@@ -46,19 +50,17 @@ fn an_ended_vm_can_only_be_awaited_or_started() {
     clean("- {quit: a, expect_error: x}\n- wait: {vm: a, ticks: 1}");
     clean("- signal: {vm: a, send: STOP}\n- wait: {vm: a, ticks: 1}");
     let gone = messages("- signal: {vm: a, send: KILL}\n- wait: {vm: [c, a], ticks: 1}");
-    assert_eq!(
-        gone,
-        ["LS032 4:18: VM `a` has already ended; move this step up, or restart the VM with `start: a`"]
-    );
-    assert!(messages("- quit: a\n- qmp: {vm: a, execute: stop}")[0].contains("has already ended"));
-    assert!(messages("- wait: {vm: a, exit: 0}\n- quit: a")[0].contains("has already ended"));
-    assert!(
-        messages("- qmp: {vm: a, execute: quit}\n- check: {vm: a, memory: consistent}")[0]
-            .contains("has already ended")
-    );
-    assert!(
-        messages("- quit: a\n- wait: {vm: a, event: STOP, fresh: true}")[0].contains("has already ended")
-    );
+    let expected =
+        "LS032 4:18: VM `a` has already ended; move this step up, or restart the VM with `start: a`";
+    assert_eq!(gone, [expected]);
+    for steps in [
+        "- quit: a\n- qmp: {vm: a, execute: stop}",
+        "- wait: {vm: a, exit: 0}\n- quit: a",
+        "- qmp: {vm: a, execute: quit}\n- check: {vm: a, memory: consistent}",
+        "- quit: a\n- wait: {vm: a, event: STOP, fresh: true}",
+    ] {
+        said(steps, "has already ended");
+    }
 }
 
 #[test]
@@ -66,8 +68,8 @@ fn a_vm_that_was_not_started_can_only_be_started() {
     clean("- start: b\n- wait: {vm: b, ticks: 1}");
     let early = messages("- wait: {vm: b, exit: any}");
     assert!(early[0].starts_with("LS032 3:14: VM `b` has not been started yet; put `start: b`"), "{early:?}");
-    assert!(messages("- set: {y: '{{run.vm.b.pid}}'}")[0].contains("has not been started when this is read"));
-    assert!(messages("- start: a")[0].contains("warning: VM `a` is already running"));
+    said("- set: {y: '{{run.vm.b.pid}}'}", "has not been started when this is read");
+    said("- start: a", "warning: VM `a` is already running");
 }
 
 #[test]
@@ -86,12 +88,8 @@ fn a_vm_without_connection_cannot_be_queried() {
     clean("- {qmp: {vm: c, execute: stop}, expect_error: not connected}\n- wait: {vm: c, exit: any}");
     clean("- {capture: n, qmp: {vm: a, execute: x}}\n- {when: '{{run.captures.n}}', connect: c}\n- quit: c");
     let early = messages("- start: b\n- connect: c\n- wait: {vm: [c, b], status: running}");
-    assert_eq!(
-        early,
-        [
-            "LS032 5:18: VM `b` is not connected yet; put `connect: b` before this step, or remove `connect: false`"
-        ]
-    );
+    let expected = "LS032 5:18: VM `b` is not connected yet; put `connect: b` before this step, or remove `connect: false`";
+    assert_eq!(early, [expected]);
     // A new process has a new monitor.
     let again =
         messages("- connect: c\n- quit: c\n- start: c\n- check: {vm: c, query: query-status, is: {}}");
@@ -102,11 +100,8 @@ fn a_vm_without_connection_cannot_be_queried() {
         "wait: {vm: c, event: STOP, fresh: true}",
         "check: {vm: c, memory: consistent}",
     ] {
-        let messages = messages(&format!("- {asked}"));
-        assert!(
-            messages.iter().any(|line| line.contains("`c` is not connected yet")),
-            "{asked}: {messages:?}"
-        );
+        let messages = messages(&format!("- {asked}")).join("\n");
+        assert!(messages.contains("`c` is not connected yet"), "{asked}: {messages}");
     }
 }
 
@@ -124,38 +119,29 @@ fn a_capture_is_read_after_the_step_that_captures_it() {
     clean(
         "- {capture: n, sleep: 1s}\n- set: {y: '{{run.captures.n}}'}\n- set: {y: '{{#each run.captures.y}}{{this}}{{/each}}'}",
     );
-    assert_eq!(
-        messages("- set: {y: '{{run.captures.n}}'}\n- {capture: n, sleep: 1s}"),
-        [
-            "LS032 3:12: `n` is not captured yet when this is read; move the step that captures it before this one"
-        ]
-    );
+    let early = messages("- set: {y: '{{run.captures.n}}'}\n- {capture: n, sleep: 1s}");
+    let expected = "LS032 3:12: `n` is not captured yet when this is read; move the step that captures it before this one";
+    assert_eq!(early, [expected]);
     assert_eq!(
         messages("- {capture: name, sleep: 1s}\n- {when: '{{eq run.captures.nam 1}}', quit: a}"),
         ["LS014 4:10: no step of this case captures `nam`; did you mean `name`?"]
     );
     let condition = "- {capture: n, sleep: 1s}\n- {when: '{{run.captures.n}}', capture: m, sleep: 1s}\n";
-    assert!(
-        messages(&format!("{condition}- set: {{y: '{{{{run.captures.m}}}}'}}"))[0]
-            .contains("warning: `m` may not")
-    );
+    said(&format!("{condition}- set: {{y: '{{{{run.captures.m}}}}'}}"), "warning: `m` may not");
     clean(&format!("{condition}- {{when: '{{{{run.captures.n}}}}', set: {{y: '{{{{run.captures.m}}}}'}}}}"));
 }
 
 #[test]
 fn run_values_that_are_read_must_exist() {
-    assert!(
-        messages("- set: {y: '{{run.vm.d.pid}}'}")[0]
-            .contains("there is no VM `d` in this case; available: a, b, c")
-    );
-    assert!(messages("- set: {y: '{{run.vm.a.pdi}}'}")[0].contains("did you mean `pid`?"));
-    assert!(messages("- set: {y: '{{run.capture.n}}'}")[0].contains("did you mean `captures`?"));
-    assert!(
-        messages("- set: {y: '{{run.process.p.pid}}'}")[0]
-            .contains("start one with `exec: {background: p, …}`")
-    );
-    let late = messages("- wait: {process: p}\n- exec: {sh: x, background: p}");
-    assert!(late[0].contains("process `p` has not been started yet"), "{late:?}");
+    for (name, text) in [
+        ("vm.d.pid", "there is no VM `d` in this case; available: a, b, c"),
+        ("vm.a.pdi", "did you mean `pid`?"),
+        ("capture.n", "did you mean `captures`?"),
+        ("process.p.pid", "start one with `exec: {background: p, …}`"),
+    ] {
+        said(&format!("- set: {{y: '{{{{run.{name}}}}}'}}"), text);
+    }
+    said("- wait: {process: p}\n- exec: {sh: x, background: p}", "process `p` has not been started yet");
 }
 
 #[test]
@@ -183,41 +169,33 @@ fn a_declaration_that_no_cell_uses_is_a_warning() {
 
 #[test]
 fn what_other_users_of_a_file_may_use_is_no_warning() {
-    let folder = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-    let all = |names: &[&str]| {
-        let paths: Vec<_> = names.iter().map(|name| folder.path().join(name)).collect();
-        lines(&load(&paths, &Options::default(), &NoVersions).diagnostics)
-    };
-    let captures = "- {capture: n, sleep: 1s}\n";
-    write("used.yaml", &format!("steps:\n{captures}"));
-    write("user.yaml", "vms: {a: {}}\nsteps: [{use: {file: used.yaml}}, {quit: a}]\n");
+    let capture = "steps:\n- {capture: n, sleep: 1s}\n";
+    let head = "params: {p: 1s}\nvms: {a: {}}\n";
+    let folder = Folder::new(&[
+        ("used.yaml", capture),
+        ("user.yaml", "vms: {a: {}}\nsteps: [{use: {file: used.yaml}}, {quit: a}]\n"),
+        ("open.yaml", &format!("{head}hooks: {{h: []}}\n{capture}- hook: h\n- quit: a\n")),
+        ("ignores.yaml", "extends: open.yaml\n"),
+        (
+            "reads.yaml",
+            "extends: open.yaml\nhooks: {h: [{set: {x: '{{run.captures.n}}'}}, {set: {y: '{{run.captures.x}}{{p}}'}}]}\n",
+        ),
+        ("closed.yaml", &format!("{head}{capture}- quit: a\n")),
+    ]);
+    let all = |names: &[&str]| lines(&folder.load(names).diagnostics);
     assert_eq!(all(&["user.yaml"]), [] as [&str; 0]);
     // The template of two files, one of which reads its capture and uses its parameter.
-    let template = |hook: &str| {
-        format!("params: {{p: 1s}}\nvms: {{a: {{}}}}\nhooks: {{h: []}}\nsteps:\n{captures}{hook}- quit: a\n")
-    };
-    write("open.yaml", &template("- hook: h\n"));
-    write("ignores.yaml", "extends: open.yaml\n");
-    write(
-        "reads.yaml",
-        "extends: open.yaml\nhooks: {h: [{set: {x: '{{run.captures.n}}'}}, {set: {y: '{{run.captures.x}}{{p}}'}}]}\n",
-    );
     assert_eq!(all(&["open.yaml"]), [] as [&str; 0]);
     assert_eq!(all(&["open.yaml", "ignores.yaml", "reads.yaml"])[1..], [] as [&str; 0]);
     // Without a hook, no other file can use them.
-    write("closed.yaml", &template("").replace("hooks: {h: []}\n", ""));
     let messages = all(&["closed.yaml"]).join("; ");
     assert!(messages.contains("parameter `p`") && messages.contains("capture `n`"), "{messages}");
 }
 
 #[test]
 fn a_failover_without_a_migration_is_a_warning() {
-    assert!(
-        messages("- failover: {survivor: c, fence: false}")[0]
-            .contains("warning: no earlier step starts a migration")
-    );
-    assert!(messages("- wait: {vm: c, checkpoints: 1}")[0].contains("there are no checkpoints"));
+    said("- failover: {survivor: c, fence: false}", "warning: no earlier step starts a migration");
+    said("- wait: {vm: c, checkpoints: 1}", "there are no checkpoints");
     clean("- migrate: {from: a, to: c}\n- failover: {survivor: c, fence: false}");
 }
 
@@ -248,61 +226,53 @@ fn on_qemu(text: &str) -> Vec<String> {
 #[test]
 fn a_feature_that_a_qemu_lacks_is_reported_at_its_place() {
     let step = |step: &str| on_qemu(&format!("vms: {{a: {{}}}}\nsteps:\n- {step}\n")).join("\n");
-    assert_eq!(
-        step("qmp: {vm: a, execute: quary-status}"),
-        "LS050 3:25: QEMU 9.1.0 has no QMP command `quary-status`; did you mean `query-status`?"
-    );
-    assert_eq!(
-        step("qmp: {vm: a, execute: query-status, arguments: {x: 1}}"),
-        "LS051 3:51: `query-status` has no argument `x` (QEMU 9.1.0); it has no arguments"
-    );
-    assert!(
-        step("qmp: {vm: a, execute: yank, arguments: {}}")
-            .starts_with("LS051 3:31: `yank` needs the argument")
-    );
-    assert!(
-        step("qmp: {vm: a, execute: stop, oob: true}").contains("does not run `stop` out of band; remove")
-    );
-    assert_eq!(step("qmp: {vm: a, execute: yank, arguments: {instances: []}, oob: true}"), "");
-    assert_eq!(
-        step("capabilities: {vm: a, on: [return-path, x-coloo]}"),
-        "LS050 3:43: QEMU 9.1.0 has no migration capability `x-coloo`; did you mean `x-colo`?"
-    );
-    assert!(
-        step("parameters: {vm: a, set: {max-bandwith: 1}}")
-            .starts_with("LS050 3:29: QEMU 9.1.0 has no migration parameter")
-    );
-    assert!(
-        step("parameters: {vm: a, set: {max-bandwidth: 1M}}")
-            .contains("LS051 3:44: `max-bandwidth` takes a whole number")
-    );
-    assert!(step("wait: {vm: a, event: STOPP}").contains("has no event `STOPP`; did you mean `STOP`?"));
-    assert!(
-        step("wait: {vm: a, event: MIGRATION, data: {state: x}}")
-            .contains("LS051 3:42: `MIGRATION` has no member")
-    );
-    assert!(
-        step("wait: {vm: a, status: pausd}").contains("has no run state `pausd`; did you mean `paused`?")
-    );
-    assert!(
-        step("check: {vm: a, query: query-status, is_not: {runing: true}}")
-            .contains("did you mean `running`?")
-    );
-    assert!(step("{qmp: {vm: a, execute: no-such}, expect_error: x}").is_empty());
+    for (text, whole) in [
+        (
+            "qmp: {vm: a, execute: quary-status}",
+            "LS050 3:25: QEMU 9.1.0 has no QMP command `quary-status`; did you mean `query-status`?",
+        ),
+        (
+            "qmp: {vm: a, execute: query-status, arguments: {x: 1}}",
+            "LS051 3:51: `query-status` has no argument `x` (QEMU 9.1.0); it has no arguments",
+        ),
+        ("qmp: {vm: a, execute: yank, arguments: {instances: []}, oob: true}", ""),
+        (
+            "capabilities: {vm: a, on: [return-path, x-coloo]}",
+            "LS050 3:43: QEMU 9.1.0 has no migration capability `x-coloo`; did you mean `x-colo`?",
+        ),
+        ("{qmp: {vm: a, execute: no-such}, expect_error: x}", ""),
+    ] {
+        assert_eq!(step(text), whole);
+    }
+    for (text, start) in [
+        ("qmp: {vm: a, execute: yank, arguments: {}}", "LS051 3:31: `yank` needs the argument"),
+        ("parameters: {vm: a, set: {max-bandwith: 1}}", "LS050 3:29: QEMU 9.1.0 has no migration parameter"),
+    ] {
+        assert!(step(text).starts_with(start), "{}", step(text));
+    }
+    for (text, part) in [
+        ("qmp: {vm: a, execute: stop, oob: true}", "does not run `stop` out of band; remove"),
+        ("parameters: {vm: a, set: {max-bandwidth: 1M}}", "LS051 3:44: `max-bandwidth` takes a whole number"),
+        ("wait: {vm: a, event: STOPP}", "has no event `STOPP`; did you mean `STOP`?"),
+        ("wait: {vm: a, event: MIGRATION, data: {state: x}}", "LS051 3:42: `MIGRATION` has no member"),
+        ("wait: {vm: a, status: pausd}", "has no run state `pausd`; did you mean `paused`?"),
+        ("check: {vm: a, query: query-status, is_not: {runing: true}}", "did you mean `running`?"),
+    ] {
+        assert!(step(text).contains(part), "{}", step(text));
+    }
 }
 
 #[test]
 fn the_options_of_vms_are_checked_against_their_qemu() {
     let vm =
         |options: &str| on_qemu(&format!("vms: {{a: {{{options}}}}}\nsteps: [{{quit: a}}]\n")).join("\n");
-    assert!(
-        vm("machine: q36").contains("LS050 1:20: QEMU 9.1.0 has no machine type `q36`; did you mean `q35`?")
-    );
     assert_eq!(vm("machine: 'q35,smm=off', devices: [{driver: virtio-net}]"), "");
-    assert!(vm("devices: [{driver: e100}]").contains("has no device `e100`; did you mean `e1000`?"));
-    assert!(
-        vm("blockdevs: [{driver: file, filname: x}]")
-            .contains("LS051 1:38: `blockdev-add` with `driver: file` has no")
-    );
-    assert!(vm("objects: [{qom-type: rng}]").contains("`object-add` needs the argument `id`"));
+    for (options, part) in [
+        ("machine: q36", "LS050 1:20: QEMU 9.1.0 has no machine type `q36`; did you mean `q35`?"),
+        ("devices: [{driver: e100}]", "has no device `e100`; did you mean `e1000`?"),
+        ("blockdevs: [{driver: file, filname: x}]", "LS051 1:38: `blockdev-add` with `driver: file` has no"),
+        ("objects: [{qom-type: rng}]", "`object-add` needs the argument `id`"),
+    ] {
+        assert!(vm(options).contains(part), "{}", vm(options));
+    }
 }

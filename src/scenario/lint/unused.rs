@@ -6,80 +6,100 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use super::names::{run_names, run_texts};
+use super::names::{each_path, each_run_text};
 use crate::diagnostic::{Code, Diagnostic, Location};
+use crate::scenario::model::Case;
 use crate::scenario::params::Param;
 use crate::step::{Action, Step, VmName};
 use crate::template;
-use crate::yaml::{Key, Kind, Node};
+use crate::yaml::Node;
+
+/// A kind of thing that a scenario declares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::scenario) enum Thing {
+    Vm,
+    Role,
+    Port,
+    Link,
+    Network,
+    Disk,
+    DiskOfVm,
+    Credential,
+    Capture,
+    Param,
+}
+
+/// The sections of a file other than `vms` whose entries must be used, and the names by which templates use them.
+const SECTIONS: &[(Thing, &str, Option<&str>)] = &[
+    (Thing::Port, "ports", Some("port")),
+    (Thing::Link, "links", Some("link")),
+    (Thing::Disk, "disks", Some("disk")),
+    (Thing::Credential, "credentials", Some("credential")),
+    (Thing::Network, "networks", None),
+    (Thing::Role, "roles", None),
+];
+
+impl Thing {
+    /// The warning for an unused one.
+    fn unused(self, name: &str, at: &Location) -> Diagnostic {
+        let template = |above: &str| format!("use it as `{{{{{above}{name}}}}}`");
+        let in_a_step = || "use it in a step".to_owned();
+        let (what, way) = match self {
+            Self::Vm => ("VM", in_a_step()),
+            Self::Role => ("role", in_a_step()),
+            Self::Port => ("port", template("port.")),
+            Self::Disk => ("disk", template("disk.")),
+            Self::DiskOfVm => ("disk", template("self.disk.")),
+            Self::Credential => ("credential", template("credential.")),
+            Self::Param => ("parameter", template("")),
+            Self::Capture => ("capture", format!("read it as `{{{{run.captures.{name}}}}}`")),
+            Self::Link => (
+                "link",
+                format!("use it, as in `migrate: {{link: {name}}}` or `{{{{link.{name}.address}}}}`"),
+            ),
+            Self::Network => {
+                ("network", format!("add a netdev to it: `{{type: network, id: ID, network: {name}}}`"))
+            }
+        };
+        let lack = match self {
+            Self::Network => "has no VM",
+            Self::Capture => "is never read",
+            _ => "is not used",
+        };
+        let help = format!("remove it, or {way}");
+        Diagnostic::warning(Code::Unused, at, format!("{what} `{name}` {lack}")).help(help)
+    }
+}
 
 /// The names that the steps of one case use. Includes steps that its matrix cell omits, since another cell may run them.
 #[derive(Debug, Default)]
 pub(in crate::scenario) struct Seen {
-    vms: BTreeSet<String>,
-    /// The captures that are read.
-    reads: BTreeSet<String>,
-    /// Whether `run`, `run.captures` or `run.vm` is used as a whole.
+    used: BTreeSet<(Thing, String)>,
+    /// Whether a whole map of names is used, such as `run.vm`.
     everything: bool,
     captures: Vec<(String, Location)>,
-    /// The ports, links, networks, disks and roles that are used.
-    things: BTreeSet<(Section, String)>,
-}
-
-/// A section of a scenario, other than `vms`, whose entries must be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::scenario) enum Section {
-    Ports,
-    Links,
-    Networks,
-    Disks,
-    Credentials,
-    DisksOfVms,
-    Roles,
-}
-
-impl Section {
-    /// The message and the help for an unused entry.
-    fn unused(self, name: &str) -> (String, String) {
-        let (message, way) = match self {
-            Self::Ports => (format!("port `{name}` is not used"), format!("use it as `{{{{port.{name}}}}}`")),
-            Self::Links => (
-                format!("link `{name}` is not used"),
-                format!("use it, as in `migrate: {{link: {name}}}` or `{{{{link.{name}.address}}}}`"),
-            ),
-            Self::Networks => (
-                format!("network `{name}` has no VM"),
-                format!("add a netdev to it: `{{type: network, id: ID, network: {name}}}`"),
-            ),
-            Self::Disks => (format!("disk `{name}` is not used"), format!("use it as `{{{{disk.{name}}}}}`")),
-            Self::Credentials => {
-                (format!("credential `{name}` is not used"), format!("use it as `{{{{credential.{name}}}}}`"))
-            }
-            Self::DisksOfVms => {
-                (format!("disk `{name}` is not used"), format!("use it as `{{{{self.disk.{name}}}}}`"))
-            }
-            Self::Roles => (format!("role `{name}` is not used"), "use it in a step".to_owned()),
-        };
-        (message, format!("remove it, or {way}"))
-    }
 }
 
 impl Seen {
+    /// Adds a thing that is used.
+    pub(crate) fn add(&mut self, thing: Thing, name: &str) {
+        self.used.insert((thing, name.to_owned()));
+    }
+
+    /// Adds a thing by its name, or by a template of its name, which may be any.
+    fn add_named(&mut self, thing: Thing, name: &str) {
+        self.everything |= template::is_template(name);
+        self.add(thing, name);
+    }
+
     /// Adds the names of a step; `source` is its part of the file.
     pub(crate) fn step(&mut self, step: &Step, source: &Node, is_deferred: bool) {
-        for VmName { vm, .. } in &step.vms {
-            if template::is_template(vm) {
-                // It may be any VM.
-                self.everything = true;
-            } else if !self.vms.contains(vm) {
-                self.vms.insert(vm.clone());
-            }
-        }
+        step.vms.iter().for_each(|VmName { vm, .. }| self.add_named(Thing::Vm, vm));
         if let (Some(name), Some(node)) = (&step.capture, source.get("capture")) {
             self.captures.push((name.clone(), node.at.clone()));
         }
-        if let (Action::Set(set), Some(node)) = (&step.action, source.get("set")) {
-            let places = node.entries().iter().map(|(key, _)| (key.name.clone(), key.at.clone()));
+        if let Action::Set(set) = &step.action {
+            let places = source.section("set").iter().map(|(key, _)| (key.name.clone(), key.at.clone()));
             self.captures.extend(places.filter(|(name, _)| set.0.contains_key(name)));
         }
         let link = match &step.action {
@@ -88,153 +108,122 @@ impl Seen {
             Action::Link(link) => Some(&link.name),
             _ => None,
         };
-        if let Some(link) = link {
-            self.everything |= template::is_template(link);
-            self.thing(Section::Links, link);
-        }
+        link.into_iter().for_each(|link| self.add_named(Thing::Link, link));
         if is_deferred {
             self.templates(source);
             self.all_below(source);
         }
     }
 
-    /// Adds a port, link, network, disk or role.
-    pub(crate) fn thing(&mut self, section: Section, name: &str) {
-        self.things.insert((section, name.to_owned()));
-    }
-
     /// Adds the names other than VMs and captures in all templates of a part of a file, including parts that a `when`
     /// disables.
-    pub(crate) fn all_below(&mut self, node: &Node) {
-        match &node.kind {
-            Kind::Scalar(Value::String(text)) if template::is_template(text) => self.things_in(text),
-            Kind::Scalar(_) => {}
-            Kind::Seq(items) => items.iter().for_each(|item| self.all_below(item)),
-            Kind::Map(entries) => {
-                for (key, value) in entries.iter() {
-                    match (key.name.as_str(), value.text()) {
-                        ("network", Some(name)) => self.thing(Section::Networks, name),
-                        ("backing", Some(name)) => {
-                            self.thing(Section::Disks, name);
-                            self.thing(Section::DisksOfVms, name);
-                        }
-                        _ => {}
-                    }
-                    self.all_below(value);
-                }
+    fn all_below(&mut self, node: &Node) {
+        node.walk(&mut |key, node| match (key.map(|key| key.name.as_str()), node.text()) {
+            (_, Some(text)) if template::is_template(text) => self.things_in(text),
+            (Some("network"), Some(name)) => self.add(Thing::Network, name),
+            (Some("backing"), Some(name)) => {
+                self.add(Thing::Disk, name);
+                self.add(Thing::DiskOfVm, name);
             }
-        }
+            _ => {}
+        });
     }
 
     fn things_in(&mut self, text: &str) {
-        for (root, section) in [
-            ("port", Section::Ports),
-            ("link", Section::Links),
-            ("disk", Section::Disks),
-            ("credential", Section::Credentials),
-        ] {
-            for path in template::names_below(text, root) {
-                // The whole map is used.
-                self.everything |= path.len() == 1;
-                if let Some(name) = path.get(1) {
-                    self.thing(section, name);
-                }
-            }
+        for (thing, root) in SECTIONS.iter().filter_map(|(thing, _, root)| Some((*thing, (*root)?))) {
+            each_path(text, root, |path| match path {
+                [] => self.everything = true,
+                [name, ..] => self.add(thing, name),
+            });
         }
-        for path in template::names_below(text, "self") {
-            if let [_, disk, name, ..] = path.as_slice()
-                && disk == "disk"
-            {
-                self.thing(Section::DisksOfVms, name);
+        each_path(text, "self", |path| {
+            if let ["disk", name, ..] = path {
+                self.add(Thing::DiskOfVm, name);
             }
-        }
-        for path in run_names(text) {
-            match path.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-                ["link", name, ..] => self.thing(Section::Links, name),
-                ["role", name, ..] => self.thing(Section::Roles, name),
-                ["vm", _, "disk", name, ..] => self.thing(Section::DisksOfVms, name),
-                ["vm", _, "disk"] | ["role" | "link"] => self.everything = true,
-                _ => {}
-            }
-        }
+        });
+        each_path(text, "run", |path| match path {
+            ["link", name, ..] => self.add(Thing::Link, name),
+            ["role", name, ..] => self.add(Thing::Role, name),
+            ["vm", _, "disk", name, ..] => self.add(Thing::DiskOfVm, name),
+            ["vm", _, "disk"] | ["role" | "link"] => self.everything = true,
+            _ => {}
+        });
     }
 
-    /// Adds a VM that is used outside of steps.
-    pub(crate) fn vm(&mut self, name: &str) {
-        self.vms.insert(name.to_owned());
-    }
-
-    /// Adds the names under `run` in the templates of a part of a file.
+    /// Adds the VMs and captures under `run` in the templates of a part of a file.
     pub(crate) fn templates(&mut self, node: &Node) {
-        let mut texts = Vec::new();
-        run_texts(node, &mut texts);
-        for name in texts.iter().filter_map(|node| node.text()).flat_map(run_names) {
-            match name.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-                ["captures", name, ..] => {
-                    self.reads.insert((*name).to_owned());
-                }
-                ["vm", name, ..] => {
-                    self.vms.insert((*name).to_owned());
-                }
+        each_run_text(node, &mut |text, _| {
+            each_path(text, "run", |path| match path {
+                ["captures", name, ..] => self.add(Thing::Capture, name),
+                ["vm", name, ..] => self.add(Thing::Vm, name),
                 ["vm" | "captures"] | [] => self.everything = true,
                 _ => {}
-            }
-        }
+            });
+        });
     }
 
-    fn reads(&self, name: &str) -> bool {
-        self.everything || self.reads.contains(name)
+    fn uses(&self, thing: Thing, name: &str) -> bool {
+        let used = |thing| self.used.contains(&(thing, name.to_owned()));
+        self.everything || used(thing) || thing == Thing::Role && used(Thing::Vm)
     }
 }
 
-/// Whether a part of a file places hooks, not counting those of its template.
-fn places_hooks(file: &Node, part: &Node) -> bool {
-    let own = |key: &Key| key.name == "hook" && key.at.file == file.at.file;
-    part.items().iter().any(|item| places_hooks(file, item))
-        || part.entries().iter().any(|(key, value)| own(key) || places_hooks(file, value))
+/// What a case declares: its VMs, and what the file itself declares; declarations of its template may stay unused.
+fn declared<'d>(root: &'d Node, case: &'d Case) -> Vec<(Thing, &'d str, &'d Location)> {
+    let mut declared = Vec::new();
+    for (thing, section, _) in SECTIONS {
+        declared.extend(root.section(section).iter().map(|(key, _)| (*thing, key.name.as_str(), &key.at)));
+    }
+    let ports = root.get("ports").into_iter().flat_map(|ports| ports.items().iter().chain([ports]));
+    declared.extend(ports.filter_map(|port| Some((Thing::Port, port.text()?, &port.at))));
+    for vm in case.vm_sources.values() {
+        let disks = vm.options.section("disks").iter();
+        declared.extend(disks.map(|(key, _)| (Thing::DiskOfVm, key.name.as_str(), &key.at)));
+    }
+    declared.retain(|(_, _, at)| at.file == root.at.file);
+    declared
+}
+
+/// Whether a file places hooks, not counting those of its template.
+fn places_hooks(file: &Node) -> bool {
+    let mut found = false;
+    file.walk(&mut |key, _| {
+        found |= key.is_some_and(|key| key.name == "hook" && key.at.file == file.at.file);
+    });
+    found
 }
 
 /// The declarations of the files of a call, by file and place, and whether they are used.
 #[derive(Debug, Default)]
-pub(in crate::scenario) struct Unused(IndexMap<(usize, usize), Thing>);
+pub(in crate::scenario) struct Unused(IndexMap<(usize, usize), Declared>);
 
 #[derive(Debug)]
-struct Thing {
+struct Declared {
+    thing: Thing,
+    name: String,
     at: Location,
-    message: String,
-    help: String,
     used: bool,
 }
 
 impl Unused {
-    /// Adds a case of a file: its VMs and other declarations with their places, and the names that its steps use. In a case
-    /// with errors (`sound` is false) everything counts as used.
-    pub(crate) fn case<'v>(
-        &mut self,
-        file: &Node,
-        vms: impl Iterator<Item = (&'v str, &'v Location)>,
-        declared: impl Iterator<Item = (Section, &'v str, &'v Location)>,
-        seen: &Seen,
-        sound: bool,
-    ) {
-        for (vm, at) in vms {
-            let used = !sound || seen.everything || seen.vms.contains(vm);
-            self.note(at, used, || {
-                let help = "remove it, or use it in a step";
-                (format!("VM `{vm}` is not used"), help.to_owned())
-            });
+    /// Adds a case of a file: what it declares, and the names that its steps use. In a case with errors (`sound` is false)
+    /// everything counts as used.
+    pub(crate) fn case(&mut self, file: &Node, case: &Case, mut seen: Seen, sound: bool) {
+        case.roles.values().for_each(|vm| seen.add(Thing::Vm, vm));
+        case.vm_sources.values().for_each(|vm| seen.templates(&vm.options));
+        let declared = declared(file, case);
+        if !declared.is_empty() {
+            seen.all_below(file);
         }
-        for (section, name, at) in declared {
-            let named = seen.things.contains(&(section, name.to_owned()));
-            let used =
-                !sound || seen.everything || named || section == Section::Roles && seen.vms.contains(name);
-            self.note(at, used, || section.unused(name));
+        let netdevs = case.vms.values().flat_map(|spec| &spec.netdevs);
+        let networks = netdevs.filter_map(|netdev| netdev.get("network").and_then(Value::as_str));
+        networks.for_each(|network| seen.add(Thing::Network, network));
+        let vms = case.vm_sources.iter().map(|(name, vm)| (Thing::Vm, name.as_str(), &vm.at));
+        for (thing, name, at) in vms.chain(declared) {
+            self.note(thing, name, at, !sound || seen.uses(thing, name));
         }
         for (name, at) in &seen.captures {
-            self.note_shared(file, at, !sound || seen.reads(name), || {
-                let help = format!("remove it, or read it as `{{{{run.captures.{name}}}}}`");
-                (format!("capture `{name}` is never read"), help)
-            });
+            self.note_shared(file, Thing::Capture, name, at, !sound || seen.uses(Thing::Capture, name));
         }
     }
 
@@ -242,40 +231,26 @@ impl Unused {
     pub(crate) fn params(&mut self, file: &Node, params: &[Param]) {
         for Param { name, at, .. } in params {
             let used = file.any_text(|text| !template::names_below(text, name).is_empty());
-            self.note_shared(file, at, used, || {
-                let help = format!("remove it, or use it as `{{{{{name}}}}}`");
-                (format!("parameter `{name}` is not used"), help)
-            });
+            self.note_shared(file, Thing::Param, name, at, used);
         }
     }
 
     /// Adds a declaration that other users of its file may use: only the file that has it can leave it unused, and only if
     /// it has no hooks for others.
-    fn note_shared(
-        &mut self,
-        file: &Node,
-        at: &Location,
-        used: bool,
-        words: impl FnOnce() -> (String, String),
-    ) {
-        if used || (at.file == file.at.file && !places_hooks(file, file)) {
-            self.note(at, used, words);
+    fn note_shared(&mut self, file: &Node, thing: Thing, name: &str, at: &Location, used: bool) {
+        if used || (at.file == file.at.file && !places_hooks(file)) {
+            self.note(thing, name, at, used);
         }
     }
 
-    fn note(&mut self, at: &Location, used: bool, words: impl FnOnce() -> (String, String)) {
+    fn note(&mut self, thing: Thing, name: &str, at: &Location, used: bool) {
         let key = (Arc::as_ptr(&at.file) as usize, at.start);
-        let thing = self.0.entry(key).or_insert_with(|| {
-            let (message, help) = words();
-            Thing { at: at.clone(), message, help, used }
-        });
-        thing.used |= used;
+        let new = || Declared { thing, name: name.to_owned(), at: at.clone(), used };
+        self.0.entry(key).or_insert_with(new).used |= used;
     }
 
     /// A warning for each unused declaration, in the order in which they were added.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = Diagnostic> {
-        self.0.values().filter(|thing| !thing.used).map(|thing| {
-            Diagnostic::warning(Code::Unused, &thing.at, thing.message.as_str()).help(thing.help.as_str())
-        })
+        self.0.values().filter(|one| !one.used).map(|one| one.thing.unused(&one.name, &one.at))
     }
 }
