@@ -229,16 +229,23 @@ impl<'c> Flow<'c, '_> {
             _ => return,
         };
         let Some(name) = name.filter(|name| !template::is_template(name)) else { return };
-        let asks = matches!(
-            &step.step.action,
-            Action::Check(Check { kind: CheckKind::Client(check), .. }) if check.known_at.is_some()
-        );
+        let (asks, has_history) = match &step.step.action {
+            Action::Check(Check { kind: CheckKind::Client(check), .. }) => {
+                (check.known_at.is_some(), check.history.is_some())
+            }
+            _ => (false, false),
+        };
         let (code, message, help) = match self.state.clients.get(name.as_str()) {
             None => {
                 let message = format!("client `{name}` has not been started yet");
                 (Code::Order, message, "move the step that starts it before this one")
             }
-            Some(false) if asks => {
+            Some(client) if has_history && !client.has_contents => {
+                let message = format!("client `{name}` does nothing that the service holds");
+                let help = "start it with `does: append`, `does: count` or `does: register`";
+                (Code::Action, message, help)
+            }
+            Some(client) if asks && !client.draws => {
                 let message = format!("client `{name}` draws no numbers, so a service has none to return");
                 (Code::Action, message, "start it with `draws: true`")
             }
@@ -307,7 +314,9 @@ impl<'c> Flow<'c, '_> {
                 vm.iter().for_each(|vm| self.state.end(vm, &step.at, "this waits for its end", sure));
             }
             Action::Client(client) if client.starts() => {
-                *self.state.clients.entry(&client.name).or_default() |= client.draws == Some(true);
+                let started = self.state.clients.entry(&client.name).or_default();
+                started.draws |= client.draws == Some(true);
+                started.has_contents |= client.has_contents();
             }
             Action::Exec(exec) => {
                 // A program may do anything, including to processes.

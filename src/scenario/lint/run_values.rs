@@ -16,8 +16,18 @@ const OF_VM: &[&str] = &["pid", "address", "version", "accel", "qemu", "argv", "
 /// The fields of a background process.
 const OF_PROCESS: &[&str] = &["pid"];
 /// The fields of a client.
-const OF_CLIENT: &[&str] =
-    &["lines", "reconnects", "longest_gap", "acknowledged", "wrong", "latency", "latency_max", "sent"];
+const OF_CLIENT: &[&str] = &[
+    "lines",
+    "reconnects",
+    "longest_gap",
+    "acknowledged",
+    "wrong",
+    "refused",
+    "unknown",
+    "latency",
+    "latency_max",
+    "sent",
+];
 /// The fields of a link.
 const OF_LINK: &[&str] =
     &["state", "connections", "alive", "intact", "bytes", "bytes_there", "bytes_back", "each"];
