@@ -114,6 +114,17 @@ fn a_command_runs_in_the_guest_wherever_it_is() {
     holds(qemu, "guest");
 }
 
+fn a_redis_server_keeps_its_word_or_the_history_shows_it(qemu: &Qemu) {
+    holds(qemu, "redis");
+    holds(qemu, "redis-control");
+}
+
+fn a_postgresql_server_keeps_its_word_or_the_history_shows_it() {
+    let qemu = common::qemu(7);
+    holds(qemu, "postgres");
+    holds(qemu, "postgres-control");
+}
+
 fn a_command_runs_on_the_survivor_of_a_failover() {
     holds(common::qemu(11), "guest-colo");
 }
@@ -397,6 +408,8 @@ fn main() -> ExitCode {
             each!(a_guest_failure_fails_the_case_unless_it_is_expected, Guest),
             once!(a_command_runs_in_the_guest_wherever_it_is, Qemu(7), Guest),
             once!(a_command_runs_on_the_survivor_of_a_failover, Qemu(11), Guest),
+            each!(a_redis_server_keeps_its_word_or_the_history_shows_it, Redis),
+            once!(a_postgresql_server_keeps_its_word_or_the_history_shows_it, Qemu(7), Postgres),
             once!(a_text_is_typed_on_the_serial_port, Qemu(7), Guest),
             once!(an_image_of_ones_own_boots_with_its_disk_and_is_entered, Qemu(7), Guest, QemuImg),
             each!(the_next_step_handles_the_exit_of_a_vm_with_an_incoming_uri),

@@ -45,15 +45,19 @@ pub(crate) enum Need {
     Mounts,
     /// `cargo deb`, and `dpkg`.
     CargoDeb,
+    /// `redis-server` and `redis-cli`.
+    Redis,
+    /// The programs of a PostgreSQL server, and `psql`.
+    Postgres,
 }
 
 use Need::{
-    Browser, CargoDeb, Compiler, Guest, Kvm, Mounts, OtherUser, Ovmf, QemuImg, Reader, Script, TwoQemus,
-    Xmllint,
+    Browser, CargoDeb, Compiler, Guest, Kvm, Mounts, OtherUser, Ovmf, Postgres, QemuImg, Reader, Redis,
+    Script, TwoQemus, Xmllint,
 };
 
 /// The names of needs in `LOCKSTEP_TEST_REQUIRE`; `all` stands for all of them.
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 17] = [
     "qemu",
     "old-qemu",
     "system-qemu",
@@ -69,6 +73,8 @@ const NAMES: [&str; 15] = [
     "script",
     "mounts",
     "cargo-deb",
+    "redis",
+    "postgres",
 ];
 
 impl Need {
@@ -90,6 +96,8 @@ impl Need {
             Script => "script",
             Mounts => "mounts",
             CargoDeb => "cargo-deb",
+            Redis => "redis",
+            Postgres => "postgres",
         }
     }
 
@@ -125,6 +133,12 @@ impl Need {
             Mounts => mounts(),
             CargoDeb => runs("cargo", &["deb", "--version"], "`cargo install --locked cargo-deb`")
                 .and_then(|()| runs("dpkg", &["--version"], "dpkg")),
+            Redis => [("redis-server", "redis-server"), ("redis-cli", "redis-tools")]
+                .into_iter()
+                .try_for_each(|(program, package)| runs(program, &["--version"], package)),
+            Postgres => runs("sh", &["-c", "ls /usr/lib/postgresql/*/bin/initdb"], "postgresql")
+                .and_then(|()| runs("psql", &["--version"], "postgresql-client"))
+                .map_err(|_| "there is no PostgreSQL here (Debian: postgresql)".to_owned()),
         }
     }
 }

@@ -180,7 +180,7 @@ impl<'c> Flow<'c, '_> {
 
     /// Checks that the client of the step has been started.
     fn check_client(&mut self, step: &'c CaseStep) {
-        let mut asks = false;
+        let (mut asks, mut has_history) = (false, false);
         let (name, path): (&String, &[&str]) = match &step.step.action {
             Action::Client(client) if !client.starts() => (&client.name, &["name"]),
             Action::Wait(Wait { condition: Condition::Client(wanted), .. }) => (&wanted.client, &["client"]),
@@ -189,7 +189,7 @@ impl<'c> Flow<'c, '_> {
                 None => return,
             },
             Action::Check(Check { kind: CheckKind::Client(check), .. }) => {
-                asks = check.known_at.is_some();
+                (asks, has_history) = (check.known_at.is_some(), check.history.is_some());
                 (&check.client, &["client"])
             }
             _ => return,
@@ -200,7 +200,12 @@ impl<'c> Flow<'c, '_> {
                 let message = format!("client `{name}` has not been started yet");
                 (Code::Order, message, "move the step that starts it before this one")
             }
-            Some(false) if asks => {
+            Some(client) if has_history && !client.has_contents => {
+                let message = format!("client `{name}` does nothing that the service holds");
+                let help = "start it with `does: append`, `does: count` or `does: register`";
+                (Code::Action, message, help)
+            }
+            Some(client) if asks && !client.draws => {
                 let message = format!("client `{name}` draws no numbers, so a service has none to return");
                 (Code::Action, message, "start it with `draws: true`")
             }
@@ -252,7 +257,9 @@ impl<'c> Flow<'c, '_> {
                 vm.iter().for_each(|vm| self.state.end(vm, &step.at, "this waits for its end", sure));
             }
             Action::Client(client) if client.starts() => {
-                *self.state.clients.entry(&client.name).or_default() |= client.draws == Some(true);
+                let started = self.state.clients.entry(&client.name).or_default();
+                started.draws |= client.draws == Some(true);
+                started.has_contents |= client.has_contents();
             }
             Action::Exec(exec) => {
                 // A program may do anything, including to processes.

@@ -18,9 +18,18 @@ pub(crate) fn fields(root: &str) -> &'static [&'static str] {
     match root {
         "vm" => &["pid", "address", "version", "accel", "qemu", "argv", "disk"],
         "process" => &["pid"],
-        "client" => {
-            &["lines", "reconnects", "longest_gap", "acknowledged", "wrong", "latency", "latency_max", "sent"]
-        }
+        "client" => &[
+            "lines",
+            "reconnects",
+            "longest_gap",
+            "acknowledged",
+            "wrong",
+            "refused",
+            "unknown",
+            "latency",
+            "latency_max",
+            "sent",
+        ],
         "link" => &["state", "connections", "alive", "intact", "bytes", "bytes_there", "bytes_back", "each"],
         _ => &[],
     }

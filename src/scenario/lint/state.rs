@@ -49,6 +49,15 @@ fn texts(when: &[When]) -> Vec<String> {
     when.iter().map(|condition| condition.template.clone()).collect()
 }
 
+/// A client that was started.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct StartedClient {
+    /// Whether it has `draws`.
+    pub draws: bool,
+    /// Whether the service holds something that its history can be compared with.
+    pub has_contents: bool,
+}
+
 /// The state between two steps.
 #[derive(Debug, Clone)]
 pub(super) struct State<'c> {
@@ -59,8 +68,8 @@ pub(super) struct State<'c> {
     pub roles: BTreeMap<&'c str, Option<&'c str>>,
     pub captures: BTreeMap<String, Provided>,
     pub processes: BTreeMap<String, Provided>,
-    /// The clients that were started, each with whether it has `draws`.
-    pub clients: BTreeMap<&'c str, bool>,
+    /// The clients that were started.
+    pub clients: BTreeMap<&'c str, StartedClient>,
     /// Whether a step has started a migration.
     pub migrated: bool,
     /// Whether a program of the scenario has run; it may have done anything.

@@ -1,6 +1,13 @@
 //! Clients: tasks of the runner that use a service in a guest and record the results.
 
+mod history;
+mod http;
+mod lines;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod record;
+mod redis;
+mod service;
 mod talk;
 
 use std::io;
@@ -12,25 +19,28 @@ use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub use history::{Contents, Kind, Operation, Outcome};
+pub use lines::recall;
+pub(crate) use lines::with_number;
 pub use record::{Line, Record};
-pub use talk::recall;
+pub use service::{Does, Service, Speaks, contents};
 
 use super::board::Board;
 use crate::event::{Sink, What};
 
 /// What a client does.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Work {
-    /// Sends numbered lines over TCP, each after the previous one was acknowledged.
-    Lines {
-        /// The service, `HOST:PORT`.
-        connect: String,
-        /// The pause between an acknowledgement and the next line.
+    /// Does numbered operations over TCP, each after the previous one was acknowledged.
+    Operations {
+        /// The service.
+        service: Service,
+        /// The pause between an answer and the next operation.
         every: Duration,
         /// The first number.
         first: u64,
-        /// Whether the service draws a value for each line and replies with it.
-        draws: bool,
+        /// The number of connections, each with operations of its own.
+        connections: u32,
     },
     /// Sends datagrams and expects no reply.
     Datagrams {
@@ -86,7 +96,7 @@ impl Client {
         let shared = Arc::new(Shared {
             name: name.to_owned(),
             record: Mutex::new(Record::new(match work {
-                Work::Lines { first, .. } => first,
+                Work::Operations { first, .. } => first,
                 Work::Datagrams { .. } => 0,
             })),
             board: Arc::clone(board),
@@ -94,8 +104,9 @@ impl Client {
         });
         let (stop, stopped) = watch::channel(false);
         let task = match &work {
-            Work::Lines { connect, every, draws, .. } => {
-                tokio::spawn(talk::lines(Arc::clone(&shared), connect.clone(), *every, *draws, stopped))
+            Work::Operations { service, every, connections, .. } => {
+                let pace = (*every, *connections);
+                tokio::spawn(talk::operations(Arc::clone(&shared), service.clone(), pace, stopped))
             }
             Work::Datagrams { to, every, size } => {
                 let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
@@ -114,10 +125,19 @@ impl Client {
         if self.has_lines() { self.lines() } else { self.record().sent }
     }
 
-    /// Whether it sends numbered lines (else datagrams).
+    /// Whether it sends lines or does other operations (else datagrams).
     #[must_use]
     pub const fn has_lines(&self) -> bool {
-        matches!(self.work, Work::Lines { .. })
+        self.service().is_some()
+    }
+
+    /// The service that it uses, unless it sends datagrams.
+    #[must_use]
+    pub const fn service(&self) -> Option<&Service> {
+        match &self.work {
+            Work::Operations { service, .. } => Some(service),
+            Work::Datagrams { .. } => None,
+        }
     }
 
     /// Its record so far.
@@ -141,7 +161,7 @@ impl Client {
     /// Whether the service draws a value for each line.
     #[must_use]
     pub const fn has_draws(&self) -> bool {
-        matches!(self.work, Work::Lines { draws: true, .. })
+        matches!(self.service(), Some(Service { speaks: Speaks::Lines { draws: true, .. }, .. }))
     }
 
     /// Whether the service has replied, or a datagram was sent.
@@ -180,6 +200,8 @@ impl Client {
             "longest_gap": record.longest_gap().map(|gap| gap.as_secs_f64()),
             "acknowledged": record.acknowledged,
             "wrong": record.wrong_answers,
+            "refused": record.refused,
+            "unknown": record.unknown,
             "latency": record.latency(0.5),
             "latency_max": record.latency(1.0),
             "sent": record.sent,
@@ -200,5 +222,7 @@ impl Drop for Client {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod played;
 #[cfg(test)]
 mod tests;

@@ -4,20 +4,19 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::UdpSocket;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, sleep, timeout};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, sleep, timeout};
 
 use super::Shared;
+use super::service::{Connection, Does, Request, Service, Trouble};
 use crate::units::elapsed;
 
 /// The delay before reconnecting to a service that refuses the connection or closes it without a reply.
 const RECONNECT_DELAY: Duration = Duration::from_millis(50);
 /// Gaps longer than this are noted in the event stream.
 const REPORTED_GAP: Duration = Duration::from_millis(500);
-/// The maximum length of a reply.
-const MAX_ANSWER: usize = 4096;
 
 /// Waits until the client is asked to stop.
 async fn to_stop(stop: &mut watch::Receiver<bool>) {
@@ -27,36 +26,68 @@ async fn to_stop(stop: &mut watch::Receiver<bool>) {
     }
 }
 
-/// Sends numbered lines until it is stopped, reconnecting as needed.
-pub(super) async fn lines(
+/// A connection's part of the work.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    /// Reads what the service holds before the first operation.
+    Before,
+    /// Operations.
+    Operations,
+}
+
+/// Does operations until it is stopped, reconnecting as needed.
+pub(super) async fn operations(
     shared: Arc<Shared>,
-    address: String,
-    every: Duration,
-    draws: bool,
+    service: Service,
+    (every, connections): (Duration, u32),
+    stop: watch::Receiver<bool>,
+) {
+    if service.does.has_contents() {
+        connected(&shared, &service, (Part::Before, every), stop.clone()).await;
+    }
+    let mut all = JoinSet::new();
+    for _ in 0..connections {
+        let (shared, service, stop) = (Arc::clone(&shared), service.clone(), stop.clone());
+        all.spawn(async move { connected(&shared, &service, (Part::Operations, every), stop).await });
+    }
+    while all.join_next().await.is_some() {}
+    end(&shared);
+}
+
+/// Does a part of the work over one connection after the other.
+async fn connected(
+    shared: &Shared,
+    service: &Service,
+    (part, every): (Part, Duration),
     mut stop: watch::Receiver<bool>,
 ) {
+    let address = &service.address;
+    let mut again = None;
     while !*stop.borrow() {
         shared.record().set_activity(format!("connecting to {address}"));
         let connected = tokio::select! {
             biased;
             () = to_stop(&mut stop) => break,
-            connected = TcpStream::connect(address.as_str()) => connected,
+            connected = Connection::open(service) => connected,
         };
-        let before = shared.record().lines;
-        let why = match connected {
-            Ok(stream) => match talk(&shared, stream, every, draws, &mut stop).await {
-                Ok(()) => break,
-                Err(error) => error,
-            },
-            Err(error) => error,
+        let mut replied = false;
+        let done = match (connected, part) {
+            (Err(error), _) => Err(error),
+            (Ok(connection), Part::Before) => before(shared, connection, service.does, &mut stop).await,
+            (Ok(connection), Part::Operations) => {
+                let mut talk =
+                    Talk { shared, does: service.does, every, again: &mut again, replied: &mut replied };
+                talk.run(connection, &mut stop).await
+            }
         };
+        let Err(why) = done else { break };
         {
             let mut record = shared.record();
             record.trouble = Some(why.to_string());
             record.set_activity(format!("reconnecting to {address}"));
         }
         shared.board.changed();
-        if shared.record().lines > before {
+        if replied {
             shared.record().reconnects += 1;
             shared.note(format!("connection lost, reconnecting: {why}"));
             shared.board.changed();
@@ -65,7 +96,27 @@ pub(super) async fn lines(
         // Refused, or accepted by something that does not reply.
         let _ = timeout(RECONNECT_DELAY, to_stop(&mut stop)).await;
     }
-    end(&shared);
+}
+
+/// Reads what the service holds before the first operation.
+async fn before(
+    shared: &Shared,
+    mut connection: Connection,
+    does: Does,
+    stop: &mut watch::Receiver<bool>,
+) -> io::Result<()> {
+    shared.record().set_activity("reading what the service holds");
+    let read = async {
+        connection.prepare(does).await?;
+        connection.contents(does).await
+    };
+    let contents = tokio::select! {
+        biased;
+        () = to_stop(stop) => return Ok(()),
+        contents = read => contents.map_err(Trouble::into_error)?,
+    };
+    shared.record().before = Some(contents);
+    Ok(())
 }
 
 fn end(shared: &Shared) {
@@ -75,92 +126,88 @@ fn end(shared: &Shared) {
     shared.board.changed();
 }
 
-/// Sends lines over one connection; returns `Ok` when asked to stop.
-async fn talk(
-    shared: &Shared,
-    mut stream: TcpStream,
+/// Operations over one connection.
+struct Talk<'t> {
+    shared: &'t Shared,
+    does: Does,
     every: Duration,
-    draws: bool,
-    stop: &mut watch::Receiver<bool>,
-) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let mut said = Vec::new();
-    loop {
-        let number = {
-            let mut record = shared.record();
-            let number = record.next;
-            record.set_activity(format!("waiting for the answer to line {number}"));
-            number
-        };
-        let asked = Instant::now();
-        stream.write_all(format!("{number}\n").as_bytes()).await?;
-        let draw = loop {
-            let answer = answer(&mut stream, &mut said).await?;
-            if let Some(draw) = acknowledges(&answer, number, draws) {
-                break draw.to_owned();
+    /// The number of the line that was not acknowledged over the previous connection.
+    again: &'t mut Option<u64>,
+    /// Whether the service has acknowledged an operation over this connection.
+    replied: &'t mut bool,
+}
+
+impl Talk<'_> {
+    /// Returns `Ok` when asked to stop.
+    async fn run(&mut self, mut connection: Connection, stop: &mut watch::Receiver<bool>) -> io::Result<()> {
+        let shared = self.shared;
+        let mut was_refused = false;
+        loop {
+            let (request, place) = self.begin();
+            let number = request.number;
+            let wrong = |answer: &str| {
+                shared.record().wrong_answer(number, answer.to_owned());
+                shared.note(format!("wrong answer to {} {number}: {answer:?}", request.kind));
+                shared.board.changed();
+            };
+            let done = connection.perform(request, &wrong).await;
+            let now = shared.sink.elapsed();
+            match done {
+                Ok(value) => {
+                    (*self.replied, was_refused) = (true, false);
+                    self.acknowledged(request, place, value);
+                }
+                Err(Trouble::Refused(why)) => {
+                    if !was_refused {
+                        shared.note(format!("{} {number} refused: {why}", request.kind));
+                    }
+                    was_refused = true;
+                    let mut record = shared.record();
+                    record.trouble = Some(format!("{} {number} refused: {why}", request.kind));
+                    record.refuse(place, why, now);
+                }
+                Err(Trouble::Unclear(why)) => {
+                    shared.note(format!("{} {number} has an unknown outcome: {why}", request.kind));
+                    shared.record().lose(place, now);
+                }
+                Err(Trouble::Lost(why)) => {
+                    *self.again = (self.does == Does::Lines).then_some(number);
+                    shared.record().lose(place, now);
+                    return Err(why);
+                }
             }
-            shared.record().wrong_answer(answer.clone());
-            shared.note(format!("wrong answer to line {number}: {answer:?}"));
+            shared.record().set_activity("pausing");
             shared.board.changed();
-        };
+            tokio::select! {
+                biased;
+                () = to_stop(stop) => return Ok(()),
+                () = sleep(self.every) => {}
+            }
+        }
+    }
+
+    /// The next operation, and its place in the history.
+    fn begin(&mut self) -> (Request, usize) {
+        let mut record = self.shared.record();
+        let number = self.again.take().unwrap_or_else(|| record.take_number());
+        let kind = self.does.kind(number);
+        record.set_activity(format!("waiting for the answer to {kind} {number}"));
+        let place = record.begin(kind, number, self.shared.sink.elapsed());
+        let value = record.value_of(kind, number).unwrap_or_default();
+        (Request { kind, number, value }, place)
+    }
+
+    fn acknowledged(&self, Request { kind, number, .. }: Request, place: usize, value: Option<String>) {
         let (gap, is_first) = {
-            let mut record = shared.record();
-            let gap = record.acknowledge(asked, &draw);
-            record.set_activity("pausing");
+            let mut record = self.shared.record();
+            let gap = record.acknowledge(place, number, value, self.shared.sink.elapsed());
             (gap, record.lines == 1)
         };
         if is_first {
-            shared.note(format!("line {number} acknowledged, the first"));
+            self.shared.note(format!("{kind} {number} acknowledged, the first"));
         }
         if let Some(gap) = gap.filter(|gap| *gap > REPORTED_GAP) {
-            shared.note(format!("line {number} acknowledged after a gap of {}", elapsed(gap)));
-        }
-        shared.board.changed();
-        tokio::select! {
-            biased;
-            () = to_stop(stop) => return Ok(()),
-            () = sleep(every) => {}
-        }
-    }
-}
-
-/// The value that the service drew, if this is its reply to line `number`; empty if it draws none.
-fn acknowledges(answer: &str, number: u64, draws: bool) -> Option<&str> {
-    let rest = answer.strip_prefix(&format!("ok {number}"))?;
-    if !draws {
-        return rest.is_empty().then_some("");
-    }
-    rest.strip_prefix(' ').filter(|draw| !draw.is_empty() && !draw.contains(char::is_whitespace))
-}
-
-/// Asks a service over a separate connection which value it drew for each line; returns its replies in the order of
-/// the numbers.
-///
-/// # Errors
-/// Why the connection failed.
-pub async fn recall(address: &str, numbers: &[u64]) -> io::Result<Vec<String>> {
-    let mut stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    let (mut said, mut answers) = (Vec::new(), Vec::new());
-    for number in numbers {
-        stream.write_all(format!("told {number}\n").as_bytes()).await?;
-        answers.push(answer(&mut stream, &mut said).await?);
-    }
-    Ok(answers)
-}
-
-/// The next line from the service, without its line end.
-async fn answer(stream: &mut TcpStream, said: &mut Vec<u8>) -> io::Result<String> {
-    loop {
-        if let Some(end) = said.iter().position(|&byte| byte == b'\n') {
-            let line: Vec<u8> = said.drain(..=end).collect();
-            return Ok(String::from_utf8_lossy(&line).trim_end().to_owned());
-        }
-        if said.len() > MAX_ANSWER {
-            return Err(io::Error::other(format!("an answer of more than {MAX_ANSWER} bytes")));
-        }
-        if stream.read_buf(said).await? == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the service closed the connection"));
+            self.shared.note(format!("{kind} {number} acknowledged after a gap of {}", elapsed(gap)));
         }
     }
 }

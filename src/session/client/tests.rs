@@ -7,8 +7,13 @@ use super::*;
 /// The deadline of each wait; never reached if the test passes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+fn lines_to(address: String, every: Duration, first: u64, draws: bool) -> Work {
+    let speaks = Speaks::Lines { request: "{n}".to_owned(), answer: None, draws };
+    Work::Operations { service: Service { address, does: Does::Lines, speaks }, every, first, connections: 1 }
+}
+
 /// A service, played by the test.
-struct Service {
+struct Played {
     listener: TcpListener,
     board: Arc<Board>,
 }
@@ -18,7 +23,7 @@ struct Served {
     stream: BufReader<TcpStream>,
 }
 
-impl Service {
+impl Played {
     async fn new() -> Self {
         Self { listener: TcpListener::bind("127.0.0.1:0").await.unwrap(), board: Arc::new(Board::default()) }
     }
@@ -29,7 +34,7 @@ impl Service {
 
     fn client_of(&self, first: u64, draws: bool) -> Client {
         let connect = self.listener.local_addr().unwrap().to_string();
-        let work = Work::Lines { connect, every: Duration::from_millis(1), first, draws };
+        let work = lines_to(connect, Duration::from_millis(1), first, draws);
         Client::start("c", work, &self.board, &Sink::silent()).unwrap()
     }
 
@@ -78,7 +83,7 @@ impl Served {
 
 #[tokio::test]
 async fn lines_are_sent_one_at_a_time_and_what_was_acknowledged_is_known() {
-    let service = Service::new().await;
+    let service = Played::new().await;
     let client = service.client(100);
     let mut served = service.accept().await;
     assert_eq!((served.line().await.as_str(), client.is_up()), ("100\n", false));
@@ -97,7 +102,7 @@ async fn lines_are_sent_one_at_a_time_and_what_was_acknowledged_is_known() {
 
 #[tokio::test]
 async fn after_a_reconnect_the_first_unacknowledged_line_is_sent_again() {
-    let service = Service::new().await;
+    let service = Played::new().await;
     let client = service.client(1);
     let mut served = service.accept().await;
     served.answer(3).await;
@@ -112,7 +117,7 @@ async fn after_a_reconnect_the_first_unacknowledged_line_is_sent_again() {
 
 #[tokio::test]
 async fn a_connection_without_an_answer_is_not_a_reconnect() {
-    let service = Service::new().await;
+    let service = Played::new().await;
     let client = service.client(1);
     for _ in 0..3 {
         drop(service.accept().await);
@@ -125,23 +130,23 @@ async fn a_connection_without_an_answer_is_not_a_reconnect() {
 
 #[tokio::test]
 async fn a_service_that_refuses_is_tried_again() {
-    let service = Service::new().await;
+    let service = Played::new().await;
     let address = service.listener.local_addr().unwrap();
     let board = Arc::clone(&service.board);
     drop(service);
-    let work = Work::Lines { connect: address.to_string(), every: Duration::ZERO, first: 1, draws: false };
+    let work = lines_to(address.to_string(), Duration::ZERO, 1, false);
     let client = Client::start("c", work, &board, &Sink::silent()).unwrap();
     let mut changes = board.changes();
     timeout(PATIENCE, changes.changed()).await.expect("it was not refused").unwrap();
     assert!(client.summary().contains("refused"), "{}", client.summary());
-    let service = Service { listener: TcpListener::bind(address).await.unwrap(), board };
+    let service = Played { listener: TcpListener::bind(address).await.unwrap(), board };
     service.accept().await.answer(1).await;
     service.until(&client, |record| record.lines == 1).await;
 }
 
 #[tokio::test]
 async fn a_gap_is_measured_while_it_is_open_and_when_it_was() {
-    let service = Service::new().await;
+    let service = Played::new().await;
     let client = service.client(1);
     assert_eq!(client.record().longest_gap(), None);
     let mut served = service.accept().await;
@@ -159,7 +164,7 @@ async fn a_gap_is_measured_while_it_is_open_and_when_it_was() {
 
 #[tokio::test]
 async fn a_wrong_answer_is_recorded_and_the_right_one_still_awaited() {
-    let service = Service::new().await;
+    let service = Played::new().await;
     let client = service.client(1);
     let mut served = service.accept().await;
     served.line().await;
@@ -172,7 +177,7 @@ async fn a_wrong_answer_is_recorded_and_the_right_one_still_awaited() {
 
 #[tokio::test]
 async fn what_a_service_drew_is_kept_and_an_answer_without_it_is_wrong() {
-    let service = Service::new().await;
+    let service = Played::new().await;
     let client = service.client_of(1, true);
     let mut served = service.accept().await;
     served.line().await;
@@ -183,15 +188,15 @@ async fn what_a_service_drew_is_kept_and_an_answer_without_it_is_wrong() {
     let record = client.record();
     let wrong: Vec<&str> = record.wrong.iter().map(|(_, answer)| answer.as_str()).collect();
     assert_eq!(wrong, ["ok 1", "ok 1", "ok 1 a b", "ok 2 c"]);
-    let kept: Vec<(u64, &str)> =
-        record.kept().unwrap().iter().map(|line| (line.number, line.draw.as_str())).collect();
+    let lines = record.kept().unwrap();
+    let kept: Vec<(u64, &str)> = lines.iter().map(|line| (line.number, line.draw.as_str())).collect();
     assert_eq!(kept, [(1, "1f2e"), (2, "77")]);
-    assert!(record.kept().unwrap().is_sorted_by(|a, b| a.asked < a.answered && a.answered < b.asked));
+    assert!(lines.is_sorted_by(|a, b| a.asked < a.answered && a.answered < b.asked));
 }
 
 #[tokio::test]
 async fn a_service_is_queried_for_each_number() {
-    let service = Service::new().await;
+    let service = Played::new().await;
     let address = service.listener.local_addr().unwrap().to_string();
     let asked = tokio::spawn(async move { recall(&address, &[3, 1]).await });
     let mut served = service.accept().await;
@@ -210,7 +215,7 @@ async fn a_service_is_queried_for_each_number() {
 
 #[tokio::test]
 async fn it_stops_after_the_answer_under_way_and_no_line_comes_any_more() {
-    let service = Service::new().await;
+    let service = Played::new().await;
     let client = service.client(1);
     let mut served = service.accept().await;
     let line = served.line().await;
@@ -226,7 +231,7 @@ async fn it_stops_after_the_answer_under_way_and_no_line_comes_any_more() {
 
 #[tokio::test]
 async fn why_the_last_try_failed_is_known_while_the_next_one_is_under_way() {
-    let mut service = Service::new().await;
+    let mut service = Played::new().await;
     let client = service.client(1);
     // It is accepted and closed without an answer; the next connection is accepted and not answered.
     drop(service.accept().await);
@@ -251,7 +256,7 @@ async fn why_the_last_try_failed_is_known_while_the_next_one_is_under_way() {
 
 #[tokio::test]
 async fn it_stops_at_once_without_an_answer_and_reports_what_it_waits_for() {
-    let service = Service::new().await;
+    let service = Played::new().await;
     let client = service.client(7);
     let mut served = service.accept().await;
     served.line().await;
@@ -288,4 +293,47 @@ async fn datagrams_are_counted_even_without_a_receiver() {
     while !client.is_stopped() {
         timeout(PATIENCE, changes.changed()).await.unwrap().unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_line_and_its_answer_can_have_a_form_of_their_own() {
+    let service = Played::new().await;
+    let address = service.listener.local_addr().unwrap().to_string();
+    let (request, answer) = ("put {n} x".to_owned(), Some("^stored {n} as (.+)$".to_owned()));
+    let speaks = Speaks::Lines { request, answer, draws: false };
+    let lines = Service { address, does: Does::Lines, speaks };
+    let work = Work::Operations { service: lines, every: Duration::ZERO, first: 7, connections: 1 };
+    let client = Client::start("c", work, &service.board, &Sink::silent()).unwrap();
+    let mut served = service.accept().await;
+    assert_eq!(served.line().await, "put 7 x\n");
+    served.say("ok 7\nstored 8 as a\nstored 7 as b c\n").await;
+    assert_eq!(served.line().await, "put 8 x\n");
+    let record = client.record();
+    assert_eq!((record.lines, record.wrong_answers), (1, 2));
+    assert_eq!(record.kept().unwrap()[0].draw, "b c");
+}
+
+#[tokio::test]
+async fn a_page_is_read_and_another_status_or_text_is_a_wrong_answer() {
+    use played::{Fault, Front};
+    let answered = async |status: u16, answer: &str| {
+        let page = played::Played::start(Front::Http, Fault::None).await;
+        page.hold("hello");
+        let answer = Some(regex::Regex::new(answer).unwrap());
+        let speaks = Speaks::Http { path: "/".to_owned(), status, answer };
+        let service = Service { address: page.address.clone(), does: Does::Get, speaks };
+        let work = Work::Operations { service, every: Duration::ZERO, first: 1, connections: 1 };
+        let board = Arc::new(Board::default());
+        let client = Client::start("c", work, &board, &Sink::silent()).unwrap();
+        let mut changes = board.changes();
+        while client.record().lines + client.record().wrong_answers < 3 {
+            timeout(PATIENCE, changes.changed()).await.unwrap().unwrap();
+        }
+        let record = client.record();
+        (record.lines > 0, record.wrong.first().map(|(number, text)| format!("{number}: {text}")))
+    };
+    assert_eq!(answered(200, "(?m)^hel+o$").await, (true, None));
+    let wrong = Some("1: status 200 OK: hello\n".to_owned());
+    assert_eq!(answered(200, "^other").await, (false, wrong.clone()));
+    assert_eq!(answered(201, "").await, (false, wrong));
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::timeout_at;
 
-use super::Client;
+use super::{Client, history};
 use crate::session::checkpoints::began;
 use crate::session::client::{self, Line, Record, recall};
 use crate::session::{Failure, Session};
@@ -44,6 +44,10 @@ impl Client {
                 CheckpointsCheck::None => "no checkpoint".to_owned(),
             }),
             self.known_at.as_ref().map(|address| format!("its draws known at {address}")),
+            self.history.map(|_| match &self.at {
+                Some(address) => format!("history kept at {address}"),
+                None => "history kept".to_owned(),
+            }),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         format!("client {}: {}", self.client, parts.join(", "))
@@ -51,9 +55,11 @@ impl Client {
 
     pub(super) fn check(&self, scene: &Scene<'_>, complaints: &mut Complaints) {
         complaints.client(scene, &["client"], &self.client);
-        if let Some(address) = self.known_at.as_ref().filter(|address| !is_address(address)) {
-            let message = format!("`{address}` is not a valid `HOST:PORT`");
-            complaints.add(&["known_at"], message, "write `127.0.0.1:7003`");
+        for (key, address) in [("known_at", &self.known_at), ("at", &self.at)] {
+            if let Some(address) = address.as_ref().filter(|address| !is_address(address)) {
+                let message = format!("`{address}` is not a valid `HOST:PORT`");
+                complaints.add(&[key], message, "write `127.0.0.1:7003`");
+            }
         }
     }
 
@@ -68,10 +74,18 @@ impl Client {
         if let Some(address) = &self.known_at {
             wrong.extend(known(run, client, &record, address).await.err());
         }
+        let mut shown = String::new();
+        if self.history.is_some()
+            && let Err((what, operations)) = history::check(run, client, self.at.as_deref()).await?
+        {
+            wrong.push(what);
+            shown = operations;
+        }
         if wrong.is_empty() {
             return Ok(client.values());
         }
-        Err(Failure::failed(format!("client `{name}`: {} ({})", wrong.join("; "), record.summary())))
+        let message = format!("client `{name}`: {} ({}){shown}", wrong.join("; "), record.summary());
+        Err(Failure::failed(message))
     }
 
     /// Every assertion that fails.
@@ -114,7 +128,7 @@ fn of_primary(session: &Session, which: CheckpointsCheck, record: &Record) -> Re
     machine.catch_up();
     let log = machine.log.lock();
     match which {
-        CheckpointsCheck::Each => one_for_each(&began(&log.events), lines),
+        CheckpointsCheck::Each => one_for_each(&began(&log.events), &lines),
         CheckpointsCheck::None => none_since(&began(&log.events), lines[0].asked),
     }
     .map_err(|wrong| format!("{wrong}, by the events of `{primary}`"))
@@ -153,7 +167,7 @@ async fn known(
     let answers = answers
         .map_err(|_| format!("the service at {address} did not answer in time"))?
         .map_err(|error| format!("cannot query the service at {address}: {error}"))?;
-    same_draws(lines, &answers)
+    same_draws(&lines, &answers)
 }
 
 /// Compares a service's answers with the numbers that the client got.
@@ -170,10 +184,12 @@ fn same_draws(lines: &[Line], answers: &[String]) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::json;
-    use tokio::time::Instant;
 
     use super::*;
+    use crate::session::client::Kind;
 
     fn wrong(mut check: Value, record: &Record) -> String {
         check["client"] = json!("c");
@@ -182,8 +198,9 @@ mod tests {
 
     fn after(lines: u64) -> Record {
         let mut record = Record::new(5);
-        for _ in 0..lines {
-            record.acknowledge(Instant::now(), "");
+        for number in 5..5 + lines {
+            let place = record.begin(Kind::Line, number, Duration::ZERO);
+            record.acknowledge(place, number, None, Duration::ZERO);
         }
         record
     }
@@ -197,7 +214,7 @@ mod tests {
         assert!(wrong(json!({"longest_gap": "0s"}), &record).ends_with(" s, not below 0 s"));
         record.reconnects = 2;
         assert_eq!(wrong(json!({"reconnects": 1}), &record), "2 reconnects, expected at most 1");
-        record.wrong_answer("ok 9".to_owned());
+        record.wrong_answer(8, "ok 9".to_owned());
         assert_eq!(
             wrong(json!({"order": "kept"}), &record),
             "1 wrong answers, the first to line 8: \"ok 9\""

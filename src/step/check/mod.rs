@@ -5,6 +5,7 @@ mod clock;
 mod disk;
 mod file;
 mod guest;
+mod history;
 mod memory;
 mod numbers;
 mod oracles;
@@ -26,6 +27,7 @@ use crate::session::Failure;
 use crate::units::{OneOrMany, Size, Span};
 use client::{CheckpointsCheck, OrderCheck};
 use file::BytesAt;
+use history::HistoryCheck;
 use memory::MemoryCheck;
 use numbers::Bound;
 use oracles::{CheckpointCheck, ProgressCheck, StderrCheck};
@@ -169,6 +171,13 @@ forms! {
         /// number that the client got for each line. It is sent `told N` over a new connection, and answers `ok N
         /// NUMBER`.
         known_at: Option<String>,
+        /// With `client`, one that has `does: append`, `count` or `register`: `kept`, what the service holds fits all
+        /// operations. It has lost none that it acknowledged. A list has them in order, once, and nothing else. A counter
+        /// never went back. A register is linearizable: a read returns what was written last. An operation with an
+        /// unknown outcome may have been done or not. See [`client`](#client).
+        history: Option<HistoryCheck>,
+        /// With `history`: the address, `HOST:PORT`, at which the service is read. Default: that of the client.
+        at: Option<String>,
     }
 }
 
@@ -246,9 +255,10 @@ impl StepAction for Check {
         },
         Rule::Needs {
             key: "client",
-            any: &["reconnects", "longest_gap", "lines", "order", "checkpoints", "known_at"],
+            any: &["reconnects", "longest_gap", "lines", "order", "checkpoints", "known_at", "history"],
             none: ("the check asserts nothing about the `client`", ""),
         },
+        Rule::GoesWith { key: "at", owners: &["history"] },
         Rule::Needs {
             key: "file",
             any: &["size", "at_least", "bytes_at"],
