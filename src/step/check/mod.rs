@@ -167,7 +167,7 @@ forms! {
         /// With `client`, one that has `does: append`, `count` or `register`: `kept`, what the service holds fits all
         /// operations. It has lost none that it acknowledged. A list has them in order, once, and nothing else. A counter
         /// never went back. A register is linearizable: a read returns what was written last. An operation with an
-        /// unknown outcome may have been done or not. See [`client`](#client).
+        /// unknown outcome may have been done or not.
         history: Option<HistoryCheck>,
         /// With `history`: the address, `HOST:PORT`, at which the service is read. Default: that of the client.
         at: Option<String>,
