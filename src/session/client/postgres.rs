@@ -84,6 +84,12 @@ impl Postgres {
     }
 
     pub(super) async fn contents(&self, does: Does) -> Result<Contents, Trouble> {
+        // A table that is no longer there holds nothing.
+        let table = self.table.replace('\'', "''");
+        let found = self.run(&format!("SELECT to_regclass('{table}')")).await?;
+        if found.into_iter().flatten().next().is_none() {
+            return Ok(if does == Does::Append { Contents::List(Vec::new()) } else { Contents::Value(None) });
+        }
         if does != Does::Append {
             return Ok(Contents::Value(self.value().await?));
         }

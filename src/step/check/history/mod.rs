@@ -9,6 +9,7 @@ mod services;
 mod tests;
 
 use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -108,12 +109,17 @@ pub(super) async fn check(
     })?;
     let service = Service { address: name(service), ..service.clone() };
     let sink = run.session.sink();
+    // An attempt that the deadline ends says less than the one before it.
+    let trouble = Mutex::new("no answer".to_owned());
     let ask = || async {
         let asked = sink.elapsed();
         Ok(match timeout_at(run.deadline, client::contents(&service)).await {
             Ok(Ok(contents)) => Ok((contents, (asked, sink.elapsed()))),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("no answer".to_owned()),
+            Ok(Err(error)) => {
+                *trouble.lock().unwrap_or_else(PoisonError::into_inner) = error.to_string();
+                Err(error.to_string())
+            }
+            Err(_) => Err(trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()),
         })
     };
     let awaited = format!("what the service at {} holds", service.address);
