@@ -14,7 +14,7 @@ QEMU      ?= .qemu/$(SUITE)/bin/qemu-system-x86_64
 ACCEL     ?= tcg
 CARGO     ?= cargo
 
-.PHONY: help demo test run-tests qemu old-qemu guest compiler firmware readers lint deny deb deb-files repeat suite clean
+.PHONY: help demo test run-tests qemu old-qemu guest debian compiler firmware readers lint deny deb deb-files repeat suite clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -30,6 +30,11 @@ old-qemu:
 # The Linux guest; optional: without it the tests and cases that need it are not run, and listed as such.
 guest:
 	-scripts/fetch-guest
+
+# The Debian guest with Redis, PostgreSQL and SSH; optional, and not a part of `make test`, which uses it if it is there.
+debian:
+	-scripts/install-qemu mmdebstrap ssh:openssh-client
+	-scripts/fetch-debian
 
 # For the test that rebuilds the image of the built-in guest; optional: without it that test is ignored.
 compiler:
