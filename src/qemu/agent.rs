@@ -156,7 +156,16 @@ impl Agent {
         }
     }
 
-    async fn execute(&self, command: &str, arguments: Value, deadline: Instant) -> Result<Value, AgentError> {
+    /// Runs a command, and returns its reply.
+    ///
+    /// # Errors
+    /// See [`AgentError`].
+    pub async fn execute(
+        &self,
+        command: &str,
+        arguments: Value,
+        deadline: Instant,
+    ) -> Result<Value, AgentError> {
         let mut wire = self.0.lock().await;
         let line = format!("{}\n", json!({"execute": command, "arguments": arguments}));
         let talk = async {

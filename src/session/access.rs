@@ -150,19 +150,30 @@ impl Session {
 
     /// The last migration.
     #[must_use]
-    pub const fn pair(&self) -> Option<&Pair> {
-        self.pair.as_ref()
+    pub fn pair(&self) -> Option<&Pair> {
+        self.pairs.last()
+    }
+
+    /// The last migration of a VM. Several VMs may migrate at once.
+    #[must_use]
+    pub fn pair_of(&self, vm: &str) -> Option<&Pair> {
+        self.pairs.iter().rfind(|pair| pair.source == vm || pair.destination.as_deref() == Some(vm))
     }
 
     /// A migration has started.
     pub fn set_pair(&mut self, pair: Pair) {
-        self.pair = Some(pair);
+        self.pairs.push(pair);
     }
 
-    /// The last migration has this destination, unless that is its source.
+    /// The last migration has this destination, unless that is its source. A saved state may have several.
     pub fn set_destination(&mut self, vm: &str) {
-        if let Some(pair) = self.pair.as_mut().filter(|pair| pair.source != vm) {
-            pair.destination = Some(vm.to_owned());
+        let Some(pair) = self.pairs.last_mut().filter(|pair| pair.source != vm) else { return };
+        let destination = Some(vm.to_owned());
+        if pair.destination.is_none() || pair.destination == destination {
+            pair.destination = destination;
+        } else {
+            let another = Pair { destination, ..pair.clone() };
+            self.pairs.push(another);
         }
     }
 

@@ -162,7 +162,7 @@ pub fn floor(session: &Session, vm: &str) -> Result<Floor, Failure> {
 }
 
 fn find_floor(session: &Session, vm: &str) -> Result<Floor, String> {
-    let pair = session.pair.as_ref().ok_or("there was no migration")?;
+    let pair = session.pair_of(vm).or_else(|| session.pair()).ok_or("there was no migration")?;
     let machine =
         |name: &str| session.machines.get(name).ok_or_else(|| format!("VM `{name}` was never started"));
     let mark = session.failover.as_ref().filter(|mark| mark.survivor == vm);

@@ -94,9 +94,7 @@ pub fn measure(session: &Session) -> Vec<Metric> {
         {
             add("boot", first.seen.duration_since(machine.spawned).as_secs_f64(), "s");
         }
-        let is_destination =
-            session.pair.as_ref().is_some_and(|pair| pair.destination.as_ref() == Some(name));
-        if let (true, Some(pair)) = (is_destination, &session.pair) {
+        if let Some(pair) = session.pair().filter(|pair| pair.destination.as_ref() == Some(name)) {
             let colo = log.events.iter().position(|event| event.migration_status() == Some("colo"));
             let resumed = colo.and_then(|at| log.events[at..].iter().find(|event| event.name == "RESUME"));
             if let Some(resumed) = resumed {
@@ -141,7 +139,7 @@ pub fn measure(session: &Session) -> Vec<Metric> {
 
 /// The downtime of the guest in the last migration.
 fn migration_gap(session: &Session) -> Option<Metric> {
-    let pair = session.pair.as_ref()?;
+    let pair = session.pair()?;
     let name = pair.destination.as_ref()?;
     let (first, is_colo) = {
         let log = session.machines.get(name)?.log.lock();

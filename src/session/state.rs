@@ -114,7 +114,8 @@ pub struct Session {
     pub(super) recorded: Vec<Metric>,
     /// The clocks of guests that were read, in order.
     pub(super) clocks: Vec<Reading>,
-    pub(super) pair: Option<Pair>,
+    /// The migrations so far, in order; one for each destination of the same saved state.
+    pub(super) pairs: Vec<Pair>,
     pub(super) failover: Option<FailoverMark>,
     /// The numbers sent to guests, in order.
     pub(super) witnesses: Vec<Given>,
@@ -145,7 +146,7 @@ impl Session {
             captures: Map::new(),
             recorded: Vec::new(),
             clocks: Vec::new(),
-            pair: None,
+            pairs: Vec::new(),
             failover: None,
             witnesses: Vec::new(),
             draw,
@@ -223,7 +224,7 @@ impl Session {
             incoming.is_some_and(|incoming| incoming != "defer")
         };
         if let Some(name) = names.iter().find(waits)
-            && let Some(pair) = self.pair.as_mut().filter(|pair| pair.destination.is_none())
+            && let Some(pair) = self.pairs.last_mut().filter(|pair| pair.destination.is_none())
             && pair.source != *name
         {
             pair.destination = Some(name.clone());
@@ -282,7 +283,7 @@ impl Session {
     /// Waits for the exit of each VM that exits because a migration to it failed: the destination of the last
     /// migration, and a VM that loads a state at startup.
     pub async fn await_destinations(&self) {
-        let destination = self.pair.as_ref().and_then(|pair| pair.destination.as_deref());
+        let destination = self.pair().and_then(|pair| pair.destination.as_deref());
         let ending = self.machines.iter().filter(|(name, machine)| {
             (destination == Some(name) || machine.loads_at_start()) && machine.ends_with_its_migration()
         });

@@ -211,6 +211,8 @@ actions! {
     exec::Exec = "exec",
     /// Runs a command in a guest.
     guest::Guest = "guest",
+    /// Runs a command of the guest agent.
+    guest::Agent = "agent",
     /// Types on a VM's serial port.
     serial::Serial = "serial",
     /// Sets captures.

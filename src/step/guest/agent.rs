@@ -1,8 +1,9 @@
 //! Commands in a guest by its agent.
 
+use serde_json::Value;
 use tokio::time::Instant;
 
-use super::place::{Left, left};
+use super::place::{Left, fail_if_moved, left};
 use super::{Command, Ran};
 use crate::cause::CauseKind;
 use crate::qemu::agent::{Agent, AgentError, Pid, ProgramState};
@@ -63,6 +64,55 @@ pub(super) async fn run(
     }
 }
 
+/// Runs a command of the agent itself, and returns its reply. Fails if the guest moves meanwhile.
+pub(super) async fn execute(
+    run: &Running<'_>,
+    vm: &str,
+    command: &str,
+    arguments: &Value,
+) -> Result<Value, Failure> {
+    let what = format!("the reply of the guest agent of `{vm}` to `{command}`");
+    fail_if_moved(run, vm, &what).await?;
+    let machine = run.session.machine(vm)?;
+    let agent = machine.agent().ok_or_else(|| no_agent(vm))?;
+    let talk = async {
+        agent.synchronize(run.deadline).await?;
+        agent.execute(command, arguments.clone(), run.deadline).await
+    };
+    let gone = tokio::select! {
+        biased;
+        reply = talk => match reply {
+            Ok(reply) => return Ok(reply),
+            Err(error) => match failure(run, machine, error) {
+                Some(failure) => return Err(failure),
+                None => left(run, vm, &what).await,
+            },
+        },
+        gone = left(run, vm, &what) => gone,
+    };
+    Err(match gone {
+        Left::Lost(failure) => failure,
+        Left::Moved(to) => {
+            let message =
+                format!("`{command}`: the guest moved from `{vm}` to `{to}` before its agent replied");
+            Failure::failed(message).about(vm)
+        }
+    })
+}
+
+/// Why the agent of a VM did not do what it was asked. None: the connection broke, so the VM ends.
+fn failure(run: &Running<'_>, machine: &Machine, error: AgentError) -> Option<Failure> {
+    let name = machine.name();
+    match error {
+        AgentError::Io(_) => None,
+        AgentError::Silent(_) => {
+            let (awaited, seen) = (format!("the guest agent of `{name}` to answer"), port_state(machine));
+            Some(Cause::Timeout { awaited, waited: run.began.elapsed(), seen }.into())
+        }
+        error => Some(Failure::of_kind(CauseKind::Check, error.to_string()).of(name)),
+    }
+}
+
 type Output = (Ended, Vec<u8>, Vec<u8>);
 
 /// None: the connection broke.
@@ -73,17 +123,8 @@ async fn talk(
     (command, stdin): (&Command, Option<&str>),
     phase: &mut Phase,
 ) -> Result<Option<Output>, Failure> {
-    let late = |awaited: String, seen: String| -> Failure {
-        Cause::Timeout { awaited, waited: run.began.elapsed(), seen }.into()
-    };
     let name = machine.name();
-    let failed = |error: AgentError| match error {
-        AgentError::Io(_) => Ok(None),
-        AgentError::Silent(_) => {
-            Err(late(format!("the guest agent of `{name}` to answer"), port_state(machine)))
-        }
-        error => Err(Failure::of_kind(CauseKind::Check, error.to_string()).of(name)),
-    };
+    let failed = |error: AgentError| failure(run, machine, error).map_or(Ok(None), Err);
     if let Err(error) = agent.synchronize(run.deadline).await {
         return failed(error);
     }
@@ -108,7 +149,9 @@ async fn talk(
             }
             Ok(ProgramState::Running) | Err(AgentError::Silent(_)) => {
                 let awaited = format!("`{command}` in the guest of `{name}` to end");
-                return Err(late(awaited, "it has been started and has not ended".to_owned()).about(name));
+                let seen = "it has been started and has not ended".to_owned();
+                let waited = run.began.elapsed();
+                return Err(Failure::from(Cause::Timeout { awaited, waited, seen }).about(name));
             }
             Ok(ProgramState::Ended { truncated: true, .. }) => {
                 let message = format!("`{command}`: the guest agent has dropped a part of its output");

@@ -4,6 +4,7 @@ mod agent;
 mod command;
 mod console;
 mod place;
+mod request;
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 
 pub(super) use command::Command;
 pub(super) use place::{Left, left};
+pub use request::Agent;
 
 use super::running::Running;
 use super::{About, Complaints, Exit, Named, Needs, Scene, StepAction};

@@ -61,7 +61,7 @@ async fn stopped(run: &Running<'_>, vm: &str, what: &str) -> Option<Left> {
     }
     let reply = machine.qmp("query-status", Value::Null, false, run.patience()).await.ok()?;
     let state = reply["status"].as_str().filter(|state| STOPPED.contains(state))?;
-    let pair = run.session.pair().filter(|pair| pair.source == vm && state == "postmigrate");
+    let pair = run.session.pair_of(vm).filter(|pair| pair.source == vm && state == "postmigrate");
     if let Some(to) = pair.and_then(|pair| pair.destination.clone()) {
         return Some(Left::Moved(to));
     }

@@ -22,7 +22,7 @@ pub(super) fn impossible(session: &Session, vm: &str, condition: &Condition) -> 
     if let Some(why) = jobs_ended(&log, condition).filter(|_| machine.plan.spec.connect) {
         return Some(why);
     }
-    let pair = session.pair()?;
+    let pair = session.pair_of(vm)?;
     let since = log.events.partition_point(|event| event.seen < pair.started);
     let last = log.migration_statuses(since).next_back().filter(|status| FINAL.contains(status))?;
     let is_source = pair.source == vm;
