@@ -14,7 +14,7 @@ QEMU      ?= .qemu/$(SUITE)/bin/qemu-system-x86_64
 ACCEL     ?= tcg
 CARGO     ?= cargo
 
-.PHONY: help demo test run-tests qemu old-qemu guest debian compiler firmware readers lint deny deb deb-files repeat suite clean
+.PHONY: help demo test run-tests qemu old-qemu guest debian compiler firmware readers servers lint deny deb deb-files repeat suite clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -89,6 +89,11 @@ deb-files:
 	$(LOCKSTEP) completions bash > target/deb/lockstep.bash
 	$(LOCKSTEP) completions zsh > target/deb/_lockstep
 	$(LOCKSTEP) completions fish > target/deb/lockstep.fish
+
+# The databases of scenarios/guests through every failover, move and kill; `make test` runs a few of these.
+servers: qemu debian
+	$(CARGO) build --release
+	target/release/lockstep run scenarios/guests --tag servers --qemu $(QEMU) --accel $(ACCEL) -j 2
 
 # The eight failovers N times in a row; stops at the first failure.
 N ?= 20
