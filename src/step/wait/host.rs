@@ -1,6 +1,7 @@
 //! Conditions on the host: a command that must succeed, a port that must accept a connection.
 
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use regex::Regex;
@@ -57,7 +58,16 @@ impl HostCommand {
             _ => Ok(None),
         };
         let awaited = super::Condition::HostCommand(self.clone()).to_string();
-        run.repeat_every(PAUSE, ask, &awaited, judge, Background::state_and_output).await
+        // An attempt that the deadline cuts off says less than one that ended.
+        let last_end = Mutex::new(None);
+        let seen = |process: &Background| {
+            let mut last_end = last_end.lock().unwrap_or_else(PoisonError::into_inner);
+            if process.ended().is_some() {
+                *last_end = Some(process.state_and_output());
+            }
+            last_end.clone().unwrap_or_else(|| process.state_and_output())
+        };
+        run.repeat_every(PAUSE, ask, &awaited, judge, seen).await
     }
 }
 
