@@ -161,10 +161,11 @@ impl<'s> Running<'s> {
         judge: impl FnMut(&A) -> Result<Option<T>, Failure>,
         seen: impl Fn(&A) -> String,
     ) -> Result<T, Failure> {
-        self.repeat_every(POLL, ask, awaited, judge, seen).await
+        self.repeat_every(POLL, ask, awaited, judge, |answer, _| seen(answer)).await
     }
 
-    /// The same with another pause between the attempts.
+    /// The same with another pause between the attempts. `seen` also gets its text of the attempt before, to keep that if the
+    /// deadline has cut off an attempt; it is empty at first.
     ///
     /// # Errors
     /// As [`Self::poll`].
@@ -174,7 +175,7 @@ impl<'s> Running<'s> {
         ask: impl Fn() -> F,
         awaited: &str,
         mut judge: impl FnMut(&A) -> Result<Option<T>, Failure>,
-        seen: impl Fn(&A) -> String,
+        seen: impl Fn(&A, &str) -> String,
     ) -> Result<T, Failure> {
         let mut last = String::new();
         loop {
@@ -189,7 +190,7 @@ impl<'s> Running<'s> {
             if let Some(found) = judge(&answer)? {
                 return Ok(found);
             }
-            last = seen(&answer);
+            last = seen(&answer, &last);
             if self.once || Instant::now() + pause >= self.deadline {
                 return Err(self.timed_out(awaited, last));
             }

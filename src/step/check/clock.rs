@@ -62,8 +62,10 @@ fn previous<'s>(session: &'s Session, now: &Reading) -> Result<Option<&'s Readin
     if let Some(same) = readings.iter().rev().find(|reading| reading.boot == now.boot) {
         return Ok(Some(same));
     }
-    let source =
-        session.pair().filter(|pair| pair.destination.as_deref() == Some(&now.vm)).map(|pair| &pair.source);
+    let source = session
+        .pair_of(&now.vm)
+        .filter(|pair| pair.destination.as_deref() == Some(&now.vm))
+        .map(|pair| &pair.source);
     let vms = [Some(&now.vm), source];
     match readings.iter().rev().find(|reading| vms.contains(&Some(&reading.vm))) {
         Some(other) => {

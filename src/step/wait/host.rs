@@ -1,7 +1,6 @@
 //! Conditions on the host: a command that must succeed, a port that must accept a connection.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use regex::Regex;
@@ -58,14 +57,9 @@ impl HostCommand {
             _ => Ok(None),
         };
         let awaited = super::Condition::HostCommand(self.clone()).to_string();
-        // An attempt that the deadline cuts off says less than one that ended.
-        let last_end = Mutex::new(None);
-        let seen = |process: &Background| {
-            let mut last_end = last_end.lock().unwrap_or_else(PoisonError::into_inner);
-            if process.ended().is_some() {
-                *last_end = Some(process.state_and_output());
-            }
-            last_end.clone().unwrap_or_else(|| process.state_and_output())
+        let seen = |process: &Background, last: &str| match process.ended() {
+            None if !last.is_empty() => last.to_owned(),
+            _ => process.state_and_output(),
         };
         run.repeat_every(PAUSE, ask, &awaited, judge, seen).await
     }
@@ -136,7 +130,7 @@ impl Port {
             Ok(attempt.greeting.as_ref().filter(matching).map(|text| json!({"greeting": text})))
         };
         let awaited = super::Condition::Port(self.clone()).to_string();
-        run.repeat_every(PAUSE, ask, &awaited, judge, |attempt: &Attempt| attempt.seen.clone()).await
+        run.repeat_every(PAUSE, ask, &awaited, judge, |attempt: &Attempt, _| attempt.seen.clone()).await
     }
 }
 

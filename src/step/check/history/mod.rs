@@ -9,7 +9,6 @@ mod services;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -109,22 +108,22 @@ pub(super) async fn check(
     })?;
     let service = Service { address: name(service), ..service.clone() };
     let sink = run.session.sink();
-    // An attempt that the deadline ends says less than the one before it.
-    let trouble = Mutex::new("no answer".to_owned());
     let ask = || async {
         let asked = sink.elapsed();
-        Ok(match timeout_at(run.deadline, client::contents(&service)).await {
-            Ok(Ok(contents)) => Ok((contents, (asked, sink.elapsed()))),
-            Ok(Err(error)) => {
-                *trouble.lock().unwrap_or_else(PoisonError::into_inner) = error.to_string();
-                Err(error.to_string())
-            }
-            Err(_) => Err(trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()),
-        })
+        let read = timeout_at(run.deadline, client::contents(&service)).await;
+        // `None` if the deadline cut it off.
+        Ok(read.map_or(Err(None), |read| match read {
+            Ok(contents) => Ok((contents, (asked, sink.elapsed()))),
+            Err(error) => Err(Some(error.to_string())),
+        }))
     };
     let awaited = format!("what the service at {} holds", service.address);
-    let judge = |read: &Result<(Contents, (Duration, Duration)), String>| Ok(read.clone().ok());
-    let seen = |read: &Result<_, String>| read.as_ref().err().cloned().unwrap_or_default();
+    let judge = |read: &Result<(Contents, (Duration, Duration)), Option<String>>| Ok(read.clone().ok());
+    let seen = |read: &Result<_, Option<String>>, last: &str| match read {
+        Err(Some(why)) => why.clone(),
+        _ if last.is_empty() => "no answer".to_owned(),
+        _ => last.to_owned(),
+    };
     let (after, read) = run.repeat_every(RETRY, ask, &awaited, judge, seen).await?;
     Ok(compare(client, &service, &after, read))
 }

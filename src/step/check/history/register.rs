@@ -52,7 +52,7 @@ impl Account<'_> {
             outcome: Outcome::Acknowledged(after.map(str::to_owned)),
         });
         linearizable(&operations, before).map_err(|mut violation| {
-            // The final read is no part of the history.
+            // The final read is not part of the history.
             violation.at_fault.retain(|at| *at < self.operations.len());
             violation
         })
