@@ -14,7 +14,7 @@ QEMU      ?= .qemu/$(SUITE)/bin/qemu-system-x86_64
 ACCEL     ?= tcg
 CARGO     ?= cargo
 
-.PHONY: help demo test run-tests qemu old-qemu guest debian compiler firmware readers servers lint deny deb deb-files repeat suite clean
+.PHONY: help demo test run-tests qemu old-qemu guest debian compiler firmware readers servers shipped lint deny deb deb-files repeat suite clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -94,6 +94,10 @@ deb-files:
 servers: qemu debian
 	$(CARGO) build --release
 	target/release/lockstep run scenarios/guests --tag servers --qemu $(QEMU) --accel $(ACCEL) -j 2
+
+# All shipped scenarios on each QEMU: also the long ones, and all controls on the older QEMUs.
+shipped: qemu old-qemu guest
+	LOCKSTEP_TEST_ALL=1 $(CARGO) test --test shipped
 
 # The eight failovers N times in a row; stops at the first failure.
 N ?= 20
