@@ -109,6 +109,12 @@ fn a_guest_failure_fails_the_case_unless_it_is_expected(qemu: &Qemu) {
     holds(qemu, "health-control");
 }
 
+fn a_command_of_the_guest_agent_has_its_effect_and_its_errors() {
+    let qemu = common::qemu(7);
+    holds(qemu, "agent");
+    holds(qemu, "agent-control");
+}
+
 fn a_command_runs_in_the_guest_wherever_it_is() {
     let qemu = common::qemu(7);
     holds(qemu, "guest");
@@ -406,6 +412,7 @@ fn main() -> ExitCode {
             each!(an_accepted_failed_migration_has_no_further_effect),
             each!(a_background_process_may_end_if_the_scenario_allows_it),
             each!(a_guest_failure_fails_the_case_unless_it_is_expected, Guest),
+            once!(a_command_of_the_guest_agent_has_its_effect_and_its_errors, Qemu(7), Guest),
             once!(a_command_runs_in_the_guest_wherever_it_is, Qemu(7), Guest),
             once!(a_command_runs_on_the_survivor_of_a_failover, Qemu(11), Guest),
             each!(a_redis_server_keeps_its_word_or_the_history_shows_it, Redis),
