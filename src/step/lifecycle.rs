@@ -15,6 +15,9 @@ use crate::units::OneOrMany;
 /// A VM that loads a state at its start (an `incoming` other than `defer`) can exit at any moment if that fails. Its exit never
 /// fails this step: the next step can expect it (`wait: {exit: …}`), otherwise it fails that step.
 ///
+/// Values of the run in the VM's specification are read when it is started. So one that boots the first time can be a
+/// destination the next time: `set` changes the value between the starts.
+///
 /// A VM or a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
