@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     fn file(text: &str) -> Arc<SourceFile> {
-        Arc::new(SourceFile { path: PathBuf::from("a.yaml"), text: text.to_owned() })
+        Arc::new(SourceFile::new("a.yaml", text))
     }
 
     #[test]

@@ -180,7 +180,7 @@ pub fn load_edited(
 
 /// A `-D name=value`; its place is in the command line.
 fn define(name: &str, value: &str) -> Setting {
-    let file = Arc::new(SourceFile { path: PathBuf::from("-D"), text: format!("{name}={value}") });
+    let file = Arc::new(SourceFile::new("-D", format!("{name}={value}")));
     Setting {
         name: name.to_owned(),
         value: yaml::plain(value),

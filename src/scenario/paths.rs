@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn a_path_is_relative_to_its_file_else_to_the_current_directory() {
         let folder = Folder::new(&[("Cargo.toml", "")]);
-        let file = SourceFile { path: folder.path("a.yaml"), text: "x".to_owned() };
+        let file = SourceFile::new(folder.path("a.yaml"), "x");
         let at = Location::top_of(&Arc::new(file));
         let found = |path| existing(path, &at);
         let own = folder.path("Cargo.toml").display().to_string();

@@ -18,7 +18,7 @@ pub(super) fn node(text: &str) -> Node {
 
 /// The tree of the text of a file.
 pub(super) fn node_of(path: &str, text: &str) -> Node {
-    yaml::parse(&Arc::new(SourceFile { path: path.into(), text: text.to_owned() })).unwrap()
+    yaml::from_bytes(Path::new(path), text.into()).unwrap()
 }
 
 struct Eleven;

@@ -12,7 +12,7 @@ pub(super) fn each_path(text: &str, root: &str, mut visit: impl FnMut(&[&str])) 
 
 /// Visits the templates in a part of a file that use `run`, each with its node.
 pub(super) fn each_run_text<'n>(node: &'n Node, visit: &mut impl FnMut(&'n str, &'n Node)) {
-    node.walk(&mut |_, node| {
+    node.walk(None, &mut |_, node| {
         if let Some(text) = node.text().filter(|text| template::is_template(text) && text.contains("run")) {
             visit(text, node);
         }

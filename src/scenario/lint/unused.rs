@@ -118,7 +118,7 @@ impl Seen {
     /// Adds the names other than VMs and captures in all templates of a part of a file, including parts that a `when`
     /// disables.
     fn all_below(&mut self, node: &Node) {
-        node.walk(&mut |key, node| match (key.map(|key| key.name.as_str()), node.text()) {
+        node.walk(None, &mut |key, node| match (key.map(|key| key.name.as_str()), node.text()) {
             (_, Some(text)) if template::is_template(text) => self.things_in(text),
             (Some("network"), Some(name)) => self.add(Thing::Network, name),
             (Some("backing"), Some(name)) => {
@@ -187,7 +187,7 @@ fn declared<'d>(root: &'d Node, case: &'d Case) -> Vec<(Thing, &'d str, &'d Loca
 /// Whether a file places hooks, not counting those of its template.
 fn places_hooks(file: &Node) -> bool {
     let mut found = false;
-    file.walk(&mut |key, _| {
+    file.walk(None, &mut |key, _| {
         found |= key.is_some_and(|key| key.name == "hook" && key.at.file == file.at.file);
     });
     found
