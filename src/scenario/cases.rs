@@ -156,7 +156,6 @@ impl<'f> File<'f> {
             must_fail: issues::must_fail(root, &mut reader),
             artifacts: unique(artifacts::read(root, &mut reader)),
             vms: vms.specs,
-            deferred_vms: vms.deferred,
             vm_sources: vms.sources,
             disks,
             credentials,

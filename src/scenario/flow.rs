@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::keys::path;
-use super::later::{AnyStep, Later};
+use super::later::Later;
 use super::load::circle;
 use super::model::Block;
 use super::params::{self, Given};
@@ -14,7 +14,7 @@ use super::steps::{MAX_STEPS, Place, Steps, Written};
 use super::typed::{self, Reader};
 use crate::diagnostic::{Code, Location};
 use crate::step::forms::{forms, read};
-use crate::step::{DEFAULT_TIMEOUT, Misfit, Read, Rule, Wait};
+use crate::step::{DEFAULT_TIMEOUT, Misfit, Read, Rule, Step, Wait};
 use crate::yaml::{Key, Node};
 
 /// The steps of another file, which has `params` and `steps` only.
@@ -30,6 +30,9 @@ pub(crate) struct Use {
     _with: Option<Later<Map<String, Value>>>,
 }
 
+/// Modifiers that are not allowed on steps that expand to other steps: these have no timeout, result or error of their own.
+pub(crate) const NOT_WITH_FLOW: &[&str] = &["timeout", "capture", "expect_error"];
+
 /// The keys of a file for `use`.
 pub(super) const KEYS_OF_USED: &[&str] = &["params", "steps", "description"];
 
@@ -43,7 +46,7 @@ forms! {
         /// A name for the number of the round, counted from 1.
         index: Option<String>,
         /// The steps to repeat.
-        steps: Later<Vec<AnyStep>>,
+        steps: Later<Vec<Step>>,
     }
     Over {
         /// The values: one round for each.
@@ -53,7 +56,7 @@ forms! {
         /// See [`Times`].
         index: Option<String>,
         /// See [`Times`].
-        steps: Later<Vec<AnyStep>>,
+        steps: Later<Vec<Step>>,
     }
     Until {
         /// A condition as in `wait`, checked after each round. The step's `timeout` is the loop's.
@@ -61,7 +64,7 @@ forms! {
         /// See [`Times`].
         index: Option<String>,
         /// See [`Times`].
-        steps: Later<Vec<AnyStep>>,
+        steps: Later<Vec<Step>>,
     }
 }
 
@@ -274,12 +277,11 @@ impl Steps<'_, '_, '_> {
         Some(Block::RepeatUntil { at, until, timeout, when, index, steps })
     }
 
-    /// A step that is expanded before the run has no result, no error and no duration.
+    /// Reports the modifiers of [`NOT_WITH_FLOW`], except some.
     pub(super) fn refuse_modifiers(&mut self, node: &Node, but: &[&str]) {
-        let refused = ["timeout", "capture", "expect_error"];
         for (key, _) in node.entries() {
             let name = key.name.as_str();
-            if refused.contains(&name) && !but.contains(&name) {
+            if NOT_WITH_FLOW.contains(&name) && !but.contains(&name) {
                 let message = format!("`{name}` is not allowed on a step that expands to other steps");
                 self.complain(Code::Step, &key.at, message, "put it on those steps");
             }

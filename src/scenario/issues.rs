@@ -166,15 +166,9 @@ fn applies(node: &Node, reader: &mut Reader<'_, '_>) -> bool {
     let Some(when) = node.get("when") else {
         return true;
     };
-    if !super::when::check(when, reader.diagnostics) {
+    let Some(piece) = super::when::render(when, reader) else {
         return false;
-    }
-    match reader.render(when) {
-        Some(piece) if piece.deferred.is_some() => {
-            reader.render_now(when);
-            false
-        }
-        Some(piece) => piece.raw.is_none() && template::is_true(&piece.value),
-        None => false,
-    }
+    };
+    let is_probed = piece.raw.is_none();
+    reader.now(piece).is_some_and(|value| is_probed && template::is_true(&value))
 }

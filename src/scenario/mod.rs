@@ -31,7 +31,7 @@ mod source;
 mod steps;
 mod sweep;
 mod typed;
-mod vms;
+pub(crate) mod vms;
 pub(crate) mod when;
 
 use std::collections::HashMap;

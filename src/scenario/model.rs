@@ -53,9 +53,7 @@ pub struct Case {
     /// Its VMs, in file order. Values that are only known in a run, such as `{{case.dir}}`, are still templates; see
     /// [`resolve_vm`](super::resolve_vm).
     pub vms: IndexMap<String, VmSpec>,
-    /// The VMs with deferred templates; everything else in them is rendered.
-    pub deferred_vms: IndexMap<String, Value>,
-    /// The places of its VMs.
+    /// What its VMs are in the file.
     pub vm_sources: IndexMap<String, VmSource>,
     /// Its roles, each with its initial VM.
     pub roles: IndexMap<String, String>,

@@ -143,7 +143,8 @@ mod tests {
         assert_eq!(linux.kernel, Some(real("k")));
         assert_eq!(linux.initrd, Some(real("t/i")));
         assert_eq!(case.vms["vm"].qemu, real("t/q"));
-        assert_eq!(case.deferred_vms["vm"]["guest"]["linux"]["kernel"], json!(real("k")));
+        let template = case.vm_sources["vm"].template.as_ref().unwrap();
+        assert_eq!(template["guest"]["linux"]["kernel"], json!(real("k")));
     }
 
     #[test]

@@ -61,16 +61,10 @@ pub(super) struct Steps<'l, 'p, 'v> {
     pub placed: BTreeSet<String>,
     /// The actions to check once the whole case is known.
     pending: Vec<Pending>,
-    /// What the steps of this cell start.
-    started: Started,
-    /// The same with the steps that this cell leaves out.
-    started_anywhere: Started,
     /// The names that the steps use.
     pub seen: Seen,
     /// The names of all steps, including those that this cell omits.
     pub names: BTreeSet<String>,
-    /// The VMs with copies; another cell may have more of them.
-    copied: Vec<String>,
     count: usize,
     /// Whether there are too many steps, which is reported once.
     full: bool,
@@ -87,8 +81,19 @@ pub(super) struct Started {
 impl Started {
     /// Those of all steps of a case.
     pub(super) fn of(case: &Case) -> Self {
+        Self::by(case.all_steps().into_iter().map(|step| &*step.step))
+    }
+
+    fn by<'s>(steps: impl Iterator<Item = &'s Step>) -> Self {
         let mut started = Self::default();
-        case.all_steps().into_iter().for_each(|step| started.add(&step.step.action));
+        for step in steps {
+            match &step.action {
+                Action::Exec(exec) => started.processes.extend(exec.background.clone()),
+                Action::Client(client) if client.starts() => _ = started.clients.insert(client.name.clone()),
+                Action::Record(record) => started.metrics.extend(record.values.keys().cloned()),
+                _ => {}
+            }
+        }
         started
     }
 
@@ -97,15 +102,6 @@ impl Started {
         let Self { processes, clients, metrics } = self;
         let Case { vms, roles, net: Net { links, .. }, .. } = case;
         Scene { vms, roles, processes, clients, links, metrics }
-    }
-
-    fn add(&mut self, action: &Action) {
-        match action {
-            Action::Exec(exec) => self.processes.extend(exec.background.clone()),
-            Action::Client(client) => self.clients.extend(client.starts().then(|| client.name.clone())),
-            Action::Record(record) => self.metrics.extend(record.values.keys().cloned()),
-            _ => {}
-        }
     }
 }
 
@@ -121,19 +117,14 @@ struct Pending {
 
 impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
     pub(super) fn new(loader: &'l mut Loader, top: &'p Scope<'v>, root: &'p Node) -> Self {
-        let copied = root.section("vms").iter().filter(|(_, vm)| vm.get("copies").is_some());
-        let copied = copied.map(|(key, _)| key.name.clone()).collect();
         Self {
             loader,
             top,
             root,
             placed: BTreeSet::new(),
             pending: Vec::new(),
-            started: Started::default(),
-            started_anywhere: Started::default(),
             seen: Seen::default(),
             names: BTreeSet::new(),
-            copied,
             count: 0,
             full: false,
         }
@@ -276,8 +267,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         let Some(when) = node.get("when") else {
             return true;
         };
-        let is_valid = when::check(when, &mut self.loader.diagnostics);
-        let Some(piece) = is_valid.then(|| self.reader(place.scope).render(when)).flatten() else {
+        let Some(piece) = when::render(when, &mut self.reader(place.scope)) else {
             return true;
         };
         match piece.raw {
@@ -298,10 +288,6 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         self.seen.step(&step, node, deferred);
         self.names.extend(step.name.clone());
         self.check_modifiers(node, &step);
-        if place.runs {
-            self.started.add(&step.action);
-        }
-        self.started_anywhere.add(&step.action);
         if !self.loader.hold(weight, &key.at) {
             return None;
         }
@@ -364,11 +350,16 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
 
     /// Checks every action; the VMs and the background processes of the case must be known.
     pub(super) fn check(&mut self, case: &Case) {
+        let copied = self.root.section("vms").iter().filter(|(_, vm)| vm.get("copies").is_some());
+        let copied: Vec<&str> = copied.map(|(key, _)| key.name.as_str()).collect();
+        let of_cell =
+            Started::by(self.pending.iter().filter(|pending| pending.runs).map(|pending| &*pending.step));
+        let of_all = Started::by(self.pending.iter().map(|pending| &*pending.step));
         for pending in &self.pending {
-            let started = if pending.runs { &self.started } else { &self.started_anywhere };
+            let started = if pending.runs { &of_cell } else { &of_all };
             let mut complaints = Complaints::default();
             pending.step.check(&started.scene(case), &mut complaints);
-            let counted = complaints.0.into_iter().filter(|wrong| counts(wrong, pending, &self.copied));
+            let counted = complaints.0.into_iter().filter(|wrong| counts(wrong, pending, &copied));
             self.loader.diagnostics.extend(counted.filter_map(|wrong| at_its_place(wrong, pending)));
         }
     }
@@ -376,14 +367,14 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
 
 /// Whether a complaint is valid for all cells. If this cell omits the step, complaints about properties of its VMs are not;
 /// nor are those about a name from a template or of a VM's copy, which may differ in another cell.
-fn counts(complaint: &Complaint, pending: &Pending, copied: &[String]) -> bool {
+fn counts(complaint: &Complaint, pending: &Pending, copied: &[&str]) -> bool {
     if pending.runs || matches!(complaint.about, About::Keys | About::Form) {
         return true;
     }
     let (_, node) = typed::place(&pending.key, &pending.node, &complaint.path);
     let of_copies = |text: &str| {
         let stem = text.trim_end_matches(|c: char| c.is_ascii_digit());
-        copied.iter().any(|name| name == stem)
+        copied.contains(&stem)
     };
     let depends =
         |node: &Node| node.text().is_some_and(|text| template::is_template(text) || of_copies(text));

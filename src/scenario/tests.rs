@@ -264,10 +264,11 @@ fn essence(case: &Case) -> Value {
         list.iter().map(one).collect()
     }
     let Case { name, description, tags, params, requires, known_issues, must_fail, .. } = case;
-    let Case { timeout, vms, deferred_vms, steps, finally, .. } = case;
+    let Case { timeout, vms, vm_sources, steps, finally, .. } = case;
+    let templates: Vec<_> = vm_sources.values().map(|vm| &vm.template).collect();
     json!([
         [name, description, tags, params, requires, known_issues, must_fail, timeout.as_secs_f64()],
-        [vms, deferred_vms, blocks(steps), blocks(finally)],
+        [vms, templates, blocks(steps), blocks(finally)],
     ])
 }
 

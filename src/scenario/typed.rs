@@ -7,7 +7,7 @@ use super::source::{at_origin, indentation};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::step::{ABOUT, Action, DEFAULT_TIMEOUT, MODIFIERS, Misfit, Read, Step, Wrong, fit};
 use crate::template::{self, Rendered, Scope};
-use crate::yaml::{Key, Kind, Node};
+use crate::yaml::{Kind, Node};
 
 /// A rendered part of a file.
 #[derive(Debug, Clone)]
@@ -47,16 +47,8 @@ impl<'v> Reader<'_, 'v> {
 
     /// Renders a part of a file; `None` after reporting an invalid template.
     pub(super) fn render(&mut self, node: &Node) -> Option<Piece> {
-        let (scope, diagnostics) = (self.scope, &mut *self.diagnostics);
-        let mut pass = Pass {
-            scope,
-            diagnostics,
-            raw: false,
-            deferred: None,
-            unprobed: false,
-            failed: false,
-            weight: 0,
-        };
+        let with = self.with(self.scope);
+        let mut pass = Pass { with, raw: false, deferred: None, unprobed: false, failed: false, weight: 0 };
         let value = pass.value(node);
         if pass.failed {
             return None;
@@ -72,6 +64,11 @@ impl<'v> Reader<'_, 'v> {
     /// Renders a part of a file that must be known before the run.
     pub(super) fn render_now(&mut self, node: &Node) -> Option<Value> {
         let piece = self.render(node)?;
+        self.now(piece)
+    }
+
+    /// The value of a part that must be known before the run; reports it if it is not.
+    pub(super) fn now(&mut self, piece: Piece) -> Option<Value> {
         if let Some(at) = &piece.deferred {
             let message = "`run`, `case.dir`, `port`, `link` and the `index` of `until` are only known when a step runs";
             self.error(Code::Deferred, at, message, "this value must be known before the run");
@@ -94,16 +91,12 @@ impl<'v> Reader<'_, 'v> {
 
     /// As [`Self::read`] without the keys whose values are read `later`; these only count as given.
     pub(super) fn read_outer<T: Read>(&mut self, key: &Location, node: &Node, later: &[&str]) -> Option<T> {
-        let given = |(key, value): &(Key, Node)| {
-            let is_later = later.contains(&key.name.as_str()) && !value.is_null();
-            let value = if is_later { Node::of_value(&Value::Bool(true), &value.at) } else { value.clone() };
-            (key.clone(), value)
-        };
-        let outer = match node.kind {
-            Kind::Map(_) => Node::map(node.entries().iter().map(given).collect(), node.at.clone()),
-            _ => node.clone(),
-        };
-        let value = self.render_now(&outer)?;
+        let mut value = self.render_now(&node.without(later))?;
+        for name in later {
+            if let Some(inner) = node.get(name) {
+                value[*name] = (!inner.is_null()).then_some(true).into();
+            }
+        }
         self.fit(&value, key, node)
     }
 
@@ -128,9 +121,8 @@ impl<'v> Reader<'_, 'v> {
     }
 }
 
-struct Pass<'p, 's> {
-    scope: &'p Scope<'s>,
-    diagnostics: &'p mut Diagnostics,
+struct Pass<'r, 'v> {
+    with: Reader<'r, 'v>,
     /// Whether the result is a template again.
     raw: bool,
     deferred: Option<Location>,
@@ -174,13 +166,13 @@ impl Pass<'_, '_> {
         if self.weight > MAX_WEIGHT {
             return Value::Null;
         }
-        let rendered = template::render(text, self.scope);
+        let rendered = template::render(text, self.with.scope);
         if let Ok(Rendered::Value(value) | Rendered::Round(value) | Rendered::Unprobed(value)) = &rendered {
             self.weight += weight(value);
             if self.weight > MAX_WEIGHT {
                 let message = format!("the templates here expand to more than {MAX_WEIGHT} values");
                 let help = "a long text counts as several values, and a list with all its items";
-                self.diagnostics.error(Code::TooMuch, at, message, help);
+                self.with.error(Code::TooMuch, at, message, help);
                 self.failed = true;
                 return Value::Null;
             }
@@ -202,7 +194,7 @@ impl Pass<'_, '_> {
             }
             Err(error) => {
                 let code = if error.unknown_name { Code::UnknownName } else { Code::Template };
-                self.diagnostics.error(code, at, error.message, error.help);
+                self.with.error(code, at, error.message, error.help);
                 self.failed = true;
                 Value::Null
             }

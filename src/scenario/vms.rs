@@ -15,27 +15,28 @@ use crate::qemu::spec::{Guest, VmSpec};
 use crate::template;
 use crate::yaml::{Key, Kind, Node};
 
-/// The place of a VM.
+/// What a VM is in the file.
 #[derive(Debug, Clone)]
 pub struct VmSource {
     /// The place of its name.
     pub at: Location,
     /// Its options, including those of the VM it is `like`; each keeps its place.
     pub options: Node,
+    /// If some options are only known in a run: all of them, with those as templates.
+    pub template: Option<Value>,
 }
 
-/// The VMs of a case, and the templates of those with deferred values.
+/// The VMs of a case.
 #[derive(Debug, Default)]
 pub(super) struct Vms {
     pub specs: IndexMap<String, VmSpec>,
-    pub deferred: IndexMap<String, Value>,
     pub sources: IndexMap<String, VmSource>,
     /// Whether none of them is invalid.
     pub sound: bool,
 }
 
 /// The maximum number of copies of a VM.
-const MAX_COPIES: usize = 100;
+pub(crate) const MAX_COPIES: usize = 100;
 
 /// Reads the `vms` of a scenario; reports and skips invalid ones.
 pub(super) fn read(root: &Node, reader: &mut Reader<'_, '_>) -> Vms {
@@ -121,7 +122,7 @@ impl Vms {
             reader.diagnostics.push(diagnostic.related(&first.at, "the other VM").help(help));
             return None;
         }
-        let deferred = piece.raw.map(|mut raw| {
+        let template = piece.raw.map(|mut raw| {
             // The disks with the checked, absolute paths of files.
             for (disk, Disk { backing, copy, .. }) in spec.disks.iter().filter(|(disk, _)| *disk != OVERLAY) {
                 for (key, path) in [("backing", backing), ("copy", copy)] {
@@ -134,8 +135,8 @@ impl Vms {
             raw
         });
         self.specs.insert(name.to_owned(), spec);
-        self.sources.insert(name.to_owned(), VmSource { at: key.at.clone(), options: node.clone() });
-        self.deferred.extend(deferred.map(|raw| (name.to_owned(), raw)));
+        let source = VmSource { at: key.at.clone(), options: node.clone(), template };
+        self.sources.insert(name.to_owned(), source);
         Some(())
     }
 }
@@ -161,8 +162,8 @@ fn without_disabled(node: &Node, reader: &mut Reader<'_, '_>) -> Option<Node> {
                 kept.push(item.clone());
                 continue;
             };
-            let is_valid = super::when::check(when, reader.diagnostics);
-            let Some(answer) = is_valid.then(|| reader.render_now(when)).flatten() else {
+            let answer = super::when::render(when, reader).and_then(|piece| reader.now(piece));
+            let Some(answer) = answer else {
                 sound = false;
                 continue;
             };
@@ -249,7 +250,8 @@ mod tests {
         let (vms, errors) = vms("{a: {memory: '{{size}}', args: [-D, '{{case.dir}}/log']}}");
         assert_eq!(errors, [] as [&str; 0]);
         assert_eq!(vms.specs["a"].args[1], "{{case.dir}}/log");
-        assert_eq!(vms.deferred["a"], json!({"memory": "1G", "args": ["-D", "{{case.dir}}/log"]}));
+        let template = json!({"memory": "1G", "args": ["-D", "{{case.dir}}/log"]});
+        assert_eq!(vms.sources["a"].template, Some(template));
     }
 
     #[test]
@@ -288,7 +290,7 @@ mod tests {
         assert!(messages.is_empty(), "{messages:?}");
         assert_eq!(vms.specs.keys().collect::<Vec<_>>(), ["a", "b1", "b2"]);
         assert_eq!(vms.specs["b2"].args[0], "b2");
-        assert_eq!(vms.deferred["b2"]["args"], json!(["b2", "{{self.disk.top}}"]));
+        assert_eq!(vms.sources["b2"].template.as_ref().unwrap()["args"], json!(["b2", "{{self.disk.top}}"]));
     }
 
     #[test]

@@ -5,30 +5,24 @@ use serde_json::{Map, Value, json};
 /// The pattern of a template in place of a value.
 const TEMPLATE: &str = "\\{\\{";
 
-/// Allows a template wherever something other than a text is expected.
+/// Allows a template wherever something other than a text is expected. Of several choices only one allows it.
 pub(super) fn templates(schema: &mut Value) {
     let Value::Object(map) = schema else {
         return;
     };
     consts_to_enum(map);
     flatten(map);
-    for (key, value) in map.iter_mut() {
-        match (key.as_str(), value) {
-            ("properties", Value::Object(children)) => children.values_mut().for_each(templates),
-            ("items" | "additionalProperties", child) => templates(child),
-            ("anyOf", Value::Array(choices)) => choices.iter_mut().for_each(inside),
-            _ => {}
-        }
+    parts(map);
+    let choices = map.get_mut("anyOf").and_then(Value::as_array_mut).into_iter().flatten();
+    for choice in choices.filter_map(Value::as_object_mut) {
+        consts_to_enum(choice);
+        parts(choice);
     }
     or_a_template(map);
 }
 
-/// Like [`templates`], for one of several choices: only one of them allows the template.
-fn inside(choice: &mut Value) {
-    let Value::Object(map) = choice else {
-        return;
-    };
-    consts_to_enum(map);
+/// Applies [`templates`] to what is in a list or map.
+fn parts(map: &mut Map<String, Value>) {
     for (key, value) in map.iter_mut() {
         match (key.as_str(), value) {
             ("properties", Value::Object(children)) => children.values_mut().for_each(templates),

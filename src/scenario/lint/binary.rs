@@ -51,7 +51,7 @@ fn found(
     };
     for (name, binary) in binaries {
         if let (Some(spec), Some(source)) = (case.vms.get(name), case.vm_sources.get(name)) {
-            let is_conditional = case.deferred_vms.get(name).is_some_and(names_version);
+            let is_conditional = source.template.as_ref().is_some_and(names_version);
             check(binary, Part::of_vm(source), is_conditional, &|against| against.vm(name, spec));
         }
     }
