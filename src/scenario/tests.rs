@@ -410,8 +410,6 @@ fn input_that_would_exhaust_memory_or_time_is_an_error_at_its_place() {
 fn a_matrix_with_too_many_cells_is_an_error_before_any_is_made() {
     let ten = "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]";
     let axes: Vec<String> = ('a'..='t').map(|axis| format!("{axis}: {ten}")).collect();
-    let five = error(&format!("matrix: {{{}}}\nvms: {{v: }}\nsteps: []\n", axes[..6].join(", ")));
-    assert!(five.starts_with("1:10 the matrix has 1000000 cells; the limit is 100000"), "{five}");
     let all = error(&format!("matrix: {{{}}}\nvms: {{v: }}\nsteps: []\n", axes.join(", ")));
     assert!(all.contains("more than 2^64"), "{all}");
 }
