@@ -16,7 +16,7 @@ use super::net::{self, Net, unique};
 use super::params::{self, Given, Param, Setting, word};
 use super::steps::{Place, Steps};
 use super::typed::{self, Reader};
-use super::{artifacts, credentials, disks, issues, roles, vms};
+use super::{artifacts, credentials, disks, issues, vms};
 use crate::diagnostic::{Code, Diagnostics, Location, suggest};
 use crate::qemu::credential::Credential;
 use crate::qemu::disk::Disk;
@@ -147,7 +147,7 @@ impl<'f> File<'f> {
             context: scope.names().clone(),
             params: values,
             axes: cell.iter().map(|setting| setting.name.clone()).collect(),
-            roles: roles::read(root, &vms, &mut reader),
+            roles: vms::roles(root, &vms, &mut reader),
             description: reader.read_key(root, "description"),
             tags: reader.read_key(root, "tags").map_or_else(Vec::new, |OneOrMany(tags)| unique(tags)),
             requires: reader.read_key(root, "requires").unwrap_or_default(),

@@ -11,7 +11,7 @@ use crate::diagnostic::{Code, Diagnostics, suggest};
 use crate::step::Action;
 use crate::template;
 use crate::units::{OneOrMany, Share};
-use crate::yaml::{Kind, Node};
+use crate::yaml::Node;
 
 /// The limits of `at_most`. Below, a single occurrence would already exceed chance; above, two in a row would not be
 /// unusual.
@@ -41,12 +41,8 @@ pub(super) fn read<'n>(root: &'n Node, reader: &mut Reader<'_, '_>) -> Vec<Issue
     let Some((key, node)) = root.entry("known_issue") else {
         return Vec::new();
     };
-    let several = match &node.kind {
-        Kind::Seq(items) => items.as_slice(),
-        _ => std::slice::from_ref(node),
-    };
     let mut issues = Vec::new();
-    for node in several {
+    for node in node.several() {
         let applies = applies(node, reader);
         if let Some((sometimes, _)) = node.entry("sometimes") {
             let message = "unknown key `sometimes`: an intermittent issue needs a limit";

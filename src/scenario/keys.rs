@@ -26,15 +26,18 @@ pub(crate) enum Shape {
     Steps,
 }
 
+type SchemaOf = fn(&mut SchemaGenerator) -> Value;
+type Written = fn(&Case) -> Value;
+
 /// A key of a file.
 pub(crate) struct TopKey {
     pub name: &'static str,
     pub doc: &'static str,
     pub shape: Shape,
     pub(super) merge: Merge,
-    pub schema: fn(&mut SchemaGenerator) -> Value,
+    pub schema: SchemaOf,
     /// The value in a case; null or empty if it is the default, or has been replaced by what it stands for.
-    pub written: fn(&Case) -> Value,
+    pub written: Written,
 }
 
 /// The names of all keys.
@@ -63,32 +66,22 @@ pub fn to_yaml(case: &Case) -> String {
 }
 
 /// A value that is read as a whole.
-const fn value(
-    name: &'static str,
-    doc: &'static str,
-    schema: fn(&mut SchemaGenerator) -> Value,
-    written: fn(&Case) -> Value,
-) -> TopKey {
+const fn value(name: &'static str, doc: &'static str, schema: SchemaOf, written: Written) -> TopKey {
     TopKey { name, doc, shape: Shape::Any, merge: Merge::Replaced, schema, written }
 }
 
 /// A map from names to values.
-const fn map(
-    name: &'static str,
-    doc: &'static str,
-    schema: fn(&mut SchemaGenerator) -> Value,
-    written: fn(&Case) -> Value,
-) -> TopKey {
+const fn map(name: &'static str, doc: &'static str, schema: SchemaOf, written: Written) -> TopKey {
     TopKey { shape: Shape::Map, merge: Merge::Deeply, ..value(name, doc, schema, written) }
 }
 
 /// One text or several, added to those of the template.
-const fn texts(name: &'static str, doc: &'static str, written: fn(&Case) -> Value) -> TopKey {
+const fn texts(name: &'static str, doc: &'static str, written: Written) -> TopKey {
     TopKey { merge: Merge::Joined, ..value(name, doc, of::<OneOrMany<String>>, written) }
 }
 
 /// A list of steps.
-const fn steps(name: &'static str, doc: &'static str, written: fn(&Case) -> Value) -> TopKey {
+const fn steps(name: &'static str, doc: &'static str, written: Written) -> TopKey {
     TopKey { shape: Shape::Steps, ..value(name, doc, of::<Vec<Step>>, written) }
 }
 

@@ -22,7 +22,8 @@ use crate::yaml::{self, Kind, Node};
 /// The files of a call, and their diagnostics.
 #[derive(Default)]
 pub(super) struct Loader {
-    files: HashMap<PathBuf, Option<Node>>,
+    /// The files that were read, whether they can be or not.
+    pub files: HashMap<PathBuf, Option<Node>>,
     /// Used in place of the files on disk.
     texts: Texts,
     /// The diagnostics so far.
@@ -38,7 +39,7 @@ pub(super) struct Loader {
     /// The declarations, and whether they are used.
     pub unused: Unused,
     /// Whether to merge files with errors, as far as that is possible.
-    is_lenient: bool,
+    pub is_lenient: bool,
     /// The size of the cases so far; see [`weight`](super::typed::weight).
     weight: usize,
 }
@@ -50,11 +51,6 @@ impl Loader {
     /// One that uses these texts in place of the files on disk.
     pub(super) fn with(texts: &Texts) -> Self {
         Self { texts: texts.clone(), ..Self::default() }
-    }
-
-    /// A file merged over everything that it extends, even with errors.
-    pub(super) fn merged(path: &Path, texts: &Texts) -> Option<Node> {
-        Self { is_lenient: true, ..Self::with(texts) }.scenario(path)
     }
 
     /// Reads parts of a file.
@@ -72,11 +68,6 @@ impl Loader {
             self.diagnostics.error(Code::TooMuch, at, message, help);
         }
         self.weight <= MAX_WEIGHT
-    }
-
-    /// The files that were read, whether they can be or not.
-    pub(super) fn paths(&self) -> Vec<PathBuf> {
-        self.files.keys().cloned().collect()
     }
 
     /// Whether the maximum size was exceeded.

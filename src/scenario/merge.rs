@@ -62,13 +62,7 @@ fn shares_a_key(one: &Node, other: &Node) -> bool {
 }
 
 fn both(child: &Node, parent: &Node) -> Node {
-    let items = |node: &Node| match &node.kind {
-        Kind::Seq(items) => items.to_vec(),
-        _ => vec![node.clone()],
-    };
-    let mut all = items(parent);
-    all.extend(items(child));
-    Node::seq(all, child.at.clone())
+    Node::seq([parent.several(), child.several()].concat(), child.at.clone())
 }
 
 #[cfg(test)]

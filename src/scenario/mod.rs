@@ -26,7 +26,6 @@ pub(crate) mod params;
 mod paths;
 mod render;
 mod required_parameters;
-mod roles;
 mod source;
 mod steps;
 mod sweep;
@@ -118,7 +117,9 @@ pub type Texts = HashMap<PathBuf, Arc<str>>;
 /// A file merged over everything it extends, as far as that is possible with errors; `None` if one of them is not valid YAML.
 #[must_use]
 pub fn merged(path: &Path, texts: &Texts) -> Option<Node> {
-    load::Loader::merged(path, texts)
+    let mut loader = load::Loader::with(texts);
+    loader.is_lenient = true;
+    loader.scenario(path)
 }
 
 /// As [`load`]; a file that is among the texts has that text, whether it is on disk or not.
@@ -173,7 +174,7 @@ pub fn load_edited(
     if !loader.diagnostics.has_errors() {
         loader.diagnostics.extend(loader.unused.warnings());
     }
-    loaded.sources = loader.paths();
+    loaded.sources = loader.files.into_keys().collect();
     loaded.diagnostics = loader.diagnostics;
     loaded
 }

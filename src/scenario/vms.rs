@@ -1,4 +1,4 @@
-//! The VMs of a case: `like` resolved, rendered, read.
+//! The VMs of a case: `like` resolved, rendered, read; and its roles, the names for VMs that can be rebound in a run.
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
@@ -217,6 +217,28 @@ fn options(name: &str, section: &Node, chain: &mut Vec<String>, reader: &mut Rea
     None
 }
 
+/// Reads the `roles` of a scenario: each names a VM and does not have a VM's name itself. If one of the VMs is invalid,
+/// unknown VMs are not reported.
+pub(super) fn roles(root: &Node, vms: &Vms, reader: &mut Reader<'_, '_>) -> IndexMap<String, String> {
+    let mut roles = IndexMap::new();
+    for (key, node) in root.section("roles") {
+        let Some(vm) = reader.read::<String>(&key.at, node) else {
+            continue;
+        };
+        if vms.specs.contains_key(&key.name) {
+            let message = format!("`{}` is the name of a VM, so it cannot be a role", key.name);
+            let help = "rename the VM, for example to `first`, and keep the role";
+            reader.error(Code::WrongValue, &key.at, message, help);
+        } else if vms.specs.contains_key(&vm) || !vms.sound {
+            roles.insert(key.name.clone(), vm);
+        } else {
+            let help = suggest(&vm, vms.specs.keys());
+            reader.error(Code::WrongValue, &node.at, format!("there is no VM `{vm}` in this case"), help);
+        }
+    }
+    roles
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -270,19 +292,6 @@ mod tests {
     }
 
     #[test]
-    fn invalid_vms_are_errors() {
-        let error = |text| vms(text).1.join("; ");
-        assert!(error("{a: {like: a}}").contains("like` itself"));
-        assert!(error("{a: {like: b}, b: {like: a}}").contains("a -> b -> a"));
-        assert!(error("{prim: {}, a: {like: prin}}").contains("did you mean `prim`?"));
-        assert!(error("{a: {memry: 1G}}").contains("did you mean `memory`?"));
-        assert!(error("{a: {cpu: 3}}").contains("a.yaml:1:11: `cpu` takes a text, not `3` write \"3\""));
-        assert!(error("{a: 3}").contains("a map of options"));
-        assert!(error("{a: {start: '{{run.x}}'}}").contains("only known when the step runs"));
-        assert!(error("{../a: {}}").contains("not a valid VM name"));
-    }
-
-    #[test]
     fn copies_have_their_own_names_and_disks() {
         let (vms, messages) = vms(
             "a: {disks: {top: {size: 1M}}}\nb: {like: a, copies: 2, args: ['{{self.name}}', '{{self.disk.top}}']}",
@@ -291,12 +300,6 @@ mod tests {
         assert_eq!(vms.specs.keys().collect::<Vec<_>>(), ["a", "b1", "b2"]);
         assert_eq!(vms.specs["b2"].args[0], "b2");
         assert_eq!(vms.sources["b2"].template.as_ref().unwrap()["args"], json!(["b2", "{{self.disk.top}}"]));
-    }
-
-    #[test]
-    fn an_unknown_disk_of_the_vm_is_an_error() {
-        let (_, messages) = vms("a: {disks: {top: {size: 1M}}, args: ['{{self.disk.tap}}']}");
-        assert!(messages[0].contains("self.disk.tap") && messages[0].contains("`top`"), "{messages:?}");
     }
 
     #[test]

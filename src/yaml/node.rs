@@ -89,6 +89,14 @@ impl Node {
         }
     }
 
+    /// The items of a list; any other value is one item.
+    pub(crate) fn several(&self) -> &[Self] {
+        match &self.kind {
+            Kind::Seq(items) => items,
+            _ => std::slice::from_ref(self),
+        }
+    }
+
     /// The value of a map's key, with the key.
     pub(crate) fn entry(&self, name: &str) -> Option<&(Key, Self)> {
         self.entries().iter().find(|(key, _)| key.name == name)

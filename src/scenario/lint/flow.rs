@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::names::each_run_text;
-use super::places::Part;
+use super::places::{Part, each_run_text};
 use super::state::{State, VmStatus, provide};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, Severity};
 use crate::scenario::model::{Block, Case, CaseStep, When, all_steps};

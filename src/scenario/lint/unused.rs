@@ -6,7 +6,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use super::names::{each_path, each_run_text};
+use super::places::{each_path, each_run_text};
 use crate::diagnostic::{Code, Diagnostic, Location};
 use crate::scenario::model::Case;
 use crate::scenario::params::Param;
@@ -151,7 +151,7 @@ fn declared<'d>(root: &'d Node, case: &'d Case) -> Vec<(Thing, &'d str, &'d Loca
     for (thing, section, ..) in THINGS {
         declared.extend(root.section(section).iter().map(|(key, _)| (*thing, key.name.as_str(), &key.at)));
     }
-    let ports = root.get("ports").into_iter().flat_map(|ports| ports.items().iter().chain([ports]));
+    let ports = root.get("ports").into_iter().flat_map(Node::several);
     declared.extend(ports.filter_map(|port| Some((Thing::Port, port.text()?, &port.at))));
     for vm in case.vm_sources.values() {
         let disks = vm.options.section("disks").iter();
