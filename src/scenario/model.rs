@@ -18,7 +18,7 @@ use crate::qemu::credential::Credential;
 use crate::qemu::disk::Disk;
 use crate::qemu::spec::{Accel, VmSpec};
 use crate::step::{Action, Condition, Step, Wait};
-use crate::units::{AnyNumber, OneOrMany, Share, Span, from_text};
+use crate::units::{AnyNumber, OneOrMany, Share, Span, from_text, has_schema};
 use crate::yaml::Node;
 
 /// The default timeout of a case.
@@ -285,15 +285,7 @@ impl<'de> Deserialize<'de> for VersionRange {
     }
 }
 
-impl JsonSchema for VersionRange {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "VersionRange".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": "string", "examples": [">=11.0", ">=7.2, <10"]})
-    }
-}
+has_schema!(VersionRange, {"type": "string", "examples": [">=11.0", ">=7.2, <10"]});
 
 /// A known failure: a case that fails this way counts as `xfail`, with the reason. If the case passes, or fails in
 /// another way, it fails. With `at_most` the issue is intermittent, and the case may also pass.

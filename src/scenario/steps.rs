@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::lint::Seen;
@@ -15,7 +14,9 @@ use super::source::{at_origin, indentation};
 use super::typed::{self, Reader};
 use super::{names, when};
 use crate::diagnostic::{Code, Diagnostic, Location, similar, suggest};
-use crate::step::{ACTIONS, About, Action, Complaint, Complaints, FLOW, MODIFIERS, Scene, Step};
+use crate::step::{
+    ACTIONS, About, Action, Complaint, Complaints, FLOW, MODIFIERS, Scene, Step, invalid_regex,
+};
 use crate::template::{self, Origins, Scope};
 use crate::yaml::{Key, Kind, Node};
 
@@ -393,27 +394,17 @@ fn at_its_place(complaint: Complaint, pending: &Pending) -> Option<Diagnostic> {
     if unknown && complaint.about != About::Keys {
         return None;
     }
-    let diagnostic = if complaint.message.contains("is not a valid regular expression") {
-        let expression = complaint.message.split('`').nth(1).unwrap_or_default();
-        bad_regex(&at, expression).unwrap_or_else(|| Diagnostic::error(Code::Regex, &at, &complaint.message))
-    } else {
-        Diagnostic::error(Code::Action, &at, &complaint.message).help(complaint.help.unwrap_or_default())
-    };
-    Some(at_origin(diagnostic, node, &pending.origins))
+    let is_regex = complaint.message.contains("is not a valid regular expression");
+    let code = if is_regex { Code::Regex } else { Code::Action };
+    let wrong = Diagnostic::error(code, &at, &complaint.message).help(complaint.help.unwrap_or_default());
+    Some(at_origin(wrong, node, &pending.origins))
 }
 
 fn is_deferred(node: &Node) -> bool {
     node.text().is_some_and(template::is_deferred)
 }
 
-/// The error of an invalid regular expression, in one line.
+/// The error of an invalid regular expression.
 pub(super) fn bad_regex(at: &Location, expression: &str) -> Option<Diagnostic> {
-    let error = Regex::new(expression).err()?.to_string();
-    // The crate's message shows the expression; its last line is the error.
-    let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
-    Some(Diagnostic::error(
-        Code::Regex,
-        at,
-        format!("`{expression}` is not a valid regular expression: {reason}"),
-    ))
+    Some(Diagnostic::error(Code::Regex, at, invalid_regex(expression)?))
 }
