@@ -84,7 +84,7 @@ fn blocks(one: &[Block], other: &[Block]) {
 }
 
 fn step(one: &CaseStep, other: &CaseStep) {
-    assert_eq!(one.step, other.step);
+    assert_eq!((&one.step, &one.groups), (&other.step, &other.groups));
     assert_eq!((&one.when, &one.locals, one.deferred), (&other.when, &other.locals, other.deferred));
 }
 
