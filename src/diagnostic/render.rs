@@ -71,7 +71,6 @@ fn annotation<'a>(kind: AnnotationKind, place: &Location, label: Option<&'a str>
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
     use std::sync::Arc;
 
     use super::super::{Code, SourceFile};

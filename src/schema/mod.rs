@@ -144,7 +144,7 @@ fn step(generator: &mut SchemaGenerator) -> Value {
     properties["block"] = with_doc(block, of::<Vec<Step>>(generator));
     properties["hook"] =
         json!({"type": "string", "description": "A place where the extending file can add steps."});
-    properties["use"] = Use::json_schema(generator).to_value();
+    properties["use"] = json!(Use::json_schema(generator));
     properties["repeat"] = with_doc(repeat, Repeat::json_schema(generator).to_value());
     properties["repeat"]["additionalProperties"] = json!(false);
     json!({
