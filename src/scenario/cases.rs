@@ -20,7 +20,7 @@ use super::{artifacts, credentials, disks, issues, vms};
 use crate::diagnostic::{Code, Diagnostics, Location, suggest};
 use crate::qemu::credential::Credential;
 use crate::qemu::disk::Disk;
-use crate::template::{Origins, Scope, Versions};
+use crate::template::{Scope, Versions};
 use crate::units::OneOrMany;
 use crate::yaml::Node;
 
@@ -127,8 +127,7 @@ impl<'f> File<'f> {
         let root = self.root;
         let early = CaseVersions { oracle: self.oracle, vms: None };
         let scope = Scope::new(environment(loader), &early);
-        let (values, origins) = self.values(cell, &scope, loader)?;
-        let scope = scope.with(values.clone()).with_origins(&origins);
+        let (values, scope) = self.values(cell, &scope, loader)?;
         let (name, at) = self.name(cell, &mut loader.reader(&scope))?;
         let scope = scope.with([("case".to_owned(), json!({"name": name}))]);
         let ((disks, credentials, net), scope) = resources(root, scope, loader);
@@ -138,7 +137,7 @@ impl<'f> File<'f> {
         let qemus =
             vms.specs.iter().map(|(name, vm)| (name.clone(), (vm.qemu.clone(), vm.arch().to_owned())));
         let versions = CaseVersions { oracle: self.oracle, vms: Some(qemus.collect()) };
-        let scope = Scope::new(scope.names().clone(), &versions).with_origins(&origins);
+        let scope = scope.with_versions(&versions);
         let mut reader = loader.reader(&scope);
         let issues = issues::read(root, &mut reader);
         let mut case = Case {
@@ -182,12 +181,12 @@ impl<'f> File<'f> {
     }
 
     /// The values of the params and axes in a cell.
-    fn values(
+    fn values<'v>(
         &self,
         cell: &Cell,
-        scope: &Scope<'_>,
+        scope: &Scope<'v>,
         loader: &mut Loader,
-    ) -> Option<(Map<String, Value>, Origins)> {
+    ) -> Option<(Map<String, Value>, Scope<'v>)> {
         let user = &self.user();
         let given = Given { with: self.root.get("with"), cell, defines: self.defines, user };
         let values = params::resolve(&self.params, &given, &mut loader.reader(scope))?;

@@ -68,7 +68,7 @@ pub(super) fn check(
             let at = node.entry(at).map_or(&key.at, |(key, _)| &key.at);
             reader.error(Code::WrongValue, at, message, help);
         }
-        let set_at = |node| origin(node, reader.scope, &BTreeMap::new());
+        let set_at = |node| origin(node, reader.scope);
         let (copy_at, backing_at) = (node.get("copy").map(set_at), node.get("backing").map(set_at));
         if let (Some(copy), Some(at)) = (&mut disk.copy, copy_at) {
             locate(copy, &at, "", reader);

@@ -161,10 +161,9 @@ impl Steps<'_, '_, '_> {
         params::check_with(value, &declared, &mut self.loader.diagnostics);
         self.loader.unused.params(&root, &declared);
         let given = Given { with: Some(&with), cell: &[], defines: &[], user: &key.at };
-        let (values, origins) = params::resolve(&declared, &given, &mut self.reader(&scope))?;
+        let (values, scope) = params::resolve(&declared, &given, &mut self.reader(&scope))?;
         place.uses.push(path);
         place.via.insert(0, key.at.clone());
-        let scope = scope.with(values.clone()).with_origins(&origins);
         Some(self.list(steps, &Place { scope: &scope, locals: values, ..place }))
     }
 
@@ -181,7 +180,7 @@ impl Steps<'_, '_, '_> {
         }
         for (key, value) in with.entries() {
             let rendered = self.reader(place.scope).render_now(value)?;
-            let at = origin(value, place.scope, place.scope.origins());
+            let at = origin(value, place.scope);
             entries.push((key.clone(), Node::of_value(&typed::escaped(rendered), &at)));
         }
         Some(Node::map(entries, with.at.clone()))

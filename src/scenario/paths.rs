@@ -1,7 +1,6 @@
 //! Paths of the host's files in a scenario: relative to the file in which they are written, else to the current directory;
 //! with `guests:` to the guests directory.
 
-use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf, absolute};
 
 use serde_json::{Value, json};
@@ -69,7 +68,7 @@ pub(super) fn locate(piece: &mut Piece, node: &Node, reader: &mut Reader<'_, '_>
         if is_name || template::is_template(path) || Path::new(path).is_absolute() {
             continue;
         }
-        let at = origin(value, reader.scope, &BTreeMap::new());
+        let at = origin(value, reader.scope);
         let found = match must_exist {
             true => find(path, &at, "", reader.diagnostics),
             false => existing(path, &at).ok(),

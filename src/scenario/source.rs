@@ -1,16 +1,13 @@
 //! The source of a mistake, if that is not where it shows: a value that a template repeats, or missing indentation.
 
-use std::collections::BTreeMap;
-
 use crate::diagnostic::{Diagnostic, Location};
 use crate::template::{self, Origins, Scope};
 use crate::yaml::{Key, Node};
 
 /// An error about a value. If the value here is only the name of a parameter, the error is about the place that sets it.
 pub(super) fn at_origin(diagnostic: Diagnostic, value: &Node, origins: &Origins) -> Diagnostic {
-    let origin = value.text().and_then(template::only_name).and_then(|name| origins.get(&name));
-    match origin.filter(|_| diagnostic.location == value.at) {
-        Some(origin) => Diagnostic { location: origin.clone(), ..diagnostic }.related(&value.at, "used here"),
+    match setter(value, origins).filter(|_| diagnostic.location == value.at) {
+        Some(setter) => Diagnostic { location: setter.clone(), ..diagnostic }.related(&value.at, "used here"),
         None => diagnostic,
     }
 }
@@ -28,8 +25,10 @@ pub(super) fn indentation(map: &Node, wrong: &Key) -> Option<String> {
 }
 
 /// The place that sets a value: its own, or that of the parameter whose name is all it has.
-pub(super) fn origin(value: &Node, scope: &Scope<'_>, nearer: &BTreeMap<String, Location>) -> Location {
-    let name = value.text().and_then(template::only_name);
-    let known = name.and_then(|name| nearer.get(&name).or_else(|| scope.origins().get(&name)));
-    known.unwrap_or(&value.at).clone()
+pub(super) fn origin(value: &Node, scope: &Scope<'_>) -> Location {
+    setter(value, scope.origins()).unwrap_or(&value.at).clone()
+}
+
+fn setter<'o>(value: &Node, origins: &'o Origins) -> Option<&'o Location> {
+    origins.get(&template::only_name(value.text()?)?)
 }
