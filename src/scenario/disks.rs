@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::source::origin;
-use super::typed::Reader;
+use super::typed::{Reader, origin};
 use super::{names, paths};
 use crate::diagnostic::{Code, Location, suggest};
 use crate::qemu::disk::Disk;

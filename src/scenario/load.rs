@@ -13,8 +13,7 @@ use super::lint::Unused;
 use super::merge::over;
 use super::model::Parsed;
 use super::paths::{same_file, tidy};
-use super::source::indentation;
-use super::typed::Reader;
+use super::typed::{Reader, indentation};
 use crate::diagnostic::{Code, Diagnostics, Location, similar, suggest};
 use crate::template::{self, Scope};
 use crate::yaml::{self, Kind, Node};
@@ -112,7 +111,7 @@ impl Loader {
             self.diagnostics.error(Code::Extends, &extends.at, message, "");
             return None;
         }
-        self.extended(&parent, &chain).map(|parent| over(&node, &parent, keys::merge)).filter(|_| sound)
+        self.extended(&parent, &chain).map(|parent| over(&node, &parent)).filter(|_| sound)
     }
 
     /// The file that a text names, relative to the file that contains the text.
@@ -167,7 +166,7 @@ impl Loader {
             let message = format!("`{}` is {expected}, not {}", key.name, value.what());
             self.diagnostics.error(Code::WrongValue, &value.at, message, help);
         }
-        super::lists::check(node, &mut self.diagnostics);
+        super::merge::check_lists(node, &mut self.diagnostics);
         self.diagnostics.errors_added() == before
     }
 

@@ -15,10 +15,9 @@ mod issues;
 pub(crate) mod keys;
 pub(crate) mod later;
 pub mod lint;
-pub(crate) mod lists;
 mod load;
 mod matrix;
-mod merge;
+pub(crate) mod merge;
 pub mod model;
 mod names;
 pub mod net;
@@ -26,7 +25,6 @@ pub(crate) mod params;
 mod paths;
 mod render;
 mod required_parameters;
-mod source;
 mod steps;
 mod sweep;
 mod typed;
@@ -36,6 +34,8 @@ pub(crate) mod when;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use indexmap::IndexSet;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, SourceFile, suggest};
 use crate::yaml::{self, Node};
@@ -136,11 +136,8 @@ pub fn load_edited(
     let mut loaded = Loaded::default();
     let mut names: HashMap<String, Location> = HashMap::new();
     let mut known = Vec::new();
-    for (at, path) in paths.iter().enumerate() {
-        // Two globs may match the same file.
-        if paths[..at].contains(path) {
-            continue;
-        }
+    // Two globs may match the same file.
+    for path in paths.iter().collect::<IndexSet<_>>() {
         let Some(own) = loader.read(path) else {
             continue;
         };

@@ -6,8 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::later::Later;
 use super::names;
-use super::source::origin;
-use super::typed::{self, Reader};
+use super::typed::{self, Reader, origin};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::template::{self, Scope};
 use crate::yaml::{Key, Kind, Node};

@@ -5,8 +5,7 @@ use std::path::{Component, Path, PathBuf, absolute};
 
 use serde_json::{Value, json};
 
-use super::source::origin;
-use super::typed::{Piece, Reader};
+use super::typed::{Piece, Reader, origin};
 use crate::diagnostic::{Code, Diagnostics, Location};
 use crate::qemu::guests_dir;
 use crate::template;

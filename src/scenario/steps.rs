@@ -10,8 +10,7 @@ use super::lint::Seen;
 use super::load::Loader;
 use super::model::{Block, Case, CaseStep, Parsed, When};
 use super::net::Net;
-use super::source::{at_origin, indentation};
-use super::typed::{self, Reader};
+use super::typed::{self, Reader, at_origin, indentation};
 use super::{names, when};
 use crate::diagnostic::{Code, Diagnostic, Location, similar, suggest};
 use crate::step::{

@@ -3,11 +3,10 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::source::{at_origin, indentation};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::step::{ABOUT, Action, DEFAULT_TIMEOUT, MODIFIERS, Misfit, Read, Step, Wrong, fit};
-use crate::template::{self, Rendered, Scope};
-use crate::yaml::{Kind, Node};
+use crate::template::{self, Origins, Rendered, Scope};
+use crate::yaml::{Key, Kind, Node};
 
 /// A rendered part of a file.
 #[derive(Debug, Clone)]
@@ -378,6 +377,35 @@ fn unknown_key(
     let (_, map) = place(key, node, above);
     let help = map.entry(wrong).and_then(|(key, _)| indentation(map, key));
     (format!("unknown key `{wrong}`{inside}"), help.unwrap_or_else(|| suggest(wrong, known)))
+}
+
+/// An error about a value. If the value here is only the name of a parameter, the error is about the place that sets it.
+pub(super) fn at_origin(diagnostic: Diagnostic, value: &Node, origins: &Origins) -> Diagnostic {
+    match setter(value, origins).filter(|_| diagnostic.location == value.at) {
+        Some(setter) => Diagnostic { location: setter.clone(), ..diagnostic }.related(&value.at, "used here"),
+        None => diagnostic,
+    }
+}
+
+/// The help for a key that belongs to an earlier key without a value: it is not indented.
+pub(super) fn indentation(map: &Node, wrong: &Key) -> Option<String> {
+    let before = map.entries().iter().take_while(|(key, _)| key.at != wrong.at);
+    let (owner, _) = before.filter(|(_, value)| value.is_null()).last()?;
+    let Location { column, line, .. } = owner.at;
+    Some(if line != wrong.at.line && column == wrong.at.column {
+        format!("indent the keys of `{0}` further than `{0}`", owner.name)
+    } else {
+        format!("write the keys of `{0}` inside it: `{0}: {{…}}`", owner.name)
+    })
+}
+
+/// The place that sets a value: its own, or that of the parameter whose name is all it has.
+pub(super) fn origin(value: &Node, scope: &Scope<'_>) -> Location {
+    setter(value, scope.origins()).unwrap_or(&value.at).clone()
+}
+
+fn setter<'o>(value: &Node, origins: &'o Origins) -> Option<&'o Location> {
+    origins.get(&template::only_name(value.text()?)?)
 }
 
 /// Examples of keys whose value is a map.

@@ -3,11 +3,9 @@
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
-use super::lists::LISTS;
-use super::merge::deep;
-use super::source::indentation;
-use super::typed::Reader;
-use super::{args, disks, lists, names, paths};
+use super::merge::{LISTS, deep, joined};
+use super::typed::{Reader, indentation};
+use super::{args, disks, names, paths};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::qemu::disk::Disk;
 use crate::qemu::image::OVERLAY;
@@ -102,7 +100,7 @@ impl Vms {
         let own = json!({"name": name, "disk": own, "fd": fds});
         let scope = reader.scope.with([("self".to_owned(), own)]);
         let reader = &mut reader.with(&scope);
-        let node = lists::joined(node, reader);
+        let node = joined(node, reader);
         let node = &without_disabled(&node, reader)?;
         let mut piece = reader.render(node)?;
         paths::locate(&mut piece, node, reader);

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::scenario::flow::{NOT_WITH_FLOW, Repeat};
-use crate::scenario::lists::LISTS;
+use crate::scenario::merge::LISTS;
 use crate::step::forms::{Form, companions, selecting};
 use crate::step::{ABOUT, ACTIONS, Bytes, FLOW, Holds, Rule, Watched, Words, alternatives};
 

@@ -9,7 +9,7 @@ mod choices;
 
 use crate::scenario::flow::{Repeat, Use};
 use crate::scenario::keys::{KEYS, TopKey, of};
-use crate::scenario::lists::LISTS;
+use crate::scenario::merge::LISTS;
 use crate::scenario::vms::MAX_COPIES;
 use crate::scenario::{params, when};
 use crate::step::{ABOUT, Action, DEFAULT_TIMEOUT, Step};
