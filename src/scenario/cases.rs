@@ -109,10 +109,8 @@ impl<'f> File<'f> {
 
     /// The names that `-D` may set.
     pub(super) fn names(&self) -> Vec<String> {
-        let axes = self.root.section("matrix").iter().map(|(key, _)| key.name.clone());
-        let axes = axes.filter(|name| !["include", "exclude"].contains(&name.as_str()));
-        let params = self.params.iter().map(|param| param.name.clone());
-        axes.chain(params).collect()
+        let axes = matrix::written(self.root).map(|(key, _)| &key.name);
+        axes.chain(self.params.iter().map(|param| &param.name)).cloned().collect()
     }
 
     /// The cases of all cells.

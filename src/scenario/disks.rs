@@ -22,10 +22,6 @@ pub(super) fn read(root: &Node, reader: &mut Reader<'_, '_>) -> BTreeMap<String,
     let Some((section, node)) = root.entry("disks") else {
         return disks;
     };
-    if !node.is_map() {
-        reader.read::<BTreeMap<String, Disk>>(&section.at, node);
-        return disks;
-    }
     for (key, node) in node.entries() {
         // Read each one separately, so that one error does not hide others.
         disks.extend(reader.read::<Disk>(&key.at, node).map(|disk| (key.name.clone(), disk)));

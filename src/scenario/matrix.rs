@@ -19,6 +19,11 @@ struct Axis<'m> {
     values: Vec<Setting>,
 }
 
+/// The axes of a file as they are written.
+pub(super) fn written(root: &Node) -> impl Iterator<Item = &(Key, Node)> {
+    root.section("matrix").iter().filter(|(key, _)| !["include", "exclude"].contains(&key.name.as_str()))
+}
+
 /// The cells of a file's matrix, the last axis fastest; one empty cell if there is no matrix. `None` after reporting an
 /// error.
 pub(super) fn cells(
@@ -32,12 +37,8 @@ pub(super) fn cells(
         return Some(vec![Vec::new()]);
     };
     let before = reader.diagnostics.errors_added();
-    let mut axes: Vec<Axis<'_>> = Vec::new();
-    for (key, node) in matrix.entries() {
-        if !["include", "exclude"].contains(&key.name.as_str()) {
-            axes.extend(axis(key, node, seed, reader));
-        }
-    }
+    let mut axes: Vec<Axis<'_>> =
+        written(root).filter_map(|(key, node)| axis(key, node, seed, reader)).collect();
     let exclude = partial("exclude", matrix, &axes, &[], reader);
     let include = partial("include", matrix, &axes, params, reader);
     check_cells(&axes, &exclude, &include, params, reader.diagnostics);

@@ -54,17 +54,14 @@ fn merge(child: &Node, parent: &Node, inner: impl Fn(&str, &Node, &Node) -> Node
             None => merged.push((key.clone(), value.clone())),
             Some(known) => {
                 // A VM has one guest: a guest of another kind replaces it.
-                let other = key.name == "guest" && !shares_a_key(value, &known.1);
+                let shares_a_key = value.entries().iter().any(|(key, _)| known.1.get(&key.name).is_some());
+                let other = key.name == "guest" && !shares_a_key;
                 let value = if other { value.clone() } else { inner(&key.name, value, &known.1) };
                 *known = (key.clone(), value);
             }
         }
     }
     Node::map(merged, child.at.clone())
-}
-
-fn shares_a_key(one: &Node, other: &Node) -> bool {
-    one.entries().iter().any(|(key, _)| other.get(&key.name).is_some())
 }
 
 /// The options of a VM that are lists. Their items may have a `when`, and `+NAME` adds to the inherited list.

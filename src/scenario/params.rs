@@ -76,8 +76,8 @@ pub(super) fn check_name(key: &Key, diagnostics: &mut Diagnostics) -> bool {
 
 /// Reads the `params` of a file.
 pub(super) fn declared(root: &Node, diagnostics: &mut Diagnostics) -> Vec<Param> {
-    let entries = root.section("params");
-    let usable = entries.iter().filter(|(key, _)| check_name(key, diagnostics)).collect::<Vec<_>>();
+    let entries = root.section("params").iter();
+    let usable: Vec<_> = entries.filter(|(key, _)| check_name(key, diagnostics)).collect();
     usable.into_iter().map(|(key, value)| declare(key, value, diagnostics)).collect()
 }
 

@@ -298,7 +298,7 @@ fn explain(misfit: &Misfit, key: &Location, node: &Node, scope: &Scope<'_>) -> D
     let (mut at, value) = place(key, node, &misfit.path);
     let template = value.text().filter(|text| template::is_template(text));
     let is_deferred = template.is_some_and(|text| template::render(text, scope) == Ok(Rendered::Deferred));
-    let owner = owner(misfit.path.iter(), key);
+    let owner = owner(&misfit.path, key);
     let (code, message, help) = match &misfit.wrong {
         Wrong::Rule(message, help) => {
             at = named_key(node, &misfit.path, message).unwrap_or(at);
@@ -346,8 +346,8 @@ fn explain(misfit: &Misfit, key: &Location, node: &Node, scope: &Scope<'_>) -> D
 }
 
 /// The name of a value: its key, or that of the list it is in.
-fn owner<'p, P: AsRef<str> + 'p>(path: impl DoubleEndedIterator<Item = &'p P>, key: &'p Location) -> &'p str {
-    let mut keys = path.rev().map(AsRef::as_ref).filter(|key| key.parse::<usize>().is_err());
+fn owner<'p>(path: &'p [impl AsRef<str>], key: &'p Location) -> &'p str {
+    let mut keys = path.iter().rev().map(AsRef::as_ref).filter(|key| key.parse::<usize>().is_err());
     keys.next().unwrap_or_else(|| key.excerpt())
 }
 
@@ -361,7 +361,7 @@ fn unknown_key(
 ) -> (String, String) {
     let path = misfit.full_path();
     let above = &path[..path.len() - 1];
-    let owner = owner(above.iter(), key);
+    let owner = owner(above, key);
     if MODIFIERS.contains(&wrong) && ABOUT.iter().any(|action| action.key == owner) {
         let message = format!("`{wrong}` belongs to the step, not to `{owner}`");
         return (message, format!("write `{wrong}` beside `{owner}`"));

@@ -185,9 +185,7 @@ fn without_disabled(node: &Node, reader: &mut Reader<'_, '_>) -> Option<Node> {
 /// A VM's options merged over those of the VM it is like.
 fn options(name: &str, section: &Node, chain: &mut Vec<String>, reader: &mut Reader<'_, '_>) -> Option<Node> {
     let (key, node) = section.entry(name)?;
-    if node.is_null() {
-        return Some(Node::map(Vec::new(), key.at.clone()));
-    }
+    let node = &node.or_empty(key);
     if !node.is_map() {
         let message = format!("a VM is a map of options, not {}", node.what());
         let help = indentation(section, key).unwrap_or_else(|| "write `{}` for the defaults".to_owned());

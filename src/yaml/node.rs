@@ -89,6 +89,11 @@ impl Node {
         }
     }
 
+    /// The value of a key that may be left out, as a map.
+    pub(crate) fn or_empty(&self, key: &Key) -> Self {
+        if self.is_null() { Self::map(Vec::new(), key.at.clone()) } else { self.clone() }
+    }
+
     /// The items of a list; any other value is one item.
     pub(crate) fn several(&self) -> &[Self] {
         match &self.kind {
