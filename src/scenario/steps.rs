@@ -389,8 +389,7 @@ fn at_its_place(complaint: Complaint, pending: &Pending) -> Option<Diagnostic> {
     let named = node.items().iter().find(is_named);
     let at = named.map_or(at, |item| item.at.clone());
     let at = typed::named_key(&pending.node, &complaint.path, &complaint.message).unwrap_or(at);
-    let unknown = is_deferred(node) || node.items().iter().any(|item| is_deferred(item) && is_named(&item));
-    if unknown && complaint.about != About::Keys {
+    if complaint.about != About::Keys && (is_deferred(node) || named.is_some_and(is_deferred)) {
         return None;
     }
     let is_regex = complaint.message.contains("is not a valid regular expression");
