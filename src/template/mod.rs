@@ -165,7 +165,7 @@ impl<'a> Scope<'a> {
 
     /// Replaces the provider of versions.
     #[must_use]
-    pub fn with_versions<'b>(self, versions: &'b dyn Versions) -> Scope<'b> {
+    pub fn with_versions(self, versions: &dyn Versions) -> Scope<'_> {
         let Self { context, rounds, origins, .. } = self;
         Scope { context, versions, rounds, origins }
     }
