@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use regex::Regex;
 use serde_json::{Map, Value};
@@ -32,7 +32,7 @@ pub(super) struct Loader {
     /// The seed of random axes.
     pub seed: u64,
     /// The steps without templates that were parsed, by the address of their map.
-    pub constant_steps: HashMap<usize, Parsed>,
+    pub constant_steps: HashMap<usize, Arc<Parsed>>,
     /// The number of steps of all cases so far.
     pub steps: usize,
     /// The declarations, and whether they are used.

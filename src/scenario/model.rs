@@ -135,41 +135,51 @@ pub struct When {
     pub locals: Map<String, Value>,
 }
 
-/// A step of a case, with its place and its deferred templates.
+/// A step of a case, and what is around it.
 #[derive(Debug, Clone)]
 pub struct CaseStep {
     /// Its place.
     pub at: Location,
     /// The places of the enclosing `use`, `hook` and `repeat` steps, innermost first.
     pub via: Vec<Location>,
-    /// The step. If `deferred`, its `{{run.…}}` templates are still in it as text.
-    pub step: Arc<Step>,
     /// Conditions that are decided when it runs; all must be true.
     pub when: Vec<When>,
     /// The names of the enclosing `use`, `block`, `repeat` and `hook` steps, outermost first.
     pub groups: Vec<String>,
     /// Names for its templates in addition to those of the case: loop variables, and the params of a used file.
     pub locals: Map<String, Value>,
+    /// The step itself; without templates it is the same in all cells.
+    pub parsed: Arc<Parsed>,
+}
+
+/// A step, with its deferred templates.
+#[derive(Debug)]
+pub struct Parsed {
+    /// The step. If `deferred`, its `{{run.…}}` templates are still in it as text.
+    pub step: Step,
     /// The step as a map without `when`, rendered except for deferred templates.
-    pub raw: Arc<Value>,
+    pub raw: Value,
     /// Whether `raw` has deferred templates; it is then rendered and parsed again when the step runs.
     pub deferred: bool,
-    /// The step in its file, for the places of its parts.
+    /// See [`weight`](super::typed::weight).
+    pub(super) weight: usize,
+    /// The step in its file, for the places of its parts. While this exists, no other part has its address.
     pub source: Node,
 }
 
-/// A parsed step.
-#[derive(Clone)]
-pub(super) struct Parsed {
-    pub step: Arc<Step>,
-    /// See [`CaseStep::raw`].
-    pub raw: Arc<Value>,
-    /// See [`CaseStep::deferred`].
-    pub deferred: bool,
-    /// See [`weight`](super::typed::weight).
-    pub weight: usize,
-    /// Its part of the file. While this exists, no other part has its address.
-    pub source: Node,
+impl Parsed {
+    /// The value of its action in the file.
+    pub(super) fn value(&self) -> &Node {
+        self.source.get(self.step.action.key()).unwrap_or(&self.source)
+    }
+}
+
+impl std::ops::Deref for CaseStep {
+    type Target = Parsed;
+
+    fn deref(&self) -> &Parsed {
+        &self.parsed
+    }
 }
 
 impl CaseStep {

@@ -81,7 +81,7 @@ pub(super) struct Started {
 impl Started {
     /// Those of all steps of a case.
     pub(super) fn of(case: &Case) -> Self {
-        Self::by(case.all_steps().into_iter().map(|step| &*step.step))
+        Self::by(case.all_steps().into_iter().map(|step| &step.step))
     }
 
     fn by<'s>(steps: impl Iterator<Item = &'s Step>) -> Self {
@@ -105,11 +105,10 @@ impl Started {
     }
 }
 
-/// An action to check later, with its part of the file.
+/// An action to check later.
 struct Pending {
     key: Location,
-    node: Node,
-    step: Arc<Step>,
+    parsed: Arc<Parsed>,
     origins: Origins,
     /// See [`Place::runs`].
     runs: bool,
@@ -283,56 +282,42 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
 
     /// Reads an ordinary step.
     pub(super) fn step(&mut self, written: Written<'_>, place: Place<'_, '_>) -> Option<CaseStep> {
-        let Written { node, key, value } = written;
-        let Parsed { step, raw, deferred, weight, source } = self.parsed(node, key, place.scope)?;
-        self.seen.step(&step, node, deferred);
-        self.names.extend(step.name.clone());
-        self.check_modifiers(node, &step);
-        if !self.loader.hold(weight, &key.at) {
+        let Written { node, key, .. } = written;
+        let parsed = self.parsed(node, key, place.scope)?;
+        self.seen.step(&parsed.step, node, parsed.deferred);
+        self.names.extend(parsed.step.name.clone());
+        self.check_modifiers(node, &parsed.step);
+        if !self.loader.hold(parsed.weight, &key.at) {
             return None;
         }
-        self.pending.push(Pending {
-            key: key.at.clone(),
-            node: value.clone(),
-            step: Arc::clone(&step),
-            origins: Arc::clone(place.scope.origins()),
-            runs: place.runs,
-        });
-        Some(CaseStep {
-            at: key.at.clone(),
-            via: place.via,
-            step,
-            when: place.when,
-            groups: place.groups,
-            locals: place.locals,
-            deferred,
-            raw,
-            source,
-        })
+        let origins = Arc::clone(place.scope.origins());
+        let pending = Pending { key: key.at.clone(), parsed: Arc::clone(&parsed), origins, runs: place.runs };
+        self.pending.push(pending);
+        let Place { via, when, groups, locals, .. } = place;
+        Some(CaseStep { at: key.at.clone(), via, when, groups, locals, parsed })
     }
 
     /// Renders and parses a step. One without templates is parsed once for all cells.
-    fn parsed(&mut self, node: &Node, key: &Key, scope: &Scope<'_>) -> Option<Parsed> {
+    fn parsed(&mut self, node: &Node, key: &Key, scope: &Scope<'_>) -> Option<Arc<Parsed>> {
         let Kind::Map(entries) = &node.kind else {
             return None;
         };
         let address = Arc::as_ptr(entries) as usize;
         if let Some(known) = self.loader.constant_steps.get(&address) {
-            return Some(known.clone());
+            return Some(Arc::clone(known));
         }
         let whole = node.without(&["when"]);
         let mut reader = Reader { scope, diagnostics: &mut self.loader.diagnostics };
         let piece = reader.render(&whole)?;
-        let step = Arc::new(reader.fit(&piece.value, &key.at, &whole)?);
-        let parsed = Parsed {
-            step,
+        let parsed = Arc::new(Parsed {
+            step: reader.fit(&piece.value, &key.at, &whole)?,
             deferred: piece.raw.is_some(),
             weight: typed::weight(&piece.value),
-            raw: Arc::new(piece.raw.unwrap_or(piece.value)),
+            raw: piece.raw.unwrap_or(piece.value),
             source: node.clone(),
-        };
+        });
         if !whole.any_text(template::is_template) {
-            self.loader.constant_steps.insert(address, parsed.clone());
+            self.loader.constant_steps.insert(address, Arc::clone(&parsed));
         }
         Some(parsed)
     }
@@ -352,13 +337,14 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
     pub(super) fn check(&mut self, case: &Case) {
         let copied = self.root.section("vms").iter().filter(|(_, vm)| vm.get("copies").is_some());
         let copied: Vec<&str> = copied.map(|(key, _)| key.name.as_str()).collect();
-        let of_cell =
-            Started::by(self.pending.iter().filter(|pending| pending.runs).map(|pending| &*pending.step));
-        let of_all = Started::by(self.pending.iter().map(|pending| &*pending.step));
+        let of_cell = Started::by(
+            self.pending.iter().filter(|pending| pending.runs).map(|pending| &pending.parsed.step),
+        );
+        let of_all = Started::by(self.pending.iter().map(|pending| &pending.parsed.step));
         for pending in &self.pending {
             let started = if pending.runs { &of_cell } else { &of_all };
             let mut complaints = Complaints::default();
-            pending.step.check(&started.scene(case), &mut complaints);
+            pending.parsed.step.check(&started.scene(case), &mut complaints);
             let counted = complaints.0.into_iter().filter(|wrong| counts(wrong, pending, &copied));
             self.loader.diagnostics.extend(counted.filter_map(|wrong| at_its_place(wrong, pending)));
         }
@@ -371,7 +357,7 @@ fn counts(complaint: &Complaint, pending: &Pending, copied: &[&str]) -> bool {
     if pending.runs || matches!(complaint.about, About::Keys | About::Form) {
         return true;
     }
-    let (_, node) = typed::place(&pending.key, &pending.node, &complaint.path);
+    let (_, node) = typed::place(&pending.key, pending.parsed.value(), &complaint.path);
     let of_copies = |text: &str| {
         let stem = text.trim_end_matches(|c: char| c.is_ascii_digit());
         copied.contains(&stem)
@@ -383,12 +369,12 @@ fn counts(complaint: &Complaint, pending: &Pending, copied: &[&str]) -> bool {
 
 /// A complaint as a diagnostic; `None` if it is about a value that is only known when the step runs.
 fn at_its_place(complaint: Complaint, pending: &Pending) -> Option<Diagnostic> {
-    let (at, node) = typed::place(&pending.key, &pending.node, &complaint.path);
+    let (at, node) = typed::place(&pending.key, pending.parsed.value(), &complaint.path);
     let is_named =
         |node: &&Node| node.text().is_some_and(|text| complaint.message.contains(&format!("`{text}`")));
     let named = node.items().iter().find(is_named);
     let at = named.map_or(at, |item| item.at.clone());
-    let at = typed::named_key(&pending.node, &complaint.path, &complaint.message).unwrap_or(at);
+    let at = typed::named_key(pending.parsed.value(), &complaint.path, &complaint.message).unwrap_or(at);
     if complaint.about != About::Keys && (is_deferred(node) || named.is_some_and(is_deferred)) {
         return None;
     }

@@ -16,8 +16,7 @@ pub(super) struct Part<'p> {
 impl<'p> Part<'p> {
     /// The action of a step.
     pub(super) fn of(step: &'p CaseStep) -> Self {
-        let node = step.source.get(step.step.action.key()).unwrap_or(&step.source);
-        Self { key: &step.at, node }
+        Self { key: &step.at, node: step.value() }
     }
 
     /// The options of a VM.
