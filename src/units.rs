@@ -11,6 +11,23 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::{Serialize, Serializer};
 
+/// Gives a type that is read by hand its JSON Schema.
+macro_rules! has_schema {
+    ($type:ident, $schema:tt) => {
+        impl schemars::JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!($schema)
+            }
+        }
+    };
+}
+
+pub(crate) use has_schema;
+
 pub use byte_count::ByteCount;
 pub use lists::{AnyNumber, OneOrMany};
 
@@ -230,22 +247,14 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
-impl JsonSchema for Size {
-    fn schema_name() -> Cow<'static, str> {
-        "Size".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": ["string", "integer"],
-            "minimum": 0,
-            "maximum": 0,
-            "pattern": r"^\s*(\+?[0-9]+\s*[BKMGTbkmgt]|\+?0+|0x0+)\s*$|\{\{",
-            "patternErrorMessage": "A size is a whole number with its unit K, M, G or T, such as `4K` or `150M`.",
-            "description": "A size: `4K`, `150M`, `1G` (powers of 1024), or `0`.",
-        })
-    }
-}
+has_schema!(Size, {
+    "type": ["string", "integer"],
+    "minimum": 0,
+    "maximum": 0,
+    "pattern": r"^\s*(\+?[0-9]+\s*[BKMGTbkmgt]|\+?0+|0x0+)\s*$|\{\{",
+    "patternErrorMessage": "A size is a whole number with its unit K, M, G or T, such as `4K` or `150M`.",
+    "description": "A size: `4K`, `150M`, `1G` (powers of 1024), or `0`.",
+});
 
 /// A percentage (`5%`, `2.5%`), in hundredths of a percent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -301,20 +310,12 @@ impl<'de> Deserialize<'de> for Share {
     }
 }
 
-impl JsonSchema for Share {
-    fn schema_name() -> Cow<'static, str> {
-        "Share".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "pattern": r"^\s*[0-9]+(\.[0-9]{1,2})?\s*%\s*$|\{\{",
-            "patternErrorMessage": "A share is a number of percent, such as `5%` or `2.5%`.",
-            "description": "A number of percent: `5%`, `2.5%`.",
-        })
-    }
-}
+has_schema!(Share, {
+    "type": "string",
+    "pattern": r"^\s*[0-9]+(\.[0-9]{1,2})?\s*%\s*$|\{\{",
+    "patternErrorMessage": "A share is a number of percent, such as `5%` or `2.5%`.",
+    "description": "A number of percent: `5%`, `2.5%`.",
+});
 
 #[cfg(test)]
 mod tests {

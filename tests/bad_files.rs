@@ -37,6 +37,13 @@ fn each_wrong_scenario_gets_the_diagnostics_of_its_snapshot() {
     assert!(different.is_empty(), "{}", different.join("\n"));
 }
 
+#[test]
+fn a_case_with_odd_values_loads_to_an_equal_case_when_written_out() {
+    let loaded = load_file(Path::new("tests/data/round_trip.yaml"));
+    assert!(!loaded.diagnostics.has_errors(), "{}", loaded.diagnostics.render(false));
+    loaded.cases.iter().for_each(loading::round_trip);
+}
+
 fn check_text(text: &str) {
     check_texts(&[text]);
 }

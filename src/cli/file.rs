@@ -156,9 +156,9 @@ fn read(path: PathBuf) -> Result<Arc<SourceFile>, Diagnostics> {
             .map_err(|_| std::io::Error::new(ErrorKind::InvalidData, "it is not UTF-8 text"))
     });
     match text {
-        Ok(text) => Ok(Arc::new(SourceFile { path, text })),
+        Ok(text) => Ok(Arc::new(SourceFile::new(path, text))),
         Err(error) => {
-            let source = Arc::new(SourceFile { path, text: String::new() });
+            let source = Arc::new(SourceFile::new(path, ""));
             let message = format!("cannot read the file: {error}");
             Err(only(Diagnostic::error(Code::Unreadable, &Location::top_of(&source), message)))
         }

@@ -1,7 +1,7 @@
 use super::*;
 
 fn parse(text: &str) -> Result<File, Diagnostics> {
-    let source = Arc::new(SourceFile { path: Path::new("../..").join(NAME), text: text.to_owned() });
+    let source = Arc::new(SourceFile::new(Path::new("../..").join(NAME), text));
     let command = super::super::options::command();
     File::parse(&source, command.find_subcommand("run").unwrap())
 }

@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn ten_diagnostics_of_a_severity_are_annotated_and_the_others_counted() {
-        let file = Arc::new(SourceFile { path: "a.yaml".into(), text: "a\n".repeat(23) });
+        let file = Arc::new(SourceFile::new("a.yaml", "a\n".repeat(23)));
         let mut diagnostics = Diagnostics::default();
         for line in 0..23 {
             let at = Location::of(&file, 2 * line, 2 * line + 1);

@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     fn diagnostic(path: &str) -> Diagnostic {
-        let file = Arc::new(SourceFile { path: path.into(), text: "a: 1\nü: [x,\n y]\n".to_owned() });
+        let file = Arc::new(SourceFile::new(path, "a: 1\nü: [x,\n y]\n"));
         let at = Location::of(&file, 9, 12);
         Diagnostic::error(Code::WrongValue, &at, "100% wrong: a, b")
             .help("one\ntwo")

@@ -21,6 +21,18 @@ pub struct SourceFile {
     pub path: PathBuf,
     /// The whole text.
     pub text: String,
+    /// The first byte of each line.
+    lines: Vec<usize>,
+}
+
+impl SourceFile {
+    /// A file with this text.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
+        let text = text.into();
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { path: path.into(), text, lines }
+    }
 }
 
 /// A place in a scenario file. Cheap to clone.
@@ -52,15 +64,9 @@ impl Location {
         let boundary = |at: usize| (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at));
         let start = boundary(start).unwrap_or(0);
         let end = boundary(end).unwrap_or(0).max(start);
-        let before = &text[..start];
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        Self {
-            file: Arc::clone(file),
-            line: 1 + before.bytes().filter(|&byte| byte == b'\n').count(),
-            column: 1 + before[line_start..].chars().count(),
-            start,
-            end,
-        }
+        let line = file.lines.partition_point(|&begin| begin <= start);
+        let column = 1 + text[file.lines[line - 1]..start].chars().count();
+        Self { file: Arc::clone(file), line, column, start, end }
     }
 
     /// The text of the range.
@@ -333,7 +339,7 @@ mod tests {
     use super::*;
 
     fn file(text: &str) -> Arc<SourceFile> {
-        Arc::new(SourceFile { path: PathBuf::from("a.yaml"), text: text.to_owned() })
+        Arc::new(SourceFile::new("a.yaml", text))
     }
 
     #[test]

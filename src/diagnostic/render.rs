@@ -71,14 +71,13 @@ fn annotation<'a>(kind: AnnotationKind, place: &Location, label: Option<&'a str>
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
     use std::sync::Arc;
 
     use super::super::{Code, SourceFile};
     use super::*;
 
     fn file(text: &str) -> Arc<SourceFile> {
-        Arc::new(SourceFile { path: PathBuf::from("a.yaml"), text: text.to_owned() })
+        Arc::new(SourceFile::new("a.yaml", text))
     }
 
     #[test]

@@ -93,11 +93,11 @@ fn of_template(view: &View<'_>, entry: &Entry, path: &[&str]) -> Vec<Location> {
 
 /// The place where a loop around the entry gives its steps this name.
 fn of_loop(view: &View<'_>, entry: &Entry, name: &str) -> Vec<Location> {
-    let file = Arc::new(SourceFile { path: view.path.to_owned(), text: view.text.to_owned() });
+    let file = Arc::new(SourceFile::new(view.path, view.text));
     let own = of_loops(view.text, entry).into_iter().filter(|(known, _)| known == name);
     own.map(|(_, at)| Location::of(&file, at.start, at.end)).collect()
 }
 
 fn top_of(path: &Path) -> Location {
-    Location::top_of(&Arc::new(SourceFile { path: path.to_owned(), text: String::new() }))
+    Location::top_of(&Arc::new(SourceFile::new(path, "")))
 }

@@ -209,7 +209,7 @@ fn in_steps(node: &Node, texts: &Texts, used: &mut BTreeSet<PathBuf>, names: &mu
 
 /// The names that a text declares, whether it is valid or not.
 pub(super) fn declared_in_text(path: &Path, text: &str) -> Vec<Name> {
-    let file = Arc::new(SourceFile { path: path.to_owned(), text: text.to_owned() });
+    let file = Arc::new(SourceFile::new(path, text));
     let of_entry = |entry: &Entry| {
         let value = || Some((unquoted(&text[entry.value.clone()?]), entry.value.clone()?));
         let key = || Some((entry.name()?.to_owned(), entry.key.clone()?));

@@ -1,8 +1,6 @@
 //! Probes the capabilities of a QEMU binary over QMP.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Seek, SeekFrom};
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +14,10 @@ use tokio::time::Instant;
 
 use super::accel::Accel;
 use super::kvm;
-use super::process::{Launch, Process, wait_at_most};
+use super::process::wait_at_most;
 use super::qmp::{Qmp, QmpError};
 use super::schema::Schema;
+use super::short_run::ShortRun;
 
 /// The timeout of a probe.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -145,39 +144,20 @@ pub async fn probe(path: &Path) -> Result<Binary, ProbeError> {
     let broken = |why: String| ProbeError::NotQemu { path: path.to_owned(), why };
     let missing = |why| ProbeError::Missing { path: path.to_owned(), why };
     let deadline = Instant::now() + PATIENCE;
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(missing)?;
-    ours.set_nonblocking(true).map_err(missing)?;
-    let theirs = OwnedFd::from(theirs);
-    let mut stderr = tempfile::tempfile().map_err(missing)?;
-    let channel = format!("socket,id=qmp,fd={}", theirs.as_raw_fd());
-    let program = path.display().to_string();
-    let options =
-        ["-machine", "none", "-nodefaults", "-no-user-config", "-display", "none", "-chardev", &channel];
-    let argv = [program.as_str()].into_iter().chain(options).chain(["-qmp", "chardev:qmp"]);
-    let launch = Launch {
-        argv: argv.map(str::to_owned).collect(),
-        env: Default::default(),
-        directory: PathBuf::from("/"),
-        inherit: vec![Arc::new(theirs)],
-        stdin: None,
-        stdout: stderr.try_clone().map_err(missing)?,
-        stderr: stderr.try_clone().map_err(missing)?,
-    };
-    let process = Process::spawn(launch).map_err(missing)?;
-    let ours = UnixStream::from_std(ours).map_err(missing)?;
+    let arguments = ["-machine", "none", "-qmp", "chardev:ours"];
+    let (mut run, socket) = ShortRun::start(path, &arguments, Vec::new()).map_err(missing)?;
     let answer = tokio::select! {
-        answer = ask(path, ours, deadline) => answer,
-        ended = process.wait() => Err(format!("it ended with {ended}")),
+        answer = ask(path, socket, deadline) => answer,
+        ended = run.process.wait() => Err(format!("it ended with {ended}")),
     };
     match answer {
         Ok(binary) => Ok(binary),
         Err(mut why) => {
             // If the process has exited, that is the cause of the closed monitor.
-            if let Some(ended) = wait_at_most(&process, Duration::from_secs(2)).await {
+            if let Some(ended) = wait_at_most(&run.process, Duration::from_secs(2)).await {
                 why = format!("it ended with {ended}");
             }
-            let mut said = String::new();
-            let _ = stderr.seek(SeekFrom::Start(0)).and_then(|_| stderr.take(4096).read_to_string(&mut said));
+            let said = run.output(4096);
             if !said.trim().is_empty() {
                 why = format!("{why}, saying: {}", said.trim());
             }

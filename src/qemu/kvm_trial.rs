@@ -1,16 +1,16 @@
 //! Tries KVM with a binary: `/dev/kvm` may exist and still not run a guest, as on many nested hosts.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
-use tokio::net::UnixStream;
 
-use super::process::{Launch, Process, wait_at_most};
+use super::process::wait_at_most;
+use super::short_run::ShortRun;
 use crate::units::elapsed;
 
 /// How long the guest may take to show progress; normally it takes a fraction of a second.
@@ -59,46 +59,27 @@ impl Setup {
     }
 
     async fn guest_runs(&self, patience: Duration) -> std::io::Result<Result<(), String>> {
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-        ours.set_nonblocking(true)?;
-        let (theirs, rom) = (OwnedFd::from(theirs), rom()?);
-        let mut stderr = tempfile::tempfile()?;
-        let program = self.binary.display().to_string();
-        let (serial, bios) = (
-            format!("socket,id=serial,fd={}", theirs.as_raw_fd()),
-            format!("/proc/self/fd/{}", rom.as_raw_fd()),
-        );
-        let mut argv = vec![program.as_str()];
-        argv.extend(self.arguments());
-        argv.extend(["-m", "16M", "-nodefaults", "-no-user-config", "-display", "none", "-bios", &bios]);
-        argv.extend(["-chardev", &serial, "-serial", "chardev:serial"]);
-        let launch = Launch {
-            argv: argv.into_iter().map(str::to_owned).collect(),
-            env: Default::default(),
-            directory: PathBuf::from("/"),
-            inherit: vec![Arc::new(theirs), Arc::new(rom)],
-            stdin: None,
-            stdout: stderr.try_clone()?,
-            stderr: stderr.try_clone()?,
-        };
-        let process = Process::spawn(launch)?;
+        let rom = rom()?;
+        let bios = format!("/proc/self/fd/{}", rom.as_raw_fd());
+        let mut arguments = self.arguments();
+        arguments.extend(["-m", "16M", "-bios", &bios, "-serial", "chardev:ours"]);
+        let (mut run, mut serial) = ShortRun::start(&self.binary, &arguments, vec![Arc::new(rom)])?;
         let mut output = [0];
-        let mut serial = UnixStream::from_std(ours)?;
         let answer = tokio::time::timeout(patience, serial.read_exact(&mut output)).await;
         let outcome = match answer {
             Ok(Ok(_)) if output == [OUTPUT] => Ok(()),
             Ok(_) => {
-                let ended = wait_at_most(&process, Duration::from_secs(2)).await;
+                let ended = wait_at_most(&run.process, Duration::from_secs(2)).await;
                 let how =
                     ended.map_or_else(|| "QEMU closed the serial port".to_owned(), |how| how.to_string());
-                Err(with_last_lines(how, &mut stderr))
+                Err(with_last_lines(how, &run.output(64 << 10)))
             }
             Err(_) => {
                 let how = format!("the guest did not run within {}", elapsed(patience));
-                Err(with_last_lines(how, &mut stderr))
+                Err(with_last_lines(how, &run.output(64 << 10)))
             }
         };
-        process.kill_and_wait();
+        run.process.kill_and_wait();
         Ok(outcome)
     }
 }
@@ -115,10 +96,7 @@ fn rom() -> std::io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-fn with_last_lines(how: String, stderr: &mut File) -> String {
-    let mut said = Vec::new();
-    let _ = stderr.seek(SeekFrom::Start(0)).and_then(|_| stderr.take(64 << 10).read_to_end(&mut said));
-    let said = String::from_utf8_lossy(&said);
+fn with_last_lines(how: String, said: &str) -> String {
     let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     match &lines[lines.len().saturating_sub(2)..] {
         [] => how,

@@ -27,5 +27,6 @@ pub mod releases;
 mod scalar;
 pub mod schema;
 mod schema_check;
+mod short_run;
 pub mod smp;
 pub mod spec;

@@ -1,9 +1,10 @@
 //! Values that QEMU takes as text.
 
-use schemars::JsonSchema;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::units::has_schema;
 
 /// A string, a number or a boolean, used as text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -21,12 +22,4 @@ impl<'de> Deserialize<'de> for Scalar {
     }
 }
 
-impl JsonSchema for Scalar {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Scalar".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": ["string", "number", "boolean"]})
-    }
-}
+has_schema!(Scalar, {"type": ["string", "number", "boolean"]});

@@ -19,7 +19,7 @@ use super::verdict::{Before, Judgement, judge};
 use crate::event::{CaseEnd, StepOutcome, Verdict, What};
 use crate::qemu::credential::make;
 use crate::qemu::network::of_wire;
-use crate::scenario::model::{Block, Case, CaseStep, When};
+use crate::scenario::model::{Block, Case, CaseStep, VmSource, When};
 use crate::scenario::{RunValues, resolve_step, resolve_vm, resolve_when, to_yaml};
 use crate::session::artifacts::Artifacts;
 use crate::session::{Failure, Session, metrics};
@@ -325,7 +325,8 @@ impl<'c> CaseRunner<'c> {
     fn complete_plans(&mut self, names: &[String], site: &FailureSite) -> Result<(), Stop> {
         let stop = |message: String| Stop::Failed(Failure::error(message), Box::new(site.clone()));
         let mut plans = self.session.plans().clone();
-        for name in names.iter().filter(|name| self.case.deferred_vms.contains_key(*name)) {
+        let is_late = |vm: &VmSource| vm.template.is_some();
+        for name in names.iter().filter(|name| self.case.vm_sources.get(*name).is_some_and(is_late)) {
             let Some(spec) = self
                 .with_run_values(|values| resolve_vm(self.case, name, values))
                 .map_err(|why| stop(why.to_string()))?

@@ -16,11 +16,11 @@ use super::net::{self, Net, unique};
 use super::params::{self, Given, Param, Setting, word};
 use super::steps::{Place, Steps};
 use super::typed::{self, Reader};
-use super::{artifacts, credentials, disks, issues, roles, vms};
+use super::{artifacts, credentials, disks, issues, vms};
 use crate::diagnostic::{Code, Diagnostics, Location, suggest};
 use crate::qemu::credential::Credential;
 use crate::qemu::disk::Disk;
-use crate::template::{Origins, Scope, Versions};
+use crate::template::{Scope, Versions};
 use crate::units::OneOrMany;
 use crate::yaml::Node;
 
@@ -109,10 +109,8 @@ impl<'f> File<'f> {
 
     /// The names that `-D` may set.
     pub(super) fn names(&self) -> Vec<String> {
-        let axes = self.root.section("matrix").iter().map(|(key, _)| key.name.clone());
-        let axes = axes.filter(|name| !["include", "exclude"].contains(&name.as_str()));
-        let params = self.params.iter().map(|param| param.name.clone());
-        axes.chain(params).collect()
+        let axes = matrix::written(self.root).map(|(key, _)| &key.name);
+        axes.chain(self.params.iter().map(|param| &param.name)).cloned().collect()
     }
 
     /// The cases of all cells.
@@ -127,8 +125,7 @@ impl<'f> File<'f> {
         let root = self.root;
         let early = CaseVersions { oracle: self.oracle, vms: None };
         let scope = Scope::new(environment(loader), &early);
-        let (values, origins) = self.values(cell, &scope, loader)?;
-        let scope = scope.with(values.clone()).with_origins(&origins);
+        let (values, scope) = self.values(cell, &scope, loader)?;
         let (name, at) = self.name(cell, &mut loader.reader(&scope))?;
         let scope = scope.with([("case".to_owned(), json!({"name": name}))]);
         let ((disks, credentials, net), scope) = resources(root, scope, loader);
@@ -138,7 +135,7 @@ impl<'f> File<'f> {
         let qemus =
             vms.specs.iter().map(|(name, vm)| (name.clone(), (vm.qemu.clone(), vm.arch().to_owned())));
         let versions = CaseVersions { oracle: self.oracle, vms: Some(qemus.collect()) };
-        let scope = Scope::new(scope.names().clone(), &versions).with_origins(&origins);
+        let scope = scope.with_versions(&versions);
         let mut reader = loader.reader(&scope);
         let issues = issues::read(root, &mut reader);
         let mut case = Case {
@@ -147,7 +144,7 @@ impl<'f> File<'f> {
             context: scope.names().clone(),
             params: values,
             axes: cell.iter().map(|setting| setting.name.clone()).collect(),
-            roles: roles::read(root, &vms, &mut reader),
+            roles: vms::roles(root, &vms, &mut reader),
             description: reader.read_key(root, "description"),
             tags: reader.read_key(root, "tags").map_or_else(Vec::new, |OneOrMany(tags)| unique(tags)),
             requires: reader.read_key(root, "requires").unwrap_or_default(),
@@ -156,7 +153,6 @@ impl<'f> File<'f> {
             must_fail: issues::must_fail(root, &mut reader),
             artifacts: unique(artifacts::read(root, &mut reader)),
             vms: vms.specs,
-            deferred_vms: vms.deferred,
             vm_sources: vms.sources,
             disks,
             credentials,
@@ -183,12 +179,12 @@ impl<'f> File<'f> {
     }
 
     /// The values of the params and axes in a cell.
-    fn values(
+    fn values<'v>(
         &self,
         cell: &Cell,
-        scope: &Scope<'_>,
+        scope: &Scope<'v>,
         loader: &mut Loader,
-    ) -> Option<(Map<String, Value>, Origins)> {
+    ) -> Option<(Map<String, Value>, Scope<'v>)> {
         let user = &self.user();
         let given = Given { with: self.root.get("with"), cell, defines: self.defines, user };
         let values = params::resolve(&self.params, &given, &mut loader.reader(scope))?;

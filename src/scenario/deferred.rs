@@ -11,7 +11,7 @@ use crate::qemu::credential::folder;
 use crate::qemu::disk::Disk;
 use crate::qemu::spec::VmSpec;
 use crate::session::link::LinkSpec;
-use crate::step::{Complaints, Misfit, Read, Step, fit};
+use crate::step::{Complaints, Read, Step};
 use crate::template::{self, Rendered, Scope, Versions};
 
 /// The values that are only known in a run.
@@ -26,12 +26,6 @@ pub struct RunValues<'l> {
     pub dir: &'l Path,
     /// The versions of the case's QEMUs.
     pub versions: &'l dyn Versions,
-}
-
-impl std::fmt::Debug for RunValues<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RunValues").field("run", self.run).field("dir", &self.dir).finish_non_exhaustive()
-    }
 }
 
 impl<'l> RunValues<'l> {
@@ -66,7 +60,7 @@ pub fn resolve_step(case: &Case, step: &CaseStep, values: &RunValues<'_>) -> Res
         return Ok(Step::clone(&step.step));
     }
     let scope = values.scope(case, &step.locals);
-    let resolved = Step::read(&filled(&step.raw, &scope)?).map_err(unfit)?;
+    let resolved = read::<Step>(&step.raw, &scope)?;
     // Names of background processes were checked before the run; VMs may be new here.
     let mut complaints = Complaints::default();
     let started = Started::of(case);
@@ -111,14 +105,13 @@ pub fn resolve_text(
 /// # Errors
 /// One line: an unknown name in a template, or an invalid option.
 pub fn resolve_vm(case: &Case, name: &str, values: &RunValues<'_>) -> Result<Option<VmSpec>, Unresolved> {
-    let Some(raw) = case.deferred_vms.get(name) else {
+    let Some(raw) = case.vm_sources.get(name).and_then(|source| source.template.as_ref()) else {
         return Ok(case.vms.get(name).cloned());
     };
     let disks = case.vms.get(name).map(|vm| paths(values.dir, Some(name), &vm.disks));
     let own =
         json!({"name": name, "disk": disks, "fd": values.names.get("fd").and_then(|fds| fds.get(name))});
-    let value = filled(raw, &values.scope(case, &Map::new()).with([("self".to_owned(), own)]))?;
-    fit(&value).map(Some).map_err(unfit)
+    read(raw, &values.scope(case, &Map::new()).with([("self".to_owned(), own)])).map(Some)
 }
 
 /// The paths of disks by name.
@@ -137,12 +130,11 @@ pub fn resolve_link(case: &Case, name: &str, values: &RunValues<'_>) -> Result<O
     let Some(raw) = case.net.deferred_links.get(name) else {
         return Ok(case.net.links.get(name).cloned());
     };
-    let value = filled(raw, &values.scope(case, &Map::new()))?;
-    fit(&value).map(Some).map_err(unfit)
+    read(raw, &values.scope(case, &Map::new())).map(Some)
 }
 
-fn unfit(misfit: Misfit) -> Unresolved {
-    Unresolved(misfit.to_string())
+fn read<T: Read>(raw: &Value, scope: &Scope<'_>) -> Result<T, Unresolved> {
+    T::read(&filled(raw, scope)?).map_err(|misfit| Unresolved(misfit.to_string()))
 }
 
 fn filled(value: &Value, scope: &Scope<'_>) -> Result<Value, Unresolved> {

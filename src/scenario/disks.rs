@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::source::origin;
-use super::typed::Reader;
+use super::typed::{Reader, origin};
 use super::{names, paths};
 use crate::diagnostic::{Code, Location, suggest};
 use crate::qemu::disk::Disk;
@@ -23,10 +22,6 @@ pub(super) fn read(root: &Node, reader: &mut Reader<'_, '_>) -> BTreeMap<String,
     let Some((section, node)) = root.entry("disks") else {
         return disks;
     };
-    if !node.is_map() {
-        reader.read::<BTreeMap<String, Disk>>(&section.at, node);
-        return disks;
-    }
     for (key, node) in node.entries() {
         // Read each one separately, so that one error does not hide others.
         disks.extend(reader.read::<Disk>(&key.at, node).map(|disk| (key.name.clone(), disk)));
@@ -68,7 +63,7 @@ pub(super) fn check(
             let at = node.entry(at).map_or(&key.at, |(key, _)| &key.at);
             reader.error(Code::WrongValue, at, message, help);
         }
-        let set_at = |node| origin(node, reader.scope, &BTreeMap::new());
+        let set_at = |node| origin(node, reader.scope);
         let (copy_at, backing_at) = (node.get("copy").map(set_at), node.get("backing").map(set_at));
         if let (Some(copy), Some(at)) = (&mut disk.copy, copy_at) {
             locate(copy, &at, "", reader);

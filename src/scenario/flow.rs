@@ -5,16 +5,15 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::keys::path;
-use super::later::{AnyStep, Later};
+use super::later::Later;
 use super::load::circle;
 use super::model::Block;
 use super::params::{self, Given};
-use super::source::origin;
 use super::steps::{MAX_STEPS, Place, Steps, Written};
-use super::typed::{self, Reader};
+use super::typed::{self, Reader, origin};
 use crate::diagnostic::{Code, Location};
 use crate::step::forms::{forms, read};
-use crate::step::{DEFAULT_TIMEOUT, Misfit, Read, Rule, Wait};
+use crate::step::{DEFAULT_TIMEOUT, Misfit, Read, Rule, Step, Wait};
 use crate::yaml::{Key, Node};
 
 /// The steps of another file, which has `params` and `steps` only.
@@ -30,6 +29,9 @@ pub(crate) struct Use {
     _with: Option<Later<Map<String, Value>>>,
 }
 
+/// Modifiers that are not allowed on steps that expand to other steps: these have no timeout, result or error of their own.
+pub(crate) const NOT_WITH_FLOW: &[&str] = &["timeout", "capture", "expect_error"];
+
 /// The keys of a file for `use`.
 pub(super) const KEYS_OF_USED: &[&str] = &["params", "steps", "description"];
 
@@ -43,7 +45,7 @@ forms! {
         /// A name for the number of the round, counted from 1.
         index: Option<String>,
         /// The steps to repeat.
-        steps: Later<Vec<AnyStep>>,
+        steps: Later<Vec<Step>>,
     }
     Over {
         /// The values: one round for each.
@@ -53,7 +55,7 @@ forms! {
         /// See [`Times`].
         index: Option<String>,
         /// See [`Times`].
-        steps: Later<Vec<AnyStep>>,
+        steps: Later<Vec<Step>>,
     }
     Until {
         /// A condition as in `wait`, checked after each round. The step's `timeout` is the loop's.
@@ -61,7 +63,7 @@ forms! {
         /// See [`Times`].
         index: Option<String>,
         /// See [`Times`].
-        steps: Later<Vec<AnyStep>>,
+        steps: Later<Vec<Step>>,
     }
 }
 
@@ -158,10 +160,9 @@ impl Steps<'_, '_, '_> {
         params::check_with(value, &declared, &mut self.loader.diagnostics);
         self.loader.unused.params(&root, &declared);
         let given = Given { with: Some(&with), cell: &[], defines: &[], user: &key.at };
-        let (values, origins) = params::resolve(&declared, &given, &mut self.reader(&scope))?;
+        let (values, scope) = params::resolve(&declared, &given, &mut self.reader(&scope))?;
         place.uses.push(path);
         place.via.insert(0, key.at.clone());
-        let scope = scope.with(values.clone()).with_origins(&origins);
         Some(self.list(steps, &Place { scope: &scope, locals: values, ..place }))
     }
 
@@ -178,7 +179,7 @@ impl Steps<'_, '_, '_> {
         }
         for (key, value) in with.entries() {
             let rendered = self.reader(place.scope).render_now(value)?;
-            let at = origin(value, place.scope, place.scope.origins());
+            let at = origin(value, place.scope);
             entries.push((key.clone(), Node::of_value(&typed::escaped(rendered), &at)));
         }
         Some(Node::map(entries, with.at.clone()))
@@ -274,12 +275,11 @@ impl Steps<'_, '_, '_> {
         Some(Block::RepeatUntil { at, until, timeout, when, index, steps })
     }
 
-    /// A step that is expanded before the run has no result, no error and no duration.
+    /// Reports the modifiers of [`NOT_WITH_FLOW`], except some.
     pub(super) fn refuse_modifiers(&mut self, node: &Node, but: &[&str]) {
-        let refused = ["timeout", "capture", "expect_error"];
         for (key, _) in node.entries() {
             let name = key.name.as_str();
-            if refused.contains(&name) && !but.contains(&name) {
+            if NOT_WITH_FLOW.contains(&name) && !but.contains(&name) {
                 let message = format!("`{name}` is not allowed on a step that expands to other steps");
                 self.complain(Code::Step, &key.at, message, "put it on those steps");
             }

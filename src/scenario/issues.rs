@@ -11,7 +11,7 @@ use crate::diagnostic::{Code, Diagnostics, suggest};
 use crate::step::Action;
 use crate::template;
 use crate::units::{OneOrMany, Share};
-use crate::yaml::{Kind, Node};
+use crate::yaml::Node;
 
 /// The limits of `at_most`. Below, a single occurrence would already exceed chance; above, two in a row would not be
 /// unusual.
@@ -41,12 +41,8 @@ pub(super) fn read<'n>(root: &'n Node, reader: &mut Reader<'_, '_>) -> Vec<Issue
     let Some((key, node)) = root.entry("known_issue") else {
         return Vec::new();
     };
-    let several = match &node.kind {
-        Kind::Seq(items) => items.as_slice(),
-        _ => std::slice::from_ref(node),
-    };
     let mut issues = Vec::new();
-    for node in several {
+    for node in node.several() {
         let applies = applies(node, reader);
         if let Some((sometimes, _)) = node.entry("sometimes") {
             let message = "unknown key `sometimes`: an intermittent issue needs a limit";
@@ -166,15 +162,9 @@ fn applies(node: &Node, reader: &mut Reader<'_, '_>) -> bool {
     let Some(when) = node.get("when") else {
         return true;
     };
-    if !super::when::check(when, reader.diagnostics) {
+    let Some(piece) = super::when::render(when, reader) else {
         return false;
-    }
-    match reader.render(when) {
-        Some(piece) if piece.deferred.is_some() => {
-            reader.render_now(when);
-            false
-        }
-        Some(piece) => piece.raw.is_none() && template::is_true(&piece.value),
-        None => false,
-    }
+    };
+    let is_probed = piece.raw.is_none();
+    reader.now(piece).is_some_and(|value| is_probed && template::is_true(&value))
 }

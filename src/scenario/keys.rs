@@ -6,7 +6,6 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::later::AnyStep;
 use super::merge::Merge;
 use super::model::{Case, DEFAULT_CASE_TIMEOUT, KnownIssue, MustFail, Requires};
 use super::render::{blocks, literal};
@@ -16,6 +15,7 @@ use crate::qemu::disk::Disk;
 use crate::qemu::network::NetworkSpec;
 use crate::qemu::spec::VmSpec;
 use crate::session::link::LinkSpec;
+use crate::step::Step;
 use crate::units::{OneOrMany, Span};
 
 /// What the value must be, if it is not read as a whole.
@@ -26,15 +26,18 @@ pub(crate) enum Shape {
     Steps,
 }
 
+type SchemaOf = fn(&mut SchemaGenerator) -> Value;
+type Written = fn(&Case) -> Value;
+
 /// A key of a file.
 pub(crate) struct TopKey {
     pub name: &'static str,
     pub doc: &'static str,
     pub shape: Shape,
     pub(super) merge: Merge,
-    pub schema: fn(&mut SchemaGenerator) -> Value,
-    /// The value in a case; null if it is the default, or has been replaced by what it stands for.
-    pub written: fn(&Case) -> Value,
+    pub schema: SchemaOf,
+    /// The value in a case; null or empty if it is the default, or has been replaced by what it stands for.
+    pub written: Written,
 }
 
 /// The names of all keys.
@@ -52,38 +55,34 @@ pub(super) fn merge(name: &str) -> Option<Merge> {
 #[must_use]
 pub fn to_yaml(case: &Case) -> String {
     let written = KEYS.iter().map(|key| (key.name.to_owned(), (key.written)(case)));
-    let top: Map<String, Value> = written.filter(|(_, value)| !value.is_null()).collect();
+    let is_needed = |(name, value): &(String, Value)| match value {
+        Value::Null => false,
+        Value::Array(list) => !list.is_empty() || name == "steps",
+        Value::Object(map) => !map.is_empty() || name == "vms",
+        _ => true,
+    };
+    let top: Map<String, Value> = written.filter(is_needed).collect();
     serde_yaml::to_string(&Value::Object(top)).unwrap_or_default()
 }
 
 /// A value that is read as a whole.
-const fn value(
-    name: &'static str,
-    doc: &'static str,
-    schema: fn(&mut SchemaGenerator) -> Value,
-    written: fn(&Case) -> Value,
-) -> TopKey {
+const fn value(name: &'static str, doc: &'static str, schema: SchemaOf, written: Written) -> TopKey {
     TopKey { name, doc, shape: Shape::Any, merge: Merge::Replaced, schema, written }
 }
 
 /// A map from names to values.
-const fn map(
-    name: &'static str,
-    doc: &'static str,
-    schema: fn(&mut SchemaGenerator) -> Value,
-    written: fn(&Case) -> Value,
-) -> TopKey {
+const fn map(name: &'static str, doc: &'static str, schema: SchemaOf, written: Written) -> TopKey {
     TopKey { shape: Shape::Map, merge: Merge::Deeply, ..value(name, doc, schema, written) }
 }
 
 /// One text or several, added to those of the template.
-const fn texts(name: &'static str, doc: &'static str, written: fn(&Case) -> Value) -> TopKey {
+const fn texts(name: &'static str, doc: &'static str, written: Written) -> TopKey {
     TopKey { merge: Merge::Joined, ..value(name, doc, of::<OneOrMany<String>>, written) }
 }
 
 /// A list of steps.
-const fn steps(name: &'static str, doc: &'static str, written: fn(&Case) -> Value) -> TopKey {
-    TopKey { shape: Shape::Steps, ..value(name, doc, of::<Vec<AnyStep>>, written) }
+const fn steps(name: &'static str, doc: &'static str, written: Written) -> TopKey {
+    TopKey { shape: Shape::Steps, ..value(name, doc, of::<Vec<Step>>, written) }
 }
 
 /// In the order of the reference and of a resolved case.
@@ -97,7 +96,7 @@ pub(crate) const KEYS: &[TopKey] = &[
     value("description", "What the scenario tests, in prose.", of::<String>, |case| {
         literal(&case.description)
     }),
-    texts("tags", "Tags to select cases by; the template's tags are added.", |case| unless_empty(&case.tags)),
+    texts("tags", "Tags to select cases by; the template's tags are added.", |case| literal(&case.tags)),
     value(
         "extends",
         "A template to extend, relative to this file.",
@@ -121,7 +120,7 @@ pub(crate) const KEYS: &[TopKey] = &[
             "requires",
             "Requirements without which the case is skipped, with the reason.",
             of::<Requires>,
-            |case| unless_empty(&case.requires),
+            |case| literal(&case.requires),
         )
     },
     value(
@@ -131,7 +130,7 @@ pub(crate) const KEYS: &[TopKey] = &[
             let issue = of::<KnownIssue>(generator);
             json!({"anyOf": [{"type": "array", "items": issue}, issue]})
         },
-        |case| unless_empty(&case.known_issues),
+        |case| literal(&case.known_issues),
     ),
     value(
         "must_fail",
@@ -155,55 +154,52 @@ pub(crate) const KEYS: &[TopKey] = &[
         "artifacts",
         "Files in the case's directory to keep with its artifacts, below `files`: paths or patterns (`*`, `?`, \
          `[…]`, `**`), relative to that directory; the template's entries are added.",
-        |case| unless_empty(&case.artifacts),
+        |case| literal(&case.artifacts),
     ),
     map("vms", "The VMs, by name.", named::<VmSpec>, |case| {
-        match with_deferred(&case.vms, &case.deferred_vms) {
-            Value::Null => json!({}),
-            vms => vms,
-        }
+        with_deferred(&case.vms, |vm| case.vm_sources[vm].template.as_ref())
     }),
     map(
         "roles",
         "Names for VMs, to use in steps in place of a VM's name; a `rebind` step binds them to other VMs. So steps can \
          use `primary` and `secondary`, whichever VM that is at the time.",
         |_| by_name(json!({"type": "string", "description": "Its initial VM."})),
-        |case| unless_empty(&case.roles),
+        |case| literal(&case.roles),
     ),
     map(
         "disks",
         "Disk images that do not belong to a single VM, created before anything is started; `{{disk.NAME}}` is the path.",
         named::<Disk>,
-        |case| unless_empty(&case.disks),
+        |case| literal(&case.disks),
     ),
     map(
         "credentials",
         "TLS credentials, by name, created for each case before anything is started; `{{credential.NAME}}` is the \
          directory, for `dir` of `tls-creds-x509` and `tls-creds-psk`.",
         named::<Credential>,
-        |case| unless_empty(&case.credentials),
+        |case| literal(&case.credentials),
     ),
     texts(
         "ports",
         "Names of free TCP ports of 127.0.0.1, reserved for the case: `{{port.NAME}}` is the number.",
-        |case| unless_empty(&case.net.ports),
+        |case| literal(&case.net.ports),
     ),
     map(
         "links",
         "Relays of byte streams, by name; `link` steps cut them or slow them down.",
         named::<LinkSpec>,
-        |case| with_deferred(&case.net.links, &case.net.deferred_links),
+        |case| with_deferred(&case.net.links, |link| case.net.deferred_links.get(link)),
     ),
     map(
         "networks",
         "Networks, by name, that connect VMs and the host without root.",
         named::<NetworkSpec>,
-        |case| unless_empty(&case.net.networks),
+        |case| literal(&case.net.networks),
     ),
-    map("hooks", "Steps for the template's hooks (`hook: name`).", named::<Vec<AnyStep>>, none),
+    map("hooks", "Steps for the template's hooks (`hook: name`).", named::<Vec<Step>>, none),
     steps("steps", "The steps of the scenario.", |case| blocks(&case.steps, 0)),
     steps("finally", "Steps that always run at the end, before everything is torn down.", |case| {
-        if case.finally.is_empty() { Value::Null } else { blocks(&case.finally, 0) }
+        blocks(&case.finally, 0)
     }),
 ];
 
@@ -258,33 +254,20 @@ fn none(_: &Case) -> Value {
     Value::Null
 }
 
-fn unless_empty(value: &impl Serialize) -> Value {
-    match literal(value) {
-        Value::Array(list) if list.is_empty() => Value::Null,
-        Value::Object(map) if map.is_empty() => Value::Null,
-        value => value,
-    }
-}
-
 fn params(case: &Case) -> Value {
     // In the long form, since a default that is a map could be mistaken for it.
     let written = |(name, value): (&String, &Value)| {
         let value = literal(value);
         (name.clone(), if value.is_object() { json!({"default": value}) } else { value })
     };
-    map_or_null(case.params.iter().map(written))
+    Value::Object(case.params.iter().map(written).collect())
 }
 
 /// The values by name; those with deferred templates as they are.
-fn with_deferred<'c, T: Serialize + 'c>(
-    values: impl IntoIterator<Item = (&'c String, &'c T)>,
-    deferred: &IndexMap<String, Value>,
+fn with_deferred<'c, T: Serialize>(
+    values: &IndexMap<String, T>,
+    deferred: impl Fn(&str) -> Option<&'c Value>,
 ) -> Value {
-    let value = |name: &String, value: &T| deferred.get(name).cloned().unwrap_or_else(|| literal(value));
-    map_or_null(values.into_iter().map(|(name, one)| (name.clone(), value(name, one))))
-}
-
-fn map_or_null(entries: impl Iterator<Item = (String, Value)>) -> Value {
-    let map: Map<String, Value> = entries.collect();
-    if map.is_empty() { Value::Null } else { Value::Object(map) }
+    let value = |name: &String, value: &T| deferred(name).cloned().unwrap_or_else(|| literal(value));
+    Value::Object(values.into_iter().map(|(name, one)| (name.clone(), value(name, one))).collect())
 }

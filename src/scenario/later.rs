@@ -6,6 +6,8 @@ use std::marker::PhantomData;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{Deserialize, Deserializer, IgnoredAny};
 
+use crate::step::Step;
+
 /// A part that is read later, as this type.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub(crate) struct Later<T>(PhantomData<T>);
@@ -30,11 +32,8 @@ impl<T: JsonSchema> JsonSchema for Later<T> {
     }
 }
 
-/// A step of the file.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub(crate) struct AnyStep;
-
-impl JsonSchema for AnyStep {
+/// A reference to a definition that also has the steps that expand to others.
+impl JsonSchema for Step {
     fn inline_schema() -> bool {
         true
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use regex::Regex;
 use serde_json::{Map, Value};
@@ -13,8 +13,7 @@ use super::lint::Unused;
 use super::merge::over;
 use super::model::Parsed;
 use super::paths::{same_file, tidy};
-use super::source::indentation;
-use super::typed::Reader;
+use super::typed::{Reader, indentation};
 use crate::diagnostic::{Code, Diagnostics, Location, similar, suggest};
 use crate::template::{self, Scope};
 use crate::yaml::{self, Kind, Node};
@@ -22,7 +21,8 @@ use crate::yaml::{self, Kind, Node};
 /// The files of a call, and their diagnostics.
 #[derive(Default)]
 pub(super) struct Loader {
-    files: HashMap<PathBuf, Option<Node>>,
+    /// The files that were read, whether they can be or not.
+    pub files: HashMap<PathBuf, Option<Node>>,
     /// Used in place of the files on disk.
     texts: Texts,
     /// The diagnostics so far.
@@ -32,13 +32,13 @@ pub(super) struct Loader {
     /// The seed of random axes.
     pub seed: u64,
     /// The steps without templates that were parsed, by the address of their map.
-    pub constant_steps: HashMap<usize, Parsed>,
+    pub constant_steps: HashMap<usize, Arc<Parsed>>,
     /// The number of steps of all cases so far.
     pub steps: usize,
     /// The declarations, and whether they are used.
     pub unused: Unused,
     /// Whether to merge files with errors, as far as that is possible.
-    is_lenient: bool,
+    pub is_lenient: bool,
     /// The size of the cases so far; see [`weight`](super::typed::weight).
     weight: usize,
 }
@@ -50,11 +50,6 @@ impl Loader {
     /// One that uses these texts in place of the files on disk.
     pub(super) fn with(texts: &Texts) -> Self {
         Self { texts: texts.clone(), ..Self::default() }
-    }
-
-    /// A file merged over everything that it extends, even with errors.
-    pub(super) fn merged(path: &Path, texts: &Texts) -> Option<Node> {
-        Self { is_lenient: true, ..Self::with(texts) }.scenario(path)
     }
 
     /// Reads parts of a file.
@@ -72,11 +67,6 @@ impl Loader {
             self.diagnostics.error(Code::TooMuch, at, message, help);
         }
         self.weight <= MAX_WEIGHT
-    }
-
-    /// The files that were read, whether they can be or not.
-    pub(super) fn paths(&self) -> Vec<PathBuf> {
-        self.files.keys().cloned().collect()
     }
 
     /// Whether the maximum size was exceeded.
@@ -121,7 +111,7 @@ impl Loader {
             self.diagnostics.error(Code::Extends, &extends.at, message, "");
             return None;
         }
-        self.extended(&parent, &chain).map(|parent| over(&node, &parent, keys::merge)).filter(|_| sound)
+        self.extended(&parent, &chain).map(|parent| over(&node, &parent)).filter(|_| sound)
     }
 
     /// The file that a text names, relative to the file that contains the text.
@@ -176,7 +166,7 @@ impl Loader {
             let message = format!("`{}` is {expected}, not {}", key.name, value.what());
             self.diagnostics.error(Code::WrongValue, &value.at, message, help);
         }
-        super::lists::check(node, &mut self.diagnostics);
+        super::merge::check_lists(node, &mut self.diagnostics);
         self.diagnostics.errors_added() == before
     }
 

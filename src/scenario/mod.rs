@@ -15,10 +15,9 @@ mod issues;
 pub(crate) mod keys;
 pub(crate) mod later;
 pub mod lint;
-pub(crate) mod lists;
 mod load;
 mod matrix;
-mod merge;
+pub(crate) mod merge;
 pub mod model;
 mod names;
 pub mod net;
@@ -26,17 +25,17 @@ pub(crate) mod params;
 mod paths;
 mod render;
 mod required_parameters;
-mod roles;
-mod source;
 mod steps;
 mod sweep;
 mod typed;
-mod vms;
+pub(crate) mod vms;
 pub(crate) mod when;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use indexmap::IndexSet;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, SourceFile, suggest};
 use crate::yaml::{self, Node};
@@ -118,7 +117,9 @@ pub type Texts = HashMap<PathBuf, Arc<str>>;
 /// A file merged over everything it extends, as far as that is possible with errors; `None` if one of them is not valid YAML.
 #[must_use]
 pub fn merged(path: &Path, texts: &Texts) -> Option<Node> {
-    load::Loader::merged(path, texts)
+    let mut loader = load::Loader::with(texts);
+    loader.is_lenient = true;
+    loader.scenario(path)
 }
 
 /// As [`load`]; a file that is among the texts has that text, whether it is on disk or not.
@@ -135,11 +136,8 @@ pub fn load_edited(
     let mut loaded = Loaded::default();
     let mut names: HashMap<String, Location> = HashMap::new();
     let mut known = Vec::new();
-    for (at, path) in paths.iter().enumerate() {
-        // Two globs may match the same file.
-        if paths[..at].contains(path) {
-            continue;
-        }
+    // Two globs may match the same file.
+    for path in paths.iter().collect::<IndexSet<_>>() {
         let Some(own) = loader.read(path) else {
             continue;
         };
@@ -173,14 +171,14 @@ pub fn load_edited(
     if !loader.diagnostics.has_errors() {
         loader.diagnostics.extend(loader.unused.warnings());
     }
-    loaded.sources = loader.paths();
+    loaded.sources = loader.files.into_keys().collect();
     loaded.diagnostics = loader.diagnostics;
     loaded
 }
 
 /// A `-D name=value`; its place is in the command line.
 fn define(name: &str, value: &str) -> Setting {
-    let file = Arc::new(SourceFile { path: PathBuf::from("-D"), text: format!("{name}={value}") });
+    let file = Arc::new(SourceFile::new("-D", format!("{name}={value}")));
     Setting {
         name: name.to_owned(),
         value: yaml::plain(value),

@@ -18,7 +18,7 @@ use crate::qemu::credential::Credential;
 use crate::qemu::disk::Disk;
 use crate::qemu::spec::{Accel, VmSpec};
 use crate::step::{Action, Condition, Step, Wait};
-use crate::units::{AnyNumber, OneOrMany, Share, Span, from_text};
+use crate::units::{AnyNumber, OneOrMany, Share, Span, from_text, has_schema};
 use crate::yaml::Node;
 
 /// The default timeout of a case.
@@ -53,9 +53,7 @@ pub struct Case {
     /// Its VMs, in file order. Values that are only known in a run, such as `{{case.dir}}`, are still templates; see
     /// [`resolve_vm`](super::resolve_vm).
     pub vms: IndexMap<String, VmSpec>,
-    /// The VMs with deferred templates; everything else in them is rendered.
-    pub deferred_vms: IndexMap<String, Value>,
-    /// The places of its VMs.
+    /// What its VMs are in the file.
     pub vm_sources: IndexMap<String, VmSource>,
     /// Its roles, each with its initial VM.
     pub roles: IndexMap<String, String>,
@@ -137,41 +135,51 @@ pub struct When {
     pub locals: Map<String, Value>,
 }
 
-/// A step of a case, with its place and its deferred templates.
+/// A step of a case, and what is around it.
 #[derive(Debug, Clone)]
 pub struct CaseStep {
     /// Its place.
     pub at: Location,
     /// The places of the enclosing `use`, `hook` and `repeat` steps, innermost first.
     pub via: Vec<Location>,
-    /// The step. If `deferred`, its `{{run.…}}` templates are still in it as text.
-    pub step: Arc<Step>,
     /// Conditions that are decided when it runs; all must be true.
     pub when: Vec<When>,
     /// The names of the enclosing `use`, `block`, `repeat` and `hook` steps, outermost first.
     pub groups: Vec<String>,
     /// Names for its templates in addition to those of the case: loop variables, and the params of a used file.
     pub locals: Map<String, Value>,
+    /// The step itself; without templates it is the same in all cells.
+    pub parsed: Arc<Parsed>,
+}
+
+/// A step, with its deferred templates.
+#[derive(Debug)]
+pub struct Parsed {
+    /// The step. If `deferred`, its `{{run.…}}` templates are still in it as text.
+    pub step: Step,
     /// The step as a map without `when`, rendered except for deferred templates.
-    pub raw: Arc<Value>,
+    pub raw: Value,
     /// Whether `raw` has deferred templates; it is then rendered and parsed again when the step runs.
     pub deferred: bool,
-    /// The step in its file, for the places of its parts.
+    /// See [`weight`](super::typed::weight).
+    pub(super) weight: usize,
+    /// The step in its file, for the places of its parts. While this exists, no other part has its address.
     pub source: Node,
 }
 
-/// A parsed step.
-#[derive(Clone)]
-pub(super) struct Parsed {
-    pub step: Arc<Step>,
-    /// See [`CaseStep::raw`].
-    pub raw: Arc<Value>,
-    /// See [`CaseStep::deferred`].
-    pub deferred: bool,
-    /// See [`weight`](super::typed::weight).
-    pub weight: usize,
-    /// Its part of the file. While this exists, no other part has its address.
-    pub source: Node,
+impl Parsed {
+    /// The value of its action in the file.
+    pub(super) fn value(&self) -> &Node {
+        self.source.get(self.step.action.key()).unwrap_or(&self.source)
+    }
+}
+
+impl std::ops::Deref for CaseStep {
+    type Target = Parsed;
+
+    fn deref(&self) -> &Parsed {
+        &self.parsed
+    }
 }
 
 impl CaseStep {
@@ -287,15 +295,7 @@ impl<'de> Deserialize<'de> for VersionRange {
     }
 }
 
-impl JsonSchema for VersionRange {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "VersionRange".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": "string", "examples": [">=11.0", ">=7.2, <10"]})
-    }
-}
+has_schema!(VersionRange, {"type": "string", "examples": [">=11.0", ">=7.2, <10"]});
 
 /// A known failure: a case that fails this way counts as `xfail`, with the reason. If the case passes, or fails in
 /// another way, it fails. With `at_most` the issue is intermittent, and the case may also pass.

@@ -21,8 +21,8 @@ const fn is_letter(first: char) -> bool {
     first.is_ascii_alphabetic() || first == '_'
 }
 
-/// A name of templates.
-const NAME: Name = Name {
+/// A parameter, an axis or a loop's variable.
+pub(super) const PARAM: Name = Name {
     what: "name",
     code: Code::Param,
     first: is_letter,
@@ -31,17 +31,14 @@ const NAME: Name = Name {
     help: "start with a letter; use letters, digits, `_` and `-`",
 };
 
-/// A parameter, an axis or a loop's variable.
-pub(super) const PARAM: Name = NAME;
-
 /// What a step captures.
 pub(super) const CAPTURE: Name =
-    Name { code: Code::WrongValue, help: "use letters, digits, `_` and `-`", ..NAME };
+    Name { code: Code::WrongValue, help: "use letters, digits, `_` and `-`", ..PARAM };
 
 /// Such a name is used in templates, and may be part of the name of a socket.
 const fn of_socket(what: &'static str) -> Name {
     let help = "start with a letter; use letters, digits, `_` and `-`, at most 32 characters";
-    Name { what, code: Code::WrongValue, longest: 32, help, ..NAME }
+    Name { what, code: Code::WrongValue, longest: 32, help, ..PARAM }
 }
 
 pub(super) const PORT: Name = of_socket("port name");

@@ -11,7 +11,7 @@ use crate::qemu::network::{NetworkSpec, wrong_netdev};
 use crate::session::link::{Address, LinkSpec, Listen};
 use crate::template;
 use crate::units::OneOrMany;
-use crate::yaml::{Key, Node};
+use crate::yaml::Node;
 
 /// The ports, links and networks of a case.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -73,7 +73,7 @@ pub(super) fn read(root: &Node, reader: &mut Reader<'_, '_>) -> Net {
         if !names::LINK.check(key, reader.diagnostics) {
             continue;
         }
-        let node = or_empty(key, node);
+        let node = node.or_empty(key);
         let Some(piece) = reader.render(&node) else {
             continue;
         };
@@ -90,17 +90,12 @@ pub(super) fn read(root: &Node, reader: &mut Reader<'_, '_>) -> Net {
     net
 }
 
-/// A value that may be left out, as a map.
-fn or_empty(key: &Key, node: &Node) -> Node {
-    if node.is_null() { Node::map(Vec::new(), key.at.clone()) } else { node.clone() }
-}
-
 fn networks(root: &Node, net: &mut Net, reader: &mut Reader<'_, '_>) {
     for (key, node) in root.section("networks") {
         if !names::NETWORK.check(key, reader.diagnostics) {
             continue;
         }
-        let node = or_empty(key, node);
+        let node = node.or_empty(key);
         let Some(network) = reader.read::<NetworkSpec>(&key.at, &node) else {
             continue;
         };

@@ -1,13 +1,11 @@
 //! Paths of the host's files in a scenario: relative to the file in which they are written, else to the current directory;
 //! with `guests:` to the guests directory.
 
-use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf, absolute};
 
 use serde_json::{Value, json};
 
-use super::source::origin;
-use super::typed::{Piece, Reader};
+use super::typed::{Piece, Reader, origin};
 use crate::diagnostic::{Code, Diagnostics, Location};
 use crate::qemu::guests_dir;
 use crate::template;
@@ -69,7 +67,7 @@ pub(super) fn locate(piece: &mut Piece, node: &Node, reader: &mut Reader<'_, '_>
         if is_name || template::is_template(path) || Path::new(path).is_absolute() {
             continue;
         }
-        let at = origin(value, reader.scope, &BTreeMap::new());
+        let at = origin(value, reader.scope);
         let found = match must_exist {
             true => find(path, &at, "", reader.diagnostics),
             false => existing(path, &at).ok(),
@@ -117,7 +115,7 @@ mod tests {
     #[test]
     fn a_path_is_relative_to_its_file_else_to_the_current_directory() {
         let folder = Folder::new(&[("Cargo.toml", "")]);
-        let file = SourceFile { path: folder.path("a.yaml"), text: "x".to_owned() };
+        let file = SourceFile::new(folder.path("a.yaml"), "x");
         let at = Location::top_of(&Arc::new(file));
         let found = |path| existing(path, &at);
         let own = folder.path("Cargo.toml").display().to_string();
@@ -143,7 +141,8 @@ mod tests {
         assert_eq!(linux.kernel, Some(real("k")));
         assert_eq!(linux.initrd, Some(real("t/i")));
         assert_eq!(case.vms["vm"].qemu, real("t/q"));
-        assert_eq!(case.deferred_vms["vm"]["guest"]["linux"]["kernel"], json!(real("k")));
+        let template = case.vm_sources["vm"].template.as_ref().unwrap();
+        assert_eq!(template["guest"]["linux"]["kernel"], json!(real("k")));
     }
 
     #[test]

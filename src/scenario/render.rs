@@ -19,8 +19,7 @@ pub(super) fn blocks(list: &[Block], depth: usize) -> Value {
 fn block(block: &Block, depth: usize) -> Value {
     match block {
         Block::Step(step) => {
-            let raw = Value::clone(&step.raw);
-            let raw = if step.deferred { raw } else { escaped(raw) };
+            let raw = if step.deferred { step.raw.clone() } else { escaped(step.raw.clone()) };
             grouped(&step.groups[depth..], under(&step.when, &step.locals, raw))
         }
         Block::RepeatUntil { until, timeout, when, index, steps, .. } => {

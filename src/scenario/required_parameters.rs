@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Serialize, Serializer};
 
 use crate::qemu::spec::Scalar;
-use crate::units::OneOrMany;
+use crate::units::{OneOrMany, has_schema};
 
 /// Names of migration parameters, each with the values that it must allow; no values: any parameter of that name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -78,22 +77,14 @@ impl<'de> Deserialize<'de> for Words {
     }
 }
 
-impl JsonSchema for RequiredParameters {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "RequiredParameters".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"anyOf": [
-            {"type": "string"},
-            {"type": "array", "items": {"type": "string"}, "minItems": 1},
-            {"type": "object", "additionalProperties": {"anyOf": [
-                {"type": ["string", "number", "boolean", "null"]},
-                {"type": "array", "items": {"type": ["string", "number", "boolean"]}},
-            ]}},
-        ]})
-    }
-}
+has_schema!(RequiredParameters, {"anyOf": [
+    {"type": "string"},
+    {"type": "array", "items": {"type": "string"}, "minItems": 1},
+    {"type": "object", "additionalProperties": {"anyOf": [
+        {"type": ["string", "number", "boolean", "null"]},
+        {"type": "array", "items": {"type": ["string", "number", "boolean"]}},
+    ]}},
+]});
 
 #[cfg(test)]
 mod tests {

@@ -4,18 +4,18 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::lint::Seen;
 use super::load::Loader;
 use super::model::{Block, Case, CaseStep, Parsed, When};
 use super::net::Net;
-use super::source::{at_origin, indentation};
-use super::typed::{self, Reader};
+use super::typed::{self, Reader, at_origin, indentation};
 use super::{names, when};
 use crate::diagnostic::{Code, Diagnostic, Location, similar, suggest};
-use crate::step::{ACTIONS, About, Action, Complaint, Complaints, FLOW, MODIFIERS, Scene, Step};
+use crate::step::{
+    ACTIONS, About, Action, Complaint, Complaints, FLOW, MODIFIERS, Scene, Step, invalid_regex,
+};
 use crate::template::{self, Origins, Scope};
 use crate::yaml::{Key, Kind, Node};
 
@@ -61,16 +61,10 @@ pub(super) struct Steps<'l, 'p, 'v> {
     pub placed: BTreeSet<String>,
     /// The actions to check once the whole case is known.
     pending: Vec<Pending>,
-    /// What the steps of this cell start.
-    started: Started,
-    /// The same with the steps that this cell leaves out.
-    started_anywhere: Started,
     /// The names that the steps use.
     pub seen: Seen,
     /// The names of all steps, including those that this cell omits.
     pub names: BTreeSet<String>,
-    /// The VMs with copies; another cell may have more of them.
-    copied: Vec<String>,
     count: usize,
     /// Whether there are too many steps, which is reported once.
     full: bool,
@@ -87,8 +81,19 @@ pub(super) struct Started {
 impl Started {
     /// Those of all steps of a case.
     pub(super) fn of(case: &Case) -> Self {
+        Self::by(case.all_steps().into_iter().map(|step| &step.step))
+    }
+
+    fn by<'s>(steps: impl Iterator<Item = &'s Step>) -> Self {
         let mut started = Self::default();
-        case.all_steps().into_iter().for_each(|step| started.add(&step.step.action));
+        for step in steps {
+            match &step.action {
+                Action::Exec(exec) => started.processes.extend(exec.background.clone()),
+                Action::Client(client) if client.starts() => _ = started.clients.insert(client.name.clone()),
+                Action::Record(record) => started.metrics.extend(record.values.keys().cloned()),
+                _ => {}
+            }
+        }
         started
     }
 
@@ -98,22 +103,12 @@ impl Started {
         let Case { vms, roles, net: Net { links, .. }, .. } = case;
         Scene { vms, roles, processes, clients, links, metrics }
     }
-
-    fn add(&mut self, action: &Action) {
-        match action {
-            Action::Exec(exec) => self.processes.extend(exec.background.clone()),
-            Action::Client(client) => self.clients.extend(client.starts().then(|| client.name.clone())),
-            Action::Record(record) => self.metrics.extend(record.values.keys().cloned()),
-            _ => {}
-        }
-    }
 }
 
-/// An action to check later, with its part of the file.
+/// An action to check later.
 struct Pending {
     key: Location,
-    node: Node,
-    step: Arc<Step>,
+    parsed: Arc<Parsed>,
     origins: Origins,
     /// See [`Place::runs`].
     runs: bool,
@@ -121,19 +116,14 @@ struct Pending {
 
 impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
     pub(super) fn new(loader: &'l mut Loader, top: &'p Scope<'v>, root: &'p Node) -> Self {
-        let copied = root.section("vms").iter().filter(|(_, vm)| vm.get("copies").is_some());
-        let copied = copied.map(|(key, _)| key.name.clone()).collect();
         Self {
             loader,
             top,
             root,
             placed: BTreeSet::new(),
             pending: Vec::new(),
-            started: Started::default(),
-            started_anywhere: Started::default(),
             seen: Seen::default(),
             names: BTreeSet::new(),
-            copied,
             count: 0,
             full: false,
         }
@@ -276,8 +266,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         let Some(when) = node.get("when") else {
             return true;
         };
-        let is_valid = when::check(when, &mut self.loader.diagnostics);
-        let Some(piece) = is_valid.then(|| self.reader(place.scope).render(when)).flatten() else {
+        let Some(piece) = when::render(when, &mut self.reader(place.scope)) else {
             return true;
         };
         match piece.raw {
@@ -293,60 +282,42 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
 
     /// Reads an ordinary step.
     pub(super) fn step(&mut self, written: Written<'_>, place: Place<'_, '_>) -> Option<CaseStep> {
-        let Written { node, key, value } = written;
-        let Parsed { step, raw, deferred, weight, source } = self.parsed(node, key, place.scope)?;
-        self.seen.step(&step, node, deferred);
-        self.names.extend(step.name.clone());
-        self.check_modifiers(node, &step);
-        if place.runs {
-            self.started.add(&step.action);
-        }
-        self.started_anywhere.add(&step.action);
-        if !self.loader.hold(weight, &key.at) {
+        let Written { node, key, .. } = written;
+        let parsed = self.parsed(node, key, place.scope)?;
+        self.seen.step(&parsed.step, node, parsed.deferred);
+        self.names.extend(parsed.step.name.clone());
+        self.check_modifiers(node, &parsed.step);
+        if !self.loader.hold(parsed.weight, &key.at) {
             return None;
         }
-        self.pending.push(Pending {
-            key: key.at.clone(),
-            node: value.clone(),
-            step: Arc::clone(&step),
-            origins: Arc::clone(place.scope.origins()),
-            runs: place.runs,
-        });
-        Some(CaseStep {
-            at: key.at.clone(),
-            via: place.via,
-            step,
-            when: place.when,
-            groups: place.groups,
-            locals: place.locals,
-            deferred,
-            raw,
-            source,
-        })
+        let origins = Arc::clone(place.scope.origins());
+        let pending = Pending { key: key.at.clone(), parsed: Arc::clone(&parsed), origins, runs: place.runs };
+        self.pending.push(pending);
+        let Place { via, when, groups, locals, .. } = place;
+        Some(CaseStep { at: key.at.clone(), via, when, groups, locals, parsed })
     }
 
     /// Renders and parses a step. One without templates is parsed once for all cells.
-    fn parsed(&mut self, node: &Node, key: &Key, scope: &Scope<'_>) -> Option<Parsed> {
+    fn parsed(&mut self, node: &Node, key: &Key, scope: &Scope<'_>) -> Option<Arc<Parsed>> {
         let Kind::Map(entries) = &node.kind else {
             return None;
         };
         let address = Arc::as_ptr(entries) as usize;
         if let Some(known) = self.loader.constant_steps.get(&address) {
-            return Some(known.clone());
+            return Some(Arc::clone(known));
         }
         let whole = node.without(&["when"]);
         let mut reader = Reader { scope, diagnostics: &mut self.loader.diagnostics };
         let piece = reader.render(&whole)?;
-        let step = Arc::new(reader.fit(&piece.value, &key.at, &whole)?);
-        let parsed = Parsed {
-            step,
+        let parsed = Arc::new(Parsed {
+            step: reader.fit(&piece.value, &key.at, &whole)?,
             deferred: piece.raw.is_some(),
             weight: typed::weight(&piece.value),
-            raw: Arc::new(piece.raw.unwrap_or(piece.value)),
+            raw: piece.raw.unwrap_or(piece.value),
             source: node.clone(),
-        };
+        });
         if !whole.any_text(template::is_template) {
-            self.loader.constant_steps.insert(address, parsed.clone());
+            self.loader.constant_steps.insert(address, Arc::clone(&parsed));
         }
         Some(parsed)
     }
@@ -364,11 +335,17 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
 
     /// Checks every action; the VMs and the background processes of the case must be known.
     pub(super) fn check(&mut self, case: &Case) {
+        let copied = self.root.section("vms").iter().filter(|(_, vm)| vm.get("copies").is_some());
+        let copied: Vec<&str> = copied.map(|(key, _)| key.name.as_str()).collect();
+        let of_cell = Started::by(
+            self.pending.iter().filter(|pending| pending.runs).map(|pending| &pending.parsed.step),
+        );
+        let of_all = Started::by(self.pending.iter().map(|pending| &pending.parsed.step));
         for pending in &self.pending {
-            let started = if pending.runs { &self.started } else { &self.started_anywhere };
+            let started = if pending.runs { &of_cell } else { &of_all };
             let mut complaints = Complaints::default();
-            pending.step.check(&started.scene(case), &mut complaints);
-            let counted = complaints.0.into_iter().filter(|wrong| counts(wrong, pending, &self.copied));
+            pending.parsed.step.check(&started.scene(case), &mut complaints);
+            let counted = complaints.0.into_iter().filter(|wrong| counts(wrong, pending, &copied));
             self.loader.diagnostics.extend(counted.filter_map(|wrong| at_its_place(wrong, pending)));
         }
     }
@@ -376,14 +353,14 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
 
 /// Whether a complaint is valid for all cells. If this cell omits the step, complaints about properties of its VMs are not;
 /// nor are those about a name from a template or of a VM's copy, which may differ in another cell.
-fn counts(complaint: &Complaint, pending: &Pending, copied: &[String]) -> bool {
+fn counts(complaint: &Complaint, pending: &Pending, copied: &[&str]) -> bool {
     if pending.runs || matches!(complaint.about, About::Keys | About::Form) {
         return true;
     }
-    let (_, node) = typed::place(&pending.key, &pending.node, &complaint.path);
+    let (_, node) = typed::place(&pending.key, pending.parsed.value(), &complaint.path);
     let of_copies = |text: &str| {
         let stem = text.trim_end_matches(|c: char| c.is_ascii_digit());
-        copied.iter().any(|name| name == stem)
+        copied.contains(&stem)
     };
     let depends =
         |node: &Node| node.text().is_some_and(|text| template::is_template(text) || of_copies(text));
@@ -392,37 +369,26 @@ fn counts(complaint: &Complaint, pending: &Pending, copied: &[String]) -> bool {
 
 /// A complaint as a diagnostic; `None` if it is about a value that is only known when the step runs.
 fn at_its_place(complaint: Complaint, pending: &Pending) -> Option<Diagnostic> {
-    let (at, node) = typed::place(&pending.key, &pending.node, &complaint.path);
+    let (at, node) = typed::place(&pending.key, pending.parsed.value(), &complaint.path);
     let is_named =
         |node: &&Node| node.text().is_some_and(|text| complaint.message.contains(&format!("`{text}`")));
     let named = node.items().iter().find(is_named);
     let at = named.map_or(at, |item| item.at.clone());
-    let at = typed::named_key(&pending.node, &complaint.path, &complaint.message).unwrap_or(at);
-    let unknown = is_deferred(node) || node.items().iter().any(|item| is_deferred(item) && is_named(&item));
-    if unknown && complaint.about != About::Keys {
+    let at = typed::named_key(pending.parsed.value(), &complaint.path, &complaint.message).unwrap_or(at);
+    if complaint.about != About::Keys && (is_deferred(node) || named.is_some_and(is_deferred)) {
         return None;
     }
-    let diagnostic = if complaint.message.contains("is not a valid regular expression") {
-        let expression = complaint.message.split('`').nth(1).unwrap_or_default();
-        bad_regex(&at, expression).unwrap_or_else(|| Diagnostic::error(Code::Regex, &at, &complaint.message))
-    } else {
-        Diagnostic::error(Code::Action, &at, &complaint.message).help(complaint.help.unwrap_or_default())
-    };
-    Some(at_origin(diagnostic, node, &pending.origins))
+    let is_regex = complaint.message.contains("is not a valid regular expression");
+    let code = if is_regex { Code::Regex } else { Code::Action };
+    let wrong = Diagnostic::error(code, &at, &complaint.message).help(complaint.help.unwrap_or_default());
+    Some(at_origin(wrong, node, &pending.origins))
 }
 
 fn is_deferred(node: &Node) -> bool {
     node.text().is_some_and(template::is_deferred)
 }
 
-/// The error of an invalid regular expression, in one line.
+/// The error of an invalid regular expression.
 pub(super) fn bad_regex(at: &Location, expression: &str) -> Option<Diagnostic> {
-    let error = Regex::new(expression).err()?.to_string();
-    // The crate's message shows the expression; its last line is the error.
-    let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
-    Some(Diagnostic::error(
-        Code::Regex,
-        at,
-        format!("`{expression}` is not a valid regular expression: {reason}"),
-    ))
+    Some(Diagnostic::error(Code::Regex, at, invalid_regex(expression)?))
 }

@@ -20,15 +20,24 @@ const HELP: &str =
     "write `{from: 0ms, to: 300ms, step: 20ms}`, or `{random: {count: 5, from: 0ms, to: 300ms}}`";
 
 /// The unit of a range.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unit {
-    /// Plain numbers, with this number of decimals.
-    Plain(u32),
-    /// Durations, in a unit of this many nanoseconds.
-    Time(i128, &'static str),
-    /// Bytes.
-    Bytes,
+#[derive(Debug, Clone, Copy)]
+struct Unit {
+    kind: Kind,
+    /// It in the smallest unit of its kind: billionths, nanoseconds or bytes.
+    size: i128,
+    /// What a duration has after its number.
+    suffix: &'static str,
 }
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Number,
+    Time,
+    Size,
+}
+
+/// The number 1 in billionths.
+const ONE: i128 = 1_000_000_000;
 
 const TIMES: [(&str, i128); 7] = [
     ("ns", 1),
@@ -144,82 +153,67 @@ impl Drawn {
 
 /// The numbers under these keys, in the finest of their units.
 fn numbers<const N: usize>(given: [(&str, &Value); N]) -> Result<([i128; N], Unit), Wrong> {
-    let mut units = Vec::new();
+    let mut parsed = Vec::new();
     for (key, value) in given {
-        units.push(unit_of(value).ok_or_else(|| {
+        parsed.push(parse(value).ok_or_else(|| {
             let help = "use numbers, durations (`20ms`) or sizes (`4M`), all of one kind";
             (format!("`{key}` is {value}, not a valid number, duration or size"), help)
         })?);
     }
-    let mixed = || ("the range mixes numbers, durations and sizes".to_owned(), HELP);
-    let unit = units.iter().copied().try_fold(units[0], |known, unit| match (known, unit) {
-        (Unit::Plain(some), Unit::Plain(more)) => Ok(Unit::Plain(some.max(more))),
-        (Unit::Time(some, _), Unit::Time(other, _)) => Ok(if other < some { unit } else { known }),
-        (Unit::Bytes, Unit::Bytes) => Ok(Unit::Bytes),
-        _ => Err(mixed()),
-    })?;
-    let mut found = [0; N];
-    for (number, (key, value)) in found.iter_mut().zip(given) {
-        let wrong = || (format!("`{key}` is {value}, which is too large or too precise"), HELP);
-        *number = unit.number(value).ok_or_else(wrong)?;
+    let (_, mut unit) = parsed[0];
+    for (_, other) in &parsed {
+        if other.kind != unit.kind {
+            return Err(("the range mixes numbers, durations and sizes".to_owned(), HELP));
+        }
+        if other.size < unit.size {
+            unit = *other;
+        }
     }
-    Ok((found, unit))
+    let mut numbers = [0; N];
+    for ((number, (key, value)), (total, _)) in numbers.iter_mut().zip(given).zip(parsed) {
+        if total % unit.size != 0 {
+            return Err((format!("`{key}` is {value}, which is too large or too precise"), HELP));
+        }
+        *number = total / unit.size;
+    }
+    Ok((numbers, unit))
 }
 
-fn unit_of(value: &Value) -> Option<Unit> {
+/// A value in the smallest unit of its kind, and its own unit.
+fn parse(value: &Value) -> Option<(i128, Unit)> {
     match value {
         Value::Number(number) => {
             let text = number.to_string();
-            let decimals = text.split_once('.').map_or(0, |(_, decimals)| decimals.len());
-            (!text.contains('e') && decimals <= 9).then(|| u32::try_from(decimals).ok().map(Unit::Plain))?
+            let (whole, decimals) = text.split_once('.').unwrap_or((&text, ""));
+            let size = 10_i128.pow(9_u32.checked_sub(decimals.len() as u32)?);
+            let digits: i128 = format!("{whole}{decimals}").parse().ok()?;
+            Some((digits * size, Unit { kind: Kind::Number, size, suffix: "" }))
         }
         Value::String(text) => {
             let suffix = text.trim().rsplit(|c: char| c.is_ascii_digit() || c.is_whitespace()).next()?;
-            if text.parse::<Span>().is_ok()
-                && let Some((name, nanoseconds)) = TIMES.iter().find(|(name, _)| *name == suffix)
+            if let (Ok(Span(span)), Some((suffix, size))) =
+                (text.parse(), TIMES.iter().find(|(name, _)| *name == suffix))
             {
-                return Some(Unit::Time(*nanoseconds, name));
+                let unit = Unit { kind: Kind::Time, size: *size, suffix };
+                return Some((i128::try_from(span.as_nanos()).ok()?, unit));
             }
-            text.parse::<Size>().is_ok().then_some(Unit::Bytes)
+            let Size(bytes) = text.parse().ok()?;
+            Some((bytes.into(), Unit { kind: Kind::Size, size: 1, suffix: "" }))
         }
         _ => None,
     }
 }
 
 impl Unit {
-    /// The value as a number of this unit; `None` if it is not a whole number.
-    fn number(self, value: &Value) -> Option<i128> {
-        match (self, value) {
-            (Self::Plain(decimals), Value::Number(number)) => {
-                let text = number.to_string();
-                let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
-                let missing = decimals as usize - fraction.len();
-                format!("{whole}{fraction}{}", "0".repeat(missing)).parse().ok()
-            }
-            (Self::Time(unit, _), Value::String(text)) => {
-                let Span(span) = text.parse().ok()?;
-                let nanoseconds = i128::try_from(span.as_nanos()).ok()?;
-                (nanoseconds % unit == 0).then_some(nanoseconds / unit)
-            }
-            (Self::Bytes, Value::String(text)) => text.parse::<Size>().ok().map(|size| i128::from(size.0)),
-            _ => None,
-        }
-    }
-
+    /// The value that is this number of it.
     fn value(self, number: i128) -> Result<Value, Wrong> {
-        let too_much = || ("a value of the range is too large".to_owned(), HELP);
-        match self {
-            Self::Plain(0) => i64::try_from(number).map(Value::from).map_err(|_| too_much()),
-            Self::Plain(decimals) => {
-                let value = number as f64 / 10f64.powi(i32::try_from(decimals).unwrap_or_default());
-                Number::from_f64(value).map(Value::Number).ok_or_else(too_much)
-            }
-            Self::Time(_, suffix) => Ok(Value::String(format!("{number}{suffix}"))),
-            Self::Bytes => {
-                let size = u64::try_from(number).map(Size).map_err(|_| too_much())?;
-                Ok(Value::String(size.to_string()))
-            }
-        }
+        let value = match self.kind {
+            Kind::Number if self.size == ONE => i64::try_from(number).ok().map(Value::from),
+            Kind::Number => Number::from_f64(number as f64 / (ONE / self.size) as f64).map(Value::Number),
+            Kind::Time => Some(Value::String(format!("{number}{}", self.suffix))),
+            Kind::Size => u64::try_from(number).ok().map(|bytes| Value::String(Size(bytes).to_string())),
+        };
+        value.ok_or_else(|| ("a value of the range is too large".to_owned(), HELP))
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-use super::model::{Block, When};
+use super::model::Block;
 use super::*;
 use crate::template::NoVersions;
 
@@ -18,7 +18,7 @@ pub(super) fn node(text: &str) -> Node {
 
 /// The tree of the text of a file.
 pub(super) fn node_of(path: &str, text: &str) -> Node {
-    yaml::parse(&Arc::new(SourceFile { path: path.into(), text: text.to_owned() })).unwrap()
+    yaml::from_bytes(Path::new(path), text.into()).unwrap()
 }
 
 struct Eleven;
@@ -248,54 +248,6 @@ fn run_values_are_filled_in_when_the_step_runs() {
     assert!(resolve_step(&case, step(3), &values).unwrap_err().to_string().contains("no VM `b`"));
 }
 
-/// The parts of a case to compare.
-fn essence(case: &Case) -> Value {
-    fn blocks(list: &[Block]) -> Value {
-        let conditions =
-            |when: &[When]| -> Value { when.iter().map(|w| json!([w.template, w.locals])).collect() };
-        let one = |block: &Block| match block {
-            Block::Step(step) => {
-                json!([*step.step, step.locals, step.groups, step.deferred, conditions(&step.when)])
-            }
-            Block::RepeatUntil { until, timeout, steps, when, .. } => {
-                json!([*until.step, until.groups, timeout, conditions(when), blocks(steps)])
-            }
-        };
-        list.iter().map(one).collect()
-    }
-    let Case { name, description, tags, params, requires, known_issues, must_fail, .. } = case;
-    let Case { timeout, vms, deferred_vms, steps, finally, .. } = case;
-    json!([
-        [name, description, tags, params, requires, known_issues, must_fail, timeout.as_secs_f64()],
-        [vms, deferred_vms, blocks(steps), blocks(finally)],
-    ])
-}
-
-#[test]
-fn a_rendered_case_loads_to_an_equal_case() {
-    let folder = colo();
-    let mut all = sound(folder.load(&["colo/failover.yaml"]));
-    all.extend(cases(
-        "name: 'x/{{m.name}}'\nmatrix: {m: [{name: a, v: [1, '{{__text \"q\"}}']}]}\ntags: t\nparams: {odd: '\\{{odd}}'}\n\
-         requires: {host: kvm, qemu: '>=9, <12'}\n\
-         known_issue: [{reason: r, match: 'a.b', attempts: 3}, {reason: s, match: c, at_most: 2.5%, step: [g, '{{odd}}']}]\nmust_fail: {match: '[\\{{]x'}\n\
-         timeout: 1m30s\nvms: {a: {args: ['{{case.dir}}', '{{odd}}']}, b: {like: a, start: false}}\n\
-         steps:\n- set: {x: 1, y: 1, z: 1, q: 1, e: STOP}\n- {name: '{{odd}}', sleep: 1s, timeout: 3s}\n- set: {a: '{{run.captures.x}}', b: '{{odd}}', c: '{{m.v}}'}\n\
-         - when: '{{run.captures.y}}'\n  repeat: {over: [1, '{{odd}}'], as: i, steps: [{when: '{{eq run.captures.z i}}', set: {a: '{{run.captures.q}}{{i}}'}}]}\n\
-         - {name: g, block: [{sleep: 1s}, {name: '\\{{h', repeat: {over: [1], as: k, steps: [{set: {a: '{{run.captures.x}}{{k}}'}}]}}]}\n\
-         - {name: g, timeout: 5s, repeat: {until: {vm: a, event: STOP}, steps: [{sleep: 1s}, {name: h, block: [{sleep: 2s}]}]}}\n\
-         - {timeout: 5s, repeat: {until: {vm: a, event: '{{run.captures.e}}'}, steps: [{qmp: {vm: [a, b], execute: x}}]}}\n\
-         finally: [{exec: {sh: 'echo ${x}'}}]\n",
-    ));
-    for case in all {
-        let yaml = to_yaml(&case);
-        let again = cases(&yaml);
-        assert_eq!(again.len(), 1);
-        assert_eq!(essence(&again[0]), essence(&case), "{yaml}");
-        assert_eq!(to_yaml(&again[0]), yaml);
-    }
-}
-
 #[test]
 fn steps_that_do_not_run_are_checked_too() {
     let wrong =
@@ -409,8 +361,6 @@ fn input_that_would_exhaust_memory_or_time_is_an_error_at_its_place() {
 fn a_matrix_with_too_many_cells_is_an_error_before_any_is_made() {
     let ten = "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]";
     let axes: Vec<String> = ('a'..='t').map(|axis| format!("{axis}: {ten}")).collect();
-    let five = error(&format!("matrix: {{{}}}\nvms: {{v: }}\nsteps: []\n", axes[..6].join(", ")));
-    assert!(five.starts_with("1:10 the matrix has 1000000 cells; the limit is 100000"), "{five}");
     let all = error(&format!("matrix: {{{}}}\nvms: {{v: }}\nsteps: []\n", axes.join(", ")));
     assert!(all.contains("more than 2^64"), "{all}");
 }

@@ -3,10 +3,9 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::source::{at_origin, indentation};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::step::{ABOUT, Action, DEFAULT_TIMEOUT, MODIFIERS, Misfit, Read, Step, Wrong, fit};
-use crate::template::{self, Rendered, Scope};
+use crate::template::{self, Origins, Rendered, Scope};
 use crate::yaml::{Key, Kind, Node};
 
 /// A rendered part of a file.
@@ -47,16 +46,8 @@ impl<'v> Reader<'_, 'v> {
 
     /// Renders a part of a file; `None` after reporting an invalid template.
     pub(super) fn render(&mut self, node: &Node) -> Option<Piece> {
-        let (scope, diagnostics) = (self.scope, &mut *self.diagnostics);
-        let mut pass = Pass {
-            scope,
-            diagnostics,
-            raw: false,
-            deferred: None,
-            unprobed: false,
-            failed: false,
-            weight: 0,
-        };
+        let with = self.with(self.scope);
+        let mut pass = Pass { with, raw: false, deferred: None, unprobed: false, failed: false, weight: 0 };
         let value = pass.value(node);
         if pass.failed {
             return None;
@@ -72,6 +63,11 @@ impl<'v> Reader<'_, 'v> {
     /// Renders a part of a file that must be known before the run.
     pub(super) fn render_now(&mut self, node: &Node) -> Option<Value> {
         let piece = self.render(node)?;
+        self.now(piece)
+    }
+
+    /// The value of a part that must be known before the run; reports it if it is not.
+    pub(super) fn now(&mut self, piece: Piece) -> Option<Value> {
         if let Some(at) = &piece.deferred {
             let message = "`run`, `case.dir`, `port`, `link` and the `index` of `until` are only known when a step runs";
             self.error(Code::Deferred, at, message, "this value must be known before the run");
@@ -94,16 +90,12 @@ impl<'v> Reader<'_, 'v> {
 
     /// As [`Self::read`] without the keys whose values are read `later`; these only count as given.
     pub(super) fn read_outer<T: Read>(&mut self, key: &Location, node: &Node, later: &[&str]) -> Option<T> {
-        let given = |(key, value): &(Key, Node)| {
-            let is_later = later.contains(&key.name.as_str()) && !value.is_null();
-            let value = if is_later { Node::of_value(&Value::Bool(true), &value.at) } else { value.clone() };
-            (key.clone(), value)
-        };
-        let outer = match node.kind {
-            Kind::Map(_) => Node::map(node.entries().iter().map(given).collect(), node.at.clone()),
-            _ => node.clone(),
-        };
-        let value = self.render_now(&outer)?;
+        let mut value = self.render_now(&node.without(later))?;
+        for name in later {
+            if let Some(inner) = node.get(name) {
+                value[*name] = (!inner.is_null()).then_some(true).into();
+            }
+        }
         self.fit(&value, key, node)
     }
 
@@ -128,9 +120,8 @@ impl<'v> Reader<'_, 'v> {
     }
 }
 
-struct Pass<'p, 's> {
-    scope: &'p Scope<'s>,
-    diagnostics: &'p mut Diagnostics,
+struct Pass<'r, 'v> {
+    with: Reader<'r, 'v>,
     /// Whether the result is a template again.
     raw: bool,
     deferred: Option<Location>,
@@ -174,13 +165,13 @@ impl Pass<'_, '_> {
         if self.weight > MAX_WEIGHT {
             return Value::Null;
         }
-        let rendered = template::render(text, self.scope);
+        let rendered = template::render(text, self.with.scope);
         if let Ok(Rendered::Value(value) | Rendered::Round(value) | Rendered::Unprobed(value)) = &rendered {
             self.weight += weight(value);
             if self.weight > MAX_WEIGHT {
                 let message = format!("the templates here expand to more than {MAX_WEIGHT} values");
                 let help = "a long text counts as several values, and a list with all its items";
-                self.diagnostics.error(Code::TooMuch, at, message, help);
+                self.with.error(Code::TooMuch, at, message, help);
                 self.failed = true;
                 return Value::Null;
             }
@@ -202,7 +193,7 @@ impl Pass<'_, '_> {
             }
             Err(error) => {
                 let code = if error.unknown_name { Code::UnknownName } else { Code::Template };
-                self.diagnostics.error(code, at, error.message, error.help);
+                self.with.error(code, at, error.message, error.help);
                 self.failed = true;
                 Value::Null
             }
@@ -307,7 +298,7 @@ fn explain(misfit: &Misfit, key: &Location, node: &Node, scope: &Scope<'_>) -> D
     let (mut at, value) = place(key, node, &misfit.path);
     let template = value.text().filter(|text| template::is_template(text));
     let is_deferred = template.is_some_and(|text| template::render(text, scope) == Ok(Rendered::Deferred));
-    let owner = owner(misfit.path.iter(), key);
+    let owner = owner(&misfit.path, key);
     let (code, message, help) = match &misfit.wrong {
         Wrong::Rule(message, help) => {
             at = named_key(node, &misfit.path, message).unwrap_or(at);
@@ -355,8 +346,8 @@ fn explain(misfit: &Misfit, key: &Location, node: &Node, scope: &Scope<'_>) -> D
 }
 
 /// The name of a value: its key, or that of the list it is in.
-fn owner<'p, P: AsRef<str> + 'p>(path: impl DoubleEndedIterator<Item = &'p P>, key: &'p Location) -> &'p str {
-    let mut keys = path.rev().map(AsRef::as_ref).filter(|key| key.parse::<usize>().is_err());
+fn owner<'p>(path: &'p [impl AsRef<str>], key: &'p Location) -> &'p str {
+    let mut keys = path.iter().rev().map(AsRef::as_ref).filter(|key| key.parse::<usize>().is_err());
     keys.next().unwrap_or_else(|| key.excerpt())
 }
 
@@ -370,7 +361,7 @@ fn unknown_key(
 ) -> (String, String) {
     let path = misfit.full_path();
     let above = &path[..path.len() - 1];
-    let owner = owner(above.iter(), key);
+    let owner = owner(above, key);
     if MODIFIERS.contains(&wrong) && ABOUT.iter().any(|action| action.key == owner) {
         let message = format!("`{wrong}` belongs to the step, not to `{owner}`");
         return (message, format!("write `{wrong}` beside `{owner}`"));
@@ -386,6 +377,35 @@ fn unknown_key(
     let (_, map) = place(key, node, above);
     let help = map.entry(wrong).and_then(|(key, _)| indentation(map, key));
     (format!("unknown key `{wrong}`{inside}"), help.unwrap_or_else(|| suggest(wrong, known)))
+}
+
+/// An error about a value. If the value here is only the name of a parameter, the error is about the place that sets it.
+pub(super) fn at_origin(diagnostic: Diagnostic, value: &Node, origins: &Origins) -> Diagnostic {
+    match setter(value, origins).filter(|_| diagnostic.location == value.at) {
+        Some(setter) => Diagnostic { location: setter.clone(), ..diagnostic }.related(&value.at, "used here"),
+        None => diagnostic,
+    }
+}
+
+/// The help for a key that belongs to an earlier key without a value: it is not indented.
+pub(super) fn indentation(map: &Node, wrong: &Key) -> Option<String> {
+    let before = map.entries().iter().take_while(|(key, _)| key.at != wrong.at);
+    let (owner, _) = before.filter(|(_, value)| value.is_null()).last()?;
+    let Location { column, line, .. } = owner.at;
+    Some(if line != wrong.at.line && column == wrong.at.column {
+        format!("indent the keys of `{0}` further than `{0}`", owner.name)
+    } else {
+        format!("write the keys of `{0}` inside it: `{0}: {{…}}`", owner.name)
+    })
+}
+
+/// The place that sets a value: its own, or that of the parameter whose name is all it has.
+pub(super) fn origin(value: &Node, scope: &Scope<'_>) -> Location {
+    setter(value, scope.origins()).unwrap_or(&value.at).clone()
+}
+
+fn setter<'o>(value: &Node, origins: &'o Origins) -> Option<&'o Location> {
+    origins.get(&template::only_name(value.text()?)?)
 }
 
 /// Examples of keys whose value is a map.

@@ -1,13 +1,11 @@
-//! The VMs of a case: `like` resolved, rendered, read.
+//! The VMs of a case: `like` resolved, rendered, read; and its roles, the names for VMs that can be rebound in a run.
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
-use super::lists::LISTS;
-use super::merge::deep;
-use super::source::indentation;
-use super::typed::Reader;
-use super::{args, disks, lists, names, paths};
+use super::merge::{LISTS, deep, joined};
+use super::typed::{Reader, indentation};
+use super::{args, disks, names, paths};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, suggest};
 use crate::qemu::disk::Disk;
 use crate::qemu::image::OVERLAY;
@@ -15,27 +13,28 @@ use crate::qemu::spec::{Guest, VmSpec};
 use crate::template;
 use crate::yaml::{Key, Kind, Node};
 
-/// The place of a VM.
+/// What a VM is in the file.
 #[derive(Debug, Clone)]
 pub struct VmSource {
     /// The place of its name.
     pub at: Location,
     /// Its options, including those of the VM it is `like`; each keeps its place.
     pub options: Node,
+    /// If some options are only known in a run: all of them, with those as templates.
+    pub template: Option<Value>,
 }
 
-/// The VMs of a case, and the templates of those with deferred values.
+/// The VMs of a case.
 #[derive(Debug, Default)]
 pub(super) struct Vms {
     pub specs: IndexMap<String, VmSpec>,
-    pub deferred: IndexMap<String, Value>,
     pub sources: IndexMap<String, VmSource>,
     /// Whether none of them is invalid.
     pub sound: bool,
 }
 
 /// The maximum number of copies of a VM.
-const MAX_COPIES: usize = 100;
+pub(crate) const MAX_COPIES: usize = 100;
 
 /// Reads the `vms` of a scenario; reports and skips invalid ones.
 pub(super) fn read(root: &Node, reader: &mut Reader<'_, '_>) -> Vms {
@@ -101,7 +100,7 @@ impl Vms {
         let own = json!({"name": name, "disk": own, "fd": fds});
         let scope = reader.scope.with([("self".to_owned(), own)]);
         let reader = &mut reader.with(&scope);
-        let node = lists::joined(node, reader);
+        let node = joined(node, reader);
         let node = &without_disabled(&node, reader)?;
         let mut piece = reader.render(node)?;
         paths::locate(&mut piece, node, reader);
@@ -121,7 +120,7 @@ impl Vms {
             reader.diagnostics.push(diagnostic.related(&first.at, "the other VM").help(help));
             return None;
         }
-        let deferred = piece.raw.map(|mut raw| {
+        let template = piece.raw.map(|mut raw| {
             // The disks with the checked, absolute paths of files.
             for (disk, Disk { backing, copy, .. }) in spec.disks.iter().filter(|(disk, _)| *disk != OVERLAY) {
                 for (key, path) in [("backing", backing), ("copy", copy)] {
@@ -134,8 +133,8 @@ impl Vms {
             raw
         });
         self.specs.insert(name.to_owned(), spec);
-        self.sources.insert(name.to_owned(), VmSource { at: key.at.clone(), options: node.clone() });
-        self.deferred.extend(deferred.map(|raw| (name.to_owned(), raw)));
+        let source = VmSource { at: key.at.clone(), options: node.clone(), template };
+        self.sources.insert(name.to_owned(), source);
         Some(())
     }
 }
@@ -161,8 +160,8 @@ fn without_disabled(node: &Node, reader: &mut Reader<'_, '_>) -> Option<Node> {
                 kept.push(item.clone());
                 continue;
             };
-            let is_valid = super::when::check(when, reader.diagnostics);
-            let Some(answer) = is_valid.then(|| reader.render_now(when)).flatten() else {
+            let answer = super::when::render(when, reader).and_then(|piece| reader.now(piece));
+            let Some(answer) = answer else {
                 sound = false;
                 continue;
             };
@@ -186,9 +185,7 @@ fn without_disabled(node: &Node, reader: &mut Reader<'_, '_>) -> Option<Node> {
 /// A VM's options merged over those of the VM it is like.
 fn options(name: &str, section: &Node, chain: &mut Vec<String>, reader: &mut Reader<'_, '_>) -> Option<Node> {
     let (key, node) = section.entry(name)?;
-    if node.is_null() {
-        return Some(Node::map(Vec::new(), key.at.clone()));
-    }
+    let node = &node.or_empty(key);
     if !node.is_map() {
         let message = format!("a VM is a map of options, not {}", node.what());
         let help = indentation(section, key).unwrap_or_else(|| "write `{}` for the defaults".to_owned());
@@ -214,6 +211,28 @@ fn options(name: &str, section: &Node, chain: &mut Vec<String>, reader: &mut Rea
     };
     reader.error(Code::Like, &like.at, message, help);
     None
+}
+
+/// Reads the `roles` of a scenario: each names a VM and does not have a VM's name itself. If one of the VMs is invalid,
+/// unknown VMs are not reported.
+pub(super) fn roles(root: &Node, vms: &Vms, reader: &mut Reader<'_, '_>) -> IndexMap<String, String> {
+    let mut roles = IndexMap::new();
+    for (key, node) in root.section("roles") {
+        let Some(vm) = reader.read::<String>(&key.at, node) else {
+            continue;
+        };
+        if vms.specs.contains_key(&key.name) {
+            let message = format!("`{}` is the name of a VM, so it cannot be a role", key.name);
+            let help = "rename the VM, for example to `first`, and keep the role";
+            reader.error(Code::WrongValue, &key.at, message, help);
+        } else if vms.specs.contains_key(&vm) || !vms.sound {
+            roles.insert(key.name.clone(), vm);
+        } else {
+            let help = suggest(&vm, vms.specs.keys());
+            reader.error(Code::WrongValue, &node.at, format!("there is no VM `{vm}` in this case"), help);
+        }
+    }
+    roles
 }
 
 #[cfg(test)]
@@ -249,7 +268,8 @@ mod tests {
         let (vms, errors) = vms("{a: {memory: '{{size}}', args: [-D, '{{case.dir}}/log']}}");
         assert_eq!(errors, [] as [&str; 0]);
         assert_eq!(vms.specs["a"].args[1], "{{case.dir}}/log");
-        assert_eq!(vms.deferred["a"], json!({"memory": "1G", "args": ["-D", "{{case.dir}}/log"]}));
+        let template = json!({"memory": "1G", "args": ["-D", "{{case.dir}}/log"]});
+        assert_eq!(vms.sources["a"].template, Some(template));
     }
 
     #[test]
@@ -268,19 +288,6 @@ mod tests {
     }
 
     #[test]
-    fn invalid_vms_are_errors() {
-        let error = |text| vms(text).1.join("; ");
-        assert!(error("{a: {like: a}}").contains("like` itself"));
-        assert!(error("{a: {like: b}, b: {like: a}}").contains("a -> b -> a"));
-        assert!(error("{prim: {}, a: {like: prin}}").contains("did you mean `prim`?"));
-        assert!(error("{a: {memry: 1G}}").contains("did you mean `memory`?"));
-        assert!(error("{a: {cpu: 3}}").contains("a.yaml:1:11: `cpu` takes a text, not `3` write \"3\""));
-        assert!(error("{a: 3}").contains("a map of options"));
-        assert!(error("{a: {start: '{{run.x}}'}}").contains("only known when the step runs"));
-        assert!(error("{../a: {}}").contains("not a valid VM name"));
-    }
-
-    #[test]
     fn copies_have_their_own_names_and_disks() {
         let (vms, messages) = vms(
             "a: {disks: {top: {size: 1M}}}\nb: {like: a, copies: 2, args: ['{{self.name}}', '{{self.disk.top}}']}",
@@ -288,13 +295,7 @@ mod tests {
         assert!(messages.is_empty(), "{messages:?}");
         assert_eq!(vms.specs.keys().collect::<Vec<_>>(), ["a", "b1", "b2"]);
         assert_eq!(vms.specs["b2"].args[0], "b2");
-        assert_eq!(vms.deferred["b2"]["args"], json!(["b2", "{{self.disk.top}}"]));
-    }
-
-    #[test]
-    fn an_unknown_disk_of_the_vm_is_an_error() {
-        let (_, messages) = vms("a: {disks: {top: {size: 1M}}, args: ['{{self.disk.tap}}']}");
-        assert!(messages[0].contains("self.disk.tap") && messages[0].contains("`top`"), "{messages:?}");
+        assert_eq!(vms.sources["b2"].template.as_ref().unwrap()["args"], json!(["b2", "{{self.disk.top}}"]));
     }
 
     #[test]

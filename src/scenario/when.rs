@@ -3,17 +3,18 @@
 use regex::Regex;
 use serde_json::{Value, json};
 
-use crate::diagnostic::{Code, Diagnostics};
+use super::typed::{Piece, Reader};
+use crate::diagnostic::Code;
 use crate::template;
 use crate::yaml::{Kind, Node};
 
 const EXAMPLE: &str = "write `when: \"{{eq axis 'value'}}\"`";
 
-/// Reports a `when` that no template decides: a text without one would always be true. Returns whether it is sound.
-pub(super) fn check(when: &Node, diagnostics: &mut Diagnostics) -> bool {
+/// Renders a `when`. `None` after reporting an invalid one: a text that is not a template would always be true.
+pub(super) fn render(when: &Node, reader: &mut Reader<'_, '_>) -> Option<Piece> {
     let (message, help) = match &when.kind {
-        Kind::Scalar(Value::Bool(_)) => return true,
-        Kind::Scalar(Value::String(text)) if template::is_template(text) => return true,
+        Kind::Scalar(Value::Bool(_)) => return reader.render(when),
+        Kind::Scalar(Value::String(text)) if template::is_template(text) => return reader.render(when),
         Kind::Scalar(Value::String(text)) => {
             let help = comparison(text).map(|right| format!("write `when: \"{right}\"`"));
             (
@@ -27,8 +28,8 @@ pub(super) fn check(when: &Node, diagnostics: &mut Diagnostics) -> bool {
         }
         _ => (format!("`when` takes a template, `true` or `false`, not {}", when.what()), EXAMPLE.to_owned()),
     };
-    diagnostics.error(Code::WrongValue, &when.at, message, help);
-    false
+    reader.error(Code::WrongValue, &when.at, message, help);
+    None
 }
 
 /// The template for a text that looks like a name or a comparison: `m == 'a'`.

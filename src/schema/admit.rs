@@ -5,30 +5,24 @@ use serde_json::{Map, Value, json};
 /// The pattern of a template in place of a value.
 const TEMPLATE: &str = "\\{\\{";
 
-/// Allows a template wherever something other than a text is expected.
+/// Allows a template wherever something other than a text is expected. Of several choices only one allows it.
 pub(super) fn templates(schema: &mut Value) {
     let Value::Object(map) = schema else {
         return;
     };
     consts_to_enum(map);
     flatten(map);
-    for (key, value) in map.iter_mut() {
-        match (key.as_str(), value) {
-            ("properties", Value::Object(children)) => children.values_mut().for_each(templates),
-            ("items" | "additionalProperties", child) => templates(child),
-            ("anyOf", Value::Array(choices)) => choices.iter_mut().for_each(inside),
-            _ => {}
-        }
+    parts(map);
+    let choices = map.get_mut("anyOf").and_then(Value::as_array_mut).into_iter().flatten();
+    for choice in choices.filter_map(Value::as_object_mut) {
+        consts_to_enum(choice);
+        parts(choice);
     }
     or_a_template(map);
 }
 
-/// Like [`templates`], for one of several choices: only one of them allows the template.
-fn inside(choice: &mut Value) {
-    let Value::Object(map) = choice else {
-        return;
-    };
-    consts_to_enum(map);
+/// Applies [`templates`] to what is in a list or map.
+fn parts(map: &mut Map<String, Value>) {
     for (key, value) in map.iter_mut() {
         match (key.as_str(), value) {
             ("properties", Value::Object(children)) => children.values_mut().for_each(templates),
@@ -155,42 +149,4 @@ pub(super) fn docs(schema: &mut Value) {
 /// A doc comment without the line breaks of the source.
 fn one_line_per_paragraph(text: &str) -> String {
     text.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect::<Vec<_>>().join("\n\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn admitted(mut schema: Value) -> Value {
-        templates(&mut schema);
-        schema
-    }
-
-    #[test]
-    fn a_template_adds_a_type_if_that_is_enough() {
-        let number = admitted(json!({"type": "integer", "minimum": 0}));
-        assert_eq!(number["type"], json!(["integer", "string"]));
-        assert_eq!(number["pattern"], TEMPLATE);
-        assert!(number["patternErrorMessage"].as_str().unwrap().starts_with("Expected a whole number."));
-        assert_eq!(admitted(json!({"type": "string"})), json!({"type": "string"}));
-        assert_eq!(admitted(json!({})), json!({}));
-    }
-
-    #[test]
-    fn words_become_one_list_next_to_the_template() {
-        let words =
-            json!({"oneOf": [{"const": "a", "description": "A."}, {"const": "b", "description": "B."}]});
-        let choices = json!([
-            {"enum": ["a", "b"], "markdownEnumDescriptions": ["A.", "B."]},
-            {"$ref": "#/$defs/Template"},
-        ]);
-        assert_eq!(admitted(words), json!({ "anyOf": choices }));
-    }
-
-    #[test]
-    fn plain_choices_become_one_schema() {
-        let one_or_many =
-            json!({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]});
-        assert_eq!(admitted(one_or_many), json!({"type": ["string", "array"], "items": {"type": "string"}}));
-    }
 }

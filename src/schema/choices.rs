@@ -3,13 +3,10 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::scenario::flow::Repeat;
-use crate::scenario::lists::LISTS;
+use crate::scenario::flow::{NOT_WITH_FLOW, Repeat};
+use crate::scenario::merge::LISTS;
 use crate::step::forms::{Form, companions, selecting};
 use crate::step::{ABOUT, ACTIONS, Bytes, FLOW, Holds, Rule, Watched, Words, alternatives};
-
-/// Modifiers that are not allowed on steps that expand to other steps: these have no timeout, result or error of their own.
-const NOT_WITH_FLOW: &[&str] = &["timeout", "capture", "expect_error"];
 
 /// Adds the rules to the definitions.
 pub(super) fn put(definitions: &mut Value) {
@@ -87,10 +84,6 @@ fn step(schema: &mut Value) {
     }
 }
 
-fn required(keys: &[&str]) -> Value {
-    keys.iter().map(|key| json!({"required": [key]})).collect()
-}
-
 fn rule(schema: &mut Value, rule: Value) {
     match &mut schema["allOf"] {
         Value::Array(rules) => rules.push(rule),
@@ -115,46 +108,38 @@ fn at_most_one(schema: &mut Value, keys: &[&str], message: impl Fn(&str) -> Stri
     }
 }
 
+/// One of the keys is present.
+fn any_of(keys: &[&str]) -> Value {
+    json!({"anyOf": keys.iter().map(|key| json!({"required": [key]})).collect::<Value>()})
+}
+
+/// The key must be present.
+fn required(key: &str, message: &str) -> Value {
+    json!({"required": [key], "errorMessage": message})
+}
+
 /// None of the keys may be present.
-fn refused<'k>(keys: impl Iterator<Item = &'k str>, message: &str) -> Value {
-    let keys: Map<String, Value> = keys.map(|key| (key.to_owned(), json!(false))).collect();
+fn refused<'k>(keys: impl IntoIterator<Item = &'k str>, message: &str) -> Value {
+    let keys: Map<String, Value> = keys.into_iter().map(|key| (key.to_owned(), json!(false))).collect();
     json!({"properties": keys, "errorMessage": message})
 }
 
 fn goes_with(schema: &mut Value, key: &str, owners: &[&str]) {
     let message = format!("{}.", Rule::needs_owner(key, owners));
-    rule(
-        schema,
-        json!({
-            "if": {"anyOf": required(owners)},
-            "else": {"properties": {key: false}, "errorMessage": message},
-        }),
-    );
+    rule(schema, json!({"if": any_of(owners), "else": refused([key], &message)}));
 }
 
 /// The key must be present unless one of the others is.
 fn unless(schema: &mut Value, key: &str, others: &[&str], message: &str) {
-    rule(
-        schema,
-        json!({
-            "if": {"anyOf": required(others)},
-            "else": {"required": [key], "errorMessage": message},
-        }),
-    );
+    rule(schema, json!({"if": any_of(others), "else": required(key, message)}));
 }
 
 /// If the key is present, one of the others must be; the first one is shown as missing.
 fn needs(schema: &mut Value, key: &str, any: &[&str], message: &str) {
-    rule(
-        schema,
-        json!({
-            "if": {"allOf": [{"required": [key]}, {"not": {"anyOf": required(any)}}]},
-            "then": {"required": [any[0]], "errorMessage": message},
-        }),
-    );
+    let lacks = json!({"allOf": [{"required": [key]}, {"not": any_of(any)}]});
+    rule(schema, json!({"if": lacks, "then": required(any[0], message)}));
 }
 
 fn not_with(schema: &mut Value, key: &str, others: &[&str], message: &str) {
-    let refused = refused(others.iter().copied(), message);
-    rule(schema, json!({"if": {"required": [key]}, "then": refused}));
+    rule(schema, json!({"if": {"required": [key]}, "then": refused(others.iter().copied(), message)}));
 }

@@ -9,10 +9,10 @@ mod choices;
 
 use crate::scenario::flow::{Repeat, Use};
 use crate::scenario::keys::{KEYS, TopKey, of};
-use crate::scenario::later::AnyStep;
-use crate::scenario::lists::LISTS;
+use crate::scenario::merge::LISTS;
+use crate::scenario::vms::MAX_COPIES;
 use crate::scenario::{params, when};
-use crate::step::{ABOUT, Action, DEFAULT_TIMEOUT};
+use crate::step::{ABOUT, Action, DEFAULT_TIMEOUT, Step};
 use crate::units::Span;
 
 /// The JSON Schema (draft 2020-12) of a scenario file, of a template, and of a file for `use`.
@@ -60,7 +60,7 @@ fn finish(definitions: &mut Value) {
     vm["properties"]["like"] =
         json!({"type": "string", "description": "Another VM; these options are merged over its options."});
     vm["properties"]["copies"] = json!({
-        "type": "integer", "minimum": 0, "maximum": 100,
+        "type": "integer", "minimum": 0, "maximum": MAX_COPIES,
         "description": "The number of copies: `copies: 3` of `spare` makes the VMs `spare1`, `spare2` and `spare3`. \
             Default: one, with this very name.",
     });
@@ -93,11 +93,7 @@ fn finish(definitions: &mut Value) {
         definitions["Step"]["properties"][action]["defaultSnippets"] =
             json!([{"label": label, "body": body}]);
     }
-    definitions
-        .as_object_mut()
-        .into_iter()
-        .flatten()
-        .for_each(|(_, definition)| admit::templates(definition));
+    definitions.as_object_mut().into_iter().flat_map(Map::values_mut).for_each(admit::templates);
     // At the top of a file only a map is allowed.
     definitions["Requires"]["type"] = json!("object");
     choices::put(definitions);
@@ -143,35 +139,20 @@ fn step(generator: &mut SchemaGenerator) -> Value {
             properties[key] = with_doc(&doc, schema.clone());
         }
     }
-    for (key, schema) in flow(generator).as_object().into_iter().flatten() {
-        properties[key] = schema.clone();
-    }
+    let block = "Steps that belong together: under one `when`, or with one `name` for the reader.";
+    let repeat = "Repeats steps: `times`, or `over` a list, or `until` a condition is met.";
+    properties["block"] = with_doc(block, of::<Vec<Step>>(generator));
+    properties["hook"] =
+        json!({"type": "string", "description": "A place where the extending file can add steps."});
+    properties["use"] = json!(Use::json_schema(generator));
+    properties["repeat"] = with_doc(repeat, Repeat::json_schema(generator).to_value());
+    properties["repeat"]["additionalProperties"] = json!(false);
     json!({
         "description": "One action, and modifiers.",
         "type": "object",
         "properties": properties,
         "additionalProperties": false,
     })
-}
-
-/// The keys of steps that expand to other steps.
-fn flow(generator: &mut SchemaGenerator) -> Value {
-    let doc = "Steps that belong together: under one `when`, or with one `name` for the reader.";
-    json!({
-        "block": with_doc(doc, of::<Vec<AnyStep>>(generator)),
-        "hook": {"type": "string", "description": "A place where the extending file can add steps."},
-        "use": Use::json_schema(generator),
-        "repeat": with_doc(
-            "Repeats steps: `times`, or `over` a list, or `until` a condition is met.",
-            closed(Repeat::json_schema(generator).to_value()),
-        ),
-    })
-}
-
-/// A map without other keys.
-fn closed(mut schema: Value) -> Value {
-    schema["additionalProperties"] = json!(false);
-    schema
 }
 
 #[cfg(test)]

@@ -108,6 +108,7 @@ impl Versions for NoVersions {
 }
 
 /// The names that a template may use.
+#[derive(Clone)]
 pub struct Scope<'a> {
     context: Context,
     versions: &'a dyn Versions,
@@ -160,6 +161,13 @@ impl<'a> Scope<'a> {
     #[must_use]
     pub fn renamed(&self, names: Map<String, Value>) -> Self {
         Self::new(names, self.versions)
+    }
+
+    /// Replaces the provider of versions.
+    #[must_use]
+    pub fn with_versions(self, versions: &dyn Versions) -> Scope<'_> {
+        let Self { context, rounds, origins, .. } = self;
+        Scope { context, versions, rounds, origins }
     }
 
     /// Whether a name is a loop index.

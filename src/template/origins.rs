@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::{Scope, compile, is_template};
 use crate::diagnostic::Location;
 
@@ -18,11 +20,13 @@ pub fn only_name(text: &str) -> Option<String> {
 }
 
 impl Scope<'_> {
-    /// Adds the places that set the values of names.
-    #[must_use]
-    pub fn with_origins(mut self, origins: &Origins) -> Self {
-        Arc::make_mut(&mut self.origins).extend(origins.iter().map(|(name, at)| (name.clone(), at.clone())));
-        self
+    /// Sets a name, with the place that sets it.
+    pub fn set(&mut self, name: &str, value: Value, at: Location) {
+        self.rounds.remove(name);
+        Arc::make_mut(&mut self.origins).insert(name.to_owned(), at);
+        if let Some(names) = self.context.data_mut().as_object_mut() {
+            names.insert(name.to_owned(), value);
+        }
     }
 
     /// The places that set the values of names.

@@ -1,13 +1,11 @@
 //! Addresses and offsets: a size, or a plain number of bytes.
 
-use std::borrow::Cow;
 use std::fmt;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::{Serialize, Serializer};
 
-use super::Size;
+use super::{Size, has_schema};
 
 /// A number of bytes: like [`Size`], or a plain number (`4096`, `0x1000`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,18 +51,10 @@ impl<'de> Deserialize<'de> for ByteCount {
     }
 }
 
-impl JsonSchema for ByteCount {
-    fn schema_name() -> Cow<'static, str> {
-        "ByteCount".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": ["string", "integer"],
-            "minimum": 0,
-            "pattern": r"^\s*(\+?[0-9]+\s*[BKMGTbkmgt]?|0x[0-9A-Fa-f]+)\s*$|\{\{",
-            "patternErrorMessage": "A size is a whole number with K, M, G or T, such as `4K` or `150M`, or bytes.",
-            "description": "A size (`4K`, `150M`, `1G`, in powers of 1024), or a number of bytes.",
-        })
-    }
-}
+has_schema!(ByteCount, {
+    "type": ["string", "integer"],
+    "minimum": 0,
+    "pattern": r"^\s*(\+?[0-9]+\s*[BKMGTbkmgt]?|0x[0-9A-Fa-f]+)\s*$|\{\{",
+    "patternErrorMessage": "A size is a whole number with K, M, G or T, such as `4K` or `150M`, or bytes.",
+    "description": "A size (`4K`, `150M`, `1G`, in powers of 1024), or a number of bytes.",
+});

@@ -37,20 +37,17 @@ pub struct Key {
 
 impl Node {
     /// A map.
-    #[must_use]
-    pub fn map(entries: Vec<(Key, Self)>, at: Location) -> Self {
+    pub(crate) fn map(entries: Vec<(Key, Self)>, at: Location) -> Self {
         Self { kind: Kind::Map(Arc::new(entries)), at }
     }
 
     /// A list.
-    #[must_use]
-    pub fn seq(items: Vec<Self>, at: Location) -> Self {
+    pub(crate) fn seq(items: Vec<Self>, at: Location) -> Self {
         Self { kind: Kind::Seq(Arc::new(items)), at }
     }
 
     /// A JSON value, with the same place for all its parts.
-    #[must_use]
-    pub fn of_value(value: &Value, at: &Location) -> Self {
+    pub(crate) fn of_value(value: &Value, at: &Location) -> Self {
         let kind = match value {
             Value::Array(list) => Kind::Seq(Arc::new(list.iter().map(|v| Self::of_value(v, at)).collect())),
             Value::Object(map) => {
@@ -66,8 +63,7 @@ impl Node {
     }
 
     /// The value without its places.
-    #[must_use]
-    pub fn to_value(&self) -> Value {
+    pub(crate) fn to_value(&self) -> Value {
         match &self.kind {
             Kind::Scalar(value) => value.clone(),
             Kind::Seq(items) => items.iter().map(Self::to_value).collect(),
@@ -78,8 +74,7 @@ impl Node {
     }
 
     /// The entries of a map; empty for other kinds.
-    #[must_use]
-    pub fn entries(&self) -> &[(Key, Self)] {
+    pub(crate) fn entries(&self) -> &[(Key, Self)] {
         match &self.kind {
             Kind::Map(entries) => entries,
             _ => &[],
@@ -87,41 +82,48 @@ impl Node {
     }
 
     /// The items of a list; empty for other kinds.
-    #[must_use]
-    pub fn items(&self) -> &[Self] {
+    pub(crate) fn items(&self) -> &[Self] {
         match &self.kind {
             Kind::Seq(items) => items,
             _ => &[],
         }
     }
 
+    /// The value of a key that may be left out, as a map.
+    pub(crate) fn or_empty(&self, key: &Key) -> Self {
+        if self.is_null() { Self::map(Vec::new(), key.at.clone()) } else { self.clone() }
+    }
+
+    /// The items of a list; any other value is one item.
+    pub(crate) fn several(&self) -> &[Self] {
+        match &self.kind {
+            Kind::Seq(items) => items,
+            _ => std::slice::from_ref(self),
+        }
+    }
+
     /// The value of a map's key, with the key.
-    #[must_use]
-    pub fn entry(&self, name: &str) -> Option<&(Key, Self)> {
+    pub(crate) fn entry(&self, name: &str) -> Option<&(Key, Self)> {
         self.entries().iter().find(|(key, _)| key.name == name)
     }
 
     /// The value of a map's key.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Self> {
+    pub(crate) fn get(&self, name: &str) -> Option<&Self> {
         self.entry(name).map(|(_, node)| node)
     }
 
     /// The entries of the map that a map has under a key; empty if there is none.
-    #[must_use]
-    pub fn section(&self, name: &str) -> &[(Key, Self)] {
+    pub(crate) fn section(&self, name: &str) -> &[(Key, Self)] {
         self.get(name).map(Self::entries).unwrap_or_default()
     }
 
     /// The place of the value of a map's key, or its own if it does not have the key.
-    #[must_use]
-    pub fn place_of(&self, name: &str) -> &Location {
+    pub(crate) fn place_of(&self, name: &str) -> &Location {
         self.get(name).map_or(&self.at, |value| &value.at)
     }
 
     /// The value under a key of a map with the key's place, or the item with this number of a list.
-    #[must_use]
-    pub fn child(&self, step: &str) -> Option<(&Location, &Self)> {
+    pub(crate) fn child(&self, step: &str) -> Option<(&Location, &Self)> {
         match &self.kind {
             Kind::Map(_) => self.entry(step).map(|(key, value)| (&key.at, value)),
             Kind::Seq(items) => items.get(step.parse::<usize>().ok()?).map(|item| (&item.at, item)),
@@ -130,8 +132,7 @@ impl Node {
     }
 
     /// A map without some of its keys; other kinds unchanged.
-    #[must_use]
-    pub fn without(&self, keys: &[&str]) -> Self {
+    pub(crate) fn without(&self, keys: &[&str]) -> Self {
         let Kind::Map(entries) = &self.kind else {
             return self.clone();
         };
@@ -140,53 +141,43 @@ impl Node {
     }
 
     /// Whether it is a map.
-    #[must_use]
-    pub const fn is_map(&self) -> bool {
+    pub(crate) const fn is_map(&self) -> bool {
         matches!(self.kind, Kind::Map(_))
     }
 
     /// The text, if it is a text.
-    #[must_use]
-    pub fn text(&self) -> Option<&str> {
+    pub(crate) fn text(&self) -> Option<&str> {
         match &self.kind {
             Kind::Scalar(Value::String(text)) => Some(text),
             _ => None,
         }
     }
 
-    /// Visits the value and all values in it, each with its key if it is in a map.
-    pub(crate) fn walk<'n>(&'n self, visit: &mut impl FnMut(Option<&'n Key>, &'n Self)) {
-        fn inner<'n>(
-            key: Option<&'n Key>,
-            node: &'n Node,
-            visit: &mut impl FnMut(Option<&'n Key>, &'n Node),
-        ) {
-            visit(key, node);
-            node.items().iter().for_each(|item| inner(None, item, visit));
-            node.entries().iter().for_each(|(key, value)| inner(Some(key), value, visit));
-        }
-        inner(None, self, visit);
+    /// Visits the value and all values in it, each with its key if it is in a map; `key` is its own.
+    pub(crate) fn walk<'n>(
+        &'n self,
+        key: Option<&'n Key>,
+        visit: &mut impl FnMut(Option<&'n Key>, &'n Self),
+    ) {
+        visit(key, self);
+        self.items().iter().for_each(|item| item.walk(None, visit));
+        self.entries().iter().for_each(|(key, value)| value.walk(Some(key), visit));
     }
 
     /// Whether one of the texts in it meets a condition. Keys do not count.
-    pub(crate) fn any_text(&self, condition: impl Fn(&str) -> bool + Copy) -> bool {
-        match &self.kind {
-            Kind::Scalar(Value::String(text)) => condition(text),
-            Kind::Scalar(_) => false,
-            Kind::Seq(items) => items.iter().any(|item| item.any_text(condition)),
-            Kind::Map(entries) => entries.iter().any(|(_, value)| value.any_text(condition)),
-        }
+    pub(crate) fn any_text(&self, condition: impl Fn(&str) -> bool) -> bool {
+        let mut found = false;
+        self.walk(None, &mut |_, node| found = found || node.text().is_some_and(&condition));
+        found
     }
 
     /// Whether it is null.
-    #[must_use]
-    pub fn is_null(&self) -> bool {
+    pub(crate) fn is_null(&self) -> bool {
         matches!(self.kind, Kind::Scalar(Value::Null))
     }
 
     /// Its kind, for messages.
-    #[must_use]
-    pub fn what(&self) -> &'static str {
+    pub(crate) fn what(&self) -> &'static str {
         match &self.kind {
             Kind::Seq(_) => "a list",
             Kind::Map(_) => "a map",

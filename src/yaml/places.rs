@@ -11,8 +11,6 @@ pub(super) struct Places<'f> {
     pub file: &'f Arc<SourceFile>,
     /// The first byte of each character; empty if every character is one byte.
     bytes: Vec<usize>,
-    /// The first byte of each line.
-    lines: Vec<usize>,
 }
 
 impl<'f> Places<'f> {
@@ -20,8 +18,7 @@ impl<'f> Places<'f> {
         let text = &file.text;
         let bytes =
             if text.is_ascii() { Vec::new() } else { text.char_indices().map(|(at, _)| at).collect() };
-        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1));
-        Self { file, bytes, lines: lines.collect() }
+        Self { file, bytes }
     }
 
     pub(super) fn byte(&self, character: usize) -> usize {
@@ -35,21 +32,10 @@ impl<'f> Places<'f> {
 
     /// The place of a range of bytes, cut at the end of its first line.
     pub(super) fn place(&self, start: usize, end: usize) -> Location {
-        let text = &self.file.text;
-        let line = self.lines.partition_point(|&begin| begin <= start).max(1);
-        let begin = self.lines[line - 1];
-        let line_end = self.lines.get(line).map_or(text.len(), |next| next - 1);
-        let mut end = end.min(line_end).max(start);
-        while end > start && text.as_bytes()[end - 1].is_ascii_whitespace() {
-            end -= 1;
-        }
-        Location {
-            file: Arc::clone(self.file),
-            line,
-            column: 1 + text[begin..start].chars().count(),
-            start,
-            end,
-        }
+        let line = self.file.text[start..].split('\n').next().unwrap_or_default();
+        let length = line.len().min(end.saturating_sub(start));
+        let length = line.as_bytes()[..length].trim_ascii_end().len();
+        Location::of(self.file, start, start + length)
     }
 
     pub(super) fn span(&self, span: Span) -> Location {
@@ -70,60 +56,53 @@ const HELP: &[(&[&str], &str)] = &[
     (&["indent", "mapping", "block"], "give all items of a list or map the same indentation"),
 ];
 
+/// The line at a byte and the lines above it, upwards, each with its first byte.
+fn upwards(text: &str, at: usize) -> impl Iterator<Item = (usize, &str)> {
+    let end = text[at..].find('\n').map_or(text.len(), |more| at + more);
+    text[..end].rsplit('\n').scan(end + 1, |below, line| {
+        *below -= line.len() + 1;
+        Some((*below, line))
+    })
+}
+
 /// The diagnostic for a parser error, with a better explanation for common causes.
 pub(super) fn explain(places: &Places<'_>, at: usize, info: &str) -> Box<Diagnostic> {
     let text = &places.file.text;
     let at = at.min(text.trim_end().len());
-    let place = places.place(at, at);
-    let begin = |line: usize| places.lines[line - 1];
-    let line_of = |line: usize| {
-        let end = places.lines.get(line).map_or(text.len(), |next| next - 1);
-        &text[begin(line)..end]
+    let wrong = |start: usize, end: usize, message: &str, help: &str| {
+        Box::new(Diagnostic::error(Code::Syntax, &places.place(start, end), message).help(help))
     };
     // The parser stops at the error, or some lines below.
-    for line in (place.line.saturating_sub(3).max(1)..=place.line).rev() {
-        let content = line_of(line);
-        let value = content.find(": {{").map(|at| at + 2).or_else(|| content.find("- {{").map(|at| at + 2));
-        if let Some(column) = value {
-            return unquoted(places, begin(line) + column);
-        }
+    let template = |(start, line): (usize, &str)| {
+        let before = line.find(": {{").or_else(|| line.find("- {{"))?;
+        Some(start + before + 2)
+    };
+    if let Some(start) = upwards(text, at).take(4).find_map(template) {
+        return unquoted(places, start);
     }
-    for line in (place.line.saturating_sub(1).max(1)..=place.line).rev() {
-        let content = line_of(line);
-        let indent = content.len() - content.trim_start().len();
-        if let Some(tab) = content[..indent].find('\t') {
-            let start = begin(line) + tab;
-            let diagnostic = Diagnostic::error(
-                Code::Syntax,
-                &places.place(start, start + 1),
-                "a tab is used for indentation",
-            );
-            return Box::new(diagnostic.help("use spaces for indentation"));
-        }
+    let tab = |(start, line): (usize, &str)| {
+        let indent = line.len() - line.trim_start().len();
+        Some(start + line[..indent].find('\t')?)
+    };
+    if let Some(start) = upwards(text, at).take(2).find_map(tab) {
+        return wrong(start, start + 1, "a tab is used for indentation", "use spaces for indentation");
     }
-    if info.contains("simple key") {
-        // The key without a colon is on this line or above it.
-        let is_key = |line: &usize| !line_of(*line).trim().is_empty() && !line_of(*line).contains(':');
-        if let Some(line) = (1..=place.line).rev().take(4).find(is_key) {
-            let content = line_of(line).trim();
-            let start = begin(line) + line_of(line).find(content).unwrap_or_default();
-            let message = format!("not valid YAML: the line `{content}` has no colon");
-            let diagnostic =
-                Diagnostic::error(Code::Syntax, &places.place(start, start + content.len()), message);
-            return Box::new(diagnostic.help(format!("write `{content}:`")));
-        }
+    // The key without a colon is on this line or above it.
+    let is_key = |(_, line): &(usize, &str)| !line.trim().is_empty() && !line.contains(':');
+    let mut keys = upwards(text, at).take(4).filter(is_key);
+    if let Some((start, line)) = keys.next().filter(|_| info.contains("simple key")) {
+        let (start, key) = (start + line.len() - line.trim_start().len(), line.trim());
+        let message = format!("not valid YAML: the line `{key}` has no colon");
+        return wrong(start, start + key.len(), &message, &format!("write `{key}:`"));
     }
     if info.contains("unknown anchor") {
         let name = text[at..].strip_prefix('*').unwrap_or(&text[at..]);
         let name: String = name.chars().take_while(|letter| is_of_anchor(*letter)).collect();
         let message = format!("not valid YAML: there is no anchor `&{name}` above");
-        let help = suggest(&name, anchors(&text[..at]));
-        return Box::new(Diagnostic::error(Code::Syntax, &place, message).help(help));
+        return wrong(at, at, &message, &suggest(&name, anchors(&text[..at])));
     }
     let help = HELP.iter().find(|(words, _)| words.iter().any(|word| info.contains(word)));
-    let help = help.map_or("", |(_, help)| help);
-    let message = format!("not valid YAML: {info}");
-    Box::new(Diagnostic::error(Code::Syntax, &place, message).help(help))
+    wrong(at, at, &format!("not valid YAML: {info}"), help.map_or("", |(_, help)| help))
 }
 
 const fn is_of_anchor(letter: char) -> bool {

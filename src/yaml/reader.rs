@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
+use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 use serde_json::Value;
 
 use super::node::{Key, Kind, Node};
@@ -35,18 +35,14 @@ pub(super) fn document(file: &Arc<SourceFile>) -> Result<Node, Vec<Diagnostic>> 
 
 type Failure = Box<Diagnostic>;
 
-/// The value of an anchor, and its size.
-#[derive(Clone)]
-struct Anchored {
-    node: Node,
-    nodes: usize,
-    height: usize,
+fn fail<T>(code: Code, at: &Location, message: impl Into<String>, help: &str) -> Result<T, Failure> {
+    Err(Box::new(Diagnostic::error(code, at, message).help(help)))
 }
 
 struct Reader<'f> {
     places: Places<'f>,
     parser: Parser<'f, StrInput<'f>>,
-    anchors: HashMap<usize, Anchored>,
+    anchors: HashMap<usize, Node>,
     nodes: usize,
     duplicates: Vec<Diagnostic>,
 }
@@ -55,46 +51,41 @@ impl<'f> Reader<'f> {
     fn next(&mut self) -> Result<(Event<'f>, Span), Failure> {
         match self.parser.next_event() {
             Some(Ok(event)) => Ok(event),
-            Some(Err(error)) => Err(self.syntax(&error)),
+            Some(Err(error)) => {
+                Err(explain(&self.places, self.places.byte(error.marker().index()), error.info()))
+            }
             None => Ok((Event::StreamEnd, Span::default())),
         }
     }
 
     fn document(&mut self) -> Result<Node, Failure> {
         let help = "a scenario file is a single map with keys such as `vms` and `steps`";
-        let fail = |place: &Location, message: &str| {
-            Box::new(Diagnostic::error(Code::NotOneDocument, place, message).help(help))
-        };
         let mut root = None;
         loop {
             let (event, span) = self.next()?;
             match event {
                 Event::StreamEnd => break,
                 Event::DocumentStart(_) if root.is_some() => {
-                    let place = self.places.span(span);
-                    return Err(fail(&place, "the file has more than one document"));
+                    let message = "the file has more than one document";
+                    return fail(Code::NotOneDocument, &self.places.span(span), message, help);
                 }
                 Event::StreamStart | Event::Nothing | Event::DocumentStart(_) | Event::DocumentEnd => {}
-                other => root = Some(self.node(other, span, 1)?.node),
+                other => root = Some(self.node(other, span, 1)?),
             }
         }
         match root {
             Some(node) if !node.is_null() => Ok(node),
-            _ => Err(fail(&Location::top_of(self.places.file), "the file is empty")),
+            _ => fail(Code::NotOneDocument, &Location::top_of(self.places.file), "the file is empty", help),
         }
     }
 
-    fn node(&mut self, event: Event<'f>, span: Span, depth: usize) -> Result<Anchored, Failure> {
+    fn node(&mut self, event: Event<'f>, span: Span, depth: usize) -> Result<Node, Failure> {
         let at = self.places.span(span);
-        if depth > MAX_DEPTH {
-            return Err(self.too_much(&at, format!("the values are nested more than {MAX_DEPTH} deep")));
-        }
-        self.count(1, &at)?;
-        let (anchor, anchored) = match event {
+        self.count(1, depth, &at)?;
+        let (anchor, node) = match event {
             Event::Scalar(text, style, anchor, tag) => {
-                let value = scalar(&text, style, tag.as_deref(), &at)?;
-                let kind = Kind::Scalar(value);
-                (anchor, Anchored { node: Node { kind, at }, nodes: 1, height: 1 })
+                let kind = Kind::Scalar(scalar(&text, style, tag.as_deref(), &at)?);
+                (anchor, Node { kind, at })
             }
             Event::SequenceStart(anchor, tag) => {
                 no_tag(tag.as_deref(), &at)?;
@@ -105,125 +96,100 @@ impl<'f> Reader<'f> {
                 (anchor, self.mapping(at, depth)?)
             }
             Event::Alias(anchor) => {
-                let Some(known) = self.anchors.get(&anchor).cloned() else {
-                    let message = "the alias is inside its own value";
-                    return Err(Box::new(Diagnostic::error(Code::Syntax, &at, message)));
+                let Some(known) = self.anchors.get(&anchor) else {
+                    return fail(Code::Syntax, &at, "the alias is inside its own value", "");
                 };
-                self.count(known.nodes, &at)?;
-                if depth + known.height > MAX_DEPTH {
-                    return Err(
-                        self.too_much(&at, format!("the values are nested more than {MAX_DEPTH} deep"))
-                    );
-                }
-                let node = Node { at, ..known.node };
-                return Ok(Anchored { node, ..known });
+                let ((nodes, height), kind) = (extent(known), known.kind.clone());
+                self.count(nodes, depth + height, &at)?;
+                return Ok(Node { kind, at });
             }
-            _ => {
-                let message = "not valid YAML: expected a value";
-                return Err(Box::new(Diagnostic::error(Code::Syntax, &at, message)));
-            }
+            _ => return fail(Code::Syntax, &at, "not valid YAML: expected a value", ""),
         };
         if anchor > 0 {
-            self.anchors.insert(anchor, anchored.clone());
+            self.anchors.insert(anchor, node.clone());
         }
-        Ok(anchored)
+        Ok(node)
     }
 
-    fn list(&mut self, at: Location, depth: usize) -> Result<Anchored, Failure> {
-        let (mut items, mut nodes, mut height) = (Vec::new(), 1, 0);
+    fn list(&mut self, at: Location, depth: usize) -> Result<Node, Failure> {
+        let mut items = Vec::new();
         loop {
             let (event, span) = self.next()?;
             if event == Event::SequenceEnd {
-                let kind = Kind::Seq(Arc::new(items));
-                let node = Node { kind, at: self.whole(&at, span) };
-                return Ok(Anchored { node, nodes, height: height + 1 });
+                return Ok(Node::seq(items, self.whole(&at, span)));
             }
-            let item = self.node(event, span, depth + 1)?;
-            nodes += item.nodes;
-            height = height.max(item.height);
-            items.push(item.node);
+            items.push(self.node(event, span, depth + 1)?);
         }
     }
 
-    fn mapping(&mut self, at: Location, depth: usize) -> Result<Anchored, Failure> {
+    fn mapping(&mut self, at: Location, depth: usize) -> Result<Node, Failure> {
         // Checked before the key is read, because the rest of such a text is rarely valid YAML.
         if at.file.text[at.start..].starts_with("{{") {
             return Err(unquoted(&self.places, at.start));
         }
         let mut entries: Vec<(Key, Node)> = Vec::new();
         let mut known: HashMap<String, Location> = HashMap::new();
-        let (mut nodes, mut height) = (1, 0);
         loop {
             let (event, span) = self.next()?;
             if event == Event::MappingEnd {
-                let node = Node::map(entries, self.whole(&at, span));
-                return Ok(Anchored { node, nodes, height: height + 1 });
+                return Ok(Node::map(entries, self.whole(&at, span)));
             }
             let key = self.key(event, span)?;
             let (event, span) = self.next()?;
             let value = self.node(event, span, depth + 1)?;
-            nodes += value.nodes;
-            height = height.max(value.height);
             if let Some(first) = known.get(&key.name) {
-                let diagnostic = Diagnostic::error(
-                    Code::DuplicateKey,
-                    &key.at,
-                    format!("the key `{}` is given twice", key.name),
-                )
-                .label("again here")
-                .related(first, "first here")
-                .help("keep one of them");
-                self.duplicates.push(diagnostic);
+                let message = format!("the key `{}` is given twice", key.name);
+                let wrong = Diagnostic::error(Code::DuplicateKey, &key.at, message).label("again here");
+                self.duplicates.push(wrong.related(first, "first here").help("keep one of them"));
                 continue;
             }
             known.insert(key.name.clone(), key.at.clone());
-            entries.push((key, value.node));
+            entries.push((key, value));
         }
     }
 
     fn key(&mut self, event: Event<'f>, span: Span) -> Result<Key, Failure> {
         let at = self.places.span(span);
-        self.count(1, &at)?;
-        let wrong = |at: &Location, message: &str, help: &str| {
-            Err(Box::new(Diagnostic::error(Code::Syntax, at, message).help(help)))
+        self.count(1, 1, &at)?;
+        let (message, help) = match event {
+            Event::Scalar(text, ..) if text == "<<" => (
+                "merge keys (`<<`) are not part of YAML 1.2",
+                "share VM options with `like`, and whole parts with `extends` or `use`",
+            ),
+            Event::Scalar(text, ..) if text.is_empty() => ("a key is empty", ""),
+            Event::Scalar(text, ..) if text.contains("{{") => {
+                ("a key cannot be a template", "use templates in values only")
+            }
+            Event::Scalar(text, ..) => return Ok(Key { name: text.into_owned(), at }),
+            _ if at.file.text[at.start..].starts_with("{{") => return Err(unquoted(&self.places, at.start)),
+            _ => ("a key is a single word", "lists, maps and aliases cannot be keys"),
         };
-        match event {
-            Event::Scalar(text, _, _, _) if text == "<<" => {
-                let help = "share VM options with `like`, and whole parts with `extends` or `use`";
-                wrong(&at, "merge keys (`<<`) are not part of YAML 1.2", help)
-            }
-            Event::Scalar(text, _, _, _) if text.is_empty() => wrong(&at, "a key is empty", ""),
-            Event::Scalar(text, _, _, _) if text.contains("{{") => {
-                wrong(&at, "a key cannot be a template", "use templates in values only")
-            }
-            Event::Scalar(text, _, _, _) => Ok(Key { name: text.into_owned(), at }),
-            _ if at.file.text[at.start..].starts_with("{{") => Err(unquoted(&self.places, at.start)),
-            _ => wrong(&at, "a key is a single word", "lists, maps and aliases cannot be keys"),
-        }
+        fail(Code::Syntax, &at, message, help)
     }
 
-    fn count(&mut self, nodes: usize, at: &Location) -> Result<(), Failure> {
+    /// Counts values at this depth.
+    fn count(&mut self, nodes: usize, depth: usize, at: &Location) -> Result<(), Failure> {
         self.nodes += nodes;
-        if self.nodes > MAX_NODES {
-            return Err(self.too_much(at, format!("the file has more than {MAX_NODES} values")));
-        }
-        Ok(())
-    }
-
-    fn too_much(&self, at: &Location, message: String) -> Failure {
-        Box::new(
-            Diagnostic::error(Code::TooMuch, at, message).help("an alias counts with the size of its value"),
-        )
+        let message = if depth > MAX_DEPTH {
+            format!("the values are nested more than {MAX_DEPTH} deep")
+        } else if self.nodes > MAX_NODES {
+            format!("the file has more than {MAX_NODES} values")
+        } else {
+            return Ok(());
+        };
+        fail(Code::TooMuch, at, message, "an alias counts with the size of its value")
     }
 
     /// The place of a list or map from its start to its end.
     fn whole(&self, at: &Location, end: Span) -> Location {
         self.places.place(at.start, self.places.byte(end.end.index()).max(at.end))
     }
+}
 
-    fn syntax(&self, error: &ScanError) -> Failure {
-        explain(&self.places, self.places.byte(error.marker().index()), error.info())
-    }
+/// The number of values in a value, and how deep they are nested.
+fn extent(node: &Node) -> (usize, usize) {
+    let inner = node.items().iter().chain(node.entries().iter().map(|(_, value)| value));
+    inner.map(extent).fold((1, 1), |(nodes, height), inner| (nodes + inner.0, height.max(inner.1 + 1)))
 }
 
 fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>, at: &Location) -> Result<Value, Failure> {
@@ -235,13 +201,13 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>, at: &Location) -> R
         Some(_) if text.is_empty() => "remove it".to_owned(),
         Some(_) => format!("write `{text}`"),
     };
-    Err(tagged(at, &help))
+    tagged(at, &help)
 }
 
 fn no_tag(tag: Option<&Tag>, at: &Location) -> Result<(), Failure> {
-    tag.map_or(Ok(()), |_| Err(tagged(at, "remove it")))
+    tag.map_or(Ok(()), |_| tagged(at, "remove it"))
 }
 
-fn tagged(at: &Location, help: &str) -> Failure {
-    Box::new(Diagnostic::error(Code::Syntax, at, "YAML tags (`!…`) are not supported").help(help))
+fn tagged<T>(at: &Location, help: &str) -> Result<T, Failure> {
+    fail(Code::Syntax, at, "YAML tags (`!…`) are not supported", help)
 }

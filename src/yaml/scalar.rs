@@ -6,8 +6,7 @@ use serde_json::{Number, Value};
 ///
 /// As in YAML 1.2, `yes`, `on` and so on are text. A number that JSON cannot represent (`.inf`, `.nan`, an integer of more
 /// than 64 bits) stays text.
-#[must_use]
-pub fn plain(text: &str) -> Value {
+pub(crate) fn plain(text: &str) -> Value {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => Value::Null,
         "true" | "True" | "TRUE" => Value::Bool(true),

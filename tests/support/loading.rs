@@ -58,7 +58,8 @@ fn same(one: &Case, other: &Case) {
     assert_eq!(one.must_fail, other.must_fail);
     assert_eq!(one.timeout, other.timeout);
     assert_eq!(one.vms, other.vms);
-    assert_eq!(one.deferred_vms, other.deferred_vms);
+    let templates = |case: &Case| case.vm_sources.values().map(|vm| vm.template.clone()).collect::<Vec<_>>();
+    assert_eq!(templates(one), templates(other));
     assert_eq!((&one.roles, &one.disks), (&other.roles, &other.disks));
     blocks(&one.steps, &other.steps);
     blocks(&one.finally, &other.finally);
@@ -83,7 +84,7 @@ fn blocks(one: &[Block], other: &[Block]) {
 }
 
 fn step(one: &CaseStep, other: &CaseStep) {
-    assert_eq!(one.step, other.step);
+    assert_eq!((&one.step, &one.groups), (&other.step, &other.groups));
     assert_eq!((&one.when, &one.locals, one.deferred), (&other.when, &other.locals, other.deferred));
 }
 

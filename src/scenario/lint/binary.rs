@@ -51,7 +51,7 @@ fn found(
     };
     for (name, binary) in binaries {
         if let (Some(spec), Some(source)) = (case.vms.get(name), case.vm_sources.get(name)) {
-            let is_conditional = case.deferred_vms.get(name).is_some_and(names_version);
+            let is_conditional = source.template.as_ref().is_some_and(names_version);
             check(binary, Part::of_vm(source), is_conditional, &|against| against.vm(name, spec));
         }
     }
@@ -152,7 +152,7 @@ impl Against<'_> {
     /// Reports a name that the QEMU does not have. Returns whether it `is_there`; a template may be any name.
     fn has<N: AsRef<str>>(
         &mut self,
-        at: impl FnOnce() -> Location,
+        path: &[&str],
         what: &str,
         name: &str,
         is_there: bool,
@@ -161,17 +161,17 @@ impl Against<'_> {
         let has = is_there || template::is_template(name);
         if !has {
             let message = format!("{} has no {what} `{name}`", self.label);
-            self.complain(Code::Missing, &at(), message, suggest(name, known));
+            self.complain(Code::Missing, &self.part.place(path), message, suggest(name, known));
         }
         has
     }
 
     fn vm(&mut self, name: &str, spec: &VmSpec) {
-        let (binary, part) = (self.binary, self.part);
+        let binary = self.binary;
         let spec = &attached(spec, name, Path::new("."));
         if let Some(machine) = spec.machine_type() {
             let known = &binary.machines;
-            self.has(|| part.place(&["machine"]), "machine type", machine, known.contains(machine), known);
+            self.has(&["machine"], "machine type", machine, known.contains(machine), known);
         }
         let lists = [
             ("blockdevs", "blockdev-add", &spec.blockdevs),
@@ -186,14 +186,13 @@ impl Against<'_> {
             for (number, options) in list.iter().enumerate() {
                 let number = number.to_string();
                 // `-device` on the command line needs the same arguments as `device_add` in QMP.
-                let complaints = binary.schema.check(command, &Value::Object(options.clone()));
-                self.at(&[key, &number], complaints);
+                self.at(&[key, &number], binary.schema.check(command, &Value::Object(options.clone())));
                 if let ("devices", Some(driver)) = (key, options.get("driver").and_then(Value::as_str)) {
                     let known = &binary.devices;
                     // QEMU does not list aliases such as `virtio-net`, which are prefixes of other names.
                     let is_alias = known.iter().any(|known| known.starts_with(&format!("{driver}-")));
                     let is_there = is_alias || known.contains(driver);
-                    self.has(|| part.place(&[key, &number, "driver"]), "device", driver, is_there, known);
+                    self.has(&[key, &number, "driver"], "device", driver, is_there, known);
                 }
             }
         }
@@ -227,16 +226,11 @@ impl Against<'_> {
     }
 
     fn capabilities(&mut self, capabilities: &Capabilities) {
-        let (known, part) = (&self.binary.capabilities, self.part);
+        let known = &self.binary.capabilities;
         for (key, names) in [("on", &capabilities.on), ("off", &capabilities.off)] {
             for (number, name) in names.iter().enumerate() {
-                self.has(
-                    || part.place(&[key, &number.to_string()]),
-                    "migration capability",
-                    name,
-                    known.contains(name),
-                    known,
-                );
+                let is_there = known.contains(name);
+                self.has(&[key, &number.to_string()], "migration capability", name, is_there, known);
             }
         }
     }
@@ -244,8 +238,7 @@ impl Against<'_> {
     /// Checks what a migration needs of `vm`, which is its source or its destination.
     fn migrate(&mut self, migrate: &Migrate, vm: &str) {
         if let Some(channels) = &migrate.channels {
-            let complaints = self.binary.schema.check("migrate", &json!({"channels": channels}));
-            self.at(&[], complaints);
+            self.at(&[], self.binary.schema.check("migrate", &json!({"channels": channels})));
         }
         if let (Some(_), true) = (migrate.exit_on_error, migrate.to.as_deref() == Some(vm))
             && !self.binary.schema.has_argument("migrate-incoming", "exit-on-error")
@@ -263,8 +256,7 @@ impl Against<'_> {
                 self.command("query", &check.query, &Value::Object(check.arguments.clone()));
                 for (key, pattern) in [("is", &check.is), ("is_not", &check.is_not)] {
                     if let Some(pattern) = pattern {
-                        let complaints = self.binary.schema.check_reply(&check.query, pattern);
-                        self.at(&[key], complaints);
+                        self.at(&[key], self.binary.schema.check_reply(&check.query, pattern));
                     }
                 }
             }
@@ -278,8 +270,7 @@ impl Against<'_> {
             Condition::Event(wanted) => {
                 self.event("event", &wanted.event);
                 if let Some(data) = &wanted.data {
-                    let complaints = self.binary.schema.check_event(&wanted.event, data);
-                    self.at(&["data"], complaints);
+                    self.at(&["data"], self.binary.schema.check_event(&wanted.event, data));
                 }
             }
             Condition::Migration(wanted) => {
@@ -289,8 +280,7 @@ impl Against<'_> {
             Condition::Status(wanted) => self.states("status", "query-status", &wanted.status),
             Condition::Query(wanted) => {
                 self.command("query", &wanted.query, &Value::Object(wanted.arguments.clone()));
-                let complaints = self.binary.schema.check_reply(&wanted.query, &wanted.until);
-                self.at(&["until"], complaints);
+                self.at(&["until"], self.binary.schema.check_reply(&wanted.query, &wanted.until));
             }
             _ => {}
         }
@@ -299,21 +289,20 @@ impl Against<'_> {
     /// Checks a command with its arguments, which are under `arguments`.
     fn command(&mut self, key: &str, command: &str, arguments: &Value) {
         if self.has_command(key, command) && !template::is_template(command) {
-            let complaints = self.binary.schema.check(command, arguments);
-            self.at(&["arguments"], complaints);
+            self.at(&["arguments"], self.binary.schema.check(command, arguments));
         }
     }
 
     fn has_command(&mut self, key: &str, command: &str) -> bool {
-        let (schema, part) = (&self.binary.schema, self.part);
+        let schema = &self.binary.schema;
         let is_there = schema.allows_oob(command).is_some();
-        self.has(|| part.place(&[key]), "QMP command", command, is_there, schema.commands())
+        self.has(&[key], "QMP command", command, is_there, schema.commands())
     }
 
     fn event(&mut self, key: &str, name: &str) {
-        let (schema, part) = (&self.binary.schema, self.part);
+        let schema = &self.binary.schema;
         let is_there = schema.events().any(|event| event == name);
-        self.has(|| part.place(&[key]), "event", name, is_there, schema.events());
+        self.has(&[key], "event", name, is_there, schema.events());
     }
 
     /// Checks the states of a query's `status`.
@@ -344,16 +333,20 @@ impl Against<'_> {
     fn parameters(&mut self, set: &Value) {
         let schema = &self.binary.schema;
         let known = schema.arguments("migrate-set-parameters");
-        let (unknown, misfits): (Vec<Complaint>, Vec<Complaint>) = schema
-            .check("migrate-set-parameters", set)
-            .into_iter()
-            .partition(|complaint| complaint.path.len() == 1 && !known.contains(&complaint.path[0].as_str()));
-        for complaint in unknown {
-            let name = complaint.path[0].as_str();
-            let part = self.part;
-            self.has(|| part.key(&["set", name]), "migration parameter", name, false, &known);
+        for complaint in schema.check("migrate-set-parameters", set) {
+            match complaint.path.as_slice() {
+                [name] if !known.contains(&name.as_str()) => {
+                    let message = format!("{} has no migration parameter `{name}`", self.label);
+                    self.complain(
+                        Code::Missing,
+                        &self.part.key(&["set", name]),
+                        message,
+                        suggest(name, &known),
+                    );
+                }
+                _ => self.at(&["set"], vec![complaint]),
+            }
         }
-        self.at(&["set"], misfits);
     }
 
     /// Reports complaints about a value in the part.

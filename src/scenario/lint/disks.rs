@@ -68,6 +68,6 @@ fn fills(command: &str) -> bool {
 
 /// Whether the options of a VM contain the word; omits options whose `when` is false.
 fn names(case: &Case, vm: &str, word: &str) -> bool {
-    let options = case.deferred_vms.get(vm);
-    options.is_some_and(|options| options.to_string().contains(word))
+    let template = case.vm_sources.get(vm).and_then(|source| source.template.as_ref());
+    template.is_some_and(|options| options.to_string().contains(word))
 }

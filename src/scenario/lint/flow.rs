@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::names::each_run_text;
-use super::places::Part;
+use super::places::{Part, each_run_text};
 use super::state::{State, VmStatus, provide};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, Severity};
 use crate::scenario::model::{Block, Case, CaseStep, When, all_steps};
@@ -103,8 +102,8 @@ impl<'c> Flow<'c, '_> {
         if let Action::Start(start) = &step.step.action {
             for name in &start.0 {
                 let name = self.state.actual(name).unwrap_or(name);
-                if self.case.deferred_vms.contains_key(name) {
-                    self.templates(&self.case.vm_sources[name].options, &step.when);
+                if let Some(vm) = self.case.vm_sources.get(name).filter(|vm| vm.template.is_some()) {
+                    self.templates(&vm.options, &step.when);
                 }
             }
         }
@@ -287,7 +286,7 @@ impl<'c> Flow<'c, '_> {
     fn check_early_vms(&mut self) {
         for (name, vm) in &self.case.vm_sources {
             let early = self.case.vms.get(name).is_some_and(|spec| spec.start);
-            if !early || !self.case.deferred_vms.contains_key(name) {
+            if !early || vm.template.is_none() {
                 continue;
             }
             each_run_text(&vm.options, &mut |text, node| {

@@ -4,7 +4,6 @@
 mod binary;
 mod disks;
 mod flow;
-mod names;
 mod places;
 mod run_values;
 mod state;

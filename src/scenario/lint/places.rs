@@ -1,8 +1,9 @@
-//! Places in a part of a file.
+//! The places and the names in a part of a file.
 
 use crate::diagnostic::Location;
 use crate::scenario::model::{CaseStep, VmSource};
 use crate::scenario::typed;
+use crate::template;
 use crate::yaml::Node;
 
 /// A part of a file, and the place of its key.
@@ -15,8 +16,7 @@ pub(super) struct Part<'p> {
 impl<'p> Part<'p> {
     /// The action of a step.
     pub(super) fn of(step: &'p CaseStep) -> Self {
-        let node = step.source.get(step.step.action.key()).unwrap_or(&step.source);
-        Self { key: &step.at, node }
+        Self { key: &step.at, node: step.value() }
     }
 
     /// The options of a VM.
@@ -40,4 +40,20 @@ impl<'p> Part<'p> {
     pub(super) fn key(&self, path: &[impl AsRef<str>]) -> Location {
         typed::key_place(self.node, path).unwrap_or_else(|| self.place(path))
     }
+}
+
+/// Visits the paths below a name that a template uses, such as `captures.n` for `run`.
+pub(super) fn each_path(text: &str, root: &str, mut visit: impl FnMut(&[&str])) {
+    for path in template::names_below(text, root) {
+        visit(&path.iter().skip(1).map(String::as_str).collect::<Vec<_>>());
+    }
+}
+
+/// Visits the templates in a part of a file that use `run`, each with its node.
+pub(super) fn each_run_text<'n>(node: &'n Node, visit: &mut impl FnMut(&'n str, &'n Node)) {
+    node.walk(None, &mut |_, node| {
+        if let Some(text) = node.text().filter(|text| template::is_template(text) && text.contains("run")) {
+            visit(text, node);
+        }
+    });
 }

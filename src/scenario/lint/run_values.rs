@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::flow::Flow;
-use super::names::{each_path, each_run_text};
+use super::places::{each_path, each_run_text};
 use super::state::VmStatus;
 use crate::diagnostic::{Code, Diagnostic, Location, suggest};
 use crate::scenario::model::When;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use super::names::{each_path, each_run_text};
+use super::places::{each_path, each_run_text};
 use crate::diagnostic::{Code, Diagnostic, Location};
 use crate::scenario::model::Case;
 use crate::scenario::params::Param;
@@ -29,47 +29,24 @@ pub(in crate::scenario) enum Thing {
     Param,
 }
 
-/// The sections of a file other than `vms` whose entries must be used, and the names by which templates use them.
-const SECTIONS: &[(Thing, &str, Option<&str>)] = &[
-    (Thing::Port, "ports", Some("port")),
-    (Thing::Link, "links", Some("link")),
-    (Thing::Disk, "disks", Some("disk")),
-    (Thing::Credential, "credentials", Some("credential")),
-    (Thing::Network, "networks", None),
-    (Thing::Role, "roles", None),
+/// The kinds of things: each with its section of a file, the name by which templates use it, the message if it is unused,
+/// and how to use it.
+const THINGS: &[(Thing, &str, &str, &str, &str)] = &[
+    (Thing::Vm, "", "", "VM `NAME` is not used", "use it in a step"),
+    (Thing::Role, "roles", "", "role `NAME` is not used", "use it in a step"),
+    (Thing::Port, "ports", "port", "port `NAME` is not used", "use it as `{{port.NAME}}`"),
+    (Thing::Link, "links", "link", "link `NAME` is not used", LINK_IS_USED),
+    (Thing::Network, "networks", "", "network `NAME` has no VM", NETWORK_IS_USED),
+    (Thing::Disk, "disks", "disk", "disk `NAME` is not used", "use it as `{{disk.NAME}}`"),
+    (Thing::DiskOfVm, "", "", "disk `NAME` is not used", "use it as `{{self.disk.NAME}}`"),
+    (Thing::Credential, "credentials", "credential", "credential `NAME` is not used", CREDENTIAL_IS_USED),
+    (Thing::Capture, "", "", "capture `NAME` is never read", "read it as `{{run.captures.NAME}}`"),
+    (Thing::Param, "", "", "parameter `NAME` is not used", "use it as `{{NAME}}`"),
 ];
 
-impl Thing {
-    /// The warning for an unused one.
-    fn unused(self, name: &str, at: &Location) -> Diagnostic {
-        let template = |above: &str| format!("use it as `{{{{{above}{name}}}}}`");
-        let in_a_step = || "use it in a step".to_owned();
-        let (what, way) = match self {
-            Self::Vm => ("VM", in_a_step()),
-            Self::Role => ("role", in_a_step()),
-            Self::Port => ("port", template("port.")),
-            Self::Disk => ("disk", template("disk.")),
-            Self::DiskOfVm => ("disk", template("self.disk.")),
-            Self::Credential => ("credential", template("credential.")),
-            Self::Param => ("parameter", template("")),
-            Self::Capture => ("capture", format!("read it as `{{{{run.captures.{name}}}}}`")),
-            Self::Link => (
-                "link",
-                format!("use it, as in `migrate: {{link: {name}}}` or `{{{{link.{name}.address}}}}`"),
-            ),
-            Self::Network => {
-                ("network", format!("add a netdev to it: `{{type: network, id: ID, network: {name}}}`"))
-            }
-        };
-        let lack = match self {
-            Self::Network => "has no VM",
-            Self::Capture => "is never read",
-            _ => "is not used",
-        };
-        let help = format!("remove it, or {way}");
-        Diagnostic::warning(Code::Unused, at, format!("{what} `{name}` {lack}")).help(help)
-    }
-}
+const LINK_IS_USED: &str = "use it, as in `migrate: {link: NAME}` or `{{link.NAME.address}}`";
+const NETWORK_IS_USED: &str = "add a netdev to it: `{type: network, id: ID, network: NAME}`";
+const CREDENTIAL_IS_USED: &str = "use it as `{{credential.NAME}}`";
 
 /// The names that the steps of one case use. Includes steps that its matrix cell omits, since another cell may run them.
 #[derive(Debug, Default)]
@@ -118,7 +95,7 @@ impl Seen {
     /// Adds the names other than VMs and captures in all templates of a part of a file, including parts that a `when`
     /// disables.
     fn all_below(&mut self, node: &Node) {
-        node.walk(&mut |key, node| match (key.map(|key| key.name.as_str()), node.text()) {
+        node.walk(None, &mut |key, node| match (key.map(|key| key.name.as_str()), node.text()) {
             (_, Some(text)) if template::is_template(text) => self.things_in(text),
             (Some("network"), Some(name)) => self.add(Thing::Network, name),
             (Some("backing"), Some(name)) => {
@@ -130,10 +107,10 @@ impl Seen {
     }
 
     fn things_in(&mut self, text: &str) {
-        for (thing, root) in SECTIONS.iter().filter_map(|(thing, _, root)| Some((*thing, (*root)?))) {
+        for (thing, _, root, ..) in THINGS.iter().filter(|(_, _, root, ..)| !root.is_empty()) {
             each_path(text, root, |path| match path {
                 [] => self.everything = true,
-                [name, ..] => self.add(thing, name),
+                [name, ..] => self.add(*thing, name),
             });
         }
         each_path(text, "self", |path| {
@@ -171,10 +148,10 @@ impl Seen {
 /// What a case declares: its VMs, and what the file itself declares; declarations of its template may stay unused.
 fn declared<'d>(root: &'d Node, case: &'d Case) -> Vec<(Thing, &'d str, &'d Location)> {
     let mut declared = Vec::new();
-    for (thing, section, _) in SECTIONS {
+    for (thing, section, ..) in THINGS {
         declared.extend(root.section(section).iter().map(|(key, _)| (*thing, key.name.as_str(), &key.at)));
     }
-    let ports = root.get("ports").into_iter().flat_map(|ports| ports.items().iter().chain([ports]));
+    let ports = root.get("ports").into_iter().flat_map(Node::several);
     declared.extend(ports.filter_map(|port| Some((Thing::Port, port.text()?, &port.at))));
     for vm in case.vm_sources.values() {
         let disks = vm.options.section("disks").iter();
@@ -187,7 +164,7 @@ fn declared<'d>(root: &'d Node, case: &'d Case) -> Vec<(Thing, &'d str, &'d Loca
 /// Whether a file places hooks, not counting those of its template.
 fn places_hooks(file: &Node) -> bool {
     let mut found = false;
-    file.walk(&mut |key, _| {
+    file.walk(None, &mut |key, _| {
         found |= key.is_some_and(|key| key.name == "hook" && key.at.file == file.at.file);
     });
     found
@@ -251,6 +228,10 @@ impl Unused {
 
     /// A warning for each unused declaration, in the order in which they were added.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = Diagnostic> {
-        self.0.values().filter(|one| !one.used).map(|one| one.thing.unused(&one.name, &one.at))
+        self.0.values().filter(|one| !one.used).filter_map(|Declared { thing, name, at, .. }| {
+            let (.., message, way) = THINGS.iter().find(|(known, ..)| known == thing)?;
+            let wrong = Diagnostic::warning(Code::Unused, at, message.replace("NAME", name));
+            Some(wrong.help(format!("remove it, or {}", way.replace("NAME", name))))
+        })
     }
 }
