@@ -176,6 +176,41 @@ steps:
     home.assert_nothing_is_left();
 }
 
+fn a_program_of_qemu_is_the_one_beside_the_qemu_or_the_case_is_skipped() {
+    let qemu = qemu(7);
+    let home = Home::new();
+    let script = |path: &str, text: String| {
+        let path = home.write(path, &format!("#!/bin/sh\n{text}\n"));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    };
+    let path = script("bin/qemu", format!("exec {} \"$@\"", qemu.path.display()));
+    script("bin/qemu-storage-daemon", "echo \"beside $*\"".to_owned());
+    script("path/qemu-storage-daemon", "echo \"in PATH $*\"".to_owned());
+    script("path/qemu-io", "echo \"in PATH $*\"".to_owned());
+    let runs = |name: &str, program: &str, says: &str| {
+        let steps = format!(
+            "- exec: {{run: [{program}, a b]}}\n  capture: it\n- wait: {{exec: {{run: [{program}, a b]}}}}\n  capture: again\n\
+             - check: {{equal: [\"{{{{run.captures.it.stdout}}}}\", \"{says} a b\\n\"]}}\n\
+             - check: {{equal: [\"{{{{run.captures.again.stdout}}}}\", \"{says} a b\\n\"]}}\n"
+        );
+        home.write(&format!("cases/{name}.yaml"), &format!("vms: {{a: {VM}}}\nsteps:\n{steps}"));
+    };
+    runs("beside", "qemu-storage-daemon", "beside");
+    runs("path", "qemu-io", "in PATH");
+    runs("missing", "qemu-nbd", "never");
+    let path = path.display().to_string();
+    let mut lockstep = home.lockstep(&["run", "cases", "--accel", "tcg", "--qemu", &path]);
+    lockstep.env("PATH", home.path("path"));
+    home.finish(lockstep).expect(0);
+    let told = home.results();
+    let of = |name: &str| (told.case(name).verdict(), told.case(name).reason().unwrap_or_default());
+    assert_eq!(of("beside"), (Verdict::Pass, String::new()));
+    assert_eq!(of("path"), (Verdict::Pass, String::new()));
+    let reason = "needs `qemu-nbd`, found neither next to QEMU nor in PATH".to_owned();
+    assert_eq!(of("missing"), (Verdict::Skip, reason));
+}
+
 fn a_disk_that_cannot_be_created_is_an_error_with_the_message_of_qemu_img() {
     let qemu = qemu(7);
     let text = format!(
@@ -379,6 +414,7 @@ fn main() -> ExitCode {
                 QemuImg
             ),
             once!(a_disk_that_cannot_be_created_is_an_error_with_the_message_of_qemu_img, Qemu(7), QemuImg),
+            once!(a_program_of_qemu_is_the_one_beside_the_qemu_or_the_case_is_skipped, Qemu(7)),
             once!(fence_selects_when_a_failover_kills_the_other_side, Qemu(11)),
             once!(the_commands_of_a_failover_run_after_its_yank_and_before_the_survivor_takes_over, Qemu(11)),
             once!(a_guest_that_writes_to_most_of_its_memory_enters_colo, Qemu(11)),

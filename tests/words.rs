@@ -378,6 +378,11 @@ fn the_linux_guest_drives_each_network_card_or_reports_it() {
     holds(qemu, "cards-control");
 }
 
+fn a_vm_that_takes_no_frames_does_not_hold_up_its_network() {
+    let qemu = common::qemu(7);
+    holds(qemu, "network");
+}
+
 fn main() -> ExitCode {
     harness::main(
         file!(),
@@ -429,6 +434,7 @@ fn main() -> ExitCode {
             once!(source_and_destination_share_an_image, Qemu(7), Guest, QemuImg),
             once!(a_guest_boots_through_uefi_and_migrates, Qemu(7), Guest, Ovmf),
             once!(the_linux_guest_drives_each_network_card_or_reports_it, Qemu(7), Guest),
+            once!(a_vm_that_takes_no_frames_does_not_hold_up_its_network, Qemu(7), Guest),
         ],
     )
 }

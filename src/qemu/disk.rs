@@ -1,6 +1,6 @@
 //! Disk images, created with the QEMU's own `qemu-img`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -103,23 +103,6 @@ impl Disk {
         argv.extend(self.size.map(|size| size.0.to_string()));
         argv
     }
-}
-
-/// The `qemu-img` for a QEMU: the one next to it, else the one in `PATH`.
-#[must_use]
-pub fn qemu_img(binary: &Path) -> PathBuf {
-    let beside = binary.with_file_name("qemu-img");
-    if beside.exists() { beside } else { PathBuf::from("qemu-img") }
-}
-
-/// Whether there is a `qemu-img` for a QEMU.
-#[must_use]
-pub fn has_qemu_img(binary: &Path) -> bool {
-    let path = qemu_img(binary);
-    let folders = std::env::var_os("PATH").unwrap_or_default();
-    path.is_absolute()
-        || path.exists()
-        || std::env::split_paths(&folders).any(|folder| folder.join(&path).exists())
 }
 
 #[cfg(test)]

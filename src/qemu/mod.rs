@@ -19,6 +19,7 @@ pub mod linux;
 pub mod memory;
 pub mod network;
 pub mod process;
+pub mod programs;
 pub mod qmp;
 pub mod qmp_input;
 pub mod qtest;

@@ -1,14 +1,19 @@
 //! Networks that join VMs and the host, without root: a QEMU without a machine acts as the hub.
 //!
 //! The hub has a port for QEMU's user network, which forwards ports of 127.0.0.1, and one for each netdev of a VM on
-//! the network: a `stream` netdev (QEMU 7.2) that listens at a unix socket in the case's directory. A VM may connect
-//! and disconnect without affecting the others.
+//! the network: `dgram` netdevs (QEMU 7.2) on both sides, each of which inherits one of a pair of UDP sockets. A VM may
+//! start and end without affecting the others. Nor does one that reads no frames (it waits for a migration, or is
+//! stopped): once the kernel's buffer of its socket is full, the frames are dropped. A `stream` netdev, or a pair of Unix
+//! sockets, would make the hub wait or queue.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
-use std::path::Path;
+use std::io;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
 
 use indexmap::IndexMap;
+use rustix::net::RecvFlags;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -20,6 +25,12 @@ pub const TYPE: &str = "network";
 
 /// The suffix of the hub QEMU's name. VM names cannot contain it.
 const WIRE: &str = "@network";
+
+/// The buffer of a socket, in bytes; the kernel may allow less (`net.core.rmem_max`).
+const BUFFER: usize = 4 << 20;
+
+/// The sockets of the netdevs of a VM on networks, by `id`; those of a hub QEMU, by VM and `id`.
+pub type Sockets = BTreeMap<String, Arc<OwnedFd>>;
 
 /// A network that joins the host and the VMs with a netdev on it, `{type: network, id: ID, network: NAME}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -133,15 +144,9 @@ impl NetworkSpec {
         wrong
     }
 
-    /// The specification of the hub QEMU for these VMs. `port` provides the ports.
+    /// The specification of the hub QEMU with these sockets. `port` provides the ports.
     #[must_use]
-    pub fn wire<'v>(
-        &self,
-        network: &str,
-        vms: impl IntoIterator<Item = (&'v str, &'v VmSpec)>,
-        port: impl Fn(&str) -> Option<u16>,
-        directory: &Path,
-    ) -> Option<VmSpec> {
+    pub fn wire(&self, port: impl Fn(&str) -> Option<u16>, sockets: &Sockets) -> Option<VmSpec> {
         let subnet: Subnet = self.subnet.parse().ok()?;
         let forward = self.forward.iter().filter_map(|(name, to)| {
             let Forward { protocol, to } = to.parse().ok()?;
@@ -159,15 +164,8 @@ impl NetworkSpec {
             "hostfwd": forward.collect::<Vec<_>>(),
         });
         let mut netdevs: Vec<Value> = self.host.then_some(host).into_iter().collect();
-        for (vm, spec) in vms {
-            for id in spec.netdevs.iter().filter_map(|netdev| on(netdev, network)) {
-                netdevs.push(json!({
-                    "type": "stream",
-                    "id": format!("vm{}", netdevs.len()),
-                    "server": true,
-                    "addr": {"type": "unix", "path": directory.join(socket(vm, id))},
-                }));
-            }
+        for socket in sockets.values() {
+            netdevs.push(netdev(&format!("vm{}", netdevs.len()), Some(socket)));
         }
         let ports = netdevs.iter().enumerate().map(
             |(number, netdev)| json!({"type": "hubport", "id": format!("port{number}"), "hubid": 0, "netdev": netdev["id"]}),
@@ -198,28 +196,47 @@ fn on<'n>(netdev: &'n Map<String, Value>, network: &str) -> Option<&'n str> {
     netdev.get("id").and_then(Value::as_str).filter(|_| here)
 }
 
-/// Whether a VM has a card on this network.
-#[must_use]
-pub fn uses(spec: &VmSpec, network: &str) -> bool {
-    spec.netdevs.iter().any(|netdev| on(netdev, network).is_some())
+/// The ids of a VM's netdevs on this network.
+pub fn netdevs<'s>(spec: &'s VmSpec, network: &str) -> impl Iterator<Item = &'s str> {
+    spec.netdevs.iter().filter_map(move |netdev| on(netdev, network))
 }
 
-fn socket(vm: &str, id: &str) -> String {
-    format!("{vm}.{id}.net")
+/// The two sockets that join a netdev of a VM and the hub.
+///
+/// # Errors
+/// When the kernel refuses them.
+pub fn cable() -> io::Result<[Arc<OwnedFd>; 2]> {
+    let ends = [UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?, UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?];
+    for (end, other) in [(&ends[0], &ends[1]), (&ends[1], &ends[0])] {
+        // The kernel drops what comes from elsewhere.
+        end.connect(other.local_addr()?)?;
+        end.set_nonblocking(true)?;
+        rustix::net::sockopt::set_socket_recv_buffer_size(end, BUFFER)?;
+    }
+    Ok(ends.map(|end| Arc::new(end.into())))
 }
 
-/// The VM with its network netdevs in QEMU's form: they connect to the hub's sockets.
+/// Drops the frames that came while no process read them.
+pub fn drain(sockets: &Sockets) {
+    for socket in sockets.values() {
+        while rustix::net::recv(socket, &mut [0; 1], RecvFlags::DONTWAIT).is_ok() {}
+    }
+}
+
+/// A netdev with its socket, in QEMU's form.
+fn netdev(id: &str, socket: Option<&Arc<OwnedFd>>) -> Value {
+    let number = socket.map_or(0, AsRawFd::as_raw_fd);
+    json!({"type": "dgram", "id": id, "local": {"type": "fd", "str": number.to_string()}})
+}
+
+/// The VM with its network netdevs in QEMU's form.
 #[must_use]
-pub fn attached(spec: &VmSpec, vm: &str, directory: &Path) -> VmSpec {
+pub fn attached(spec: &VmSpec, sockets: &Sockets) -> VmSpec {
     let mut spec = spec.clone();
-    for netdev in spec.netdevs.iter_mut().filter(|netdev| netdev.get("type").is_some_and(|kind| kind == TYPE))
-    {
-        let id = netdev.get("id").cloned().unwrap_or_default();
-        let path = directory.join(socket(vm, id.as_str().unwrap_or_default()));
-        let connected =
-            json!({"type": "stream", "id": id, "server": false, "addr": {"type": "unix", "path": path}});
-        if let Value::Object(connected) = connected {
-            *netdev = connected;
+    for own in spec.netdevs.iter_mut().filter(|netdev| netdev.get("type").is_some_and(|kind| kind == TYPE)) {
+        let id = own.get("id").and_then(Value::as_str).unwrap_or_default();
+        if let Value::Object(attached) = netdev(id, sockets.get(id)) {
+            *own = attached;
         }
     }
     spec
@@ -270,40 +287,56 @@ mod tests {
     }
 
     #[test]
-    fn a_network_has_a_socket_for_each_netdev_and_forwards_ports() {
+    fn a_network_has_a_port_for_each_socket_and_forwards_ports() {
         let on = |network: &str| json!({"type": "network", "id": "hn0", "network": network});
-        let (a, b, c) = (
-            vm(json!([on("lan")])),
-            vm(json!([on("lan"), {"type": "user", "id": "u"}])),
-            vm(json!([on("x")])),
-        );
-        let vms = [("a", &a), ("b", &b), ("c", &c)];
+        let vm = vm(json!([on("lan"), {"type": "user", "id": "u"}, on("other")]));
+        assert_eq!(netdevs(&vm, "lan").collect::<Vec<_>>(), ["hn0"]);
+        let [(hub, own), (hub2, _)] = [(); 2].map(|()| cable().unwrap().into());
+        let sockets = Sockets::from([("a.hn0".to_owned(), hub), ("b.hn0".to_owned(), hub2)]);
         let port = |name: &str| Some(if name == "service" { 4711 } else { 4712 });
-        let wire = lan().wire("lan", vms, port, Path::new("/d")).unwrap();
-        let netdevs = json!(wire.netdevs);
+        let wire = json!(lan().wire(port, &sockets).unwrap().netdevs);
         assert_eq!(
-            netdevs[0]["hostfwd"],
+            wire[0]["hostfwd"],
             json!([{"str": "udp:127.0.0.1:4712-10.9.0.2:9"}, {"str": "tcp:127.0.0.1:4711-10.9.0.2:7000"}])
         );
-        assert_eq!((&netdevs[0]["host"], &netdevs[0]["dns"]), (&json!("10.9.0.1"), &json!("10.9.0.254")));
-        let paths: Vec<_> = wire.netdevs.iter().filter_map(|netdev| netdev.get("addr")).collect();
-        assert_eq!(
-            json!(paths),
-            json!([
-                {"type": "unix", "path": "/d/a.hn0.net"}, {"type": "unix", "path": "/d/b.hn0.net"}
-            ])
-        );
-        let ports = wire.netdevs.iter().filter(|netdev| netdev["type"] == "hubport");
-        assert_eq!(ports.map(|port| &port["netdev"]).collect::<Vec<_>>(), ["host", "vm1", "vm2"]);
+        assert_eq!((&wire[0]["host"], &wire[0]["dns"]), (&json!("10.9.0.1"), &json!("10.9.0.254")));
+        let kinds = |netdevs: &Value| -> Vec<Value> {
+            netdevs.as_array().unwrap().iter().map(|netdev| netdev["type"].clone()).collect()
+        };
+        assert_eq!(kinds(&wire), ["user", "dgram", "dgram", "hubport", "hubport", "hubport"]);
+        assert_eq!((&wire[3]["netdev"], &wire[5]["netdev"]), (&json!("host"), &json!("vm2")));
+        let number = |socket: &Arc<OwnedFd>| json!(socket.as_raw_fd().to_string());
+        assert_eq!(wire[1]["local"]["str"], number(&sockets["a.hn0"]));
         // Without the host, the guests are among themselves.
         let alone: NetworkSpec = serde_json::from_value(json!({"host": false})).unwrap();
-        let wire = alone.wire("lan", vms, |_| None, Path::new("/d")).unwrap();
-        let kinds: Vec<_> = wire.netdevs.iter().map(|netdev| netdev["type"].clone()).collect();
-        assert_eq!(json!(kinds), json!(["stream", "stream", "hubport", "hubport"]));
-        // The VMs come to just these sockets.
-        let attached = attached(&b, "b", Path::new("/d"));
-        assert_eq!(attached.netdevs[0]["addr"], *paths[1]);
-        assert_eq!(attached.netdevs[1], b.netdevs[1]);
+        let wire = json!(alone.wire(|_| None, &sockets).unwrap().netdevs);
+        assert_eq!(kinds(&wire), ["dgram", "dgram", "hubport", "hubport"]);
+        let attached = attached(&vm, &Sockets::from([("hn0".to_owned(), Arc::clone(&own))]));
+        assert_eq!(attached.netdevs[0]["local"]["str"], number(&own));
+        assert_eq!(attached.netdevs[1], vm.netdevs[1]);
+    }
+
+    #[test]
+    fn frames_for_an_end_that_does_not_read_are_dropped_and_forgotten() {
+        let [hub, vm] = cable().unwrap();
+        let send = |from: &Arc<OwnedFd>, frame: &[u8]| {
+            rustix::net::send(from, frame, rustix::net::SendFlags::DONTWAIT).unwrap();
+        };
+        let received = |at: &Arc<OwnedFd>| {
+            let mut frame = [0; 2000];
+            rustix::net::recv(at, &mut frame, RecvFlags::DONTWAIT)
+                .ok()
+                .map(|(length, _)| frame[..length].to_vec())
+        };
+        send(&vm, b"up");
+        assert_eq!(received(&hub).unwrap(), b"up");
+        // Much more than the kernel keeps, and no error.
+        (0..20_000).for_each(|_| send(&hub, &[7; 1500]));
+        assert_eq!(received(&vm).unwrap(), [7; 1500]);
+        drain(&Sockets::from([("hn0".to_owned(), Arc::clone(&vm))]));
+        assert_eq!(received(&vm), None);
+        send(&hub, b"down");
+        assert_eq!(received(&vm).unwrap(), b"down");
     }
 
     #[test]

@@ -245,7 +245,7 @@ async fn run_attempt(
         Err(failure) => return ended(Verdict::Error, failure.to_string()),
     };
     held.extend(ports.numbers());
-    let wiring = match net::open(case, ports, directory.path(), binaries, (&board, &place.sink)) {
+    let mut wiring = match net::open(case, ports, directory.path(), binaries, (&board, &place.sink)) {
         Ok(wiring) => wiring,
         Err(failure) => return ended(Verdict::Error, failure.to_string()),
     };
@@ -262,7 +262,7 @@ async fn run_attempt(
             place.run_sink.emit(What::Note { text: format!("TCG: {why}") });
         }
     }
-    if let Err(failure) = net::plan_wires(case, &mut plans, &wiring.ports, directory.path()) {
+    if let Err(failure) = net::plan_wires(case, &mut plans, &mut wiring) {
         return ended(Verdict::Error, failure.to_string());
     }
     let session = Session::open(Setup {

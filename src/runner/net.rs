@@ -10,7 +10,7 @@ use serde_json::{Map, json};
 use super::binaries::Binaries;
 use super::plans::CaseVersions;
 use crate::event::Sink;
-use crate::qemu::network::{uses, wire_name};
+use crate::qemu::network::{Sockets, cable, netdevs, wire_name};
 use crate::qemu::spec::Accel;
 use crate::scenario::model::Case;
 use crate::scenario::{RunValues, resolve_link, resolve_text};
@@ -74,31 +74,32 @@ pub(super) fn open(
     Ok(wiring)
 }
 
-/// Plans the hub QEMU of each network that a VM uses. It runs the QEMU of the first VM.
+/// Plans the hub QEMU of each network that a VM uses, and creates its sockets. It runs the QEMU of the first VM.
 ///
 /// # Errors
-/// When the case has no VM.
+/// When a socket cannot be had.
 pub(super) fn plan_wires(
     case: &Case,
     plans: &mut IndexMap<String, Plan>,
-    ports: &Ports,
-    directory: &Path,
+    wiring: &mut Wiring,
 ) -> Result<(), Failure> {
-    let used: Vec<_> = case
-        .net
-        .networks
-        .iter()
-        .filter(|(name, _)| plans.values().any(|plan| uses(&plan.spec, name)))
-        .collect();
-    for (network, spec) in used {
-        let name = wire_name(network);
-        let vms = plans.iter().map(|(name, plan)| (name.as_str(), &plan.spec));
-        let spec = spec.wire(network, vms, |name| ports.get(name), directory);
-        let first = plans.values().next();
-        let (Some(spec), Some(first)) = (spec, first) else {
-            return Err(Failure::error(format!("network `{network}` has no VM whose QEMU can run it")));
+    for (network, spec) in &case.net.networks {
+        let broken = |why: &str| Failure::error(format!("cannot create network `{network}`: {why}"));
+        let mut sockets = Sockets::new();
+        for (vm, plan) in &*plans {
+            for id in netdevs(&plan.spec, network) {
+                let [hub, own] = cable().map_err(|error| broken(&error.to_string()))?;
+                sockets.insert(format!("{vm}.{id}"), hub);
+                wiring.networks.entry(vm.clone()).or_default().insert(id.to_owned(), own);
+            }
+        }
+        let Some(first) = plans.values().next().filter(|_| !sockets.is_empty()) else {
+            continue;
         };
-        let plan = Plan::new(&name, spec, Arc::clone(&first.binary), Accel::Tcg);
+        let wire = spec.wire(|name| wiring.ports.get(name), &sockets).ok_or_else(|| broken("its subnet"))?;
+        let name = wire_name(network);
+        let plan = Plan::new(&name, wire, Arc::clone(&first.binary), Accel::Tcg);
+        wiring.networks.insert(name.clone(), sockets);
         plans.insert(name, plan);
     }
     Ok(())

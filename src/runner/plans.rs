@@ -12,13 +12,14 @@ use super::machine_types::choose_machine_types;
 use super::requirements::{not_given, unmet};
 use super::settings::Settings;
 use crate::qemu::binary::Binary;
-use crate::qemu::disk::has_qemu_img;
 use crate::qemu::guests_dir;
 use crate::qemu::kvm;
+use crate::qemu::programs::{QEMU_IMG, is_there};
 use crate::qemu::spec::{Accel, Guest, VmSpec};
 use crate::scenario::model::Case;
 use crate::scenario::{RunValues, resolve_vm};
 use crate::session::Plan;
+use crate::step::Exec;
 use crate::template::Versions;
 
 /// How to start each VM, or why the case cannot run. `names` are the extra values for templates besides `run`.
@@ -58,7 +59,7 @@ pub(super) fn plans(
     choose_machine_types(&mut found)?;
     let used: Vec<&Binary> = found.values().map(|plan: &Plan| &*plan.binary).collect();
     let unmet = unmet(&case.requires, &used, &here);
-    match unmet.or_else(|| other_accelerator(case, &found)).or_else(|| no_qemu_img(case, &found)) {
+    match unmet.or_else(|| other_accelerator(case, &found)).or_else(|| no_program(case, &found)) {
         Some(reason) => Err(CannotRun::skip(reason)),
         None => Ok(found),
     }
@@ -72,14 +73,19 @@ fn other_accelerator(case: &Case, plans: &IndexMap<String, Plan>) -> Option<Stri
     Some(format!("needs accelerator {}, but VM `{name}` would use {}{why}", wanted.name(), plan.accel.name()))
 }
 
-/// The reason to skip if the case has disks but no `qemu-img`.
-fn no_qemu_img(case: &Case, plans: &IndexMap<String, Plan>) -> Option<String> {
-    // Disks that belong to no VM are created with the first VM's `qemu-img`.
-    let first = plans.values().next().filter(|_| !case.disks.is_empty());
-    let mut makers = plans.values().filter(|plan| !plan.spec.disks.is_empty()).chain(first);
-    makers
-        .any(|plan| !has_qemu_img(&plan.binary.path))
-        .then(|| "needs `qemu-img` for its disks, found neither next to QEMU nor in PATH".to_owned())
+/// The reason to skip if the case has disks but no `qemu-img`, or runs a program that comes with QEMU and is not there.
+fn no_program(case: &Case, plans: &IndexMap<String, Plan>) -> Option<String> {
+    let lacks = |plan: &Plan, name: &str| !is_there(&plan.binary.path, name);
+    let reason = |what: &str| format!("needs {what}, found neither next to QEMU nor in PATH");
+    // What belongs to no VM is done with the programs of the first VM's QEMU.
+    let first = plans.values().next()?;
+    let makers = plans.values().filter(|plan| !plan.spec.disks.is_empty());
+    if makers.chain(Some(first).filter(|_| !case.disks.is_empty())).any(|plan| lacks(plan, QEMU_IMG)) {
+        return Some(reason("`qemu-img` for its disks"));
+    }
+    let missing =
+        case.host_commands().into_iter().filter_map(Exec::of_qemu).find(|name| lacks(first, name))?;
+    Some(reason(&format!("`{missing}`")))
 }
 
 /// The reason to skip if a VM needs an architecture that its QEMU does not emulate.

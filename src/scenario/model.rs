@@ -17,7 +17,7 @@ use crate::diagnostic::Location;
 use crate::qemu::credential::Credential;
 use crate::qemu::disk::Disk;
 use crate::qemu::spec::{Accel, VmSpec};
-use crate::step::{Action, Condition, Step, Wait};
+use crate::step::{Action, Condition, Exec, Step, Wait};
 use crate::units::{AnyNumber, OneOrMany, Share, Span, from_text, has_schema};
 use crate::yaml::Node;
 
@@ -76,6 +76,22 @@ impl Case {
     #[must_use]
     pub fn all_steps(&self) -> Vec<&CaseStep> {
         all_steps([self.steps.as_slice(), &self.finally])
+    }
+
+    /// The host processes that its steps start.
+    #[must_use]
+    pub fn host_commands(&self) -> Vec<&Exec> {
+        let mut commands = Vec::new();
+        for step in self.all_steps() {
+            match &step.step.action {
+                Action::Exec(exec) => commands.push(exec),
+                Action::Wait(Wait { condition: Condition::HostCommand(wanted), .. }) => {
+                    commands.push(&wanted.exec);
+                }
+                _ => {}
+            }
+        }
+        commands
     }
 
     /// The background processes whose end a step waits for.

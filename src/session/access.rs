@@ -56,6 +56,12 @@ impl Session {
         &self.plans
     }
 
+    /// The QEMU of the first VM: the programs next to it are for what belongs to no VM.
+    #[must_use]
+    pub fn first_qemu(&self) -> &Path {
+        self.plans.values().next().map_or(Path::new(""), |plan| &plan.binary.path)
+    }
+
     /// Replaces the plans.
     pub fn set_plans(&mut self, plans: IndexMap<String, Plan>) {
         self.plans = plans;

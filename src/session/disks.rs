@@ -10,9 +10,10 @@ use super::failure::Failure;
 use super::machine::Plan;
 use super::process::Background;
 use super::state::Session;
-use crate::qemu::disk::{Disk, qemu_img};
+use crate::qemu::disk::Disk;
 use crate::qemu::image::Drive;
 use crate::qemu::process::Ended;
+use crate::qemu::programs::{QEMU_IMG, program};
 use crate::qemu::spec::Guest;
 
 impl Session {
@@ -21,10 +22,7 @@ impl Session {
     /// # Errors
     /// When one cannot be created.
     pub async fn make_disks(&self, deadline: Instant) -> Result<(), Failure> {
-        let Some(first) = self.plans.values().next() else {
-            return Ok(());
-        };
-        self.make(&self.disks, None, &first.binary.path, deadline).await
+        self.make(&self.disks, None, self.first_qemu(), deadline).await
     }
 
     /// Creates the missing disks of a VM.
@@ -83,7 +81,7 @@ impl Session {
                     },
                 };
                 let backing = backing.as_ref().map(|(path, format)| (path.as_path(), format.as_str()));
-                self.qemu_img(disk.create(&qemu_img(binary), &file, backing), deadline).await?;
+                self.qemu_img(disk.create(&program(binary, QEMU_IMG), &file, backing), deadline).await?;
             }
             if later.len() == before {
                 let names: Vec<&str> = later.iter().map(|(name, _)| name.as_str()).collect();
@@ -100,7 +98,7 @@ impl Session {
     /// The format of an existing image.
     async fn format(&self, image: &str, binary: &Path, deadline: Instant) -> Result<String, Failure> {
         let info = ["info", "-U", "--output=json", image].map(str::to_owned);
-        let argv = [vec![qemu_img(binary).display().to_string()], info.to_vec()].concat();
+        let argv = [vec![program(binary, QEMU_IMG).display().to_string()], info.to_vec()].concat();
         let reply = self.qemu_img(argv, deadline).await?;
         let reply: Value = serde_json::from_str(reply.as_str().unwrap_or_default()).unwrap_or_default();
         let format = reply["format"].as_str().map(str::to_owned);

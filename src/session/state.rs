@@ -169,8 +169,7 @@ impl Session {
             }
             let plan = self.plans.get(name).cloned().ok_or_else(|| no_such_vm(name))?;
             self.make_disks_of(&plan, deadline).await?;
-            let inherit = self.wiring.inherited.get(name).map(|fds| fds.values().cloned().collect());
-            let mut plan = Plan { inherit: inherit.unwrap_or_default(), ..plan };
+            let mut plan = self.wiring.joined(plan);
             self.find_image(&mut plan);
             let machine = Machine::spawn(plan, self.draw, self.directory.path(), &self.board, &self.sink)?;
             self.notes.remember(machine.process.pid());

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::link::Links;
+use super::machine::Plan;
 use super::ports::Ports;
+use crate::qemu::network::{Sockets, attached, drain};
 
 /// The ports, links and inherited descriptors of a case.
 #[derive(Debug, Default)]
@@ -18,6 +20,8 @@ pub struct Wiring {
     pub links: Links,
     /// The descriptors that VMs inherit, by VM and name.
     pub inherited: BTreeMap<String, BTreeMap<String, Arc<OwnedFd>>>,
+    /// The sockets of the netdevs on networks, by VM.
+    pub networks: BTreeMap<String, Sockets>,
 }
 
 impl Wiring {
@@ -35,5 +39,16 @@ impl Wiring {
         let sections = [("port", self.ports.values()), ("link", links), ("fd", fds.collect())];
         let there = sections.into_iter().filter(|(_, values)| !values.is_empty());
         there.map(|(name, values)| (name.to_owned(), Value::Object(values))).collect()
+    }
+
+    /// The plan of a process that is started now, with the descriptors that it inherits.
+    #[must_use]
+    pub fn joined(&self, plan: Plan) -> Plan {
+        let none = Sockets::new();
+        let sockets = self.networks.get(&plan.name).unwrap_or(&none);
+        drain(sockets);
+        let inherit = self.inherited.get(&plan.name).into_iter().chain([sockets]);
+        let inherit = inherit.flat_map(BTreeMap::values).cloned().collect();
+        Plan { spec: attached(&plan.spec, sockets), inherit, ..plan }
     }
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::running::Running;
 use super::{Complaints, Exit, Rule, Scene, StepAction};
 use crate::qemu::process::Ended;
+use crate::qemu::programs::{comes_with_qemu, program};
 use crate::qemu::spec::Scalar;
 use crate::session::artifacts::EXECS;
 use crate::session::board::Trouble;
@@ -26,7 +27,8 @@ use crate::session::{Cause, Failure, Session};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Exec {
-    /// The program and its arguments.
+    /// The program and its arguments. `qemu-img`, `qemu-io`, `qemu-nbd` and `qemu-storage-daemon` are those next to the QEMU
+    /// of the first VM, else those in `PATH`; a case whose program is in neither place is skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<Vec<String>>,
     /// A shell command, for `sh -c`.
@@ -63,6 +65,12 @@ impl Exec {
         }
     }
 
+    /// The program, if it is one that comes with QEMU.
+    #[must_use]
+    pub fn of_qemu(&self) -> Option<&str> {
+        self.run.as_ref()?.first().map(String::as_str).filter(|name| comes_with_qemu(name))
+    }
+
     /// The command for messages.
     #[must_use]
     pub fn command(&self) -> String {
@@ -83,7 +91,11 @@ impl Exec {
     ) -> Result<Background, Failure> {
         let env = self.env.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect();
         let around = (session.board(), session.notes());
-        Background::start(self.argv(), env, self.stdin.as_deref(), session.directory(), around, trouble)
+        let mut argv = self.argv();
+        if let Some(name) = self.of_qemu() {
+            argv[0] = program(session.first_qemu(), name).display().to_string();
+        }
+        Background::start(argv, env, self.stdin.as_deref(), session.directory(), around, trouble)
     }
 
     /// Which exit of the process is trouble.

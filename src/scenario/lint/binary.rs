@@ -1,7 +1,6 @@
 //! Checks a case against the QEMUs that it would run on.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -10,7 +9,7 @@ use serde_json::{Value, json};
 use super::places::Part;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Location, Severity, suggest};
 use crate::qemu::binary::Binary;
-use crate::qemu::network::attached;
+use crate::qemu::network::{Sockets, attached};
 use crate::qemu::schema::Complaint;
 use crate::qemu::spec::VmSpec;
 use crate::scenario::model::Case;
@@ -52,7 +51,7 @@ fn found(
     for (name, binary) in binaries {
         if let (Some(spec), Some(source)) = (case.vms.get(name), case.vm_sources.get(name)) {
             let is_conditional = source.template.as_ref().is_some_and(names_version);
-            check(binary, Part::of_vm(source), is_conditional, &|against| against.vm(name, spec));
+            check(binary, Part::of_vm(source), is_conditional, &|against| against.vm(spec));
         }
     }
     for step in case.all_steps().into_iter().filter(|step| step.step.expect_error.is_none()) {
@@ -166,9 +165,9 @@ impl Against<'_> {
         has
     }
 
-    fn vm(&mut self, name: &str, spec: &VmSpec) {
+    fn vm(&mut self, spec: &VmSpec) {
         let binary = self.binary;
-        let spec = &attached(spec, name, Path::new("."));
+        let spec = &attached(spec, &Sockets::new());
         if let Some(machine) = spec.machine_type() {
             let known = &binary.machines;
             self.has(&["machine"], "machine type", machine, known.contains(machine), known);

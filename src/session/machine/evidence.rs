@@ -48,7 +48,7 @@ impl Machine {
         );
         format!(
             "# {name}: run this here; its monitor is the socket ./{name}.qmp\n{}\n\n\
-             # as it was run, with inherited sockets for monitor, serial port and qtest\n# {}\n",
+             # as it was run, with inherited sockets for monitor, serial port, qtest and networks\n# {}\n",
             for_shell(&pasted),
             self.argv.join(" "),
             name = self.name(),

@@ -31,7 +31,6 @@ use crate::qemu::access::Access;
 use crate::qemu::agent::Agent;
 use crate::qemu::argv::{Channels, Surroundings, command_line};
 use crate::qemu::binary::Binary;
-use crate::qemu::network::attached;
 use crate::qemu::process::{Ended, Launch, Process, wait_at_most};
 use crate::qemu::qmp::{Qmp, QmpError};
 use crate::qemu::qtest::Qtest;
@@ -147,7 +146,6 @@ impl Machine {
         sink: &Sink,
     ) -> Result<Self, Failure> {
         let name = plan.name.clone();
-        plan.spec = attached(&plan.spec, &name, directory);
         let trouble = |what: &str, error: std::io::Error| {
             Failure::error(format!("cannot start VM `{name}`: {what}: {error}")).about(&name)
         };

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Disk;
-use crate::qemu::disk::qemu_img;
+use crate::qemu::programs::{QEMU_IMG, program};
 use crate::session::{Failure, Session};
 use crate::step::running::Running;
 use crate::step::{Complaints, Rule, Scene};
@@ -94,10 +94,9 @@ impl Disk {
             let message = format!("nothing to check on the disk: there are no {}", holds.words());
             return Err(Failure::failed(message));
         }
-        let binary = session.plans().values().next().map(|plan| plan.binary.path.clone()).unwrap_or_default();
         let raw = session.directory().join("disk.raw");
         let argv = vec![
-            qemu_img(&binary).display().to_string(),
+            program(session.first_qemu(), QEMU_IMG).display().to_string(),
             "convert".to_owned(),
             // The image is only read. If a VM still writes to it, the check fails.
             "-U".to_owned(),
