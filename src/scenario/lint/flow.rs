@@ -28,6 +28,7 @@ pub(in crate::scenario) fn check(case: &Case, diagnostics: &mut Diagnostics) {
     flow.blocks(&case.steps);
     // The state after success; after a failure, that failure is reported, not this.
     flow.blocks(&case.finally);
+    super::clock::check(case, diagnostics);
     super::disks::check(case, diagnostics);
 }
 

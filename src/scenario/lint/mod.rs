@@ -2,6 +2,7 @@
 //! have.
 
 mod binary;
+mod clock;
 mod disks;
 mod flow;
 mod places;
