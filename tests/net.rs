@@ -299,7 +299,7 @@ fn vms_join_and_leave_a_network_and_its_unexpected_exit_fails_the_case() {
 "#,
     );
     let dead = on_a_network(
-        "- exec: {sh: \"for p in /proc/[0-9]*; do tr '\\\\0' ' ' <$p/cmdline 2>/dev/null | grep -q \\\"^[^ ]*qemu[^ ]* -name lan@network,.*$PWD/\\\" && kill -9 ${p#/proc/}; done; true\"}\n\
+        "- exec: {sh: \"for p in /proc/[0-9]*; do test $(readlink $p/cwd) = $PWD && tr '\\\\0' ' ' <$p/cmdline | grep -q '^[^ ]*qemu[^ ]* -name lan@network,' && kill -9 ${p#/proc/}; done; true\"}\n\
          - wait: {vm: a, event: POWERDOWN}\n",
     );
     let (home, results) = run(&[
