@@ -142,6 +142,7 @@ impl Run {
                 case: Arc::new(case),
                 binaries: Arc::clone(&binaries),
                 qemu: qemu.clone(),
+                interference: None,
             };
             jobs.extend(cases.into_iter().map(job));
         }
@@ -227,6 +228,7 @@ impl Run {
             reports: self.selection.reports.clone(),
             pause_on_failure: self.pause_on_failure,
             step_by_step: self.step,
+            begin_until: None,
             rounds: self.repeat.rounds(),
             retries: self.repeat.retries(),
             flaky_passes: self.repeat.flaky_passes(),

@@ -20,6 +20,7 @@ pub mod memory;
 pub mod network;
 pub mod process;
 pub mod qmp;
+pub mod qmp_filter;
 pub mod qmp_input;
 pub mod qtest;
 pub(crate) mod read;

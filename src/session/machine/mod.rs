@@ -22,6 +22,7 @@ use self::guest::guest_image;
 use self::streams::{listen, tap, watch_end};
 use super::board::Board;
 use super::failure::Failure;
+use super::interference::Handle;
 use super::log::{SerialPort, SharedLog};
 use crate::cause::CauseKind;
 use crate::event::{Sink, What};
@@ -127,7 +128,7 @@ pub struct Machine {
     /// The monitor's socket until [`Self::connect`] turns it into a client.
     monitor: Option<UnixStream>,
     qmp: Option<Qmp>,
-    qtest: Qtest,
+    qtest: Arc<Qtest>,
     agent: Option<Agent>,
     serial: Arc<SerialPort>,
     end_is_reported: watch::Receiver<bool>,
@@ -147,6 +148,7 @@ impl Machine {
         sink: &Sink,
     ) -> Result<Self, Failure> {
         let name = plan.name.clone();
+        plan.attachable |= board.interference().is_some();
         plan.spec = attached(&plan.spec, &name, directory);
         let trouble = |what: &str, error: std::io::Error| {
             Failure::error(format!("cannot start VM `{name}`: {what}: {error}")).about(&name)
@@ -189,6 +191,16 @@ impl Machine {
         let end_is_reported = watch_end(&name, &process, board, sink);
         let log = SharedLog::default();
         let serial = listen(&plan, serial, log.clone(), open("serial.log")?, board, sink);
+        let qtest = Arc::new(Qtest::new(qtest));
+        if let Some(interference) = board.interference() {
+            interference.started(Handle {
+                plan: plan.clone(),
+                pidfd: Arc::clone(process.pidfd()),
+                qtest: Arc::clone(&qtest),
+                monitor: directory.join(attach_socket(&name)),
+                layout: layout.clone(),
+            });
+        }
         Ok(Self {
             plan,
             process,
@@ -200,7 +212,7 @@ impl Machine {
             argv,
             monitor: Some(qmp),
             qmp: None,
-            qtest: Qtest::new(qtest),
+            qtest,
             agent: agent.map(Agent::new),
             serial,
             end_is_reported,
@@ -224,7 +236,8 @@ impl Machine {
         let transcript = log_file(&self.directory, self.name(), "qmp.jsonl");
         let transcript = transcript.map_err(|error| Failure::error(format!("its transcript: {error}")))?;
         let tap = tap(self.name().to_owned(), self.log.clone(), transcript, Arc::clone(board), sink.clone());
-        match Qmp::connect(monitor, self.plan.spec.oob, deadline, tap).await {
+        let filter = board.interference().and_then(|interference| interference.monitor(self.name()));
+        match Qmp::connect_through(filter, monitor, self.plan.spec.oob, deadline, tap).await {
             Ok(qmp) => self.qmp = Some(qmp),
             Err(error) => {
                 // If the process has exited, that is the cause of the closed monitor.
@@ -417,7 +430,7 @@ impl Machine {
 
     /// The qtest socket.
     #[must_use]
-    pub const fn qtest(&self) -> &Qtest {
+    pub fn qtest(&self) -> &Qtest {
         &self.qtest
     }
 
