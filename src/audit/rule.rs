@@ -1,0 +1,63 @@
+//! The rules by which a sabotage cannot matter at a site. What they leave out is counted.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! rules {
+    ($($(#[doc = $doc:literal])+ $rule:ident = $name:literal,)*) => {
+        /// A rule by which a sabotage cannot matter.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub(crate) enum Rule {
+            $($(#[doc = $doc])+ #[serde(rename = $name)] $rule,)*
+        }
+
+        impl Rule {
+            /// Its name.
+            pub(crate) const fn name(self) -> &'static str {
+                match self { $(Self::$rule => $name,)* }
+            }
+
+            /// Why a sabotage cannot matter there.
+            pub(crate) const fn why(self) -> &'static str {
+                match self { $(Self::$rule => concat!($($doc),+).trim_ascii_start(),)* }
+            }
+
+            /// All of them.
+            pub(crate) const ALL: &[Self] = &[$(Self::$rule),*];
+        }
+    };
+}
+
+rules! {
+    /// The step before must fail, so it has changed nothing.
+    Refused = "refused",
+    /// No step follows.
+    NothingAfter = "nothing-after",
+    /// The guest has moved to another VM.
+    GuestLeft = "guest-left",
+    /// A failover has given up this side of the pair.
+    LostSide = "lost-side",
+    /// The scenario only ends the VM from here on.
+    Ends = "ends",
+    /// The VM waits for a migration, which brings another state.
+    Incoming = "incoming",
+    /// The next checkpoint brings the primary's state.
+    Checkpoint = "checkpoint",
+    /// It is not known which pages the guest uses.
+    UnknownPages = "unknown-pages",
+    /// The case states no limit of time, so no delay is too long.
+    Untimed = "untimed",
+    /// The event or the line says nothing new the second time.
+    Repeats = "repeats",
+    /// No step depends on this event.
+    Informative = "informative",
+    /// The command only queries.
+    Query = "query",
+    /// The runner sends the command by itself, not for a step.
+    Own = "own",
+    /// The command has set what was set before.
+    NoChange = "no-change",
+    /// The reply has no such field.
+    NoField = "no-field",
+    /// Nothing more passes.
+    Idle = "idle",
+}

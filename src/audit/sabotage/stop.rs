@@ -1,0 +1,15 @@
+//! `stop`.
+
+use super::{Act, Kind, Sabotage, Shows};
+
+/// The guest is stopped by a second monitor.
+pub(super) const STOP: Sabotage = Sabotage {
+    name: "stop",
+    kind: Kind::Machine,
+    does: "the guest is stopped by a second monitor",
+    blind: "whether the guest of `VM` runs",
+    hint: "wait: {vm: VM, status: running}",
+    shows: Shows::AtOnce,
+    sites: |scene| scene.vms().into_iter().flat_map(|vm| scene.guest_moments(vm)).collect(),
+    act: Act::Strike(|blow| Box::pin(async move { blow.qmp("stop", serde_json::json!({})).await })),
+};
