@@ -1,5 +1,7 @@
 //! What a strike can do to a machine. The runner's own watch is not told.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -22,6 +24,8 @@ pub(crate) struct Blow {
     pub site: Site,
     /// The machine.
     pub handle: Handle,
+    /// Whether the trial is over.
+    pub over: Arc<AtomicBool>,
 }
 
 impl Blow {
@@ -53,10 +57,29 @@ impl Blow {
         reply.map_err(|error| error.to_string())
     }
 
-    /// Runs a command of the human monitor on a second monitor.
-    pub(crate) async fn hmp(&self, line: &str) -> Result<String, String> {
-        let reply = self.ask("human-monitor-command", serde_json::json!({"command-line": line})).await?;
-        Ok(reply.as_str().unwrap_or_default().to_owned())
+    /// Whether the trial is over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    /// Writes a byte to an I/O port.
+    pub(crate) async fn out(&self, port: u16, value: u8) -> Result<(), String> {
+        self.handle.qtest.out(port, value, Self::deadline()).await.map_err(|error| error.to_string())
+    }
+
+    /// The addresses at which the memory of a display begins and ends.
+    pub(crate) async fn video_memory(&self) -> Result<[u64; 2], String> {
+        let buses = self.ask("query-pci", Value::Null).await?;
+        let devices = buses.as_array().into_iter().flatten().flat_map(|bus| bus["devices"].as_array());
+        // 0x300 is VGA, 0x380 another display.
+        let display = |device: &&Value| matches!(device["class_info"]["class"].as_u64(), Some(0x300 | 0x380));
+        let display = devices.flatten().find(display).ok_or("there is no display")?;
+        let region = display["regions"].as_array().into_iter().flatten().find(|one| one["bar"] == 0);
+        let number = |key: &str| region.and_then(|region| region[key].as_u64());
+        match (number("address"), number("size")) {
+            (Some(address), Some(size)) if address > 0 => Ok([address, address + size]),
+            _ => Err("the display has no memory yet".to_owned()),
+        }
     }
 
     /// Reads guest memory.

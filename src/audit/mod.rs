@@ -7,7 +7,7 @@ pub mod journal;
 pub mod outcome;
 mod plan;
 pub mod report;
-mod rule;
+pub mod rule;
 mod sabotage;
 mod scene;
 mod site;

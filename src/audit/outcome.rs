@@ -252,7 +252,7 @@ impl Audit {
 
     /// How many sites each rule leaves out.
     #[must_use]
-    pub(crate) fn left_out(&self) -> BTreeMap<Rule, usize> {
+    pub fn left_out(&self) -> BTreeMap<Rule, usize> {
         let mut all = BTreeMap::new();
         for (rule, count) in self.cases.iter().flat_map(|case| &case.left_out) {
             *all.entry(*rule).or_default() += count;

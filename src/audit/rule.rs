@@ -6,23 +6,22 @@ macro_rules! rules {
     ($($(#[doc = $doc:literal])+ $rule:ident = $name:literal,)*) => {
         /// A rule by which a sabotage cannot matter.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        pub(crate) enum Rule {
+        pub enum Rule {
             $($(#[doc = $doc])+ #[serde(rename = $name)] $rule,)*
         }
 
         impl Rule {
             /// Its name.
-            pub(crate) const fn name(self) -> &'static str {
+            #[must_use]
+            pub const fn name(self) -> &'static str {
                 match self { $(Self::$rule => $name,)* }
             }
 
             /// Why a sabotage cannot matter there.
-            pub(crate) const fn why(self) -> &'static str {
+            #[must_use]
+            pub const fn why(self) -> &'static str {
                 match self { $(Self::$rule => concat!($($doc),+).trim_ascii_start(),)* }
             }
-
-            /// All of them.
-            pub(crate) const ALL: &[Self] = &[$(Self::$rule),*];
         }
     };
 }
@@ -42,22 +41,28 @@ rules! {
     Incoming = "incoming",
     /// The next checkpoint brings the primary's state.
     Checkpoint = "checkpoint",
+    /// The guest has not said anything yet, so that it may still write everything.
+    Booting = "booting",
+    /// The guest was not given a number yet.
+    NoNumber = "no-number",
     /// It is not known which pages the guest uses.
     UnknownPages = "unknown-pages",
     /// The case states no limit of time, so no delay is too long.
     Untimed = "untimed",
     /// The event or the line says nothing new the second time.
     Repeats = "repeats",
+    /// The event tells of a state, for which the steps ask otherwise.
+    Queried = "queried",
+    /// No step depends on the order of the two.
+    Unordered = "unordered",
     /// No step depends on this event.
     Informative = "informative",
-    /// The command only queries.
-    Query = "query",
     /// The runner sends the command by itself, not for a step.
     Own = "own",
-    /// The command has set what was set before.
-    NoChange = "no-change",
-    /// The reply has no such field.
-    NoField = "no-field",
+    /// The parameter only lifts a limit, so that the migration ends.
+    Lifted = "lifted",
+    /// A VM has the disk open to the end.
+    InUse = "in-use",
     /// Nothing more passes.
     Idle = "idle",
 }

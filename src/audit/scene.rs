@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 use super::rule::Rule;
 use super::site::{Site, Trigger};
 use super::tape::{Heard, Tape, TapeStep, named};
+use crate::qemu::contains::contains;
 use crate::qemu::network::of_wire;
 use crate::qemu::spec::{Guest, VmSpec};
 use crate::scenario::model::Case;
@@ -112,6 +115,116 @@ impl Scene<'_> {
             trigger,
             detail: String::new(),
         }
+    }
+
+    /// The action of a step, as it is in a file.
+    pub(crate) fn json(&self, step: &TapeStep) -> Value {
+        let action = step.step.as_ref().map(|own| serde_json::to_value(&own.action));
+        action.and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// The steps from the last one that ended before a time to another time.
+    pub(crate) fn steps_during(&self, from: f64, until: f64) -> impl Iterator<Item = (usize, &TapeStep)> {
+        let first = self.step_before(from).unwrap_or(0);
+        let all = self.tape.steps.iter().enumerate().skip(first);
+        all.filter(move |(_, step)| step.done && step.ended < until)
+    }
+
+    /// Whether a VM has printed something before a site.
+    pub(crate) fn has_said_something(&self, vm: &str, site: &Site) -> bool {
+        let step = self.tape.steps.iter().find(|step| step.number == site.after.number);
+        step.is_some_and(|step| self.tape.lines.iter().any(|line| line.vm == vm && line.at < step.ended))
+    }
+
+    /// Whether a step after this one states a limit of time.
+    pub(crate) fn is_timed(&self, at: usize) -> bool {
+        self.after(at).any(|step| {
+            let check = &self.json(step)["check"];
+            ["metric", "clock", "longest_gap"].iter().any(|key| check.get(key).is_some())
+        })
+    }
+
+    /// Whether a VM has begun a migration by this time.
+    pub(crate) fn has_begun_migration(&self, vm: &str, at: f64) -> bool {
+        self.tape.events.iter().any(|event| event.vm == vm && event.name == "MIGRATION" && event.at < at)
+    }
+
+    /// Whether something is about a side that a failover has given up.
+    pub(crate) fn is_left_to(&self, heard: &Heard) -> bool {
+        self.step_before(heard.at).is_some_and(|at| self.is_lost(&heard.vm, at))
+    }
+
+    /// The events, by their index, for which a step has waited.
+    pub(crate) fn awaited_events(&self) -> BTreeSet<usize> {
+        let mut found = BTreeSet::new();
+        let mut cursors: BTreeMap<&str, usize> = BTreeMap::new();
+        for step in self.tape.steps.iter().filter(|step| step.done) {
+            let wait = self.json(step)["wait"].take();
+            for vm in self.vms().into_iter().filter(|vm| self.names(step, vm)) {
+                let all = self.tape.events.iter().enumerate().filter(|(_, event)| event.vm == vm);
+                if wait.get("checkpoints").is_some() {
+                    let during = |event: &Heard| event.at >= step.began && event.at <= step.ended;
+                    let stops = all.filter(|(_, event)| matches!(event.name.as_str(), "STOP" | "RESUME"));
+                    found.extend(stops.filter(|(_, event)| during(event)).map(|(at, _)| at));
+                    continue;
+                }
+                let Some(name) = wait["event"].as_str() else { continue };
+                let from = if wait["fresh"] == true { step.began } else { f64::NEG_INFINITY };
+                let cursor = cursors.entry(vm).or_default();
+                let data = |event: &Heard| match wait.get("data").filter(|data| !data.is_null()) {
+                    Some(data) => contains(&event.message["data"], data),
+                    None => true,
+                };
+                let matched = |at: usize, event: &Heard| {
+                    at >= *cursor && event.name == name && event.at >= from && data(event)
+                };
+                if let Some((at, _)) = all.into_iter().find(|(at, event)| matched(*at, event)) {
+                    *cursor = at + 1;
+                    found.insert(at);
+                }
+            }
+        }
+        found
+    }
+
+    /// A site at each message of the straight run that `judge` wants, on its VM, after the step before it; one for each
+    /// detail within a step. `judge` gets the index of the message.
+    pub(crate) fn message_sites(
+        &self,
+        messages: &[Heard],
+        trigger: fn(String) -> Trigger,
+        judge: impl Fn(usize, &Heard) -> Option<Result<String, Rule>>,
+    ) -> Sites {
+        let mut sites = Sites::default();
+        let mut seen = BTreeSet::new();
+        let vms = self.vms();
+        for (at, message) in messages.iter().enumerate().filter(|(_, one)| vms.contains(&one.vm.as_str())) {
+            let Some(before) = self.step_before(message.at) else { continue };
+            if self.after(before).next().is_none() {
+                continue;
+            }
+            let Some(judged) = judge(at, message) else { continue };
+            let of = judged.clone().unwrap_or_default();
+            if seen.insert((message.vm.clone(), message.name.clone(), of, before)) {
+                let site = |detail: String| {
+                    self.site(&message.vm, before, trigger(message.name.clone())).with(detail)
+                };
+                sites.add(judged.map(site));
+            }
+        }
+        sites
+    }
+
+    /// The moments in which the guest of a VM is stopped for good: it has moved to another VM.
+    pub(crate) fn stopped_moments(&self, vm: &str) -> Vec<Result<Site, Rule>> {
+        let all = self.tape.steps.iter().enumerate();
+        all.filter(|(_, step)| step.done && self.tape.is_alive(vm, step.ended))
+            .filter(|(_, step)| self.guest_has_left(vm, step.ended))
+            .map(|(at, _)| match self.after(at).next() {
+                None => Err(Rule::NothingAfter),
+                Some(_) => Ok(self.site(vm, at, Trigger::Now)),
+            })
+            .collect()
     }
 
     /// Whether what happens to a VM after this step can matter.

@@ -1,6 +1,6 @@
 //! The recording of a straight run: what happened in a case, and in which of its steps.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -71,6 +71,27 @@ pub(crate) struct Life {
     pub until: f64,
 }
 
+/// The use of a link or a client.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Used {
+    /// When it was noted first.
+    pub from: f64,
+    /// When it was noted last.
+    pub until: f64,
+    /// How many bytes it has carried.
+    pub bytes: u64,
+}
+
+impl Used {
+    fn note(&mut self, at: f64, bytes: u64) {
+        if self.until == 0.0 {
+            self.from = at;
+        }
+        self.until = at;
+        self.bytes = bytes;
+    }
+}
+
 /// The straight run of a case.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tape {
@@ -86,11 +107,11 @@ pub(crate) struct Tape {
     pub replies: Vec<Heard>,
     /// The serial lines.
     pub lines: Vec<Heard>,
-    /// The links that carried bytes, and how many.
-    pub links: BTreeMap<String, u64>,
-    /// The clients that were started.
-    pub clients: BTreeSet<String>,
-    /// When the clients' operations were noted first.
+    /// The links.
+    pub links: BTreeMap<String, Used>,
+    /// The clients.
+    pub clients: BTreeMap<String, Used>,
+    /// The result.
     pub end: Option<CaseEnd>,
     /// How long the whole case took, in seconds.
     pub seconds: f64,
@@ -182,8 +203,8 @@ impl Tape {
                     }
                 }
             }
-            What::Link { link, bytes, .. } => _ = self.links.insert(link.clone(), *bytes),
-            What::Client { client, .. } => _ = self.clients.insert(client.clone()),
+            What::Link { link, bytes, .. } => self.links.entry(link.clone()).or_default().note(*at, *bytes),
+            What::Client { client, .. } => self.clients.entry(client.clone()).or_default().note(*at, 0),
             What::CaseEnded(end) => {
                 self.seconds = end.seconds;
                 self.end = Some((**end).clone());

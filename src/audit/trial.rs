@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustix::process::Signal;
@@ -57,6 +58,7 @@ struct State {
     /// The begun serial line.
     line: Vec<u8>,
     tasks: Vec<AbortHandle>,
+    over: Arc<AtomicBool>,
 }
 
 impl State {
@@ -70,6 +72,7 @@ impl State {
             commands: BTreeMap::new(),
             line: Vec::new(),
             tasks: Vec::new(),
+            over: Arc::default(),
         }
     }
 }
@@ -113,7 +116,8 @@ impl Trial {
             return None;
         };
         self.mark(state);
-        let (blow, own) = (Blow { site: self.site.clone(), handle }, self.own.clone());
+        let over = Arc::clone(&state.over);
+        let (blow, own) = (Blow { site: self.site.clone(), handle, over }, self.own.clone());
         Some(async move {
             let struck = strike(blow).await;
             if let (Err(why), Some(trial)) = (struck, own.upgrade()) {
@@ -273,6 +277,7 @@ impl Interference for Trial {
     fn over(&self) {
         let mut state = self.state();
         state.armed = false;
+        state.over.store(true, Ordering::Relaxed);
         state.tasks.drain(..).for_each(|task| task.abort());
         // A frozen process could not be asked to quit.
         let each: Vec<Arc<OwnedFd>> = state.machines.values().map(|one| Arc::clone(&one.pidfd)).collect();

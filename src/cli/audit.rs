@@ -14,7 +14,7 @@ use super::qemu::Qemu;
 use super::run::{check_binaries, factor, handle_signals};
 use super::selection::Selection;
 use super::{Cli, Command, INTERRUPTED, NOTHING_RUN};
-use crate::audit::{Audit as Result_, Header, Journal, Noticed, Options, Progress, audit, names, report};
+use crate::audit::{Audit as Audited, Header, Journal, Noticed, Options, Progress, audit, names, report};
 use crate::qemu::spec::Accel;
 use crate::report::text::one_line;
 use crate::runner::{Interrupt, Job, Keep, Rounds, Settings};
@@ -164,7 +164,7 @@ impl Audit {
         settings: &Settings,
         journal: Journal,
         interrupt: &Interrupt,
-    ) -> anyhow::Result<Result_> {
+    ) -> anyhow::Result<Audited> {
         let all = if self.budget.is_some() { usize::MAX } else { 1 };
         let options = Options {
             only: self.only.clone(),
@@ -226,7 +226,7 @@ impl Audit {
     }
 
     /// Writes the reports and prints the result.
-    fn conclude(&self, audit: &Result_) -> anyhow::Result<ExitCode> {
+    fn conclude(&self, audit: &Audited) -> anyhow::Result<ExitCode> {
         let reports = &self.selection.reports;
         let write = |name: &str, text: String| {
             let path = reports.join(name);

@@ -1,21 +1,19 @@
 //! `line-lost`.
 
-use super::super::site::Trigger;
+use super::acts::awaited_sites;
 use super::{Act, Kind, Sabotage, Shows};
 
-/// A line of the serial port is lost.
+/// A line of the guest that a step waits for is lost.
 pub(super) const LINE_LOST: Sabotage = Sabotage {
     name: "line-lost",
     kind: Kind::Serial,
-    does: "no further line of the guest arrives",
-    blind: "what the guest of `VM` says",
-    hint: "wait: {vm: VM, ticks: 1}",
+    does: "a line of the guest that a step waits for is lost",
+    blind: "the line DETAIL of `VM`",
+    hint: |_| "wait: {vm: VM, serial: \"DETAIL\"}",
     shows: Shows::ByDeadline,
-    sites: |scene| {
-        let line = |site: Result<super::super::site::Site, _>| {
-            site.map(|site| super::super::site::Site { trigger: Trigger::Line, ..site })
-        };
-        scene.vms().into_iter().flat_map(|vm| scene.guest_moments(vm)).map(line).collect()
+    sites: awaited_sites,
+    act: Act::Lines {
+        change: |site, line, _| String::from_utf8_lossy(line).contains(&site.detail).then(Vec::new),
+        once: true,
     },
-    act: Act::Lines { change: |_, _, _| Some(Vec::new()), once: false },
 };

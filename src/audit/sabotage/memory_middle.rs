@@ -9,13 +9,8 @@ pub(super) const MEMORY_MIDDLE: Sabotage = Sabotage {
     kind: Kind::Memory,
     does: "a word of a page in the middle of RAM is overwritten",
     blind: "the memory of `VM`",
-    hint: MEMORY_HINT,
+    hint: |_| MEMORY_HINT,
     shows: Shows::AtOnce,
     sites: page_sites,
-    act: Act::Strike(|blow| {
-        Box::pin(async move {
-            let page = blow.page(0.5)?;
-            overwrite(&blow, page).await
-        })
-    }),
+    act: Act::Strike(|blow| Box::pin(async move { overwrite(&blow, blow.page(0.5)?).await })),
 };

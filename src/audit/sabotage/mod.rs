@@ -1,12 +1,72 @@
 //! The sabotages, one file each, and their table.
 
+mod ack_invented;
 mod acts;
+mod answer_late;
+mod answer_wrong;
+mod block_ignored;
+mod capabilities_ignored;
+mod capability_without_effect;
+mod colo_last_mode;
+mod colo_mode;
+mod colo_reason;
+mod command_ignored;
+mod command_late;
+mod command_twice;
+mod cont;
+mod device;
+mod disk;
+mod disk_line_lost;
+mod disk_old;
+mod disk_swap;
+mod event_late;
 mod event_lost;
+mod event_order;
+mod event_twice;
 mod freeze;
+mod heartbeat_ignored;
+mod kill;
+mod line_doubled;
 mod line_lost;
+mod line_repeated;
+mod link_blackhole;
+mod link_close;
+mod link_cut;
+mod link_flip;
+mod link_slow;
+mod link_unanswered;
+mod memory_bit;
+mod memory_first;
+mod memory_last;
 mod memory_middle;
+mod memory_stale;
+mod memory_still;
+mod memory_swap;
+mod memory_video;
+mod memory_witness;
+mod memory_zero;
+mod migrate_ignored;
+mod migration_counters;
+mod migration_status;
+mod migration_times;
+mod monitor_silent;
+mod object_ignored;
+mod parameter_without_effect;
+mod parameter_wrong;
+mod parameters_ignored;
+mod quit;
+mod reply_empty;
+mod reply_error;
+mod reply_late;
+mod reset;
+mod serial_garbled;
+mod serial_silent;
+mod stall;
+mod status_wrong;
 mod stop;
+mod throttle;
 mod yank_ignored;
+mod yank_left;
 
 use std::fmt::Debug;
 use std::pin::Pin;
@@ -89,11 +149,6 @@ pub(crate) struct Message<'m> {
 }
 
 impl Message<'_> {
-    /// Whether it is an event of this name.
-    pub(crate) fn is_event(&self, name: &str) -> bool {
-        self.value["event"] == name
-    }
-
     /// Whether it is a reply to this command, and no error.
     pub(crate) fn replies_to(&self, command: &str) -> bool {
         self.command == Some(command) && self.value.get("return").is_some()
@@ -135,7 +190,7 @@ pub(crate) struct Sabotage {
     /// What nothing looks at if it is unnoticed; `VM` is the target, `DETAIL` the detail.
     pub blind: &'static str,
     /// The step that would notice it, in the words of the language.
-    pub hint: &'static str,
+    pub hint: fn(&Site) -> &'static str,
     /// When a check can know of it.
     pub shows: Shows,
     /// Where it makes sense.
@@ -153,7 +208,10 @@ impl Debug for Sabotage {
 impl Sabotage {
     /// A text of it for a site.
     fn filled(text: &str, site: &Site) -> String {
-        text.replace("DETAIL", &site.detail).replace("VM", &site.target)
+        let mut words = site.detail.split(' ');
+        let mut word = || words.next().unwrap_or_default();
+        let text = text.replace("VM", &site.target).replace("FIRST", word()).replace("SECOND", word());
+        text.replace("DETAIL", &site.detail)
     }
 
     /// What nothing looks at.
@@ -163,7 +221,7 @@ impl Sabotage {
 
     /// The step that would notice it.
     pub(crate) fn hint(&self, site: &Site) -> String {
-        Self::filled(self.hint, site)
+        Self::filled((self.hint)(site), site)
     }
 }
 
@@ -171,8 +229,67 @@ impl Sabotage {
 pub(crate) const ALL: &[Sabotage] = &[
     stop::STOP,
     freeze::FREEZE,
+    kill::KILL,
+    quit::QUIT,
+    reset::RESET,
+    cont::CONT,
+    stall::STALL,
+    throttle::THROTTLE,
+    memory_first::MEMORY_FIRST,
     memory_middle::MEMORY_MIDDLE,
+    memory_last::MEMORY_LAST,
+    memory_bit::MEMORY_BIT,
+    memory_zero::MEMORY_ZERO,
+    memory_still::MEMORY_STILL,
+    memory_swap::MEMORY_SWAP,
+    memory_stale::MEMORY_STALE,
+    memory_witness::MEMORY_WITNESS,
+    memory_video::MEMORY_VIDEO,
+    device::DEVICE,
     event_lost::EVENT_LOST,
+    event_twice::EVENT_TWICE,
+    event_late::EVENT_LATE,
+    event_order::EVENT_ORDER,
+    reply_error::REPLY_ERROR,
+    reply_late::REPLY_LATE,
+    reply_empty::REPLY_EMPTY,
+    monitor_silent::MONITOR_SILENT,
+    status_wrong::STATUS_WRONG,
+    migration_status::MIGRATION_STATUS,
+    migration_counters::MIGRATION_COUNTERS,
+    migration_times::MIGRATION_TIMES,
+    colo_mode::COLO_MODE,
+    colo_last_mode::COLO_LAST_MODE,
+    colo_reason::COLO_REASON,
+    yank_left::YANK_LEFT,
+    parameter_wrong::PARAMETER_WRONG,
     yank_ignored::YANK_IGNORED,
+    capabilities_ignored::CAPABILITIES_IGNORED,
+    parameters_ignored::PARAMETERS_IGNORED,
+    migrate_ignored::MIGRATE_IGNORED,
+    heartbeat_ignored::HEARTBEAT_IGNORED,
+    object_ignored::OBJECT_IGNORED,
+    block_ignored::BLOCK_IGNORED,
+    command_ignored::COMMAND_IGNORED,
+    command_twice::COMMAND_TWICE,
+    command_late::COMMAND_LATE,
+    capability_without_effect::CAPABILITY_WITHOUT_EFFECT,
+    parameter_without_effect::PARAMETER_WITHOUT_EFFECT,
+    link_cut::LINK_CUT,
+    link_blackhole::LINK_BLACKHOLE,
+    link_slow::LINK_SLOW,
+    link_flip::LINK_FLIP,
+    link_close::LINK_CLOSE,
+    link_unanswered::LINK_UNANSWERED,
+    disk_line_lost::DISK_LINE_LOST,
+    disk_swap::DISK_SWAP,
+    disk_old::DISK_OLD,
+    ack_invented::ACK_INVENTED,
+    line_doubled::LINE_DOUBLED,
+    answer_wrong::ANSWER_WRONG,
+    answer_late::ANSWER_LATE,
+    serial_silent::SERIAL_SILENT,
+    serial_garbled::SERIAL_GARBLED,
     line_lost::LINE_LOST,
+    line_repeated::LINE_REPEATED,
 ];

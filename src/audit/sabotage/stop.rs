@@ -1,5 +1,7 @@
 //! `stop`.
 
+use serde_json::json;
+
 use super::{Act, Kind, Sabotage, Shows};
 
 /// The guest is stopped by a second monitor.
@@ -8,8 +10,8 @@ pub(super) const STOP: Sabotage = Sabotage {
     kind: Kind::Machine,
     does: "the guest is stopped by a second monitor",
     blind: "whether the guest of `VM` runs",
-    hint: "wait: {vm: VM, status: running}",
+    hint: |_| "wait: {vm: VM, status: running}",
     shows: Shows::AtOnce,
     sites: |scene| scene.vms().into_iter().flat_map(|vm| scene.guest_moments(vm)).collect(),
-    act: Act::Strike(|blow| Box::pin(async move { blow.qmp("stop", serde_json::json!({})).await })),
+    act: Act::Strike(|blow| Box::pin(async move { blow.qmp("stop", json!({})).await })),
 };

@@ -1,0 +1,103 @@
+//! Links, clients, serial lines, times.
+
+use crate::audit::rule::Rule;
+use crate::audit::scene::{Scene, Sites};
+use crate::audit::site::{Site, Trigger};
+use crate::session::link::{Setting, State};
+use crate::units::{Size, Span};
+
+/// An open link.
+pub(in super::super) const fn open() -> Setting {
+    Setting { state: State::Open, delay: Span::from_secs(0), rate: Size(0) }
+}
+
+/// The moments from the first connection of a link to its end.
+pub(in super::super) fn link_sites(scene: &Scene<'_>) -> Sites {
+    let mut sites = Sites::default();
+    for (link, life) in &scene.tape.links {
+        if life.bytes == 0 {
+            sites.add(Err(Rule::Idle));
+            continue;
+        }
+        for (at, step) in scene.steps_during(life.from, life.until) {
+            let acts = !step.only_looks() || step.ended <= life.from;
+            if acts {
+                sites.add(Ok(scene.site(link, at, Trigger::Bytes)));
+            }
+        }
+    }
+    sites
+}
+
+/// The moments while a client is used.
+pub(in super::super) fn client_sites(scene: &Scene<'_>) -> Sites {
+    let site = |client: &String, at| Ok(scene.site(client, at, Trigger::Operation));
+    let of = |(client, life): (&String, &crate::audit::tape::Used)| {
+        let client = client.clone();
+        // Not the step before it: the client is just being started.
+        let steps = scene.steps_during(life.from, life.until).skip(1);
+        steps.map(|(at, _)| site(&client, at)).collect::<Vec<_>>()
+    };
+    scene.tape.clients.iter().flat_map(of).collect()
+}
+
+/// The guests' moments, for what they print from then on.
+pub(in super::super) fn line_sites(scene: &Scene<'_>) -> Sites {
+    let line = |site: Result<Site, Rule>| site.map(|site| Site { trigger: Trigger::Line, ..site });
+    scene.vms().into_iter().flat_map(|vm| scene.guest_moments(vm)).map(line).collect()
+}
+
+/// The lines that steps wait for, each after the step before it.
+pub(in super::super) fn awaited_sites(scene: &Scene<'_>) -> Sites {
+    let mut sites = Sites::default();
+    for (at, step) in scene.tape.steps.iter().enumerate().skip(1).filter(|(_, step)| step.done) {
+        if scene.json(step)["wait"].get("serial").is_none() {
+            continue;
+        }
+        for vm in scene.vms().into_iter().filter(|vm| scene.names(step, vm)) {
+            let lines = scene.tape.lines.iter().filter(|line| line.vm == vm);
+            let last = lines.filter(|line| line.at >= step.began && line.at <= step.ended).last();
+            // What a pattern and a YAML text have as it is.
+            let plain = |c: &char| c.is_ascii_alphanumeric() || " _-:,".contains(*c);
+            let text = last.map(|line| line.name.trim().chars().take_while(plain).collect::<String>());
+            let before = scene.step_before(step.began);
+            sites.add(match (text.filter(|text| text.len() > 3), before) {
+                (Some(text), Some(before)) if before < at => {
+                    Ok(scene.site(vm, before, Trigger::Line).with(text.trim()))
+                }
+                _ => Err(Rule::Idle),
+            });
+        }
+    }
+    sites
+}
+
+/// The moment after each failover, for the survivor.
+pub(in super::super) fn repeated_sites(scene: &Scene<'_>) -> Sites {
+    let mut sites = line_sites(scene);
+    let is_failover = |site: &Site| {
+        let step = scene.tape.steps.iter().find(|step| step.number == site.after.number);
+        step.is_some_and(|step| step.action() == "failover" && scene.names(step, &site.target))
+    };
+    let (kept, others): (Vec<Site>, Vec<Site>) =
+        sites.sites.into_iter().partition(|site| is_failover(site) && scene.has_ticker(&site.target));
+    sites.sites = kept;
+    others.into_iter().for_each(|_| sites.add(Err(Rule::Repeats)));
+    sites
+}
+
+/// A step that notices a repeated line.
+pub(in super::super) fn repeated_hint(_: &Site) -> &'static str {
+    "check: {vm: VM, progress: kept}"
+}
+
+/// The guests' moments, where a later step states a limit of time.
+pub(in super::super) fn timed_sites(scene: &Scene<'_>) -> Sites {
+    let timed = |site: Result<Site, Rule>| {
+        site.and_then(|site| {
+            let at = scene.tape.steps.iter().position(|step| step.number == site.after.number);
+            if at.is_some_and(|at| scene.is_timed(at)) { Ok(site) } else { Err(Rule::Untimed) }
+        })
+    };
+    scene.vms().into_iter().flat_map(|vm| scene.guest_moments(vm)).map(timed).collect()
+}

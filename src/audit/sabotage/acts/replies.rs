@@ -1,0 +1,34 @@
+//! Replies.
+
+use serde_json::{Value, json};
+
+use super::super::Message;
+use crate::audit::rule::Rule;
+use crate::audit::scene::{Scene, Sites};
+use crate::audit::site::Trigger;
+use crate::qemu::qmp_filter::Late;
+
+/// The replies to the commands that are wanted, each after the step before it.
+pub(in super::super) fn reply_sites(scene: &Scene<'_>, is_wanted: fn(&str) -> bool) -> Sites {
+    scene.message_sites(&scene.tape.replies, Trigger::Command, |_, reply| {
+        if !is_wanted(&reply.name) || reply.message.get("return").is_none() {
+            return None;
+        }
+        Some(if scene.is_left_to(reply) { Err(Rule::LostSide) } else { Ok(reply.name.clone()) })
+    })
+}
+
+/// The reply to a command with a change, if the change has an effect.
+pub(in super::super) fn changed(
+    message: &Message<'_>,
+    command: &str,
+    change: impl Fn(&mut Value),
+) -> Option<Vec<Late>> {
+    if !message.replies_to(command) {
+        return None;
+    }
+    let mut reply = message.value["return"].clone();
+    change(&mut reply);
+    let is_new = reply != message.value["return"];
+    is_new.then(|| vec![Late::not(json!({"return": reply, "id": message.value["id"]}))])
+}
