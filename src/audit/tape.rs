@@ -76,10 +76,12 @@ pub(crate) struct Life {
 pub(crate) struct Used {
     /// When it was noted first.
     pub from: f64,
-    /// When it was noted last.
+    /// When it was noted last; of a link, when a connection ended first.
     pub until: f64,
     /// How many bytes it has carried.
     pub bytes: u64,
+    /// Whether a connection has ended.
+    ended: bool,
 }
 
 impl Used {
@@ -87,7 +89,9 @@ impl Used {
         if self.until == 0.0 {
             self.from = at;
         }
-        self.until = at;
+        if !self.ended {
+            self.until = at;
+        }
         self.bytes = bytes;
     }
 }
@@ -203,7 +207,11 @@ impl Tape {
                     }
                 }
             }
-            What::Link { link, bytes, .. } => self.links.entry(link.clone()).or_default().note(*at, *bytes),
+            What::Link { link, happened, bytes, .. } => {
+                let used = self.links.entry(link.clone()).or_default();
+                used.note(*at, *bytes);
+                used.ended |= happened.starts_with("connection ") && !happened.ends_with(" is up");
+            }
             What::Client { client, .. } => self.clients.entry(client.clone()).or_default().note(*at, 0),
             What::CaseEnded(end) => {
                 self.seconds = end.seconds;
@@ -220,7 +228,7 @@ impl Tape {
 
     /// Whether a VM is alive at this time, and for a moment longer.
     pub(crate) fn is_alive(&self, vm: &str, at: f64) -> bool {
-        self.lives.iter().any(|life| life.vm == vm && life.from <= at && at < life.until - 0.02)
+        self.lives.iter().any(|life| life.vm == vm && life.from <= at && at < life.until - 0.001)
     }
 }
 

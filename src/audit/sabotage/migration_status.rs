@@ -1,9 +1,17 @@
 //! `migration-status`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::acts::{changed, reply_sites};
+use super::acts::{changed, field_sites};
 use super::{Act, Kind, Sabotage, Shows};
+
+const QUERY: &str = "query-migrate";
+
+fn change(reply: &mut Value) {
+    if reply["status"] == "completed" || reply["status"] == "colo" {
+        reply["status"] = json!("failed");
+    }
+}
 
 /// `query-migrate` says `failed` instead of the final status.
 pub(super) const MIGRATION_STATUS: Sabotage = Sabotage {
@@ -13,16 +21,6 @@ pub(super) const MIGRATION_STATUS: Sabotage = Sabotage {
     blind: "how the migration of `VM` ends",
     hint: |_| "wait: {vm: VM, migration: completed}",
     shows: Shows::AtOnce,
-    sites: |scene| reply_sites(scene, |command| command == "query-migrate"),
-    act: Act::Filter {
-        heard: Some(|_, message| {
-            changed(&message, "query-migrate", |reply| {
-                if reply["status"] == "completed" || reply["status"] == "colo" {
-                    reply["status"] = json!("failed");
-                }
-            })
-        }),
-        said: None,
-        once: false,
-    },
+    sites: |scene| field_sites(scene, QUERY, change),
+    act: Act::Filter { heard: Some(|_, message| changed(&message, QUERY, change)), said: None, once: false },
 };

@@ -1,9 +1,19 @@
 //! `parameter-wrong`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::acts::{changed, reply_sites};
+use super::acts::{changed, field_sites};
 use super::{Act, Kind, Sabotage, Shows};
+
+const QUERY: &str = "query-migrate-parameters";
+
+fn change(reply: &mut Value) {
+    for value in reply.as_object_mut().into_iter().flat_map(|map| map.values_mut()) {
+        if let Some(number) = value.as_u64() {
+            *value = json!(number.saturating_sub(1));
+        }
+    }
+}
 
 /// The numbers in the replies to `query-migrate-parameters` are too small by one.
 pub(super) const PARAMETER_WRONG: Sabotage = Sabotage {
@@ -13,18 +23,6 @@ pub(super) const PARAMETER_WRONG: Sabotage = Sabotage {
     blind: "the parameters that `VM` has",
     hint: |_| "parameters: {vm: VM, set: {max-bandwidth: 1000000000}}",
     shows: Shows::AtOnce,
-    sites: |scene| reply_sites(scene, |command| command == "query-migrate-parameters"),
-    act: Act::Filter {
-        heard: Some(|_, message| {
-            changed(&message, "query-migrate-parameters", |reply| {
-                for value in reply.as_object_mut().into_iter().flat_map(|map| map.values_mut()) {
-                    if let Some(number) = value.as_u64() {
-                        *value = json!(number.saturating_sub(1));
-                    }
-                }
-            })
-        }),
-        said: None,
-        once: false,
-    },
+    sites: |scene| field_sites(scene, QUERY, change),
+    act: Act::Filter { heard: Some(|_, message| changed(&message, QUERY, change)), said: None, once: false },
 };

@@ -1,9 +1,16 @@
 //! `status-wrong`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::acts::{changed, reply_sites};
+use super::acts::{changed, field_sites};
 use super::{Act, Kind, Sabotage, Shows};
+
+const QUERY: &str = "query-status";
+
+fn change(reply: &mut Value) {
+    let running = reply["running"] == true;
+    *reply = json!({"running": !running, "status": if running { "paused" } else { "running" }});
+}
 
 /// `query-status` says the opposite from here on.
 pub(super) const STATUS_WRONG: Sabotage = Sabotage {
@@ -12,16 +19,7 @@ pub(super) const STATUS_WRONG: Sabotage = Sabotage {
     does: "`query-status` says the opposite from here on",
     blind: "the run state of `VM`",
     hint: |_| "wait: {vm: VM, status: running}",
-    shows: Shows::AtOnce,
-    sites: |scene| reply_sites(scene, |command| command == "query-status"),
-    act: Act::Filter {
-        heard: Some(|_, message| {
-            changed(&message, "query-status", |reply| {
-                let running = reply["running"] == true;
-                *reply = json!({"running": !running, "status": if running { "paused" } else { "running" }});
-            })
-        }),
-        said: None,
-        once: false,
-    },
+    shows: Shows::ByDeadline,
+    sites: |scene| field_sites(scene, QUERY, change),
+    act: Act::Filter { heard: Some(|_, message| changed(&message, QUERY, change)), said: None, once: false },
 };

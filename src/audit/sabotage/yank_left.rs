@@ -1,9 +1,17 @@
 //! `yank-left`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::acts::{changed, reply_sites};
+use super::acts::{changed, field_sites};
 use super::{Act, Kind, Sabotage, Shows};
+
+const QUERY: &str = "query-yank";
+
+fn change(reply: &mut Value) {
+    if let Some(list) = reply.as_array_mut() {
+        list.push(json!({"type": "migration"}));
+    }
+}
 
 /// `query-yank` lists a migration that is over.
 pub(super) const YANK_LEFT: Sabotage = Sabotage {
@@ -13,16 +21,6 @@ pub(super) const YANK_LEFT: Sabotage = Sabotage {
     blind: "the connections that `VM` still has",
     hint: |_| "check: {vm: VM, query: query-yank, is_not: [{type: migration}]}",
     shows: Shows::AtOnce,
-    sites: |scene| reply_sites(scene, |command| command == "query-yank"),
-    act: Act::Filter {
-        heard: Some(|_, message| {
-            changed(&message, "query-yank", |reply| {
-                if let Some(list) = reply.as_array_mut() {
-                    list.push(json!({"type": "migration"}));
-                }
-            })
-        }),
-        said: None,
-        once: false,
-    },
+    sites: |scene| field_sites(scene, QUERY, change),
+    act: Act::Filter { heard: Some(|_, message| changed(&message, QUERY, change)), said: None, once: false },
 };

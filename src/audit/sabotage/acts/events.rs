@@ -61,15 +61,22 @@ pub(in super::super) fn event_sites_with(scene: &Scene<'_>, twice: bool) -> Site
     })
 }
 
-/// The events that are awaited and followed by another one that is awaited.
+/// The events that are followed by another one, where both are awaited, or one of them tells of more than a state.
 pub(in super::super) fn order_sites(scene: &Scene<'_>) -> Sites {
+    let end = scene.tape.steps.last().map_or(0.0, |step| step.ended);
     scene.message_sites(&scene.tape.events, Trigger::Event, |at, event| {
         let awaited = scene.awaited_events();
         let next = scene.tape.events.iter().enumerate().skip(at + 1).find(|(_, next)| next.vm == event.vm);
+        let next = next.filter(|(_, next)| next.at < end);
         Some(match next {
             None => Err(Rule::Idle),
-            Some((next, _)) if awaited.contains(&at) && awaited.contains(&next) => Ok(detail(&event.message)),
-            Some(_) => Err(Rule::Unordered),
+            Some((next, second)) => {
+                let names = [event.name.as_str(), second.name.as_str()];
+                let told = names.iter().all(|name| TELLING.contains(name));
+                let states = names.iter().all(|name| STATES.contains(name));
+                let both = awaited.contains(&at) && awaited.contains(&next);
+                if both || (told && !states) { Ok(detail(&event.message)) } else { Err(Rule::Unordered) }
+            }
         })
     })
 }

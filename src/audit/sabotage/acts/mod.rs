@@ -15,7 +15,7 @@ pub(super) use memory::{
 pub(super) use others::{
     awaited_sites, client_sites, line_sites, link_sites, open, repeated_hint, repeated_sites, timed_sites,
 };
-pub(super) use replies::{changed, reply_sites};
+pub(super) use replies::{changed, field_sites, reply_sites, timed_field_sites};
 pub(super) use settings::{
     capability_hint, capability_sites, parameter_hint, parameter_sites, with_capability, with_parameter,
     without_capability, without_parameter,

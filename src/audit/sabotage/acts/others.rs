@@ -96,7 +96,11 @@ pub(in super::super) fn timed_sites(scene: &Scene<'_>) -> Sites {
     let timed = |site: Result<Site, Rule>| {
         site.and_then(|site| {
             let at = scene.tape.steps.iter().position(|step| step.number == site.after.number);
-            if at.is_some_and(|at| scene.is_timed(at)) { Ok(site) } else { Err(Rule::Untimed) }
+            match at {
+                Some(at) if !scene.is_timed(at) => Err(Rule::Untimed),
+                _ if !scene.has_said_something(&site.target, &site) => Err(Rule::Booting),
+                _ => Ok(site),
+            }
         })
     };
     scene.vms().into_iter().flat_map(|vm| scene.guest_moments(vm)).map(timed).collect()

@@ -18,6 +18,31 @@ pub(in super::super) fn reply_sites(scene: &Scene<'_>, is_wanted: fn(&str) -> bo
     })
 }
 
+/// The replies to a query that a change would alter, each after the step before it.
+pub(in super::super) fn field_sites(scene: &Scene<'_>, query: &str, change: fn(&mut Value)) -> Sites {
+    field_sites_with(scene, query, change, false)
+}
+
+/// The same, where a later step states a limit of time.
+pub(in super::super) fn timed_field_sites(scene: &Scene<'_>, query: &str, change: fn(&mut Value)) -> Sites {
+    field_sites_with(scene, query, change, true)
+}
+
+fn field_sites_with(scene: &Scene<'_>, query: &str, change: fn(&mut Value), timed: bool) -> Sites {
+    scene.message_sites(&scene.tape.replies, Trigger::Command, |_, reply| {
+        let mut altered = reply.message.get("return").filter(|_| reply.name == query)?.clone();
+        change(&mut altered);
+        if altered == reply.message["return"] {
+            return None;
+        }
+        Some(match () {
+            () if scene.is_left_to(reply) => Err(Rule::LostSide),
+            () if timed && !scene.is_timed(scene.tape.step_at(reply.at)) => Err(Rule::Untimed),
+            () => Ok(query.to_owned()),
+        })
+    })
+}
+
 /// The reply to a command with a change, if the change has an effect.
 pub(in super::super) fn changed(
     message: &Message<'_>,
