@@ -53,6 +53,10 @@ rules! {
     Repeats = "repeats",
     /// The event tells of a state, for which the steps ask otherwise.
     Queried = "queried",
+    /// The event comes again with the next checkpoint.
+    Periodic = "periodic",
+    /// A checkpoint, or the beginning of COLO, resumes the guest before a step looks.
+    Resumed = "resumed",
     /// No step depends on the order of the two.
     Unordered = "unordered",
     /// No step depends on this event.

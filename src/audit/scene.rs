@@ -130,10 +130,16 @@ impl Scene<'_> {
         all.filter(move |(_, step)| step.done && step.ended < until)
     }
 
-    /// Whether a VM has printed something before a site.
-    pub(crate) fn has_said_something(&self, vm: &str, site: &Site) -> bool {
-        let step = self.tape.steps.iter().find(|step| step.number == site.after.number);
-        step.is_some_and(|step| self.tape.lines.iter().any(|line| line.vm == vm && line.at < step.ended))
+    /// Whether a VM's guest has been heard before a site, so that it has written its memory: a step has waited for its
+    /// output, or it has come from another VM.
+    pub(crate) fn is_booted(&self, vm: &str, site: &Site) -> bool {
+        let incoming = self.spec(vm).is_some_and(|spec| spec.incoming.is_some());
+        let heard = |step: &&TapeStep| {
+            let wait = &self.json(step)["wait"];
+            step.done && self.names(step, vm) && ["ticks", "serial"].iter().any(|key| wait.get(key).is_some())
+        };
+        let before = self.tape.steps.iter().take_while(|step| step.number <= site.after.number);
+        incoming || before.filter(heard).next().is_some()
     }
 
     /// Whether a step after this one states a limit of time.
@@ -144,14 +150,47 @@ impl Scene<'_> {
         })
     }
 
-    /// Whether a VM has begun a migration by this time.
-    pub(crate) fn has_begun_migration(&self, vm: &str, at: f64) -> bool {
-        self.tape.events.iter().any(|event| event.vm == vm && event.name == "MIGRATION" && event.at < at)
+    /// Whether checkpoints come by the timer, so that each event of one comes again.
+    pub(crate) fn is_periodic(&self) -> bool {
+        let delay = |command: &Heard| command.message["arguments"]["x-checkpoint-delay"].as_u64();
+        self.tape.commands.iter().filter_map(delay).any(|delay| delay < 10_000)
+    }
+
+    /// Whether a step asks for the reply to a command; some steps look for themselves.
+    pub(crate) fn asks_for(&self, step: &TapeStep, command: &str) -> bool {
+        if !step.only_looks() {
+            return true;
+        }
+        let action = self.json(step);
+        let key = match command {
+            "query-status" => "status",
+            "query-migrate" => "migration",
+            _ => "query",
+        };
+        ["wait", "check"].iter().any(|kind| {
+            let own = &action[kind];
+            own["query"] == command || (key != "query" && own.get(key).is_some_and(|own| !own.is_null()))
+        })
+    }
+
+    /// Whether the guest is resumed after a site before a step looks for its output.
+    pub(crate) fn is_resumed(&self, vm: &str, site: &Site) -> bool {
+        let Some(now) = self.tape.steps.iter().find(|step| step.number == site.after.number) else {
+            return false;
+        };
+        let resumes = self.tape.events.iter().filter(|event| event.vm == vm && event.name == "RESUME");
+        let Some(resumed) = resumes.map(|event| event.at).find(|at| *at > now.ended) else { return false };
+        let looks = |step: &&TapeStep| {
+            let wait = &self.json(step)["wait"];
+            let output = ["ticks", "serial"].iter().any(|key| wait.get(key).is_some());
+            output && step.began >= now.ended && step.began < resumed && self.names(step, vm)
+        };
+        !self.tape.steps.iter().any(|step| looks(&step))
     }
 
     /// Whether something is about a side that a failover has given up.
     pub(crate) fn is_left_to(&self, heard: &Heard) -> bool {
-        self.step_before(heard.at).is_some_and(|at| self.is_lost(&heard.vm, at))
+        self.is_lost(&heard.vm, self.tape.step_at(heard.at))
     }
 
     /// The events, by their index, for which a step has waited.
@@ -162,12 +201,6 @@ impl Scene<'_> {
             let wait = self.json(step)["wait"].take();
             for vm in self.vms().into_iter().filter(|vm| self.names(step, vm)) {
                 let all = self.tape.events.iter().enumerate().filter(|(_, event)| event.vm == vm);
-                if wait.get("checkpoints").is_some() {
-                    let during = |event: &Heard| event.at >= step.began && event.at <= step.ended;
-                    let stops = all.filter(|(_, event)| matches!(event.name.as_str(), "STOP" | "RESUME"));
-                    found.extend(stops.filter(|(_, event)| during(event)).map(|(at, _)| at));
-                    continue;
-                }
                 let Some(name) = wait["event"].as_str() else { continue };
                 let from = if wait["fresh"] == true { step.began } else { f64::NEG_INFINITY };
                 let cursor = cursors.entry(vm).or_default();
@@ -239,7 +272,10 @@ impl Scene<'_> {
         if self.guest_has_left(vm, step.ended) {
             return Err(Rule::GuestLeft);
         }
-        if self.is_lost(vm, at) {
+        let lost = self.lost_at(vm).unwrap_or(usize::MAX);
+        let until_lost = self.tape.steps.iter().enumerate().take(lost).skip(at + 1);
+        let mut looks = until_lost.filter(|(_, later)| later.done && self.names(later, vm));
+        if lost <= at || (lost < usize::MAX && looks.next().is_none()) {
             return Err(Rule::LostSide);
         }
         let mut later = self.after(at).filter(|later| self.names(later, vm)).peekable();
@@ -277,12 +313,13 @@ impl Scene<'_> {
 
     /// Whether a VM is the side of a COLO pair that a failover has given up by this step.
     pub(crate) fn is_lost(&self, vm: &str, at: usize) -> bool {
-        let failover =
-            self.tape.steps.iter().take(at + 1).rfind(|step| step.done && step.action() == "failover");
-        failover.is_some_and(|step| {
-            let survives = self.names(step, vm);
-            !survives
-        })
+        self.lost_at(vm).is_some_and(|lost| lost <= at)
+    }
+
+    /// The failover that gives up a VM.
+    fn lost_at(&self, vm: &str) -> Option<usize> {
+        let mut steps = self.tape.steps.iter();
+        steps.position(|step| step.done && step.action() == "failover" && !self.names(step, vm))
     }
 
     /// Why what a VM's guest has now is replaced later, if it is.

@@ -87,6 +87,7 @@ pub(crate) struct Used {
 impl Used {
     fn note(&mut self, at: f64, bytes: u64) {
         if self.until == 0.0 {
+            // The first note.
             self.from = at;
         }
         if !self.ended {
@@ -212,7 +213,13 @@ impl Tape {
                 used.note(*at, *bytes);
                 used.ended |= happened.starts_with("connection ") && !happened.ends_with(" is up");
             }
-            What::Client { client, .. } => self.clients.entry(client.clone()).or_default().note(*at, 0),
+            What::Client { client, happened, .. } => {
+                let used = self.clients.entry(client.clone()).or_default();
+                used.note(*at, 0);
+                if !happened.starts_with("stopped") {
+                    used.until = f64::INFINITY;
+                }
+            }
             What::CaseEnded(end) => {
                 self.seconds = end.seconds;
                 self.end = Some((**end).clone());

@@ -179,7 +179,7 @@ impl Trial {
         while let Some(end) = state.line.iter().position(|&byte| byte == b'\n') {
             let line: Vec<u8> = state.line.drain(..=end).collect();
             let due = Self::is_due(&state, once);
-            // It also sees the lines before its moment, for those that it repeats.
+            // The guest's first tick is kept, for a change that repeats it.
             let kept = &mut state.kept;
             let changed = if due { change(&self.site, &line, kept) } else { None };
             match changed {
@@ -188,7 +188,7 @@ impl Trial {
                     out.extend(lines.concat());
                 }
                 None => {
-                    if !due {
+                    if state.kept.is_null() && line.starts_with(b"tick ") {
                         state.kept = Value::String(String::from_utf8_lossy(&line).into_owned());
                     }
                     out.extend(line);

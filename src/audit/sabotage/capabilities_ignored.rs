@@ -10,7 +10,7 @@ pub(super) const CAPABILITIES_IGNORED: Sabotage = Sabotage {
     does: "`migrate-set-capabilities` is acknowledged and does nothing",
     blind: "whether `VM` has the migration capabilities",
     hint: |_| "check: {vm: VM, query: query-migrate-capabilities, is: [{capability: events, state: true}]}",
-    shows: Shows::AtOnce,
+    shows: Shows::ByDeadline,
     sites: |scene| command_sites(scene, |command| command == "migrate-set-capabilities"),
     act: Act::Filter {
         heard: None,

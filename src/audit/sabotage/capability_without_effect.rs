@@ -10,7 +10,7 @@ pub(super) const CAPABILITY_WITHOUT_EFFECT: Sabotage = Sabotage {
     does: "a migration capability is set and has no effect, although it reads back",
     blind: "whether the capability DETAIL of `VM` has an effect",
     hint: |site| super::acts::capability_hint(site),
-    shows: Shows::AtOnce,
+    shows: Shows::ByDeadline,
     sites: capability_sites,
     act: Act::Filter {
         heard: Some(|site, message| with_capability(site, &message)),

@@ -10,7 +10,7 @@ pub(super) const COMMAND_IGNORED: Sabotage = Sabotage {
     does: "another command is acknowledged and does nothing",
     blind: "whether `DETAIL` has done anything on `VM`",
     hint: |_| "wait: {vm: VM, query: query-status, until: {status: running}}",
-    shows: Shows::AtOnce,
+    shows: Shows::ByDeadline,
     sites: |scene| command_sites(scene, |command| super::acts::is_other(command)),
     act: Act::Filter {
         heard: None,

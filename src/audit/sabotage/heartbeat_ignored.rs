@@ -10,7 +10,7 @@ pub(super) const HEARTBEAT_IGNORED: Sabotage = Sabotage {
     does: "`x-colo-lost-heartbeat` is acknowledged and does nothing",
     blind: "whether `VM` has left COLO",
     hint: |_| "wait: {vm: VM, query: query-colo-status, until: {mode: none}}",
-    shows: Shows::AtOnce,
+    shows: Shows::ByDeadline,
     sites: |scene| command_sites(scene, |command| command == "x-colo-lost-heartbeat"),
     act: Act::Filter {
         heard: None,

@@ -8,6 +8,9 @@ use super::{Act, Kind, Sabotage, Shows};
 const QUERY: &str = "query-migrate";
 
 fn change(reply: &mut Value) {
+    if reply["ram"]["transferred"].as_u64().is_none_or(|sent| sent == 0) {
+        return;
+    }
     if let Some(ram) = reply["ram"].as_object_mut() {
         ram.values_mut().filter(|value| value.is_number()).for_each(|value| *value = json!(0));
     }

@@ -149,6 +149,11 @@ pub(crate) struct Message<'m> {
 }
 
 impl Message<'_> {
+    /// Whether it is the reply to this command, or an error.
+    pub(crate) fn answers(&self, command: &str) -> bool {
+        self.command == Some(command) && self.value.get("event").is_none()
+    }
+
     /// Whether it is a reply to this command, and no error.
     pub(crate) fn replies_to(&self, command: &str) -> bool {
         self.command == Some(command) && self.value.get("return").is_some()

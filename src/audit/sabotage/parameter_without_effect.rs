@@ -10,7 +10,7 @@ pub(super) const PARAMETER_WITHOUT_EFFECT: Sabotage = Sabotage {
     does: "a migration parameter is set and has no effect, although it reads back",
     blind: "whether the parameter DETAIL of `VM` has an effect",
     hint: |site| parameter_hint(site),
-    shows: Shows::AtOnce,
+    shows: Shows::ByDeadline,
     sites: parameter_sites,
     act: Act::Filter {
         heard: Some(|site, message| with_parameter(site, &message)),

@@ -13,7 +13,7 @@ pub(super) const REPLY_EMPTY: Sabotage = Sabotage {
     does: "the replies to a query are empty from here on",
     blind: "the reply of `VM` to DETAIL",
     hint: |_| "check: {vm: VM, query: DETAIL, is: {status: running}}",
-    shows: Shows::AtOnce,
+    shows: Shows::ByDeadline,
     sites: |scene| reply_sites(scene, |command| command.starts_with("query-")),
     act: Act::Filter {
         heard: Some(|site, message| {

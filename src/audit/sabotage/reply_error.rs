@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::acts::reply_sites;
+use super::acts::all_reply_sites;
 use super::{Act, Kind, Sabotage, Shows};
 use crate::qemu::qmp_filter::Late;
 
@@ -14,11 +14,11 @@ pub(super) const REPLY_ERROR: Sabotage = Sabotage {
     blind: "whether `DETAIL` succeeds on `VM`",
     hint: |_| "qmp: {vm: VM, execute: DETAIL}",
     shows: Shows::AtOnce,
-    sites: |scene| reply_sites(scene, |_| true),
+    sites: all_reply_sites,
     act: Act::Filter {
         heard: Some(|site, message| {
             let error = || json!({"error": {"class": "GenericError", "desc": "sabotaged"}, "id": message.value["id"]});
-            message.replies_to(&site.detail).then(|| vec![Late::not(error())])
+            message.answers(&site.detail).then(|| vec![Late::not(error())])
         }),
         said: None,
         once: true,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::acts::reply_sites;
+use super::acts::all_reply_sites;
 use super::{Act, Kind, Sabotage, Shows};
 use crate::qemu::qmp_filter::Late;
 
@@ -14,11 +14,11 @@ pub(super) const REPLY_LATE: Sabotage = Sabotage {
     blind: "whether `DETAIL` is answered by `VM`",
     hint: |_| "qmp: {vm: VM, execute: DETAIL}",
     shows: Shows::ByDeadline,
-    sites: |scene| reply_sites(scene, |_| true),
+    sites: all_reply_sites,
     act: Act::Filter {
         heard: Some(|site, message| {
             let late = || vec![Late { after: Duration::from_secs(120), message: message.value.clone() }];
-            message.replies_to(&site.detail).then(late)
+            message.answers(&site.detail).then(late)
         }),
         said: None,
         once: true,

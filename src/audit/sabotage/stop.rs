@@ -12,6 +12,6 @@ pub(super) const STOP: Sabotage = Sabotage {
     blind: "whether the guest of `VM` runs",
     hint: |_| "wait: {vm: VM, status: running}",
     shows: Shows::AtOnce,
-    sites: |scene| scene.vms().into_iter().flat_map(|vm| scene.guest_moments(vm)).collect(),
+    sites: super::acts::stop_sites,
     act: Act::Strike(|blow| Box::pin(async move { blow.qmp("stop", json!({})).await })),
 };

@@ -10,7 +10,7 @@ pub(super) const YANK_IGNORED: Sabotage = Sabotage {
     does: "`yank` is acknowledged and does nothing",
     blind: "whether the connections that `yank` cuts are gone",
     hint: |_| "check: {vm: VM, query: query-yank, is_not: [{type: migration}]}",
-    shows: Shows::AtOnce,
+    shows: Shows::ByDeadline,
     sites: |scene| command_sites(scene, |command| command == "yank"),
     act: Act::Filter {
         heard: None,

@@ -20,7 +20,7 @@ pub(super) const YANK_LEFT: Sabotage = Sabotage {
     does: "`query-yank` lists a migration that is over",
     blind: "the connections that `VM` still has",
     hint: |_| "check: {vm: VM, query: query-yank, is_not: [{type: migration}]}",
-    shows: Shows::AtOnce,
+    shows: Shows::ByDeadline,
     sites: |scene| field_sites(scene, QUERY, change),
     act: Act::Filter { heard: Some(|_, message| changed(&message, QUERY, change)), said: None, once: false },
 };

@@ -30,18 +30,6 @@ const COUNTED: &[&str] = &[
     "system_reset",
 ];
 
-/// The commands that must come before others.
-const ORDERED: &[&str] = &[
-    "blockdev-add",
-    "device_add",
-    "migrate-incoming",
-    "migrate-set-capabilities",
-    "migrate-set-parameters",
-    "object-add",
-    "stop",
-    "yank",
-];
-
 /// Whether a command changes something.
 pub(in super::super) fn is_change(command: &str) -> bool {
     let queries = ["query-", "qom-list", "qom-get", "device-list-properties"];
@@ -93,13 +81,14 @@ pub(in super::super) fn twice_sites(scene: &Scene<'_>) -> Sites {
     judged_sites(scene, is_change, counted)
 }
 
-/// The commands that matter if they are run late.
+/// The commands that matter if they are run after the next one.
 pub(in super::super) fn late_sites(scene: &Scene<'_>) -> Sites {
     judged_sites(scene, is_change, |command| {
-        let is_ordered = ORDERED.contains(&command.name.as_str());
-        let migrates = scene.has_begun_migration(&command.vm, command.at);
-        let untimed = !scene.is_timed(scene.tape.step_at(command.at));
-        ((!is_ordered || migrates) && untimed).then_some(Rule::Untimed)
+        let later = scene.tape.commands.iter().filter(|next| next.vm == command.vm && next.at > command.at);
+        let next = later.into_iter().find(|next| is_change(&next.name));
+        let sets = |name: &str| name.starts_with("migrate-set-");
+        next.filter(|next| next.name == command.name || (sets(&next.name) && sets(&command.name)))
+            .map(|_| Rule::Unordered)
     })
 }
 

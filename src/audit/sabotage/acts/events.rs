@@ -55,6 +55,7 @@ pub(in super::super) fn event_sites_with(scene: &Scene<'_>, twice: bool) -> Site
             () if !TELLING.contains(&name) => Err(Rule::Informative),
             () if twice && STATES.contains(&name) => Err(Rule::Repeats),
             () if STATES.contains(&name) && !scene.awaited_events().contains(&at) => Err(Rule::Queried),
+            () if matches!(name, "STOP" | "RESUME") && scene.is_periodic() => Err(Rule::Periodic),
             () if scene.is_left_to(event) => Err(Rule::LostSide),
             () => Ok(detail(&event.message)),
         })
@@ -70,6 +71,8 @@ pub(in super::super) fn order_sites(scene: &Scene<'_>) -> Sites {
         let next = next.filter(|(_, next)| next.at < end);
         Some(match next {
             None => Err(Rule::Idle),
+            Some(_) if scene.is_periodic() => Err(Rule::Periodic),
+            Some(_) if scene.is_left_to(event) => Err(Rule::LostSide),
             Some((next, second)) => {
                 let names = [event.name.as_str(), second.name.as_str()];
                 let told = names.iter().all(|name| TELLING.contains(name));

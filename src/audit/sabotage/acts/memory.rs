@@ -15,7 +15,7 @@ const DISPLAYS: &[&str] = &["VGA", "bochs-display", "cirrus-vga", "qxl-vga", "vi
 pub(in super::super) fn page_sites(scene: &Scene<'_>) -> Sites {
     let known = |vm: &str, site: Result<Site, Rule>| match site {
         Ok(_) if !scene.has_ticker(vm) => Err(Rule::UnknownPages),
-        Ok(site) if !scene.has_said_something(vm, &site) => Err(Rule::Booting),
+        Ok(site) if !scene.is_booted(vm, &site) => Err(Rule::Booting),
         site => site,
     };
     let moments = |vm| scene.guest_moments(vm).into_iter().map(move |site| known(vm, site));

@@ -98,10 +98,19 @@ pub(in super::super) fn timed_sites(scene: &Scene<'_>) -> Sites {
             let at = scene.tape.steps.iter().position(|step| step.number == site.after.number);
             match at {
                 Some(at) if !scene.is_timed(at) => Err(Rule::Untimed),
-                _ if !scene.has_said_something(&site.target, &site) => Err(Rule::Booting),
+                _ if !scene.is_booted(&site.target, &site) => Err(Rule::Booting),
                 _ => Ok(site),
             }
         })
     };
     scene.vms().into_iter().flat_map(|vm| scene.guest_moments(vm)).map(timed).collect()
+}
+
+/// The guests' moments that are not followed by a resume.
+pub(in super::super) fn stop_sites(scene: &Scene<'_>) -> Sites {
+    let lasting = |site: Result<Site, Rule>| match site {
+        Ok(site) if scene.is_resumed(&site.target, &site) => Err(Rule::Resumed),
+        site => site,
+    };
+    scene.vms().into_iter().flat_map(|vm| scene.guest_moments(vm)).map(lasting).collect()
 }

@@ -6,6 +6,7 @@ use super::super::Message;
 use crate::audit::rule::Rule;
 use crate::audit::scene::{Scene, Sites};
 use crate::audit::site::Trigger;
+use crate::audit::tape::Heard;
 use crate::qemu::qmp_filter::Late;
 
 /// The replies to the commands that are wanted, each after the step before it.
@@ -14,8 +15,24 @@ pub(in super::super) fn reply_sites(scene: &Scene<'_>, is_wanted: fn(&str) -> bo
         if !is_wanted(&reply.name) || reply.message.get("return").is_none() {
             return None;
         }
-        Some(if scene.is_left_to(reply) { Err(Rule::LostSide) } else { Ok(reply.name.clone()) })
+        Some(asked_for(scene, reply))
     })
+}
+
+/// The replies to all commands, expected errors too.
+pub(in super::super) fn all_reply_sites(scene: &Scene<'_>) -> Sites {
+    scene.message_sites(&scene.tape.replies, Trigger::Command, |_, reply| {
+        (!reply.name.is_empty()).then(|| asked_for(scene, reply))
+    })
+}
+
+fn asked_for(scene: &Scene<'_>, reply: &Heard) -> Result<String, Rule> {
+    let sender = &scene.tape.steps[scene.tape.step_at(reply.at)];
+    match () {
+        () if scene.is_left_to(reply) => Err(Rule::LostSide),
+        () if !scene.asks_for(sender, &reply.name) => Err(Rule::Own),
+        () => Ok(reply.name.clone()),
+    }
 }
 
 /// The replies to a query that a change would alter, each after the step before it.
@@ -37,6 +54,7 @@ fn field_sites_with(scene: &Scene<'_>, query: &str, change: fn(&mut Value), time
         }
         Some(match () {
             () if scene.is_left_to(reply) => Err(Rule::LostSide),
+            () if !scene.asks_for(&scene.tape.steps[scene.tape.step_at(reply.at)], query) => Err(Rule::Own),
             () if timed && !scene.is_timed(scene.tape.step_at(reply.at)) => Err(Rule::Untimed),
             () => Ok(query.to_owned()),
         })
