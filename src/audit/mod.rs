@@ -67,6 +67,11 @@ pub fn table() -> impl Iterator<Item = (&'static str, &'static str, &'static str
     sabotage::ALL.iter().map(|one| (one.kind.name(), one.name, one.does))
 }
 
+/// The hint of each sabotage for a VM, a link or a client with a plausible name, in the order of the table.
+pub fn hints() -> impl Iterator<Item = String> {
+    sabotage::ALL.iter().flat_map(sabotage::Sabotage::examples)
+}
+
 /// Audits cases. Results go to the journal and to `tell` as they come.
 ///
 /// # Errors

@@ -56,6 +56,12 @@ pub(crate) struct Site {
 }
 
 impl Site {
+    /// One with names that a scenario may have.
+    pub(crate) fn plausible(target: &str, detail: &str) -> Self {
+        let after = StepRef { number: 0, title: String::new(), place: String::new(), occurrence: 0 };
+        Self { target: target.to_owned(), after, trigger: Trigger::Now, detail: detail.to_owned() }
+    }
+
     /// The same with a detail.
     pub(crate) fn with(self, detail: impl Into<String>) -> Self {
         Self { detail: detail.into(), ..self }

@@ -54,7 +54,7 @@ pub(super) struct Audit {
           help_heading = "Execution")]
     slow: f64,
 
-    /// Try only these sabotages: kinds or names, separated by commas. `--only list` lists them.
+    /// Try only these sabotages: kinds or names, separated by commas. `--only list` lists them, `--only hints` the steps that they suggest.
     #[arg(long, value_name = "KIND|NAME", value_delimiter = ',', help_heading = "Sabotages")]
     only: Vec<String>,
 
@@ -95,6 +95,12 @@ impl Audit {
         if self.only == ["list"] {
             for (kind, name, does) in crate::audit::table() {
                 writeln!(std::io::stdout(), "{kind:9} {name:20} {does}")?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        if self.only == ["hints"] {
+            for hint in crate::audit::hints() {
+                writeln!(std::io::stdout(), "{hint}")?;
             }
             return Ok(ExitCode::SUCCESS);
         }

@@ -219,6 +219,33 @@ impl Sabotage {
         text.replace("DETAIL", &site.detail)
     }
 
+    /// Its hint at sites with plausible names.
+    pub(crate) fn examples(&self) -> Vec<String> {
+        let target = match self.kind {
+            Kind::Links => "migration",
+            Kind::Clients => "user",
+            _ => "vm",
+        };
+        let details: &[&str] = match self.name {
+            name if name.starts_with("event-") => &["MIGRATION completed", "RESET"],
+            "capability-without-effect" => {
+                &["multifd", "postcopy-ram", "xbzrle", "x-colo", "auto-converge", "mapped-ram", "return-path"]
+            }
+            "parameter-without-effect" => &[
+                "max-bandwidth",
+                "downtime-limit",
+                "x-checkpoint-delay",
+                "multifd-channels",
+                "tls-creds",
+                "other",
+            ],
+            "disk-line-lost" | "disk-swap" | "disk-old" => &["image"],
+            _ => &["query-status"],
+        };
+        let site = |detail: &&str| Site::plausible(target, detail);
+        details.iter().map(site).map(|site| self.hint(&site)).collect()
+    }
+
     /// What nothing looks at.
     pub(crate) fn blind(&self, site: &Site) -> String {
         Self::filled(self.blind, site)

@@ -8,13 +8,16 @@ import random
 import socket
 import sys
 import threading
+import time
 
 CHUNK, CHUNKS = 4096, 20
 
 
-def received(connection, count):
+def received(connection, count, end):
     data = b""
     while len(data) < count:
+        if time.monotonic() > end:
+            raise OSError("too slow")
         more = connection.recv(count - len(data))
         if not more:
             raise OSError("closed")
@@ -23,11 +26,12 @@ def received(connection, count):
 
 
 def talk(port):
+    end = time.monotonic() + 2
     with socket.create_connection(("127.0.0.1", port), timeout=1.0) as connection:
         for number in range(CHUNKS):
             sent = bytes([number]) * CHUNK
             connection.sendall(sent)
-            if received(connection, CHUNK) != sent:
+            if received(connection, CHUNK, end) != sent:
                 raise OSError("other bytes came back")
 
 

@@ -57,8 +57,8 @@ pub(in super::super) fn awaited_sites(scene: &Scene<'_>) -> Sites {
         for vm in scene.vms().into_iter().filter(|vm| scene.names(step, vm)) {
             let lines = scene.tape.lines.iter().filter(|line| line.vm == vm);
             let last = lines.filter(|line| line.at >= step.began && line.at <= step.ended).last();
-            // What a pattern and a YAML text have as it is.
-            let plain = |c: &char| c.is_ascii_alphanumeric() || " _-:,".contains(*c);
+            // What a pattern and a YAML text have as it is, up to the first number, which may be another one.
+            let plain = |c: &char| c.is_ascii_alphabetic() || " _-:,".contains(*c);
             let text = last.map(|line| line.name.trim().chars().take_while(plain).collect::<String>());
             let before = scene.step_before(step.began);
             sites.add(match (text.filter(|text| text.len() > 3), before) {
