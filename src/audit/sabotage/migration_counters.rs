@@ -8,7 +8,8 @@ use super::{Act, Kind, Sabotage, Shows};
 const QUERY: &str = "query-migrate";
 
 fn change(reply: &mut Value) {
-    if reply["ram"]["transferred"].as_u64().is_none_or(|sent| sent == 0) {
+    // Before its end a migration may not have sent anything yet.
+    if reply["status"] != "completed" || reply["ram"]["transferred"].as_u64().is_none_or(|sent| sent == 0) {
         return;
     }
     if let Some(ram) = reply["ram"].as_object_mut() {

@@ -7,11 +7,11 @@ use rustix::process::Signal;
 use super::acts::timed_sites;
 use super::{Act, Kind, Sabotage, Shows};
 
-/// The process gets a tenth of its time from here on.
+/// The process gets a fiftieth of its time from here on.
 pub(super) const THROTTLE: Sabotage = Sabotage {
     name: "throttle",
     kind: Kind::Machine,
-    does: "the process gets a tenth of its time from here on",
+    does: "the process gets a fiftieth of its time from here on",
     blind: "how fast `VM` is",
     hint: |_| "check: {metric: migration_total_time, below: 10s}",
     shows: Shows::AtOnce,
@@ -24,9 +24,9 @@ pub(super) const THROTTLE: Sabotage = Sabotage {
                     if blow.is_over() || blow.signal(Signal::STOP).is_err() {
                         break;
                     }
-                    tokio::time::sleep(Duration::from_millis(90)).await;
+                    tokio::time::sleep(Duration::from_millis(98)).await;
                     let _ = blow.signal(Signal::CONT);
-                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    tokio::time::sleep(Duration::from_millis(2)).await;
                 }
             });
             Ok(())

@@ -1,5 +1,7 @@
 //! Links, clients, serial lines, times.
 
+use regex::Regex;
+
 use crate::audit::rule::Rule;
 use crate::audit::scene::{Scene, Sites};
 use crate::audit::site::{Site, Trigger};
@@ -50,21 +52,20 @@ pub(in super::super) fn line_sites(scene: &Scene<'_>) -> Sites {
 /// The lines that steps wait for, each after the step before it.
 pub(in super::super) fn awaited_sites(scene: &Scene<'_>) -> Sites {
     let mut sites = Sites::default();
-    for (at, step) in scene.tape.steps.iter().enumerate().skip(1).filter(|(_, step)| step.done) {
-        if scene.json(step)["wait"].get("serial").is_none() {
-            continue;
-        }
+    for step in scene.tape.steps.iter().filter(|step| step.done) {
+        let wait = &scene.json(step)["wait"];
+        let Some(pattern) = wait["serial"].as_str().and_then(|text| Regex::new(text).ok()) else { continue };
+        let from = if wait["fresh"] == false { 0.0 } else { step.began };
         for vm in scene.vms().into_iter().filter(|vm| scene.names(step, vm)) {
             let lines = scene.tape.lines.iter().filter(|line| line.vm == vm);
-            let last = lines.filter(|line| line.at >= step.began && line.at <= step.ended).last();
+            let line = lines.filter(|line| line.at >= from && line.at <= step.ended);
+            let line = line.filter(|line| pattern.is_match(line.name.trim_end())).last();
             // What a pattern and a YAML text have as it is, up to the first number, which may be another one.
             let plain = |c: &char| c.is_ascii_alphabetic() || " _-:,".contains(*c);
-            let text = last.map(|line| line.name.trim().chars().take_while(plain).collect::<String>());
-            let before = scene.step_before(step.began);
+            let text = line.map(|line| line.name.trim().chars().take_while(plain).collect::<String>());
+            let before = line.and_then(|line| scene.step_before(line.at));
             sites.add(match (text.filter(|text| text.len() > 3), before) {
-                (Some(text), Some(before)) if before < at => {
-                    Ok(scene.site(vm, before, Trigger::Line).with(text.trim()))
-                }
+                (Some(text), Some(before)) => Ok(scene.site(vm, before, Trigger::Line).with(text.trim())),
                 _ => Err(Rule::Idle),
             });
         }
