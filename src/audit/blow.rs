@@ -70,7 +70,7 @@ impl Blow {
     /// The addresses at which the memory of a display begins and ends.
     pub(crate) async fn video_memory(&self) -> Result<[u64; 2], String> {
         let buses = self.ask("query-pci", Value::Null).await?;
-        let devices = buses.as_array().into_iter().flatten().flat_map(|bus| bus["devices"].as_array());
+        let devices = buses.as_array().into_iter().flatten().filter_map(|bus| bus["devices"].as_array());
         // 0x300 is VGA, 0x380 another display.
         let display = |device: &&Value| matches!(device["class_info"]["class"].as_u64(), Some(0x300 | 0x380));
         let display = devices.flatten().find(display).ok_or("there is no display")?;

@@ -250,9 +250,8 @@ async fn tried_out(
     };
     let run_jobs = trials.iter().map(job).collect();
     let names: Vec<String> = jobs.iter().map(|job| job.case.name.clone()).collect();
-    let results: Arc<Mutex<Vec<Outcome>>> = Arc::default();
+    let results = Arc::new(Mutex::new(journal.results.clone()));
     let kept = Arc::clone(&results);
-    *kept.lock().unwrap_or_else(PoisonError::into_inner) = journal.results.clone();
     let mut endings: BTreeMap<usize, (Ending, BTreeMap<usize, String>)> = BTreeMap::new();
     let stopped = interrupt.clone();
     let receiver = move |event: &Event| {

@@ -138,8 +138,8 @@ impl Scene<'_> {
             let wait = &self.json(step)["wait"];
             step.done && self.names(step, vm) && ["ticks", "serial"].iter().any(|key| wait.get(key).is_some())
         };
-        let before = self.tape.steps.iter().take_while(|step| step.number <= site.after.number);
-        incoming || before.filter(heard).next().is_some()
+        let mut before = self.tape.steps.iter().take_while(|step| step.number <= site.after.number);
+        incoming || before.any(|step| heard(&step))
     }
 
     /// Whether a step after this one states a limit of time.

@@ -150,16 +150,10 @@ impl Tape {
             message: message.clone(),
         };
         match what {
-            What::CaseStarted { .. } => self.steps.push(TapeStep {
-                number: 0,
-                title: "the VMs are started".to_owned(),
-                place: String::new(),
-                occurrence: 0,
-                done: true,
-                began: *at,
-                ended: *at,
-                step: None,
-            }),
+            What::CaseStarted { .. } => {
+                self.step_began(*at, 0, "the VMs are started", "", None);
+                self.steps[0].done = true;
+            }
             What::VmSpawned { vm, .. } => {
                 self.lives.push(Life { vm: vm.clone(), from: *at, until: f64::INFINITY });
             }
@@ -183,31 +177,9 @@ impl Tape {
             }
             What::SerialLine { vm, line } => self.lines.push(heard(vm, line, &Value::Null)),
             What::StepBegan { step, title, place, .. } => {
-                if self.steps.len() == 1 {
-                    self.steps[0].ended = *at;
-                }
-                self.steps.push(TapeStep {
-                    number: *step,
-                    title: title.clone(),
-                    place: place.clone(),
-                    occurrence: 0,
-                    done: false,
-                    began: *at,
-                    ended: *at,
-                    step: steps.get(place).cloned(),
-                });
+                self.step_began(*at, *step, title, place, steps.get(place).cloned());
             }
-            What::StepEnded { step, outcome, .. } => {
-                if let Some(own) = self.steps.iter_mut().rfind(|own| own.number == *step) {
-                    own.ended = *at;
-                    own.done = *outcome == StepOutcome::Done;
-                    if own.done {
-                        let count = ended.entry(own.place.clone()).or_default();
-                        own.occurrence = *count;
-                        *count += 1;
-                    }
-                }
-            }
+            What::StepEnded { step, outcome, .. } => self.step_ended(*at, *step, *outcome, ended),
             What::Link { link, happened, bytes, .. } => {
                 let used = self.links.entry(link.clone()).or_default();
                 used.note(*at, *bytes);
@@ -225,6 +197,40 @@ impl Tape {
                 self.end = Some((**end).clone());
             }
             _ => {}
+        }
+    }
+
+    fn step_began(&mut self, at: f64, number: usize, title: &str, place: &str, step: Option<Arc<Step>>) {
+        if self.steps.len() == 1 {
+            self.steps[0].ended = at;
+        }
+        self.steps.push(TapeStep {
+            number,
+            title: title.to_owned(),
+            place: place.to_owned(),
+            occurrence: 0,
+            done: false,
+            began: at,
+            ended: at,
+            step,
+        });
+    }
+
+    fn step_ended(
+        &mut self,
+        at: f64,
+        number: usize,
+        outcome: StepOutcome,
+        counts: &mut BTreeMap<String, usize>,
+    ) {
+        if let Some(own) = self.steps.iter_mut().rfind(|own| own.number == number) {
+            own.ended = at;
+            own.done = outcome == StepOutcome::Done;
+            if own.done {
+                let count = counts.entry(own.place.clone()).or_default();
+                own.occurrence = *count;
+                *count += 1;
+            }
         }
     }
 

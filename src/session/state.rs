@@ -172,7 +172,12 @@ impl Session {
             let inherit = self.wiring.inherited.get(name).map(|fds| fds.values().cloned().collect());
             let mut plan = Plan { inherit: inherit.unwrap_or_default(), ..plan };
             self.find_image(&mut plan);
+            let interference = self.board.interference().cloned();
+            plan.attachable |= interference.is_some();
             let machine = Machine::spawn(plan, self.draw, self.directory.path(), &self.board, &self.sink)?;
+            if let Some(interference) = interference {
+                interference.started(machine.handle());
+            }
             self.notes.remember(machine.process.pid());
             if let Some(old) = self.machines.insert(name.clone(), machine) {
                 self.notes.forget(old.process.pid());

@@ -86,8 +86,11 @@ impl Filter for Stream {
     }
 }
 
-/// Records how each case ended and how long it took.
-struct Ends(Arc<Mutex<BTreeMap<usize, (Verdict, f64, String)>>>);
+/// How a case ended, how long it took, and why.
+type End = (Verdict, f64, String);
+
+/// Records the end of each case.
+struct Ends(Arc<Mutex<BTreeMap<usize, End>>>);
 
 impl Subscriber for Ends {
     fn take(&mut self, event: &Event) -> anyhow::Result<()> {
@@ -147,7 +150,7 @@ pub(crate) fn a_garbled_monitor_ends_each_case_and_leaves_nothing() {
         command: Vec::new(),
         options: Vec::new(),
     };
-    let ends = Arc::default();
+    let ends: Arc<Mutex<BTreeMap<usize, End>>> = Arc::default();
     let (sink, stream) = Sink::new();
     let reports = lockstep_vm::report::run(stream, vec![Box::new(Ends(Arc::clone(&ends)))]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

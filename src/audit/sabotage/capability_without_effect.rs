@@ -14,7 +14,7 @@ pub(super) const CAPABILITY_WITHOUT_EFFECT: Sabotage = Sabotage {
     sites: capability_sites,
     act: Act::Filter {
         heard: Some(|site, message| with_capability(site, &message)),
-        said: Some(|site, command, message, kept| without_capability(site, command, message, kept)),
+        said: Some(without_capability),
         once: false,
     },
 };

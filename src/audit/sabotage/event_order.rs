@@ -17,9 +17,7 @@ pub(super) const EVENT_ORDER: Sabotage = Sabotage {
     sites: order_sites,
     act: Act::Filter {
         heard: Some(|site, message| {
-            if message.value.get("event").is_none() {
-                return None;
-            }
+            message.value.get("event")?;
             match message.kept.take() {
                 Value::Null if is_meant(site, &message) => {
                     *message.kept = message.value.clone();

@@ -163,6 +163,13 @@ impl Message<'_> {
 /// What a strike returns: why it could not be done.
 pub(crate) type Struck = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
+/// What arrives in the place of a message from QEMU.
+pub(crate) type Hear = fn(&Site, Message<'_>) -> Option<Vec<Late>>;
+/// What happens in the place of a command; gets its name, the message, and what the filter keeps.
+pub(crate) type Say = fn(&Site, &str, &Value, &mut Value) -> Option<Said>;
+/// The lines in the place of a serial line; also gets the guest's first tick.
+pub(crate) type ChangeLine = fn(&Site, &[u8], &mut Value) -> Option<Vec<Vec<u8>>>;
+
 /// How a sabotage acts.
 #[derive(Clone, Copy)]
 pub(crate) enum Act {
@@ -170,13 +177,13 @@ pub(crate) enum Act {
     Strike(fn(Blow) -> Struck),
     /// On messages from QEMU, and on commands to it, by the two functions; as often as they return something.
     Filter {
-        heard: Option<fn(&Site, Message<'_>) -> Option<Vec<Late>>>,
-        said: Option<fn(&Site, &str, &Value, &mut Value) -> Option<Said>>,
+        heard: Option<Hear>,
+        said: Option<Say>,
         /// Whether the first change is the last one.
         once: bool,
     },
     /// On serial lines, each with its line end; as often as it returns something.
-    Lines { change: fn(&Site, &[u8], &mut Value) -> Option<Vec<Vec<u8>>>, once: bool },
+    Lines { change: ChangeLine, once: bool },
     /// On bytes of a link.
     Bytes { change: fn(&Site, usize, &mut Vec<u8>) -> Option<Flow>, once: bool },
     /// On an operation of a client.

@@ -14,7 +14,7 @@ pub(super) const PARAMETER_WITHOUT_EFFECT: Sabotage = Sabotage {
     sites: parameter_sites,
     act: Act::Filter {
         heard: Some(|site, message| with_parameter(site, &message)),
-        said: Some(|site, command, message, kept| without_parameter(site, command, message, kept)),
+        said: Some(without_parameter),
         once: false,
     },
 };

@@ -8,15 +8,16 @@ use super::{Act, Kind, Sabotage, Shows};
 const QUERY: &str = "query-status";
 
 fn change(reply: &mut Value) {
-    let running = reply["running"] == true;
-    *reply = json!({"running": !running, "status": if running { "paused" } else { "running" }});
+    if reply["running"] == true {
+        *reply = json!({"running": false, "status": "paused"});
+    }
 }
 
-/// `query-status` says the opposite from here on.
+/// `query-status` says `paused` although the guest runs.
 pub(super) const STATUS_WRONG: Sabotage = Sabotage {
     name: "status-wrong",
     kind: Kind::Replies,
-    does: "`query-status` says the opposite from here on",
+    does: "`query-status` says `paused` although the guest runs",
     blind: "the run state of `VM`",
     hint: |_| "wait: {vm: VM, status: running}",
     shows: Shows::ByDeadline,

@@ -2,6 +2,7 @@
 
 pub(super) mod evidence;
 mod guest;
+mod handle;
 mod streams;
 
 use std::collections::BTreeMap;
@@ -22,7 +23,6 @@ use self::guest::guest_image;
 use self::streams::{listen, tap, watch_end};
 use super::board::Board;
 use super::failure::Failure;
-use super::interference::Handle;
 use super::log::{SerialPort, SharedLog};
 use crate::cause::CauseKind;
 use crate::event::{Sink, What};
@@ -148,7 +148,6 @@ impl Machine {
         sink: &Sink,
     ) -> Result<Self, Failure> {
         let name = plan.name.clone();
-        plan.attachable |= board.interference().is_some();
         plan.spec = attached(&plan.spec, &name, directory);
         let trouble = |what: &str, error: std::io::Error| {
             Failure::error(format!("cannot start VM `{name}`: {what}: {error}")).about(&name)
@@ -191,16 +190,6 @@ impl Machine {
         let end_is_reported = watch_end(&name, &process, board, sink);
         let log = SharedLog::default();
         let serial = listen(&plan, serial, log.clone(), open("serial.log")?, board, sink);
-        let qtest = Arc::new(Qtest::new(qtest));
-        if let Some(interference) = board.interference() {
-            interference.started(Handle {
-                plan: plan.clone(),
-                pidfd: Arc::clone(process.pidfd()),
-                qtest: Arc::clone(&qtest),
-                monitor: directory.join(attach_socket(&name)),
-                layout: layout.clone(),
-            });
-        }
         Ok(Self {
             plan,
             process,
@@ -212,7 +201,7 @@ impl Machine {
             argv,
             monitor: Some(qmp),
             qmp: None,
-            qtest,
+            qtest: Arc::new(Qtest::new(qtest)),
             agent: agent.map(Agent::new),
             serial,
             end_is_reported,

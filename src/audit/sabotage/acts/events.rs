@@ -75,7 +75,8 @@ pub(in super::super) fn order_sites(scene: &Scene<'_>) -> Sites {
             Some(_) if scene.is_left_to(event) => Err(Rule::LostSide),
             Some((next, second)) => {
                 let names = [event.name.as_str(), second.name.as_str()];
-                let told = names.iter().all(|name| TELLING.contains(name));
+                // Of a migration, only what is awaited counts.
+                let told = names.iter().all(|name| TELLING.contains(name) && *name != "MIGRATION");
                 let states = names.iter().all(|name| STATES.contains(name));
                 let both = awaited.contains(&at) && awaited.contains(&next);
                 if both || (told && !states) { Ok(detail(&event.message)) } else { Err(Rule::Unordered) }

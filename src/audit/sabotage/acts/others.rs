@@ -58,8 +58,8 @@ pub(in super::super) fn awaited_sites(scene: &Scene<'_>) -> Sites {
         let from = if wait["fresh"] == false { 0.0 } else { step.began };
         for vm in scene.vms().into_iter().filter(|vm| scene.names(step, vm)) {
             let lines = scene.tape.lines.iter().filter(|line| line.vm == vm);
-            let line = lines.filter(|line| line.at >= from && line.at <= step.ended);
-            let line = line.filter(|line| pattern.is_match(line.name.trim_end())).last();
+            let mut line = lines.filter(|line| line.at >= from && line.at <= step.ended);
+            let line = line.rfind(|line| pattern.is_match(line.name.trim_end()));
             // What a pattern and a YAML text have as it is, up to the first number, which may be another one.
             let plain = |c: &char| c.is_ascii_alphabetic() || " _-:,".contains(*c);
             let text = line.map(|line| line.name.trim().chars().take_while(plain).collect::<String>());
