@@ -14,7 +14,7 @@ QEMU      ?= .qemu/$(SUITE)/bin/qemu-system-x86_64
 ACCEL     ?= tcg
 CARGO     ?= cargo
 
-.PHONY: help demo test run-tests qemu old-qemu guest debian compiler firmware readers servers shipped lint deny deb deb-files repeat suite clean
+.PHONY: help demo test run-tests qemu old-qemu guest debian compiler firmware readers servers shipped lint deny deb deb-files repeat audit-runner suite clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -104,6 +104,10 @@ N ?= 20
 repeat: qemu
 	$(CARGO) build --release
 	benches/repeat $(N) target/release/lockstep run scenarios/colo/failover.yaml --qemu $(QEMU) --accel $(ACCEL)
+
+# The runner with 1,000 garbled monitors: each case must end, and leave nothing behind. `make test` runs a few.
+audit-runner: qemu
+	LOCKSTEP_AUDIT_TRIES=1000 $(CARGO) test --test audit garbled -- --nocapture
 
 # QEMU's migration test suite on each available QEMU; regenerates docs/migration-suite.md.
 SUITE_CASES = scenarios/colo/failover.yaml 'scenarios/migration/**/*.yaml'

@@ -128,6 +128,7 @@ impl<'c> CaseRunner<'c> {
             let at = vm.map_or(&self.case.at, |vm| &vm.at);
             Stop::Failed(failure, Box::new(FailureSite::plain(at)))
         })?;
+        self.step_ended("").await;
         self.run_blocks(&self.case.steps, false).await?;
         // Include what arrived together with the end of the last step.
         self.session.catch_up();
@@ -233,7 +234,10 @@ impl<'c> CaseRunner<'c> {
             Err(stop) => Err(stop),
         };
         match &result {
-            Ok(()) => sink.emit(ended(StepOutcome::Done, None)),
+            Ok(()) => {
+                sink.emit(ended(StepOutcome::Done, None));
+                self.step_ended(&place).await;
+            }
             Err(Stop::Failed(failure, _)) => {
                 sink.emit(ended(StepOutcome::Failed, Some(failure.to_string())));
             }
@@ -242,6 +246,13 @@ impl<'c> CaseRunner<'c> {
             }
         }
         result
+    }
+
+    /// Gives what interferes with the case its moment after a step that has ended well.
+    async fn step_ended(&self, place: &str) {
+        if let Some(interference) = self.session.board().interference() {
+            interference.after_step(place).await;
+        }
     }
 
     async fn execute(&mut self, case_step: &CaseStep, began: Instant) -> Result<(), Stop> {
@@ -343,6 +354,9 @@ impl<'c> CaseRunner<'c> {
 
     /// Collects the evidence, tears everything down, and determines the verdict.
     async fn finish(self, outcome: Result<(), Stop>, began: Instant) -> (CaseEnd, bool) {
+        if let Some(interference) = self.session.board().interference() {
+            interference.over();
+        }
         if outcome.is_ok() {
             metrics::query_migrations(&self.session).await;
         }

@@ -171,7 +171,12 @@ impl Session {
             self.make_disks_of(&plan, deadline).await?;
             let mut plan = self.wiring.joined(plan);
             self.find_image(&mut plan);
+            let interference = self.board.interference().cloned();
+            plan.attachable |= interference.is_some();
             let machine = Machine::spawn(plan, self.draw, self.directory.path(), &self.board, &self.sink)?;
+            if let Some(interference) = interference {
+                interference.started(machine.handle());
+            }
             self.notes.remember(machine.process.pid());
             if let Some(old) = self.machines.insert(name.clone(), machine) {
                 self.notes.forget(old.process.pid());
