@@ -14,7 +14,7 @@ QEMU      ?= .qemu/$(SUITE)/bin/qemu-system-x86_64
 ACCEL     ?= tcg
 CARGO     ?= cargo
 
-.PHONY: help demo test run-tests qemu old-qemu guest debian compiler firmware readers servers shipped lint deny deb deb-files repeat audit-runner suite clean
+.PHONY: help demo test run-tests qemu old-qemu guest debian compiler firmware readers servers shipped lint deny deb deb-files repeat audit-runner audit-sabotages suite clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -106,6 +106,9 @@ repeat: qemu
 	benches/repeat $(N) target/release/lockstep run scenarios/colo/failover.yaml --qemu $(QEMU) --accel $(ACCEL)
 
 # The runner with 1,000 garbled monitors: each case must end, and leave nothing behind. `make test` runs a few.
+audit-sabotages: qemu
+	LOCKSTEP_TEST_ALL=1 $(CARGO) test --test audit sabotages
+
 audit-runner: qemu
 	LOCKSTEP_AUDIT_TRIES=1000 $(CARGO) test --test audit garbled -- --nocapture
 

@@ -10,7 +10,7 @@ pub(super) const EVENT_TWICE: Sabotage = Sabotage {
     kind: Kind::Replies,
     does: "an event arrives twice",
     blind: "a second DETAIL of `VM`",
-    hint: |_| "check: {vm: VM, no_event: DETAIL}",
+    hint: |_| "check: {vm: VM, no_event: FIRST}",
     shows: Shows::AtOnce,
     sites: |scene| event_sites_with(scene, true),
     act: Act::Filter {
