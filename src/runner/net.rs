@@ -89,7 +89,8 @@ pub(super) fn plan_wires(
         for (vm, plan) in &*plans {
             for id in netdevs(&plan.spec, network) {
                 let [hub, own] = cable().map_err(|error| broken(&error.to_string()))?;
-                sockets.insert(format!("{vm}.{id}"), hub);
+                // No VM and no netdev has an `@` in its name.
+                sockets.insert(format!("{vm}@{id}"), hub);
                 wiring.networks.entry(vm.clone()).or_default().insert(id.to_owned(), own);
             }
         }
