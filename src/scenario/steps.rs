@@ -12,10 +12,8 @@ use super::model::{Block, Case, CaseStep, Parsed, When};
 use super::net::Net;
 use super::typed::{self, Reader, at_origin, indentation};
 use super::{names, when};
-use crate::diagnostic::{Code, Diagnostic, Location, similar, suggest};
-use crate::step::{
-    ACTIONS, About, Action, Complaint, Complaints, FLOW, MODIFIERS, Scene, Step, invalid_regex,
-};
+use crate::diagnostic::{Code, Diagnostic, Location, invalid_regex, similar, suggest};
+use crate::step::{ACTIONS, About, Action, Complaint, Complaints, FLOW, MODIFIERS, Scene, Step};
 use crate::template::{self, Origins, Scope};
 use crate::yaml::{Key, Kind, Node};
 
@@ -354,7 +352,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
 /// Whether a complaint is valid for all cells. If this cell omits the step, complaints about properties of its VMs are not;
 /// nor are those about a name from a template or of a VM's copy, which may differ in another cell.
 fn counts(complaint: &Complaint, pending: &Pending, copied: &[&str]) -> bool {
-    if pending.runs || matches!(complaint.about, About::Keys | About::Form) {
+    if pending.runs || matches!(complaint.about, About::Keys | About::Form | About::Regex) {
         return true;
     }
     let (_, node) = typed::place(&pending.key, pending.parsed.value(), &complaint.path);
@@ -378,8 +376,7 @@ fn at_its_place(complaint: Complaint, pending: &Pending) -> Option<Diagnostic> {
     if complaint.about != About::Keys && (is_deferred(node) || named.is_some_and(is_deferred)) {
         return None;
     }
-    let is_regex = complaint.message.contains("is not a valid regular expression");
-    let code = if is_regex { Code::Regex } else { Code::Action };
+    let code = if complaint.about == About::Regex { Code::Regex } else { Code::Action };
     let wrong = Diagnostic::error(code, &at, &complaint.message).help(complaint.help.unwrap_or_default());
     Some(at_origin(wrong, node, &pending.origins))
 }

@@ -295,6 +295,8 @@ pub enum About {
     Keys,
     /// The action alone.
     Form,
+    /// A regular expression in it.
+    Regex,
     /// The names in the case.
     Name,
     /// The properties of one of the case's VMs.
@@ -406,18 +408,10 @@ impl Complaints {
 
     /// Complains about an invalid regular expression.
     pub fn regex(&mut self, path: &[&str], expression: &str) {
-        if let Some(message) = invalid_regex(expression) {
-            self.add(path, message, "");
+        if let Some(message) = crate::diagnostic::invalid_regex(expression) {
+            self.add_about(About::Regex, path, message, "");
         }
     }
-}
-
-/// The message for an invalid regular expression, in one line.
-pub(crate) fn invalid_regex(expression: &str) -> Option<String> {
-    let error = regex::Regex::new(expression).err()?.to_string();
-    // The crate's message shows the expression; its last line is the error.
-    let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
-    Some(format!("`{expression}` is not a valid regular expression: {reason}"))
 }
 
 /// The help for an unknown name: "did you mean …", or the list of known names.
