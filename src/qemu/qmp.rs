@@ -68,11 +68,12 @@ pub enum Traffic<'a> {
 
 type Tap = Box<dyn Fn(Traffic<'_>) + Send + Sync>;
 
-/// A connected monitor.
+/// A connected monitor; its clones share the connection.
+#[derive(Clone)]
 pub struct Qmp {
     wire: Arc<Wire>,
     /// The unsent rest of the last command; locked by the writer.
-    unsent: tokio::sync::Mutex<Vec<u8>>,
+    unsent: Arc<tokio::sync::Mutex<Vec<u8>>>,
     /// Whether commands can run out of band.
     pub oob: bool,
     /// The greeting's `version`.
@@ -175,7 +176,7 @@ impl Qmp {
         let reader = Arc::clone(&wire);
         tokio::spawn(async move { while reader.stream.readable().await.is_ok() && reader.pump() {} });
         let greeting = greeted(greeting, deadline).await?;
-        let mut qmp = Self { wire, unsent: tokio::sync::Mutex::default(), oob: false, version: Value::Null };
+        let mut qmp = Self { wire, unsent: Arc::default(), oob: false, version: Value::Null };
         qmp.negotiate(&greeting, oob, deadline).await?;
         Ok(qmp)
     }

@@ -350,6 +350,7 @@ fn count(blocks: &[Block]) -> usize {
         .map(|block| match block {
             Block::Step(_) => 1,
             Block::RepeatUntil { steps, .. } => count(steps),
+            Block::Parallel { branches, .. } => branches.iter().map(|(_, steps)| count(steps)).sum(),
         })
         .sum()
 }

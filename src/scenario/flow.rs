@@ -1,4 +1,4 @@
-//! Steps that are expanded into other steps: `hook`, `use` and `repeat`. (A `block` is just its list.)
+//! Steps that are expanded into other steps: `hook`, `use`, `repeat` and `parallel`. (A `block` is just its list.)
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -8,6 +8,7 @@ use super::keys::path;
 use super::later::Later;
 use super::load::circle;
 use super::model::Block;
+use super::names;
 use super::params::{self, Given};
 use super::steps::{MAX_STEPS, Place, Steps, Written};
 use super::typed::{self, Reader, origin};
@@ -273,6 +274,31 @@ impl Steps<'_, '_, '_> {
         let steps = self.list(steps, &inner);
         let (at, until) = (key.at.clone(), Box::new(until?));
         Some(Block::RepeatUntil { at, until, timeout, when, index, steps })
+    }
+
+    /// Steps that run at the same time.
+    pub(super) fn parallel(&mut self, written: Written<'_>, mut place: Place<'_, '_>) -> Option<Block> {
+        let Written { node, key, value } = written;
+        self.refuse_modifiers(node, &[]);
+        let value = &self.solid(value, &place)?;
+        let wrong = match value.entries() {
+            _ if !value.is_map() => format!("expected a map of branches, not {}", value.what()),
+            [] => "`parallel` has no branches".to_owned(),
+            _ => String::new(),
+        };
+        if !wrong.is_empty() {
+            self.complain(Code::WrongValue, &value.at, wrong, "write `parallel: {NAME: […], NAME: […]}`");
+            return None;
+        }
+        place.via.insert(0, key.at.clone());
+        let when = std::mem::take(&mut place.when);
+        let mut branches = Vec::new();
+        for (name, steps) in value.entries() {
+            names::BRANCH.check(name, &mut self.loader.diagnostics);
+            branches.push((name.name.clone(), self.list(steps, &place)));
+        }
+        let Place { groups, locals, .. } = place;
+        Some(Block::Parallel { at: key.at.clone(), when, groups, locals, branches })
     }
 
     /// Reports the modifiers of [`NOT_WITH_FLOW`], except some.

@@ -197,6 +197,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
             "hook" => self.hook(written, place),
             "use" => self.used(written, place),
             "repeat" => self.repeat(written, place),
+            "parallel" => self.parallel(written, place).map(|block| vec![block]),
             "block" => {
                 self.refuse_modifiers(node, &[]);
                 Some(self.list(value, &place))

@@ -412,6 +412,7 @@ fn setter<'o>(value: &Node, origins: &'o Origins) -> Option<&'o Location> {
 const EXAMPLES: &[(&str, &str)] = &[
     ("use", "{file: steps.yaml}"),
     ("repeat", "{times: 3, steps: […]}"),
+    ("parallel", "{NAME: […], NAME: […]}"),
     ("must_fail", "{match: \"…\"}"),
     ("known_issue", "{reason: …, match: \"…\"}"),
     ("requires", "{qemu: \">=11.0\"}"),

@@ -22,7 +22,7 @@ impl Session {
     /// # Errors
     /// When one cannot be created.
     pub async fn make_disks(&self, deadline: Instant) -> Result<(), Failure> {
-        self.make(&self.disks, None, self.first_qemu(), deadline).await
+        self.make(&self.disks, None, &self.first_qemu(), deadline).await
     }
 
     /// Creates the missing disks of a VM.

@@ -93,7 +93,7 @@ impl Exec {
         let around = (session.board(), session.notes());
         let mut argv = self.argv();
         if let Some(name) = self.of_qemu() {
-            argv[0] = program(session.first_qemu(), name).display().to_string();
+            argv[0] = program(&session.first_qemu(), name).display().to_string();
         }
         Background::start(argv, env, self.stdin.as_deref(), session.directory(), around, trouble)
     }
@@ -142,7 +142,7 @@ impl StepAction for Exec {
     }
 
     async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
-        let session = &mut *run.session;
+        let session = run.session;
         if let Some(name) = &self.background
             && session.background().get(name).is_some_and(|process| process.ended().is_none())
         {
@@ -191,9 +191,10 @@ pub(super) fn record(session: &Session, process: &Background, title: &str) -> Re
 /// Waits until a background process has written a line that matches the expression.
 async fn ready(run: &Running<'_>, name: &str, expression: &str) -> Result<String, Failure> {
     let line = Regex::new(expression).map_err(|error| Failure::error(error.to_string()))?;
-    let process = |session: &Session| session.background().get(name).map(Background::state_and_output);
+    let process =
+        |session: &Session| session.background().get(name).map(|process| process.state_and_output());
     let look = |session: &Session| {
-        let Some(process) = session.background().get(name) else {
+        let Some(process) = session.background().get(name).cloned() else {
             return Ok(None);
         };
         // In this order, so that its last output counts.

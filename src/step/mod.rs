@@ -76,8 +76,8 @@ pub const DEFAULT_TIMEOUT: Span = Span::from_secs(30);
 pub const MODIFIERS: &[&str] = &["name", "when", "timeout", "capture", "expect_error"];
 
 /// The keys that the expansion of a scenario resolves, so they never run: a hook point, the steps of a template, a loop, a
-/// group of steps.
-pub const FLOW: &[&str] = &["hook", "use", "repeat", "block"];
+/// group of steps, steps that run at the same time.
+pub const FLOW: &[&str] = &["hook", "use", "repeat", "block", "parallel"];
 
 /// An action's description.
 pub(crate) struct AboutAction {

@@ -11,7 +11,7 @@ mod service;
 mod talk;
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -26,6 +26,7 @@ pub use record::{Line, Record};
 pub use service::{Does, Service, Speaks, contents};
 
 use super::board::Board;
+use super::lock;
 use crate::event::{Sink, What};
 
 /// What a client does.
@@ -64,7 +65,7 @@ struct Shared {
 
 impl Shared {
     fn record(&self) -> MutexGuard<'_, Record> {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.record)
     }
 
     fn note(&self, happened: impl Into<String>) {

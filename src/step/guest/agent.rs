@@ -39,7 +39,7 @@ pub(super) async fn run(
     loop {
         let machine = run.session.machine(&place)?;
         let agent = machine.agent().ok_or_else(|| no_agent(&place))?;
-        let talk = talk(run, machine, agent, (command, stdin), &mut phase);
+        let talk = talk(run, &machine, agent, (command, stdin), &mut phase);
         let moved = tokio::select! {
             biased;
             done = talk => match done? {
@@ -83,7 +83,7 @@ pub(super) async fn execute(
         biased;
         reply = talk => match reply {
             Ok(reply) => return Ok(reply),
-            Err(error) => match failure(run, machine, error) {
+            Err(error) => match failure(run, &machine, error) {
                 Some(failure) => return Err(failure),
                 None => left(run, vm, &what).await,
             },

@@ -113,9 +113,9 @@ pub(super) async fn run_in(
     command: &Command,
     stdin: Option<&str>,
 ) -> Result<Ran, Failure> {
-    let access = run.session.machine(vm)?.plan.spec.guest.access();
+    let machine = run.session.machine(vm)?;
     place::fail_if_moved(run, vm, &format!("`{command}` in the guest of `{vm}`")).await?;
-    match access {
+    match machine.plan.spec.guest.access() {
         Some(Access::Agent) => agent::run(run, vm, command, stdin).await,
         Some(Access::Console(console)) => console::run(run, vm, console, command, stdin).await,
         None => Err(Failure::error(format!("VM `{vm}` has no `access` to its guest")).about(vm)),

@@ -32,7 +32,7 @@ impl OfVm for Migration {
         let mut without_stream = 0;
         let judge = |reply: &Value| {
             let status = reply["status"].as_str().unwrap_or("none");
-            no_stream(machine, reply, &mut without_stream)?;
+            no_stream(&machine, reply, &mut without_stream)?;
             let now = never.iter().find(|never| *never == status).cloned();
             if let Some(state) = now.or_else(passed) {
                 let message = format!("the migration of `{vm}` was {state}, which `never` excludes");
