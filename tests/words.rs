@@ -213,11 +213,15 @@ fn a_step_of_another_branch_that_is_cut_off_is_reported_as_cancelled() {
         told.case("cut").steps().into_iter().map(|step| (step.title, step.outcome)).collect();
     steps.sort_by(|one, other| one.0.cmp(&other.0));
     let expected = [
-        ("waits: wait for event SUSPEND of vm", StepOutcome::Cancelled),
-        ("wrong: check equal", StepOutcome::Failed),
-        ("wrong: wait for tick 1 of vm", StepOutcome::Done),
+        ("waits: wait vm: event SUSPEND", StepOutcome::Cancelled),
+        ("wrong: check equal 1 = 2", StepOutcome::Failed),
+        ("wrong: wait vm: 1 new tick", StepOutcome::Done),
     ];
     assert_eq!(steps, expected.map(|(title, outcome)| (title.to_owned(), outcome)));
+}
+
+fn a_used_file_gets_values_that_are_known_in_the_run(qemu: &Qemu) {
+    holds(qemu, "with");
 }
 
 fn the_steps_of_a_loop_with_until_can_use_the_number_of_the_round(qemu: &Qemu) {
@@ -426,6 +430,7 @@ fn main() -> ExitCode {
             each!(a_wait_for_the_host_retries_until_its_deadline),
             each!(branches_run_at_the_same_time_and_the_first_failure_ends_the_others),
             once!(a_step_of_another_branch_that_is_cut_off_is_reported_as_cancelled, Qemu(7)),
+            each!(a_used_file_gets_values_that_are_known_in_the_run),
             each!(the_steps_of_a_loop_with_until_can_use_the_number_of_the_round),
             each!(a_destination_listens_at_the_address_of_the_main_channel),
             each!(arguments_as_one_text_are_split_as_a_shell_does),

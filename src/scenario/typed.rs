@@ -68,9 +68,14 @@ impl<'v> Reader<'_, 'v> {
 
     /// The value of a part that must be known before the run; reports it if it is not.
     pub(super) fn now(&mut self, piece: Piece) -> Option<Value> {
+        self.known(piece, "this value must be known before the run")
+    }
+
+    /// The same with another help.
+    pub(super) fn known(&mut self, piece: Piece, help: &str) -> Option<Value> {
         if let Some(at) = &piece.deferred {
             let message = "`run`, `case.dir`, `port`, `link` and the `index` of `until` are only known when a step runs";
-            self.error(Code::Deferred, at, message, "this value must be known before the run");
+            self.error(Code::Deferred, at, message, help);
             return None;
         }
         Some(piece.value)
