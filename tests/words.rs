@@ -135,6 +135,21 @@ fn a_command_runs_on_the_survivor_of_a_failover() {
     holds(common::qemu(11), "guest-colo");
 }
 
+fn a_file_is_copied_into_a_guest_and_out_of_it(qemu: &Qemu) {
+    holds(qemu, "copy");
+}
+
+fn a_command_runs_in_the_guest_by_its_ssh_server() {
+    let qemu = common::qemu(7);
+    ["ssh", "ssh-lan", "ssh-moves"].iter().for_each(|file| holds(qemu, file));
+}
+
+fn what_keeps_ssh_out_of_a_guest_is_named() {
+    let qemu = common::qemu(7);
+    holds(qemu, "ssh-control");
+    holds(qemu, "ssh-key-control");
+}
+
 fn a_text_is_typed_on_the_serial_port() {
     let qemu = common::qemu(7);
     holds(qemu, "serial");
@@ -455,6 +470,9 @@ fn main() -> ExitCode {
             once!(a_command_runs_on_the_survivor_of_a_failover, Qemu(11), Guest),
             each!(a_redis_server_keeps_its_word_or_the_history_shows_it, Redis),
             once!(a_postgresql_server_keeps_its_word_or_the_history_shows_it, Qemu(7), Postgres),
+            each!(a_file_is_copied_into_a_guest_and_out_of_it, Guest),
+            once!(a_command_runs_in_the_guest_by_its_ssh_server, Qemu(7), Debian),
+            once!(what_keeps_ssh_out_of_a_guest_is_named, Qemu(7), Debian),
             once!(a_text_is_typed_on_the_serial_port, Qemu(7), Guest),
             once!(an_image_of_ones_own_boots_with_its_disk_and_is_entered, Qemu(7), Guest, QemuImg),
             each!(the_next_step_handles_the_exit_of_a_vm_with_an_incoming_uri),

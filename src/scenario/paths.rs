@@ -13,15 +13,20 @@ use crate::yaml::Node;
 
 /// The options of a VM that name a file, and whether it must exist when the scenario is loaded. A `qemu` may also be a
 /// name of the command line, or be missing where the scenario is only checked.
-const OPTIONS: &[(&[&str], bool)] = &[
+pub(super) const OF_VM: &[(&[&str], bool)] = &[
     (&["guest", "linux", "kernel"], true),
     (&["guest", "linux", "initrd"], true),
     (&["guest", "image", "kernel"], true),
     (&["guest", "image", "initrd"], true),
+    (&["guest", "linux", "access", "ssh", "key"], true),
+    (&["guest", "image", "access", "ssh", "key"], true),
     (&["firmware", "code"], true),
     (&["firmware", "vars"], true),
     (&["qemu"], false),
 ];
+
+/// The same of a step.
+pub(super) const OF_STEP: &[(&[&str], bool)] = &[(&["guest", "from"], true)];
 
 /// The absolute path of an existing file that a text at this place names.
 ///
@@ -53,9 +58,14 @@ pub(super) fn find(
     existing(path, at).map_err(wrong).ok()
 }
 
-/// Makes the relative paths in the options of a VM absolute.
-pub(super) fn locate(piece: &mut Piece, node: &Node, reader: &mut Reader<'_, '_>) {
-    for (keys, must_exist) in OPTIONS {
+/// Makes the relative paths in these options of a VM or a step absolute.
+pub(super) fn locate(
+    options: &[(&[&str], bool)],
+    piece: &mut Piece,
+    node: &Node,
+    reader: &mut Reader<'_, '_>,
+) {
+    for (keys, must_exist) in options {
         let pointer = format!("/{}", keys.join("/"));
         let Some(Value::String(path)) = piece.value.pointer(&pointer) else {
             continue;

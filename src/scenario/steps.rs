@@ -11,7 +11,7 @@ use super::load::Loader;
 use super::model::{Block, Case, CaseStep, Parsed, When};
 use super::net::Net;
 use super::typed::{self, Reader, at_origin, indentation};
-use super::{names, when};
+use super::{names, paths, when};
 use crate::diagnostic::{Code, Diagnostic, Location, invalid_regex, similar, suggest};
 use crate::step::{ACTIONS, About, Action, Complaint, Complaints, FLOW, MODIFIERS, Scene, Step};
 use crate::template::{self, Origins, Scope};
@@ -307,7 +307,8 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         }
         let whole = node.without(&["when"]);
         let mut reader = Reader { scope, diagnostics: &mut self.loader.diagnostics };
-        let piece = reader.render(&whole)?;
+        let mut piece = reader.render(&whole)?;
+        paths::locate(paths::OF_STEP, &mut piece, &whole, &mut reader);
         let parsed = Arc::new(Parsed {
             step: reader.fit(&piece.value, &key.at, &whole)?,
             deferred: piece.raw.is_some(),

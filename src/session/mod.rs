@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod ports;
 pub mod process;
 pub mod sockets;
+mod ssh;
 mod state;
 pub mod wiring;
 pub mod witness;

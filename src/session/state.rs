@@ -167,6 +167,7 @@ impl Session {
             }
             let mut plan = self.wiring.joined(plan);
             self.find_image(&mut plan);
+            self.find_ssh(&mut plan, deadline).await?;
             let machine = Machine::spawn(plan, self.draw, self.directory.path(), &self.board, &self.sink)?;
             self.notes.remember(machine.process.pid());
             let machines = &mut self.live().machines;

@@ -15,7 +15,7 @@ use crate::qemu::programs::{comes_with_qemu, program};
 use crate::qemu::spec::Scalar;
 use crate::session::artifacts::EXECS;
 use crate::session::board::Trouble;
-use crate::session::process::Background;
+use crate::session::process::{Background, input};
 use crate::session::{Cause, Failure, Session};
 
 /// Runs a host process and waits for it to exit, unless it runs in the background. The result is
@@ -95,7 +95,8 @@ impl Exec {
         if let Some(name) = self.of_qemu() {
             argv[0] = program(&session.first_qemu(), name).display().to_string();
         }
-        Background::start(argv, env, self.stdin.as_deref(), session.directory(), around, trouble)
+        let stdin = self.stdin.as_deref().map(|text| input(text, session.directory())).transpose()?;
+        Background::start(argv, env, stdin, session.directory(), around, trouble)
     }
 
     /// Which exit of the process is trouble.

@@ -101,7 +101,7 @@ pub(super) async fn execute(
 }
 
 /// Why the agent of a VM did not do what it was asked. None: the connection broke, so the VM ends.
-fn failure(run: &Running<'_>, machine: &Machine, error: AgentError) -> Option<Failure> {
+pub(super) fn failure(run: &Running<'_>, machine: &Machine, error: AgentError) -> Option<Failure> {
     let name = machine.name();
     match error {
         AgentError::Io(_) => None,
@@ -174,6 +174,6 @@ fn port_state(machine: &Machine) -> String {
     }
 }
 
-fn no_agent(vm: &str) -> Failure {
+pub(super) fn no_agent(vm: &str) -> Failure {
     Failure::error(format!("VM `{vm}` has no port for a guest agent")).about(vm)
 }
