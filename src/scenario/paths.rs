@@ -119,6 +119,7 @@ mod tests {
 
     use super::*;
     use crate::diagnostic::SourceFile;
+    use crate::qemu::image::OVERLAY;
     use crate::qemu::spec::Guest;
     use crate::scenario::tests::{Folder, sound};
 
@@ -140,10 +141,11 @@ mod tests {
 
     #[test]
     fn the_file_of_a_vm_is_sought_beside_the_file_that_sets_it() {
-        let base = "params: {kernel: none}\nvms: {vm: {qemu: ./q, guest: {linux: {kernel: '{{kernel}}', initrd: i, \
+        let base = "params: {kernel: none, image: none}\nvms: {own: {guest: {image: {disk: '{{image}}'}}}, vm: {qemu: ./q, guest: {linux: {kernel: '{{kernel}}', initrd: i, \
              append: '{{case.dir}}'}}}}\nsteps: []";
-        let case = "extends: t/base.yaml\nwith: {kernel: k}";
-        let files = [("t/base.yaml", base), ("case.yaml", case), ("t/i", ""), ("k", ""), ("t/q", "")];
+        let case = "extends: t/base.yaml\nwith: {kernel: k, image: i.raw}";
+        let files =
+            [("t/base.yaml", base), ("case.yaml", case), ("t/i", ""), ("k", ""), ("i.raw", ""), ("t/q", "")];
         let folder = Folder::new(&files);
         let case = &sound(folder.load(&["case.yaml"]))[0];
         let Guest::Linux(linux) = &case.vms["vm"].guest else { panic!("not Linux") };
@@ -151,6 +153,7 @@ mod tests {
         assert_eq!(linux.kernel, Some(real("k")));
         assert_eq!(linux.initrd, Some(real("t/i")));
         assert_eq!(case.vms["vm"].qemu, real("t/q"));
+        assert_eq!(case.vms["own"].disks[OVERLAY].backing, Some(real("i.raw")));
         let template = case.vm_sources["vm"].template.as_ref().unwrap();
         assert_eq!(template["guest"]["linux"]["kernel"], json!(real("k")));
     }
