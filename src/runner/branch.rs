@@ -1,6 +1,6 @@
 //! Runs steps one after another: those of a case, or of one branch of `parallel`.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
@@ -9,16 +9,17 @@ use regex::Regex;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use super::case_runner::{CaseRunner, Stop};
+use super::binaries::Binaries;
 use super::failure_site::FailureSite;
 use super::machine_types::choose_machine_types;
 use super::pause;
 use super::plans::{CaseVersions, plan};
-use super::settings::Interrupt;
+use super::settings::{Interrupt, Settings};
+use super::trouble::Troubles;
 use crate::event::{Sink, StepOutcome, What};
-use crate::scenario::model::{Block, CaseStep, VmSource, When};
+use crate::scenario::model::{Block, Case, CaseStep, VmSource, When};
 use crate::scenario::{RunValues, resolve_step, resolve_vm, resolve_when};
-use crate::session::Failure;
+use crate::session::{Failure, Session};
 use crate::step::{Action, Running, Start, Step};
 use crate::units::Span;
 
@@ -26,9 +27,42 @@ use crate::units::Span;
 /// more detail.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// Why a case ended before its last step.
+pub(super) enum Stop {
+    /// A step failed at this place.
+    Failed(Failure, Box<FailureSite>),
+    /// The user ended the run.
+    Interrupted(&'static str),
+}
+
+/// What the branches of a case have in common.
+pub(super) struct Common<'c> {
+    pub case: &'c Case,
+    pub session: Session,
+    pub binaries: &'c Binaries,
+    pub settings: &'c Settings,
+    /// The number of steps started so far.
+    steps: AtomicUsize,
+    /// The number of branches started so far; the steps of the case are the first.
+    branches: AtomicUsize,
+    troubles: Troubles,
+}
+
+impl<'c> Common<'c> {
+    pub(super) fn new(
+        case: &'c Case,
+        session: Session,
+        binaries: &'c Binaries,
+        settings: &'c Settings,
+    ) -> Self {
+        let (steps, branches, troubles) = (AtomicUsize::new(0), AtomicUsize::new(1), Troubles::default());
+        Self { case, session, binaries, settings, steps, branches, troubles }
+    }
+}
+
 /// Steps that run one after another.
 pub(super) struct Branch<'r, 'c> {
-    runner: &'r CaseRunner<'c>,
+    common: &'r Common<'c>,
     /// Its number in the case.
     number: usize,
     /// Its name, with those of the branches around it; the steps of the case have none.
@@ -44,32 +78,32 @@ pub(super) struct Branch<'r, 'c> {
 
 impl Drop for Branch<'_, '_> {
     fn drop(&mut self) {
-        self.runner.troubles.ended(self.number);
+        self.common.troubles.ended(self.number);
     }
 }
 
 impl<'r, 'c> Branch<'r, 'c> {
     /// The steps of a case, or those of its `finally`.
     pub(super) fn of_case(
-        runner: &'r CaseRunner<'c>,
+        common: &'r Common<'c>,
         deadline: Instant,
         interrupt: Interrupt,
         finally: bool,
     ) -> Self {
-        Self { runner, number: 0, name: None, deadline, interrupt, finally, rounds: Map::new() }
+        Self { common, number: 0, name: None, deadline, interrupt, finally, rounds: Map::new() }
     }
 
     /// Runs blocks, and fails if there is trouble at their end.
     pub(super) async fn run(&mut self, blocks: &[Block], end: &FailureSite) -> Result<(), Stop> {
         self.run_blocks(blocks).await?;
         // Include what arrived together with the end of the last step.
-        self.runner.session.catch_up();
+        self.common.session.catch_up();
         self.check_trouble(end).await
     }
 
     /// Fails if there is trouble that no step has handled.
     async fn check_trouble(&self, site: &FailureSite) -> Result<(), Stop> {
-        match self.runner.troubles.cause(&self.runner.session, self.number, None).await {
+        match self.common.troubles.cause(&self.common.session, self.number, None).await {
             Some((failure, _)) => Err(Stop::Failed(failure, Box::new(site.clone()))),
             None => Ok(()),
         }
@@ -97,7 +131,7 @@ impl<'r, 'c> Branch<'r, 'c> {
     }
 
     fn scaled(&self, timeout: Span) -> Duration {
-        timeout.0.mul_f64(self.runner.settings.slow)
+        timeout.0.mul_f64(self.common.settings.slow)
     }
 
     /// Repeats steps until a condition is met after a round.
@@ -109,7 +143,7 @@ impl<'r, 'c> Branch<'r, 'c> {
         steps: &[Block],
     ) -> Result<(), Stop> {
         let began = Instant::now();
-        let session = &self.runner.session;
+        let session = &self.common.session;
         let running = Running::begin(session, end);
         if let Action::Wait(wait) = &until.step.action {
             wait.expect(&running);
@@ -152,8 +186,8 @@ impl<'r, 'c> Branch<'r, 'c> {
     fn branch(&self, name: &str) -> Self {
         let outer = self.name.as_ref().map(|outer| format!("{outer}/")).unwrap_or_default();
         Self {
-            runner: self.runner,
-            number: self.runner.branches.fetch_add(1, Ordering::Relaxed),
+            common: self.common,
+            number: self.common.branches.fetch_add(1, Ordering::Relaxed),
             name: Some(outer + name),
             deadline: self.deadline,
             interrupt: self.interrupt.clone(),
@@ -164,7 +198,7 @@ impl<'r, 'c> Branch<'r, 'c> {
 
     /// Calls `resolve` with all values known at this point of the run.
     fn with_run_values<T>(&self, resolve: impl FnOnce(&RunValues<'_>) -> T) -> T {
-        let CaseRunner { case, session, binaries, .. } = self.runner;
+        let Common { case, session, binaries, .. } = self.common;
         let (run, names) = (session.run_values(), session.names());
         let versions = CaseVersions { case, binaries };
         let (rounds, dir) = (&self.rounds, session.directory());
@@ -172,15 +206,15 @@ impl<'r, 'c> Branch<'r, 'c> {
     }
 
     fn condition_holds(&self, when: &[When], site: &FailureSite) -> Result<bool, Stop> {
-        self.with_run_values(|values| resolve_when(self.runner.case, when, values))
+        self.with_run_values(|values| resolve_when(self.common.case, when, values))
             .map_err(|why| Stop::Failed(Failure::error(why.to_string()), Box::new(site.clone())))
     }
 
     fn resolve(&self, step: &CaseStep) -> Result<Step, Stop> {
         let mut resolved = self
-            .with_run_values(|values| resolve_step(self.runner.case, step, values))
+            .with_run_values(|values| resolve_step(self.common.case, step, values))
             .map_err(|why| Stop::Failed(Failure::error(why.to_string()), Box::new(FailureSite::of(step))))?;
-        resolved.action = resolved.action.bound(&self.runner.session.roles());
+        resolved.action = resolved.action.bound(&self.common.session.roles());
         Ok(resolved)
     }
 
@@ -189,14 +223,14 @@ impl<'r, 'c> Branch<'r, 'c> {
         let title =
             self.name.as_ref().map_or_else(|| own_title.clone(), |name| format!("{name}: {own_title}"));
         let place = step.at.to_string();
-        let open = OpenStep::begin(self.runner, title, &place, self.finally);
+        let open = OpenStep::begin(self.common, title, &place, self.finally);
         let result = match self.condition_holds(&step.when, &FailureSite::of(step)) {
             Ok(false) => {
                 open.end(StepOutcome::Skipped, None);
                 return Ok(());
             }
             Ok(true) => {
-                if self.runner.settings.step_by_step && self.name.is_none() {
+                if self.common.settings.step_by_step && self.name.is_none() {
                     let text = format!("next: {own_title} ({place}); press Enter to continue ");
                     self.deadline += pause::for_enter(&text, &self.interrupt).await;
                 }
@@ -215,17 +249,17 @@ impl<'r, 'c> Branch<'r, 'c> {
     }
 
     async fn execute(&self, case_step: &CaseStep, began: Instant) -> Result<(), Stop> {
-        let session = &self.runner.session;
+        let session = &self.common.session;
         let step = self.resolve(case_step)?;
         if let Action::Start(Start(names)) = &step.action {
             self.complete_plans(&names.0, &FailureSite::of(case_step))?;
         }
-        self.runner.troubles.began(self.number, &step);
+        self.common.troubles.began(self.number, &step);
         let deadline = self.deadline.min(began + self.scaled(step.timeout));
         let result = self.act(&step, deadline).await?;
         let (mut result, migrating) = self.with_trouble(result, &step.action).await;
         if deadline == self.deadline && Instant::now() >= deadline {
-            let note = format!("the case's timeout of {} expired", Span(self.runner.case.timeout));
+            let note = format!("the case's timeout of {} expired", Span(self.common.case.timeout));
             result = result.map_err(|failure| failure.noted(&note));
         }
         if let Some(expression) = &step.expect_error {
@@ -247,7 +281,7 @@ impl<'r, 'c> Branch<'r, 'c> {
 
     /// Runs the action until it ends, there is trouble, or the deadline has passed.
     async fn act(&self, step: &Step, deadline: Instant) -> Result<Result<Value, Failure>, Stop> {
-        let (session, troubles) = (&self.runner.session, &self.runner.troubles);
+        let (session, troubles) = (&self.common.session, &self.common.troubles);
         let mut seen = 0;
         let mut running = Running::begin(session, deadline);
         let acting = step.action.run(&mut running);
@@ -278,11 +312,11 @@ impl<'r, 'c> Branch<'r, 'c> {
         result: Result<Value, Failure>,
         action: &Action,
     ) -> (Result<Value, Failure>, Vec<String>) {
-        let session = &self.runner.session;
+        let session = &self.common.session;
         if result.is_err() {
             session.await_exits().await;
         }
-        match self.runner.troubles.cause(session, self.number, Some(action)).await {
+        match self.common.troubles.cause(session, self.number, Some(action)).await {
             Some((cause, migrating)) => {
                 let cause = match result {
                     Err(own) => cause.then(own),
@@ -296,7 +330,7 @@ impl<'r, 'c> Branch<'r, 'c> {
 
     /// Completes the plans of VMs that depend on values of the run, now that these are known.
     fn complete_plans(&self, names: &[String], site: &FailureSite) -> Result<(), Stop> {
-        let CaseRunner { case, session, binaries, settings, .. } = self.runner;
+        let Common { case, session, binaries, settings, .. } = self.common;
         let stop = |message: String| Stop::Failed(Failure::error(message), Box::new(site.clone()));
         let mut plans = IndexMap::clone(&session.plans());
         let is_late = |vm: &VmSource| vm.template.is_some();
@@ -325,8 +359,8 @@ struct OpenStep<'r> {
 }
 
 impl<'r> OpenStep<'r> {
-    fn begin(runner: &'r CaseRunner<'_>, title: String, place: &str, finally: bool) -> Self {
-        let (sink, number) = (runner.session.sink(), runner.steps.fetch_add(1, Ordering::Relaxed) + 1);
+    fn begin(common: &'r Common<'_>, title: String, place: &str, finally: bool) -> Self {
+        let (sink, number) = (common.session.sink(), common.steps.fetch_add(1, Ordering::Relaxed) + 1);
         sink.emit(What::StepBegan { step: number, title, place: place.to_owned(), finally });
         Self { sink, number, began: Instant::now(), has_ended: false }
     }

@@ -1,46 +1,26 @@
 //! Runs a case and turns the outcome into a result.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicUsize;
 
 use tokio::time::Instant;
 
-use super::binaries::Binaries;
-use super::branch::Branch;
+use super::branch::{Branch, Common, Stop};
 use super::failure_site::FailureSite;
 use super::pause;
-use super::settings::{Interrupt, Keep, Settings};
-use super::trouble::Troubles;
+use super::settings::{Interrupt, Keep};
 use super::verdict::{Before, Judgement, judge};
 use crate::event::{CaseEnd, Verdict, What};
 use crate::qemu::credential::make;
 use crate::qemu::network::of_wire;
-use crate::scenario::model::Case;
 use crate::scenario::to_yaml;
 use crate::session::artifacts::Artifacts;
-use crate::session::{Failure, Session, metrics};
+use crate::session::{Failure, metrics};
 use crate::step::DEFAULT_TIMEOUT;
-
-/// Why a case ended before its last step.
-pub(super) enum Stop {
-    /// A step failed at this place.
-    Failed(Failure, Box<FailureSite>),
-    /// The user ended the run.
-    Interrupted(&'static str),
-}
 
 /// Runs a case.
 pub(super) struct CaseRunner<'c> {
-    pub(super) case: &'c Case,
-    pub(super) session: Session,
-    pub(super) binaries: &'c Binaries,
-    pub(super) settings: &'c Settings,
+    common: Common<'c>,
     interrupt: Interrupt,
-    /// The number of steps started so far.
-    pub(super) steps: AtomicUsize,
-    /// The number of branches started so far; the steps of the case are the first.
-    pub(super) branches: AtomicUsize,
-    pub(super) troubles: Troubles,
     /// The artifacts directory, below the reports.
     artifacts_dir: PathBuf,
     before: Before,
@@ -48,31 +28,17 @@ pub(super) struct CaseRunner<'c> {
 
 impl<'c> CaseRunner<'c> {
     pub(super) fn new(
-        case: &'c Case,
-        session: Session,
-        binaries: &'c Binaries,
-        settings: &'c Settings,
+        common: Common<'c>,
         interrupt: &Interrupt,
         artifacts_dir: PathBuf,
         before: Before,
     ) -> Self {
-        Self {
-            case,
-            session,
-            binaries,
-            settings,
-            interrupt: interrupt.clone(),
-            steps: AtomicUsize::new(0),
-            branches: AtomicUsize::new(1),
-            troubles: Troubles::default(),
-            artifacts_dir,
-            before,
-        }
+        Self { common, interrupt: interrupt.clone(), artifacts_dir, before }
     }
 
     /// Runs the case; also returns whether to run it again before the result counts.
     pub(super) async fn run(self, began: Instant) -> (CaseEnd, bool) {
-        let timeout = self.case.timeout.mul_f64(self.settings.slow);
+        let timeout = self.common.case.timeout.mul_f64(self.common.settings.slow);
         let mut outcome = self.run_steps(began + timeout).await;
         let finally = self.run_finally(Instant::now() + timeout).await;
         if outcome.is_ok() {
@@ -83,41 +49,43 @@ impl<'c> CaseRunner<'c> {
 
     /// `finally` always runs, with its own time limit and without interrupts. (A second signal ends the process.)
     async fn run_finally(&self, deadline: Instant) -> Result<(), Stop> {
-        Branch::of_case(self, deadline, Interrupt::never(), true).run_blocks(&self.case.finally).await
+        Branch::of_case(&self.common, deadline, Interrupt::never(), true)
+            .run_blocks(&self.common.case.finally)
+            .await
     }
 
     async fn run_steps(&self, deadline: Instant) -> Result<(), Stop> {
         // The network must exist before the VMs connect to it.
-        let plans = self.session.plans();
+        let plans = self.common.session.plans();
         let wires: Vec<String> = plans.keys().filter(|name| of_wire(name).is_some()).cloned().collect();
         let first = plans.values().filter(|plan| plan.spec.start);
         let first: Vec<String> = first.map(|plan| plan.name.clone()).collect();
-        let ready = deadline.min(Instant::now() + DEFAULT_TIMEOUT.0.mul_f64(self.settings.slow));
+        let ready = deadline.min(Instant::now() + DEFAULT_TIMEOUT.0.mul_f64(self.common.settings.slow));
         let started = tokio::select! {
             started = async {
-                make(&self.case.credentials, self.session.directory())
+                make(&self.common.case.credentials, self.common.session.directory())
                     .map_err(|error| Failure::error(format!("cannot create the credentials: {error}")))?;
-                self.session.make_disks(ready).await?;
-                self.session.start(&wires, ready).await?;
-                self.session.start(&first, ready).await
+                self.common.session.make_disks(ready).await?;
+                self.common.session.start(&wires, ready).await?;
+                self.common.session.start(&first, ready).await
             } => started,
             signal = self.interrupt.wait() => return Err(Stop::Interrupted(signal)),
         };
         started.map_err(|failure| {
-            let vm = failure.vm().and_then(|vm| self.case.vm_sources.get(vm));
-            let at = vm.map_or(&self.case.at, |vm| &vm.at);
+            let vm = failure.vm().and_then(|vm| self.common.case.vm_sources.get(vm));
+            let at = vm.map_or(&self.common.case.at, |vm| &vm.at);
             Stop::Failed(failure, Box::new(FailureSite::plain(at)))
         })?;
-        let mut steps = Branch::of_case(self, deadline, self.interrupt.clone(), false);
-        steps.run(&self.case.steps, &FailureSite::plain(&self.case.at)).await
+        let mut steps = Branch::of_case(&self.common, deadline, self.interrupt.clone(), false);
+        steps.run(&self.common.case.steps, &FailureSite::plain(&self.common.case.at)).await
     }
 
     /// Collects the evidence, tears everything down, and determines the verdict.
     async fn finish(self, outcome: Result<(), Stop>, began: Instant) -> (CaseEnd, bool) {
         if outcome.is_ok() {
-            metrics::query_migrations(&self.session).await;
+            metrics::query_migrations(&self.common.session).await;
         }
-        metrics::emit(&self.session);
+        metrics::emit(&self.common.session);
         let (outcome, site, interrupted) = match outcome {
             Ok(()) => (Ok(()), None, false),
             Err(Stop::Failed(failure, site)) => (Err(failure), Some(site), false),
@@ -131,7 +99,7 @@ impl<'c> CaseRunner<'c> {
             Judgement { verdict: Verdict::Error, reason, cause, struck: None, again: false }
         } else {
             let names = site.as_ref().map(|site| site.names.as_slice()).unwrap_or_default();
-            judge(&outcome, names, self.case, self.before)
+            judge(&outcome, names, self.common.case, self.before)
         };
         // A known issue needs the same evidence as a failure.
         let is_wrong = struck.is_some() || verdict.is_bad();
@@ -141,16 +109,16 @@ impl<'c> CaseRunner<'c> {
             // The reason of an excused attempt is the known issue's; show the failure itself.
             let failure = outcome.as_ref().err().filter(|_| verdict == Verdict::Xfail);
             evidence = Some(self.evidence(failure, site).await);
-            let title = format!("{verdict}: {}", self.case.name);
+            let title = format!("{verdict}: {}", self.common.case.name);
             self.pause(&title, reason.as_deref().unwrap_or_default(), site).await;
         }
-        let wanted = match self.settings.keep {
+        let wanted = match self.common.settings.keep {
             Keep::Always => true,
             Keep::OnFailure => is_wrong,
             Keep::Never => false,
         };
         let artifacts = if wanted { self.keep_artifacts(evidence.clone()).await } else { None };
-        self.session.close().await;
+        self.common.session.close().await;
         let seconds = began.elapsed().as_secs_f64();
         // A negative control also failed at this place, but passes.
         let source = site.map(FailureSite::excerpt);
@@ -162,16 +130,16 @@ impl<'c> CaseRunner<'c> {
     async fn evidence(&self, failure: Option<&Failure>, site: Option<&FailureSite>) -> String {
         let mut text = failure.map(|failure| format!("{failure}\n")).unwrap_or_default();
         if let Some(site) = site {
-            text.push_str(&(site.description(self.case) + "\n"));
+            text.push_str(&(site.description(self.common.case) + "\n"));
         }
-        text + &self.session.state_and_output().await
+        text + &self.common.session.state_and_output().await
     }
 
     /// With `--pause-on-failure`: waits for Enter before the VMs are stopped.
     async fn pause(&self, title: &str, reason: &str, site: Option<&FailureSite>) {
-        if self.settings.pause_on_failure {
+        if self.common.settings.pause_on_failure {
             let place = site.map(|site| site.at.to_string()).unwrap_or_default();
-            let how = pause::how_to_attach(&self.session);
+            let how = pause::how_to_attach(&self.common.session);
             let text = format!("{title}\n{reason}\n{place}\n{how}Press Enter to stop the VMs ");
             pause::for_enter(&text, &self.interrupt).await;
         }
@@ -179,9 +147,14 @@ impl<'c> CaseRunner<'c> {
 
     /// Saves the artifacts; returns their directory, or notes why they cannot be saved.
     async fn keep_artifacts(&self, evidence: Option<String>) -> Option<PathBuf> {
-        let folder = self.settings.reports.join(&self.artifacts_dir);
-        let note = |text| self.session.sink().emit(What::Note { text });
-        let artifacts = Artifacts::of(&self.session, to_yaml(self.case), &self.case.artifacts, evidence);
+        let folder = self.common.settings.reports.join(&self.artifacts_dir);
+        let note = |text| self.common.session.sink().emit(What::Note { text });
+        let artifacts = Artifacts::of(
+            &self.common.session,
+            to_yaml(self.common.case),
+            &self.common.case.artifacts,
+            evidence,
+        );
         match artifacts.keep(folder.clone()).await {
             Ok(missing) => {
                 for file in missing {

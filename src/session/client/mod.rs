@@ -7,6 +7,7 @@ mod lines;
 mod postgres;
 mod record;
 mod redis;
+mod request;
 mod service;
 mod talk;
 
@@ -23,7 +24,8 @@ pub use history::{Contents, Kind, Operation, Outcome};
 pub use lines::recall;
 pub(crate) use lines::with_number;
 pub use record::{Line, Record};
-pub use service::{Does, Service, Speaks, contents};
+pub use request::Does;
+pub use service::{Service, Speaks, contents};
 
 use super::board::Board;
 use super::lock;

@@ -10,7 +10,8 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, sleep, timeout};
 
 use super::Shared;
-use super::service::{Connection, Does, Request, Service, Trouble};
+use super::request::{Does, Request, Trouble};
+use super::service::{Connection, Service};
 use crate::units::elapsed;
 
 /// The delay before reconnecting to a service that refuses the connection or closes it without a reply.
