@@ -95,7 +95,7 @@ servers: qemu debian
 	$(CARGO) build --release
 	target/release/lockstep run scenarios/guests --tag servers --qemu $(QEMU) --accel $(ACCEL) -j 2
 
-# All shipped scenarios on each QEMU: also the long ones, and all controls on the older QEMUs.
+# All shipped scenarios on each QEMU: also the long ones, and the controls and guests on the older QEMUs.
 shipped: qemu old-qemu guest
 	LOCKSTEP_TEST_ALL=1 $(CARGO) test --test shipped
 

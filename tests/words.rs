@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use common::harness::{self, each, once};
 use common::{Home, Qemu, guests, qemus};
-use lockstep_vm::event::Verdict;
+use lockstep_vm::event::{StepOutcome, Verdict};
 
 /// Runs the cases of a file; on the newest QEMU one of them must pass.
 fn holds(qemu: &Qemu, file: &str) {
@@ -135,6 +135,21 @@ fn a_command_runs_on_the_survivor_of_a_failover() {
     holds(common::qemu(11), "guest-colo");
 }
 
+fn a_file_is_copied_into_a_guest_and_out_of_it(qemu: &Qemu) {
+    holds(qemu, "copy");
+}
+
+fn a_command_runs_in_the_guest_by_its_ssh_server() {
+    let qemu = common::qemu(7);
+    ["ssh", "ssh-lan", "ssh-moves"].iter().for_each(|file| holds(qemu, file));
+}
+
+fn what_keeps_ssh_out_of_a_guest_is_named() {
+    let qemu = common::qemu(7);
+    holds(qemu, "ssh-control");
+    holds(qemu, "ssh-key-control");
+}
+
 fn a_text_is_typed_on_the_serial_port() {
     let qemu = common::qemu(7);
     holds(qemu, "serial");
@@ -192,6 +207,36 @@ fn a_wait_for_the_host_retries_until_its_deadline(qemu: &Qemu) {
 fn a_job_that_ends_with_an_error_fails_its_wait_at_once(qemu: &Qemu) {
     holds(qemu, "job");
     holds(qemu, "job-control");
+}
+
+fn branches_run_at_the_same_time_and_the_first_failure_ends_the_others(qemu: &Qemu) {
+    holds(qemu, "parallel");
+    holds(qemu, "parallel-control");
+}
+
+fn a_step_of_another_branch_that_is_cut_off_is_reported_as_cancelled() {
+    let qemu = common::qemu(7);
+    let home = Home::new();
+    let text = "name: cut\nvms: {vm: {}}\nsteps:\n\
+        - parallel:\n    \
+            waits: [wait: {vm: vm, event: SUSPEND}]\n    \
+            wrong: [wait: {vm: vm, ticks: 1}, check: {equal: [1, 2]}]\n";
+    let file = home.write("cut.yaml", text);
+    home.run_on(qemu, &[&file.display().to_string()]).expect(1);
+    let told = home.results();
+    let mut steps: Vec<_> =
+        told.case("cut").steps().into_iter().map(|step| (step.title, step.outcome)).collect();
+    steps.sort_by(|one, other| one.0.cmp(&other.0));
+    let expected = [
+        ("waits: wait vm: event SUSPEND", StepOutcome::Cancelled),
+        ("wrong: check equal 1 = 2", StepOutcome::Failed),
+        ("wrong: wait vm: 1 new tick", StepOutcome::Done),
+    ];
+    assert_eq!(steps, expected.map(|(title, outcome)| (title.to_owned(), outcome)));
+}
+
+fn a_used_file_gets_values_that_are_known_in_the_run(qemu: &Qemu) {
+    holds(qemu, "with");
 }
 
 fn the_steps_of_a_loop_with_until_can_use_the_number_of_the_round(qemu: &Qemu) {
@@ -398,6 +443,9 @@ fn main() -> ExitCode {
             once!(a_migration_has_its_metrics_even_if_no_step_queries_it, Qemu(7)),
             each!(a_recorded_number_is_a_metric_of_the_case),
             each!(a_wait_for_the_host_retries_until_its_deadline),
+            each!(branches_run_at_the_same_time_and_the_first_failure_ends_the_others),
+            once!(a_step_of_another_branch_that_is_cut_off_is_reported_as_cancelled, Qemu(7)),
+            each!(a_used_file_gets_values_that_are_known_in_the_run),
             each!(the_steps_of_a_loop_with_until_can_use_the_number_of_the_round),
             each!(a_destination_listens_at_the_address_of_the_main_channel),
             each!(arguments_as_one_text_are_split_as_a_shell_does),
@@ -422,6 +470,9 @@ fn main() -> ExitCode {
             once!(a_command_runs_on_the_survivor_of_a_failover, Qemu(11), Guest),
             each!(a_redis_server_keeps_its_word_or_the_history_shows_it, Redis),
             once!(a_postgresql_server_keeps_its_word_or_the_history_shows_it, Qemu(7), Postgres),
+            each!(a_file_is_copied_into_a_guest_and_out_of_it, Guest),
+            once!(a_command_runs_in_the_guest_by_its_ssh_server, Qemu(7), Debian),
+            once!(what_keeps_ssh_out_of_a_guest_is_named, Qemu(7), Debian),
             once!(a_text_is_typed_on_the_serial_port, Qemu(7), Guest),
             once!(an_image_of_ones_own_boots_with_its_disk_and_is_entered, Qemu(7), Guest, QemuImg),
             each!(the_next_step_handles_the_exit_of_a_vm_with_an_incoming_uri),

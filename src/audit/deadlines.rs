@@ -56,6 +56,9 @@ fn shorten(blocks: &mut [Block], took: &BTreeMap<&str, f64>) {
                 }
             }
             Block::RepeatUntil { steps, .. } => shorten(steps, took),
+            Block::Parallel { branches, .. } => {
+                branches.iter_mut().for_each(|(_, steps)| shorten(steps, took));
+            }
         }
     }
 }

@@ -334,6 +334,14 @@ pub fn similar<'n>(wrong: &str, known: &[&'n str]) -> Option<&'n str> {
     close.map(|(_, name)| name).or(inside).copied()
 }
 
+/// The message for an invalid regular expression, in one line.
+pub(crate) fn invalid_regex(expression: &str) -> Option<String> {
+    let error = regex::Regex::new(expression).err()?.to_string();
+    // The crate's message shows the expression; its last line is the error.
+    let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
+    Some(format!("`{expression}` is not a valid regular expression: {reason}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -163,7 +163,7 @@ pub enum What {
     StepEnded {
         /// Its number.
         step: usize,
-        /// Done, failed or skipped.
+        /// How it ended.
         outcome: StepOutcome,
         /// The failure's or the skip's message.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -380,6 +380,8 @@ pub enum StepOutcome {
     Failed,
     /// Its `when` was false.
     Skipped,
+    /// It was cut off by the failure of another branch of `parallel`.
+    Cancelled,
 }
 
 /// The verdict on a case.

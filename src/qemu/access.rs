@@ -4,6 +4,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+use super::ssh::Ssh;
+
 /// The name of the guest agent's port, by which the agent finds it.
 pub const AGENT_PORT: &str = "org.qemu.guest_agent.0";
 
@@ -15,6 +17,19 @@ pub enum Access {
     Agent,
     /// A shell on the serial port.
     Console(Console),
+    /// The guest's SSH server.
+    Ssh(Ssh),
+}
+
+impl Access {
+    /// The SSH server, if that is the way.
+    #[must_use]
+    pub const fn ssh(&self) -> Option<&Ssh> {
+        match self {
+            Self::Ssh(ssh) => Some(ssh),
+            Self::Agent | Self::Console(_) => None,
+        }
+    }
 }
 
 /// A shell on the serial port.
@@ -39,7 +54,10 @@ impl Console {
     }
 }
 
-const FORMS: &str = "`agent`, `console` or `{console: {user: …, password: …}}`";
+const FORMS: &str = "`agent`, `console`, `ssh`, `{console: {user: …, password: …}}` or `{ssh: {user: …, key: …, address: …}}`";
+
+/// The ways that have keys.
+const WAYS: &[&str] = &["console", "ssh"];
 
 impl<'de> Deserialize<'de> for Access {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -55,22 +73,25 @@ impl<'de> Deserialize<'de> for Access {
                 match word {
                     "agent" => Ok(Access::Agent),
                     "console" => Ok(Access::Console(Console::default())),
+                    "ssh" => Ok(Access::Ssh(Ssh::default())),
                     other => Err(E::custom(format!("`{other}` is not a valid `access`; write {FORMS}"))),
                 }
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Access, A::Error> {
                 let access = match map.next_key::<String>()?.as_deref() {
-                    Some("console") => map.next_value::<Console>()?.checked().map_err(de::Error::custom)?,
-                    Some("agent") => {
-                        return Err(de::Error::custom("the agent has no options; write `access: agent`"));
-                    }
-                    Some(other) => return Err(de::Error::unknown_field(other, &["console"])),
+                    Some("console") => map.next_value::<Console>()?.checked().map(Access::Console),
+                    Some("ssh") => map.next_value::<Ssh>()?.checked().map(Access::Ssh),
+                    Some("agent") => Err("the agent has no options; write `access: agent`"),
+                    Some(other) => return Err(de::Error::unknown_field(other, WAYS)),
                     None => return Err(de::Error::custom(format!("an empty map; write {FORMS}"))),
                 };
+                let access = access.map_err(de::Error::custom)?;
                 match map.next_key::<String>()? {
-                    None => Ok(Access::Console(access)),
-                    Some(second) => Err(de::Error::unknown_field(&second, &["console"])),
+                    None => Ok(access),
+                    Some(second) => Err(de::Error::custom(format!(
+                        "`access` takes one way into the guest; remove `{second}`"
+                    ))),
                 }
             }
         }
@@ -85,12 +106,13 @@ impl JsonSchema for Access {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let console = generator.subschema_for::<Console>();
+        let ssh = generator.subschema_for::<Ssh>();
         json_schema!({
-            "description": "How to get into a guest: `agent`, `console`, or a console with its keys.",
+            "description": "How to get into a guest: `agent`, `console`, `ssh`, or a console or SSH with its keys.",
             "anyOf": [
-                {"enum": ["agent", "console"]},
-                {"type": "object", "properties": {"console": console}, "additionalProperties": false,
-                 "required": ["console"]},
+                {"enum": ["agent", "console", "ssh"]},
+                {"type": "object", "properties": {"console": console, "ssh": ssh}, "additionalProperties": false,
+                 "minProperties": 1, "maxProperties": 1},
             ]
         })
     }
@@ -107,19 +129,24 @@ mod tests {
     }
 
     #[test]
-    fn access_is_a_word_or_a_console() {
+    fn access_is_a_word_or_a_way_with_its_keys() {
         assert_eq!(access(json!("agent")), Ok(Access::Agent));
         assert_eq!(access(json!("console")), Ok(Access::Console(Console::default())));
         let console = Console { user: Some("root".into()), password: None };
         assert_eq!(access(json!({"console": {"user": "root"}})), Ok(Access::Console(console.clone())));
         let again = serde_json::to_value(Access::Console(console.clone())).unwrap();
         assert_eq!(access(again), Ok(Access::Console(console)));
+        assert_eq!(access(json!("ssh")), Ok(Access::Ssh(Ssh::default())));
+        let keys = json!({"ssh": {"user": "debian", "key": "id", "address": "127.0.0.1:{{port.ssh}}"}});
+        assert_eq!(serde_json::to_value(access(keys.clone()).unwrap()).unwrap(), keys);
     }
 
     #[test]
     fn another_access_is_an_error() {
         let error = |value| access(value).unwrap_err();
-        assert!(error(json!("ssh")).contains("`ssh` is not a valid `access`"));
+        assert!(error(json!("vnc")).contains("`vnc` is not a valid `access`"));
+        assert!(error(json!({"ssh": {"user": "debian"}})).contains("add `key: PATH`"));
+        assert!(error(json!({"ssh": {"address": "10.77.0.2"}})).contains("not an address with a port"));
         assert!(error(json!({"agent": true})).contains("write `access: agent`"));
         assert!(error(json!({"console": {"password": "x"}})).contains("`password` needs `user`"));
         assert!(error(json!({})).contains("an empty map"));

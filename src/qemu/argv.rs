@@ -9,6 +9,7 @@ use super::access::{AGENT_PORT, Access};
 use super::firmware::Firmware;
 use super::image::Drive;
 use super::spec::{Accel, Boot, Guest, VmSpec};
+use super::ssh::Entry;
 
 /// What the command line needs besides the specification.
 #[derive(Debug, Clone, Copy)]
@@ -102,6 +103,8 @@ pub fn command_line(spec: &VmSpec, around: &Surroundings<'_>) -> Vec<String> {
     if spec.guest.access() == Some(&Access::Agent) {
         agent(&mut add, around);
     }
+    let entry = spec.guest.access().and_then(Access::ssh).and_then(|ssh| ssh.entry.as_ref());
+    entry.into_iter().flat_map(Entry::options).for_each(|(option, value)| add(option, value));
     if let Some(incoming) = &spec.incoming {
         add("-incoming", incoming.clone());
     }

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use super::access::Access;
 use super::disk::Disk;
 use super::linux::text;
 use super::spec::{Guest, VmSpec};
+use super::ssh::Ssh;
 
 /// What the path of such a file begins with in a scenario.
 const PREFIX: &str = "guests:";
@@ -26,6 +28,9 @@ pub fn locate(spec: &mut VmSpec, guests: &Path) -> Result<(), String> {
         Guest::Ticker(_) | Guest::None => (None, None),
     };
     [kernel, initrd].into_iter().flatten().try_for_each(|path| locate_path(path, guests))?;
+    if let Some(Access::Ssh(Ssh { key: Some(key), .. })) = spec.guest.access_mut() {
+        locate_path(key, guests)?;
+    }
     locate_disks(spec.disks.values_mut(), guests)
 }
 

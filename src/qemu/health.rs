@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 
+use crate::diagnostic::invalid_regex;
 use crate::units::OneOrMany;
 
 /// What a guest may print or do that would otherwise fail the case.
@@ -47,11 +48,9 @@ fn expressions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OneOrMany<S
     let expressions = OneOrMany::<String>::deserialize(deserializer)?;
     // Templates that only the run can render are parsed again then.
     for expression in expressions.0.iter().filter(|text| !text.contains("{{")) {
-        Regex::new(expression).map_err(|error| {
-            let why = error.to_string();
-            let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            de::Error::custom(format!("`{expression}` is not a valid regular expression: {why}"))
-        })?;
+        if let Some(message) = invalid_regex(expression) {
+            return Err(de::Error::custom(message));
+        }
     }
     Ok(expressions)
 }

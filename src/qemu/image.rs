@@ -32,7 +32,8 @@ pub struct Image {
     pub append: Option<String>,
     /// How the steps `guest`, `wait: {guest: …}` and `check: {guest: …}` get in. `agent`: QEMU's guest agent, which the
     /// image has to start; the VM gets a `virtio-serial` device with its port. `console`: a shell on the serial port,
-    /// `{console: {user: …, password: …}}` after a login. Default: none; then these steps cannot be used.
+    /// `{console: {user: …, password: …}}` after a login. `ssh`: the guest's SSH server, with a key made for the case, or
+    /// `{ssh: {user: …, key: …, address: …}}`. Default: none; then these steps cannot be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,
     /// Where its disk is, once the session knows that.

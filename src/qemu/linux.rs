@@ -40,7 +40,8 @@ pub struct Linux {
     pub visit: Option<String>,
     /// How the steps `guest`, `wait: {guest: …}` and `check: {guest: …}` get in. `agent`: QEMU's guest agent; the VM gets
     /// a `virtio-serial` device with its port. `console`: a shell on the serial port, `{console: {user: root, password:
-    /// lockstep}}` after a login. Default: none; then these steps cannot be used.
+    /// lockstep}}` after a login. `ssh`: an SSH server, which only a guest with a `kernel` of one's own may have. Default:
+    /// none; then these steps cannot be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,
     /// Additional words for the kernel's command line, after Lockstep's own.
@@ -81,6 +82,15 @@ pub enum Load {
 }
 
 impl Linux {
+    pub(super) fn checked(self) -> Result<Self, &'static str> {
+        if self.kernel.is_none() && self.initrd.is_none() && matches!(self.access, Some(Access::Ssh(_))) {
+            return Err(
+                "Lockstep's Linux guest has no SSH server; write `access: agent` or `console`, or use another `kernel`",
+            );
+        }
+        Ok(self)
+    }
+
     /// The kernel's command line.
     #[must_use]
     pub fn command_line(&self) -> String {

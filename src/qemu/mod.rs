@@ -32,3 +32,4 @@ mod schema_check;
 mod short_run;
 pub mod smp;
 pub mod spec;
+pub mod ssh;

@@ -292,7 +292,7 @@ mod tests {
         let vm = vm(json!([on("lan"), {"type": "user", "id": "u"}, on("other")]));
         assert_eq!(netdevs(&vm, "lan").collect::<Vec<_>>(), ["hn0"]);
         let [(hub, own), (hub2, _)] = [(); 2].map(|()| cable().unwrap().into());
-        let sockets = Sockets::from([("a.hn0".to_owned(), hub), ("b.hn0".to_owned(), hub2)]);
+        let sockets = Sockets::from([("a@hn0".to_owned(), hub), ("b@hn0".to_owned(), hub2)]);
         let port = |name: &str| Some(if name == "service" { 4711 } else { 4712 });
         let wire = json!(lan().wire(port, &sockets).unwrap().netdevs);
         assert_eq!(
@@ -306,7 +306,7 @@ mod tests {
         assert_eq!(kinds(&wire), ["user", "dgram", "dgram", "hubport", "hubport", "hubport"]);
         assert_eq!((&wire[3]["netdev"], &wire[5]["netdev"]), (&json!("host"), &json!("vm2")));
         let number = |socket: &Arc<OwnedFd>| json!(socket.as_raw_fd().to_string());
-        assert_eq!(wire[1]["local"]["str"], number(&sockets["a.hn0"]));
+        assert_eq!(wire[1]["local"]["str"], number(&sockets["a@hn0"]));
         // Without the host, the guests are among themselves.
         let alone: NetworkSpec = serde_json::from_value(json!({"host": false})).unwrap();
         let wire = json!(alone.wire(|_| None, &sockets).unwrap().netdevs);

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::binary::find;
+
 /// Their names: those that `scripts/fetch-qemu` provides next to the QEMU.
 const PROGRAMS: [&str; 4] = ["qemu-img", "qemu-io", "qemu-nbd", "qemu-storage-daemon"];
 
@@ -24,11 +26,7 @@ pub fn program(binary: &Path, name: &str) -> PathBuf {
 /// Whether there is such a program for a QEMU.
 #[must_use]
 pub fn is_there(binary: &Path, name: &str) -> bool {
-    let path = program(binary, name);
-    let folders = std::env::var_os("PATH").unwrap_or_default();
-    path.is_absolute()
-        || path.exists()
-        || std::env::split_paths(&folders).any(|folder| folder.join(&path).exists())
+    binary.with_file_name(name).exists() || find(name).is_ok()
 }
 
 #[cfg(test)]

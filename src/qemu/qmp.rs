@@ -69,7 +69,8 @@ pub enum Traffic<'a> {
 
 type Tap = Box<dyn Fn(Traffic<'_>) + Send + Sync>;
 
-/// A connected monitor.
+/// A connected monitor; its clones share the connection.
+#[derive(Clone)]
 pub struct Qmp {
     wire: Arc<Wire>,
     /// Whether commands can run out of band.

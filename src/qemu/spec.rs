@@ -171,6 +171,14 @@ impl Guest {
             Self::Ticker(_) | Self::None => None,
         }
     }
+
+    /// The same to change it.
+    pub const fn access_mut(&mut self) -> Option<&mut Access> {
+        match self {
+            Self::Linux(Linux { access, .. }) | Self::Image(Image { access, .. }) => access.as_mut(),
+            Self::Ticker(_) | Self::None => None,
+        }
+    }
 }
 
 impl Default for Guest {
@@ -323,7 +331,7 @@ fn guest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Guest, D::Error> 
             };
             let guest = match kind.as_str() {
                 "ticker" => Guest::Ticker(map.next_value::<Ticker>()?.checked().map_err(de::Error::custom)?),
-                "linux" => Guest::Linux(map.next_value()?),
+                "linux" => Guest::Linux(map.next_value::<Linux>()?.checked().map_err(de::Error::custom)?),
                 "image" => Guest::Image(map.next_value::<Image>()?.checked().map_err(de::Error::custom)?),
                 other => return Err(de::Error::unknown_field(other, &["ticker", "linux", "image"])),
             };

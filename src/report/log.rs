@@ -65,6 +65,7 @@ pub(super) fn step_line(step: &Step, planned: usize) -> String {
         Some(StepOutcome::Done) => "done",
         Some(StepOutcome::Failed) => "failed",
         Some(StepOutcome::Skipped) => "skipped",
+        Some(StepOutcome::Cancelled) => "cancelled",
         None => "cut off",
     };
     format!(

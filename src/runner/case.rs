@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::binaries::Binaries;
+use super::branch::Common;
 use super::cannot_run::CannotRun;
 use super::case_runner::CaseRunner;
 use super::net;
@@ -286,7 +287,8 @@ async fn run_attempt(
     });
     let may_be_several = settings.retries > 0 || attempts.count > 1 || !races(case).is_empty();
     let folder = folder(run, attempts.count, may_be_several);
-    CaseRunner::new(case, session, binaries, settings, interrupt, folder, attempts.before()).run(began).await
+    let common = Common::new(case, session, binaries, settings);
+    CaseRunner::new(common, interrupt, folder, attempts.before()).run(began).await
 }
 
 /// The seed for the memory layout of the built-in guests in one attempt; the same for the same run seed.
@@ -356,6 +358,7 @@ fn count(blocks: &[Block]) -> usize {
         .map(|block| match block {
             Block::Step(_) => 1,
             Block::RepeatUntil { steps, .. } => count(steps),
+            Block::Parallel { branches, .. } => branches.iter().map(|(_, steps)| count(steps)).sum(),
         })
         .sum()
 }

@@ -1,6 +1,7 @@
 //! Runs cases and determines their verdicts.
 
 mod binaries;
+mod branch;
 mod cannot_run;
 mod case;
 mod case_runner;

@@ -10,8 +10,10 @@ use serde_json::{Map, json};
 use super::binaries::Binaries;
 use super::plans::CaseVersions;
 use crate::event::Sink;
+use crate::qemu::access::Access;
 use crate::qemu::network::{Sockets, cable, netdevs, wire_name};
-use crate::qemu::spec::Accel;
+use crate::qemu::spec::{Accel, VmSpec};
+use crate::qemu::ssh::port_name;
 use crate::scenario::model::Case;
 use crate::scenario::{RunValues, resolve_link, resolve_text};
 use crate::session::board::Board;
@@ -19,12 +21,16 @@ use crate::session::link::Link;
 use crate::session::ports::Ports;
 use crate::session::{Failure, Plan, Wiring};
 
-/// Reserves the case's ports.
+/// Reserves the case's ports, and one for each VM that forwards a port to its SSH server.
 ///
 /// # Errors
 /// When a port cannot be had.
 pub(super) fn hold_ports(case: &Case) -> Result<Ports, Failure> {
-    Ports::hold(case.net.port_names())
+    let forwards =
+        |vm: &&VmSpec| vm.guest.access().and_then(Access::ssh).is_some_and(|ssh| ssh.address.is_none());
+    let servers: Vec<String> =
+        case.vms.iter().filter(|(_, vm)| forwards(vm)).map(|(name, _)| port_name(name)).collect();
+    Ports::hold(case.net.port_names().chain(&servers))
         .map_err(|error| Failure::error(format!("no free port on 127.0.0.1: {error}")))
 }
 
@@ -89,7 +95,8 @@ pub(super) fn plan_wires(
         for (vm, plan) in &*plans {
             for id in netdevs(&plan.spec, network) {
                 let [hub, own] = cable().map_err(|error| broken(&error.to_string()))?;
-                sockets.insert(format!("{vm}.{id}"), hub);
+                // No VM and no netdev has an `@` in its name.
+                sockets.insert(format!("{vm}@{id}"), hub);
                 wiring.networks.entry(vm.clone()).or_default().insert(id.to_owned(), own);
             }
         }

@@ -33,7 +33,7 @@ pub(super) async fn for_enter(text: &str, interrupt: &Interrupt) -> Duration {
 /// How to inspect the running VMs of a case.
 pub(super) fn how_to_attach(session: &Session) -> String {
     let mut text = format!("The case's folder is {}\n", session.directory().display());
-    for (name, machine) in session.machines() {
+    for (name, machine) in &*session.machines() {
         let state = match machine.process.ended() {
             Some(ended) => format!("has ended: {ended}"),
             None => format!("pid {}", machine.process.pid()),

@@ -11,7 +11,7 @@ use super::cannot_run::CannotRun;
 use super::machine_types::choose_machine_types;
 use super::requirements::{not_given, unmet};
 use super::settings::Settings;
-use crate::qemu::binary::Binary;
+use crate::qemu::binary::{Binary, find};
 use crate::qemu::guests_dir;
 use crate::qemu::kvm;
 use crate::qemu::programs::{QEMU_IMG, is_there};
@@ -59,7 +59,8 @@ pub(super) fn plans(
     choose_machine_types(&mut found)?;
     let used: Vec<&Binary> = found.values().map(|plan: &Plan| &*plan.binary).collect();
     let unmet = unmet(&case.requires, &used, &here);
-    match unmet.or_else(|| other_accelerator(case, &found)).or_else(|| no_program(case, &found)) {
+    let missing = unmet.or_else(|| other_accelerator(case, &found)).or_else(|| no_program(case, &found));
+    match missing.or_else(|| no_ssh(&found)) {
         Some(reason) => Err(CannotRun::skip(reason)),
         None => Ok(found),
     }
@@ -86,6 +87,19 @@ fn no_program(case: &Case, plans: &IndexMap<String, Plan>) -> Option<String> {
     let missing =
         case.host_commands().into_iter().filter_map(Exec::of_qemu).find(|name| lacks(first, name))?;
     Some(reason(&format!("`{missing}`")))
+}
+
+/// The reason to skip if a VM is entered by SSH and the host lacks a program for that.
+fn no_ssh(plans: &IndexMap<String, Plan>) -> Option<String> {
+    plans.values().find_map(|plan| {
+        let ssh = plan.spec.guest.access()?.ssh()?;
+        let programs = ["ssh", if ssh.key.is_none() { "ssh-keygen" } else { "ssh" }];
+        let missing = programs.into_iter().find(|program| find(program).is_err())?;
+        let vm = &plan.name;
+        Some(format!(
+            "VM `{vm}` has `access: ssh`, which needs the program `{missing}` on the host; it is not in PATH (Debian's package openssh-client has it)"
+        ))
+    })
 }
 
 /// The reason to skip if a VM needs an architecture that its QEMU does not emulate.

@@ -1,59 +1,111 @@
 //! Turns the trouble of a session into a failure: what fails a step, and what its headline is.
 
-use crate::guest::ticker::Line;
-use crate::session::board::Trouble;
-use crate::session::process::Background;
-use crate::session::{Cause, Failure, Session};
-use crate::step::Action;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 
-/// Unhandled trouble as one failure, root cause first, regardless of the order of discovery. Also returns whether
-/// a failed migration is part of it. Trouble from number `seen` on counts; what is left to the next step is not counted as
-/// seen.
-pub(super) async fn cause(
-    session: &mut Session,
-    seen: &mut usize,
-    action: Option<&Action>,
-) -> Option<(Failure, bool)> {
-    let is_of_migration = |trouble: &Trouble| matches!(trouble, Trouble::MigrationFailed { .. });
-    let mut found = Vec::new();
-    new_trouble(session, seen, action, &mut found);
-    if found.is_empty() {
-        return None;
-    }
-    // A VM that is about to exit may be the root cause.
-    session.await_exits().await;
-    new_trouble(session, seen, action, &mut found);
-    if found.iter().all(is_of_migration) {
-        session.await_destinations().await;
-        new_trouble(session, seen, action, &mut found);
-    }
-    let of_migration = found.iter().any(is_of_migration);
-    found.sort_by_key(Trouble::rank);
-    let mut whole: Option<Failure> = None;
-    for trouble in &found {
-        let failure = to_failure(session, trouble).await;
-        whole = Some(match whole {
-            None => failure,
-            Some(headline) => headline.then(failure),
-        });
-    }
-    Some((whole?, of_migration))
+use crate::guest::ticker::Line;
+use crate::session::board::{Board, Trouble};
+use crate::session::{Cause, Failure, Session, lock};
+use crate::step::{Action, Step};
+
+/// Which trouble of a case has been handled, and which steps run.
+#[derive(Default)]
+pub(super) struct Troubles {
+    /// The numbers of the handled ones.
+    handled: Mutex<BTreeSet<usize>>,
+    /// The current step of each branch, by its number.
+    current: Mutex<BTreeMap<usize, Step>>,
+    /// Held while trouble is turned into a failure: branches notice it at the same time, and one reports it.
+    reporting: tokio::sync::Mutex<()>,
 }
 
-/// Adds new trouble that counts.
-fn new_trouble(session: &Session, seen: &mut usize, action: Option<&Action>, found: &mut Vec<Trouble>) {
-    let board = session.board();
-    let mut left = None;
-    while let Some(trouble) = board.trouble_since(*seen) {
-        let number = *seen;
-        *seen += 1;
-        if action.is_some_and(|action| left_to_next_step(action, &trouble)) {
-            left.get_or_insert(number);
-        } else if !board.is_asked_for(&trouble) && !found.contains(&trouble) {
-            found.push(trouble);
+impl Troubles {
+    /// A branch begins a step.
+    pub(super) fn began(&self, branch: usize, step: &Step) {
+        lock(&self.current).insert(branch, step.clone());
+    }
+
+    /// A branch has ended.
+    pub(super) fn ended(&self, branch: usize) {
+        lock(&self.current).remove(&branch);
+    }
+
+    /// Whether the trouble with this number fails the branch, whose action this is.
+    pub(super) fn fails(
+        &self,
+        number: usize,
+        trouble: &Trouble,
+        board: &Board,
+        branch: usize,
+        action: Option<&Action>,
+    ) -> bool {
+        !lock(&self.handled).contains(&number)
+            && !board.is_asked_for(trouble)
+            && !self.is_left(trouble, branch, action)
+    }
+
+    /// Whether trouble is left to the next step, or to the current step of another branch.
+    fn is_left(&self, trouble: &Trouble, branch: usize, action: Option<&Action>) -> bool {
+        let expects = |step: &Step| {
+            step.expect_error.is_some()
+                && trouble.vm().is_some_and(|vm| step.action.vm_names().iter().any(|named| named.vm == vm))
+        };
+        action.is_some_and(|action| left_to_next_step(action, trouble))
+            || lock(&self.current)
+                .iter()
+                .filter(|(other, _)| **other != branch)
+                .any(|(_, step)| left_to_next_step(&step.action, trouble) || expects(step))
+    }
+
+    /// Unhandled trouble as one failure, root cause first, regardless of the order of discovery. Also returns
+    /// the VMs whose migration has failed.
+    pub(super) async fn cause(
+        &self,
+        session: &Session,
+        branch: usize,
+        action: Option<&Action>,
+    ) -> Option<(Failure, Vec<String>)> {
+        let is_of_migration = |trouble: &Trouble| matches!(trouble, Trouble::MigrationFailed { .. });
+        let _reporting = self.reporting.lock().await;
+        let mut found = Vec::new();
+        self.take(session.board(), branch, action, &mut found);
+        if found.is_empty() {
+            return None;
+        }
+        // A VM that is about to exit may be the root cause.
+        session.await_exits().await;
+        self.take(session.board(), branch, action, &mut found);
+        if found.iter().all(is_of_migration) {
+            session.await_destinations().await;
+            self.take(session.board(), branch, action, &mut found);
+        }
+        let migrating = found.iter().filter(|trouble| is_of_migration(trouble)).filter_map(Trouble::vm);
+        let migrating = migrating.map(str::to_owned).collect();
+        found.sort_by_key(Trouble::rank);
+        let mut whole: Option<Failure> = None;
+        for trouble in &found {
+            let failure = to_failure(session, trouble).await;
+            whole = Some(match whole {
+                None => failure,
+                Some(headline) => headline.then(failure),
+            });
+        }
+        Some((whole?, migrating))
+    }
+
+    /// Adds trouble that fails the branch; what is left to a step stays unhandled.
+    fn take(&self, board: &Board, branch: usize, action: Option<&Action>, found: &mut Vec<Trouble>) {
+        for number in 0.. {
+            let Some(trouble) = board.trouble_since(number) else { break };
+            if self.is_left(&trouble, branch, action) {
+                continue;
+            }
+            if self.fails(number, &trouble, board, branch, action) && !found.contains(&trouble) {
+                found.push(trouble);
+            }
+            lock(&self.handled).insert(number);
         }
     }
-    *seen = left.unwrap_or(*seen);
 }
 
 /// Trouble as a failure, with the last output of a process that ended, or QEMU's error of a migration that failed.
@@ -72,7 +124,9 @@ async fn to_failure(session: &Session, trouble: &Trouble) -> Failure {
                 .about(vm);
         }
         Trouble::Died { vm, .. } => session.machine(vm).map(|machine| machine.stderr_tail(3)).ok(),
-        Trouble::ProcessEnded { name, .. } => session.background().get(name).map(Background::output_tail),
+        Trouble::ProcessEnded { name, .. } => {
+            session.background().get(name).map(|process| process.output_tail())
+        }
         _ => None,
     };
     trouble.failure().saying(&output.unwrap_or_default())
@@ -111,7 +165,7 @@ mod tests {
         let action = |key, value| Action::read(key, &value).unwrap();
         let migrate = action("migrate", serde_json::json!({"from": "a", "uri": "exec:exit 1"}));
         let wait = action("wait", serde_json::json!({"vm": "a", "ticks": 1}));
-        let failed = Trouble::MigrationFailed { vm: "a".into(), migration: 1 };
+        let failed = Trouble::MigrationFailed { vm: "a".into(), migration: Some(0) };
         assert!(left_to_next_step(&migrate, &failed) && !left_to_next_step(&wait, &failed));
     }
 

@@ -113,7 +113,8 @@ fn locate(path: &mut String, at: &Location, more_help: &str, reader: &mut Reader
 pub(super) fn locate_guest(node: &Node, spec: &mut VmSpec, disks: &[String], reader: &mut Reader<'_, '_>) {
     let Guest::Image(image) = &mut spec.guest else { return };
     let own = node.get("guest").and_then(|guest| guest.get("image"));
-    let at = own.and_then(|own| own.get("disk")).map_or(&node.at, |disk| &disk.at);
+    let disk = own.and_then(|own| own.get("disk"));
+    let at = &disk.map_or_else(|| node.at.clone(), |disk| origin(disk, reader.scope));
     let Some(disk) = &mut image.disk else { return };
     if template::is_template(disk) {
         let message = "the disk of a guest must be known before the run";

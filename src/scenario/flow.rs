@@ -1,4 +1,6 @@
-//! Steps that are expanded into other steps: `hook`, `use` and `repeat`. (A `block` is just its list.)
+//! Steps that are expanded into other steps: `hook`, `use`, `repeat` and `parallel`. (A `block` is just its list.)
+
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -8,12 +10,14 @@ use super::keys::path;
 use super::later::Later;
 use super::load::circle;
 use super::model::Block;
+use super::names;
 use super::params::{self, Given};
 use super::steps::{MAX_STEPS, Place, Steps, Written};
 use super::typed::{self, Reader, origin};
 use crate::diagnostic::{Code, Location};
 use crate::step::forms::{forms, read};
 use crate::step::{DEFAULT_TIMEOUT, Misfit, Read, Rule, Step, Wait};
+use crate::template;
 use crate::yaml::{Key, Node};
 
 /// The steps of another file, which has `params` and `steps` only.
@@ -34,6 +38,14 @@ pub(crate) const NOT_WITH_FLOW: &[&str] = &["timeout", "capture", "expect_error"
 
 /// The keys of a file for `use`.
 pub(super) const KEYS_OF_USED: &[&str] = &["params", "steps", "description"];
+
+/// The names of a case that the steps of a used file may use, besides `run`.
+const NAMES_OF_THE_CASE: [&str; 5] = ["case", "disk", "credential", "port", "link"];
+
+/// Whether a path begins with a name of the case.
+fn is_of_the_case(path: &str) -> bool {
+    path.split('.').next().is_some_and(|root| root == "run" || NAMES_OF_THE_CASE.contains(&root))
+}
 
 forms! {
     /// A loop.
@@ -145,20 +157,35 @@ impl Steps<'_, '_, '_> {
             let help = "a file for `use` has `params` and `steps` only";
             self.complain(Code::UnknownKey, &key.at, format!("unknown key `{}`", key.name), help);
         }
-        let Some(steps) = root.get("steps") else {
+        if root.get("steps").is_none() {
             let message = format!("`{}` has no `steps`", path.display());
             self.complain(Code::Use, &file.at, message, "");
             return None;
-        };
-        let with = self.outer_values(value.get("with"), &key.at, &place)?;
+        }
+        let (with, aliases) = self.outer_values(value.get("with"), &key.at, &place)?;
         // Its steps may use some names of the case, and its params.
         let mut names = place.scope.names().clone();
-        names.retain(|name, _| ["case", "disk", "credential", "port", "link"].contains(&name.as_str()));
+        names.retain(|name, _| NAMES_OF_THE_CASE.contains(&name.as_str()));
         names.insert("env".to_owned(), Value::Object(self.loader.env.clone()));
         let scope = place.scope.renamed(names);
-        let declared = params::declared(&root, &mut self.loader.diagnostics);
+        // Without aliases it stays the same tree, whose constant steps are known.
+        let aliased = match aliases.is_empty() {
+            true => Node::clone(&root),
+            false => root.map_texts(&|text| template::with_aliases(text, &aliases)),
+        };
+        let steps = aliased.get("steps")?;
+        let declared = params::declared(&aliased, &mut self.loader.diagnostics);
         params::check_with(value, &declared, &mut self.loader.diagnostics);
         self.loader.unused.params(&root, &declared);
+        let (late, declared): (Vec<_>, Vec<_>) =
+            declared.into_iter().partition(|param| aliases.contains_key(&param.name));
+        if let Some(limited) = late.iter().find(|param| param.is_limited()) {
+            let message =
+                format!("`{}` has `one_of`, so its value must be known before the run", limited.name);
+            let at = value.get("with").map_or(&key.at, |with| with.place_of(&limited.name));
+            self.complain(Code::Deferred, at, message, "remove `one_of` from the parameter");
+            return None;
+        }
         let given = Given { with: Some(&with), cell: &[], defines: &[], user: &key.at };
         let (values, scope) = params::resolve(&declared, &given, &mut self.reader(&scope))?;
         place.uses.push(path);
@@ -166,11 +193,17 @@ impl Steps<'_, '_, '_> {
         Some(self.list(steps, &Place { scope: &scope, locals: values, ..place }))
     }
 
-    /// `with`, rendered with the names of the using file; each value keeps its place.
-    fn outer_values(&mut self, with: Option<&Node>, user: &Location, place: &Place<'_, '_>) -> Option<Node> {
-        let mut entries = Vec::new();
+    /// `with`, rendered with the names of the using file; each value keeps its place. What is only known in the run must
+    /// be a name of the case, which the parameter stands for.
+    fn outer_values(
+        &mut self,
+        with: Option<&Node>,
+        user: &Location,
+        place: &Place<'_, '_>,
+    ) -> Option<(Node, BTreeMap<String, String>)> {
+        let (mut entries, mut aliases) = (Vec::new(), BTreeMap::new());
         let Some(with) = with else {
-            return Some(Node::map(entries, user.clone()));
+            return Some((Node::map(entries, user.clone()), aliases));
         };
         if !with.is_map() {
             let message = format!("`with` is a map, not {}", with.what());
@@ -178,11 +211,19 @@ impl Steps<'_, '_, '_> {
             return None;
         }
         for (key, value) in with.entries() {
-            let rendered = self.reader(place.scope).render_now(value)?;
+            let piece = self.reader(place.scope).render(value)?;
+            let path = value.text().filter(|_| piece.deferred.is_some()).and_then(template::only_path);
+            if let Some(path) = path.filter(|path| is_of_the_case(path)) {
+                aliases.insert(key.name.clone(), path);
+                continue;
+            }
+            let help =
+                "write one name alone, such as `{{port.NAME}}`; the used file can put it into a longer text";
+            let rendered = self.reader(place.scope).known(piece, help)?;
             let at = origin(value, place.scope);
             entries.push((key.clone(), Node::of_value(&typed::escaped(rendered), &at)));
         }
-        Some(Node::map(entries, with.at.clone()))
+        Some((Node::map(entries, with.at.clone()), aliases))
     }
 
     /// A loop: unrolled, or kept if it has `until`.
@@ -273,6 +314,31 @@ impl Steps<'_, '_, '_> {
         let steps = self.list(steps, &inner);
         let (at, until) = (key.at.clone(), Box::new(until?));
         Some(Block::RepeatUntil { at, until, timeout, when, index, steps })
+    }
+
+    /// Steps that run at the same time.
+    pub(super) fn parallel(&mut self, written: Written<'_>, mut place: Place<'_, '_>) -> Option<Block> {
+        let Written { node, key, value } = written;
+        self.refuse_modifiers(node, &[]);
+        let value = &self.solid(value, &place)?;
+        let wrong = match value.entries() {
+            _ if !value.is_map() => format!("expected a map of branches, not {}", value.what()),
+            [] => "`parallel` has no branches".to_owned(),
+            _ => String::new(),
+        };
+        if !wrong.is_empty() {
+            self.complain(Code::WrongValue, &value.at, wrong, "write `parallel: {NAME: […], NAME: […]}`");
+            return None;
+        }
+        place.via.insert(0, key.at.clone());
+        let when = std::mem::take(&mut place.when);
+        let mut branches = Vec::new();
+        for (name, steps) in value.entries() {
+            names::BRANCH.check(name, &mut self.loader.diagnostics);
+            branches.push((name.name.clone(), self.list(steps, &place)));
+        }
+        let Place { groups, locals, .. } = place;
+        Some(Block::Parallel { at: key.at.clone(), when, groups, locals, branches })
     }
 
     /// Reports the modifiers of [`NOT_WITH_FLOW`], except some.

@@ -111,7 +111,7 @@ impl Loader {
             self.diagnostics.error(Code::Extends, &extends.at, message, "");
             return None;
         }
-        self.extended(&parent, &chain).map(|parent| over(&node, &parent)).filter(|_| sound)
+        self.extended(&parent, &chain).map(|parent| over(&node, &parent, keys::merge)).filter(|_| sound)
     }
 
     /// The file that a text names, relative to the file that contains the text.

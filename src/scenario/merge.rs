@@ -3,7 +3,6 @@
 
 use serde_json::Value;
 
-use super::keys;
 use super::typed::{self, Reader};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, similar};
 use crate::template;
@@ -22,9 +21,9 @@ pub(super) enum Merge {
     Deeply,
 }
 
-/// Merges a file over the template it extends.
-pub(super) fn over(child: &Node, parent: &Node) -> Node {
-    merge(child, &parent.without(&["extends"]), |key, value, below| match keys::merge(key) {
+/// Merges a file over the template it extends; `how` says how the value of a key is merged.
+pub(super) fn over(child: &Node, parent: &Node, how: fn(&str) -> Option<Merge>) -> Node {
+    merge(child, &parent.without(&["extends"]), |key, value, below| match how(key) {
         Some(Merge::Deeply) => deep(value, below),
         Some(Merge::ByKey) => merge(value, below, |_, value, _| value.clone()),
         Some(Merge::Joined) => Node::seq([below.several(), value.several()].concat(), value.at.clone()),
@@ -159,7 +158,7 @@ mod tests {
             "tags: [a]\nvms: {x: {cpu: max, memory: 1G}}\nsteps: [{sleep: 1s}]\nrequires: {qemu: '>=8', host: kvm}",
         );
         let child = node("c", "tags: b\nvms: {x: {memory: 2G}, y: {}}\nrequires: {qemu: '>=9'}");
-        let merged = over(&child, &parent);
+        let merged = over(&child, &parent, crate::scenario::keys::merge);
         let x = merged.get("vms").unwrap().get("x").unwrap();
         assert_eq!(x.get("memory").unwrap().text(), Some("2G"));
         assert_eq!(x.get("memory").unwrap().at.path(), Path::new("c"));

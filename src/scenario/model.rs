@@ -125,9 +125,22 @@ pub enum Block {
         /// The repeated steps.
         steps: Vec<Block>,
     },
+    /// `parallel`: the branches run at the same time; it ends with the last one.
+    Parallel {
+        /// Its place.
+        at: Location,
+        /// Conditions that are decided in the run; all must be true.
+        when: Vec<When>,
+        /// See [`CaseStep::groups`].
+        groups: Vec<String>,
+        /// See [`CaseStep::locals`].
+        locals: Map<String, Value>,
+        /// The name and the steps of each branch.
+        branches: Vec<(String, Vec<Block>)>,
+    },
 }
 
-/// All steps of lists of blocks; those of loops once.
+/// All steps of lists of blocks; those of loops once, those of branches one branch after the other.
 pub(super) fn all_steps<'c>(lists: impl IntoIterator<Item = &'c [Block]>) -> Vec<&'c CaseStep> {
     let mut steps = Vec::new();
     for block in lists.into_iter().flatten() {
@@ -136,6 +149,11 @@ pub(super) fn all_steps<'c>(lists: impl IntoIterator<Item = &'c [Block]>) -> Vec
             Block::RepeatUntil { until, steps: inner, .. } => {
                 steps.extend(all_steps([inner.as_slice()]));
                 steps.push(until);
+            }
+            Block::Parallel { branches, .. } => {
+                for (_, inner) in branches {
+                    steps.extend(all_steps([inner.as_slice()]));
+                }
             }
         }
     }

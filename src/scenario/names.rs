@@ -35,6 +35,9 @@ pub(super) const PARAM: Name = Name {
 pub(super) const CAPTURE: Name =
     Name { code: Code::WrongValue, help: "use letters, digits, `_` and `-`", ..PARAM };
 
+/// A branch of `parallel`.
+pub(super) const BRANCH: Name = Name { what: "branch name", ..CAPTURE };
+
 /// Such a name is used in templates, and may be part of the name of a socket.
 const fn of_socket(what: &'static str) -> Name {
     let help = "start with a letter; use letters, digits, `_` and `-`, at most 32 characters";

@@ -55,6 +55,13 @@ pub(super) struct Param {
     one_of: Vec<Node>,
 }
 
+impl Param {
+    /// Whether only some values are allowed.
+    pub(super) const fn is_limited(&self) -> bool {
+        !self.one_of.is_empty()
+    }
+}
+
 /// A value that is set, with the place that sets it.
 #[derive(Debug, Clone)]
 pub(super) struct Setting {

@@ -13,15 +13,20 @@ use crate::yaml::Node;
 
 /// The options of a VM that name a file, and whether it must exist when the scenario is loaded. A `qemu` may also be a
 /// name of the command line, or be missing where the scenario is only checked.
-const OPTIONS: &[(&[&str], bool)] = &[
+pub(super) const OF_VM: &[(&[&str], bool)] = &[
     (&["guest", "linux", "kernel"], true),
     (&["guest", "linux", "initrd"], true),
     (&["guest", "image", "kernel"], true),
     (&["guest", "image", "initrd"], true),
+    (&["guest", "linux", "access", "ssh", "key"], true),
+    (&["guest", "image", "access", "ssh", "key"], true),
     (&["firmware", "code"], true),
     (&["firmware", "vars"], true),
     (&["qemu"], false),
 ];
+
+/// The same of a step.
+pub(super) const OF_STEP: &[(&[&str], bool)] = &[(&["guest", "from"], true)];
 
 /// The absolute path of an existing file that a text at this place names.
 ///
@@ -53,9 +58,14 @@ pub(super) fn find(
     existing(path, at).map_err(wrong).ok()
 }
 
-/// Makes the relative paths in the options of a VM absolute.
-pub(super) fn locate(piece: &mut Piece, node: &Node, reader: &mut Reader<'_, '_>) {
-    for (keys, must_exist) in OPTIONS {
+/// Makes the relative paths in these options of a VM or a step absolute.
+pub(super) fn locate(
+    options: &[(&[&str], bool)],
+    piece: &mut Piece,
+    node: &Node,
+    reader: &mut Reader<'_, '_>,
+) {
+    for (keys, must_exist) in options {
         let pointer = format!("/{}", keys.join("/"));
         let Some(Value::String(path)) = piece.value.pointer(&pointer) else {
             continue;
@@ -109,6 +119,7 @@ mod tests {
 
     use super::*;
     use crate::diagnostic::SourceFile;
+    use crate::qemu::image::OVERLAY;
     use crate::qemu::spec::Guest;
     use crate::scenario::tests::{Folder, sound};
 
@@ -130,10 +141,11 @@ mod tests {
 
     #[test]
     fn the_file_of_a_vm_is_sought_beside_the_file_that_sets_it() {
-        let base = "params: {kernel: none}\nvms: {vm: {qemu: ./q, guest: {linux: {kernel: '{{kernel}}', initrd: i, \
+        let base = "params: {kernel: none, image: none}\nvms: {own: {guest: {image: {disk: '{{image}}'}}}, vm: {qemu: ./q, guest: {linux: {kernel: '{{kernel}}', initrd: i, \
              append: '{{case.dir}}'}}}}\nsteps: []";
-        let case = "extends: t/base.yaml\nwith: {kernel: k}";
-        let files = [("t/base.yaml", base), ("case.yaml", case), ("t/i", ""), ("k", ""), ("t/q", "")];
+        let case = "extends: t/base.yaml\nwith: {kernel: k, image: i.raw}";
+        let files =
+            [("t/base.yaml", base), ("case.yaml", case), ("t/i", ""), ("k", ""), ("i.raw", ""), ("t/q", "")];
         let folder = Folder::new(&files);
         let case = &sound(folder.load(&["case.yaml"]))[0];
         let Guest::Linux(linux) = &case.vms["vm"].guest else { panic!("not Linux") };
@@ -141,6 +153,7 @@ mod tests {
         assert_eq!(linux.kernel, Some(real("k")));
         assert_eq!(linux.initrd, Some(real("t/i")));
         assert_eq!(case.vms["vm"].qemu, real("t/q"));
+        assert_eq!(case.vms["own"].disks[OVERLAY].backing, Some(real("i.raw")));
         let template = case.vm_sources["vm"].template.as_ref().unwrap();
         assert_eq!(template["guest"]["linux"]["kernel"], json!(real("k")));
     }

@@ -36,6 +36,11 @@ fn block(block: &Block, depth: usize) -> Value {
             }
             grouped(&until.groups[depth..], under(when, &until.locals, body))
         }
+        Block::Parallel { when, groups, locals, branches, .. } => {
+            let branches = branches.iter().map(|(name, steps)| (name.clone(), blocks(steps, groups.len())));
+            let body = json!({"parallel": branches.collect::<Map<_, _>>()});
+            grouped(&groups[depth..], under(when, locals, body))
+        }
     }
 }
 

@@ -11,11 +11,9 @@ use super::load::Loader;
 use super::model::{Block, Case, CaseStep, Parsed, When};
 use super::net::Net;
 use super::typed::{self, Reader, at_origin, indentation};
-use super::{names, when};
-use crate::diagnostic::{Code, Diagnostic, Location, similar, suggest};
-use crate::step::{
-    ACTIONS, About, Action, Complaint, Complaints, FLOW, MODIFIERS, Scene, Step, invalid_regex,
-};
+use super::{names, paths, when};
+use crate::diagnostic::{Code, Diagnostic, Location, invalid_regex, similar, suggest};
+use crate::step::{ACTIONS, About, Action, Complaint, Complaints, FLOW, MODIFIERS, Scene, Step};
 use crate::template::{self, Origins, Scope};
 use crate::yaml::{Key, Kind, Node};
 
@@ -199,6 +197,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
             "hook" => self.hook(written, place),
             "use" => self.used(written, place),
             "repeat" => self.repeat(written, place),
+            "parallel" => self.parallel(written, place).map(|block| vec![block]),
             "block" => {
                 self.refuse_modifiers(node, &[]);
                 Some(self.list(value, &place))
@@ -308,7 +307,8 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         }
         let whole = node.without(&["when"]);
         let mut reader = Reader { scope, diagnostics: &mut self.loader.diagnostics };
-        let piece = reader.render(&whole)?;
+        let mut piece = reader.render(&whole)?;
+        paths::locate(paths::OF_STEP, &mut piece, &whole, &mut reader);
         let parsed = Arc::new(Parsed {
             step: reader.fit(&piece.value, &key.at, &whole)?,
             deferred: piece.raw.is_some(),
@@ -354,7 +354,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
 /// Whether a complaint is valid for all cells. If this cell omits the step, complaints about properties of its VMs are not;
 /// nor are those about a name from a template or of a VM's copy, which may differ in another cell.
 fn counts(complaint: &Complaint, pending: &Pending, copied: &[&str]) -> bool {
-    if pending.runs || matches!(complaint.about, About::Keys | About::Form) {
+    if pending.runs || matches!(complaint.about, About::Keys | About::Form | About::Regex) {
         return true;
     }
     let (_, node) = typed::place(&pending.key, pending.parsed.value(), &complaint.path);
@@ -378,8 +378,7 @@ fn at_its_place(complaint: Complaint, pending: &Pending) -> Option<Diagnostic> {
     if complaint.about != About::Keys && (is_deferred(node) || named.is_some_and(is_deferred)) {
         return None;
     }
-    let is_regex = complaint.message.contains("is not a valid regular expression");
-    let code = if is_regex { Code::Regex } else { Code::Action };
+    let code = if complaint.about == About::Regex { Code::Regex } else { Code::Action };
     let wrong = Diagnostic::error(code, &at, &complaint.message).help(complaint.help.unwrap_or_default());
     Some(at_origin(wrong, node, &pending.origins))
 }

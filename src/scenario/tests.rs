@@ -98,6 +98,10 @@ fn titles(blocks: &[Block]) -> Vec<String> {
         Block::RepeatUntil { steps, until, .. } => {
             format!("{:?} until {}", titles(steps), until.step.title())
         }
+        Block::Parallel { branches, .. } => {
+            let branch = |(name, steps): &(String, Vec<Block>)| format!("{name}: {:?}", titles(steps));
+            branches.iter().map(branch).collect::<Vec<_>>().join(" beside ")
+        }
     };
     blocks.iter().map(title).collect()
 }
@@ -235,7 +239,7 @@ fn run_values_are_filled_in_when_the_step_runs() {
     let values = run_values(&run);
     let step = |at: usize| match &case.steps[at] {
         Block::Step(step) => step,
-        Block::RepeatUntil { .. } => panic!(),
+        _ => panic!(),
     };
     let first = serde_json::to_value(resolve_step(&case, step(1), &values).unwrap().action).unwrap();
     assert_eq!(first["qmp"]["arguments"], json!({"n": 3, "i": "item", "p": 5}));

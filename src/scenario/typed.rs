@@ -68,9 +68,14 @@ impl<'v> Reader<'_, 'v> {
 
     /// The value of a part that must be known before the run; reports it if it is not.
     pub(super) fn now(&mut self, piece: Piece) -> Option<Value> {
+        self.known(piece, "this value must be known before the run")
+    }
+
+    /// The same with another help.
+    pub(super) fn known(&mut self, piece: Piece, help: &str) -> Option<Value> {
         if let Some(at) = &piece.deferred {
             let message = "`run`, `case.dir`, `port`, `link` and the `index` of `until` are only known when a step runs";
-            self.error(Code::Deferred, at, message, "this value must be known before the run");
+            self.error(Code::Deferred, at, message, help);
             return None;
         }
         Some(piece.value)
@@ -412,6 +417,7 @@ fn setter<'o>(value: &Node, origins: &'o Origins) -> Option<&'o Location> {
 const EXAMPLES: &[(&str, &str)] = &[
     ("use", "{file: steps.yaml}"),
     ("repeat", "{times: 3, steps: […]}"),
+    ("parallel", "{NAME: […], NAME: […]}"),
     ("must_fail", "{match: \"…\"}"),
     ("known_issue", "{reason: …, match: \"…\"}"),
     ("requires", "{qemu: \">=11.0\"}"),

@@ -103,7 +103,7 @@ impl Vms {
         let node = joined(node, reader);
         let node = &without_disabled(&node, reader)?;
         let mut piece = reader.render(node)?;
-        paths::locate(&mut piece, node, reader);
+        paths::locate(paths::OF_VM, &mut piece, node, reader);
         let mut spec = reader.fit::<VmSpec>(&piece.value, &key.at, node)?;
         if let (Some((firmware, _)), Guest::Ticker(_)) = (node.entry("firmware"), &spec.guest) {
             let message = "the built-in guest does not run on UEFI firmware";

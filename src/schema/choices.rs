@@ -79,7 +79,7 @@ fn step(schema: &mut Value) {
         format!("A step has one action, and this one already has `{key}`: make it two steps.")
     });
     let message = "Not allowed on a step that expands to other steps: put it on those steps.";
-    for flow in ["hook", "use", "block"] {
+    for flow in FLOW.iter().filter(|flow| **flow != "repeat") {
         not_with(schema, flow, NOT_WITH_FLOW, message);
     }
 }

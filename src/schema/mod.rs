@@ -1,5 +1,7 @@
 //! The JSON Schema of a scenario file, for editors: generated from the types that parse it.
 
+use std::collections::BTreeMap;
+
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
@@ -142,6 +144,9 @@ fn step(generator: &mut SchemaGenerator) -> Value {
     let block = "Steps that belong together: under one `when`, or with one `name` for the reader.";
     let repeat = "Repeats steps: `times`, or `over` a list, or `until` a condition is met.";
     properties["block"] = with_doc(block, of::<Vec<Step>>(generator));
+    let parallel = "Branches of steps that run at the same time, by name. It ends when all have ended. The first failure ends the others.";
+    properties["parallel"] = with_doc(parallel, of::<BTreeMap<String, Vec<Step>>>(generator));
+    properties["parallel"]["minProperties"] = json!(1);
     properties["hook"] =
         json!({"type": "string", "description": "A place where the extending file can add steps."});
     properties["use"] = json!(Use::json_schema(generator));

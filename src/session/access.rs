@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, MutexGuard};
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
@@ -13,6 +13,7 @@ use super::client::Client;
 use super::clock::Reading;
 use super::directory::Notes;
 use super::link::Links;
+use super::lock;
 use super::machine::{Machine, Plan};
 use super::metric::Metric;
 use super::process::Background;
@@ -52,52 +53,47 @@ impl Session {
 
     /// The VMs, started or not.
     #[must_use]
-    pub const fn plans(&self) -> &IndexMap<String, Plan> {
-        &self.plans
+    pub fn plans(&self) -> Arc<IndexMap<String, Plan>> {
+        Arc::clone(&self.live().plans)
     }
 
     /// The QEMU of the first VM: the programs next to it are for what belongs to no VM.
     #[must_use]
-    pub fn first_qemu(&self) -> &Path {
-        self.plans.values().next().map_or(Path::new(""), |plan| &plan.binary.path)
+    pub fn first_qemu(&self) -> PathBuf {
+        self.plans().values().next().map_or_else(PathBuf::new, |plan| plan.binary.path.clone())
     }
 
     /// Replaces the plans.
-    pub fn set_plans(&mut self, plans: IndexMap<String, Plan>) {
-        self.plans = plans;
+    pub fn set_plans(&self, plans: IndexMap<String, Plan>) {
+        self.live().plans = Arc::new(plans);
     }
 
     /// The role names, and the VM that each currently stands for.
     #[must_use]
-    pub const fn roles(&self) -> &IndexMap<String, String> {
-        &self.roles
+    pub fn roles(&self) -> IndexMap<String, String> {
+        self.live().roles.clone()
     }
 
     /// Binds roles to VMs.
-    pub fn bind(&mut self, roles: impl IntoIterator<Item = (String, String)>) {
-        self.roles.extend(roles);
+    pub fn bind(&self, roles: impl IntoIterator<Item = (String, String)>) {
+        self.live().roles.extend(roles);
     }
 
     /// The VMs that were started, including those that ended.
     #[must_use]
-    pub const fn machines(&self) -> &BTreeMap<String, Machine> {
-        &self.machines
-    }
-
-    /// A started VM, to change what is known of it.
-    pub fn machine_mut(&mut self, name: &str) -> Option<&mut Machine> {
-        self.machines.get_mut(name)
+    pub fn machines(&self) -> Arc<BTreeMap<String, Arc<Machine>>> {
+        Arc::clone(&self.live().machines)
     }
 
     /// Background processes by name.
     #[must_use]
-    pub const fn background(&self) -> &BTreeMap<String, Background> {
-        &self.background
+    pub fn background(&self) -> Arc<BTreeMap<String, Arc<Background>>> {
+        Arc::clone(&self.live().background)
     }
 
     /// Adds a background process; returns the one that had its name.
-    pub fn add_background(&mut self, name: &str, process: Background) -> Option<Background> {
-        self.background.insert(name.to_owned(), process)
+    pub fn add_background(&self, name: &str, process: Background) -> Option<Arc<Background>> {
+        Arc::make_mut(&mut self.live().background).insert(name.to_owned(), Arc::new(process))
     }
 
     /// Whether a step of the case waits for this background process.
@@ -108,13 +104,13 @@ impl Session {
 
     /// The clients that were started, including stopped ones.
     #[must_use]
-    pub const fn clients(&self) -> &BTreeMap<String, Client> {
-        &self.clients
+    pub fn clients(&self) -> Arc<BTreeMap<String, Arc<Client>>> {
+        Arc::clone(&self.live().clients)
     }
 
     /// Adds a client.
-    pub fn add_client(&mut self, name: &str, client: Client) {
-        self.clients.insert(name.to_owned(), client);
+    pub fn add_client(&self, name: &str, client: Client) {
+        Arc::make_mut(&mut self.live().clients).insert(name.to_owned(), Arc::new(client));
     }
 
     /// The links.
@@ -123,74 +119,72 @@ impl Session {
         &self.wiring.links
     }
 
-    /// The ends that we still hold of a socket pair, if it exists.
-    pub fn socket_ends(&mut self, name: &str) -> Option<&mut Vec<OwnedFd>> {
-        self.sockets.get_mut(name)
-    }
-
-    /// Adds a socket pair.
-    pub fn add_sockets(&mut self, name: &str, ends: [OwnedFd; 2]) {
-        self.sockets.insert(name.to_owned(), ends.into());
+    /// The ends that we still hold of each socket pair.
+    pub fn sockets(&self) -> MutexGuard<'_, BTreeMap<String, Vec<OwnedFd>>> {
+        lock(&self.sockets)
     }
 
     /// Keeps values captured by steps.
-    pub fn capture(&mut self, values: Map<String, Value>) {
-        self.captures.extend(values);
+    pub fn capture(&self, values: Map<String, Value>) {
+        self.live().captures.extend(values);
     }
 
     /// Records a metric.
-    pub fn record(&mut self, metric: Metric) {
-        self.recorded.push(metric);
+    pub fn record(&self, metric: Metric) {
+        self.live().recorded.push(metric);
     }
 
     /// The clocks of guests that were read, in order.
     #[must_use]
-    pub fn clocks(&self) -> &[Reading] {
-        &self.clocks
+    pub fn clocks(&self) -> Vec<Reading> {
+        self.live().clocks.clone()
     }
 
     /// Keeps the clocks of a guest.
-    pub fn add_clock(&mut self, reading: Reading) {
-        self.clocks.push(reading);
+    pub fn add_clock(&self, reading: Reading) {
+        self.live().clocks.push(reading);
     }
 
     /// The last migration.
     #[must_use]
-    pub fn pair(&self) -> Option<&Pair> {
-        self.pairs.last()
+    pub fn pair(&self) -> Option<Pair> {
+        self.live().pairs.last().cloned()
     }
 
     /// The last migration of a VM. Several VMs may migrate at once.
     #[must_use]
-    pub fn pair_of(&self, vm: &str) -> Option<&Pair> {
-        self.pairs.iter().rfind(|pair| pair.source == vm || pair.destination.as_deref() == Some(vm))
+    pub fn pair_of(&self, vm: &str) -> Option<Pair> {
+        let of_vm = |pair: &&Pair| pair.source == vm || pair.destination.as_deref() == Some(vm);
+        self.live().pairs.iter().rfind(of_vm).cloned()
     }
 
     /// A migration has started.
-    pub fn set_pair(&mut self, pair: Pair) {
-        self.pairs.push(pair);
+    pub fn set_pair(&self, pair: Pair) {
+        self.live().pairs.push(pair);
     }
 
     /// The last migration has this destination, unless that is its source. A saved state may have several.
-    pub fn set_destination(&mut self, vm: &str) {
-        let Some(pair) = self.pairs.last_mut().filter(|pair| pair.source != vm) else { return };
+    pub fn set_destination(&self, vm: &str) {
+        let pairs = &mut self.live().pairs;
+        let Some(pair) = pairs.last_mut().filter(|pair| pair.source != vm) else { return };
+        self.board.join_migration(vm);
         let destination = Some(vm.to_owned());
         if pair.destination.is_none() || pair.destination == destination {
             pair.destination = destination;
         } else {
             let another = Pair { destination, ..pair.clone() };
-            self.pairs.push(another);
+            pairs.push(another);
         }
     }
 
     /// The last failover.
     #[must_use]
-    pub const fn failover(&self) -> Option<&FailoverMark> {
-        self.failover.as_ref()
+    pub fn failover(&self) -> Option<FailoverMark> {
+        self.live().failover.clone()
     }
 
     /// A failover has happened.
-    pub fn set_failover(&mut self, mark: FailoverMark) {
-        self.failover = Some(mark);
+    pub fn set_failover(&self, mark: FailoverMark) {
+        self.live().failover = Some(mark);
     }
 }

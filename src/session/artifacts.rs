@@ -30,13 +30,16 @@ impl Artifacts {
     #[must_use]
     pub fn of(session: &Session, scenario: String, files: &[String], evidence: Option<String>) -> Self {
         session.catch_up();
-        let machines = session.machines.iter();
-        let background = session.background.iter();
+        let (machines, background) = (session.machines(), session.background());
         Self {
             directory: session.directory().to_owned(),
             scenario,
-            machines: machines.map(|(name, machine)| (name.clone(), machine.command_lines())).collect(),
+            machines: machines
+                .iter()
+                .map(|(name, machine)| (name.clone(), machine.command_lines()))
+                .collect(),
             background: background
+                .iter()
                 .map(|(name, process)| process.record(&format!("exec {name} in the background")))
                 .collect(),
             evidence,

@@ -1,7 +1,7 @@
 //! The shared state of a session: notifies of changes, and collects trouble that ends a step at once.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use regex::Regex;
@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::failure::{Cause, Failure};
 use super::interference::Interference;
+use super::lock;
 use crate::guest::ticker::Line;
 use crate::qemu::network::of_wire;
 use crate::qemu::process::Ended;
@@ -50,8 +51,8 @@ pub enum Trouble {
     MigrationFailed {
         /// The VM that reported it.
         vm: String,
-        /// The number of the migration in the case; filled in by the board.
-        migration: u64,
+        /// The number of the migration in the case, counted from 0; filled in by the board.
+        migration: Option<usize>,
     },
 }
 
@@ -66,6 +67,18 @@ impl Trouble {
             Self::Died { how: Ended::Status(_), .. } => 1,
             Self::ProcessEnded { .. } => 2,
             Self::MigrationFailed { .. } => 3,
+        }
+    }
+
+    /// The VM it is about.
+    #[must_use]
+    pub fn vm(&self) -> Option<&str> {
+        match self {
+            Self::Died { vm, .. }
+            | Self::Mismatch { vm, .. }
+            | Self::Guest { vm, .. }
+            | Self::MigrationFailed { vm, .. } => Some(vm),
+            Self::ProcessEnded { .. } => None,
         }
     }
 
@@ -111,19 +124,39 @@ struct State {
     may_exit: BTreeSet<String>,
     /// What the guests of VMs are allowed to print and do.
     allowed: Vec<(String, Regex)>,
-    migration: Migration,
+    migrations: Vec<Migration>,
 }
 
-/// The migration whose failure would be trouble.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Migration {
-    number: u64,
+/// A migration that a step has started.
+#[derive(Debug)]
+struct Migration {
+    /// The source, and the destination if it is known; empty if it did not start.
+    vms: Vec<String>,
+    /// Whether its failure would be trouble.
     watched: bool,
 }
 
 impl State {
     fn allows(&self, vm: &str, said: &str) -> bool {
         self.allowed.iter().any(|(of, expression)| of == vm && expression.is_match(said))
+    }
+
+    /// The number of the VM's last migration. One that is not known to migrate takes part in the last migration of all.
+    fn migration_of(&self, vm: &str) -> Option<usize> {
+        let of_vm = |migration: &Migration| migration.vms.iter().any(|of| of == vm);
+        self.migrations.iter().rposition(of_vm).or_else(|| self.last_migration())
+    }
+
+    fn last_migration(&self) -> Option<usize> {
+        self.migrations.iter().rposition(|migration| !migration.vms.is_empty())
+    }
+
+    /// Whether the failure of this migration, reported by this VM, is trouble.
+    fn is_watched(&self, migration: Option<usize>, vm: &str) -> bool {
+        let is_last = migration == self.migration_of(vm);
+        is_last
+            && migration.is_some_and(|number| self.migrations[number].watched)
+            && !self.may_exit.contains(vm)
     }
 }
 
@@ -148,7 +181,7 @@ impl Board {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Notifies of a change of a log, a process or a flag.
@@ -184,12 +217,12 @@ impl Board {
     /// VM.
     pub fn report(&self, mut trouble: Trouble) {
         let mut state = self.state();
-        if let Trouble::MigrationFailed { migration, .. } = &mut trouble {
-            *migration = state.migration.number;
+        if let Trouble::MigrationFailed { vm, migration } = &mut trouble {
+            *migration = state.migration_of(vm);
         }
         let is_news = match &trouble {
             Trouble::Died { vm, .. } => !state.may_exit.contains(vm),
-            Trouble::MigrationFailed { vm, .. } => state.migration.watched && !state.may_exit.contains(vm),
+            Trouble::MigrationFailed { vm, migration } => state.is_watched(*migration, vm),
             Trouble::Mismatch { vm, .. } => !state
                 .troubles
                 .iter()
@@ -239,31 +272,38 @@ impl Board {
         let state = self.state();
         match trouble {
             Trouble::Died { vm, .. } => state.may_exit.contains(vm),
-            Trouble::MigrationFailed { vm, migration } => {
-                let now = state.migration;
-                !now.watched || *migration != now.number || state.may_exit.contains(vm)
-            }
+            Trouble::MigrationFailed { vm, migration } => !state.is_watched(*migration, vm),
             Trouble::Guest { vm, said, .. } => state.allows(vm, said),
             Trouble::Mismatch { .. } | Trouble::ProcessEnded { .. } => false,
         }
     }
 
-    /// Starts watching a new migration; earlier failures no longer count. Returns the previous state.
-    pub fn begin_migration(&self) -> Migration {
+    /// Starts watching a new migration; earlier failures of these VMs no longer count. Returns its number.
+    pub fn begin_migration(&self, vms: impl IntoIterator<Item = String>) -> usize {
+        let migrations = &mut self.state().migrations;
+        migrations.push(Migration { vms: vms.into_iter().collect(), watched: true });
+        migrations.len() - 1
+    }
+
+    /// A migration did not start: its VMs are in their earlier ones.
+    pub fn discard_migration(&self, number: usize) {
+        self.state().migrations[number].vms.clear();
+    }
+
+    /// The VM is the destination of the last migration.
+    pub fn join_migration(&self, vm: &str) {
         let mut state = self.state();
-        let before = state.migration;
-        state.migration = Migration { number: before.number + 1, watched: true };
-        before
+        if let Some(number) = state.last_migration() {
+            state.migrations[number].vms.push(vm.to_owned());
+        }
     }
 
-    /// Restores the previous state if a migration did not start.
-    pub fn restore_migration(&self, before: Migration) {
-        self.state().migration = before;
-    }
-
-    /// From now on a failure of the migration is expected.
-    pub fn forgive_migration(&self) {
-        self.state().migration.watched = false;
+    /// From now on a failure of the VM's migration is expected.
+    pub fn forgive_migration(&self, vm: &str) {
+        let mut state = self.state();
+        if let Some(number) = state.migration_of(vm) {
+            state.migrations[number].watched = false;
+        }
     }
 
     /// The number of troubles so far; later ones have this number or a higher one.
@@ -300,6 +340,14 @@ mod tests {
         Trouble::Died { vm: vm.to_owned(), how: Ended::Signal(9) }
     }
 
+    fn failed(vm: &str, migration: Option<usize>) -> Trouble {
+        Trouble::MigrationFailed { vm: vm.to_owned(), migration }
+    }
+
+    fn begin(board: &Board, vms: &[&str]) -> usize {
+        board.begin_migration(vms.iter().copied().map(str::to_owned))
+    }
+
     #[tokio::test]
     async fn an_unexpected_death_is_reported_to_the_waiting_step() {
         let board = std::sync::Arc::new(Board::default());
@@ -318,46 +366,60 @@ mod tests {
     #[test]
     fn a_failed_migration_is_trouble_only_while_it_is_watched() {
         let board = Board::default();
-        let failed = |migration| Trouble::MigrationFailed { vm: "a".into(), migration };
-        board.report(failed(0));
+        board.report(failed("a", None));
         assert_eq!(board.trouble_since(0), None);
-        board.begin_migration();
-        board.report(failed(0));
-        assert_eq!(board.trouble_since(0), Some(failed(1)));
+        assert_eq!(begin(&board, &["a"]), 0);
+        board.report(failed("a", None));
+        assert_eq!(board.trouble_since(0), Some(failed("a", Some(0))));
         assert_eq!(board.trouble_since(board.mark()), None);
-        assert!(!board.is_asked_for(&failed(1)));
-        board.forgive_migration();
-        assert!(board.is_asked_for(&failed(1)));
+        assert!(!board.is_asked_for(&failed("a", Some(0))));
+        board.forgive_migration("a");
+        assert!(board.is_asked_for(&failed("a", Some(0))));
     }
 
     #[test]
     fn a_new_migration_starts_clean_and_one_that_did_not_begin_changes_nothing() {
         let board = Board::default();
-        let failed = |migration| Trouble::MigrationFailed { vm: "a".into(), migration };
-        board.begin_migration();
-        let before = board.begin_migration();
-        assert!(board.is_asked_for(&failed(1)) && !board.is_asked_for(&failed(2)));
-        board.restore_migration(before);
-        assert!(!board.is_asked_for(&failed(1)));
+        begin(&board, &["a"]);
+        let second = begin(&board, &["a"]);
+        let is_trouble = |number| !board.is_asked_for(&failed("a", Some(number)));
+        assert!(!is_trouble(0) && is_trouble(1));
+        board.discard_migration(second);
+        assert!(is_trouble(0) && !is_trouble(1));
+    }
+
+    #[test]
+    fn two_migrations_at_once_fail_and_are_expected_to_fail_separately() {
+        let board = Board::default();
+        begin(&board, &["a", "b"]);
+        begin(&board, &["c"]);
+        board.join_migration("d");
+        board.forgive_migration("d");
+        ["b", "c", "a"].into_iter().for_each(|vm| board.report(failed(vm, None)));
+        assert_eq!(board.trouble_since(0), Some(failed("b", Some(0))));
+        assert_eq!(board.trouble_since(1), Some(failed("a", Some(0))));
+        assert_eq!(board.mark(), 2);
+        // A VM that is not known to migrate takes part in the last one.
+        board.report(failed("e", None));
+        assert_eq!(board.mark(), 2);
     }
 
     #[test]
     fn a_death_by_a_signal_explains_the_rest_and_an_exit_status_a_failed_migration() {
         let status = Trouble::Died { vm: "b".into(), how: Ended::Status(1) };
-        let failed = Trouble::MigrationFailed { vm: "b".into(), migration: 1 };
+        let failed = failed("b", Some(0));
         assert!(died("a").rank() < status.rank() && status.rank() < failed.rank());
     }
 
     #[test]
     fn the_last_output_of_a_vm_that_may_exit_is_not_trouble() {
         let board = Board::default();
-        let failed = |vm: &str| Trouble::MigrationFailed { vm: vm.to_owned(), migration: 1 };
-        board.begin_migration();
+        begin(&board, &["a", "b"]);
         board.expect_exit("a");
-        board.report(failed("a"));
+        board.report(failed("a", None));
         assert_eq!(board.trouble_since(0), None);
-        board.report(failed("b"));
-        assert_eq!(board.trouble_since(0), Some(failed("b")));
+        board.report(failed("b", None));
+        assert_eq!(board.trouble_since(0), Some(failed("b", Some(0))));
     }
 
     #[test]

@@ -94,9 +94,10 @@ pub fn is_in_colo(events: &[QmpEvent]) -> bool {
 /// What the VM's events show instead.
 pub fn none_under_way(session: &Session, vm: &str) -> Result<(), Failure> {
     let failed = |message: String| Failure::failed(message).about(vm);
-    let machine = session.machines.get(vm).ok_or_else(|| failed(format!("VM `{vm}` was never started")))?;
+    let machine =
+        session.machines().get(vm).cloned().ok_or_else(|| failed(format!("VM `{vm}` was never started")))?;
     let log = machine.log.lock();
-    let failover = session.failover.as_ref().map(|mark| (mark.at_real, mark.survivor == vm));
+    let failover = session.failover().map(|mark| (mark.at_real, mark.survivor == vm));
     check_none_under_way(&log.events, failover).map_err(|seen| failed(format!("`{vm}` {seen}")))
 }
 
@@ -163,21 +164,23 @@ pub fn floor(session: &Session, vm: &str) -> Result<Floor, Failure> {
 
 fn find_floor(session: &Session, vm: &str) -> Result<Floor, String> {
     let pair = session.pair_of(vm).or_else(|| session.pair()).ok_or("there was no migration")?;
-    let machine =
-        |name: &str| session.machines.get(name).ok_or_else(|| format!("VM `{name}` was never started"));
-    let mark = session.failover.as_ref().filter(|mark| mark.survivor == vm);
+    let machine = |name: &str| {
+        session.machines().get(name).cloned().ok_or_else(|| format!("VM `{name}` was never started"))
+    };
+    let mark = session.failover().filter(|mark| mark.survivor == vm);
     let in_colo = mark.is_none() && is_in_colo(&machine(vm)?.log.lock().events);
     let serial = match mark {
-        Some(mark) => mark.serial,
+        Some(ref mark) => mark.serial,
         None if in_colo => machine(vm)?.log.lock().serial_end(),
         None => 0,
     };
-    match mark {
+    match &mark {
         _ if pair.source == vm && (mark.is_some() || in_colo) => {
-            let log = machine(vm)?.log.lock();
+            let machine = machine(vm)?;
+            let log = machine.log.lock();
             let before = log.ticks.iter().rfind(|tick| tick.offset < serial);
             let before = before.ok_or("no tick was seen before that")?;
-            let at = mark.map_or_else(real_time, |mark| mark.at_real);
+            let at = mark.as_ref().map_or_else(real_time, |mark| mark.at_real);
             return Ok(Floor { passes: before.count, serial, source: vm.to_owned(), stopped: at, whole: at });
         }
         None if pair.destination.is_none() && pair.source == vm => {
@@ -192,11 +195,13 @@ fn find_floor(session: &Session, vm: &str) -> Result<Floor, String> {
     }
     let before = mark.map_or(f64::INFINITY, |mark| mark.at_real);
     let resumed = {
-        let log = machine(vm)?.log.lock();
+        let machine = machine(vm)?;
+        let log = machine.log.lock();
         let loaded = |event: &&QmpEvent| event.name == "RESUME" && event.emitted < before;
         log.events.iter().rfind(loaded).map(|event| event.emitted).ok_or("it never completed a checkpoint")?
     };
-    let log = machine(&pair.source)?.log.lock();
+    let source = machine(&pair.source)?;
+    let log = source.log.lock();
     let taken = |event: &&QmpEvent| event.name == "STOP" && event.emitted < resumed;
     let stopped = log.events.iter().rfind(taken).map(|event| event.emitted);
     let stopped = stopped.ok_or("the other side was never stopped to transfer its state")?;

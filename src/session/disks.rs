@@ -22,7 +22,7 @@ impl Session {
     /// # Errors
     /// When one cannot be created.
     pub async fn make_disks(&self, deadline: Instant) -> Result<(), Failure> {
-        self.make(&self.disks, None, self.first_qemu(), deadline).await
+        self.make(&self.disks, None, &self.first_qemu(), deadline).await
     }
 
     /// Creates the missing disks of a VM.
@@ -81,7 +81,7 @@ impl Session {
                     },
                 };
                 let backing = backing.as_ref().map(|(path, format)| (path.as_path(), format.as_str()));
-                self.qemu_img(disk.create(&program(binary, QEMU_IMG), &file, backing), deadline).await?;
+                self.run_tool(disk.create(&program(binary, QEMU_IMG), &file, backing), deadline).await?;
             }
             if later.len() == before {
                 let names: Vec<&str> = later.iter().map(|(name, _)| name.as_str()).collect();
@@ -99,7 +99,7 @@ impl Session {
     async fn format(&self, image: &str, binary: &Path, deadline: Instant) -> Result<String, Failure> {
         let info = ["info", "-U", "--output=json", image].map(str::to_owned);
         let argv = [vec![program(binary, QEMU_IMG).display().to_string()], info.to_vec()].concat();
-        let reply = self.qemu_img(argv, deadline).await?;
+        let reply = self.run_tool(argv, deadline).await?;
         let reply: Value = serde_json::from_str(reply.as_str().unwrap_or_default()).unwrap_or_default();
         let format = reply["format"].as_str().map(str::to_owned);
         format.ok_or_else(|| Failure::error(format!("`qemu-img info` reports no format for {image}")))
@@ -124,11 +124,11 @@ impl Session {
         Some((self.disk_path(owner, name, disk), disk.format.clone()))
     }
 
-    /// Runs `qemu-img` and returns its standard output.
+    /// Runs a program such as `qemu-img` and returns its standard output.
     ///
     /// # Errors
     /// When it cannot be started, fails, or exceeds the deadline; includes its output.
-    pub async fn qemu_img(&self, argv: Vec<String>, deadline: Instant) -> Result<Value, Failure> {
+    pub async fn run_tool(&self, argv: Vec<String>, deadline: Instant) -> Result<Value, Failure> {
         let command = argv.join(" ");
         let (board, notes) = (&self.board, &self.notes);
         let process =

@@ -67,7 +67,7 @@ const LAST_QUERY: Duration = Duration::from_secs(3);
 
 /// Queries the migrations that have completed and that no step has queried.
 pub async fn query_migrations(session: &Session) {
-    for machine in session.machines.values() {
+    for machine in session.machines().values() {
         let is_missing = {
             let log = machine.log.lock();
             let completed = log.migration_statuses(0).filter(|status| *status == "completed").count();
@@ -84,7 +84,7 @@ pub async fn query_migrations(session: &Session) {
 #[must_use]
 pub fn measure(session: &Session) -> Vec<Metric> {
     let mut metrics = Vec::new();
-    for (name, machine) in &session.machines {
+    for (name, machine) in &*session.machines() {
         let log = machine.log.lock();
         let mut add = |metric: &'static str, value: f64, unit: &'static str| {
             metrics.push(Metric::of(metric, value, unit, name));
@@ -105,7 +105,7 @@ pub fn measure(session: &Session) -> Vec<Metric> {
         if log.events.iter().any(|event| event.migration_status() == Some("colo")) {
             add("checkpoints", done.len() as f64, "");
         }
-        if let Some(mark) = session.failover.as_ref().filter(|mark| mark.survivor == *name)
+        if let Some(mark) = session.failover().filter(|mark| mark.survivor == *name)
             && let Some(tick) = log.ticks_from(mark.serial).next()
         {
             add("failover", tick.seen.saturating_duration_since(mark.at).as_secs_f64(), "s");
@@ -128,12 +128,12 @@ pub fn measure(session: &Session) -> Vec<Metric> {
         }
     }
     metrics.extend(migration_gap(session));
-    for (name, client) in &session.clients {
+    for (name, client) in &*session.clients() {
         if let Some(gap) = client.record().longest_gap() {
             metrics.push(Metric::of("client_gap", gap.as_secs_f64(), "s", name));
         }
     }
-    metrics.extend(session.recorded.iter().cloned());
+    metrics.extend(session.live().recorded.iter().cloned());
     metrics
 }
 
@@ -141,14 +141,15 @@ pub fn measure(session: &Session) -> Vec<Metric> {
 fn migration_gap(session: &Session) -> Option<Metric> {
     let pair = session.pair()?;
     let name = pair.destination.as_ref()?;
+    let machines = session.machines();
     let (first, is_colo) = {
-        let log = session.machines.get(name)?.log.lock();
+        let log = machines.get(name)?.log.lock();
         (log.ticks.first()?.seen, log.events.iter().any(|event| event.migration_status() == Some("colo")))
     };
     if is_colo {
         return None;
     }
-    let log = session.machines.get(&pair.source)?.log.lock();
+    let log = machines.get(&pair.source)?.log.lock();
     let last = log.ticks.iter().rfind(|tick| tick.seen <= first)?.seen;
     Some(Metric::of("migration_gap", (first - last).as_secs_f64(), "s", name))
 }

@@ -18,11 +18,19 @@ pub mod metrics;
 pub mod ports;
 pub mod process;
 pub mod sockets;
+mod ssh;
 mod state;
 pub mod wiring;
 pub mod witness;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use failure::{Cause, Failure};
 pub use machine::{Listening, Machine, Plan};
 pub use state::{FailoverMark, Pair, Session, Setup};
 pub use wiring::Wiring;
+
+/// Locks shared state; never hold it across an `await`.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ impl Background {
     pub fn start(
         argv: Vec<String>,
         env: BTreeMap<String, String>,
-        stdin: Option<&str>,
+        stdin: Option<File>,
         directory: &Path,
         (board, notes): (&Arc<Board>, &Arc<Notes>),
         trouble: impl Fn(Ended) -> Option<Trouble> + Send + 'static,
@@ -49,17 +49,6 @@ impl Background {
         let broken = |error: std::io::Error| Failure::error(format!("cannot start `{program}`: {error}"));
         let file = || tempfile::tempfile_in(directory).map_err(broken);
         let (stdout, stderr) = (file()?, file()?);
-        let stdin = match stdin {
-            None => None,
-            Some(text) => {
-                let mut input = file()?;
-                input
-                    .write_all(text.as_bytes())
-                    .and_then(|()| input.seek(SeekFrom::Start(0)))
-                    .map_err(broken)?;
-                Some(input)
-            }
-        };
         let process = Process::spawn(Launch {
             argv,
             env,
@@ -83,6 +72,27 @@ impl Background {
             board.process_ended();
         });
         Ok(Self { process, stdout, stderr, watcher: None })
+    }
+
+    /// Its whole standard output and standard error, once it has ended.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn outputs(&self) -> std::io::Result<[Vec<u8>; 2]> {
+        let all = |file: &File| {
+            let mut bytes = Vec::new();
+            from_start(file)?.read_to_end(&mut bytes)?;
+            Ok::<_, std::io::Error>(bytes)
+        };
+        Ok([all(&self.stdout)?, all(&self.stderr)?])
+    }
+
+    /// The file with its standard output, at its start, once it has ended.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub fn stdout(&self) -> std::io::Result<File> {
+        from_start(&self.stdout)
     }
 
     /// Notifies the board of each write to its standard output and error from now on.
@@ -198,6 +208,28 @@ impl Drop for Background {
     }
 }
 
+/// A file in this directory with the standard input for a process.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn input(text: &str, directory: &Path) -> Result<File, Failure> {
+    let file = tempfile::tempfile_in(directory).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        from_start(&file)
+    });
+    file.map_err(|error| Failure::error(format!("cannot write the standard input: {error}")))
+}
+
+/// A descriptor of the same open file, which is then at its start.
+///
+/// # Errors
+/// When there is no descriptor left.
+pub fn from_start(file: &File) -> std::io::Result<File> {
+    let mut file = file.try_clone()?;
+    file.seek(SeekFrom::Start(0))?;
+    Ok(file)
+}
+
 fn text(file: &File) -> String {
     use std::os::unix::fs::FileExt;
     // With an explicit offset: the process writes through the same open file.
@@ -240,8 +272,9 @@ mod tests {
             ["/bin/sh", "-c", "cat; echo oops >&2; sleep 1000 & echo $!; exit 4"].map(str::to_owned).to_vec();
         let (board, notes) = (Arc::new(Board::default()), workspace.notes());
         let env = BTreeMap::new();
+        let stdin = Some(input("in\n", workspace.path()).unwrap());
         let process =
-            Background::start(argv, env, Some("in\n"), workspace.path(), (&board, &notes), |_| None).unwrap();
+            Background::start(argv, env, stdin, workspace.path(), (&board, &notes), |_| None).unwrap();
         assert_eq!(process.wait().await, Ended::Status(4));
         let result = process.result();
         assert_eq!((&result["stderr"], &result["exit"]), (&json!("oops\n"), &json!(4)));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -15,6 +15,7 @@ use super::clock::Reading;
 use super::directory::{CaseDirectory, Notes};
 use super::failure::Failure;
 use super::link::Address;
+use super::lock;
 use super::log::real_time;
 use super::machine::evidence::EVIDENCE_PATIENCE;
 use super::machine::{Machine, Plan};
@@ -97,28 +98,17 @@ pub struct Setup {
 }
 
 /// The live resources of one case, and the results of its steps.
+///
+/// Steps share it. What changes is behind a lock, which is never held across an `await`: a method returns a copy, or an
+/// `Arc`.
 #[derive(Debug)]
 pub struct Session {
-    pub(super) plans: IndexMap<String, Plan>,
-    pub(super) roles: IndexMap<String, String>,
-    pub(super) disks: BTreeMap<String, Disk>,
-    pub(super) machines: BTreeMap<String, Machine>,
-    pub(super) background: BTreeMap<String, Background>,
-    pub(super) awaited: BTreeSet<String>,
-    pub(super) clients: BTreeMap<String, Client>,
-    pub(super) wiring: Wiring,
+    live: Mutex<Live>,
     /// The socket pairs of which we still hold an end, by name.
-    pub(super) sockets: BTreeMap<String, Vec<OwnedFd>>,
-    pub(super) captures: Map<String, Value>,
-    /// The metrics that steps recorded.
-    pub(super) recorded: Vec<Metric>,
-    /// The clocks of guests that were read, in order.
-    pub(super) clocks: Vec<Reading>,
-    /// The migrations so far, in order; one for each destination of the same saved state.
-    pub(super) pairs: Vec<Pair>,
-    pub(super) failover: Option<FailoverMark>,
-    /// The numbers sent to guests, in order.
-    pub(super) witnesses: Vec<Given>,
+    pub(super) sockets: Mutex<BTreeMap<String, Vec<OwnedFd>>>,
+    pub(super) disks: BTreeMap<String, Disk>,
+    pub(super) awaited: BTreeSet<String>,
+    pub(super) wiring: Wiring,
     pub(super) draw: u32,
     pub(super) board: Arc<Board>,
     pub(super) sink: Sink,
@@ -128,49 +118,56 @@ pub struct Session {
     pub(super) directory: CaseDirectory,
 }
 
+/// What changes while the case runs.
+#[derive(Debug, Default)]
+pub(super) struct Live {
+    pub plans: Arc<IndexMap<String, Plan>>,
+    pub roles: IndexMap<String, String>,
+    pub machines: Arc<BTreeMap<String, Arc<Machine>>>,
+    pub background: Arc<BTreeMap<String, Arc<Background>>>,
+    pub clients: Arc<BTreeMap<String, Arc<Client>>>,
+    pub captures: Map<String, Value>,
+    /// The metrics that steps recorded.
+    pub recorded: Vec<Metric>,
+    /// The clocks of guests that were read, in order.
+    pub clocks: Vec<Reading>,
+    /// The migrations so far, in order; one for each destination of the same saved state.
+    pub pairs: Vec<Pair>,
+    pub failover: Option<FailoverMark>,
+    /// The numbers sent to guests, in order.
+    pub witnesses: Vec<Given>,
+}
+
 impl Session {
     /// Opens a session. Starts nothing.
     #[must_use]
     pub fn open(setup: Setup) -> Self {
         let Setup { directory, plans, roles, disks, awaited, wiring, draw, slow, board, sink, notes } = setup;
-        Self {
-            plans,
-            roles,
-            disks,
-            machines: BTreeMap::new(),
-            background: BTreeMap::new(),
-            awaited,
-            clients: BTreeMap::new(),
-            wiring,
-            sockets: BTreeMap::new(),
-            captures: Map::new(),
-            recorded: Vec::new(),
-            clocks: Vec::new(),
-            pairs: Vec::new(),
-            failover: None,
-            witnesses: Vec::new(),
-            draw,
-            board,
-            sink,
-            slow,
-            notes,
-            directory,
-        }
+        let live = Mutex::new(Live { plans: Arc::new(plans), roles, ..Live::default() });
+        let sockets = Mutex::default();
+        Self { live, sockets, disks, awaited, wiring, draw, board, sink, slow, notes, directory }
+    }
+
+    /// What changes; never hold it across an `await`.
+    pub(super) fn live(&self) -> MutexGuard<'_, Live> {
+        lock(&self.live)
     }
 
     /// Starts VMs in parallel and connects to each.
     ///
     /// # Errors
     /// When one of them is already running, cannot be started, or does not respond.
-    pub async fn start(&mut self, names: &[String], deadline: Instant) -> Result<(), Failure> {
+    pub async fn start(&self, names: &[String], deadline: Instant) -> Result<(), Failure> {
         for name in names {
-            if self.machines.get(name).is_some_and(|machine| machine.process.ended().is_none()) {
+            let plan = self.plans().get(name).cloned().ok_or_else(|| no_such_vm(name))?;
+            self.make_disks_of(&plan, deadline).await?;
+            // From here on without an `await`, so that no other step starts it too.
+            if self.machines().get(name).is_some_and(|machine| machine.process.ended().is_none()) {
                 return Err(Failure::failed(format!("VM `{name}` is already running")));
             }
-            let plan = self.plans.get(name).cloned().ok_or_else(|| no_such_vm(name))?;
-            self.make_disks_of(&plan, deadline).await?;
             let mut plan = self.wiring.joined(plan);
             self.find_image(&mut plan);
+            self.find_ssh(&mut plan, deadline).await?;
             let interference = self.board.interference().cloned();
             plan.attachable |= interference.is_some();
             let machine = Machine::spawn(plan, self.draw, self.directory.path(), &self.board, &self.sink)?;
@@ -178,7 +175,8 @@ impl Session {
                 interference.started(machine.handle());
             }
             self.notes.remember(machine.process.pid());
-            if let Some(old) = self.machines.insert(name.clone(), machine) {
+            let machines = &mut self.live().machines;
+            if let Some(old) = Arc::make_mut(machines).insert(name.clone(), Arc::new(machine)) {
                 self.notes.forget(old.process.pid());
             }
         }
@@ -196,10 +194,11 @@ impl Session {
     }
 
     /// Connects to a VM that was just started, unless a step does that.
-    async fn connect_first(&mut self, name: &str, deadline: Instant) -> Result<(), Failure> {
-        let Some(machine) = self.machines.get_mut(name).filter(|machine| machine.plan.spec.connect) else {
+    async fn connect_first(&self, name: &str, deadline: Instant) -> Result<(), Failure> {
+        let machine = self.machine(name)?;
+        if !machine.plan.spec.connect {
             return Ok(());
-        };
+        }
         // A VM that loads a state at startup may fail from now on. Whether that happens before or after we connect is
         // chance: leave it to the next step as trouble.
         if machine.loads_at_start() {
@@ -222,16 +221,18 @@ impl Session {
 
     /// If the last migration went to a file or a program, the VM started with `incoming: exec:…` or the like becomes
     /// its destination.
-    fn takes_over(&mut self, names: &[String]) {
+    fn takes_over(&self, names: &[String]) {
+        let plans = self.plans();
         let waits = |name: &&String| {
-            let incoming = self.plans.get(*name).and_then(|plan| plan.spec.incoming.as_deref());
+            let incoming = plans.get(*name).and_then(|plan| plan.spec.incoming.as_deref());
             incoming.is_some_and(|incoming| incoming != "defer")
         };
         if let Some(name) = names.iter().find(waits)
-            && let Some(pair) = self.pairs.last_mut().filter(|pair| pair.destination.is_none())
+            && let Some(pair) = self.live().pairs.last_mut().filter(|pair| pair.destination.is_none())
             && pair.source != *name
         {
             pair.destination = Some(name.clone());
+            self.board.join_migration(name);
         }
     }
 
@@ -239,21 +240,18 @@ impl Session {
     ///
     /// # Errors
     /// As [`Self::machine`], and when it does not respond.
-    pub async fn connect(&mut self, name: &str, deadline: Instant) -> Result<(), Failure> {
-        self.machine(name)?;
-        match self.machines.get_mut(name) {
-            Some(machine) => machine.connect(deadline, &self.board, &self.sink).await,
-            None => Ok(()),
-        }
+    pub async fn connect(&self, name: &str, deadline: Instant) -> Result<(), Failure> {
+        self.machine(name)?.connect(deadline, &self.board, &self.sink).await
     }
 
     /// A started VM.
     ///
     /// # Errors
     /// When there is none of that name, or it was not started yet.
-    pub fn machine(&self, name: &str) -> Result<&Machine, Failure> {
-        self.machines.get(name).ok_or_else(|| {
-            if self.plans.contains_key(name) {
+    pub fn machine(&self, name: &str) -> Result<Arc<Machine>, Failure> {
+        let live = self.live();
+        live.machines.get(name).cloned().ok_or_else(|| {
+            if live.plans.contains_key(name) {
                 Failure::failed(format!("VM `{name}` has not been started")).about(name)
             } else {
                 no_such_vm(name)
@@ -263,18 +261,19 @@ impl Session {
 
     /// Processes all output received so far.
     pub fn catch_up(&self) {
-        self.machines.values().for_each(Machine::catch_up);
+        self.machines().values().for_each(|machine| machine.catch_up());
     }
 
     /// Waits until the board knows of each VM that has exited or is about to (a step, or the other side of a
     /// migration, may notice it first), and until each guest with a wrong page has reported their number.
     pub async fn await_exits(&self) {
         let mut changes = self.board.changes();
+        let machines = self.machines();
         let exits = async {
-            for machine in self.machines.values().filter(|machine| machine.ends_just_now()) {
+            for machine in machines.values().filter(|machine| machine.ends_just_now()) {
                 machine.gone().await;
             }
-            while self.machines.values().any(super::machine::Machine::counts_bad_pages) {
+            while machines.values().any(|machine| machine.counts_bad_pages()) {
                 changes.borrow_and_update();
                 // The board owns the sender, so this cannot fail.
                 let _ = changes.changed().await;
@@ -287,9 +286,10 @@ impl Session {
     /// Waits for the exit of each VM that exits because a migration to it failed: the destination of the last
     /// migration, and a VM that loads a state at startup.
     pub async fn await_destinations(&self) {
-        let destination = self.pair().and_then(|pair| pair.destination.as_deref());
-        let ending = self.machines.iter().filter(|(name, machine)| {
-            (destination == Some(name) || machine.loads_at_start()) && machine.ends_with_its_migration()
+        let (machines, destination) = (self.machines(), self.pair().and_then(|pair| pair.destination));
+        let ending = machines.iter().filter(|(name, machine)| {
+            (destination.as_ref() == Some(name) || machine.loads_at_start())
+                && machine.ends_with_its_migration()
         });
         let gone = async {
             for (_, machine) in ending {
@@ -321,12 +321,12 @@ impl Session {
     #[must_use]
     pub fn run_values(&self) -> Value {
         let mut vms: Map<String, Value> = self
-            .machines
+            .machines()
             .iter()
             .map(|(name, machine)| {
                 let values = json!({
                     "pid": machine.process.pid(),
-                    "address": machine.address,
+                    "address": machine.incoming().address,
                     "version": machine.plan.binary.version.to_string(),
                     "accel": machine.plan.accel.name(),
                     "qemu": machine.plan.binary.path,
@@ -337,11 +337,12 @@ impl Session {
             })
             .collect();
         let processes: Map<String, Value> = self
-            .background
+            .background()
             .iter()
             .map(|(name, process)| (name.clone(), json!({"pid": process.pid()})))
             .collect();
-        for (role, vm) in &self.roles {
+        let roles = self.roles();
+        for (role, vm) in &roles {
             if let Some(values) = vms.get(vm).cloned() {
                 vms.insert(role.clone(), values);
             }
@@ -349,11 +350,11 @@ impl Session {
         let links: Map<String, Value> =
             self.wiring.links.iter().map(|(name, link)| (name.clone(), link.values())).collect();
         let clients: Map<String, Value> =
-            self.clients.iter().map(|(name, client)| (name.clone(), client.values())).collect();
+            self.clients().iter().map(|(name, client)| (name.clone(), client.values())).collect();
         json!({
-            "captures": self.captures,
+            "captures": self.live().captures,
             "vm": vms,
-            "role": self.roles,
+            "role": roles,
             "process": processes,
             "link": links,
             "client": clients,
@@ -363,13 +364,13 @@ impl Session {
     /// The last output and state of every VM, for the evidence of a failure.
     pub async fn state_and_output(&self) -> String {
         let mut text = String::new();
-        for machine in self.machines.values() {
+        for machine in self.machines().values() {
             text.push_str(&machine.state_and_output().await);
         }
-        for (name, process) in &self.background {
+        for (name, process) in &*self.background() {
             text.push_str(&format!("process `{name}`: {}\n", process.state_and_output()));
         }
-        for (name, client) in &self.clients {
+        for (name, client) in &*self.clients() {
             text.push_str(&format!("client `{name}`: {}\n", client.summary()));
         }
         for (name, link) in &self.wiring.links {
@@ -379,17 +380,21 @@ impl Session {
     }
 
     /// Stops everything and removes the case's directory.
-    pub async fn close(mut self) {
+    pub async fn close(self) {
         self.tear_down().await;
         self.directory.remove().await;
     }
 
     /// Stops everything in parallel, gracefully first.
-    async fn tear_down(&mut self) {
-        self.clients.clear();
-        self.background.clear();
+    async fn tear_down(&self) {
+        let machines = {
+            let mut live = self.live();
+            live.clients = Arc::default();
+            live.background = Arc::default();
+            std::mem::take(&mut live.machines)
+        };
         let mut leaving = tokio::task::JoinSet::new();
-        for (name, machine) in std::mem::take(&mut self.machines) {
+        for (name, machine) in machines.iter().map(|(name, machine)| (name.clone(), Arc::clone(machine))) {
             let (board, notes) = (Arc::clone(&self.board), Arc::clone(&self.notes));
             leaving.spawn(async move {
                 // A VM without a monitor connection cannot be asked to quit.
@@ -416,8 +421,8 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         // Nothing is left here after `close`.
-        self.background.values().for_each(Background::kill_and_wait);
-        for machine in self.machines.values() {
+        self.background().values().for_each(|process| process.kill_and_wait());
+        for machine in self.machines().values() {
             machine.process.kill_and_wait();
             self.notes.forget(machine.process.pid());
         }

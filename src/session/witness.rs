@@ -24,13 +24,13 @@ const LATENESS: f64 = 1.0;
 ///
 /// # Errors
 /// When it has not reported one by the deadline, or its serial port is closed.
-pub async fn give(session: &mut Session, vm: &str, deadline: Instant) -> Result<u32, Failure> {
-    let (began, first) = (Instant::now(), session.witnesses.len());
+pub async fn give(session: &Session, vm: &str, deadline: Instant) -> Result<u32, Failure> {
+    let (began, first) = (Instant::now(), session.live().witnesses.len());
     loop {
-        let number = unused(&session.witnesses);
-        session.witnesses.push(Given { vm: vm.to_owned(), number, sent: real_time() });
+        let number = unused_number(session, vm);
         let line = format!("w{number:06x}{number:06x}");
-        let sending = session.machine(vm)?.send(&line);
+        let machine = session.machine(vm)?;
+        let sending = machine.send(&line);
         if let Ok(sent) = tokio::time::timeout_at(deadline, sending).await {
             sent?;
         }
@@ -46,7 +46,7 @@ pub async fn give(session: &mut Session, vm: &str, deadline: Instant) -> Result<
             }
         }
         if Instant::now() >= deadline {
-            let last = session.machine(vm)?.log.lock().ticks.last().copied();
+            let last = machine.log.lock().ticks.last().copied();
             let seen =
                 last.map_or("no tick".to_owned(), |tick| format!("number {} in its last tick", tick.witness));
             let awaited = format!("the guest of `{vm}` to report the number {number}");
@@ -56,23 +56,26 @@ pub async fn give(session: &mut Session, vm: &str, deadline: Instant) -> Result<
     }
 }
 
-/// A 24-bit number that no guest has received yet.
-fn unused(given: &[Given]) -> u32 {
+/// A 24-bit number that no guest has received yet; from now on it is the VM's.
+fn unused_number(session: &Session, vm: &str) -> u32 {
+    let given = &mut session.live().witnesses;
     loop {
         let number = (RandomState::new().hash_one(given.len()) >> 40) as u32;
         if number != 0 && !given.iter().any(|given| given.number == number) {
+            given.push(Given { vm: vm.to_owned(), number, sent: real_time() });
             return number;
         }
     }
 }
 
-/// The number that a guest reports now, if it is one of those sent from this one on.
+/// The number that a guest reports now, if it is one of those sent to its VM from this one on.
 fn said(session: &Session, vm: &str, first: usize) -> Option<u32> {
-    let machine = session.machines.get(vm)?;
+    let machine = session.machine(vm).ok()?;
     machine.catch_up();
     let last = machine.log.lock().ticks.last()?.witness;
-    let mut given = session.witnesses[first..].iter().map(|given| given.number);
-    given.find(|number| u64::from(*number) == last)
+    let given = &session.live().witnesses;
+    let mut own = given[first..].iter().filter(|given| given.vm == vm).map(|given| given.number);
+    own.find(|number| u64::from(*number) == last)
 }
 
 /// Checks that a guest continues from the transferred state and no other: it reports the source's last number before
@@ -82,14 +85,15 @@ fn said(session: &Session, vm: &str, first: usize) -> Option<u32> {
 /// The number that it reports, and the expected one.
 pub fn inherited(session: &Session, vm: &str, floor: &Floor) -> Result<(), Failure> {
     let ticks = |name: &str| {
-        session.machines.get(name).map_or_else(Vec::new, |machine| machine.log.lock().ticks.clone())
+        session.machines().get(name).map_or_else(Vec::new, |machine| machine.log.lock().ticks.clone())
     };
     let source = ticks(&floor.source);
     let own: Vec<Tick> = ticks(vm).into_iter().filter(|tick| tick.offset >= floor.serial).collect();
     let before: Vec<Tick> = source.into_iter().filter(|tick| tick.seen_real < floor.stopped).collect();
     let state =
         State { vm, source: &floor.source, stopped: floor.stopped, whole: floor.whole, before: &before };
-    let same = state.number(&session.witnesses, &ticks(vm), &own).and_then(|()| state.clock(&own));
+    let (all, given) = (ticks(vm), session.live().witnesses.clone());
+    let same = state.number(&given, &all, &own).and_then(|()| state.clock(&own));
     same.map_err(|why| Failure::failed(why).about(vm))
 }
 

@@ -1,13 +1,15 @@
 //! `client`.
 
 use regex::RegexBuilder;
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::running::Running;
 use super::{Complaints, Rule, Scene, StepAction, alternatives};
-use crate::session::client::{self as service, Service, Work, with_number};
+use crate::session::client::{self as service, Client as Started, Service, Work, with_number};
 use crate::session::{Failure, Session};
 use crate::template;
 use crate::units::Span;
@@ -354,7 +356,7 @@ impl StepAction for Client {
             },
         };
         let (board, sink) = (run.session.board(), run.session.sink());
-        let client = crate::session::client::Client::start(name, work, board, sink)
+        let client = Started::start(name, work, board, sink)
             .map_err(|error| Failure::error(format!("cannot start client `{name}`: {error}")))?;
         run.session.add_client(name, client);
         if self.wait != Some(false) {
@@ -376,24 +378,16 @@ pub(super) fn is_address(text: &str) -> bool {
 ///
 /// # Errors
 /// If there is none of that name.
-pub(super) fn find<'s>(
-    session: &'s Session,
-    name: &str,
-) -> Result<&'s crate::session::client::Client, Failure> {
-    session
-        .clients()
-        .get(name)
-        .ok_or_else(|| Failure::failed(format!("client `{name}` has not been started")))
+pub(super) fn find(session: &Session, name: &str) -> Result<Arc<Started>, Failure> {
+    let found = session.clients().get(name).cloned();
+    found.ok_or_else(|| Failure::failed(format!("client `{name}` has not been started")))
 }
 
 /// A started client that sends lines.
 ///
 /// # Errors
 /// As [`find`], or if it sends datagrams.
-pub(super) fn find_with_lines<'s>(
-    session: &'s Session,
-    name: &str,
-) -> Result<&'s crate::session::client::Client, Failure> {
+pub(super) fn find_with_lines(session: &Session, name: &str) -> Result<Arc<Started>, Failure> {
     let client = find(session, name)?;
     if client.has_lines() {
         return Ok(client);
@@ -403,8 +397,6 @@ pub(super) fn find_with_lines<'s>(
 
 /// A client's summary, for a failure message.
 pub(super) fn summary(session: &Session, name: &str) -> String {
-    session
-        .clients()
-        .get(name)
-        .map_or_else(|| "no such client".to_owned(), super::super::session::client::Client::summary)
+    let clients = session.clients();
+    clients.get(name).map_or_else(|| "no such client".to_owned(), |client| client.summary())
 }

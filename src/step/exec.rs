@@ -15,7 +15,7 @@ use crate::qemu::programs::{comes_with_qemu, program};
 use crate::qemu::spec::Scalar;
 use crate::session::artifacts::EXECS;
 use crate::session::board::Trouble;
-use crate::session::process::Background;
+use crate::session::process::{Background, input};
 use crate::session::{Cause, Failure, Session};
 
 /// Runs a host process and waits for it to exit, unless it runs in the background. The result is
@@ -93,9 +93,10 @@ impl Exec {
         let around = (session.board(), session.notes());
         let mut argv = self.argv();
         if let Some(name) = self.of_qemu() {
-            argv[0] = program(session.first_qemu(), name).display().to_string();
+            argv[0] = program(&session.first_qemu(), name).display().to_string();
         }
-        Background::start(argv, env, self.stdin.as_deref(), session.directory(), around, trouble)
+        let stdin = self.stdin.as_deref().map(|text| input(text, session.directory())).transpose()?;
+        Background::start(argv, env, stdin, session.directory(), around, trouble)
     }
 
     /// Which exit of the process is trouble.
@@ -142,7 +143,7 @@ impl StepAction for Exec {
     }
 
     async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
-        let session = &mut *run.session;
+        let session = run.session;
         if let Some(name) = &self.background
             && session.background().get(name).is_some_and(|process| process.ended().is_none())
         {
@@ -191,9 +192,10 @@ pub(super) fn record(session: &Session, process: &Background, title: &str) -> Re
 /// Waits until a background process has written a line that matches the expression.
 async fn ready(run: &Running<'_>, name: &str, expression: &str) -> Result<String, Failure> {
     let line = Regex::new(expression).map_err(|error| Failure::error(error.to_string()))?;
-    let process = |session: &Session| session.background().get(name).map(Background::state_and_output);
+    let process =
+        |session: &Session| session.background().get(name).map(|process| process.state_and_output());
     let look = |session: &Session| {
-        let Some(process) = session.background().get(name) else {
+        let Some(process) = session.background().get(name).cloned() else {
             return Ok(None);
         };
         // In this order, so that its last output counts.

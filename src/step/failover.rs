@@ -84,7 +84,7 @@ impl Failover {
     ///
     /// A tick before the reply does not count: it may have been printed before the failover and read after it.
     async fn wait_for_takeover(&self, run: &mut Running<'_>) -> Result<(), Failure> {
-        let Some(mark) = run.session.failover().cloned() else { return Ok(()) };
+        let Some(mark) = run.session.failover() else { return Ok(()) };
         let replied = Instant::now();
         let usual = run.session.machine(&self.survivor)?.log.lock().longest_gap(mark.serial);
         let bound = self.within.map_or(WITHIN + 2 * usual, |within| within.0).mul_f64(run.session.slow());
@@ -93,7 +93,8 @@ impl Failover {
         let awaited =
             format!("`{}` to take over: a tick within {} of the failover", self.survivor, ms(bound));
         let look = |session: &Session| {
-            let log = session.machine(&self.survivor)?.log.lock();
+            let machine = session.machine(&self.survivor)?;
+            let log = machine.log.lock();
             let mut last = mark.at;
             for tick in log.ticks_from(mark.serial) {
                 let gap = tick.seen.saturating_duration_since(last);
@@ -117,13 +118,13 @@ impl Failover {
 
     /// Kills the other side of the migration, and waits until it has exited.
     async fn fence(&self, run: &Running<'_>) -> Result<(), Failure> {
-        let pair = run.session.pair();
-        let other = pair.and_then(|pair| match &pair.destination {
-            Some(destination) if *destination == self.survivor => Some(pair.source.as_str()),
-            destination if pair.source == self.survivor => destination.as_deref(),
+        let pair = run.session.pair_of(&self.survivor);
+        let other = pair.and_then(|pair| match pair.destination {
+            Some(destination) if destination == self.survivor => Some(pair.source),
+            destination if pair.source == self.survivor => destination,
             _ => None,
         });
-        let Some(other) = other else {
+        let Some(other) = &other else {
             let message = format!("nothing to fence: `{}` is not part of a migration", self.survivor);
             return Err(Failure::failed(message));
         };
@@ -160,12 +161,12 @@ impl StepAction for Failover {
     async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         run.session.set_failover(run.session.failover_now(&self.survivor)?);
         // From now on the migration's failure is expected.
-        run.session.board().forgive_migration();
+        run.session.board().forgive_migration(&self.survivor);
         if self.fence == Fence::First {
             self.fence(run).await?;
         }
         let survivor = run.session.machine(&self.survivor)?;
-        let yanked = self.yank.yank(survivor, run).await?;
+        let yanked = self.yank.yank(&survivor, run).await?;
         for command in self.commands.iter().filter(|command| crate::template::is_true(&command.when)) {
             let arguments = Value::Object(command.arguments.clone());
             survivor.qmp(&command.execute, arguments, false, run.deadline).await?;

@@ -126,19 +126,22 @@ impl Open {
 impl Fd {
     fn take_end(&self, run: &mut Running<'_>) -> Result<OwnedFd, Failure> {
         let name = self.socket.as_deref().unwrap_or_default();
-        if run.session.socket_ends(name).is_none() {
+        let mut sockets = run.session.sockets();
+        if !sockets.contains_key(name) {
             let (one, other) = std::os::unix::net::UnixStream::pair()
                 .map_err(|error| Failure::error(format!("cannot create a socket pair: {error}")))?;
-            run.session.add_sockets(name, [other.into(), one.into()]);
+            sockets.insert(name.to_owned(), vec![other.into(), one.into()]);
         }
-        let end = run.session.socket_ends(name).and_then(Vec::pop);
+        let end = sockets.get_mut(name).and_then(Vec::pop);
         end.ok_or_else(|| none_left(name))
     }
 
     fn use_own_end(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         let name = self.socket.as_deref().unwrap_or_default();
-        let ends = run.session.socket_ends(name);
-        let ends = ends.ok_or_else(|| Failure::failed(format!("there is no socket pair `{name}` yet")))?;
+        let mut sockets = run.session.sockets();
+        let ends = sockets
+            .get_mut(name)
+            .ok_or_else(|| Failure::failed(format!("there is no socket pair `{name}` yet")))?;
         let end = ends.last().ok_or_else(|| none_left(name))?;
         if let Some(bytes) = &self.write {
             let bytes = bytes.bytes().map_err(|(_, why)| Failure::error(why))?;

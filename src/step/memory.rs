@@ -124,12 +124,12 @@ impl StepAction for Memory {
         let machine = run.session.machine(&self.vm)?;
         let qtest = machine.qtest();
         if let Some(write) = &self.write {
-            let address = address(machine, write.address, write.page)?;
+            let address = address(&machine, write.address, write.page)?;
             qtest.write(address, write.size, write.value, run.deadline).await?;
         }
         match &self.read {
             Some(read) => {
-                let address = address(machine, read.address, read.page)?;
+                let address = address(&machine, read.address, read.page)?;
                 Ok(qtest.read(address, read.size, run.deadline).await?.into())
             }
             None => Ok(Value::Null),

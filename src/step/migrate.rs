@@ -116,7 +116,7 @@ impl Migrate {
         }
         // If another step made the destination listen, it may have a status.
         let listens_already = async || {
-            if machine.address.is_none() && machine.told_to_listen.is_some() {
+            if machine.incoming().address.is_none() && machine.incoming().told_to_listen.is_some() {
                 return Ok(true);
             }
             let reply = machine.query("query-migrate", run.deadline).await?;
@@ -128,10 +128,10 @@ impl Migrate {
         if self.resume {
             machine.qmp("migrate-recover", json!({"uri": uri}), true, run.deadline).await?;
         } else if deferred
-            && (self.listen.is_some() || machine.address.is_none())
+            && (self.listen.is_some() || machine.incoming().address.is_none())
             && !listens_already().await?
         {
-            let arguments = self.of_migrate_incoming(machine, channel, &uri)?;
+            let arguments = self.of_migrate_incoming(&machine, channel, &uri)?;
             machine.qmp("migrate-incoming", arguments, false, run.deadline).await?;
             listening = Some(Listening { exits: self.exit_on_error != Some(false) });
         } else if given.is_none() && channel.is_none() {
@@ -145,10 +145,10 @@ impl Migrate {
             let seen = |reply: &Value| format!("no address in {reply}");
             address = run.poll(to, ("query-migrate", &Value::Null), &awaited, judge, seen).await?;
         }
-        if let Some(machine) = run.session.machine_mut(to) {
-            machine.told_to_listen = listening.or(machine.told_to_listen);
-            machine.address = Some(self::uri(&address).unwrap_or_else(|| uri.clone()));
-        }
+        let mut incoming = machine.incoming();
+        incoming.told_to_listen = listening.or(incoming.told_to_listen);
+        incoming.address = Some(self::uri(&address).unwrap_or_else(|| uri.clone()));
+        drop(incoming);
         Ok((address, uri))
     }
 
@@ -266,7 +266,8 @@ impl StepAction for Migrate {
             link: self.link.clone(),
         };
         let source = run.session.machine(&self.from)?;
-        let before = run.session.board().begin_migration();
+        let board = run.session.board();
+        let number = board.begin_migration([Some(self.from.clone()), self.to.clone()].into_iter().flatten());
         if let Err(failure) = source.qmp("migrate", arguments, false, run.deadline).await {
             // This step reports the failure. If QEMU did not set up a migration, an earlier one may still be active.
             source.catch_up();
@@ -276,8 +277,8 @@ impl StepAction for Migrate {
                 .migration_statuses(run.mark(&self.from).events)
                 .any(|status| status == "setup");
             match was_set_up {
-                true => run.session.board().forgive_migration(),
-                false => run.session.board().restore_migration(before),
+                true => board.forgive_migration(&self.from),
+                false => board.discard_migration(number),
             }
             return Err(failure);
         }

@@ -76,8 +76,8 @@ pub const DEFAULT_TIMEOUT: Span = Span::from_secs(30);
 pub const MODIFIERS: &[&str] = &["name", "when", "timeout", "capture", "expect_error"];
 
 /// The keys that the expansion of a scenario resolves, so they never run: a hook point, the steps of a template, a loop, a
-/// group of steps.
-pub const FLOW: &[&str] = &["hook", "use", "repeat", "block"];
+/// group of steps, steps that run at the same time.
+pub const FLOW: &[&str] = &["hook", "use", "repeat", "block", "parallel"];
 
 /// An action's description.
 pub(crate) struct AboutAction {
@@ -295,6 +295,8 @@ pub enum About {
     Keys,
     /// The action alone.
     Form,
+    /// A regular expression in it.
+    Regex,
     /// The names in the case.
     Name,
     /// The properties of one of the case's VMs.
@@ -406,18 +408,10 @@ impl Complaints {
 
     /// Complains about an invalid regular expression.
     pub fn regex(&mut self, path: &[&str], expression: &str) {
-        if let Some(message) = invalid_regex(expression) {
-            self.add(path, message, "");
+        if let Some(message) = crate::diagnostic::invalid_regex(expression) {
+            self.add_about(About::Regex, path, message, "");
         }
     }
-}
-
-/// The message for an invalid regular expression, in one line.
-pub(crate) fn invalid_regex(expression: &str) -> Option<String> {
-    let error = regex::Regex::new(expression).err()?.to_string();
-    // The crate's message shows the expression; its last line is the error.
-    let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
-    Some(format!("`{expression}` is not a valid regular expression: {reason}"))
 }
 
 /// The help for an unknown name: "did you mean …", or the list of known names.

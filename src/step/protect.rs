@@ -82,12 +82,12 @@ impl Protect {
         let (primary, secondary) =
             (run.session.machine(&self.primary)?, run.session.machine(&self.secondary)?);
         let mut missing = Vec::new();
-        for machine in [primary, secondary] {
+        for machine in [&primary, &secondary] {
             let known = machine.query("query-migrate-capabilities", run.deadline).await?;
             missing.extend(capabilities(machine, &known));
         }
         let blocks = primary.query("query-block", run.deadline).await?;
-        let named = named(primary, run).await?;
+        let named = named(&primary, run).await?;
         let disks = self.disks.iter().flatten().filter(|name| !name.is_empty());
         let replicated = quorums(&blocks, &named);
         for disk in disks {
@@ -108,7 +108,7 @@ impl Protect {
             }
         }
         if !replicated.is_empty() {
-            missing.extend(self.replica(run, secondary).await?);
+            missing.extend(self.replica(run, &secondary).await?);
         }
         for network in self.networks.iter().flatten().filter(|name| !name.is_empty()) {
             missing.extend(self.filters(run, network).await?);
@@ -148,7 +148,7 @@ impl Protect {
             (&self.primary, &[("filter-mirror", 1), ("filter-redirector", 2)][..]),
             (&self.secondary, &[("filter-redirector", 2), ("filter-rewriter", 1)][..]),
         ] {
-            let objects = objects(run.session.machine(vm)?, run).await?;
+            let objects = objects(&*run.session.machine(vm)?, run).await?;
             for (kind, count) in needed {
                 let there = objects.iter().filter(|object| object.kind == *kind && object.netdev == network);
                 let there = there.count();

@@ -109,7 +109,7 @@ impl StepAction for Qmp {
                 // After a reset from outside, firmware may reset the machine again.
                 "system_reset" => run.session.board().allow(vm, "^RESET "),
                 // A cancelled migration ends as requested.
-                "migrate_cancel" | "migrate-cancel" => run.session.board().forgive_migration(),
+                "migrate_cancel" | "migrate-cancel" => run.session.board().forgive_migration(vm),
                 _ => {}
             }
             let takes_over = self.execute == "x-colo-lost-heartbeat";
@@ -139,10 +139,8 @@ impl StepAction for Qmp {
                 run.session.set_failover(mark);
             }
             if matches!(self.command(), "migrate-incoming" | "migrate_incoming") {
-                if let Some(machine) = run.session.machine_mut(vm) {
-                    let exits = self.arguments.get("exit-on-error") != Some(&Value::Bool(false));
-                    machine.told_to_listen = Some(Listening { exits });
-                }
+                let exits = self.arguments.get("exit-on-error") != Some(&Value::Bool(false));
+                machine.incoming().told_to_listen = Some(Listening { exits });
                 // If the stream went to a file first, the destination is only known now.
                 run.session.set_destination(vm);
             }

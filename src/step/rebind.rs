@@ -52,7 +52,7 @@ impl StepAction for Rebind {
     async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         let roles = run.session.roles();
         let bound: Vec<(String, String)> =
-            self.0.iter().map(|(role, vm)| (role.clone(), actual(roles, vm).to_owned())).collect();
+            self.0.iter().map(|(role, vm)| (role.clone(), actual(&roles, vm).to_owned())).collect();
         run.session.bind(bound);
         let roles = run.session.roles();
         Ok(Value::Object(roles.iter().map(|(role, vm)| (role.clone(), json!(vm))).collect::<Map<_, _>>()))

@@ -32,7 +32,7 @@ pub(super) const STOPPED: &[&str] = &[
 #[derive(Debug)]
 pub struct Running<'s> {
     /// The case's session.
-    pub session: &'s mut Session,
+    pub session: &'s Session,
     /// When the step began.
     pub began: Instant,
     /// Its deadline.
@@ -61,23 +61,23 @@ pub struct Mark {
 
 impl<'s> Running<'s> {
     /// A step that begins now. Reads everything that has arrived so far.
-    pub fn begin(session: &'s mut Session, deadline: Instant) -> Self {
+    pub fn begin(session: &'s Session, deadline: Instant) -> Self {
         session.catch_up();
         let mark = |machine: &Machine| {
             let log = machine.log.lock();
             Mark { events: log.events.len(), serial: log.serial_end(), lines: 0 }
         };
-        let machines = session.machines().iter().map(|(name, machine)| (name.clone(), mark(machine)));
+        let (machines, clients) = (session.machines(), session.clients());
+        let machines = machines.iter().map(|(name, machine)| (name.clone(), mark(machine)));
         let lines = |lines: u64| Mark { lines, ..Mark::default() };
-        let clients =
-            session.clients().iter().map(|(name, client)| (client_key(name), lines(client.progress())));
+        let clients = clients.iter().map(|(name, client)| (client_key(name), lines(client.progress())));
         let marks = machines.chain(clients).collect();
         Self { session, began: Instant::now(), deadline, marks, once: false }
     }
 
     /// A step that evaluates its condition once, relative to the beginning of a loop.
     pub fn once(
-        session: &'s mut Session,
+        session: &'s Session,
         began: Instant,
         deadline: Instant,
         marks: BTreeMap<String, Mark>,

@@ -1,5 +1,7 @@
 //! `serial`.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -8,7 +10,7 @@ use super::guest::{Left, left};
 use super::running::Running;
 use super::{Complaints, Named, Needs, Scene, StepAction, brief};
 use crate::session::log::serial_expression;
-use crate::session::{Cause, Failure, Session};
+use crate::session::{Cause, Failure, Machine, Session};
 
 /// Types a text on the serial port of a VM, and waits for output. The result is the text that `expect` matched, or null.
 ///
@@ -71,15 +73,17 @@ impl StepAction for Serial {
         let Some(expect) = &self.expect else { return Ok(Value::Null) };
         let expression = serial_expression(expect)?;
         let look = |session: &Session| {
-            let mut log = session.machine(vm)?.log.lock();
+            let machine = session.machine(vm)?;
+            let mut log = machine.log.lock();
             let Some((end, text)) = log.find_serial(&expression, from) else { return Ok(None) };
             log.serial_cursor = end;
             Ok(Some(json!(text)))
         };
         let seen = |session: &Session| {
-            let log = session.machine(vm).map(|machine| machine.log.lock());
-            let output = log.map(|log| String::from_utf8_lossy(log.serial_from(from)).into_owned());
-            let output = output.unwrap_or_default();
+            let output = |machine: Arc<Machine>| {
+                String::from_utf8_lossy(machine.log.lock().serial_from(from)).into_owned()
+            };
+            let output = session.machine(vm).map(output).unwrap_or_default();
             let lines: Vec<&str> = output.lines().collect();
             match &lines[lines.len().saturating_sub(5)..] {
                 [] => "no output".to_owned(),
@@ -87,7 +91,7 @@ impl StepAction for Serial {
             }
         };
         let awaited = format!("serial output of `{vm}` matching /{expect}/");
-        let session = &*run.session;
+        let session = run.session;
         let left = tokio::select! {
             biased;
             found = run.until(&awaited, look, seen) => return found.map_err(|failure| failure.about(vm)),

@@ -70,7 +70,7 @@ impl StepAction for Yank {
 
     async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
         let machine = run.session.machine(&self.vm)?;
-        self.instances.yank(machine, run).await.map(Value::Array)
+        self.instances.yank(&machine, run).await.map(Value::Array)
     }
 }
 
@@ -122,7 +122,7 @@ pub(super) fn is_migration(instance: &Value) -> bool {
 /// Waits until none of the migration's connections is open at this VM's end, according to the kernel and the migration's link.
 /// `query-yank` is of no use here: in COLO it has the instance until the failover.
 async fn wait_until_cut(machine: &Machine, run: &Running<'_>) -> Result<(), Failure> {
-    let Some(pair) = run.session.pair() else { return Ok(()) };
+    let Some(pair) = run.session.pair_of(machine.name()) else { return Ok(()) };
     let awaited = format!("the yank to cut the migration's connections of `{}`", machine.name());
     let failed = |error: std::io::Error| {
         Failure::error(format!("cannot list the connections of `{}`: {error}", machine.name()))

@@ -5,6 +5,7 @@
 //! runs (`run.…`, `case.dir`, `port.…`, `link.…`, the version of a binary that was not probed), the whole scalar is
 //! deferred: it stays text until then.
 
+mod alias;
 mod arithmetic;
 mod helpers;
 mod names;
@@ -25,6 +26,7 @@ use serde_json::{Map, Value};
 use arithmetic::{add, div, mul, round, sub};
 use helpers::{Function, Of, append, as_text, choose, json_helper, pick, same};
 
+pub use alias::with_aliases;
 pub use helpers::is_true;
 pub use origins::{Origins, only_name};
 pub use reserved::is_reserved;
@@ -259,6 +261,11 @@ pub fn is_deferred(text: &str) -> bool {
             || text.contains("case.dir")
             || matches!(&*compile(text), Ok(compiled)
                 if roots.iter().any(|root| !names::below(&compiled.template, root).is_empty())))
+}
+
+/// The path of a text that is one plain path in braces.
+pub(crate) fn only_path(text: &str) -> Option<String> {
+    compile(text).as_ref().as_ref().ok()?.path.clone()
 }
 
 /// Renders a scalar's text.

@@ -140,6 +140,22 @@ impl Node {
         Self::map(rest.cloned().collect(), self.at.clone())
     }
 
+    /// The same with each text in it changed. Keys stay as they are.
+    pub(crate) fn map_texts(&self, change: &impl Fn(&str) -> String) -> Self {
+        let kind = match &self.kind {
+            Kind::Scalar(Value::String(text)) => Kind::Scalar(Value::String(change(text))),
+            Kind::Scalar(_) => return self.clone(),
+            Kind::Seq(items) => {
+                Kind::Seq(Arc::new(items.iter().map(|item| item.map_texts(change)).collect()))
+            }
+            Kind::Map(entries) => {
+                let entry = |(key, value): &(Key, Self)| (key.clone(), value.map_texts(change));
+                Kind::Map(Arc::new(entries.iter().map(entry).collect()))
+            }
+        };
+        Self { kind, at: self.at.clone() }
+    }
+
     /// Whether it is a map.
     pub(crate) const fn is_map(&self) -> bool {
         matches!(self.kind, Kind::Map(_))

@@ -45,6 +45,8 @@ pub(crate) enum Need {
     Mounts,
     /// `cargo deb`, and `dpkg`.
     CargoDeb,
+    /// The Debian guest, and `ssh`.
+    Debian,
     /// `redis-server` and `redis-cli`.
     Redis,
     /// The programs of a PostgreSQL server, and `psql`.
@@ -52,12 +54,12 @@ pub(crate) enum Need {
 }
 
 use Need::{
-    Browser, CargoDeb, Compiler, Guest, Kvm, Mounts, OtherUser, Ovmf, Postgres, QemuImg, Reader, Redis,
-    Script, TwoQemus, Xmllint,
+    Browser, CargoDeb, Compiler, Debian, Guest, Kvm, Mounts, OtherUser, Ovmf, Postgres, QemuImg, Reader,
+    Redis, Script, TwoQemus, Xmllint,
 };
 
 /// The names of needs in `LOCKSTEP_TEST_REQUIRE`; `all` stands for all of them.
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 18] = [
     "qemu",
     "old-qemu",
     "system-qemu",
@@ -73,6 +75,7 @@ const NAMES: [&str; 17] = [
     "script",
     "mounts",
     "cargo-deb",
+    "debian",
     "redis",
     "postgres",
 ];
@@ -96,6 +99,7 @@ impl Need {
             Script => "script",
             Mounts => "mounts",
             CargoDeb => "cargo-deb",
+            Debian => "debian",
             Redis => "redis",
             Postgres => "postgres",
         }
@@ -133,6 +137,8 @@ impl Need {
             Mounts => mounts(),
             CargoDeb => runs("cargo", &["deb", "--version"], "`cargo install --locked cargo-deb`")
                 .and_then(|()| runs("dpkg", &["--version"], "dpkg")),
+            Debian => there(&guests().join("debian/disk.img"), "`make debian` makes it")
+                .and_then(|()| runs("ssh", &["-V"], "openssh-client")),
             Redis => [("redis-server", "redis-server"), ("redis-cli", "redis-tools")]
                 .into_iter()
                 .try_for_each(|(program, package)| runs(program, &["--version"], package)),

@@ -131,6 +131,7 @@ impl Story {
                     StepOutcome::Done => "done",
                     StepOutcome::Failed => "failed",
                     StepOutcome::Skipped => "skipped",
+                    StepOutcome::Cancelled => "cancelled",
                 };
                 self.line(at, Lane::Steps, ')', message.as_deref().unwrap_or_default(), outcome.to_owned());
             }

@@ -74,7 +74,39 @@ impl<'c> Flow<'c, '_> {
                         self.state.join(before);
                     }
                 }
+                Block::Parallel { at, when, branches, .. } => {
+                    self.conditions(when, None, at);
+                    let before = (!when.is_empty()).then(|| self.state.clone());
+                    self.branches(branches);
+                    if let Some(before) = before {
+                        self.state.join(before);
+                    }
+                }
             }
+        }
+    }
+
+    /// The order of steps in different branches is not known.
+    fn branches(&mut self, branches: &'c [(String, Vec<Block>)]) {
+        let before = self.state.clone();
+        let effects: Vec<State<'c>> = branches
+            .iter()
+            .map(|(_, steps)| {
+                self.state = before.clone();
+                all_steps([steps.as_slice()]).into_iter().for_each(|step| self.apply_effects(step));
+                std::mem::replace(&mut self.state, before.clone())
+            })
+            .collect();
+        let mut after = Vec::new();
+        for (own, (_, steps)) in branches.iter().enumerate() {
+            let others = effects.iter().enumerate().filter(|(number, _)| *number != own);
+            others.for_each(|(_, other)| self.state.beside(other));
+            self.blocks(steps);
+            after.push(std::mem::replace(&mut self.state, before.clone()));
+        }
+        for (state, effect) in after.into_iter().zip(&effects) {
+            let others = effects.iter().filter(|other| !std::ptr::eq(*other, effect));
+            self.state.after_branch(state, &before, effect, others.collect());
         }
     }
 

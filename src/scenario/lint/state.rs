@@ -176,4 +176,31 @@ impl<'c> State<'c> {
             }
         }
     }
+
+    /// Steps with this effect run at the same time.
+    pub(super) fn beside(&mut self, effect: &Self) {
+        self.migrated |= effect.migrated;
+        self.outside |= effect.outside;
+        self.join(effect.clone());
+    }
+
+    /// A branch has ended in this state. A VM that only this branch has changed is as it left it.
+    pub(super) fn after_branch(&mut self, state: Self, before: &Self, effect: &Self, others: Vec<&Self>) {
+        let changed = |by: &Self, vm: &str| by.vms.get(vm) != before.vms.get(vm);
+        for (vm, life) in state.vms.into_iter().filter(|(vm, _)| changed(effect, vm)) {
+            let is_shared = others.iter().any(|other| changed(other, vm));
+            self.vms.insert(vm, if is_shared { VmStatus::Unknown } else { life });
+        }
+        for (role, vm) in state.roles {
+            if let Some(own) = self.roles.get_mut(role).filter(|own| **own != vm) {
+                *own = None;
+            }
+        }
+        self.connected.extend(state.connected);
+        self.captures.extend(state.captures);
+        self.processes.extend(state.processes);
+        self.clients.extend(state.clients);
+        self.migrated |= state.migrated;
+        self.outside |= state.outside;
+    }
 }

@@ -98,7 +98,8 @@ impl Seen {
         node.walk(None, &mut |key, node| match (key.map(|key| key.name.as_str()), node.text()) {
             (_, Some(text)) if template::is_template(text) => self.things_in(text),
             (Some("network"), Some(name)) => self.add(Thing::Network, name),
-            (Some("backing"), Some(name)) => {
+            // The backing disk of a disk, or the disk of a guest.
+            (Some("backing" | "disk"), Some(name)) => {
                 self.add(Thing::Disk, name);
                 self.add(Thing::DiskOfVm, name);
             }

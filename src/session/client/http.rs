@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::history::{Contents, Kind};
-use super::service::{Request, Trouble, Wrong};
+use super::request::{Request, Trouble, Wrong};
 
 /// The maximum length of an answer's body.
 const MAX_BODY: usize = 1 << 20;

@@ -6,7 +6,7 @@ use regex::Regex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::service::{Trouble, Wrong};
+use super::request::{Trouble, Wrong};
 
 /// The maximum length of a reply.
 const MAX_ANSWER: usize = 4096;

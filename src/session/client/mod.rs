@@ -7,11 +7,12 @@ mod lines;
 mod postgres;
 mod record;
 mod redis;
+mod request;
 mod service;
 mod talk;
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -23,9 +24,11 @@ pub use history::{Contents, Kind, Operation, Outcome};
 pub use lines::recall;
 pub(crate) use lines::with_number;
 pub use record::{Line, Record};
-pub use service::{Does, Service, Speaks, contents};
+pub use request::Does;
+pub use service::{Service, Speaks, contents};
 
 use super::board::Board;
+use super::lock;
 use crate::event::{Sink, What};
 
 /// What a client does.
@@ -64,7 +67,7 @@ struct Shared {
 
 impl Shared {
     fn record(&self) -> MutexGuard<'_, Record> {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.record)
     }
 
     fn note(&self, happened: impl Into<String>) {

@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config, Error, NoTls, SimpleQueryMessage};
 
 use super::history::{Contents, Kind};
-use super::service::{Does, Request, Trouble};
+use super::request::{Does, Request, Trouble};
 
 /// The classes of errors after which it is not known whether the statement had its effect: of the connection, of the
 /// server's shutdown, of a fault within the server.

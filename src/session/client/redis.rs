@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 use super::history::{Contents, Kind};
-use super::service::{Does, Request, Trouble};
+use super::request::{Does, Request, Trouble};
 
 /// The maximum length of a text in a reply.
 const MAX_TEXT: usize = 64 << 10;

@@ -10,7 +10,8 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, sleep, timeout};
 
 use super::Shared;
-use super::service::{Connection, Does, Request, Service, Trouble, Wrong};
+use super::request::{Does, Request, Trouble, Wrong};
+use super::service::{Connection, Service};
 use crate::session::interference::Operation;
 use crate::units::elapsed;
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -23,6 +23,7 @@ pub use stream::Address;
 
 use super::board::Board;
 use super::failure::Failure;
+use super::lock;
 use super::ports::Port;
 use crate::event::{Sink, What};
 use relay::{End, Pace, cut, relay};
@@ -105,10 +106,6 @@ impl Shared {
         });
         self.board.changed();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A link of a case.

@@ -3,13 +3,13 @@
 pub(super) mod evidence;
 mod guest;
 mod handle;
+mod plan;
 mod streams;
 
-use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -20,90 +20,35 @@ use tokio::time::Instant;
 
 use self::evidence::EVIDENCE_PATIENCE;
 use self::guest::guest_image;
+pub use self::plan::Plan;
 use self::streams::{listen, tap, watch_end};
 use super::board::Board;
 use super::failure::Failure;
+use super::lock;
 use super::log::{SerialPort, SharedLog};
 use crate::cause::CauseKind;
 use crate::event::{Sink, What};
 use crate::guest::ticker::Layout;
-use crate::guest::ticker::layout::Ram;
-use crate::qemu::access::Access;
 use crate::qemu::agent::Agent;
-use crate::qemu::argv::{Channels, Surroundings, command_line};
-use crate::qemu::binary::Binary;
+use crate::qemu::argv::Channels;
 use crate::qemu::process::{Ended, Launch, Process, wait_at_most};
 use crate::qemu::qmp::{Qmp, QmpError};
 use crate::qemu::qtest::Qtest;
-use crate::qemu::spec::{Accel, Guest, VmSpec};
-
-/// How to start a VM.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// Its name.
-    pub name: String,
-    /// Its specification.
-    pub spec: VmSpec,
-    /// The QEMU it runs.
-    pub binary: Arc<Binary>,
-    /// The selected accelerator.
-    pub accel: Accel,
-    /// If it is not KVM although it could have been: why.
-    pub without_kvm: Option<String>,
-    /// Whether it gets a second monitor for interactive use, as a socket in the case's directory.
-    pub attachable: bool,
-    /// The descriptors that it inherits besides its channels.
-    pub inherit: Vec<Arc<OwnedFd>>,
-}
-
-impl Plan {
-    /// The plan of a VM that has one monitor, and inherits nothing besides its channels.
-    #[must_use]
-    pub fn new(name: &str, spec: VmSpec, binary: Arc<Binary>, accel: Accel) -> Self {
-        let (name, without_kvm, inherit) = (name.to_owned(), None, Vec::new());
-        Self { name, spec, binary, accel, without_kvm, attachable: false, inherit }
-    }
-
-    /// Whether the guest runs QEMU's guest agent.
-    fn has_agent(&self) -> bool {
-        self.spec.guest.access() == Some(&Access::Agent)
-    }
-
-    /// The memory layout of the built-in guest, if it runs that.
-    fn layout(&self, draw: u32) -> Option<Layout> {
-        match &self.spec.guest {
-            Guest::Ticker(ticker) => Some(Layout::new(ticker, Ram::of(&self.spec), draw)),
-            _ => None,
-        }
-    }
-
-    /// The command line of its process.
-    fn command_line(&self, channels: Channels, image: Option<&Path>, directory: &Path) -> Vec<String> {
-        let (binary, name) = (&self.binary.path, &self.name);
-        let mut argv =
-            command_line(&self.spec, &Surroundings { binary, name, accel: self.accel, image, channels });
-        if self.attachable {
-            let socket = directory.join(attach_socket(name));
-            argv.extend(["-qmp".to_owned(), format!("unix:{},server=on,wait=off", socket.display())]);
-        }
-        argv
-    }
-
-    /// The environment of its process.
-    fn environment(&self, directory: &Path) -> BTreeMap<String, String> {
-        let mut env: BTreeMap<String, String> =
-            self.spec.env.iter().map(|(key, value)| (key.clone(), value.0.clone())).collect();
-        // Where `snapshot=on` stores the guest's writes.
-        env.entry("TMPDIR".to_owned()).or_insert_with(|| directory.display().to_string());
-        env
-    }
-}
 
 /// How a VM was told to listen for a migration (`migrate-incoming`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listening {
     /// Whether it exits if the migration fails (`exit-on-error`).
     pub exits: bool,
+}
+
+/// What is known of a VM as the destination of a migration.
+#[derive(Debug, Default)]
+pub struct Incoming {
+    /// The address where it listens, once known.
+    pub address: Option<String>,
+    /// How a step told it to listen, if one did.
+    pub told_to_listen: Option<Listening>,
 }
 
 /// A started VM.
@@ -117,16 +62,13 @@ pub struct Machine {
     pub log: SharedLog,
     /// When it was started.
     pub spawned: Instant,
-    /// The address where it listens for a migration, once known.
-    pub address: Option<String>,
     /// The memory layout of the built-in guest, if it runs that.
     pub layout: Option<Layout>,
-    /// How a step told it to listen for a migration, if one did.
-    pub told_to_listen: Option<Listening>,
     argv: Vec<String>,
+    incoming: Mutex<Incoming>,
     /// The monitor's socket until [`Self::connect`] turns it into a client.
-    monitor: Option<UnixStream>,
-    qmp: Option<Qmp>,
+    monitor: Mutex<Option<UnixStream>>,
+    qmp: Mutex<Option<Arc<Qmp>>>,
     qtest: Arc<Qtest>,
     agent: Option<Agent>,
     serial: Arc<SerialPort>,
@@ -193,12 +135,11 @@ impl Machine {
             process,
             log,
             spawned: Instant::now(),
-            address: None,
             layout,
-            told_to_listen: None,
             argv,
-            monitor: Some(qmp),
-            qmp: None,
+            incoming: Mutex::default(),
+            monitor: Mutex::new(Some(qmp)),
+            qmp: Mutex::default(),
             qtest: Arc::new(Qtest::new(qtest)),
             agent: agent.map(Agent::new),
             serial,
@@ -211,13 +152,9 @@ impl Machine {
     ///
     /// # Errors
     /// When QEMU exits or does not reply; the message includes its standard error.
-    pub async fn connect(
-        &mut self,
-        deadline: Instant,
-        board: &Arc<Board>,
-        sink: &Sink,
-    ) -> Result<(), Failure> {
-        let Some(monitor) = self.monitor.take() else {
+    pub async fn connect(&self, deadline: Instant, board: &Arc<Board>, sink: &Sink) -> Result<(), Failure> {
+        let monitor = lock(&self.monitor).take();
+        let Some(monitor) = monitor else {
             return self.connect_again(deadline).await;
         };
         let transcript = log_file(&self.directory, self.name(), "qmp.jsonl");
@@ -225,7 +162,7 @@ impl Machine {
         let tap = tap(self.name().to_owned(), self.log.clone(), transcript, Arc::clone(board), sink.clone());
         let filter = board.interference().and_then(|interference| interference.monitor(self.name()));
         match Qmp::connect_through(filter, monitor, self.plan.spec.oob, deadline, tap).await {
-            Ok(qmp) => self.qmp = Some(qmp),
+            Ok(qmp) => *lock(&self.qmp) = Some(Arc::new(qmp)),
             Err(error) => {
                 // If the process has exited, that is the cause of the closed monitor.
                 let why = match wait_at_most(&self.process, EVIDENCE_PATIENCE).await {
@@ -242,9 +179,9 @@ impl Machine {
     }
 
     /// Negotiates again with a QEMU that replaced itself (`execve`) and kept the monitor's socket.
-    async fn connect_again(&mut self, deadline: Instant) -> Result<(), Failure> {
+    async fn connect_again(&self, deadline: Instant) -> Result<(), Failure> {
         let (name, oob) = (self.plan.name.clone(), self.plan.spec.oob);
-        let Some(qmp) = &mut self.qmp else {
+        let Some(mut qmp) = self.monitor().map(|qmp| Qmp::clone(&qmp)) else {
             return Err(Failure::error(format!("VM `{name}`: no longer possible to connect to its monitor")));
         };
         if let Err(error) = qmp.greet_again(oob, deadline).await {
@@ -255,6 +192,7 @@ impl Machine {
             let message = format!("VM `{name}`: no QMP greeting from the QEMU that replaced it: {why}");
             return Err(Failure::of_kind(CauseKind::Qmp, message).about(&name));
         }
+        *lock(&self.qmp) = Some(Arc::new(qmp));
         self.ask_for_events(deadline).await
     }
 
@@ -329,7 +267,7 @@ impl Machine {
             Value::Object(map) => map,
             _ => Map::new(),
         };
-        match &self.qmp {
+        match self.monitor() {
             Some(qmp) => {
                 let reply = qmp.execute_with(command, arguments, descriptor, oob, deadline).await;
                 reply.inspect(|reply| self.log.lock().add_reply(command, reply))
@@ -345,7 +283,7 @@ impl Machine {
     pub async fn reply_or_failure(&self, answer: Result<Value, QmpError>) -> Result<Value, Failure> {
         match answer {
             Ok(reply) => Ok(reply),
-            Err(QmpError::Closed { command }) if self.monitor.is_some() && self.process.ended().is_none() => {
+            Err(QmpError::Closed { command }) if self.is_unconnected() && self.process.ended().is_none() => {
                 let name = self.name();
                 Err(Failure::failed(format!(
                     "`{command}`: VM `{name}` is not connected yet; a step `connect: {name}` does that"
@@ -373,14 +311,28 @@ impl Machine {
 
     /// Whether its monitor is connected.
     #[must_use]
-    pub const fn is_connected(&self) -> bool {
-        self.qmp.is_some()
+    pub fn is_connected(&self) -> bool {
+        self.monitor().is_some()
+    }
+
+    /// Whether no step has connected to its monitor.
+    fn is_unconnected(&self) -> bool {
+        lock(&self.monitor).is_some()
+    }
+
+    fn monitor(&self) -> Option<Arc<Qmp>> {
+        lock(&self.qmp).clone()
+    }
+
+    /// What is known of it as a destination; never hold it across an `await`.
+    pub fn incoming(&self) -> MutexGuard<'_, Incoming> {
+        lock(&self.incoming)
     }
 
     /// Whether its monitor supports out-of-band commands.
     #[must_use]
     pub fn has_oob(&self) -> bool {
-        self.qmp.as_ref().is_some_and(|qmp| qmp.oob)
+        self.monitor().is_some_and(|qmp| qmp.oob)
     }
 
     /// Whether its guest is running and about to report the number of wrong pages.
@@ -405,7 +357,7 @@ impl Machine {
     /// any migration data has arrived.
     #[must_use]
     pub fn ends_with_its_migration(&self) -> bool {
-        let stays = self.told_to_listen == Some(Listening { exits: false });
+        let stays = self.incoming().told_to_listen == Some(Listening { exits: false });
         !stays
             && self
                 .log
@@ -423,7 +375,7 @@ impl Machine {
 
     /// Reads everything that QEMU and the guest have sent so far, so that "from now on" means now.
     pub fn catch_up(&self) {
-        if let Some(qmp) = &self.qmp {
+        if let Some(qmp) = self.monitor() {
             qmp.catch_up();
         }
         self.serial.pump();
@@ -444,7 +396,7 @@ impl Machine {
         board.expect_exit(self.name());
         let patience = Duration::from_secs(3);
         let polite = async {
-            if self.qmp.is_some() {
+            if self.is_connected() {
                 let _ = self.query("quit", Instant::now() + patience).await;
             } else {
                 self.process.signal(Signal::TERM);

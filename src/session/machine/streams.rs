@@ -109,7 +109,7 @@ pub(super) fn tap(
                     ("GUEST_PANICKED" | "GUEST_CRASHLOADED", _) => guest(vm, "panicked"),
                     ("RESET", _) if is_guests => guest(vm, "reset the machine"),
                     ("SHUTDOWN", _) if is_guests => guest(vm, "shut the machine down"),
-                    (_, Some("failed")) => Some(Trouble::MigrationFailed { vm, migration: 0 }),
+                    (_, Some("failed")) => Some(Trouble::MigrationFailed { vm, migration: None }),
                     _ => None,
                 };
                 log.lock().events.push(event);

@@ -72,11 +72,11 @@ impl Client {
             wrong.extend(of_primary(run.session, which, &record).err());
         }
         if let Some(address) = &self.known_at {
-            wrong.extend(known(run, client, &record, address).await.err());
+            wrong.extend(known(run, &client, &record, address).await.err());
         }
         let mut shown = String::new();
         if self.history.is_some()
-            && let Err((what, operations)) = history::check(run, client, self.at.as_deref()).await?
+            && let Err((what, operations)) = history::check(run, &client, self.at.as_deref()).await?
         {
             wrong.push(what);
             shown = operations;

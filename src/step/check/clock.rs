@@ -28,7 +28,7 @@ impl Clock {
             || Failure::failed(format!("`{READ}` in the guest of `{vm}`: {}", ran.seen())).about(vm);
         let now = parse(&ran.stdout(), vm, asked, answered).ok_or_else(unclear)?;
         let before = previous(run.session, &now).map_err(|message| Failure::failed(message).about(vm))?;
-        let judged = before.map(|before| now.behind(before, self.clock.0)).transpose();
+        let judged = before.map(|before| now.behind(&before, self.clock.0)).transpose();
         let behind = judged.map_err(|wrong| {
             Failure::failed(format!("the clocks of the guest of `{vm}`: {wrong}")).about(vm)
         })?;
@@ -57,16 +57,16 @@ fn parse(output: &str, vm: &str, asked: Instant, answered: Instant) -> Option<Re
 }
 
 /// The previous reading of this guest, in whichever VM it ran then.
-fn previous<'s>(session: &'s Session, now: &Reading) -> Result<Option<&'s Reading>, String> {
+fn previous(session: &Session, now: &Reading) -> Result<Option<Reading>, String> {
     let readings = session.clocks();
     if let Some(same) = readings.iter().rev().find(|reading| reading.boot == now.boot) {
-        return Ok(Some(same));
+        return Ok(Some(same.clone()));
     }
     let source = session
         .pair_of(&now.vm)
         .filter(|pair| pair.destination.as_deref() == Some(&now.vm))
-        .map(|pair| &pair.source);
-    let vms = [Some(&now.vm), source];
+        .map(|pair| pair.source);
+    let vms = [Some(&now.vm), source.as_ref()];
     match readings.iter().rev().find(|reading| vms.contains(&Some(&reading.vm))) {
         Some(other) => {
             let (vm, other) = (&now.vm, &other.vm);

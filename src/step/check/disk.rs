@@ -63,7 +63,7 @@ impl Holds {
             return Ok((1..=last.max().unwrap_or(0)).collect());
         }
         if let Some(client) = &self.client {
-            let known = session.clients().get(client);
+            let known = session.clients().get(client).cloned();
             let known =
                 known.ok_or_else(|| Failure::error(format!("client `{client}` was never started")))?;
             return Ok(known.acknowledged());
@@ -88,7 +88,7 @@ impl Disk {
     /// Reads the image with `qemu-img` and looks for each line in its sector.
     pub(super) async fn run(&self, run: &Running<'_>) -> Result<Value, Failure> {
         let Self { disk, holds } = self;
-        let session = &*run.session;
+        let session = run.session;
         let numbers = holds.numbers(session)?;
         if numbers.is_empty() {
             let message = format!("nothing to check on the disk: there are no {}", holds.words());
@@ -96,7 +96,7 @@ impl Disk {
         }
         let raw = session.directory().join("disk.raw");
         let argv = vec![
-            program(session.first_qemu(), QEMU_IMG).display().to_string(),
+            program(&session.first_qemu(), QEMU_IMG).display().to_string(),
             "convert".to_owned(),
             // The image is only read. If a VM still writes to it, the check fails.
             "-U".to_owned(),
@@ -105,7 +105,7 @@ impl Disk {
             disk.clone(),
             raw.display().to_string(),
         ];
-        session.qemu_img(argv, run.deadline).await?;
+        session.run_tool(argv, run.deadline).await?;
         let expected = numbers.clone();
         let path = raw.clone();
         let read = tokio::task::spawn_blocking(move || missing(&path, &expected)).await;

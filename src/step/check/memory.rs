@@ -42,7 +42,7 @@ impl OfVm for Memory {
         machine.catch_up();
         let from = run.session.failover().filter(|mark| mark.survivor == vm).map_or(0, |mark| mark.serial);
         let last = machine.log.lock().ticks_from(from).last().copied();
-        let read = read(run, machine, layout).await;
+        let read = read(run, &machine, layout).await;
         if ran {
             // Even if the read failed: the following steps expect a running guest.
             machine.query("cont", run.patience()).await?;

@@ -39,7 +39,7 @@ pub(super) async fn run(
     loop {
         let machine = run.session.machine(&place)?;
         let agent = machine.agent().ok_or_else(|| no_agent(&place))?;
-        let talk = talk(run, machine, agent, (command, stdin), &mut phase);
+        let talk = talk(run, &machine, agent, (command, stdin), &mut phase);
         let moved = tokio::select! {
             biased;
             done = talk => match done? {
@@ -83,7 +83,7 @@ pub(super) async fn execute(
         biased;
         reply = talk => match reply {
             Ok(reply) => return Ok(reply),
-            Err(error) => match failure(run, machine, error) {
+            Err(error) => match failure(run, &machine, error) {
                 Some(failure) => return Err(failure),
                 None => left(run, vm, &what).await,
             },
@@ -101,7 +101,7 @@ pub(super) async fn execute(
 }
 
 /// Why the agent of a VM did not do what it was asked. None: the connection broke, so the VM ends.
-fn failure(run: &Running<'_>, machine: &Machine, error: AgentError) -> Option<Failure> {
+pub(super) fn failure(run: &Running<'_>, machine: &Machine, error: AgentError) -> Option<Failure> {
     let name = machine.name();
     match error {
         AgentError::Io(_) => None,
@@ -174,6 +174,6 @@ fn port_state(machine: &Machine) -> String {
     }
 }
 
-fn no_agent(vm: &str) -> Failure {
+pub(super) fn no_agent(vm: &str) -> Failure {
     Failure::error(format!("VM `{vm}` has no port for a guest agent")).about(vm)
 }

@@ -32,11 +32,14 @@ impl Command {
     pub(super) fn script(&self) -> String {
         match self {
             Self::Shell(text) => text.clone(),
-            Self::Program(argv) => {
-                let quoted = argv.iter().map(|word| format!("'{}'", word.replace('\'', r"'\''")));
-                quoted.collect::<Vec<_>>().join(" ")
-            }
+            Self::Program(argv) => argv.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "),
         }
+    }
+
+    /// The same for the login shell of another machine. It stays, so that the end by a signal is a status.
+    pub(super) fn remote_script(&self) -> String {
+        let argv = Self::Program(self.argv());
+        format!("{}; exit $?", argv.script())
     }
 
     /// Checks the command at this path.
@@ -50,6 +53,11 @@ impl Command {
             complaints.add(path, "the command is empty", help);
         }
     }
+}
+
+/// A word for a shell.
+pub(super) fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 impl fmt::Display for Command {
@@ -108,5 +116,6 @@ mod tests {
         assert_eq!(String::from_utf8(output.stdout).unwrap(), "it's|a b||");
         let command: Command = serde_json::from_value(json!("echo $HOME")).unwrap();
         assert_eq!(command.argv(), ["/bin/sh", "-c", "echo $HOME"]);
+        assert_eq!(command.remote_script(), "'/bin/sh' '-c' 'echo $HOME'; exit $?");
     }
 }

@@ -43,7 +43,7 @@ impl HostCommand {
     }
 
     pub(super) async fn wait(&self, run: &Running<'_>) -> Result<Value, Failure> {
-        let (expected, session) = (self.exec.expected(), &*run.session);
+        let (expected, session) = (self.exec.expected(), run.session);
         let ask = async || {
             let process = self.exec.start(session, |_| None)?;
             // If it is still running then, it is killed.

@@ -14,7 +14,7 @@ pub(super) const FINAL: &[&str] = &["completed", "failed", "cancelled"];
 /// Why a condition on a VM's log can no longer be met, if that is certain. The caller must still check data that has arrived
 /// and was not read yet.
 pub(super) fn impossible(session: &Session, vm: &str, condition: &Condition) -> Option<String> {
-    let machine = session.machines().get(vm)?;
+    let machine = session.machine(vm).ok()?;
     if let Some(how) = machine.process.ended() {
         return Some(format!("VM `{vm}` has ended: {how}"));
     }

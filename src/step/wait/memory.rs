@@ -66,7 +66,8 @@ impl Watched {
 impl OfVm for Memory {
     async fn wait(&self, Watch { run, vm, awaited, .. }: Watch<'_>) -> Result<Value, Failure> {
         let Watched { address, size, equals, changes } = self.memory;
-        let qtest = run.session.machine(vm)?.qtest();
+        let machine = run.session.machine(vm)?;
+        let qtest = machine.qtest();
         let read = || async move { Ok(qtest.read(address.0, size, run.patience()).await?) };
         let mut first = None;
         let judge = |number: &u64| {

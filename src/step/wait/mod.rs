@@ -222,17 +222,18 @@ impl Wait {
     pub fn expect(&self, run: &Running<'_>) {
         let board = run.session.board();
         let allow = |expression: &str| self.vm.iter().for_each(|vm| board.allow(vm, expression));
+        let forgive = || self.vm.iter().for_each(|vm| board.forgive_migration(vm));
         match &self.condition {
             Condition::VmExit(_) => {
                 self.vm.iter().for_each(|vm| board.expect_exit(vm));
                 allow("^SHUTDOWN ");
                 // If a VM exits, its migration fails, and the other side may report that first.
-                board.forgive_migration();
+                forgive();
             }
             Condition::Migration(wanted) if wanted.migration.iter().any(|state| state == "failed") => {
-                board.forgive_migration();
+                forgive();
             }
-            Condition::Event(wanted) if wanted.is_failure() => board.forgive_migration(),
+            Condition::Event(wanted) if wanted.is_failure() => forgive(),
             Condition::Event(wanted) => allow(&format!("^{}( |$)", regex::escape(&wanted.event))),
             Condition::Serial(wanted) => allow(&wanted.serial),
             _ => {}

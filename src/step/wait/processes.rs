@@ -23,7 +23,7 @@ impl OfVm for VmExit {
 impl Process {
     pub(super) async fn wait(&self, run: &Running<'_>) -> Result<Value, Failure> {
         let name = &self.process;
-        let process = run.session.background().get(name);
+        let process = run.session.background().get(name).cloned();
         let process =
             process.ok_or_else(|| Failure::failed(format!("process `{name}` has not been started")))?;
         let awaited = format!("process `{name}` to end");
