@@ -66,7 +66,7 @@ impl Setup {
         let (mut run, mut serial) = ShortRun::start(&self.binary, &arguments, vec![Arc::new(rom)])?;
         let mut output = [0];
         let answer = tokio::time::timeout(patience, serial.read_exact(&mut output)).await;
-        let outcome = match answer {
+        Ok(match answer {
             Ok(Ok(_)) if output == [OUTPUT] => Ok(()),
             Ok(_) => {
                 let ended = wait_at_most(&run.process, Duration::from_secs(2)).await;
@@ -78,9 +78,7 @@ impl Setup {
                 let how = format!("the guest did not run within {}", elapsed(patience));
                 Err(with_last_lines(how, &run.output(64 << 10)))
             }
-        };
-        run.process.kill_and_wait();
-        Ok(outcome)
+        })
     }
 }
 

@@ -51,3 +51,25 @@ impl ShortRun {
         String::from_utf8_lossy(&said).into_owned()
     }
 }
+
+impl Drop for ShortRun {
+    /// Waits for its end: the runtime that would notice that may end first, and leave a zombie.
+    fn drop(&mut self) {
+        self.process.kill_and_wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_it_is_left_when_its_runtime_has_ended() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let program = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/sleeps"));
+        let start = || ShortRun::start(program, &[], Vec::new()).unwrap().0;
+        let pid = runtime.block_on(async { start().process.pid() });
+        drop(runtime);
+        assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    }
+}

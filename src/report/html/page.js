@@ -64,7 +64,7 @@
     const c = cases[place.get(number)], d = read('d' + number), story = d.story;
     open = number;
     const who = n => n < 0 ? 'step' : n < story.vms.length ? story.vms[n].name : story.others[n - story.vms.length];
-    const failing = story.lines.filter((l, i) => l[2] === '(' && story.lines.slice(i).find(m => m[2] === ')')?.[4] === 'failed').pop();
+    const failing = story.lines.filter((l, i) => l[2] === '(' && story.lines.slice(i).find(m => m[2] === ')' && m[1] === l[1])?.[4] === 'failed').pop();
     const table = rows => '<table>' + rows.map(([a, b]) => `<tr><th>${esc(a)}</th><td>${esc(b)}</td></tr>`).join('') + '</table>';
     const params = Object.entries(d.params || {}).map(([k, v]) => [k, typeof v === 'string' ? v : JSON.stringify(v)]);
     const commands = story.vms.filter(v => v.command).map(v => `# ${v.name}\n${v.command}`).join('\n\n');

@@ -25,6 +25,8 @@ pub(super) struct Story {
     /// The names of lanes other than VMs: links and clients.
     others: Vec<String>,
     lines: Option<Kept<Line>>,
+    /// The number of the open step in each row of their lane; steps of branches run at the same time.
+    rows: Vec<Option<usize>>,
     /// The minimum delay between QEMU's time stamp of an event and the runner's: the offset of the two clocks.
     offset: Option<f64>,
 }
@@ -43,7 +45,8 @@ struct Line {
 
 #[derive(Debug, Clone, Copy)]
 enum Lane {
-    Steps,
+    /// The steps, with the row.
+    Steps(usize),
     Vm(usize),
     Other(usize),
 }
@@ -75,7 +78,7 @@ enum Clock {
 pub(super) struct StoryJson {
     vms: Vec<VmJson>,
     others: Vec<String>,
-    /// `[time, lane, kind, brief, raw]`; the lane of the steps is -1, VMs come first, then the others.
+    /// `[time, lane, kind, brief, raw]`; the rows of the steps are -1, -2 …, VMs come first, then the others.
     lines: Vec<(f64, isize, char, String, String)>,
     /// How many lines were omitted, and before which line.
     left_out: (usize, usize),
@@ -123,17 +126,20 @@ impl Story {
             }
             What::QmpEvent { vm, message } => self.event(at, vm, message),
             What::SerialLine { vm, line } => self.serial(at, vm, line),
-            What::StepBegan { title, place, .. } => {
-                self.line(at, Lane::Steps, '(', title, place.clone());
+            What::StepBegan { step, title, place, .. } => {
+                let row = self.row(None, Some(*step));
+                self.line(at, Lane::Steps(row), '(', title, place.clone());
             }
-            What::StepEnded { message, outcome, .. } => {
+            What::StepEnded { step, message, outcome, .. } => {
+                let row = self.row(Some(*step), None);
                 let outcome = match outcome {
                     StepOutcome::Done => "done",
                     StepOutcome::Failed => "failed",
                     StepOutcome::Skipped => "skipped",
                     StepOutcome::Cancelled => "cancelled",
                 };
-                self.line(at, Lane::Steps, ')', message.as_deref().unwrap_or_default(), outcome.to_owned());
+                let message = message.as_deref().unwrap_or_default();
+                self.line(at, Lane::Steps(row), ')', message, outcome.to_owned());
             }
             What::Link { link, happened, connections, bytes } => {
                 let more = format!("{connections} connections, {bytes} bytes so far");
@@ -143,12 +149,12 @@ impl Story {
                 let more = format!("{lines} lines acknowledged, {reconnects} reconnects so far");
                 self.other(at, &format!("client {client}"), 'c', happened, more);
             }
-            What::Note { text } => self.line(at, Lane::Steps, 'n', text, String::new()),
+            What::Note { text } => self.line(at, Lane::Steps(0), 'n', text, String::new()),
             What::AttemptEnded { attempt, end, .. } => {
                 let reason = end.reason.as_deref().unwrap_or_default();
                 self.line(
                     at,
-                    Lane::Steps,
+                    Lane::Steps(0),
                     'a',
                     &format!("attempt {attempt}: {}: {reason}", end.verdict),
                     String::new(),
@@ -244,6 +250,14 @@ impl Story {
         self.lines.get_or_insert_with(|| Kept::of(LINES)).push(line);
     }
 
+    /// The first row that has this step, or none if that is not given; from now on it has the other one.
+    fn row(&mut self, old: Option<usize>, new: Option<usize>) -> usize {
+        let row = self.rows.iter().position(|open| *open == old).unwrap_or(self.rows.len());
+        self.rows.resize(self.rows.len().max(row + 1), None);
+        self.rows[row] = new;
+        row
+    }
+
     fn vm(&mut self, name: &str) -> usize {
         self.vms.iter().position(|vm| vm.name == name).unwrap_or_else(|| {
             self.vms.push(Vm::new(name));
@@ -259,7 +273,7 @@ impl Story {
         let moment = |at: f64, clock: Clock| ms(if clock == Clock::Qemu { at + offset } else { at });
         let count = vms.len();
         let lane = |lane: Lane| match lane {
-            Lane::Steps => -1,
+            Lane::Steps(row) => -1 - isize::try_from(row).unwrap_or_default(),
             Lane::Vm(number) => isize::try_from(number).unwrap_or_default(),
             Lane::Other(number) => isize::try_from(count + number).unwrap_or_default(),
         };
@@ -376,6 +390,35 @@ mod tests {
         let shown =
             shown(&[serial(&ticker::line::text("tick", &[128, 5, 40])), serial("\u{1b}[31mlogin: \0")]);
         assert_eq!(shown["lines"], json!([[500.0, 0, "t", "128", ""], [500.0, 0, "s", "", "␛[31mlogin: ␀"]]));
+    }
+
+    #[test]
+    fn steps_that_run_at_the_same_time_have_rows_of_their_own() {
+        let began = |step, title: &str| What::StepBegan {
+            step,
+            title: title.to_owned(),
+            place: String::new(),
+            finally: false,
+        };
+        let ended = |step| What::StepEnded { step, outcome: StepOutcome::Done, message: None, seconds: 0.0 };
+        let mut story = Story::default();
+        for what in [
+            began(1, "a"),
+            began(2, "b"),
+            ended(1),
+            began(3, "c"),
+            ended(2),
+            ended(3),
+            began(4, "d"),
+            ended(4),
+        ] {
+            story.take(&at(1.0, Some(0), what));
+        }
+        let lines = story.into_json(false).lines;
+        let rows: Vec<(char, isize)> = lines.into_iter().map(|(_, row, kind, ..)| (kind, row)).collect();
+        let expected = [-1, -2, -1, -1, -2, -1, -1, -1];
+        assert_eq!(rows.iter().map(|(_, row)| *row).collect::<Vec<_>>(), expected);
+        assert_eq!(rows.iter().map(|(kind, _)| *kind).collect::<String>(), "(()())()");
     }
 
     #[test]

@@ -7,7 +7,7 @@ function Timeline(host, story, seconds, picked, tip) {
   const whole = Math.max(last, seconds * 1000, 1) * 1.01;
   let from = 0, to = whole, width = 0, gutter = 0, cursor = -1, svg;
   const lane = n => lines.map((l, i) => [l, i]).filter(([l]) => l[1] === n);
-  const lanes = vms.map((_, n) => lane(n)), steps = lane(-1), others = story.others.map((_, n) => lane(vms.length + n));
+  const lanes = vms.map((_, n) => lane(n)), steps = lines.map((l, i) => [l, i]).filter(([l]) => l[1] < 0), others = story.others.map((_, n) => lane(vms.length + n));
   const x = t => gutter + (t - from) / (to - from) * (width - gutter);
   const time = px => from + (px - gutter) / (width - gutter) * (to - from);
   const el = (name, at, into, text) => {
@@ -125,19 +125,20 @@ function Timeline(host, story, seconds, picked, tip) {
   function stepLane(y) {
     y = head(y, 'steps');
     label(y + 12, 'steps', true);
-    let open = null;
-    const one = (l, i, end, outcome, why) => bar(l[0], end, y, 16, outcome === 'failed' ? 'var(--fail)' : outcome === 'skipped' ? 'var(--stop)' : 'var(--mig)', l[3], { class: 'step ' + outcome, stroke: 'var(--bg)', 'stroke-width': .6, 'data-i': i, 'data-tip': l[3] + '\n' + outcome + ', ' + span(end - l[0]) + (why ? '\n' + why : '') });
+    // Steps that run at the same time have rows of their own: -1, -2 and so on.
+    const open = {}, rows = -Math.min(-1, ...steps.map(([l]) => l[1]));
+    const one = (l, i, end, outcome, why) => bar(l[0], end, y - 18 * (l[1] + 1), 16, outcome === 'failed' ? 'var(--fail)' : outcome === 'skipped' || outcome === 'cancelled' ? 'var(--stop)' : 'var(--mig)', l[3], { class: 'step ' + outcome, stroke: 'var(--bg)', 'stroke-width': .6, 'data-i': i, 'data-tip': l[3] + '\n' + outcome + ', ' + span(end - l[0]) + (why ? '\n' + why : '') });
     let failed = null;
     for (const [l, i] of steps) {
-      if (l[2] === '(') open = [l, i];
-      else if (l[2] === ')' && open) {
-        one(open[0], open[1], l[0], l[4], l[3]);
+      if (l[2] === '(') open[l[1]] = [l, i];
+      else if (l[2] === ')' && open[l[1]]) {
+        one(...open[l[1]], l[0], l[4], l[3]);
         if (l[4] === 'failed') failed = l;
-        open = null;
+        delete open[l[1]];
       }
     }
-    if (open) one(open[0], open[1], whole, 'cut off', '');
-    return [y + 26, failed];
+    for (const row in open) one(...open[row], whole, 'cut off', '');
+    return [y + 8 + 18 * rows, failed];
   }
   function draw() {
     width = host.clientWidth || 800;
