@@ -110,6 +110,10 @@ fn mirror(original: &Path, copy: &Path, edits: &BTreeMap<PathBuf, String>) {
             std::fs::create_dir_all(to.parent().unwrap()).unwrap();
             std::fs::write(&to, text).unwrap();
         }
+        // A program of the tests must be one in the copy, too.
+        if let Ok(file) = original.join(path).metadata() {
+            std::fs::set_permissions(&to, file.permissions()).unwrap();
+        }
     }
     for old in glob::glob(&format!("{}/**/*", copy.display())).unwrap().map(Result::unwrap) {
         if old.is_file() && !paths.contains(old.strip_prefix(copy).unwrap()) {

@@ -14,7 +14,7 @@ pub const FOLDER: &str = ".lockstep-ssh";
 /// The exit status of `ssh` if it fails itself.
 const FAILED: i32 = 255;
 
-/// The start of a line of the log that is no message of `ssh`.
+/// The beginnings of log lines that are not messages of `ssh`.
 const SILENT: [&str; 5] =
     ["debug", "Authenticated to", "Transferred:", "Bytes per second:", "Warning: Permanently added"];
 

@@ -183,6 +183,8 @@ impl<'r, 'c> Branch<'r, 'c> {
 
     /// Runs branches at the same time; the first failure drops the others.
     async fn parallel(&self, branches: &[(String, Vec<Block>)], site: &FailureSite) -> Result<(), Stop> {
+        // What the step before has caused is now a matter of the branches.
+        self.common.troubles.ended(self.number);
         let all = branches.iter().map(|(name, steps)| {
             let mut branch = self.branch(name);
             Box::pin(async move { branch.run(steps, site).await })

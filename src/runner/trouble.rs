@@ -25,7 +25,7 @@ impl Troubles {
         lock(&self.current).insert(branch, step.clone());
     }
 
-    /// A branch has ended.
+    /// A branch has ended, or runs no step now.
     pub(super) fn ended(&self, branch: usize) {
         lock(&self.current).remove(&branch);
     }

@@ -197,9 +197,9 @@ pub(crate) const KEYS: &[TopKey] = &[
         |case| literal(&case.net.networks),
     ),
     map("hooks", "Steps for the template's hooks (`hook: name`).", named::<Vec<Step>>, none),
-    steps("steps", "The steps of the scenario.", |case| blocks(&case.steps, 0)),
+    steps("steps", "The steps of the scenario.", |case| blocks(&case.steps)),
     steps("finally", "Steps that always run at the end, before everything is torn down.", |case| {
-        blocks(&case.finally, 0)
+        blocks(&case.finally)
     }),
 ];
 

@@ -11,62 +11,95 @@ pub(super) fn literal(value: &(impl Serialize + ?Sized)) -> Value {
     serde_json::to_value(value).map(escaped).unwrap_or_default()
 }
 
-/// The blocks; `depth` is the number of named groups around them.
-pub(super) fn blocks(list: &[Block], depth: usize) -> Value {
-    list.iter().map(|one| block(one, depth)).collect()
+/// The blocks.
+pub(super) fn blocks(list: &[Block]) -> Value {
+    Around { depth: 0, names: Map::new() }.blocks(list)
 }
 
-fn block(block: &Block, depth: usize) -> Value {
-    match block {
-        Block::Step(step) => {
-            let raw = if step.deferred { step.raw.clone() } else { escaped(step.raw.clone()) };
-            grouped(&step.groups[depth..], under(&step.when, &step.locals, raw))
-        }
-        Block::RepeatUntil { until, timeout, when, index, steps, .. } => {
-            let condition = |until: &CaseStep| {
-                let wait = until.raw.get("wait").cloned().unwrap_or_default();
-                if until.deferred { wait } else { escaped(wait) }
-            };
-            let mut body = json!({
-                "timeout": timeout,
-                "repeat": {"until": condition(until), "steps": blocks(steps, until.groups.len())},
-            });
-            if let Some(index) = index {
-                body["repeat"]["index"] = json!(index);
+/// What is around blocks where they are written.
+struct Around {
+    /// The number of named groups.
+    depth: usize,
+    /// The names with their values.
+    names: Map<String, Value>,
+}
+
+impl Around {
+    fn blocks(&self, list: &[Block]) -> Value {
+        list.iter().map(|one| self.block(one)).collect()
+    }
+
+    fn block(&self, block: &Block) -> Value {
+        match block {
+            Block::Step(step) => {
+                let raw = if step.deferred { step.raw.clone() } else { escaped(step.raw.clone()) };
+                self.grouped(&step.groups, under(&step.when, &step.locals, &self.names, raw))
             }
-            grouped(&until.groups[depth..], under(when, &until.locals, body))
+            Block::RepeatUntil { until, timeout, when, index, steps, .. } => {
+                let condition = |until: &CaseStep| {
+                    let wait = until.raw.get("wait").cloned().unwrap_or_default();
+                    if until.deferred { wait } else { escaped(wait) }
+                };
+                let steps = self.inside(&until.groups, when, &until.locals).blocks(steps);
+                let mut body = json!({
+                    "timeout": timeout,
+                    "repeat": {"until": condition(until), "steps": steps},
+                });
+                if let Some(index) = index {
+                    body["repeat"]["index"] = json!(index);
+                }
+                self.grouped(&until.groups, under(when, &until.locals, &self.names, body))
+            }
+            Block::Parallel { when, groups, locals, branches, .. } => {
+                let inside = self.inside(groups, when, locals);
+                let branches = branches.iter().map(|(name, steps)| (name.clone(), inside.blocks(steps)));
+                let body = json!({"parallel": branches.collect::<Map<_, _>>()});
+                self.grouped(groups, under(when, locals, &self.names, body))
+            }
         }
-        Block::Parallel { when, groups, locals, branches, .. } => {
-            let branches = branches.iter().map(|(name, steps)| (name.clone(), blocks(steps, groups.len())));
-            let body = json!({"parallel": branches.collect::<Map<_, _>>()});
-            grouped(&groups[depth..], under(when, locals, body))
-        }
+    }
+
+    /// What is around the steps of a block.
+    fn inside(&self, groups: &[String], when: &[When], locals: &Map<String, Value>) -> Self {
+        let mut names = self.names.clone();
+        when.iter().map(|when| &when.locals).chain([locals]).for_each(|more| names.extend(more.clone()));
+        Self { depth: groups.len(), names }
+    }
+
+    /// Puts a step in its named groups, outermost first.
+    fn grouped(&self, groups: &[String], step: Value) -> Value {
+        let name = |name: &String| escaped(Value::String(name.clone()));
+        let groups = groups[self.depth..].iter().rev();
+        groups.fold(step, |step, group| json!({"name": name(group), "block": [step]}))
     }
 }
 
-/// Puts a step in its named groups, outermost first.
-fn grouped(groups: &[String], step: Value) -> Value {
-    let name = |name: &String| escaped(Value::String(name.clone()));
-    groups.iter().rev().fold(step, |step, group| json!({"name": name(group), "block": [step]}))
-}
-
-/// Puts a step under its conditions, outermost first. A loop over one value provides the names of each condition.
-fn under(when: &[When], locals: &Map<String, Value>, mut step: Value) -> Value {
-    match when {
-        [] => within(locals, step),
-        [only] if only.locals == *locals => {
-            step["when"] = Value::String(only.template.clone());
-            within(locals, step)
-        }
-        [outer, inner @ ..] => {
-            let step = under(inner, locals, step);
-            within(&outer.locals, json!({"when": outer.template, "block": [step]}))
-        }
+/// Puts a step under its conditions, outermost first. A loop over one value provides each name of a condition or the step
+/// that is not known around it.
+fn under(when: &[When], locals: &Map<String, Value>, known: &Map<String, Value>, mut step: Value) -> Value {
+    let [outer, inner @ ..] = when else {
+        return within(locals, known, step);
+    };
+    let mut inside = known.clone();
+    inside.extend(outer.locals.clone());
+    if inner.is_empty() && unknown(locals, &inside).next().is_none() {
+        step["when"] = Value::String(outer.template.clone());
+        return within(&outer.locals, known, step);
     }
+    let step = under(inner, locals, &inside, step);
+    within(&outer.locals, known, json!({"when": outer.template, "block": [step]}))
 }
 
-fn within(locals: &Map<String, Value>, step: Value) -> Value {
-    locals.iter().rev().fold(step, |step, (name, value)| {
+fn within(locals: &Map<String, Value>, known: &Map<String, Value>, step: Value) -> Value {
+    unknown(locals, known).rev().fold(step, |step, (name, value)| {
         json!({"repeat": {"over": [escaped(value.clone())], "as": name, "steps": [step]}})
     })
+}
+
+/// The names that have another value, or none, in `known`.
+fn unknown<'l>(
+    locals: &'l Map<String, Value>,
+    known: &'l Map<String, Value>,
+) -> impl DoubleEndedIterator<Item = (&'l String, &'l Value)> {
+    locals.iter().filter(|(name, value)| known.get(*name) != Some(*value))
 }

@@ -90,7 +90,7 @@ impl Background {
     /// The file with its standard output, at its start, once it has ended.
     ///
     /// # Errors
-    /// When there is no descriptor left.
+    /// When this process has too many open files.
     pub fn stdout(&self) -> std::io::Result<File> {
         from_start(&self.stdout)
     }
@@ -223,7 +223,7 @@ pub fn input(text: &str, directory: &Path) -> Result<File, Failure> {
 /// A descriptor of the same open file, which is then at its start.
 ///
 /// # Errors
-/// When there is no descriptor left.
+/// When this process has too many open files.
 pub fn from_start(file: &File) -> std::io::Result<File> {
     let mut file = file.try_clone()?;
     file.seek(SeekFrom::Start(0))?;

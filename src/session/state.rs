@@ -104,6 +104,8 @@ pub struct Setup {
 #[derive(Debug)]
 pub struct Session {
     live: Mutex<Live>,
+    /// Held while files of VMs are made.
+    making: tokio::sync::Mutex<()>,
     /// The socket pairs of which we still hold an end, by name.
     pub(super) sockets: Mutex<BTreeMap<String, Vec<OwnedFd>>>,
     pub(super) disks: BTreeMap<String, Disk>,
@@ -144,13 +146,23 @@ impl Session {
     pub fn open(setup: Setup) -> Self {
         let Setup { directory, plans, roles, disks, awaited, wiring, draw, slow, board, sink, notes } = setup;
         let live = Mutex::new(Live { plans: Arc::new(plans), roles, ..Live::default() });
-        let sockets = Mutex::default();
-        Self { live, sockets, disks, awaited, wiring, draw, board, sink, slow, notes, directory }
+        let (making, sockets) = (tokio::sync::Mutex::default(), Mutex::default());
+        Self { live, making, sockets, disks, awaited, wiring, draw, board, sink, slow, notes, directory }
     }
 
     /// What changes; never hold it across an `await`.
     pub(super) fn live(&self) -> MutexGuard<'_, Live> {
         lock(&self.live)
+    }
+
+    /// The plan of a VM with what it needs on disk: its images, and the key of its SSH server.
+    async fn with_files(&self, mut plan: Plan, deadline: Instant) -> Result<Plan, Failure> {
+        // VMs share some of them, and steps of several branches may start VMs.
+        let _making = self.making.lock().await;
+        self.make_disks_of(&plan, deadline).await?;
+        self.find_image(&mut plan);
+        self.find_ssh(&mut plan, deadline).await?;
+        Ok(plan)
     }
 
     /// Starts VMs in parallel and connects to each.
@@ -160,14 +172,12 @@ impl Session {
     pub async fn start(&self, names: &[String], deadline: Instant) -> Result<(), Failure> {
         for name in names {
             let plan = self.plans().get(name).cloned().ok_or_else(|| no_such_vm(name))?;
-            self.make_disks_of(&plan, deadline).await?;
+            let plan = self.with_files(plan, deadline).await?;
             // From here on without an `await`, so that no other step starts it too.
             if self.machines().get(name).is_some_and(|machine| machine.process.ended().is_none()) {
                 return Err(Failure::failed(format!("VM `{name}` is already running")));
             }
             let mut plan = self.wiring.joined(plan);
-            self.find_image(&mut plan);
-            self.find_ssh(&mut plan, deadline).await?;
             let interference = self.board.interference().cloned();
             plan.attachable |= interference.is_some();
             let machine = Machine::spawn(plan, self.draw, self.directory.path(), &self.board, &self.sink)?;

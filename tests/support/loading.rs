@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use lockstep_vm::diagnostic::Diagnostics;
-use lockstep_vm::scenario::model::{Block, Case, CaseStep};
+use lockstep_vm::scenario::model::{Block, Case, CaseStep, When};
 use lockstep_vm::scenario::{Loaded, Options, load_texts, to_yaml};
 use lockstep_vm::template::NoVersions;
+use serde_json::{Map, Value};
 
 /// How many cases of one text are checked with [`round_trip`]; a matrix may have very many similar ones.
 const ROUND_TRIPS: usize = 3;
@@ -61,31 +62,71 @@ fn same(one: &Case, other: &Case) {
     let templates = |case: &Case| case.vm_sources.values().map(|vm| vm.template.clone()).collect::<Vec<_>>();
     assert_eq!(templates(one), templates(other));
     assert_eq!((&one.roles, &one.disks), (&other.roles, &other.disks));
-    blocks(&one.steps, &other.steps);
-    blocks(&one.finally, &other.finally);
+    blocks(&one.steps, &other.steps, &Map::new());
+    blocks(&one.finally, &other.finally, &Map::new());
 }
 
-fn blocks(one: &[Block], other: &[Block]) {
+/// `around` are the names of the blocks around them.
+fn blocks(one: &[Block], other: &[Block], around: &Map<String, Value>) {
     assert_eq!(one.len(), other.len());
     for pair in one.iter().zip(other) {
         match pair {
-            (Block::Step(one), Block::Step(other)) => step(one, other),
+            (Block::Step(one), Block::Step(other)) => step(one, other, around),
             (
                 Block::RepeatUntil { until, timeout, when, steps, .. },
                 Block::RepeatUntil { until: u, timeout: t, when: w, steps: s, .. },
             ) => {
-                assert_eq!((timeout, when), (t, w));
-                step(until, u);
-                blocks(steps, s);
+                assert_eq!(timeout, t);
+                conditions(when, w, around);
+                let around = inside(around, when, &until.locals);
+                step(until, u, &around);
+                blocks(steps, s, &around);
+            }
+            (
+                Block::Parallel { when, groups, locals, branches, .. },
+                Block::Parallel { when: w, groups: g, locals: l, branches: b, .. },
+            ) => {
+                assert_eq!((groups, branches.len()), (g, b.len()));
+                conditions(when, w, around);
+                let around = inside(around, when, locals);
+                same_names(locals, l, &around);
+                for ((name, steps), (n, s)) in branches.iter().zip(b) {
+                    assert_eq!(name, n);
+                    blocks(steps, s, &around);
+                }
             }
             (one, other) => panic!("{one:?} is not {other:?}"),
         }
     }
 }
 
-fn step(one: &CaseStep, other: &CaseStep) {
+fn inside(around: &Map<String, Value>, when: &[When], locals: &Map<String, Value>) -> Map<String, Value> {
+    let mut names = around.clone();
+    when.iter().map(|when| &when.locals).chain([locals]).for_each(|more| names.extend(more.clone()));
+    names
+}
+
+fn step(one: &CaseStep, other: &CaseStep, around: &Map<String, Value>) {
     assert_eq!((&one.step, &one.groups), (&other.step, &other.groups));
-    assert_eq!((&one.when, &one.locals, one.deferred), (&other.when, &other.locals, other.deferred));
+    assert_eq!(one.deferred, other.deferred);
+    conditions(&one.when, &other.when, around);
+    same_names(&one.locals, &other.locals, &inside(around, &one.when, &Map::new()));
+}
+
+fn conditions(one: &[When], other: &[When], around: &Map<String, Value>) {
+    assert_eq!(one.len(), other.len());
+    for (number, (own, when)) in one.iter().zip(other).enumerate() {
+        assert_eq!(own.template, when.template);
+        same_names(&own.locals, &when.locals, &inside(around, &one[..number], &Map::new()));
+    }
+}
+
+/// A step of a used file does not see the names around the `use`. In the resolved case, where it stands in the same list, it
+/// also has those of the conditions and blocks around it.
+fn same_names(one: &Map<String, Value>, other: &Map<String, Value>, around: &Map<String, Value>) {
+    let mut own = other.clone();
+    own.retain(|name, value| one.contains_key(name) || around.get(name) != Some(value));
+    assert_eq!(one, &own);
 }
 
 /// All properties: no panic, every diagnostic has a place, and what loads can be written out.

@@ -55,7 +55,7 @@ impl Command {
     }
 }
 
-/// A word for a shell.
+/// A word for a shell, always in quotes: else a reserved word or an alias would be more than a word.
 pub(super) fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }

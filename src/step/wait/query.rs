@@ -70,7 +70,7 @@ impl OfVm for Query {
     }
 }
 
-/// The number of consecutive replies that make something certain, such as that there is no stream: QEMU may have made the
+/// The number of consecutive replies that make something certain, such as the lack of a stream: QEMU may have made the
 /// first one before it has read the command's last output.
 const CERTAIN: usize = 3;
 
