@@ -132,7 +132,13 @@ fn a_postgresql_server_keeps_its_word_or_the_history_shows_it() {
 }
 
 fn a_command_runs_on_the_survivor_of_a_failover() {
-    holds(common::qemu(11), "guest-colo");
+    let qemu = common::qemu(11);
+    holds(qemu, "guest-colo");
+    holds(qemu, "guest-colo-control");
+}
+
+fn an_ssh_connection_survives_a_failover() {
+    holds(common::qemu(11), "ssh-colo");
 }
 
 fn a_file_is_copied_into_a_guest_and_out_of_it(qemu: &Qemu) {
@@ -473,6 +479,7 @@ fn main() -> ExitCode {
             each!(a_file_is_copied_into_a_guest_and_out_of_it, Guest),
             once!(a_command_runs_in_the_guest_by_its_ssh_server, Qemu(7), Debian),
             once!(what_keeps_ssh_out_of_a_guest_is_named, Qemu(7), Debian),
+            once!(an_ssh_connection_survives_a_failover, Qemu(11), Debian),
             once!(a_text_is_typed_on_the_serial_port, Qemu(7), Guest),
             once!(an_image_of_ones_own_boots_with_its_disk_and_is_entered, Qemu(7), Guest, QemuImg),
             each!(the_next_step_handles_the_exit_of_a_vm_with_an_incoming_uri),

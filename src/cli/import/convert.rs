@@ -212,9 +212,15 @@ impl Scenario {
     pub(super) fn complete(&mut self) {
         self.firmware();
         self.images_of_nodes();
+        let is_named = self.machine.first().is_some_and(|(key, _)| key == "type");
+        if !is_named && !self.machine.is_empty() && !self.vm.contains_key("arch") {
+            self.machine("pc");
+        }
         let machine = joined(&self.machine);
-        if !machine.is_empty() {
-            self.set("machine", without_first_key(&machine));
+        match without_first_key(&machine) {
+            "" => {}
+            options if options == machine => self.keep(&["-machine", options]),
+            machine => self.set("machine", machine),
         }
         let mut boot = std::mem::take(&mut self.boot);
         let guest = if boot.contains_key("kernel") {

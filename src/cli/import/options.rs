@@ -89,8 +89,8 @@ const OPTIONS: &[(&str, Becomes)] = &[
     ("vga", Value(Scenario::vga)),
     ("no-reboot", Flag),
     ("no-shutdown", Flag),
-    ("no-acpi", Flag),
-    ("no-hpet", Flag),
+    ("no-acpi", Converted(|scenario| scenario.machine("acpi=off"))),
+    ("no-hpet", Converted(|scenario| scenario.machine("hpet=off"))),
     ("no-fd-bootchk", Flag),
     ("only-migratable", Flag),
     ("preconfig", Flag),
@@ -185,10 +185,16 @@ mod tests {
 
     #[test]
     fn units_and_accelerators_are_those_of_the_language() {
-        let text = import("sudo /usr/bin/kvm -m 1g,slots=2,maxmem=4096 -M q35,accel=kvm:tcg,hpet=off -smp 2");
+        // QEMU 9 and later have no `-no-hpet`.
+        let text = import("sudo /usr/bin/kvm -m 1g,slots=2,maxmem=4096 -no-hpet -M q35,accel=kvm:tcg -smp 2");
         for part in ["size: 1G", "slots: 2", "maxmem: 4096M", "machine: q35,hpet=off", "smp: 2", "- tcg"] {
             assert!(text.contains(part), "{part}: {text}");
         }
+        // The default machine.
+        assert!(import("kvm -no-acpi").contains("machine: pc,acpi=off"));
+        assert!(
+            import("qemu-system-s390x -M aes-key-wrap=off").contains("- -machine\n    - aes-key-wrap=off")
+        );
         assert!(import("qemu-system-aarch64 -m 64").contains("arch: aarch64\n    memory: 64M"));
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::bail;
+use serde::de::IgnoredAny;
 
 use super::options::is_program;
 
@@ -40,7 +41,7 @@ pub(super) fn words(text: &str) -> anyhow::Result<Vec<String>> {
 
 /// The words of each command.
 fn commands(text: &str) -> anyhow::Result<Vec<Vec<String>>> {
-    let text = mark_quoted(text);
+    let text = mark_quoted(&quote_json(text));
     let mut all = Vec::new();
     let mut command = String::new();
     let mut lines = text.lines().filter_map(without_prompt).peekable();
@@ -78,21 +79,63 @@ fn commands(text: &str) -> anyhow::Result<Vec<Vec<String>>> {
 /// Stands for a `$` that is only text.
 const TEXT: char = '\u{1}';
 
-/// The text with [`TEXT`] for each `$` in single quotes.
-fn mark_quoted(text: &str) -> String {
-    let (mut single, mut double, mut escaped) = (false, false, false);
-    let mut mark = |c: char| {
-        let is_escaped = std::mem::take(&mut escaped);
+/// Which quotes a place in the text is in.
+#[derive(Default)]
+struct Quotes {
+    single: bool,
+    double: bool,
+    escaped: bool,
+}
+
+impl Quotes {
+    /// Goes past a character.
+    fn pass(&mut self, c: char) {
+        let is_escaped = std::mem::take(&mut self.escaped);
         match c {
-            '$' if single => return TEXT,
-            '\\' if !single => escaped = !is_escaped,
-            '\'' if !double && !is_escaped => single = !single,
-            '"' if !single && !is_escaped => double = !double,
+            '\\' if !self.single => self.escaped = !is_escaped,
+            '\'' if !self.double && !is_escaped => self.single = !self.single,
+            '"' if !self.single && !is_escaped => self.double = !self.double,
             _ => {}
         }
-        c
+    }
+}
+
+/// The text with [`TEXT`] for each `$` in single quotes.
+fn mark_quoted(text: &str) -> String {
+    let mut quotes = Quotes::default();
+    let mut mark = |c: char| {
+        quotes.pass(c);
+        if c == '$' && quotes.single { TEXT } else { c }
     };
     text.chars().map(&mut mark).collect()
+}
+
+/// The text with quotes around each word that is a JSON object, which `ps` prints without. A shell would remove those in it.
+fn quote_json(text: &str) -> String {
+    let mut quotes = Quotes::default();
+    let (mut quoted, mut rest, mut starts_word) = (String::new(), text, true);
+    while let Some(c) = rest.chars().next() {
+        let length = json_length(rest).filter(|_| starts_word && !quotes.single && !quotes.double);
+        let (part, after) = rest.split_at(length.unwrap_or(c.len_utf8()));
+        if length.is_some() {
+            quoted.push_str(&shell_words::quote(part));
+        } else {
+            quotes.pass(c);
+            quoted.push(c);
+        }
+        starts_word = c.is_whitespace();
+        rest = after;
+    }
+    quoted
+}
+
+/// The length of the JSON object at the start of a text, if a word ends there.
+fn json_length(text: &str) -> Option<usize> {
+    text.strip_prefix("{\"")?;
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
+    values.next()?.ok()?;
+    let length = values.byte_offset();
+    text[length..].chars().next().is_none_or(char::is_whitespace).then_some(length)
 }
 
 /// The line without the prompt of a shell; `None` for a comment.
@@ -180,6 +223,17 @@ mod tests {
         )
         .unwrap();
         assert_eq!(all, ["kvm", "-m", "1", "-hda", "/vm/a/vm"]);
+    }
+
+    #[test]
+    fn json_without_quotes_stays_as_it_is() {
+        let all =
+            words("kvm -object {\"id\":\"a b\",\"n\":{\"$x\":\"it's\"}}\n -append 'x {\"y\":1} z' -S\n")
+                .unwrap();
+        let json = r#"{"id":"a b","n":{"$x":"it's"}}"#;
+        assert_eq!(all, ["kvm", "-object", json, "-append", r#"x {"y":1} z"#, "-S"]);
+        // As a shell reads it: not an object, or only a part of a word.
+        assert_eq!(words(r#"kvm -x {"a"} {"a":1}b"#).unwrap(), ["kvm", "-x", "{a}", "{a:1}b"]);
     }
 
     #[test]

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::session::log::QmpEvent;
 use crate::session::{Cause, Failure};
 use crate::step::running::{POLL, Running, STOPPED};
 
 /// Why a guest no longer runs in a VM.
 #[derive(Debug)]
 pub(in crate::step) enum Left {
-    /// It has migrated to this VM.
+    /// It has migrated to this VM, or continues there after a failover.
     Moved(String),
     /// It runs nowhere that is known.
     Lost(Failure),
@@ -49,12 +50,16 @@ pub(in crate::step) async fn left(run: &Running<'_>, vm: &str, what: &str) -> Le
     }
 }
 
-/// Where the guest is if this VM has ended or its vCPUs are stopped. None if it runs, or may run again without a command, as in COLO or
-/// while it migrates.
+/// Where the guest is if this VM has ended or its vCPUs are stopped. None if it runs, or may run again without a command, as in COLO
+/// or while it migrates, or if the secondary of this VM may take over.
 async fn stopped(run: &Running<'_>, vm: &str, what: &str) -> Option<Left> {
     let machine = run.session.machine(vm).ok()?;
     if let Some(how) = machine.process.ended() {
-        return Some(Left::Lost(Failure::ended(format!("{what}: VM `{vm}` has ended"), how).about(vm)));
+        return match secondary(run, vm) {
+            Some((to, true)) => Some(Left::Moved(to)),
+            Some((_, false)) => None,
+            None => Some(Left::Lost(Failure::ended(format!("{what}: VM `{vm}` has ended"), how).about(vm))),
+        };
     }
     if !machine.is_connected() {
         return None;
@@ -70,4 +75,20 @@ async fn stopped(run: &Running<'_>, vm: &str, what: &str) -> Option<Left> {
         let why = format!("the vCPUs of `{vm}` are stopped, run state `{state}`");
         Left::Lost(Failure::from(Cause::Impossible { awaited: what.to_owned(), why }).about(vm))
     })
+}
+
+/// The running secondary of a VM, and whether it has taken over; none if it cannot.
+fn secondary(run: &Running<'_>, vm: &str) -> Option<(String, bool)> {
+    let pair = run.session.pair_of(vm).filter(|pair| pair.source == vm)?;
+    let name = pair.destination?;
+    let machine = run.session.machine(&name).ok().filter(|machine| machine.process.ended().is_none())?;
+    let log = machine.log.lock();
+    let events = log.events.iter().filter(|event| event.seen >= pair.started);
+    let mut statuses = events.filter_map(QmpEvent::migration_status).skip_while(|status| *status != "colo");
+    statuses.next()?;
+    match statuses.next() {
+        None => Some((name, false)),
+        Some("completed") => Some((name, true)),
+        Some(_) => None,
+    }
 }
