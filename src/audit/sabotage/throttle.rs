@@ -13,8 +13,8 @@ pub(super) const THROTTLE: Sabotage = Sabotage {
     kind: Kind::Machine,
     does: "the process gets a fiftieth of its time from here on",
     blind: "how fast `VM` is",
-    hint: |_| "check: {metric: migration_total_time, below: 10s}",
-    shows: Shows::AtOnce,
+    hint: |_| "wait: {vm: VM, ticks: 50}",
+    shows: Shows::ByDeadline,
     sites: timed_sites,
     act: Act::Strike(|blow| {
         Box::pin(async move {
