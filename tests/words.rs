@@ -107,6 +107,7 @@ fn a_background_process_may_end_if_the_scenario_allows_it(qemu: &Qemu) {
 fn a_guest_failure_fails_the_case_unless_it_is_expected(qemu: &Qemu) {
     holds(qemu, "health");
     holds(qemu, "health-control");
+    holds(qemu, "reset-control");
 }
 
 fn a_command_of_the_guest_agent_has_its_effect_and_its_errors() {

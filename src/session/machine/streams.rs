@@ -108,6 +108,9 @@ pub(super) fn tap(
                 let trouble = match (event.name.as_str(), event.migration_status()) {
                     ("GUEST_PANICKED" | "GUEST_CRASHLOADED", _) => guest(vm, "panicked"),
                     ("RESET", _) if is_guests => guest(vm, "reset the machine"),
+                    ("RESET", _) if event.data["reason"] == "host-qmp-system-reset" => {
+                        guest(vm, "was reset, but not by a step")
+                    }
                     ("SHUTDOWN", _) if is_guests => guest(vm, "shut the machine down"),
                     (_, Some("failed")) => Some(Trouble::MigrationFailed { vm, migration: None }),
                     _ => None,
