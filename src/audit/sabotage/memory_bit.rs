@@ -16,7 +16,8 @@ pub(super) const MEMORY_BIT: Sabotage = Sabotage {
         Box::pin(async move {
             let last_word = blow.page(0.4)? + 4092;
             let word = blow.read(last_word, 4).await?;
-            blow.write(last_word, 4, word ^ 1).await
+            // Not the lowest bit: the guest may add one meanwhile, which can have the same result.
+            blow.write(last_word, 4, word ^ 0x80).await
         })
     }),
 };

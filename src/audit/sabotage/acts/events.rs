@@ -62,7 +62,7 @@ pub(in super::super) fn event_sites_with(scene: &Scene<'_>, twice: bool) -> Site
     })
 }
 
-/// The events that are followed by another one, where both are awaited, or one of them tells of more than a state.
+/// The events that are followed by another one, where both are awaited, or both tell of more than a state.
 pub(in super::super) fn order_sites(scene: &Scene<'_>) -> Sites {
     let end = scene.tape.steps.last().map_or(0.0, |step| step.ended);
     scene.message_sites(&scene.tape.events, Trigger::Event, |at, event| {
@@ -77,7 +77,7 @@ pub(in super::super) fn order_sites(scene: &Scene<'_>) -> Sites {
                 let names = [event.name.as_str(), second.name.as_str()];
                 // Of a migration, only what is awaited counts.
                 let told = names.iter().all(|name| TELLING.contains(name) && *name != "MIGRATION");
-                let states = names.iter().all(|name| STATES.contains(name));
+                let states = names.iter().any(|name| STATES.contains(name));
                 let both = awaited.contains(&at) && awaited.contains(&next);
                 if both || (told && !states) { Ok(detail(&event.message)) } else { Err(Rule::Unordered) }
             }
