@@ -63,7 +63,7 @@ forms! {
         arguments: Map<String, Value>,
         /// With `query`: what the reply must contain.
         is: Option<Value>,
-        /// With `query`: what the reply must not contain.
+        /// With `query`: what the reply must not contain. A reply that is a map where this is a list, or the reverse, fails.
         is_not: Option<Value>,
     }
     NoEvent {

@@ -65,12 +65,26 @@ impl OfVm for Query {
             let why = differences(&reply, is);
             return Err(Failure::failed(format!("{command} of `{vm}` does not contain {is}: {why}")));
         }
-        if let Some(is_not) = self.is_not.as_ref().filter(|is_not| contains(&reply, is_not)) {
+        let Some(is_not) = &self.is_not else { return Ok(reply) };
+        if let Some(kind) = kind(is_not).filter(|own| Some(*own) != kind(&reply)) {
+            let reply = brief(&reply);
+            return Err(Failure::failed(format!("{command} of `{vm}`: expected {kind}, got {reply}")));
+        }
+        if contains(&reply, is_not) {
             let found = values(&reply, is_not);
             let found = if found.is_empty() { found } else { format!(": {found}") };
             return Err(Failure::failed(format!("{command} of `{vm}` contains {is_not}{found}")));
         }
         Ok(reply)
+    }
+}
+
+/// What a value is, if it has parts.
+const fn kind(value: &Value) -> Option<&'static str> {
+    match value {
+        Value::Array(_) => Some("a list"),
+        Value::Object(_) => Some("a map"),
+        _ => None,
     }
 }
 
