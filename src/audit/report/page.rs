@@ -25,13 +25,13 @@ pub fn page(audit: &Audit) -> anyhow::Result<String> {
             "noticed": trial.noticed.name(),
             "kind": trial.kind,
             "sabotage": trial.sabotage,
-            "does": trial.does,
+            "does": spans(&trial.does),
             "target": trial.target,
             "moment": visible(&trial.moment),
             "by": trial.by.as_deref().map(visible),
             "message": trial.message.as_deref().map(visible),
             "after": trial.after.map(seconds),
-            "advice": trial.advice().map(|advice| visible(&advice).into_owned()),
+            "advice": trial.advice().map(|advice| spans(&visible(&advice))),
         })
     };
     let cases: Vec<Value> = audit
@@ -69,4 +69,10 @@ pub fn page(audit: &Audit) -> anyhow::Result<String> {
         "rules": rules,
     });
     Handlebars::new().render_template(include_str!("page.hbs"), &data).context("cannot render the page")
+}
+
+/// A text in parts; those between backticks are code.
+fn spans(text: &str) -> Vec<Value> {
+    let parts = text.split('`').enumerate();
+    parts.map(|(number, text)| json!({"code": number % 2 == 1, "text": text})).collect()
 }

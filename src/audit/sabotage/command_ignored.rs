@@ -1,6 +1,6 @@
 //! `command-ignored`.
 
-use super::acts::{acknowledged, command_sites, is_other};
+use super::acts::{acknowledged, command_hint, command_sites, is_other};
 use super::{Act, Kind, Sabotage, Shows};
 
 /// Another command is acknowledged and does nothing.
@@ -9,7 +9,7 @@ pub(super) const COMMAND_IGNORED: Sabotage = Sabotage {
     kind: Kind::Commands,
     does: "another command is acknowledged and does nothing",
     blind: "whether `DETAIL` has done anything on `VM`",
-    hint: |_| "wait: {vm: VM, query: query-status, until: {status: running}}",
+    hint: |site| command_hint(site),
     shows: Shows::ByDeadline,
     sites: |scene| command_sites(scene, is_other),
     act: Act::Filter {

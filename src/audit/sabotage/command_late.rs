@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::acts::{acknowledged, is_change, late_sites};
+use super::acts::{acknowledged, command_hint, is_change, late_sites};
 use super::{Act, Kind, Sabotage, Shows};
 use crate::qemu::qmp_filter::{Late, Said};
 
@@ -12,7 +12,7 @@ pub(super) const COMMAND_LATE: Sabotage = Sabotage {
     kind: Kind::Commands,
     does: "a command is acknowledged at once and runs after the next one that changes something",
     blind: "when `DETAIL` is done on `VM`",
-    hint: |_| "wait: {vm: VM, query: query-status, until: {status: running}}",
+    hint: |site| command_hint(site),
     shows: Shows::ByDeadline,
     sites: late_sites,
     act: Act::Filter {

@@ -247,6 +247,19 @@ impl Sabotage {
                 "other",
             ],
             "disk-line-lost" | "disk-swap" | "disk-old" => &["image"],
+            "reply-empty" => &["query-status", "query-migrate", "query-colo-status", "query-yank"],
+            "command-ignored" | "command-late" => &[
+                "migrate",
+                "migrate_cancel",
+                "migrate-set-capabilities",
+                "migrate-set-parameters",
+                "x-colo-lost-heartbeat",
+                "stop",
+                "system_reset",
+                "system_powerdown",
+                "device_del",
+                "cont",
+            ],
             _ => &["query-status"],
         };
         let site = |detail: &&str| Site::plausible(target, detail);

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::acts::reply_sites;
+use super::acts::{query_hint, reply_sites};
 use super::{Act, Kind, Sabotage, Shows};
 use crate::qemu::qmp_filter::Late;
 
@@ -12,7 +12,7 @@ pub(super) const REPLY_EMPTY: Sabotage = Sabotage {
     kind: Kind::Replies,
     does: "the replies to a query are empty from here on",
     blind: "the reply of `VM` to DETAIL",
-    hint: |_| "check: {vm: VM, query: DETAIL, is: {status: running}}",
+    hint: |site| query_hint(site),
     shows: Shows::ByDeadline,
     sites: |scene| reply_sites(scene, |command| command.starts_with("query-")),
     act: Act::Filter {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::audit::rule::Rule;
 use crate::audit::scene::{Scene, Sites};
-use crate::audit::site::Trigger;
+use crate::audit::site::{Site, Trigger};
 use crate::audit::tape::Heard;
 use crate::qemu::qmp_filter::{Late, Said};
 
@@ -95,4 +95,24 @@ pub(in super::super) fn late_sites(scene: &Scene<'_>) -> Sites {
 /// A command that is acknowledged and not sent.
 pub(in super::super) fn acknowledged(message: &Value) -> Said {
     Said { sent: Vec::new(), heard: vec![Late::not(json!({"return": {}, "id": message["id"]}))] }
+}
+
+/// A step that shows that a command has been executed.
+pub(in super::super) fn command_hint(site: &Site) -> &'static str {
+    match site.detail.as_str() {
+        "migrate" | "migrate-incoming" => "wait: {vm: VM, migration: completed}",
+        "migrate_cancel" => "wait: {vm: VM, migration: cancelled}",
+        "migrate-set-capabilities" => {
+            "check: {vm: VM, query: query-migrate-capabilities, is: [{capability: events, state: true}]}"
+        }
+        "migrate-set-parameters" => {
+            "check: {vm: VM, query: query-migrate-parameters, is: {max-bandwidth: 1000000}}"
+        }
+        "x-colo-lost-heartbeat" => "wait: {vm: VM, query: query-colo-status, until: {mode: none}}",
+        "stop" => "wait: {vm: VM, status: paused}",
+        "system_reset" => "wait: {vm: VM, event: RESET}",
+        "system_powerdown" => "wait: {vm: VM, event: POWERDOWN}",
+        "device_del" => "wait: {vm: VM, event: DEVICE_DELETED}",
+        _ => "wait: {vm: VM, status: running}",
+    }
 }

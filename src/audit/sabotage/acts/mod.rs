@@ -8,7 +8,7 @@ mod replies;
 mod settings;
 
 pub(super) use commands::{
-    acknowledged, command_sites, is_block, is_change, is_other, late_sites, twice_sites,
+    acknowledged, command_hint, command_sites, is_block, is_change, is_other, late_sites, twice_sites,
 };
 pub(super) use events::{event_hint, event_sites, event_sites_with, is_meant, order_sites};
 pub(super) use memory::{
@@ -18,7 +18,7 @@ pub(super) use others::{
     awaited_sites, client_sites, line_sites, link_sites, open, repeated_hint, repeated_sites, stop_sites,
     timed_sites,
 };
-pub(super) use replies::{all_reply_sites, changed, field_sites, reply_sites, timed_field_sites};
+pub(super) use replies::{all_reply_sites, changed, field_sites, query_hint, reply_sites, timed_field_sites};
 pub(super) use settings::{
     capability_hint, capability_sites, parameter_hint, parameter_sites, with_capability, with_parameter,
     without_capability, without_parameter,

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::Message;
 use crate::audit::rule::Rule;
 use crate::audit::scene::{Scene, Sites};
-use crate::audit::site::Trigger;
+use crate::audit::site::{Site, Trigger};
 use crate::audit::tape::Heard;
 use crate::qemu::qmp_filter::Late;
 
@@ -74,4 +74,14 @@ pub(in super::super) fn changed(
     change(&mut reply);
     let is_new = reply != message.value["return"];
     is_new.then(|| vec![Late::not(json!({"return": reply, "id": message.value["id"]}))])
+}
+
+/// A step that looks at the reply to a query.
+pub(in super::super) fn query_hint(site: &Site) -> &'static str {
+    match site.detail.as_str() {
+        "query-migrate" => "check: {vm: VM, query: DETAIL, is: {status: completed}}",
+        "query-colo-status" => "check: {vm: VM, query: DETAIL, is: {mode: none}}",
+        "query-yank" => "check: {vm: VM, query: DETAIL, is_not: [{type: migration}]}",
+        _ => "check: {vm: VM, query: DETAIL, is: {running: true}}",
+    }
 }
