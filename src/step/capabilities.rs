@@ -6,10 +6,12 @@ use serde_json::{Value, json};
 
 use super::running::Running;
 use super::{Complaints, Named, Needs, Rule, Scene, StepAction, listed};
+use crate::qemu::contains::contains;
 use crate::session::Failure;
 use crate::units::OneOrMany;
 
-/// Sets migration capabilities with one `migrate-set-capabilities` (QAPI `MigrationCapability`).
+/// Sets migration capabilities with one `migrate-set-capabilities` (QAPI `MigrationCapability`), and reads them back: the
+/// step fails if one does not have the state.
 ///
 /// `events` is always on: it is set once a VM is connected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -55,12 +57,21 @@ impl StepAction for Capabilities {
     }
 
     async fn run(&self, run: &mut Running<'_>) -> Result<Value, Failure> {
-        let on = self.on.iter().map(|name| json!({"capability": name, "state": true}));
-        let off = self.off.iter().map(|name| json!({"capability": name, "state": false}));
-        let capabilities: Vec<Value> = on.chain(off).collect();
+        let on = self.on.iter().map(|name| (name, true));
+        let all = || on.clone().chain(self.off.iter().map(|name| (name, false)));
+        let capabilities: Vec<Value> =
+            all().map(|(name, state)| json!({"capability": name, "state": state})).collect();
         for vm in &self.vm {
+            let machine = run.session.machine(vm)?;
             let arguments = json!({"capabilities": capabilities});
-            run.session.machine(vm)?.qmp("migrate-set-capabilities", arguments, false, run.deadline).await?;
+            machine.qmp("migrate-set-capabilities", arguments, false, run.deadline).await?;
+            let actual = machine.query("query-migrate-capabilities", run.deadline).await?;
+            let wrong = capabilities.iter().position(|one| !contains(&actual, &json!([one])));
+            if let Some((name, state)) = wrong.and_then(|at| all().nth(at)) {
+                let state = if state { "on" } else { "off" };
+                let message = format!("capability {name} of `{vm}` was set to {state}, but is not {state}");
+                return Err(Failure::failed(message));
+            }
         }
         Ok(Value::Null)
     }

@@ -48,8 +48,9 @@ impl StepAction for Parameters {
             let actual = machine.query("query-migrate-parameters", run.deadline).await?;
             for (name, expected) in &self.set {
                 // Null means the default, which QEMU reports as an empty string or not at all.
-                let found = actual.get(name).filter(|_| !expected.is_null());
-                if let Some(found) = found.filter(|found| !contains(found, expected)) {
+                let found = actual.get(name);
+                if !expected.is_null() && !found.is_some_and(|found| contains(found, expected)) {
+                    let found = found.map_or_else(|| "not reported".to_owned(), ToString::to_string);
                     let message = format!("parameter {name} of `{vm}` was set to {expected}, but is {found}");
                     return Err(Failure::failed(message));
                 }
