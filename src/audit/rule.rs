@@ -33,6 +33,10 @@ rules! {
     NothingAfter = "nothing-after",
     /// The guest has moved to another VM.
     GuestLeft = "guest-left",
+    /// The guest moves to another VM before a step looks for its output here.
+    Leaves = "leaves",
+    /// The guest runs on the destination of a postcopy, which may have the page already.
+    Sent = "sent",
     /// A failover has given up this side of the pair.
     LostSide = "lost-side",
     /// The scenario only ends the VM from here on.
@@ -65,6 +69,14 @@ rules! {
     Own = "own",
     /// The parameter only lifts a limit, so that the migration ends.
     Lifted = "lifted",
+    /// It is so already.
+    Unchanged = "unchanged",
+    /// No migration of the VM gets so far that it uses the setting.
+    Unused = "unused",
+    /// Another step asks for this part of the reply.
+    Elsewhere = "elsewhere",
+    /// A saved state is loaded later.
+    Loaded = "loaded",
     /// A VM has the disk open to the end.
     InUse = "in-use",
     /// Nothing more passes.

@@ -12,6 +12,10 @@ use crate::qemu::network::of_wire;
 use crate::qemu::spec::{Guest, VmSpec};
 use crate::scenario::model::Case;
 use crate::step::Action;
+use crate::units::Span;
+
+/// A limit of time above it, in seconds, is not exceeded by the sabotages that delay something.
+const LONGEST: f64 = 2.0;
 
 /// A case with its straight run.
 #[derive(Debug)]
@@ -79,7 +83,7 @@ impl Scene<'_> {
     pub(crate) fn moments(&self, vm: &str) -> Vec<Result<Site, Rule>> {
         let all = self.tape.steps.iter().enumerate();
         all.filter(|(_, step)| step.done && self.tape.is_alive(vm, step.ended))
-            .filter(|(_, step)| !step.only_looks())
+            .filter(|(_, step)| !step.only_looks() && step.action() != "exec")
             .map(|(at, _)| self.usable(vm, at).map(|()| self.site(vm, at, Trigger::Now)))
             .collect()
     }
@@ -142,11 +146,17 @@ impl Scene<'_> {
         incoming || before.any(|step| heard(&step))
     }
 
-    /// Whether a step after this one states a limit of time.
+    /// Whether a step after this one states a limit of time below `LONGEST`.
     pub(crate) fn is_timed(&self, at: usize) -> bool {
+        let seconds = |value: &Value| match value {
+            Value::Number(number) => number.as_f64(),
+            Value::String(text) => text.parse::<Span>().ok().map(|span| span.0.as_secs_f64()),
+            _ => None,
+        };
         self.after(at).any(|step| {
             let check = &self.json(step)["check"];
-            ["metric", "clock", "longest_gap"].iter().any(|key| check.get(key).is_some())
+            let limit = if check.get("metric").is_some() { &check["below"] } else { &check["longest_gap"] };
+            check.get("clock").is_some() || seconds(limit).is_some_and(|limit| limit < LONGEST)
         })
     }
 
@@ -159,7 +169,8 @@ impl Scene<'_> {
     /// Whether a step asks for the reply to a command; some steps look for themselves.
     pub(crate) fn asks_for(&self, step: &TapeStep, command: &str) -> bool {
         if !step.only_looks() {
-            return true;
+            // Steps that read or write memory ask for the run state by themselves.
+            return step.action() == "qmp" || command != "query-status";
         }
         let action = self.json(step);
         let key = match command {
@@ -170,6 +181,103 @@ impl Scene<'_> {
         ["wait", "check"].iter().any(|kind| {
             let own = &action[kind];
             own["query"] == command || (key != "query" && own.get(key).is_some_and(|own| !own.is_null()))
+        })
+    }
+
+    /// When the step of a site ended.
+    fn ended(&self, site: &Site) -> f64 {
+        let own = self.tape.steps.iter().find(|step| step.number == site.after.number);
+        own.map_or(f64::INFINITY, |step| step.ended)
+    }
+
+    /// The statuses of a VM's migrations, with their times.
+    fn statuses(&self, vm: &str) -> impl Iterator<Item = (f64, &str)> {
+        let events = self.tape.events.iter().filter(move |event| event.vm == vm && event.name == "MIGRATION");
+        events.filter_map(|event| Some((event.at, event.message["data"]["status"].as_str()?)))
+    }
+
+    /// Whether the guest runs on the destination of a postcopy, and its source only serves pages.
+    pub(crate) fn is_sent(&self, vm: &str, site: &Site) -> bool {
+        let before = self.statuses(vm).filter(|(at, _)| *at <= self.ended(site));
+        self.is_source(vm) && before.last().is_some_and(|(_, status)| status.starts_with("postcopy"))
+    }
+
+    /// Whether the guest moves from a VM after a site before a step looks for its output there.
+    pub(crate) fn is_leaving(&self, vm: &str, site: &Site) -> bool {
+        let now = self.ended(site);
+        let left =
+            |(at, status): &(f64, &str)| *at > now && matches!(*status, "completed" | "postcopy-active");
+        let Some((left, _)) = self.statuses(vm).find(left).filter(|_| self.is_source(vm)) else {
+            return false;
+        };
+        let looks = |step: &&TapeStep| {
+            let action = self.json(step);
+            let output = ["ticks", "serial", "progress"];
+            let mut kinds = ["wait", "check"].iter().flat_map(|kind| output.map(|key| action[kind].get(key)));
+            let looks = kinds.any(|found| found.is_some());
+            looks && step.ended > now && step.began < left && self.names(step, vm)
+        };
+        !self.has_failover() && !self.tape.steps.iter().any(|step| looks(&step))
+    }
+
+    /// Whether a migration of a VM comes so far, after a command, that it uses a setting that is not made again before.
+    pub(crate) fn is_used(&self, command: &Heard, setting: &str) -> bool {
+        let again = |later: &&Heard| {
+            let arguments = &later.message["arguments"];
+            let capabilities = arguments["capabilities"].as_array();
+            let mut names = capabilities.into_iter().flatten().map(|one| &one["capability"]);
+            later.vm == command.vm
+                && later.at > command.at
+                && (arguments.get(setting).is_some() || names.any(|name| name == setting))
+        };
+        let until = self.tape.commands.iter().find(again).map_or(f64::INFINITY, |later| later.at);
+        let far: &[&str] = match setting {
+            "postcopy-ram" => &["postcopy-active"],
+            _ => &["active", "completed", "colo", "postcopy-active"],
+        };
+        self.statuses(&command.vm).any(|(at, status)| at > command.at && at < until && far.contains(&status))
+    }
+
+    /// Whether the scenario stops a VM itself after a site, before a step looks for its output.
+    pub(crate) fn is_stopped_anyway(&self, vm: &str, site: &Site) -> bool {
+        let now = self.ended(site);
+        let mut commands = self.tape.commands.iter().filter(|command| command.vm == vm && command.at > now);
+        let Some(stop) = commands.find(|command| command.name == "stop") else { return false };
+        !self.tape.steps.iter().any(|step| {
+            let wait = &self.json(step)["wait"];
+            let looks = ["ticks", "serial"].iter().any(|key| wait.get(key).is_some());
+            looks && step.ended > now && step.began < stop.at && self.names(step, vm)
+        })
+    }
+
+    /// Whether a cancelled migration has the effect that a command wants: one is cancelled after it.
+    pub(crate) fn cancels(&self, command: &Heard) -> bool {
+        self.statuses(&command.vm).any(|(at, status)| at >= command.at && status.starts_with("cancel"))
+    }
+
+    /// Whether a step looks at a VM, or changes another one, between two commands on it.
+    pub(crate) fn is_between(&self, first: &Heard, second: &Heard) -> bool {
+        self.tape.steps.iter().any(|step| {
+            let within = step.began > first.at && step.ended < second.at;
+            within && (!step.only_looks() || self.names(step, &first.vm))
+        })
+    }
+
+    /// Whether a step asks a VM for a part of a reply.
+    pub(crate) fn asks_part(&self, step: &TapeStep, query: &str, parts: &[&str]) -> bool {
+        let action = self.json(step);
+        let text = action.to_string();
+        let named = parts.iter().any(|part| text.contains(&format!("\"{part}\"")));
+        named || (query == "query-migrate" && parts.contains(&"status") && text.contains("\"migration\""))
+    }
+
+    /// Whether a saved state is loaded into the running VM after a site.
+    pub(crate) fn is_loaded(&self, vm: &str, site: &Site) -> bool {
+        let now = self.ended(site);
+        self.tape.commands.iter().any(|command| {
+            command.vm == vm
+                && command.at > now
+                && matches!(command.name.as_str(), "snapshot-load" | "loadvm")
         })
     }
 
@@ -255,9 +363,17 @@ impl Scene<'_> {
             .filter(|(_, step)| self.guest_has_left(vm, step.ended))
             .map(|(at, _)| match self.after(at).next() {
                 None => Err(Rule::NothingAfter),
+                Some(_) if self.only_ends(vm, at) => Err(Rule::Ends),
                 Some(_) => Ok(self.site(vm, at, Trigger::Now)),
             })
             .collect()
+    }
+
+    /// Whether all steps on a VM after this one end it.
+    fn only_ends(&self, vm: &str, at: usize) -> bool {
+        let mut later = self.after(at).filter(|later| self.names(later, vm)).peekable();
+        let ends = |step: &TapeStep| matches!(step.action(), "quit" | "signal");
+        later.peek().is_some() && later.all(ends)
     }
 
     /// Whether what happens to a VM after this step can matter.
@@ -278,25 +394,13 @@ impl Scene<'_> {
         if lost <= at || (lost < usize::MAX && looks.next().is_none()) {
             return Err(Rule::LostSide);
         }
-        let mut later = self.after(at).filter(|later| self.names(later, vm)).peekable();
-        let ends = |step: &TapeStep| matches!(step.action(), "quit" | "signal");
-        if later.peek().is_some() && later.all(ends) {
-            return Err(Rule::Ends);
-        }
-        Ok(())
+        if self.only_ends(vm, at) { Err(Rule::Ends) } else { Ok(()) }
     }
 
     /// Whether the guest of a VM has moved to another VM by this time.
     fn guest_has_left(&self, vm: &str, at: f64) -> bool {
         let mut left = false;
-        let is_source = |step: &TapeStep| {
-            let Some(Action::Migrate(migrate)) = step.step.as_ref().map(|step| &step.action) else {
-                return false;
-            };
-            let from = self.case.roles.get(&migrate.from).unwrap_or(&migrate.from);
-            from == vm
-        };
-        let sources = self.tape.steps.iter().any(is_source);
+        let sources = self.is_source(vm);
         for event in self.tape.events.iter().filter(|event| event.vm == vm && event.at <= at) {
             match event.name.as_str() {
                 "MIGRATION" if event.message["data"]["status"] == "completed" => left = sources,
@@ -305,6 +409,17 @@ impl Scene<'_> {
             }
         }
         left && !self.has_failover()
+    }
+
+    /// Whether a step migrates a guest from this VM.
+    pub(crate) fn is_source(&self, vm: &str) -> bool {
+        self.tape.steps.iter().any(|step| {
+            let Some(Action::Migrate(migrate)) = step.step.as_ref().map(|step| &step.action) else {
+                return false;
+            };
+            let from = self.case.roles.get(&migrate.from).unwrap_or(&migrate.from);
+            from == vm
+        })
     }
 
     fn has_failover(&self) -> bool {

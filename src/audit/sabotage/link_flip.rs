@@ -4,11 +4,11 @@ use super::acts::link_sites;
 use super::{Act, Kind, Sabotage, Shows};
 use crate::session::interference::Flow;
 
-/// A byte on a link is changed.
+/// Bytes on a link are changed from here on. A single one can be in a page that is sent again.
 pub(super) const LINK_FLIP: Sabotage = Sabotage {
     name: "link-flip",
     kind: Kind::Links,
-    does: "a byte on a link is changed",
+    does: "bytes on a link are changed from here on",
     blind: "what link `VM` delivers",
     hint: |_| "check: {value: \"{{run.link.VM.intact}}\", above: 0}",
     shows: Shows::AtOnce,
@@ -19,6 +19,6 @@ pub(super) const LINK_FLIP: Sabotage = Sabotage {
             bytes[middle] ^= 0x10;
             Some(Flow::Pass)
         },
-        once: true,
+        once: false,
     },
 };

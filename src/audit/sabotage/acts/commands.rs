@@ -69,10 +69,20 @@ fn judged_sites(
         Some(match rule(command) {
             _ if sender.only_looks() => Err(Rule::Own),
             _ if sender.is_refused() => Err(Rule::Refused),
+            _ if is_default(&command.message["arguments"]) => Err(Rule::Unchanged),
+            _ if command.name == "migrate_cancel" && !scene.cancels(command) => Err(Rule::Unchanged),
             Some(rule) => Err(rule),
             None => Ok(command.name.clone()),
         })
     })
+}
+
+/// Whether a command sets what QEMU or the runner has set already: `downtime-limit` is 300 (QAPI `MigrationParameters`), and
+/// each VM has `events`.
+fn is_default(arguments: &Value) -> bool {
+    *arguments == json!({"downtime-limit": 300})
+        || *arguments == json!({"tls-hostname": ""})
+        || *arguments == json!({"capabilities": [{"capability": "events", "state": true}]})
 }
 
 /// The commands that matter if they are run twice.
@@ -87,8 +97,8 @@ pub(in super::super) fn late_sites(scene: &Scene<'_>) -> Sites {
         let later = scene.tape.commands.iter().filter(|next| next.vm == command.vm && next.at > command.at);
         let next = later.into_iter().find(|next| is_change(&next.name));
         let sets = |name: &str| name.starts_with("migrate-set-");
-        next.filter(|next| next.name == command.name || (sets(&next.name) && sets(&command.name)))
-            .map(|_| Rule::Unordered)
+        let same = |next: &Heard| next.name == command.name || (sets(&next.name) && sets(&command.name));
+        next.filter(|next| same(next) || !scene.is_between(command, next)).map(|_| Rule::Unordered)
     })
 }
 

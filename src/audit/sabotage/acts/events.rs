@@ -26,7 +26,7 @@ const TELLING: &[&str] = &[
 ];
 
 /// Those that tell of a state, which commands tell too.
-const STATES: &[&str] = &["JOB_STATUS_CHANGE", "MIGRATION", "RESUME", "STOP"];
+const STATES: &[&str] = &["JOB_STATUS_CHANGE", "MIGRATION", "RESUME", "STOP", "SUSPEND", "WAKEUP"];
 
 /// The name of an event, and the status of a migration or a job, as the detail of a site.
 fn detail(event: &Value) -> String {
@@ -53,6 +53,8 @@ pub(in super::super) fn event_sites_with(scene: &Scene<'_>, twice: bool) -> Site
         let name = event.name.as_str();
         Some(match () {
             () if !TELLING.contains(&name) => Err(Rule::Informative),
+            // Its process ends anyway.
+            () if event.message["data"]["reason"] == "host-qmp-quit" => Err(Rule::Ends),
             () if twice && STATES.contains(&name) => Err(Rule::Repeats),
             () if STATES.contains(&name) && !scene.awaited_events().contains(&at) => Err(Rule::Queried),
             () if matches!(name, "STOP" | "RESUME") && scene.is_periodic() => Err(Rule::Periodic),
@@ -73,6 +75,7 @@ pub(in super::super) fn order_sites(scene: &Scene<'_>) -> Sites {
             None => Err(Rule::Idle),
             Some(_) if scene.is_periodic() => Err(Rule::Periodic),
             Some(_) if scene.is_left_to(event) => Err(Rule::LostSide),
+            Some((_, second)) if detail(&second.message) == detail(&event.message) => Err(Rule::Unordered),
             Some((next, second)) => {
                 let names = [event.name.as_str(), second.name.as_str()];
                 // Of a migration, only what is awaited counts.

@@ -16,6 +16,8 @@ pub(in super::super) fn page_sites(scene: &Scene<'_>) -> Sites {
     let known = |vm: &str, site: Result<Site, Rule>| match site {
         Ok(_) if !scene.has_ticker(vm) => Err(Rule::UnknownPages),
         Ok(site) if !scene.is_booted(vm, &site) => Err(Rule::Booting),
+        Ok(site) if scene.is_sent(vm, &site) => Err(Rule::Sent),
+        Ok(site) if scene.is_loaded(vm, &site) => Err(Rule::Loaded),
         site => site,
     };
     let moments = |vm| scene.guest_moments(vm).into_iter().map(move |site| known(vm, site));

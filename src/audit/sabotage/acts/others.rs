@@ -45,7 +45,10 @@ pub(in super::super) fn client_sites(scene: &Scene<'_>) -> Sites {
 
 /// The guests' moments, for what they print from then on.
 pub(in super::super) fn line_sites(scene: &Scene<'_>) -> Sites {
-    let line = |site: Result<Site, Rule>| site.map(|site| Site { trigger: Trigger::Line, ..site });
+    let line = |site: Result<Site, Rule>| match site? {
+        site if scene.is_leaving(&site.target, &site) => Err(Rule::Leaves),
+        site => Ok(Site { trigger: Trigger::Line, ..site }),
+    };
     scene.vms().into_iter().flat_map(|vm| scene.guest_moments(vm)).map(line).collect()
 }
 
@@ -111,6 +114,8 @@ pub(in super::super) fn timed_sites(scene: &Scene<'_>) -> Sites {
 pub(in super::super) fn stop_sites(scene: &Scene<'_>) -> Sites {
     let lasting = |site: Result<Site, Rule>| match site {
         Ok(site) if scene.is_resumed(&site.target, &site) => Err(Rule::Resumed),
+        Ok(site) if scene.is_sent(&site.target, &site) => Err(Rule::GuestLeft),
+        Ok(site) if scene.is_stopped_anyway(&site.target, &site) => Err(Rule::Unchanged),
         site => site,
     };
     scene.vms().into_iter().flat_map(|vm| scene.guest_moments(vm)).map(lasting).collect()

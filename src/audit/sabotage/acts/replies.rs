@@ -6,7 +6,7 @@ use super::super::Message;
 use crate::audit::rule::Rule;
 use crate::audit::scene::{Scene, Sites};
 use crate::audit::site::{Site, Trigger};
-use crate::audit::tape::Heard;
+use crate::audit::tape::{Heard, TapeStep};
 use crate::qemu::qmp_filter::Late;
 
 /// The replies to the commands that are wanted, each after the step before it.
@@ -52,13 +52,24 @@ fn field_sites_with(scene: &Scene<'_>, query: &str, change: fn(&mut Value), time
         if altered == reply.message["return"] {
             return None;
         }
+        let sender = &scene.tape.steps[scene.tape.step_at(reply.at)];
+        let parts = differing(&reply.message["return"], &altered);
+        let asks = |step: &TapeStep| scene.names(step, &reply.vm) && scene.asks_part(step, query, &parts);
         Some(match () {
             () if scene.is_left_to(reply) => Err(Rule::LostSide),
-            () if !scene.asks_for(&scene.tape.steps[scene.tape.step_at(reply.at)], query) => Err(Rule::Own),
+            () if !scene.asks_for(sender, query) => Err(Rule::Own),
+            () if !asks(sender) && scene.tape.steps.iter().any(asks) => Err(Rule::Elsewhere),
             () if timed && !scene.is_timed(scene.tape.step_at(reply.at)) => Err(Rule::Untimed),
             () => Ok(query.to_owned()),
         })
     })
+}
+
+/// The keys whose values differ in two replies.
+fn differing<'v>(one: &'v Value, other: &Value) -> Vec<&'v str> {
+    let Some(map) = one.as_object() else { return Vec::new() };
+    let changed = map.iter().filter(|(key, value)| other.get(key) != Some(value));
+    changed.flat_map(|(key, value)| [vec![key.as_str()], differing(value, &other[key])].concat()).collect()
 }
 
 /// The reply to a command with a change, if the change has an effect.

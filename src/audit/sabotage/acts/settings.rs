@@ -13,6 +13,10 @@ use crate::qemu::qmp_filter::{Late, Said};
 const SET_CAPABILITIES: &str = "migrate-set-capabilities";
 const SET_PARAMETERS: &str = "migrate-set-parameters";
 
+/// The capabilities that only the source of a migration uses (QAPI `MigrationCapability`).
+const OF_SOURCE: &[&str] =
+    &["auto-converge", "dirty-limit", "pause-before-switchover", "validate-uuid", "xbzrle", "zero-copy-send"];
+
 /// The sites of the settings that a command makes, each with its name as the detail.
 fn setting_sites(
     scene: &Scene<'_>,
@@ -24,7 +28,14 @@ fn setting_sites(
         let Some(before) = scene.step_before(sent.at) else { continue };
         let refused = scene.tape.steps[scene.tape.step_at(sent.at)].is_refused();
         for name in settings(&sent.message["arguments"]) {
-            let name = if refused { Err(Rule::Refused) } else { name };
+            let name = match name {
+                _ if refused => Err(Rule::Refused),
+                Ok(name) if !scene.is_used(sent, &name) => Err(Rule::Unused),
+                Ok(name) if OF_SOURCE.contains(&name.as_str()) && !scene.is_source(&sent.vm) => {
+                    Err(Rule::Unused)
+                }
+                name => name,
+            };
             sites.add(
                 name.map(|name| {
                     scene.site(&sent.vm, before, Trigger::Command(command.to_owned())).with(name)
