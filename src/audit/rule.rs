@@ -69,6 +69,8 @@ rules! {
     Own = "own",
     /// The parameter only lifts a limit, so that the migration ends.
     Lifted = "lifted",
+    /// The bandwidth that is set with it has the same effect: the migration does not end by itself.
+    Redundant = "redundant",
     /// It is so already.
     Unchanged = "unchanged",
     /// No migration of the VM gets so far that it uses the setting.

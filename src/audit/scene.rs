@@ -14,9 +14,6 @@ use crate::scenario::model::Case;
 use crate::step::Action;
 use crate::units::Span;
 
-/// A limit of time above it, in seconds, is not exceeded by the sabotages that delay something.
-const LONGEST: f64 = 2.0;
-
 /// A case with its straight run.
 #[derive(Debug)]
 pub(crate) struct Scene<'s> {
@@ -146,8 +143,8 @@ impl Scene<'_> {
         incoming || before.any(|step| heard(&step))
     }
 
-    /// Whether a step after this one states a limit of time below `LONGEST`.
-    pub(crate) fn is_timed(&self, at: usize) -> bool {
+    /// Whether a step after this one states a limit of time that is shorter than `longest`, in seconds.
+    pub(crate) fn is_timed(&self, at: usize, longest: f64) -> bool {
         let seconds = |value: &Value| match value {
             Value::Number(number) => number.as_f64(),
             Value::String(text) => text.parse::<Span>().ok().map(|span| span.0.as_secs_f64()),
@@ -156,7 +153,7 @@ impl Scene<'_> {
         self.after(at).any(|step| {
             let check = &self.json(step)["check"];
             let limit = if check.get("metric").is_some() { &check["below"] } else { &check["longest_gap"] };
-            check.get("clock").is_some() || seconds(limit).is_some_and(|limit| limit < LONGEST)
+            check.get("clock").is_some() || seconds(limit).is_some_and(|limit| limit < longest)
         })
     }
 
@@ -198,8 +195,11 @@ impl Scene<'_> {
 
     /// Whether the guest runs on the destination of a postcopy, and its source only serves pages.
     pub(crate) fn is_sent(&self, vm: &str, site: &Site) -> bool {
-        let before = self.statuses(vm).filter(|(at, _)| *at <= self.ended(site));
-        self.is_source(vm) && before.last().is_some_and(|(_, status)| status.starts_with("postcopy"))
+        let now = self.ended(site);
+        let begun = |command: &Heard| {
+            command.vm == vm && command.name == "migrate-start-postcopy" && command.at <= now
+        };
+        self.is_source(vm) && self.tape.commands.iter().any(begun)
     }
 
     /// Whether the guest moves from a VM after a site before a step looks for its output there.
@@ -238,9 +238,21 @@ impl Scene<'_> {
         self.statuses(&command.vm).any(|(at, status)| at > command.at && at < until && far.contains(&status))
     }
 
-    /// Whether the scenario stops a VM itself after a site, before a step looks for its output.
+    /// Whether the guest moves from a VM after a site, and no other VM gets it.
+    pub(crate) fn is_saved(&self, vm: &str, site: &Site) -> bool {
+        let now = self.ended(site);
+        let got = |event: &Heard| event.vm != vm && event.name == "RESUME" && event.at > now;
+        self.is_leaving(vm, site) && !self.tape.events.iter().any(got)
+    }
+
+    /// Whether a VM is stopped at a site, or the scenario stops it itself before a step looks for its output.
     pub(crate) fn is_stopped_anyway(&self, vm: &str, site: &Site) -> bool {
         let now = self.ended(site);
+        let runs = |event: &&Heard| event.vm == vm && matches!(event.name.as_str(), "STOP" | "RESUME");
+        let last = self.tape.events.iter().filter(runs).rfind(|event| event.at <= now);
+        if last.is_some_and(|event| event.name == "STOP") {
+            return true;
+        }
         let mut commands = self.tape.commands.iter().filter(|command| command.vm == vm && command.at > now);
         let Some(stop) = commands.find(|command| command.name == "stop") else { return false };
         !self.tape.steps.iter().any(|step| {

@@ -1,5 +1,7 @@
 //! `device`.
 
+use std::time::Duration;
+
 use super::acts::device_sites;
 use super::{Act, Kind, Sabotage, Shows};
 
@@ -14,8 +16,13 @@ pub(super) const DEVICE: Sabotage = Sabotage {
     sites: device_sites,
     act: Act::Strike(|blow| {
         Box::pin(async move {
-            blow.out(0x70, 0x5e).await?;
-            blow.out(0x71, 0xa5).await
+            // The guest reads the byte and writes it in turn: one of these is read.
+            for pause in [0, 20, 20] {
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+                blow.out(0x70, 0x5e).await?;
+                blow.out(0x71, 0xa5).await?;
+            }
+            Ok(())
         })
     }),
 };

@@ -16,7 +16,8 @@ pub(super) const LINK_FLIP: Sabotage = Sabotage {
     act: Act::Bytes {
         change: |_, _, bytes| {
             let middle = bytes.len() / 2;
-            bytes[middle] ^= 0x10;
+            // Not a bit, which would be set back on the way back.
+            bytes[middle] = bytes[middle].wrapping_add(0x10);
             Some(Flow::Pass)
         },
         once: false,

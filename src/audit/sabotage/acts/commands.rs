@@ -77,8 +77,8 @@ fn judged_sites(
     })
 }
 
-/// Whether a command sets what QEMU or the runner has set already: `downtime-limit` is 300 (QAPI `MigrationParameters`), and
-/// each VM has `events`.
+/// Whether a command sets what is so already: `downtime-limit` is 300 (QAPI `MigrationParameters`), and each VM has
+/// `events`.
 fn is_default(arguments: &Value) -> bool {
     *arguments == json!({"downtime-limit": 300})
         || *arguments == json!({"tls-hostname": ""})

@@ -5,8 +5,15 @@ use regex::Regex;
 use crate::audit::rule::Rule;
 use crate::audit::scene::{Scene, Sites};
 use crate::audit::site::{Site, Trigger};
+use crate::audit::tape::Heard;
 use crate::session::link::{Setting, State};
 use crate::units::{Size, Span};
+
+/// How long before a line a trial is ready for it, in seconds: the line may come earlier in it.
+const EARLY: f64 = 0.2;
+
+/// A longer limit of time, in seconds, is not exceeded by what delays a guest.
+const LONGEST: f64 = 2.0;
 
 /// An open link.
 pub(in super::super) const fn open() -> Setting {
@@ -66,7 +73,16 @@ pub(in super::super) fn awaited_sites(scene: &Scene<'_>) -> Sites {
             // What a pattern and a YAML text have as it is, up to the first number, which may be another one.
             let plain = |c: &char| c.is_ascii_alphabetic() || " _-:,".contains(*c);
             let text = line.map(|line| line.name.trim().chars().take_while(plain).collect::<String>());
-            let before = line.and_then(|line| scene.step_before(line.at));
+            let before = line.zip(text.as_deref()).and_then(|(line, text)| {
+                // Some time before it, unless a line like it comes meanwhile.
+                let early = scene.step_before(line.at - EARLY).filter(|at| {
+                    let from = scene.tape.steps[*at].ended;
+                    let own = |other: &&Heard| other.vm == vm && other.name.contains(text);
+                    let between = |other: &&Heard| other.at >= from && other.at < line.at;
+                    !scene.tape.lines.iter().any(|other| own(&other) && between(&other))
+                });
+                early.or_else(|| scene.step_before(line.at))
+            });
             sites.add(match (text.filter(|text| text.len() > 3), before) {
                 (Some(text), Some(before)) => Ok(scene.site(vm, before, Trigger::Line).with(text.trim())),
                 _ => Err(Rule::Idle),
@@ -101,7 +117,7 @@ pub(in super::super) fn timed_sites(scene: &Scene<'_>) -> Sites {
         site.and_then(|site| {
             let at = scene.tape.steps.iter().position(|step| step.number == site.after.number);
             match at {
-                Some(at) if !scene.is_timed(at) => Err(Rule::Untimed),
+                Some(at) if !scene.is_timed(at, LONGEST) => Err(Rule::Untimed),
                 _ if !scene.is_booted(&site.target, &site) => Err(Rule::Booting),
                 _ => Ok(site),
             }
@@ -115,6 +131,7 @@ pub(in super::super) fn stop_sites(scene: &Scene<'_>) -> Sites {
     let lasting = |site: Result<Site, Rule>| match site {
         Ok(site) if scene.is_resumed(&site.target, &site) => Err(Rule::Resumed),
         Ok(site) if scene.is_sent(&site.target, &site) => Err(Rule::GuestLeft),
+        Ok(site) if scene.is_saved(&site.target, &site) => Err(Rule::Leaves),
         Ok(site) if scene.is_stopped_anyway(&site.target, &site) => Err(Rule::Unchanged),
         site => site,
     };

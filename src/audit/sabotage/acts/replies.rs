@@ -54,12 +54,18 @@ fn field_sites_with(scene: &Scene<'_>, query: &str, change: fn(&mut Value), time
         }
         let sender = &scene.tape.steps[scene.tape.step_at(reply.at)];
         let parts = differing(&reply.message["return"], &altered);
-        let asks = |step: &TapeStep| scene.names(step, &reply.vm) && scene.asks_part(step, query, &parts);
+        let asks = |step: &TapeStep| {
+            scene.names(step, &reply.vm)
+                && scene.asks_for(step, query)
+                && scene.asks_part(step, query, &parts)
+        };
         Some(match () {
             () if scene.is_left_to(reply) => Err(Rule::LostSide),
             () if !scene.asks_for(sender, query) => Err(Rule::Own),
+            // It only looks at what it has set.
+            () if sender.action() == "parameters" && !asks(sender) => Err(Rule::Own),
             () if !asks(sender) && scene.tape.steps.iter().any(asks) => Err(Rule::Elsewhere),
-            () if timed && !scene.is_timed(scene.tape.step_at(reply.at)) => Err(Rule::Untimed),
+            () if timed && !scene.is_timed(scene.tape.step_at(reply.at), f64::INFINITY) => Err(Rule::Untimed),
             () => Ok(query.to_owned()),
         })
     })

@@ -64,6 +64,7 @@ pub(in super::super) fn parameter_sites(scene: &Scene<'_>) -> Sites {
         let judge = |(name, value): (&String, &Value)| match (name.as_str(), value.as_u64()) {
             ("max-bandwidth", Some(bytes)) if bytes >= 128 << 20 => Err(Rule::Lifted),
             ("downtime-limit", Some(milliseconds)) if milliseconds >= 300 => Err(Rule::Lifted),
+            ("downtime-limit", _) if arguments.get("max-bandwidth").is_some() => Err(Rule::Redundant),
             _ => Ok(name.clone()),
         };
         arguments.as_object().into_iter().flatten().map(judge).collect()
