@@ -14,7 +14,7 @@ QEMU      ?= .qemu/$(SUITE)/bin/qemu-system-x86_64
 ACCEL     ?= tcg
 CARGO     ?= cargo
 
-.PHONY: help demo test run-tests qemu old-qemu guest debian compiler firmware readers servers shipped lint deny deb deb-files repeat suite clean
+.PHONY: help demo test run-tests qemu old-qemu guest debian compiler firmware readers servers shipped lint deny deb deb-files repeat audit audit-runner audit-sabotages suite clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -104,6 +104,25 @@ N ?= 20
 repeat: qemu
 	$(CARGO) build --release
 	benches/repeat $(N) target/release/lockstep run scenarios/colo/failover.yaml --qemu $(QEMU) --accel $(ACCEL)
+
+# How strong the shipped scenarios are; rewrites the tables at the end of docs/audit.md. Each line takes the budget.
+AUDIT_CASES = scenarios/colo/failover.yaml 'scenarios/migration/**/*.yaml' 'scenarios/colo/*.yaml'
+AUDIT_BUDGET ?= 30m
+audit: qemu
+	$(CARGO) build --release
+	sed -i '/^<!-- audit -->$$/q' docs/audit.md
+	for cases in $(AUDIT_CASES); do \
+		{ printf '\n## `%s`\n\n' "$$cases" && target/release/lockstep audit "$$cases" --qemu $(QEMU) --accel $(ACCEL) \
+			-j 2 -q --seed 1 --budget $(AUDIT_BUDGET) --format markdown; } >>docs/audit.md || exit 1; \
+	done
+
+# Each sabotage with a case that notices it and one that does not. `make test` runs one of each kind.
+audit-sabotages: qemu
+	LOCKSTEP_TEST_ALL=1 $(CARGO) test --test audit sabotages
+
+# The runner with 1,000 garbled monitors: each case must end, and leave nothing behind. `make test` runs a few.
+audit-runner: qemu
+	LOCKSTEP_AUDIT_TRIES=1000 $(CARGO) test --test audit garbled -- --nocapture
 
 # QEMU's migration test suite on each available QEMU; regenerates docs/migration-suite.md.
 SUITE_CASES = scenarios/colo/failover.yaml 'scenarios/migration/**/*.yaml'

@@ -5,6 +5,7 @@
 //! top: `runner` runs cases and determines their verdicts, [`scenario`] loads files into cases, [`step`] has the
 //! actions, `session` owns the live resources of one case, [`qemu`] and `guest` describe a VM.
 
+pub mod audit;
 pub mod cause;
 pub mod cli;
 pub mod diagnostic;

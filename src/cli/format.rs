@@ -29,6 +29,11 @@ pub(super) enum Kind {
 }
 
 impl Format {
+    /// For people.
+    pub(super) const fn human() -> Self {
+        Self { format: Some(Kind::Human) }
+    }
+
     /// The requested format, or the default for this environment.
     pub(super) fn kind(&self) -> Kind {
         let in_actions = || std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true");

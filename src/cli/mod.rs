@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand.
 
+mod audit;
 mod check;
 mod compare;
 mod completions;
@@ -62,6 +63,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Run),
+    Audit(audit::Audit),
     Report(report::Report),
     Compare(compare::Compare),
     Check(check::Check),
@@ -104,6 +106,7 @@ impl Command {
     const fn uses_file(&self) -> bool {
         match self {
             Self::Run(_)
+            | Self::Audit(_)
             | Self::Report(_)
             | Self::Check(_)
             | Self::List(_)
@@ -128,6 +131,7 @@ impl Command {
             Self::Run(run) | Self::Config(config::Config { run }) => {
                 (Some(&mut run.selection), Some(&mut run.qemu))
             }
+            Self::Audit(audit) => (Some(&mut audit.selection), Some(&mut audit.qemu)),
             Self::Check(check) => (Some(&mut check.selection), Some(&mut check.qemu)),
             Self::List(list) => (Some(&mut list.selection), None),
             Self::Render(render) => (Some(&mut render.selection), Some(&mut render.qemu)),
@@ -154,6 +158,7 @@ impl Command {
     fn run(&self, matches: &ArgMatches, file: Option<&file::File>) -> anyhow::Result<ExitCode> {
         match self {
             Self::Run(run) => run.run(),
+            Self::Audit(audit) => audit.run(),
             Self::Report(report) => report.run(),
             Self::Compare(compare) => compare.run(),
             Self::Check(check) => check.run(),

@@ -105,7 +105,7 @@ enum KeepWhen {
     Never,
 }
 
-fn factor(text: &str) -> Result<f64, String> {
+pub(super) fn factor(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(factor) if factor.is_finite() && (0.01..=10_000.0).contains(&factor) => Ok(factor),
         _ => Err("write a number from 0.01 to 10000".to_owned()),
@@ -142,6 +142,7 @@ impl Run {
                 case: Arc::new(case),
                 binaries: Arc::clone(&binaries),
                 qemu: qemu.clone(),
+                interference: None,
             };
             jobs.extend(cases.into_iter().map(job));
         }
@@ -227,6 +228,7 @@ impl Run {
             reports: self.selection.reports.clone(),
             pause_on_failure: self.pause_on_failure,
             step_by_step: self.step,
+            begin_until: None,
             rounds: self.repeat.rounds(),
             retries: self.repeat.retries(),
             flaky_passes: self.repeat.flaky_passes(),
@@ -270,7 +272,7 @@ impl Run {
 }
 
 /// Every QEMU named by a case must respond before the first case is run.
-fn check_binaries(binaries: &Binaries, cases: &[Case]) -> anyhow::Result<()> {
+pub(super) fn check_binaries(binaries: &Binaries, cases: &[Case]) -> anyhow::Result<()> {
     for case in cases {
         // A case that needs a QEMU which was not given is skipped.
         for (name, vm) in case.vms.iter().filter(|_| not_given(&case.requires, binaries).is_none()) {
@@ -289,7 +291,7 @@ fn check_binaries(binaries: &Binaries, cases: &[Case]) -> anyhow::Result<()> {
 }
 
 /// The first signal ends the run in order; the second one exits at once and kills what is left.
-fn handle_signals() -> std::io::Result<Interrupt> {
+pub(super) fn handle_signals() -> std::io::Result<Interrupt> {
     let (sender, receiver) = watch::channel(None);
     let kinds = [
         (SignalKind::interrupt(), "SIGINT"),

@@ -21,6 +21,7 @@ pub mod network;
 pub mod process;
 pub mod programs;
 pub mod qmp;
+pub mod qmp_filter;
 pub mod qmp_input;
 pub mod qtest;
 pub(crate) mod read;

@@ -203,6 +203,12 @@ impl Process {
         })
     }
 
+    /// The descriptor of the process, for signals.
+    #[must_use]
+    pub const fn pidfd(&self) -> &Arc<OwnedFd> {
+        &self.pidfd
+    }
+
     /// Sends it a signal; ignored if the process has ended.
     pub fn signal(&self, signal: Signal) {
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, signal);

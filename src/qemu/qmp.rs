@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::hmp;
+use super::qmp_filter::{Filter, Late};
 use super::qmp_input::{Input, Message, NotQmp};
 use super::read::read_now;
 
@@ -72,8 +73,6 @@ type Tap = Box<dyn Fn(Traffic<'_>) + Send + Sync>;
 #[derive(Clone)]
 pub struct Qmp {
     wire: Arc<Wire>,
-    /// The unsent rest of the last command; locked by the writer.
-    unsent: Arc<tokio::sync::Mutex<Vec<u8>>>,
     /// Whether commands can run out of band.
     pub oob: bool,
     /// The greeting's `version`.
@@ -83,7 +82,11 @@ pub struct Qmp {
 struct Wire {
     stream: UnixStream,
     tap: Tap,
+    /// What passes is changed by this.
+    filter: Option<Box<dyn Filter>>,
     state: Mutex<State>,
+    /// The unsent rest of the last command; locked by the writer.
+    unsent: tokio::sync::Mutex<Vec<u8>>,
 }
 
 #[derive(Default)]
@@ -103,7 +106,7 @@ impl Wire {
     }
 
     /// Reads everything that has arrived, without waiting. False once the connection is closed.
-    fn pump(&self) -> bool {
+    fn pump(self: &Arc<Self>) -> bool {
         let mut state = self.state();
         let mut chunk = [0; 16 * 1024];
         loop {
@@ -112,7 +115,8 @@ impl Wire {
             }
             match read_now(&self.stream, &mut chunk) {
                 Ok(count @ 1..) => {
-                    state.input.feed(&chunk[..count]);
+                    let changed = self.filter.as_ref().and_then(|filter| filter.bytes(&chunk[..count]));
+                    state.input.feed(changed.as_deref().unwrap_or(&chunk[..count]));
                     self.dispatch(&mut state);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
@@ -122,27 +126,56 @@ impl Wire {
         }
     }
 
-    fn dispatch(&self, state: &mut State) {
+    fn dispatch(self: &Arc<Self>, state: &mut State) {
         loop {
             match state.input.next_message() {
-                Ok(Some(Message::Greeting(message))) => {
-                    // Requests to the previous QEMU get no reply any more.
-                    state.pending.clear();
-                    match state.greeting.take() {
-                        Some(greeting) => drop(greeting.send(Ok(message))),
-                        None => state.greeted_again = Some(message),
-                    }
-                }
-                Ok(Some(Message::Event(message))) => (self.tap)(Traffic::Event(&message)),
-                Ok(Some(Message::Reply { id, message })) => {
-                    (self.tap)(Traffic::Reply(&message));
-                    if let Some(waiting) = id.and_then(|id| state.pending.remove(&id)) {
-                        // The receiver is gone if it has given up meanwhile.
-                        let _ = waiting.send(message);
+                Ok(Some(message)) => {
+                    match self.filter.as_ref().and_then(|filter| filter.heard(message.value())) {
+                        None => self.take(state, message),
+                        Some(instead) => self.take_instead(state, instead),
                     }
                 }
                 Ok(None) => return,
                 Err(NotQmp(why)) => return self.close(state, &why),
+            }
+        }
+    }
+
+    /// Takes the messages of a filter, each at its time.
+    fn take_instead(self: &Arc<Self>, state: &mut State, messages: Vec<Late>) {
+        for Late { after, message } in messages {
+            let Some(message) = Message::of(message) else { continue };
+            if after.is_zero() {
+                self.take(state, message);
+                continue;
+            }
+            let wire: Weak<Self> = Arc::downgrade(self);
+            tokio::spawn(async move {
+                tokio::time::sleep(after).await;
+                if let Some(wire) = wire.upgrade() {
+                    wire.take(&mut wire.state(), message);
+                }
+            });
+        }
+    }
+
+    fn take(&self, state: &mut State, message: Message) {
+        match message {
+            Message::Greeting(message) => {
+                // Requests to the previous QEMU get no reply any more.
+                state.pending.clear();
+                match state.greeting.take() {
+                    Some(greeting) => drop(greeting.send(Ok(message))),
+                    None => state.greeted_again = Some(message),
+                }
+            }
+            Message::Event(message) => (self.tap)(Traffic::Event(&message)),
+            Message::Reply { id, message } => {
+                (self.tap)(Traffic::Reply(&message));
+                if let Some(waiting) = id.and_then(|id| state.pending.remove(&id)) {
+                    // The receiver is gone if it has given up meanwhile.
+                    let _ = waiting.send(message);
+                }
             }
         }
     }
@@ -170,13 +203,28 @@ impl Qmp {
         deadline: Instant,
         tap: impl Fn(Traffic<'_>) + Send + Sync + 'static,
     ) -> Result<Self, QmpError> {
+        Self::connect_through(None, stream, oob, deadline, tap).await
+    }
+
+    /// Like [`Self::connect`], through a filter.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_through(
+        filter: Option<Box<dyn Filter>>,
+        stream: UnixStream,
+        oob: Option<bool>,
+        deadline: Instant,
+        tap: impl Fn(Traffic<'_>) + Send + Sync + 'static,
+    ) -> Result<Self, QmpError> {
         let (greet, greeting) = oneshot::channel();
         let state = Mutex::new(State { greeting: Some(greet), ..State::default() });
-        let wire = Arc::new(Wire { stream, tap: Box::new(tap), state });
+        let unsent = tokio::sync::Mutex::default();
+        let wire = Arc::new(Wire { stream, tap: Box::new(tap), filter, state, unsent });
         let reader = Arc::clone(&wire);
         tokio::spawn(async move { while reader.stream.readable().await.is_ok() && reader.pump() {} });
         let greeting = greeted(greeting, deadline).await?;
-        let mut qmp = Self { wire, unsent: Arc::default(), oob: false, version: Value::Null };
+        let mut qmp = Self { wire, oob: false, version: Value::Null };
         qmp.negotiate(&greeting, oob, deadline).await?;
         Ok(qmp)
     }
@@ -271,7 +319,7 @@ impl Qmp {
         }
         (self.wire.tap)(Traffic::Sent(&message));
         let outcome = tokio::time::timeout_at(deadline, async {
-            self.send(&message, descriptor).await.map_err(|_| closed())?;
+            self.wire.send_through(&message, descriptor).await.map_err(|_| closed())?;
             reply.await.map_err(|_| closed())
         })
         .await;
@@ -286,6 +334,40 @@ impl Qmp {
                 description: error["desc"].as_str().unwrap_or("no reason given").to_owned(),
             }),
         }
+    }
+
+    /// Reads everything that has arrived so far, so that what follows is up to date.
+    pub fn catch_up(&self) {
+        self.wire.pump();
+    }
+}
+
+impl Wire {
+    /// Writes a message, or what a filter sends in its place.
+    async fn send_through(
+        self: &Arc<Self>,
+        message: &Value,
+        descriptor: Option<BorrowedFd<'_>>,
+    ) -> io::Result<()> {
+        let Some(said) = self.filter.as_ref().and_then(|filter| filter.said(message)) else {
+            return self.send(message, descriptor).await;
+        };
+        for Late { after, message } in said.sent {
+            if after.is_zero() {
+                self.send(&message, descriptor).await?;
+                continue;
+            }
+            let wire = Arc::downgrade(self);
+            tokio::spawn(async move {
+                tokio::time::sleep(after).await;
+                if let Some(wire) = wire.upgrade() {
+                    // It is closed if QEMU has ended meanwhile.
+                    let _ = wire.send(&message, None).await;
+                }
+            });
+        }
+        self.take_instead(&mut self.state(), said.heard);
+        Ok(())
     }
 
     /// Writes a message. Cancel-safe: a partly written message is completed before the next one.
@@ -310,23 +392,16 @@ impl Qmp {
     /// Writes as many bytes as the socket accepts.
     async fn write(&self, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<usize> {
         loop {
-            self.wire.stream.writable().await?;
+            self.stream.writable().await?;
             let sent = match descriptor {
-                None => self.wire.stream.try_write(bytes),
-                Some(fd) => {
-                    self.wire.stream.try_io(Interest::WRITABLE, || send_beside(&self.wire.stream, bytes, fd))
-                }
+                None => self.stream.try_write(bytes),
+                Some(fd) => self.stream.try_io(Interest::WRITABLE, || send_beside(&self.stream, bytes, fd)),
             };
             match sent {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 sent => return sent,
             }
         }
-    }
-
-    /// Reads everything that has arrived so far, so that what follows is up to date.
-    pub fn catch_up(&self) {
-        self.wire.pump();
     }
 }
 
@@ -365,122 +440,5 @@ impl std::fmt::Debug for Qmp {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-
-    use super::*;
-
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(20)
-    }
-
-    /// A monitor that greets, accepts the negotiation and then answers as `answers` says.
-    async fn monitor(stream: UnixStream, answers: Vec<String>) {
-        let (input, mut output) = stream.into_split();
-        let mut lines = BufReader::new(input).lines();
-        let greeting = json!({"QMP": {"version": {"qemu": {"major": 11}}, "capabilities": ["oob"]}});
-        output.write_all(format!("{greeting}\r\n").as_bytes()).await.unwrap();
-        let hello: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
-        output.write_all(format!("{}\n", json!({"return": {}, "id": hello["id"]})).as_bytes()).await.unwrap();
-        for answer in answers {
-            let command: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
-            let answer = answer.replace("ID", &command["id"].to_string());
-            output.write_all(answer.as_bytes()).await.unwrap();
-        }
-        // Open until the client has gone.
-        while let Ok(Some(_)) = lines.next_line().await {}
-    }
-
-    async fn connected(answers: &[&str]) -> (Qmp, Arc<Mutex<Vec<String>>>) {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        tokio::spawn(monitor(theirs, answers.iter().map(|&answer| answer.to_owned()).collect()));
-        let events = Arc::new(Mutex::new(vec![]));
-        let log = Arc::clone(&events);
-        let tap = move |traffic: Traffic<'_>| {
-            if let Traffic::Event(event) = traffic {
-                log.lock().unwrap().push(event["event"].as_str().unwrap().to_owned());
-            }
-        };
-        (Qmp::connect(ours, None, soon(), tap).await.unwrap(), events)
-    }
-
-    #[tokio::test]
-    async fn an_event_before_the_reply_is_not_lost() {
-        let (qmp, events) = connected(&["{\"event\": \"STOP\"}\n{\"return\": 7, \"id\": ID}\n"]).await;
-        assert!(qmp.oob);
-        assert_eq!(qmp.execute("stop", Map::new(), false, soon()).await, Ok(json!(7)));
-        assert_eq!(*events.lock().unwrap(), ["STOP"]);
-    }
-
-    #[tokio::test]
-    async fn an_error_contains_the_message_of_qemu() {
-        let error = r#"{"error": {"class": "DeviceNotFound", "desc": "Instance not found"}, "id": ID}"#;
-        let (qmp, _) = connected(&[&format!("{error}\n")]).await;
-        let message = qmp.execute("yank", Map::new(), true, soon()).await.unwrap_err().to_string();
-        assert_eq!(message, "`yank` was refused: Instance not found (DeviceNotFound)");
-    }
-
-    #[tokio::test]
-    async fn a_command_without_a_reply_times_out_and_the_next_one_works() {
-        let (qmp, _) = connected(&["", "{\"return\": {}, \"id\": ID}\n"]).await;
-        let deadline = Instant::now() + Duration::from_millis(50);
-        let error = qmp.execute("query-status", Map::new(), false, deadline).await.unwrap_err();
-        assert!(matches!(&error, QmpError::Silent { oob: false, .. }), "{error}");
-        assert!(qmp.execute("yank", Map::new(), true, soon()).await.is_ok());
-    }
-
-    #[tokio::test]
-    async fn a_command_that_times_out_while_it_is_written_does_not_corrupt_the_next_one() {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let (input, mut output) = theirs.into_split();
-        let mut lines = BufReader::new(input).lines();
-        let negotiate = async {
-            output.write_all(b"{\"QMP\": {\"capabilities\": []}}\n").await.unwrap();
-            let hello = lines.next_line().await.unwrap().unwrap();
-            output.write_all(b"{\"return\": {}, \"id\": 1}\n").await.unwrap();
-            assert!(hello.contains("qmp_capabilities"), "{hello}");
-        };
-        let ((), qmp) = tokio::join!(negotiate, Qmp::connect(ours, None, soon(), |_| ()));
-        let qmp = qmp.unwrap();
-        // More than the socket holds, so that it stops in the middle as long as nothing is read.
-        let long = Map::from_iter([("long".to_owned(), Value::from("x".repeat(4 << 20)))]);
-        let deadline = Instant::now() + Duration::from_millis(50);
-        let error = qmp.execute("first", long, false, deadline).await.unwrap_err();
-        assert!(matches!(&error, QmpError::Silent { .. }), "{error}");
-        let answers = async {
-            let mut commands = Vec::new();
-            for _ in 0..2 {
-                let line = lines.next_line().await.unwrap().unwrap();
-                let command: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}"));
-                commands.push(command["execute"].as_str().unwrap().to_owned());
-            }
-            output.write_all(b"{\"return\": 7, \"id\": 3}\n").await.unwrap();
-            commands
-        };
-        let (commands, reply) = tokio::join!(answers, qmp.execute("second", Map::new(), false, soon()));
-        assert_eq!((commands.join(" ").as_str(), reply), ("first second", Ok(json!(7))));
-    }
-
-    #[tokio::test]
-    async fn a_second_greeting_closes_the_pending_commands() {
-        let greeting = "{\"QMP\": {\"version\": {\"qemu\": {\"major\": 12}}, \"capabilities\": []}}\n";
-        let (mut qmp, _) = connected(&[greeting, "{\"return\": {}, \"id\": ID}\n"]).await;
-        let lost = qmp.execute("stop", Map::new(), false, soon()).await;
-        assert_eq!(lost, Err(QmpError::Closed { command: "stop".to_owned() }));
-        qmp.greet_again(None, soon()).await.unwrap();
-        assert_eq!((qmp.version["qemu"]["major"].as_u64(), qmp.oob), (Some(12), false));
-        let soon = Instant::now() + Duration::from_millis(50);
-        assert!(qmp.greet_again(None, soon).await.unwrap_err().to_string().contains("no greeting"));
-    }
-
-    #[tokio::test]
-    async fn a_peer_that_is_not_a_monitor_is_reported() {
-        for (said, expected) in [("hello\n", "\"hello\""), ("", "closed before the greeting")] {
-            let (ours, mut theirs) = UnixStream::pair().unwrap();
-            theirs.write_all(said.as_bytes()).await.unwrap();
-            drop(theirs);
-            let error = Qmp::connect(ours, None, soon(), |_| ()).await.unwrap_err().to_string();
-            assert!(error.contains(expected), "{error}");
-        }
-    }
-}
+#[path = "qmp_tests.rs"]
+mod tests;

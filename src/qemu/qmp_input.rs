@@ -35,6 +35,29 @@ pub enum Message {
     },
 }
 
+impl Message {
+    /// The message that an object is; `None` if it is not an object.
+    #[must_use]
+    pub fn of(value: Value) -> Option<Self> {
+        Some(match value {
+            value if value.get("QMP").is_some() => Self::Greeting(value),
+            value if value.get("event").is_some() => Self::Event(value),
+            value @ Value::Object(_) => {
+                Self::Reply { id: value.get("id").and_then(Value::as_u64), message: value }
+            }
+            _ => return None,
+        })
+    }
+
+    /// The object.
+    #[must_use]
+    pub const fn value(&self) -> &Value {
+        match self {
+            Self::Greeting(value) | Self::Event(value) | Self::Reply { message: value, .. } => value,
+        }
+    }
+}
+
 /// The input is not QMP; nothing after it can be trusted either.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
@@ -71,17 +94,10 @@ impl Input {
 }
 
 fn message(line: &[u8]) -> Result<Message, NotQmp> {
-    match serde_json::from_slice::<Value>(line) {
-        Ok(message) if message.get("QMP").is_some() => Ok(Message::Greeting(message)),
-        Ok(message) if message.get("event").is_some() => Ok(Message::Event(message)),
-        Ok(message @ Value::Object(_)) => {
-            Ok(Message::Reply { id: message.get("id").and_then(Value::as_u64), message })
-        }
-        _ => {
-            let text = String::from_utf8_lossy(line).trim().chars().take(SHOWN).collect::<String>();
-            Err(NotQmp(format!("it sent {text:?}")))
-        }
-    }
+    serde_json::from_slice(line).ok().and_then(Message::of).ok_or_else(|| {
+        let text = String::from_utf8_lossy(line).trim().chars().take(SHOWN).collect::<String>();
+        NotQmp(format!("it sent {text:?}"))
+    })
 }
 
 #[cfg(test)]

@@ -67,6 +67,16 @@ impl Qtest {
         if reply == "OK" { Ok(()) } else { Err(QtestError::Refused { command, reply }) }
     }
 
+    /// Writes a byte to an I/O port.
+    ///
+    /// # Errors
+    /// See [`QtestError`].
+    pub async fn out(&self, port: u16, value: u8, deadline: Instant) -> Result<(), QtestError> {
+        let command = format!("outb {port:#x} {value:#x}");
+        let reply = self.command(&command, deadline).await?;
+        if reply == "OK" { Ok(()) } else { Err(QtestError::Refused { command, reply }) }
+    }
+
     async fn command(&self, command: &str, deadline: Instant) -> Result<String, QtestError> {
         let mut wire = self.0.lock().await;
         let (input, output) = &mut *wire;

@@ -58,6 +58,13 @@ impl<'c> Common<'c> {
         let (steps, branches, troubles) = (AtomicUsize::new(0), AtomicUsize::new(1), Troubles::default());
         Self { case, session, binaries, settings, steps, branches, troubles }
     }
+
+    /// Gives what interferes with the case its moment after a step that has ended well.
+    pub(super) async fn step_ended(&self, place: &str) {
+        if let Some(interference) = self.session.board().interference() {
+            interference.after_step(place).await;
+        }
+    }
 }
 
 /// Steps that run one after another.
@@ -241,7 +248,10 @@ impl<'r, 'c> Branch<'r, 'c> {
             Err(stop) => Err(stop),
         };
         match &result {
-            Ok(()) => open.end(StepOutcome::Done, None),
+            Ok(()) => {
+                open.end(StepOutcome::Done, None);
+                self.common.step_ended(&place).await;
+            }
             Err(Stop::Failed(failure, _)) => open.end(StepOutcome::Failed, Some(failure.to_string())),
             Err(Stop::Interrupted(signal)) => {
                 open.end(StepOutcome::Failed, Some(format!("interrupted by {signal}")));

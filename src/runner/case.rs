@@ -21,6 +21,7 @@ use crate::scenario::model::{Block, Case};
 use crate::session::artifacts::FILES;
 use crate::session::board::Board;
 use crate::session::directory::{CaseDirectory, Notes};
+use crate::session::interference::Interference;
 use crate::session::{Failure, Session, Setup, ports};
 
 /// A case and what it runs on.
@@ -32,6 +33,8 @@ pub struct Job {
     pub binaries: Arc<Binaries>,
     /// The QEMU's name in the reports, if each case runs on several.
     pub qemu: Option<String>,
+    /// What interferes with the case.
+    pub interference: Option<Arc<dyn Interference>>,
 }
 
 /// Where a case runs.
@@ -240,7 +243,10 @@ async fn run_attempt(
             _ => (CaseEnd::new(verdict, Some(reason), seconds), false),
         }
     };
-    let board = Arc::new(Board::default());
+    let board = Arc::new(Board::with(run.job.interference.clone()));
+    if let Some(interference) = board.interference() {
+        interference.begins();
+    }
     let ports = match net::hold_ports(case) {
         Ok(ports) => ports,
         Err(failure) => return ended(Verdict::Error, failure.to_string()),

@@ -76,12 +76,16 @@ impl<'c> CaseRunner<'c> {
             let at = vm.map_or(&self.common.case.at, |vm| &vm.at);
             Stop::Failed(failure, Box::new(FailureSite::plain(at)))
         })?;
+        self.common.step_ended("").await;
         let mut steps = Branch::of_case(&self.common, deadline, self.interrupt.clone(), false);
         steps.run(&self.common.case.steps, &FailureSite::plain(&self.common.case.at)).await
     }
 
     /// Collects the evidence, tears everything down, and determines the verdict.
     async fn finish(self, outcome: Result<(), Stop>, began: Instant) -> (CaseEnd, bool) {
+        if let Some(interference) = self.common.session.board().interference() {
+            interference.over();
+        }
         if outcome.is_ok() {
             metrics::query_migrations(&self.common.session).await;
         }

@@ -21,7 +21,7 @@ pub(super) fn host() -> Host {
 
 /// The QEMUs of all cases, each once.
 #[must_use]
-pub(super) fn qemus(jobs: &[Job]) -> Vec<Qemu> {
+pub fn qemus(jobs: &[Job]) -> Vec<Qemu> {
     let mut found = BTreeSet::new();
     for job in jobs {
         for spec in job.case.vms.values().filter(|spec| !crate::template::is_template(&spec.qemu)) {

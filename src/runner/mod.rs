@@ -23,6 +23,7 @@ mod verdict;
 pub use binaries::Binaries;
 pub use case::Job;
 pub use dry_run::dry_run;
+pub use host::qemus;
 pub use names::check;
 pub use requirements::{not_given, unmet};
 pub use scheduler::run;

@@ -27,6 +27,7 @@ pub async fn run(
     let mut waiting = Waiting { rounds: settings.rounds, jobs, given: 0 };
     let mut stop = false;
     loop {
+        stop |= settings.begin_until.is_some_and(|end| sink.elapsed() >= end);
         while !stop && interrupt.now().is_none() && running.len() < settings.jobs.max(1) {
             let Some((number, round, job)) = waiting.next(&sink) else {
                 break;

@@ -28,6 +28,8 @@ pub struct Settings {
     pub pause_on_failure: bool,
     /// Whether to wait for Enter before each step.
     pub step_by_step: bool,
+    /// No case is begun after this time.
+    pub begin_until: Option<Duration>,
     /// How often to run all cases.
     pub rounds: Rounds,
     /// How often to retry a case that failed or had an error.

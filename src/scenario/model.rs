@@ -187,7 +187,7 @@ pub struct CaseStep {
 }
 
 /// A step, with its deferred templates.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Parsed {
     /// The step. If `deferred`, its `{{run.…}}` templates are still in it as text.
     pub step: Step,

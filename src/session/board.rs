@@ -1,13 +1,14 @@
 //! The shared state of a session: notifies of changes, and collects trouble that ends a step at once.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use regex::Regex;
 use tokio::sync::watch;
 
 use super::failure::{Cause, Failure};
+use super::interference::Interference;
 use super::lock;
 use crate::guest::ticker::Line;
 use crate::qemu::network::of_wire;
@@ -113,6 +114,8 @@ pub struct Board {
     /// The number of live host processes of the case, including those abandoned by their step.
     processes: watch::Sender<usize>,
     state: Mutex<State>,
+    /// What interferes with the case from outside of its scenario.
+    interference: Option<Arc<dyn Interference>>,
 }
 
 #[derive(Debug, Default)]
@@ -159,11 +162,24 @@ impl State {
 
 impl Default for Board {
     fn default() -> Self {
-        Self { changes: watch::Sender::new(0), processes: watch::Sender::new(0), state: Mutex::default() }
+        Self::with(None)
     }
 }
 
 impl Board {
+    /// The board of a session with which something interferes.
+    #[must_use]
+    pub fn with(interference: Option<Arc<dyn Interference>>) -> Self {
+        let (changes, processes) = (watch::Sender::new(0), watch::Sender::new(0));
+        Self { changes, processes, state: Mutex::default(), interference }
+    }
+
+    /// What interferes with the case, if anything does.
+    #[must_use]
+    pub const fn interference(&self) -> Option<&Arc<dyn Interference>> {
+        self.interference.as_ref()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }

@@ -273,12 +273,14 @@ impl SharedLog {
 
 type OnLine = Box<dyn Fn(&[u8], Option<Line>) + Send + Sync>;
 type Copied = Box<dyn Fn(&[u8]) + Send + Sync>;
+type Change = Box<dyn Fn(&[u8]) -> Option<Vec<u8>> + Send + Sync>;
 
 /// The runner's end of a VM's serial port.
 pub struct SerialPort {
     stream: UnixStream,
     log: SharedLog,
     ticker: bool,
+    change: Change,
     on_line: OnLine,
     copied: Copied,
     pumping: Mutex<()>,
@@ -286,12 +288,13 @@ pub struct SerialPort {
 
 impl SerialPort {
     /// Reads a serial port into a log until it closes. Calls `on_line` for every line and `copied` for all bytes, once
-    /// they are in the log.
+    /// they are in the log. `change` returns what is read in the place of output, if it changes it.
     /// `ticker` says whether to parse the built-in guest's lines.
     pub fn open(
         stream: UnixStream,
         log: SharedLog,
         ticker: bool,
+        change: impl Fn(&[u8]) -> Option<Vec<u8>> + Send + Sync + 'static,
         on_line: impl Fn(&[u8], Option<Line>) + Send + Sync + 'static,
         copied: impl Fn(&[u8]) + Send + Sync + 'static,
     ) -> Arc<Self> {
@@ -300,6 +303,7 @@ impl SerialPort {
             stream,
             log,
             ticker,
+            change: Box::new(change),
             on_line: Box::new(on_line),
             copied: Box::new(copied),
             pumping,
@@ -335,8 +339,10 @@ impl SerialPort {
             match read_now(&self.stream, &mut chunk) {
                 Ok(0) => return false,
                 Ok(count) => {
-                    let lines = self.log.lock().push(&chunk[..count], self.ticker);
-                    (self.copied)(&chunk[..count]);
+                    let changed = (self.change)(&chunk[..count]);
+                    let read = changed.as_deref().unwrap_or(&chunk[..count]);
+                    let lines = self.log.lock().push(read, self.ticker);
+                    (self.copied)(read);
                     lines.iter().for_each(|(line, read)| (self.on_line)(line, *read));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
@@ -380,7 +386,7 @@ mod tests {
     async fn output_before_the_reactor_has_run_is_not_new() {
         let (stream, other) = UnixStream::pair().unwrap();
         let log = SharedLog::default();
-        let port = SerialPort::open(stream, log.clone(), true, |_, _| {}, |_| {});
+        let port = SerialPort::open(stream, log.clone(), true, |_| None, |_, _| {}, |_| {});
         // No `await` up to here, so that the reactor has not run.
         let tick = |count| format!("{}\n", text("tick", &[count, 0, 40]));
         assert_eq!(rustix::net::send(&other, tick(128).as_bytes(), SendFlags::empty()).unwrap(), 71);

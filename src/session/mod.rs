@@ -9,6 +9,7 @@ pub mod clock;
 pub mod directory;
 pub mod disks;
 pub mod failure;
+pub mod interference;
 pub mod link;
 pub mod log;
 pub mod machine;

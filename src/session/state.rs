@@ -177,8 +177,13 @@ impl Session {
             if self.machines().get(name).is_some_and(|machine| machine.process.ended().is_none()) {
                 return Err(Failure::failed(format!("VM `{name}` is already running")));
             }
-            let plan = self.wiring.joined(plan);
+            let mut plan = self.wiring.joined(plan);
+            let interference = self.board.interference().cloned();
+            plan.attachable |= interference.is_some();
             let machine = Machine::spawn(plan, self.draw, self.directory.path(), &self.board, &self.sink)?;
+            if let Some(interference) = interference {
+                interference.started(machine.handle());
+            }
             self.notes.remember(machine.process.pid());
             let machines = &mut self.live().machines;
             if let Some(old) = Arc::make_mut(machines).insert(name.clone(), Arc::new(machine)) {

@@ -10,8 +10,9 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, sleep, timeout};
 
 use super::Shared;
-use super::request::{Does, Request, Trouble};
+use super::request::{Does, Request, Trouble, Wrong};
 use super::service::{Connection, Service};
+use crate::session::interference::Operation;
 use crate::units::elapsed;
 
 /// The delay before reconnecting to a service that refuses the connection or closes it without a reply.
@@ -151,7 +152,7 @@ impl Talk<'_> {
                 shared.note(format!("wrong answer to {} {number}: {answer:?}", request.kind));
                 shared.board.changed();
             };
-            let done = connection.perform(request, &wrong).await;
+            let done = self.interfered(&mut connection, request, &wrong).await;
             let now = shared.sink.elapsed();
             match done {
                 Ok(value) => {
@@ -185,6 +186,28 @@ impl Talk<'_> {
                 () = sleep(self.every) => {}
             }
         }
+    }
+
+    /// Performs an operation, unless something interferes.
+    async fn interfered(
+        &self,
+        connection: &mut Connection,
+        request: Request,
+        wrong: Wrong<'_>,
+    ) -> Result<Option<String>, Trouble> {
+        let interference = self.shared.board.interference();
+        match interference.map_or(Operation::Straight, |it| it.operation(&self.shared.name)) {
+            Operation::Straight => {}
+            Operation::Invent => return Ok(None),
+            Operation::Twice => _ = connection.perform(request, wrong).await?,
+            Operation::Late(time) => sleep(time).await,
+            Operation::Wrong => {
+                let answer = connection.perform(request, wrong).await?;
+                wrong("another answer");
+                return Ok(answer);
+            }
+        }
+        connection.perform(request, wrong).await
     }
 
     /// The next operation, and its place in the history.

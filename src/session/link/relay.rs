@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::stream::Stream;
 use super::{Connection, Setting, Shared, State};
+use crate::session::interference::Flow;
 
 /// The size of a read.
 const CHUNK: usize = 64 << 10;
@@ -75,7 +76,7 @@ async fn pump(
     let (sender, receiver) = mpsc::channel(UNDER_WAY);
     let room = Arc::new(Semaphore::new(UNDER_WAY));
     let taken = async {
-        let taken = take(shared, (from, &connection.full[direction]), sender, &room).await;
+        let taken = take(shared, direction, (from, &connection.full[direction]), sender, &room).await;
         connection.close(direction);
         shared.board.changed();
         taken
@@ -106,6 +107,7 @@ type Chunk = (Instant, Vec<u8>, Option<OwnedSemaphorePermit>);
 
 async fn take(
     shared: &Shared,
+    direction: usize,
     (from, full): (&Stream, &AtomicBool),
     sender: mpsc::Sender<Chunk>,
     room: &Arc<Semaphore>,
@@ -134,7 +136,16 @@ async fn take(
         if count == 0 {
             return Ok(());
         }
-        if sender.send((Instant::now() + now.delay.0, buffer[..count].to_vec(), place)).await.is_err() {
+        let mut bytes = buffer[..count].to_vec();
+        if let Some(interference) = shared.board.interference() {
+            match interference.bytes(&shared.name, direction, &mut bytes) {
+                Flow::Pass => {}
+                Flow::Drop => continue,
+                Flow::Close => return Ok(()),
+                Flow::Set(setting) => _ = shared.setting.send_replace(setting),
+            }
+        }
+        if sender.send((Instant::now() + now.delay.0, bytes, place)).await.is_err() {
             return Ok(());
         }
     }

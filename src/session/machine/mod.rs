@@ -2,6 +2,7 @@
 
 pub(super) mod evidence;
 mod guest;
+mod handle;
 mod plan;
 mod streams;
 
@@ -68,7 +69,7 @@ pub struct Machine {
     /// The monitor's socket until [`Self::connect`] turns it into a client.
     monitor: Mutex<Option<UnixStream>>,
     qmp: Mutex<Option<Arc<Qmp>>>,
-    qtest: Qtest,
+    qtest: Arc<Qtest>,
     agent: Option<Agent>,
     serial: Arc<SerialPort>,
     end_is_reported: watch::Receiver<bool>,
@@ -139,7 +140,7 @@ impl Machine {
             incoming: Mutex::default(),
             monitor: Mutex::new(Some(qmp)),
             qmp: Mutex::default(),
-            qtest: Qtest::new(qtest),
+            qtest: Arc::new(Qtest::new(qtest)),
             agent: agent.map(Agent::new),
             serial,
             end_is_reported,
@@ -159,7 +160,8 @@ impl Machine {
         let transcript = log_file(&self.directory, self.name(), "qmp.jsonl");
         let transcript = transcript.map_err(|error| Failure::error(format!("its transcript: {error}")))?;
         let tap = tap(self.name().to_owned(), self.log.clone(), transcript, Arc::clone(board), sink.clone());
-        match Qmp::connect(monitor, self.plan.spec.oob, deadline, tap).await {
+        let filter = board.interference().and_then(|interference| interference.monitor(self.name()));
+        match Qmp::connect_through(filter, monitor, self.plan.spec.oob, deadline, tap).await {
             Ok(qmp) => *lock(&self.qmp) = Some(Arc::new(qmp)),
             Err(error) => {
                 // If the process has exited, that is the cause of the closed monitor.
@@ -367,7 +369,7 @@ impl Machine {
 
     /// The qtest socket.
     #[must_use]
-    pub const fn qtest(&self) -> &Qtest {
+    pub fn qtest(&self) -> &Qtest {
         &self.qtest
     }
 

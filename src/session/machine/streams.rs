@@ -55,6 +55,8 @@ pub(super) fn listen(
     let copy = Mutex::new(copy);
     let watched = !matches!(plan.spec.guest, Guest::Ticker(_));
     let changed = Arc::clone(&board);
+    let (name, interference) = (plan.name.clone(), board.interference().cloned());
+    let change = move |bytes: &[u8]| interference.as_ref()?.serial(&name, bytes);
     let on_line = move |line: &[u8], read: Option<ticker::Line>| {
         sink.emit(What::SerialLine { vm: vm.clone(), line: String::from_utf8_lossy(line).into_owned() });
         match read {
@@ -73,7 +75,7 @@ pub(super) fn listen(
             changed.changed();
         }
     };
-    SerialPort::open(stream, log, matches!(plan.spec.guest, Guest::Ticker(_)), on_line, copied)
+    SerialPort::open(stream, log, matches!(plan.spec.guest, Guest::Ticker(_)), change, on_line, copied)
 }
 
 /// Reads the monitor's traffic, with a transcript in a file.

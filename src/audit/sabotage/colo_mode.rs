@@ -1,0 +1,25 @@
+//! `colo-mode`.
+
+use serde_json::{Value, json};
+
+use super::acts::{changed, field_sites};
+use super::{Act, Kind, Sabotage, Shows};
+
+const QUERY: &str = "query-colo-status";
+
+fn change(reply: &mut Value) {
+    let other = if reply["mode"] == "none" { "primary" } else { "none" };
+    reply["mode"] = json!(other);
+}
+
+/// The `mode` in the replies to `query-colo-status` is wrong.
+pub(super) const COLO_MODE: Sabotage = Sabotage {
+    name: "colo-mode",
+    kind: Kind::Replies,
+    does: "the `mode` in the replies to `query-colo-status` is wrong",
+    blind: "the `mode` of `VM`",
+    hint: |_| "check: {vm: VM, query: query-colo-status, is: {mode: none}}",
+    shows: Shows::ByDeadline,
+    sites: |scene| field_sites(scene, QUERY, change),
+    act: Act::Filter { heard: Some(|_, message| changed(&message, QUERY, change)), said: None, once: false },
+};
