@@ -420,8 +420,8 @@ fn source_and_destination_share_an_image() {
 
 fn a_guest_boots_through_uefi_and_migrates() {
     let qemu = common::qemu(7);
-    holds(qemu, "firmware");
-    holds(qemu, "firmware-control");
+    holds(qemu, "../../scenarios/guests/ovmf");
+    holds(qemu, "../../scenarios/controls/guests/ovmf");
 }
 
 fn the_linux_guest_drives_each_network_card_or_reports_it() {
