@@ -73,7 +73,7 @@ impl Blow {
         let devices = buses.as_array().into_iter().flatten().filter_map(|bus| bus["devices"].as_array());
         // 0x300 is VGA, 0x380 another display.
         let display = |device: &&Value| matches!(device["class_info"]["class"].as_u64(), Some(0x300 | 0x380));
-        let display = devices.flatten().find(display).ok_or("there is no display")?;
+        let display = devices.flatten().find(display).ok_or("the VM has no display")?;
         let region = display["regions"].as_array().into_iter().flatten().find(|one| one["bar"] == 0);
         let number = |key: &str| region.and_then(|region| region[key].as_u64());
         match (number("address"), number("size")) {

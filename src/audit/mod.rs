@@ -109,7 +109,7 @@ pub async fn audit(
     let settings = Settings { begin_until: left, ..settings.clone() };
     let results = tried_out(&jobs, &tapes, &plan, (&settings, interrupt), journal, tell).await?;
     for outcome in results {
-        // One of an earlier part whose case is no longer selected.
+        // One of an earlier part; its case is not selected now.
         if let Some(case) = cases.iter_mut().find(|case| case.name == outcome.case) {
             case.trials.push(outcome);
         }

@@ -118,7 +118,7 @@ impl Audit {
         for name in &self.only {
             if !names().any(|known| known == name) {
                 let help = crate::diagnostic::suggest(name, names());
-                bail!("--only {name}: there is no such kind and no such sabotage; {help}");
+                bail!("--only {name}: not a kind or a sabotage; {help}");
             }
         }
         let binaries = self.qemu.binaries()?;

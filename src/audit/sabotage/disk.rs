@@ -43,7 +43,7 @@ pub(super) fn disk_sites(scene: &Scene<'_>) -> Sites {
 /// The image, its format, and the folder of the tools.
 fn image(blow: &Blow) -> Result<(PathBuf, String, PathBuf), String> {
     let plan = &blow.handle.plan;
-    let disk = plan.spec.disks.get(&blow.site.detail).ok_or("there is no such disk")?;
+    let disk = plan.spec.disks.get(&blow.site.detail).ok_or("the VM does not have the disk")?;
     let folder = blow.handle.monitor.parent().unwrap_or(Path::new("/"));
     let path = folder.join(disk.file_name(Some(&plan.name), &blow.site.detail));
     Ok((path, disk.format.clone(), program(&plan.binary.path, QEMU_IMG)))
@@ -68,7 +68,7 @@ pub(super) async fn lines_of(blow: &Blow) -> Result<Vec<u64>, String> {
     let sectors = raw.chunks_exact(SECTOR as usize).enumerate().skip(FIRST as usize).take(READ as usize);
     let lines = sectors.filter(|(_, sector)| sector[0].is_ascii_digit()).map(|(number, _)| number as u64);
     let lines: Vec<u64> = lines.collect();
-    if lines.is_empty() { Err("there are no lines on the disk".to_owned()) } else { Ok(lines) }
+    if lines.is_empty() { Err("the disk has no lines".to_owned()) } else { Ok(lines) }
 }
 
 /// The content of the disk up to the last sector that may have a line.

@@ -33,7 +33,7 @@ const COUNTED: &[&str] = &[
 /// Whether a command changes something.
 pub(in super::super) fn is_change(command: &str) -> bool {
     let queries = ["query-", "qom-list", "qom-get", "device-list-properties"];
-    // Those that pass a descriptor, and the ends, are no commands in the usual sense.
+    // These pass a descriptor, read memory, or end the VM.
     let others = ["qmp_capabilities", "pmemsave", "memsave", "getfd", "add-fd", "quit"];
     !queries.iter().any(|query| command.starts_with(query)) && !others.contains(&command)
 }
