@@ -69,7 +69,7 @@ rules! {
     Own = "own",
     /// The parameter only lifts a limit, so that the migration ends.
     Lifted = "lifted",
-    /// The bandwidth that is set with it has the same effect: the migration does not end by itself.
+    /// Another setting has the same effect: the migration does not end by itself.
     Redundant = "redundant",
     /// It is so already.
     Unchanged = "unchanged",

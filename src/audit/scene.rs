@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::rule::Rule;
-use super::site::{Site, Trigger};
+use super::site::{Site, Trigger, of_event};
 use super::tape::{Heard, Tape, TapeStep, named};
 use crate::qemu::contains::contains;
 use crate::qemu::network::of_wire;
@@ -115,6 +115,7 @@ impl Scene<'_> {
             },
             trigger,
             detail: String::new(),
+            earlier: 0,
         }
     }
 
@@ -202,8 +203,8 @@ impl Scene<'_> {
         self.is_source(vm) && self.tape.commands.iter().any(begun)
     }
 
-    /// Whether the guest moves from a VM after a site before a step looks for its output there.
-    pub(crate) fn is_leaving(&self, vm: &str, site: &Site) -> bool {
+    /// Whether the guest moves from a VM after a site before a step looks at one of these there.
+    pub(crate) fn is_leaving(&self, vm: &str, site: &Site, at: &[&str]) -> bool {
         let now = self.ended(site);
         let left =
             |(at, status): &(f64, &str)| *at > now && matches!(*status, "completed" | "postcopy-active");
@@ -212,9 +213,8 @@ impl Scene<'_> {
         };
         let looks = |step: &&TapeStep| {
             let action = self.json(step);
-            let output = ["ticks", "serial", "progress"];
-            let mut kinds = ["wait", "check"].iter().flat_map(|kind| output.map(|key| action[kind].get(key)));
-            let looks = kinds.any(|found| found.is_some());
+            let keys = ["wait", "check"].into_iter().flat_map(|kind| at.iter().map(move |key| (kind, *key)));
+            let looks = keys.into_iter().any(|(kind, key)| action[kind].get(key).is_some());
             looks && step.ended > now && step.began < left && self.names(step, vm)
         };
         !self.has_failover() && !self.tape.steps.iter().any(|step| looks(&step))
@@ -238,11 +238,18 @@ impl Scene<'_> {
         self.statuses(&command.vm).any(|(at, status)| at > command.at && at < until && far.contains(&status))
     }
 
-    /// Whether the guest moves from a VM after a site, and no other VM gets it.
-    pub(crate) fn is_saved(&self, vm: &str, site: &Site) -> bool {
+    /// Whether a command is sent to a VM on which a capability is on.
+    pub(crate) fn is_on(&self, command: &Heard, capability: &str) -> bool {
+        let earlier = self.tape.commands.iter().filter(|own| own.vm == command.vm && own.at < command.at);
+        let all = earlier.filter_map(|own| own.message["arguments"]["capabilities"].as_array()).flatten();
+        all.filter(|one| one["capability"] == capability).last().is_some_and(|one| one["state"] == true)
+    }
+
+    /// Whether the guest moves from a VM after a site before a step looks at one of these there, and no other VM gets it.
+    pub(crate) fn is_saved(&self, vm: &str, site: &Site, at: &[&str]) -> bool {
         let now = self.ended(site);
         let got = |event: &Heard| event.vm != vm && event.name == "RESUME" && event.at > now;
-        self.is_leaving(vm, site) && !self.tape.events.iter().any(got)
+        self.is_leaving(vm, site, at) && !self.tape.events.iter().any(got)
     }
 
     /// Whether a VM is stopped at a site, or the scenario stops it itself before a step looks for its output.
@@ -359,8 +366,14 @@ impl Scene<'_> {
             let Some(judged) = judge(at, message) else { continue };
             let of = judged.clone().unwrap_or_default();
             if seen.insert((message.vm.clone(), message.name.clone(), of, before)) {
-                let site = |detail: String| {
-                    self.site(&message.vm, before, trigger(message.name.clone())).with(detail)
+                let ended = self.tape.steps[before].ended;
+                let same = |other: &&Heard| {
+                    other.vm == message.vm && other.at <= ended && of_event(&other.message) == of_event(&message.message)
+                };
+                let site = |detail: String| Site {
+                    detail,
+                    earlier: messages.iter().filter(same).count(),
+                    ..self.site(&message.vm, before, trigger(message.name.clone()))
                 };
                 sites.add(judged.map(site));
             }

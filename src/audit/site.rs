@@ -1,6 +1,7 @@
 //! Where a sabotage is done: on what, after which step, at what.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// A step, so that it is found again in another run.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -53,13 +54,16 @@ pub(crate) struct Site {
     pub trigger: Trigger,
     /// What else it needs to know, such as the name of a parameter; may be empty.
     pub detail: String,
+    /// How many such events of the VM came before the end of the step in the straight run.
+    #[serde(default)]
+    pub earlier: usize,
 }
 
 impl Site {
     /// One with names that a scenario may have.
     pub(crate) fn plausible(target: &str, detail: &str) -> Self {
         let after = StepRef { number: 0, title: String::new(), place: String::new(), occurrence: 0 };
-        Self { target: target.to_owned(), after, trigger: Trigger::Now, detail: detail.to_owned() }
+        Self { target: target.to_owned(), after, trigger: Trigger::Now, detail: detail.to_owned(), earlier: 0 }
     }
 
     /// The same with a detail.
@@ -89,5 +93,14 @@ impl Site {
             Trigger::Bytes => format!("{after}, with the next bytes"),
             Trigger::Operation => format!("{after}, with the next operation"),
         }
+    }
+}
+
+/// The name of an event, and the status of a migration or a job, as the detail of a site; empty for another message.
+pub(crate) fn of_event(message: &Value) -> String {
+    let name = message["event"].as_str().unwrap_or_default();
+    match message["data"]["status"].as_str() {
+        Some(status) if !name.is_empty() => format!("{name} {status}"),
+        _ => name.to_owned(),
     }
 }

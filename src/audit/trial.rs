@@ -7,11 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustix::process::Signal;
 use serde_json::Value;
-use tokio::task::AbortHandle;
 
 use super::blow::Blow;
 use super::sabotage::{Act, Message, Sabotage};
-use super::site::{Site, Trigger};
+use super::site::{Site, Trigger, of_event};
 use crate::qemu::qmp_filter::{Filter, Late, Said};
 use crate::session::interference::{Flow, Handle, Interference, Operation, Pending};
 
@@ -50,6 +49,8 @@ struct State {
     ended: usize,
     /// Whether the site's step has ended.
     armed: bool,
+    /// How many of the site's events came before that.
+    earlier: usize,
     done: Done,
     /// What a filter keeps.
     kept: Value,
@@ -57,7 +58,6 @@ struct State {
     commands: BTreeMap<(String, u64), String>,
     /// The begun serial line.
     line: Vec<u8>,
-    tasks: Vec<AbortHandle>,
     over: Arc<AtomicBool>,
 }
 
@@ -67,11 +67,11 @@ impl State {
             machines: BTreeMap::new(),
             ended: 0,
             armed: false,
+            earlier: 0,
             done: Done::NotYet,
             kept: Value::Null,
             commands: BTreeMap::new(),
             line: Vec::new(),
-            tasks: Vec::new(),
             over: Arc::default(),
         }
     }
@@ -126,24 +126,14 @@ impl Trial {
         })
     }
 
-    /// Begins the strike beside what runs now.
-    fn strike_beside(&self, state: &mut State) {
-        if let Some(blow) = self.blow(state) {
-            let task = tokio::spawn(blow);
-            state.tasks.push(task.abort_handle());
-        }
-    }
-
     fn heard(&self, vm: &str, value: &Value) -> Option<Vec<Late>> {
         let mut state = self.state();
         let command = value["id"].as_u64().and_then(|id| state.commands.remove(&(vm.to_owned(), id)));
         if vm != self.site.target {
             return None;
         }
-        if let (Trigger::Event(name), true) = (&self.site.trigger, state.armed)
-            && value["event"] == **name
-        {
-            self.strike_beside(&mut state);
+        if !state.armed && matches!(self.site.trigger, Trigger::Event(_)) && of_event(value) == self.site.detail {
+            state.earlier += 1;
         }
         let Act::Filter { heard: Some(heard), once, .. } = self.sabotage.act else { return None };
         if !Self::is_due(&state, once) {
@@ -264,7 +254,8 @@ impl Interference for Trial {
                 if place != self.site.after.place || state.armed {
                     return;
                 }
-                state.armed = state.ended == self.site.after.occurrence;
+                // An event that came earlier than in the straight run is over; the next one is another.
+                state.armed = state.ended == self.site.after.occurrence && state.earlier <= self.site.earlier;
                 state.ended += 1;
                 if state.armed && self.site.trigger == Trigger::Now { self.blow(&mut state) } else { None }
             };
@@ -278,7 +269,6 @@ impl Interference for Trial {
         let mut state = self.state();
         state.armed = false;
         state.over.store(true, Ordering::Relaxed);
-        state.tasks.drain(..).for_each(|task| task.abort());
         // A frozen process could not be asked to quit.
         let each: Vec<Arc<OwnedFd>> = state.machines.values().map(|one| Arc::clone(&one.pidfd)).collect();
         if let Act::Strike(_) = self.sabotage.act {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::acts::{event_hint, is_meant, order_sites};
+use super::acts::{event_hint, is_meant, is_telling, order_sites};
 use super::{Act, Kind, Sabotage, Shows};
 use crate::qemu::qmp_filter::Late;
 
@@ -17,7 +17,9 @@ pub(super) const EVENT_ORDER: Sabotage = Sabotage {
     sites: order_sites,
     act: Act::Filter {
         heard: Some(|site, message| {
-            message.value.get("event")?;
+            if !is_telling(message.value) {
+                return None;
+            }
             match message.kept.take() {
                 Value::Null if is_meant(site, &message) => {
                     *message.kept = message.value.clone();

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::super::Message;
 use crate::audit::rule::Rule;
 use crate::audit::scene::{Scene, Sites};
-use crate::audit::site::{Site, Trigger};
+use crate::audit::site::{Site, Trigger, of_event};
 
 /// Events on which steps depend.
 const TELLING: &[&str] = &[
@@ -28,18 +28,14 @@ const TELLING: &[&str] = &[
 /// Those that tell of a state, which commands tell too.
 const STATES: &[&str] = &["JOB_STATUS_CHANGE", "MIGRATION", "RESUME", "STOP", "SUSPEND", "WAKEUP"];
 
-/// The name of an event, and the status of a migration or a job, as the detail of a site.
-fn detail(event: &Value) -> String {
-    let name = event["event"].as_str().unwrap_or_default();
-    match event["data"]["status"].as_str() {
-        Some(status) => format!("{name} {status}"),
-        None => name.to_owned(),
-    }
+/// Whether a message is an event on which steps depend.
+pub(in super::super) fn is_telling(message: &Value) -> bool {
+    message["event"].as_str().is_some_and(|name| TELLING.contains(&name))
 }
 
 /// Whether a message is the event of a site.
 pub(in super::super) fn is_meant(site: &Site, message: &Message<'_>) -> bool {
-    message.value.get("event").is_some() && detail(message.value) == site.detail
+    message.value.get("event").is_some() && of_event(message.value) == site.detail
 }
 
 /// The events that matter, each after the step before it.
@@ -59,7 +55,7 @@ pub(in super::super) fn event_sites_with(scene: &Scene<'_>, twice: bool) -> Site
             () if STATES.contains(&name) && !scene.awaited_events().contains(&at) => Err(Rule::Queried),
             () if matches!(name, "STOP" | "RESUME") && scene.is_periodic() => Err(Rule::Periodic),
             () if scene.is_left_to(event) => Err(Rule::LostSide),
-            () => Ok(detail(&event.message)),
+            () => Ok(of_event(&event.message)),
         })
     })
 }
@@ -69,20 +65,21 @@ pub(in super::super) fn order_sites(scene: &Scene<'_>) -> Sites {
     let end = scene.tape.steps.last().map_or(0.0, |step| step.ended);
     scene.message_sites(&scene.tape.events, Trigger::Event, |at, event| {
         let awaited = scene.awaited_events();
-        let next = scene.tape.events.iter().enumerate().skip(at + 1).find(|(_, next)| next.vm == event.vm);
+        let mut next = scene.tape.events.iter().enumerate().skip(at + 1);
+        let next = next.find(|(_, next)| next.vm == event.vm && is_telling(&next.message));
         let next = next.filter(|(_, next)| next.at < end);
         Some(match next {
             None => Err(Rule::Idle),
             Some(_) if scene.is_periodic() => Err(Rule::Periodic),
             Some(_) if scene.is_left_to(event) => Err(Rule::LostSide),
-            Some((_, second)) if detail(&second.message) == detail(&event.message) => Err(Rule::Unordered),
+            Some((_, second)) if of_event(&second.message) == of_event(&event.message) => Err(Rule::Unordered),
             Some((next, second)) => {
                 let names = [event.name.as_str(), second.name.as_str()];
                 // Of a migration, only what is awaited counts.
                 let told = names.iter().all(|name| TELLING.contains(name) && *name != "MIGRATION");
                 let states = names.iter().any(|name| STATES.contains(name));
                 let both = awaited.contains(&at) && awaited.contains(&next);
-                if both || (told && !states) { Ok(detail(&event.message)) } else { Err(Rule::Unordered) }
+                if both || (told && !states) { Ok(of_event(&event.message)) } else { Err(Rule::Unordered) }
             }
         })
     })

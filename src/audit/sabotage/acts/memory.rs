@@ -1,5 +1,6 @@
 //! Guest memory.
 
+use super::others::OUTPUT;
 use crate::audit::blow::Blow;
 use crate::audit::rule::Rule;
 use crate::audit::scene::{Scene, Sites};
@@ -18,6 +19,7 @@ pub(in super::super) fn page_sites(scene: &Scene<'_>) -> Sites {
         Ok(site) if !scene.is_booted(vm, &site) => Err(Rule::Booting),
         Ok(site) if scene.is_sent(vm, &site) => Err(Rule::Sent),
         Ok(site) if scene.is_loaded(vm, &site) => Err(Rule::Loaded),
+        Ok(site) if scene.is_saved(vm, &site, &[OUTPUT, &["memory"]].concat()) => Err(Rule::Leaves),
         site => site,
     };
     let moments = |vm| scene.guest_moments(vm).into_iter().map(move |site| known(vm, site));

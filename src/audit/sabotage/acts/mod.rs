@@ -10,7 +10,7 @@ mod settings;
 pub(super) use commands::{
     acknowledged, command_hint, command_sites, is_block, is_change, is_other, late_sites, twice_sites,
 };
-pub(super) use events::{event_hint, event_sites, event_sites_with, is_meant, order_sites};
+pub(super) use events::{event_hint, event_sites, event_sites_with, is_meant, is_telling, order_sites};
 pub(super) use memory::{
     MEMORY_HINT, device_sites, overwrite, page_sites, page_words, video_sites, witness_sites,
 };

@@ -9,6 +9,9 @@ use crate::audit::tape::Heard;
 use crate::session::link::{Setting, State};
 use crate::units::{Size, Span};
 
+/// The keys of `wait` and `check` that look at what a guest says.
+pub(super) const OUTPUT: &[&str] = &["ticks", "serial", "progress"];
+
 /// How long before a line a trial is ready for it, in seconds: the line may come earlier in it.
 const EARLY: f64 = 0.2;
 
@@ -53,7 +56,7 @@ pub(in super::super) fn client_sites(scene: &Scene<'_>) -> Sites {
 /// The guests' moments, for what they print from then on.
 pub(in super::super) fn line_sites(scene: &Scene<'_>) -> Sites {
     let line = |site: Result<Site, Rule>| match site? {
-        site if scene.is_leaving(&site.target, &site) => Err(Rule::Leaves),
+        site if scene.is_leaving(&site.target, &site, OUTPUT) => Err(Rule::Leaves),
         site => Ok(Site { trigger: Trigger::Line, ..site }),
     };
     scene.vms().into_iter().flat_map(|vm| scene.guest_moments(vm)).map(line).collect()
@@ -131,7 +134,7 @@ pub(in super::super) fn stop_sites(scene: &Scene<'_>) -> Sites {
     let lasting = |site: Result<Site, Rule>| match site {
         Ok(site) if scene.is_resumed(&site.target, &site) => Err(Rule::Resumed),
         Ok(site) if scene.is_sent(&site.target, &site) => Err(Rule::GuestLeft),
-        Ok(site) if scene.is_saved(&site.target, &site) => Err(Rule::Leaves),
+        Ok(site) if scene.is_saved(&site.target, &site, OUTPUT) => Err(Rule::Leaves),
         Ok(site) if scene.is_stopped_anyway(&site.target, &site) => Err(Rule::Unchanged),
         site => site,
     };

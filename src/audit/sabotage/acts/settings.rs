@@ -8,6 +8,7 @@ use super::replies::changed;
 use crate::audit::rule::Rule;
 use crate::audit::scene::{Scene, Sites};
 use crate::audit::site::{Site, Trigger};
+use crate::audit::tape::Heard;
 use crate::qemu::qmp_filter::{Late, Said};
 
 const SET_CAPABILITIES: &str = "migrate-set-capabilities";
@@ -21,13 +22,13 @@ const OF_SOURCE: &[&str] =
 fn setting_sites(
     scene: &Scene<'_>,
     command: &str,
-    settings: impl Fn(&Value) -> Vec<Result<String, Rule>>,
+    settings: impl Fn(&Heard) -> Vec<Result<String, Rule>>,
 ) -> Sites {
     let mut sites = Sites::default();
     for sent in scene.tape.commands.iter().filter(|sent| sent.name == command) {
         let Some(before) = scene.step_before(sent.at) else { continue };
         let refused = scene.tape.steps[scene.tape.step_at(sent.at)].is_refused();
-        for name in settings(&sent.message["arguments"]) {
+        for name in settings(sent) {
             let name = match name {
                 _ if refused => Err(Rule::Refused),
                 Ok(name) if !scene.is_used(sent, &name) => Err(Rule::Unused),
@@ -48,8 +49,8 @@ fn setting_sites(
 
 /// The capabilities that steps switch on.
 pub(in super::super) fn capability_sites(scene: &Scene<'_>) -> Sites {
-    setting_sites(scene, SET_CAPABILITIES, |arguments| {
-        let all = arguments["capabilities"].as_array().into_iter().flatten();
+    setting_sites(scene, SET_CAPABILITIES, |sent| {
+        let all = sent.message["arguments"]["capabilities"].as_array().into_iter().flatten();
         let on = all.filter(|one| one["state"] == true);
         on.filter_map(|one| one["capability"].as_str())
             .filter(|name| *name != "events")
@@ -60,10 +61,13 @@ pub(in super::super) fn capability_sites(scene: &Scene<'_>) -> Sites {
 
 /// The parameters that steps set.
 pub(in super::super) fn parameter_sites(scene: &Scene<'_>) -> Sites {
-    setting_sites(scene, SET_PARAMETERS, |arguments| {
+    setting_sites(scene, SET_PARAMETERS, |sent| {
+        let arguments = &sent.message["arguments"];
+        let held = scene.is_on(sent, "pause-before-switchover");
         let judge = |(name, value): (&String, &Value)| match (name.as_str(), value.as_u64()) {
             ("max-bandwidth", Some(bytes)) if bytes >= 128 << 20 => Err(Rule::Lifted),
             ("downtime-limit", Some(milliseconds)) if milliseconds >= 300 => Err(Rule::Lifted),
+            ("max-bandwidth" | "downtime-limit", _) if held => Err(Rule::Redundant),
             ("downtime-limit", _) if arguments.get("max-bandwidth").is_some() => Err(Rule::Redundant),
             _ => Ok(name.clone()),
         };
