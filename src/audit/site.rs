@@ -63,7 +63,13 @@ impl Site {
     /// One with names that a scenario may have.
     pub(crate) fn plausible(target: &str, detail: &str) -> Self {
         let after = StepRef { number: 0, title: String::new(), place: String::new(), occurrence: 0 };
-        Self { target: target.to_owned(), after, trigger: Trigger::Now, detail: detail.to_owned(), earlier: 0 }
+        Self {
+            target: target.to_owned(),
+            after,
+            trigger: Trigger::Now,
+            detail: detail.to_owned(),
+            earlier: 0,
+        }
     }
 
     /// The same with a detail.

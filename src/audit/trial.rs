@@ -132,7 +132,10 @@ impl Trial {
         if vm != self.site.target {
             return None;
         }
-        if !state.armed && matches!(self.site.trigger, Trigger::Event(_)) && of_event(value) == self.site.detail {
+        if !state.armed
+            && matches!(self.site.trigger, Trigger::Event(_))
+            && of_event(value) == self.site.detail
+        {
             state.earlier += 1;
         }
         let Act::Filter { heard: Some(heard), once, .. } = self.sabotage.act else { return None };

@@ -9,13 +9,13 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args, FromArgMatches as _, ValueEnum};
 
+use super::conditions::Conditions;
 use super::format::Format;
 use super::qemu::Qemu;
-use super::run::{check_binaries, factor, handle_signals};
+use super::run::{check_binaries, handle_signals};
 use super::selection::Selection;
 use super::{Cli, Command, INTERRUPTED, NOTHING_RUN};
 use crate::audit::{Audit as Audited, Header, Journal, Noticed, Options, Progress, audit, names, report};
-use crate::qemu::spec::Accel;
 use crate::report::text::one_line;
 use crate::runner::{Interrupt, Job, Keep, Rounds, Settings};
 use crate::scenario::model::Case;
@@ -30,29 +30,8 @@ pub(super) struct Audit {
     #[command(flatten)]
     pub(super) qemu: Qemu,
 
-    /// The directory of the Linux guest.
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = ".guests",
-        env = "LOCKSTEP_GUESTS",
-        help_heading = "QEMU"
-    )]
-    guests: PathBuf,
-
-    /// The accelerator for all VMs, overriding the scenarios: `tcg` or `kvm`.
-    #[arg(long, env = "LOCKSTEP_ACCEL", help_heading = "QEMU")]
-    accel: Option<Accel>,
-
-    /// How many cases to run in parallel.
-    #[arg(short, long, value_name = "N", default_value_t = 1, env = "LOCKSTEP_JOBS",
-          value_parser = clap::value_parser!(u16).range(1..), help_heading = "Execution")]
-    jobs: u16,
-
-    /// Multiply every deadline by N, for slow or busy machines.
-    #[arg(long, value_name = "N", default_value_t = 1.0, env = "LOCKSTEP_SLOW", value_parser = factor,
-          help_heading = "Execution")]
-    slow: f64,
+    #[command(flatten)]
+    conditions: Conditions,
 
     /// Try only these sabotages: kinds or names, separated by commas. `--only list` lists them, `--only hints` the steps that they suggest.
     #[arg(long, value_name = "KIND|NAME", value_delimiter = ',', help_heading = "Sabotages")]
@@ -212,10 +191,10 @@ impl Audit {
 
     fn settings(&self) -> Settings {
         Settings {
-            accel: self.accel,
-            guests: self.guests.clone(),
-            slow: self.slow,
-            jobs: usize::from(self.jobs),
+            accel: self.conditions.accel,
+            guests: self.conditions.guests.clone(),
+            slow: self.conditions.slow,
+            jobs: usize::from(self.conditions.jobs),
             fail_fast: false,
             keep: Keep::Never,
             reports: self.selection.reports.clone(),

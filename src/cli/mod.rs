@@ -4,6 +4,7 @@ mod audit;
 mod check;
 mod compare;
 mod completions;
+mod conditions;
 mod config;
 mod docs;
 mod explain;

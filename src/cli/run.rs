@@ -1,7 +1,7 @@
 //! `lockstep run`.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use super::conditions::Conditions;
 use super::format::{Format, Kind};
 use super::qemu::{Named, Qemu, QemuMatrix};
 use super::repeat::Repeat;
@@ -17,7 +18,6 @@ use super::selection::Selection;
 use super::watch::watch as watch_files;
 use super::{INTERRUPTED, NOTHING_RUN};
 use crate::event::{Sink, Subscriber};
-use crate::qemu::spec::Accel;
 use crate::report::{Console, Github, Html, JsonLines, Junit, Markdown, Summary};
 use crate::runner::{Binaries, Interrupt, Job, Keep, Settings, not_given};
 use crate::scenario::model::Case;
@@ -40,19 +40,8 @@ pub(super) struct Run {
     #[command(flatten)]
     repeat: Repeat,
 
-    /// The directory of the Linux guest with `vmlinuz` and `initrd.gz`; scripts/fetch-guest creates it.
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = ".guests",
-        env = "LOCKSTEP_GUESTS",
-        help_heading = "QEMU"
-    )]
-    guests: PathBuf,
-
-    /// The accelerator for all VMs, overriding the scenarios: `tcg` or `kvm`.
-    #[arg(long, env = "LOCKSTEP_ACCEL", help_heading = "QEMU")]
-    accel: Option<Accel>,
+    #[command(flatten)]
+    conditions: Conditions,
 
     /// When to keep a case's QMP transcripts, serial output, command lines and resolved scenario.
     #[arg(long, value_enum, default_value = "on-failure", env = "LOCKSTEP_KEEP", help_heading = "Output")]
@@ -61,15 +50,6 @@ pub(super) struct Run {
     /// Stop the run at the first case that fails.
     #[arg(long, env = "LOCKSTEP_FAIL_FAST", help_heading = "Execution")]
     fail_fast: bool,
-
-    /// How many cases to run in parallel.
-    #[arg(short, long, value_name = "N", default_value_t = 1, env = "LOCKSTEP_JOBS",
-          value_parser = clap::value_parser!(u16).range(1..), help_heading = "Execution")]
-    jobs: u16,
-
-    /// Multiply every deadline by N, for slow or busy machines.
-    #[arg(long, value_name = "N", default_value_t = 1.0, env = "LOCKSTEP_SLOW", value_parser = factor, help_heading = "Execution")]
-    slow: f64,
 
     /// When a case fails, show how to inspect its VMs (monitor, serial output, gdb) and wait for Enter before
     /// stopping them.
@@ -103,13 +83,6 @@ enum KeepWhen {
     Always,
     OnFailure,
     Never,
-}
-
-pub(super) fn factor(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(factor) if factor.is_finite() && (0.01..=10_000.0).contains(&factor) => Ok(factor),
-        _ => Err("write a number from 0.01 to 10000".to_owned()),
-    }
 }
 
 impl Run {
@@ -214,11 +187,11 @@ fn link(path: &Path) -> String {
 impl Run {
     fn settings(&self) -> Settings {
         Settings {
-            accel: self.accel,
-            guests: self.guests.clone(),
-            slow: self.slow,
+            accel: self.conditions.accel,
+            guests: self.conditions.guests.clone(),
+            slow: self.conditions.slow,
             // Interactive runs are sequential.
-            jobs: if self.pause_on_failure || self.step { 1 } else { usize::from(self.jobs) },
+            jobs: if self.pause_on_failure || self.step { 1 } else { usize::from(self.conditions.jobs) },
             fail_fast: self.fail_fast || self.repeat.until_failure,
             keep: match self.keep {
                 KeepWhen::Always => Keep::Always,
@@ -249,14 +222,15 @@ impl Run {
             );
         }
         self.selection.defines().iter().for_each(|define| add("-D", define.clone()));
-        if let Some(accel) = self.accel {
+        let Conditions { guests, accel, slow, .. } = &self.conditions;
+        if let Some(accel) = accel {
             add("--accel", accel.name().to_owned());
         }
-        if self.guests != Path::new(".guests") {
-            add("--guests", self.guests.display().to_string());
+        if guests != Path::new(".guests") {
+            add("--guests", guests.display().to_string());
         }
-        if (self.slow - 1.0).abs() > f64::EPSILON {
-            add("--slow", self.slow.to_string());
+        if (slow - 1.0).abs() > f64::EPSILON {
+            add("--slow", slow.to_string());
         }
         add("--seed", self.selection.seed().to_string());
         options

@@ -72,7 +72,9 @@ pub(in super::super) fn order_sites(scene: &Scene<'_>) -> Sites {
             None => Err(Rule::Idle),
             Some(_) if scene.is_periodic() => Err(Rule::Periodic),
             Some(_) if scene.is_left_to(event) => Err(Rule::LostSide),
-            Some((_, second)) if of_event(&second.message) == of_event(&event.message) => Err(Rule::Unordered),
+            Some((_, second)) if of_event(&second.message) == of_event(&event.message) => {
+                Err(Rule::Unordered)
+            }
             Some((next, second)) => {
                 let names = [event.name.as_str(), second.name.as_str()];
                 // Of a migration, only what is awaited counts.
