@@ -4,7 +4,8 @@
 mod blow;
 mod deadlines;
 pub mod journal;
-pub mod outcome;
+pub mod migrations;
+mod outcome;
 mod plan;
 pub mod report;
 pub mod rule;

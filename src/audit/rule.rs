@@ -75,6 +75,8 @@ rules! {
     Unchanged = "unchanged",
     /// No migration of the VM gets so far that it uses the setting.
     Unused = "unused",
+    /// The setting only refuses something, and nothing is refused.
+    Permitted = "permitted",
     /// Another step asks for this part of the reply.
     Elsewhere = "elsewhere",
     /// A saved state is loaded later.

@@ -11,7 +11,6 @@ use crate::qemu::contains::contains;
 use crate::qemu::network::of_wire;
 use crate::qemu::spec::{Guest, VmSpec};
 use crate::scenario::model::Case;
-use crate::step::Action;
 use crate::units::Span;
 
 /// A case with its straight run.
@@ -183,24 +182,9 @@ impl Scene<'_> {
     }
 
     /// When the step of a site ended.
-    fn ended(&self, site: &Site) -> f64 {
+    pub(super) fn ended(&self, site: &Site) -> f64 {
         let own = self.tape.steps.iter().find(|step| step.number == site.after.number);
         own.map_or(f64::INFINITY, |step| step.ended)
-    }
-
-    /// The statuses of a VM's migrations, with their times.
-    fn statuses(&self, vm: &str) -> impl Iterator<Item = (f64, &str)> {
-        let events = self.tape.events.iter().filter(move |event| event.vm == vm && event.name == "MIGRATION");
-        events.filter_map(|event| Some((event.at, event.message["data"]["status"].as_str()?)))
-    }
-
-    /// Whether the guest runs on the destination of a postcopy, and its source only serves pages.
-    pub(crate) fn is_sent(&self, vm: &str, site: &Site) -> bool {
-        let now = self.ended(site);
-        let begun = |command: &Heard| {
-            command.vm == vm && command.name == "migrate-start-postcopy" && command.at <= now
-        };
-        self.is_source(vm) && self.tape.commands.iter().any(begun)
     }
 
     /// Whether the guest moves from a VM after a site before a step looks at one of these there.
@@ -218,31 +202,6 @@ impl Scene<'_> {
             looks && step.ended > now && step.began < left && self.names(step, vm)
         };
         !self.has_failover() && !self.tape.steps.iter().any(|step| looks(&step))
-    }
-
-    /// Whether a migration of a VM comes so far, after a command, that it uses a setting that is not made again before.
-    pub(crate) fn is_used(&self, command: &Heard, setting: &str) -> bool {
-        let again = |later: &&Heard| {
-            let arguments = &later.message["arguments"];
-            let capabilities = arguments["capabilities"].as_array();
-            let mut names = capabilities.into_iter().flatten().map(|one| &one["capability"]);
-            later.vm == command.vm
-                && later.at > command.at
-                && (arguments.get(setting).is_some() || names.any(|name| name == setting))
-        };
-        let until = self.tape.commands.iter().find(again).map_or(f64::INFINITY, |later| later.at);
-        let far: &[&str] = match setting {
-            "postcopy-ram" => &["postcopy-active"],
-            _ => &["active", "completed", "colo", "postcopy-active"],
-        };
-        self.statuses(&command.vm).any(|(at, status)| at > command.at && at < until && far.contains(&status))
-    }
-
-    /// Whether a command is sent to a VM on which a capability is on.
-    pub(crate) fn is_on(&self, command: &Heard, capability: &str) -> bool {
-        let earlier = self.tape.commands.iter().filter(|own| own.vm == command.vm && own.at < command.at);
-        let mut all = earlier.filter_map(|own| own.message["arguments"]["capabilities"].as_array()).flatten();
-        all.rfind(|one| one["capability"] == capability).is_some_and(|one| one["state"] == true)
     }
 
     /// Whether the guest moves from a VM after a site before a step looks at one of these there, and no other VM gets it.
@@ -267,11 +226,6 @@ impl Scene<'_> {
             let looks = ["ticks", "serial"].iter().any(|key| wait.get(key).is_some());
             looks && step.ended > now && step.began < stop.at && self.names(step, vm)
         })
-    }
-
-    /// Whether a cancelled migration has the effect that a command wants: one is cancelled after it.
-    pub(crate) fn cancels(&self, command: &Heard) -> bool {
-        self.statuses(&command.vm).any(|(at, status)| at >= command.at && status.starts_with("cancel"))
     }
 
     /// Whether a step looks at a VM, or changes another one, between two commands on it.
@@ -436,17 +390,6 @@ impl Scene<'_> {
             }
         }
         left && !self.has_failover()
-    }
-
-    /// Whether a step migrates a guest from this VM.
-    pub(crate) fn is_source(&self, vm: &str) -> bool {
-        self.tape.steps.iter().any(|step| {
-            let Some(Action::Migrate(migrate)) = step.step.as_ref().map(|step| &step.action) else {
-                return false;
-            };
-            let from = self.case.roles.get(&migrate.from).unwrap_or(&migrate.from);
-            from == vm
-        })
     }
 
     fn has_failover(&self) -> bool {

@@ -43,7 +43,9 @@ impl TapeStep {
 
     /// Whether it only looks, and changes nothing.
     pub(crate) fn only_looks(&self) -> bool {
-        matches!(self.action(), "wait" | "check" | "sleep" | "record" | "set" | "rebind")
+        let action = self.step.as_ref().map(|step| &step.action);
+        let reads = matches!(action, Some(Action::Memory(memory)) if memory.write.is_none());
+        reads || matches!(self.action(), "wait" | "check" | "sleep" | "record" | "set" | "rebind")
     }
 }
 

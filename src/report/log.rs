@@ -69,7 +69,7 @@ pub(super) fn step_line(step: &Step, planned: usize) -> String {
         None => "cut off",
     };
     format!(
-        "{:>3}/{planned} {outcome:<7} {:>7}  {}{}  {}",
+        "{:>3}/{planned} {outcome:<9} {:>7}  {}{}  {}",
         step.number,
         text::seconds(step.seconds),
         if step.finally { "finally " } else { "" },

@@ -69,7 +69,7 @@ fn judged_sites(
         Some(match rule(command) {
             _ if sender.only_looks() => Err(Rule::Own),
             _ if sender.is_refused() => Err(Rule::Refused),
-            _ if is_default(&command.message["arguments"]) => Err(Rule::Unchanged),
+            _ if is_default(&command.message["arguments"]) || scene.is_set(command) => Err(Rule::Unchanged),
             _ if command.name == "migrate_cancel" && !scene.cancels(command) => Err(Rule::Unchanged),
             Some(rule) => Err(rule),
             None => Ok(command.name.clone()),

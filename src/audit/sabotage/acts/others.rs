@@ -33,7 +33,9 @@ pub(in super::super) fn link_sites(scene: &Scene<'_>) -> Sites {
         }
         for (at, step) in scene.steps_during(life.from, life.until) {
             let acts = !step.only_looks() || step.ended <= life.from;
-            if acts {
+            if acts && scene.is_cancelled(step.ended) {
+                sites.add(Err(Rule::Idle));
+            } else if acts {
                 sites.add(Ok(scene.site(link, at, Trigger::Bytes)));
             }
         }

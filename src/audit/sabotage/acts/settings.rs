@@ -18,6 +18,12 @@ const SET_PARAMETERS: &str = "migrate-set-parameters";
 const OF_SOURCE: &[&str] =
     &["auto-converge", "dirty-limit", "pause-before-switchover", "validate-uuid", "xbzrle", "zero-copy-send"];
 
+/// Those that only the destination uses.
+const OF_DESTINATION: &[&str] = &["postcopy-blocktime"];
+
+/// Those that only refuse a migration.
+const REFUSING: &[&str] = &["validate-uuid"];
+
 /// The sites of the settings that a command makes, each with its name as the detail.
 fn setting_sites(
     scene: &Scene<'_>,
@@ -34,6 +40,12 @@ fn setting_sites(
                 Ok(name) if !scene.is_used(sent, &name) => Err(Rule::Unused),
                 Ok(name) if OF_SOURCE.contains(&name.as_str()) && !scene.is_source(&sent.vm) => {
                     Err(Rule::Unused)
+                }
+                Ok(name) if OF_DESTINATION.contains(&name.as_str()) && scene.is_source(&sent.vm) => {
+                    Err(Rule::Unused)
+                }
+                Ok(name) if REFUSING.contains(&name.as_str()) && !scene.has_failed(&sent.vm) => {
+                    Err(Rule::Permitted)
                 }
                 name => name,
             };
@@ -66,6 +78,7 @@ pub(in super::super) fn parameter_sites(scene: &Scene<'_>) -> Sites {
         let held = scene.is_on(sent, "pause-before-switchover");
         let judge = |(name, value): (&String, &Value)| match (name.as_str(), value.as_u64()) {
             ("max-bandwidth", Some(bytes)) if bytes >= 128 << 20 => Err(Rule::Lifted),
+            ("max-postcopy-bandwidth", Some(0)) => Err(Rule::Lifted),
             ("downtime-limit", Some(milliseconds)) if milliseconds >= 300 => Err(Rule::Lifted),
             ("max-bandwidth" | "downtime-limit", _) if held => Err(Rule::Redundant),
             ("downtime-limit", _) if arguments.get("max-bandwidth").is_some() => Err(Rule::Redundant),
