@@ -241,8 +241,8 @@ impl Scene<'_> {
     /// Whether a command is sent to a VM on which a capability is on.
     pub(crate) fn is_on(&self, command: &Heard, capability: &str) -> bool {
         let earlier = self.tape.commands.iter().filter(|own| own.vm == command.vm && own.at < command.at);
-        let all = earlier.filter_map(|own| own.message["arguments"]["capabilities"].as_array()).flatten();
-        all.filter(|one| one["capability"] == capability).last().is_some_and(|one| one["state"] == true)
+        let mut all = earlier.filter_map(|own| own.message["arguments"]["capabilities"].as_array()).flatten();
+        all.rfind(|one| one["capability"] == capability).is_some_and(|one| one["state"] == true)
     }
 
     /// Whether the guest moves from a VM after a site before a step looks at one of these there, and no other VM gets it.
