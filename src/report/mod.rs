@@ -20,7 +20,6 @@ mod signature;
 pub mod stats;
 mod summary;
 pub mod text;
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the page is rebuilt on it next"))]
 pub(crate) mod trace;
 
 pub use console::{Console, Settings};

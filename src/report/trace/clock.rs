@@ -10,6 +10,8 @@ pub(super) const NOTABLE: f64 = 0.010;
 const STEP: f64 = 0.050;
 /// How many events there must be before and after a step of the clock, so that it is told from late events.
 const EVIDENCE: usize = 16;
+/// How many seconds the events before and after it must span: a busy host makes events late for a while.
+const SPAN: f64 = 1.0;
 /// How many groups of events are kept.
 const GROUPS: usize = 1024;
 
@@ -69,7 +71,10 @@ impl Differences {
         let all = least(&self.groups);
         let mut offset = Offset { before: if all.is_finite() { all } else { 0.0 }, step: None };
         let enough = EVIDENCE.div_ceil(self.size);
+        let span =
+            |of: &[Group]| of.last().zip(of.first()).map_or(0.0, |(last, first)| last.seen - first.seen);
         let splits: Vec<(usize, f64, f64)> = (enough..self.groups.len().saturating_sub(enough - 1))
+            .filter(|at| span(&self.groups[..*at]) >= SPAN && span(&self.groups[*at..]) >= SPAN)
             .map(|at| (at, least(&self.groups[..at]), least(&self.groups[at..])))
             .collect();
         let change = |split: &(usize, f64, f64)| (split.2 - split.1).abs();
