@@ -30,21 +30,29 @@ async function showCase(to) {
 }
 
 function header(c, detail, attempt) {
-  const rounds = byName.get(c.name), { attempts } = detail.trace;
+  const rounds = byName.get(c.key), { attempts } = detail.trace;
   const tab = (href, on, verdict, word) =>
     `<a class="tab ${verdict}" href="${esc(href)}" ${on ? 'aria-current="page"' : ''}><i class="dot"></i>${word}</a>`;
   const strip = (label, tabs) => `<nav class="strip" aria-label="${label}">${tabs.join('')}</nav>`;
-  const others = rounds.flatMap(o => o === c ? attempts.filter(a => a !== attempt).map(a => [o, a.number]) : [[o, null]]);
-  const word = ([o, number]) => (o.round ? `round ${o.round}` : '') + (number ? ` attempt ${number}` : '') + ` (${o.verdict})`;
+  const own = a => tab(address(c, a.number), a === attempt, a.verdict || 'none', 'attempt ' + a.number);
+  const others = rounds.flatMap(o => o === c ? attempts.filter(a => a !== attempt).map(a => [o, a.number, a.verdict]) : [[o, null, o.verdict]]);
   $('crumbs').innerHTML = `<a href="${esc(overviewAddress())}">← all cases</a>`;
   return `<div class="head"><span class="badge ${c.verdict}">${c.verdict}</span><h1 title="${esc(c.title)}">${esc(c.title)}</h1>` +
     `<span class="dim">${secs(detail.seconds)}</span>` +
     (rounds.length > 1 ? strip('rounds', rounds.map(o => tab(address(o), o === c, o.verdict, '#' + o.round))) : '') +
-    (attempts.length > 1 ? strip('attempts', attempts.map(a => tab(address(c, a.number), a === attempt, a.verdict || 'none', 'attempt ' + a.number))) : '') +
-    (others.length ? `<select id="versus" aria-label="compare with"><option value="">compare with …</option>` +
-      others.map(o => `<option value="${esc(address(c, attempt.number, { vs: o[1] ? other(o[0], o[1]) : 'round-' + o[0].round }))}">${esc(word(o))}</option>`).join('') + '</select>' : '') +
+    (attempts.length > 1 ? strip('attempts', attempts.map(own)) : '') +
+    versus(c, attempt, others) +
     `<span class="grow"></span><button data-do="before" title="previous case (k)" aria-label="previous case">‹</button>` +
     `<button data-do="after" title="next case (j)" aria-label="next case">›</button></div>`;
+}
+
+// The choice of another round or attempt to compare with.
+function versus(c, attempt, others) {
+  if (!others.length) return '';
+  const word = (o, number, verdict) => [o.round ? 'round ' + o.round : '', number ? 'attempt ' + number : ''].join(' ').trim() + ` (${verdict})`;
+  const to = (o, number) => address(c, attempt.number, { vs: number ? other(o, number) : 'round-' + o.round });
+  const options = others.map(([o, number, verdict]) => `<option value="${esc(to(o, number))}">${esc(word(o, number, verdict))}</option>`);
+  return `<select id="versus" aria-label="compare with"><option value="">compare with …</option>${options.join('')}</select>`;
 }
 
 const TOOLS = [['out', '−', 'zoom out (−)'], ['in', '+', 'zoom in (+)'], ['left', '←', 'pan left (←)'], ['right', '→', 'pan right (→)'],
@@ -57,7 +65,8 @@ function panes(attempt) {
   const tab = (id, word) => `<button role="tab" data-pane="${id}" aria-controls="pane-${id}">${word}</button>`;
   return `<div class="tabs phone" role="tablist" aria-label="panes">` +
     `${tab('about', 'Details')}${tab('time', 'Timeline')}${tab('lines', 'Transcript')}${tab('steps', 'Steps')}</div>` +
-    `<div class="panes"><section class="pane" id="pane-steps" aria-label="steps"><div class="bar"><h2>Steps</h2><span class="dim">${attempt.steps.length}</span></div>` +
+    `<div class="panes"><section class="pane" id="pane-steps" aria-label="steps"><div class="bar"><h2>Steps</h2>` +
+    `<span class="dim">${attempt.steps.length}</span></div>` +
     `<div class="rows" id="steps" tabindex="0" role="group" aria-label="the steps; arrows choose one"></div></section>` +
     `<section class="pane" id="pane-time" aria-label="timeline"><div class="bar"><h2>Timeline</h2><span class="tools">${tools}</span>` +
     `<span class="legend">${legend()}</span></div>` +
@@ -72,7 +81,8 @@ function panes(attempt) {
 
 function openPanes(to, detail, attempt) {
   const { c } = to, model = lanesOf(attempt);
-  const timeline = Timeline($('timeline'), model, { picked: item => choose(item.line !== undefined ? { line: item.line } : item.step >= 0 ? { step: item.step } : { item, at: item.a }) });
+  const picked = item => choose(item.line !== undefined ? { line: item.line } : item.step >= 0 ? { step: item.step } : { item, at: item.a });
+  const timeline = Timeline($('timeline'), model, { picked });
   const steps = Steps($('steps'), attempt, step => choose({ step }));
   const transcript = Transcript($('transcript'), attempt, line => choose({ line }));
   const details = Details($('pane-about'), detail, c, attempt, line => choose({ line }));
@@ -91,8 +101,9 @@ function openPanes(to, detail, attempt) {
     const own = line >= 0 ? attempt.lines[line].step : undefined;
     const number = own === undefined ? undefined : attempt.steps.findIndex(s => s.number === own);
     steps.select(step ?? (number >= 0 ? number : stepAt(attempt, at)));
-    if (!quiet && (known || line !== undefined || (item && (item.tip || item.text)))) details.select(known ? { step } : line >= 0 ? { line } : { item });
-    if (!quiet) replaceAddress(address(c, attempt.number, { t: at.toFixed(1) }));
+    if (quiet) return;
+    if (known || line !== undefined || item?.tip || item?.text) details.select(known ? { step } : line >= 0 ? { line } : { item });
+    replaceAddress(address(c, attempt.number, { t: at.toFixed(1) }));
   }
 
   shown = { c, attempt, model, choose, timeline, transcript, steps, parts: [timeline, steps, transcript] };

@@ -1,42 +1,71 @@
 //! The data of a case, as the page's script reads it.
 
-use std::io::Write as _;
+use std::borrow::Cow;
+use std::io::BufWriter;
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::rounded;
 use crate::event::{CaseEnd, Verdict};
 use crate::report::record::Case;
 use crate::report::text;
-use crate::report::trace::Trace;
+use crate::report::trace::{Attempt, Trace};
 
 /// How many files of a case's artifacts are listed.
 const FILES: usize = 200;
 
-/// A case with its trace; `again` is the command that runs it again, `folder` that of the page.
-pub(super) fn detail(case: &Case, mut trace: Trace, again: &str, briefly: bool, folder: &Path) -> Value {
-    if briefly {
-        trace.attempts.iter_mut().for_each(crate::report::trace::Attempt::without_traffic);
+/// The data of a case.
+#[derive(Debug, Serialize)]
+pub(super) struct Detail<'c> {
+    description: Option<Cow<'c, str>>,
+    tags: &'c [String],
+    params: &'c Value,
+    seconds: f64,
+    end: Option<Value>,
+    /// The results of the attempts that did not pass, with their numbers.
+    ends: Vec<(usize, Value)>,
+    notes: Vec<Cow<'c, str>>,
+    /// The command that runs it again.
+    again: String,
+    /// Whether the transcript has the steps only.
+    briefly: bool,
+    trace: Trace,
+}
+
+impl<'c> Detail<'c> {
+    /// A case with its trace; `folder` is that of the page.
+    pub(super) fn of(case: &'c Case, mut trace: Trace, again: String, briefly: bool, folder: &Path) -> Self {
+        if briefly {
+            trace.attempts.iter_mut().for_each(Attempt::without_traffic);
+        }
+        let shown = |end: &CaseEnd| shown(end, case, folder);
+        Self {
+            description: case.description.as_deref().map(text::visible),
+            tags: &case.tags,
+            params: &case.params,
+            seconds: rounded(case.end.as_ref().map_or(0.0, |end| end.seconds)),
+            end: case.end.as_ref().map(shown),
+            ends: ends(case, &trace).into_iter().map(|(number, end)| (number, shown(end))).collect(),
+            notes: case.notes.iter().map(|note| text::visible(note)).collect(),
+            again,
+            briefly,
+            trace,
+        }
     }
-    let seconds = case.end.as_ref().map_or(0.0, |end| end.seconds);
-    let shown = |end: &CaseEnd| shown(end, case, folder);
-    json!({
-        "description": case.description.as_deref().map(text::visible),
-        "tags": case.tags,
-        "params": case.params,
-        "seconds": rounded(seconds),
-        "end": case.end.as_ref().map(shown),
-        "ends": ends(case, &trace).into_iter().map(|(number, end)| json!([number, shown(end)])).collect::<Vec<_>>(),
-        "notes": case.notes.iter().map(|note| text::visible(note)).collect::<Vec<_>>(),
-        "again": again,
-        "briefly": briefly,
-        "trace": trace,
-    })
+
+    /// The element of the page: JSON, compressed, in base64.
+    pub(super) fn element(&self, number: usize) -> anyhow::Result<String> {
+        let mut compressed = BufWriter::new(ZlibEncoder::new(Vec::new(), Compression::default()));
+        serde_json::to_writer(&mut compressed, self)?;
+        let data = STANDARD.encode(compressed.into_inner()?.finish()?);
+        Ok(format!("<script type=\"text/plain\" id=\"d{number}\">{data}</script>\n"))
+    }
 }
 
 /// The results of the attempts that did not pass, with their numbers.
@@ -48,15 +77,6 @@ fn ends<'c>(case: &'c Case, trace: &Trace) -> Vec<(usize, &'c CaseEnd)> {
     // If it passed in the end, the case has the result of an earlier attempt.
     let own = latest.filter(|latest| latest.verdict != Some(Verdict::Pass)).zip(case.end.as_ref());
     first.chain(last).chain(own.map(|(latest, end)| (latest.number, end))).collect()
-}
-
-/// The element with the data of a case: JSON, compressed, in base64.
-pub(super) fn element(number: usize, detail: &Value) -> anyhow::Result<String> {
-    let mut compressed = ZlibEncoder::new(Vec::new(), Compression::default());
-    serde_json::to_writer(&mut compressed, detail)?;
-    compressed.flush()?;
-    let data = STANDARD.encode(compressed.finish()?);
-    Ok(format!("<script type=\"text/plain\" id=\"d{number}\">{data}</script>\n"))
 }
 
 /// The result of a case or an attempt.

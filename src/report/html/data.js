@@ -13,7 +13,12 @@ function readIndex() {
     return { number, name, round, file, verdict, reason, seconds, kind, place, title, words };
   });
   byName = new Map();
-  for (const c of cases) (byName.get(c.name) || byName.set(c.name, []).get(c.name)).push(c);
+  for (const c of cases) {
+    // Two files may have cases of one name.
+    const is = byName.get(c.name);
+    c.key = is && is.some(o => o.file !== c.file) ? `${c.name} (${c.file})` : c.name;
+    (byName.get(c.key) || byName.set(c.key, []).get(c.key)).push(c);
+  }
 }
 
 // Seconds of a case for people.

@@ -93,8 +93,8 @@ impl Html {
         self.rows.push(overview::Row::of(case));
         let briefly = self.written > BRIEF_ABOVE && verdict == Verdict::Pass;
         let trace = collector.finish(case.end.as_ref());
-        let detail = case::detail(case, trace, &self.again(case), briefly, self.folder());
-        let element = case::element(case.number, &detail)?;
+        let detail = case::Detail::of(case, trace, self.again(case), briefly, self.folder());
+        let element = detail.element(case.number)?;
         self.written += element.len() as u64;
         let aside = match &mut self.aside {
             Some(aside) => aside,

@@ -2,7 +2,7 @@
 
 // The address of an attempt of a case; `more` has what follows the question mark.
 function address(c, attempt, more = {}) {
-  let path = '#/' + encodeURIComponent(c.name).replaceAll('%2F', '/');
+  let path = '#/' + encodeURIComponent(c.key).replaceAll('%2F', '/');
   if (c.round) path += '/round-' + c.round;
   if (attempt) path += '/attempt-' + attempt;
   return path + query(more);
@@ -28,7 +28,7 @@ function parse(hash) {
   const { c, attempt } = caseOf(path.slice(2));
   if (!c) return { view: 'overview', missing: path.slice(2) };
   const t = words.has('t') && Number.isFinite(+of('t')) ? +of('t') : null;
-  const vs = of('vs') ? caseOf(encodeURIComponent(c.name) + '/' + of('vs')) : null;
+  const vs = of('vs') ? caseOf(encodeURIComponent(c.key) + '/' + of('vs')) : null;
   return { view: 'case', c, attempt, t, vs: vs && vs.c ? vs : null, align: of('align') };
 }
 

@@ -1,7 +1,7 @@
 // The timeline: lanes on a canvas, with zoom, pan, a ruler and a cursor.
 //
 // `picked` is called with the item that was clicked, or the time. `moved` is called when the view changes.
-function Timeline(host, model, { picked, moved = () => {}, offset = 0, minimum = 0, maximum = model.length }) {
+function Timeline(host, model, { picked, moved = () => {}, offset = 0, minimum = 0, maximum = model.length * 1.01 }) {
   host.innerHTML = '<canvas aria-hidden="true"></canvas><div class="spacer" aria-hidden="true"></div>';
   const [canvas, spacer] = host.children, ctx = canvas.getContext('2d');
   // Times of the view are those of the attempt; `offset` moves them for a comparison.

@@ -11,8 +11,8 @@ function textOf(line) {
     case 'event': return line.text;
     case 'command': return line.message;
     case 'reply': return line.message;
-    case 'began': return line.text + '  ' + line.message;
-    case 'change': return line.text + '  ' + line.message;
+    case 'began':
+    case 'change': return line.text + ' · ' + line.message;
     default: return line.text || line.message;
   }
 }
