@@ -99,7 +99,8 @@ const selectedItem = item => `<h3>${esc((item.tip || item.text || '').split('\n'
 // The pane; `jump` is called with the index of a line.
 function Details(host, detail, c, attempt, jump) {
   const failure = failureOf(detail, c, attempt);
-  const tabs = [...failure ? [['failure', 'Failure']] : [], ['selected', 'Selected'], ['facts', 'Case']];
+  const word = ['fail', 'error'].includes(attempt.verdict) ? 'Failure' : 'Result';
+  const tabs = [...failure ? [['failure', word]] : [], ['selected', 'Selected'], ['facts', 'Case']];
   const html = { failure, facts: factsOf(detail, c, attempt), selected: '<p class="dim">Choose a step, a line, or something on the timeline.</p>' };
   host.innerHTML = '<div class="tabs" role="tablist" aria-label="details">' +
     tabs.map(([id, word]) => `<button role="tab" data-about="${id}" aria-controls="about">${word}</button>`).join('') +

@@ -100,7 +100,8 @@ function kindRow(kind) {
   const names = new Set(kind.list.map(c => c.name));
   const more = names.size > 1 ? ` and ${names.size - 1} more` : '';
   const often = all ? kind.rate : `${kind.list.length} of ${kind.count} shown`;
+  const place = kind.place ? ` · <code title="${esc(kind.place)}">${esc(kind.place.split('/').pop())}</code>` : '';
   return `<a class="kind ${first.verdict}" href="${esc(address(first))}">` +
     `<span class="count">${kind.list.length}×</span><span class="reason" title="${esc(kind.reason)}">${esc(kind.reason)}</span>` +
-    `<span class="where">${esc(often)} · ${esc(first.title)}${more}${kind.place ? ` · <code>${esc(kind.place)}</code>` : ''}</span></a>`;
+    `<span class="where">${esc(often)} · ${esc(first.title)}${more}${place}</span></a>`;
 }
