@@ -20,6 +20,7 @@ mod signature;
 pub mod stats;
 mod summary;
 pub mod text;
+pub(crate) mod trace;
 
 pub use console::{Console, Settings};
 pub use dispatch::{Reports, Summary, feed, run};

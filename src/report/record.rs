@@ -70,6 +70,15 @@ impl<T> Kept<T> {
     }
 }
 
+impl<T> IntoIterator for Kept<T> {
+    type Item = T;
+    type IntoIter = std::iter::Chain<std::vec::IntoIter<T>, std::collections::vec_deque::IntoIter<T>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.head.into_iter().chain(self.tail)
+    }
+}
+
 /// The data of a case.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case {

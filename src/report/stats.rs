@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 
 use crate::cause::CauseKind;
-use crate::event::{Spread, Verdict};
+use crate::event::{CaseEnd, Spread, Verdict};
 use crate::report::races::Races;
 use crate::report::record::{Case, Counts, Metric};
 use crate::report::signature::signature;
@@ -96,12 +96,10 @@ impl Stats {
     }
 
     fn failed(&mut self, case: &Case, verdict: Verdict) {
-        // A flaky case failed like its first attempt.
-        let failed = case.attempts.first().next().filter(|_| verdict == Verdict::Flaky).or(case.end.as_ref());
+        let failed = failure(case);
         let reason = failed.and_then(|end| end.reason.clone()).unwrap_or_default();
-        let cause = failed.and_then(|end| end.cause.as_ref());
         let place = failed.and_then(|end| end.place.clone());
-        let kind = self.failures.entry(signature(cause, &reason)).or_insert_with(|| Kind {
+        let kind = self.failures.entry(signature_of(case)).or_insert_with(|| Kind {
             count: 0,
             example: Example { number: case.number, title: case.title(), verdict, reason, place },
             cases: IndexMap::new(),
@@ -238,6 +236,19 @@ pub fn wilson(hits: usize, of: usize) -> (f64, f64) {
     let low = if hits == 0.0 { 0.0 } else { (centre - half).max(0.0) };
     let high = if hits >= n { 1.0 } else { (centre + half).min(1.0) };
     (low, high)
+}
+
+/// The failure of a case. A flaky case failed like its first attempt.
+fn failure(case: &Case) -> Option<&CaseEnd> {
+    case.attempts.first().next().filter(|_| case.verdict() == Verdict::Flaky).or(case.end.as_ref())
+}
+
+/// The signature of the failure of a case.
+#[must_use]
+pub fn signature_of(case: &Case) -> String {
+    let failed = failure(case);
+    let reason = failed.and_then(|end| end.reason.as_deref()).unwrap_or_default();
+    signature(failed.and_then(|end| end.cause.as_ref()), reason)
 }
 
 #[cfg(test)]

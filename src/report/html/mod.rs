@@ -1,11 +1,13 @@
 //! `reports/index.html`: the run and each of its cases, in one self-contained file.
 //!
 //! The data of a case is rendered when it ends and spooled to disk, so that a long run needs little memory. The page
-//! has one JSON text per case, which the browser parses when the case is opened.
+//! has one compressed JSON text per case, which the browser reads when the case is opened.
 
+mod case;
 mod grid;
-mod story;
+mod overview;
 
+use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
 use std::io::{BufWriter, Seek as _, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt as _;
@@ -15,29 +17,46 @@ use anyhow::Context as _;
 use handlebars::Handlebars;
 use serde_json::{Value, json};
 
-use crate::event::{CaseEnd, Event, Subscriber, Verdict, What};
-use crate::report::record::{Case, Counts};
-use crate::report::stats::{Kind, Measured, Repeated, Stats};
+use crate::event::{Event, Subscriber, Verdict, What};
+use crate::report::record::Case;
+use crate::report::stats::Stats;
+use crate::report::trace::Collector;
 use crate::report::{Fold, text};
 
 /// The placeholder for the data of the cases.
 const DATA: &str = "<!-- cases -->";
-/// Beyond this size, the page shows passed cases in brief.
+/// Beyond this size of the compressed data, the page shows passed cases in brief.
 const BRIEF_ABOVE: u64 = 16 << 20;
-/// The maximum length of long lists.
-const LISTED: usize = 50;
+/// The scripts, in this order; they share one scope.
+const SCRIPTS: &[&str] = &[
+    include_str!("data.js"),
+    include_str!("route.js"),
+    include_str!("rows.js"),
+    include_str!("list.js"),
+    include_str!("lanes.js"),
+    include_str!("draw.js"),
+    include_str!("timeline.js"),
+    include_str!("steps.js"),
+    include_str!("transcript.js"),
+    include_str!("details.js"),
+    include_str!("compare.js"),
+    include_str!("case.js"),
+    include_str!("page.js"),
+];
+/// The style sheets.
+const STYLES: &[&str] = &[include_str!("theme.css"), include_str!("overview.css"), include_str!("case.css")];
 
 /// The page.
 #[derive(Debug)]
 pub struct Html {
     path: PathBuf,
     fold: Fold,
-    open: story::Open,
+    open: BTreeMap<usize, Collector>,
     stats: Stats,
     cells: grid::Cells,
     run: Value,
     options: Vec<String>,
-    rows: Vec<Value>,
+    rows: Vec<overview::Row>,
     skips: indexmap::IndexMap<String, usize>,
     aside: Option<BufWriter<File>>,
     written: u64,
@@ -50,7 +69,7 @@ impl Html {
         Self {
             path: path.into(),
             fold: Fold::default(),
-            open: story::Open::new(),
+            open: BTreeMap::new(),
             stats: Stats::default(),
             cells: grid::Cells::default(),
             run: json!({}),
@@ -63,7 +82,7 @@ impl Html {
     }
 
     fn ended(&mut self, case: &Case) -> anyhow::Result<()> {
-        let story = self.open.remove(&case.number).unwrap_or_else(|| story::Story::new(case.began));
+        let collector = self.open.remove(&case.number).unwrap_or_else(|| Collector::new(case.began));
         let verdict = case.verdict();
         self.stats.add(case);
         self.cells.add(case);
@@ -71,34 +90,11 @@ impl Html {
         if matches!(verdict, Verdict::Skip | Verdict::Xfail) {
             *self.skips.entry(format!("{verdict}: {reason}")).or_default() += 1;
         }
-        let seconds = case.end.as_ref().map_or(0.0, |end| end.seconds);
-        let title = text::one_line(&case.title());
-        let brief = text::cut(&reason, 200);
-        self.rows.push(json!([
-            case.number,
-            title,
-            text::one_line(&case.file),
-            verdict,
-            brief,
-            rounded(seconds)
-        ]));
+        self.rows.push(overview::Row::of(case));
         let briefly = self.written > BRIEF_ABOVE && verdict == Verdict::Pass;
-        let detail = json!({
-            "description": case.description,
-            "tags": case.tags,
-            "params": case.params,
-            "seconds": rounded(seconds),
-            "end": case.end.as_ref().map(shown),
-            "attempts": case.attempts.iter().map(shown).collect::<Vec<_>>(),
-            "metrics": case.metrics.iter().map(|metric| text::one_line(&metric.to_string())).collect::<Vec<_>>(),
-            "notes": case.notes.iter().collect::<Vec<_>>(),
-            "again": self.again(case),
-            "briefly": briefly,
-            "story": story.into_json(briefly),
-        });
-        let mut element = format!("<script type=\"application/json\" id=\"d{}\">", case.number);
-        element.push_str(&harmless(&detail)?);
-        element.push_str("</script>\n");
+        let trace = collector.finish(case.end.as_ref());
+        let detail = case::Detail::of(case, trace, self.again(case), briefly, self.folder());
+        let element = detail.element(case.number)?;
         self.written += element.len() as u64;
         let aside = match &mut self.aside {
             Some(aside) => aside,
@@ -116,47 +112,49 @@ impl Html {
         crate::qemu::argv::for_shell(&words).replace(" \\\n    ", " ")
     }
 
+    /// The directory of the page.
+    fn folder(&self) -> &Path {
+        match self.path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        }
+    }
+
     fn page(&mut self) -> anyhow::Result<String> {
-        self.rows.sort_by_key(|row| row[0].as_u64());
-        let mut slowest = self.rows.clone();
-        slowest.sort_by(|one, other| {
-            other[5].as_f64().unwrap_or_default().total_cmp(&one[5].as_f64().unwrap_or_default())
-        });
-        let slow = |row: &Value| {
-            json!({"case": row[0], "title": row[1], "verdict": row[3],
-            "time": text::seconds(row[5].as_f64().unwrap_or_default())})
-        };
-        let repeated: Vec<Value> = self.stats.repeated().take(LISTED).map(repeated).collect();
+        self.rows.sort_by_key(|row| row.number);
         let exceeded: Vec<String> = self.stats.races.exceeded();
-        let bad = self.fold.counts().bad() > 0 || self.fold.trouble().is_some() || !exceeded.is_empty();
+        let kinds = self.stats.kinds();
+        let rates = self.stats.races.rates();
+        let index = json!({
+            "cases": overview::rows(&self.rows, &kinds),
+            "kinds": overview::kinds(&kinds, &self.stats),
+            // What tells failing from passing rounds: a list of `{case, findings: [{text, failing, passing}]}`.
+            "differences": [],
+        });
         let data = json!({
             "run": self.run,
-            "counts": counted(self.fold.counts()),
+            "counts": overview::counted(self.fold.counts()),
             "total": self.fold.counts().total(),
-            "verdict": if bad { "bad" } else { "good" },
             "seconds": text::seconds(self.fold.last()),
             "trouble": self.fold.trouble(),
             "exceeded": exceeded,
-            "races": self.stats.races.rates().map(|(reason, rate)| json!({"reason": text::one_line(reason), "rate": rate}))
+            "races": rates.map(|(reason, rate)| json!({"reason": text::one_line(reason), "rate": rate}))
                 .collect::<Vec<_>>(),
-            "kinds": self.stats.kinds().iter().take(LISTED).map(|kind| kinds(kind, &self.stats)).collect::<Vec<_>>(),
-            "repeated": repeated,
+            "failed": !kinds.is_empty(),
+            "repeated": overview::repeated(&self.stats),
             "grids": self.cells.grids(),
-            "slowest": slowest.iter().take(8).map(slow).collect::<Vec<_>>(),
+            "slowest": overview::slowest(&self.rows),
             "skips": self.skips.iter().map(|(reason, count)| json!({"reason": reason, "count": count}))
                 .collect::<Vec<_>>(),
-            "style": include_str!("page.css"),
-            "script": concat!(include_str!("timeline.js"), include_str!("page.js")),
-            "index": harmless(&Value::Array(std::mem::take(&mut self.rows)))?,
+            "style": STYLES.concat(),
+            "script": SCRIPTS.concat(),
+            "index": harmless(&index)?,
         });
         Ok(Handlebars::new().render_template(include_str!("page.hbs"), &data)?)
     }
 
     fn write(&mut self) -> anyhow::Result<()> {
-        let folder = match self.path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-            _ => PathBuf::from("."),
-        };
+        let folder = self.folder().to_owned();
         let page = self.page()?;
         let (head, tail) = page.split_once(DATA).context("the page has no placeholder for the cases")?;
         std::fs::create_dir_all(&folder)?;
@@ -190,11 +188,11 @@ impl Subscriber for Html {
                 }
             }
             (What::CaseStarted { .. }, Some(number)) => {
-                self.open.insert(number, story::Story::new(event.at));
+                self.open.insert(number, Collector::new(event.at));
             }
             (_, Some(number)) => {
-                if let Some(story) = self.open.get_mut(&number) {
-                    story.take(event);
+                if let Some(collector) = self.open.get_mut(&number) {
+                    collector.take(event);
                 }
             }
             (_, None) => {}
@@ -211,68 +209,6 @@ impl Subscriber for Html {
         }
         self.write().with_context(|| format!("cannot write {}", self.path.display()))
     }
-}
-
-/// The result of a case as JSON for the page.
-fn shown(end: &CaseEnd) -> Value {
-    let visible = |text: &Option<String>| text.as_deref().map(|text| text::visible(text).into_owned());
-    let folder = end.artifacts.as_deref().and_then(Path::to_str);
-    json!({
-        "verdict": end.verdict,
-        "reason": visible(&end.reason),
-        "evidence": visible(&end.evidence),
-        "place": visible(&end.place),
-        "source": visible(&end.source),
-        "artifacts": folder,
-    })
-}
-
-fn kinds((signature, kind): &(&str, &Kind), stats: &Stats) -> Value {
-    let reason = text::cut(&kind.example.reason, text::LINE_LIMIT);
-    let cases: Vec<String> =
-        kind.cases.iter().take(8).map(|(name, count)| format!("{name} ×{count}")).collect();
-    json!({
-        "signature": signature,
-        // A single failure is shown as the example only.
-        "often": kind.count > 1,
-        "count": kind.count,
-        "rate": stats.often(kind),
-        "case": kind.example.number,
-        "title": text::one_line(&kind.example.title),
-        "verdict": kind.example.verdict,
-        "place": kind.example.place.as_deref().map(text::one_line),
-        "reason": text::visible(&reason),
-        "cases": text::one_line(&cases.join(", ")),
-        "more": kind.cases.len().saturating_sub(8),
-    })
-}
-
-fn repeated((name, case): (String, &Repeated)) -> Value {
-    let metrics = case.metrics.iter().map(|((metric, vm), measured): (_, &Measured)| {
-        let whose = vm.as_ref().map(|vm| format!(" ({vm})")).unwrap_or_default();
-        let spread = measured.spread().map_or_else(Vec::new, |spread| {
-            let values = [spread.min, spread.median, spread.p95, spread.max];
-            let values = values.iter().map(|value| text::value(*value, &measured.unit));
-            std::iter::once(spread.n.to_string()).chain(values).collect()
-        });
-        json!({"name": format!("{metric}{whose}"), "spread": spread})
-    });
-    let bad = case.counts.bad() + case.counts.flaky > 0;
-    json!({"name": text::one_line(&name), "rate": case.rate(), "verdict": if bad { "fail" } else { "pass" },
-        "metrics": metrics.collect::<Vec<_>>()})
-}
-
-fn counted(counts: Counts) -> Vec<Value> {
-    let all = [
-        (counts.pass, Verdict::Pass, "passed"),
-        (counts.fail, Verdict::Fail, "failed"),
-        (counts.error, Verdict::Error, if counts.error == 1 { "error" } else { "errors" }),
-        (counts.flaky, Verdict::Flaky, "flaky"),
-        (counts.xfail, Verdict::Xfail, "known issues"),
-        (counts.skip, Verdict::Skip, "skipped"),
-    ];
-    let shown = all.iter().filter(|(count, ..)| *count > 0);
-    shown.map(|(count, verdict, word)| json!({"count": count, "verdict": verdict, "word": word})).collect()
 }
 
 fn rounded(seconds: f64) -> f64 {

@@ -1,6 +1,10 @@
 //! Tests of the page: what is in the file. What a browser makes of it is tried in `tests/browser.rs`.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::*;
+use crate::event::CaseEnd;
 use crate::report::sample;
 
 fn written(events: &[Event]) -> String {
@@ -14,9 +18,10 @@ fn written(events: &[Event]) -> String {
 
 /// The data of a case, as the browser would read it.
 fn detail(page: &str, number: usize) -> Value {
-    let lead = format!("<script type=\"application/json\" id=\"d{number}\">");
+    let lead = format!("<script type=\"text/plain\" id=\"d{number}\">");
     let (_, rest) = page.split_once(&lead).unwrap_or_else(|| panic!("no case {number}"));
-    serde_json::from_str(rest.split_once("</script>").unwrap().0).unwrap()
+    let compressed = STANDARD.decode(rest.split_once("</script>").unwrap().0).unwrap();
+    serde_json::from_reader(flate2::read::ZlibDecoder::new(&compressed[..])).unwrap()
 }
 
 #[test]
@@ -37,11 +42,10 @@ fn every_case_is_in_the_index_and_has_its_data() {
     }
     let failed = detail(&page, 1);
     assert_eq!(failed["end"]["reason"], "secondary: no event STOP within 30s");
-    assert_eq!(failed["story"]["lines"].as_array().unwrap().len(), 6);
-    assert_eq!(
-        failed["metrics"][0].as_str().unwrap().split(" = ").next(),
-        Some("checkpoint_pause (secondary)")
-    );
+    let attempt = &failed["trace"]["attempts"][0];
+    assert_eq!(attempt["lines"].as_array().unwrap().len(), 6);
+    assert_eq!(attempt["metrics"][0][0], "checkpoint_pause (secondary)");
+    assert_eq!(failed["ends"][0][1]["reason"], failed["end"]["reason"]);
 }
 
 #[test]
@@ -56,7 +60,8 @@ fn text_of_a_guest_is_escaped() {
         sample::run_ended(1.0, false),
     ]);
     assert!(!page.contains("<img") && !page.contains('\0') && !page.contains('\u{1b}'));
-    assert_eq!(detail(&page, 0)["story"]["lines"][0][4].as_str(), Some(&*text::visible(nasty)));
+    let line = &detail(&page, 0)["trace"]["attempts"][0]["lines"][0];
+    assert_eq!(line["text"].as_str(), Some(&*text::visible(nasty)));
 }
 
 #[test]
@@ -97,4 +102,37 @@ fn a_repeated_case_has_its_rate_and_a_row_for_each_metric() {
         .map(|value| format!("<td class=\"number\">{value}</td>"))
         .collect();
     assert!(page.contains(&format!("<tr><th>boot (primary)</th>{row}</tr>")));
+}
+
+#[test]
+fn a_failed_case_has_its_kind_and_the_files_of_its_artifacts() {
+    let folder = tempfile::tempdir().unwrap();
+    let artifacts = folder.path().join("a/attempt-1");
+    std::fs::create_dir_all(&artifacts).unwrap();
+    std::fs::write(artifacts.join("evidence.txt"), "").unwrap();
+    let path = folder.path().join("index.html");
+    let mut page = Html::new(&path);
+    let end = |artifacts: PathBuf| CaseEnd {
+        artifacts: Some(artifacts),
+        ..CaseEnd::new(Verdict::Fail, Some("lost".into()), 1.0)
+    };
+    let mut take = |case: usize, end: CaseEnd| {
+        page.take(&sample::started(case, "a", "a.yaml")).unwrap();
+        page.take(&sample::at(1.0, Some(case), What::CaseEnded(Box::new(end)))).unwrap();
+    };
+    take(0, end(artifacts));
+    // Of a run whose reports are here now, and of one whose artifacts are gone.
+    take(1, end("/elsewhere/a/attempt-1".into()));
+    take(2, end("/elsewhere/gone".into()));
+    page.finish().unwrap();
+    let page = std::fs::read_to_string(&path).unwrap();
+    let of = |number: usize| detail(&page, number)["end"]["artifacts"].clone();
+    for number in [0, 1] {
+        assert_eq!(of(number)["near"], "a/attempt-1");
+        assert_eq!(of(number)["files"], json!(["evidence.txt"]));
+    }
+    assert_eq!(of(2), json!({"folder": "/elsewhere/gone", "files": []}));
+    let (_, index) = page.split_once("id=\"index\">").unwrap();
+    let index: Value = serde_json::from_str(index.split_once("</script>").unwrap().0).unwrap();
+    assert_eq!((&index["cases"][2][7], &index["kinds"][0]["count"]), (&json!(0), &json!(3)));
 }
