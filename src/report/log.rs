@@ -131,8 +131,8 @@ mod tests {
 params: transport=plain count=3
 vm: secondary, QEMU 11.0.0
 steps:
-    1/2 done      0.90s  wait: secondary checkpoints 3  scenarios/colo/failover.yaml:13:5
-    2/2 failed   30.00s  wait: secondary event STOP  scenarios/colo/failover.yaml:14:5
+    1/2 done        0.90s  wait: secondary checkpoints 3  scenarios/colo/failover.yaml:13:5
+    2/2 failed     30.00s  wait: secondary event STOP  scenarios/colo/failover.yaml:14:5
       secondary: no event STOP within 30s
 metrics:
   checkpoint_pause (secondary) = 300 ms (n 3, min 200 ms, median 300 ms, p95 400 ms, max 400 ms)

@@ -83,7 +83,7 @@ fn a_failure_has_its_message_place_and_evidence() {
     assert_eq!(error.attribute("message"), Some("qemu-system-x86_64: no such program caused by: os error 2"));
     let log = whole_text(elements(&document, "system-out")[1]);
     assert!(
-        log.contains("2/2 failed   30.00s") && log.contains("checkpoint_pause (secondary) = 300 ms (n 3, "),
+        log.contains("2/2 failed     30.00s") && log.contains("checkpoint_pause (secondary) = 300 ms (n 3, "),
         "{log}"
     );
 }
