@@ -200,15 +200,20 @@ impl Recorder {
 
     fn event(&mut self, names: &mut Names, at: f64, vm: &str, message: &Value) {
         let event = QmpEvent::new(message);
-        let late = at - event.emitted;
-        self.offset = Some(self.offset.map_or(late, |offset| offset.min(late)));
+        // A message without a time stamp has only the runner's.
+        let is_stamped = event.emitted > 0.0;
+        if is_stamped {
+            let late = at - event.emitted;
+            self.offset = Some(self.offset.map_or(late, |offset| offset.min(late)));
+        }
         let tracker = self.trackers.entry(vm.to_owned()).or_default();
         let checkpoint = if tracker.take(&event).is_some() { " (a checkpoint is complete)" } else { "" };
         let status = event.migration_status();
         let align = (status == Some("colo")).then_some(Align::Colo);
         let more = status.map_or_else(|| words(&event.data), |status| format!(" {status}"));
         let text = format!("{}{more} of `{vm}`{checkpoint}", event.name);
-        self.put_at(names, (event.emitted, true), text, vm, align);
+        let at = if is_stamped { event.emitted } else { at };
+        self.put_at(names, (at, is_stamped), text, vm, align);
     }
 
     fn step_began(&mut self, names: &mut Names, at: f64, number: usize, title: &str) {

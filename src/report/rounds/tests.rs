@@ -287,6 +287,7 @@ fn events_are_on_qemus_clock_and_a_checkpoint_is_named() {
     story.event(1.0, "a", "MIGRATION=colo").event(1.5, "a", "STOP").event(1.7, "a", "RESUME");
     // Sent before the runner saw the event that QEMU had emitted.
     story.command(1.001, "a", "stop").command(1.0015, "a", "query-status");
+    story.put(1.8, What::QmpEvent { vm: "a".into(), message: json!({"event": "RESET"}) });
     story.tell(&mut rounds, 0, passed());
     let round = &rounds.cases["race"].rounds[0];
     let seen: Vec<(f64, &str)> =
@@ -296,6 +297,7 @@ fn events_are_on_qemus_clock_and_a_checkpoint_is_named() {
         (1002.0, "MIGRATION colo of `a`"),
         (1502.0, "STOP of `a`"),
         (1702.0, "RESUME of `a` (a checkpoint is complete)"),
+        (1800.0, "RESET of `a`"),
     ];
     assert_eq!(seen, expected);
 }
