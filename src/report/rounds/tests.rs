@@ -152,7 +152,7 @@ fn the_failure_itself_and_what_comes_after_it_are_not_findings() {
         // What a timer repeats goes on while the step waits in vain.
         for tick in 0..16 {
             let at = 1.1 + f64::from(tick) / 2.0;
-            if fails || at < 6.0 {
+            if fails || at < 2.5 {
                 story.event(at, "a", "TIMER");
             }
         }
