@@ -211,6 +211,87 @@ fn wrong_memory_on_each_attempt_or_several_passes_off_is_not_excused() {
     home.assert_nothing_is_left();
 }
 
+/// A guest is stopped and continued by two branches that run at the same time; in some rounds, counted over all runs
+/// in a home, it is stopped last, and then does not run.
+fn stopped_last(rounds: &str) -> String {
+    let last = format!("echo \" {rounds} \" | grep -q \" $(wc -l <$HERE/rounds) \"");
+    r"name: raced
+vms: {vm: VM}
+steps:
+- wait: {vm: vm, ticks: 1}
+- exec: {sh: 'echo >>$HERE/rounds; mkfifo go'}
+- parallel:
+    stop:
+    - exec: {sh: 'if LAST; then read word <go; fi'}
+    - qmp: {vm: vm, execute: stop}
+    - exec: {sh: 'if ! LAST; then echo >go; fi'}
+    cont:
+    - exec: {sh: 'if ! LAST; then read word <go; fi'}
+    - qmp: {vm: vm, execute: cont}
+    - exec: {sh: 'if LAST; then echo >go; fi'}
+- name: the guest runs
+  check: {vm: vm, query: query-status, is: {running: true}}
+"
+    .replace("VM", VM)
+    .replace("LAST", &last)
+}
+
+fn the_rounds_of_a_case_are_compared_and_the_race_is_named() {
+    let qemu = qemu(7);
+    let home = Home::new();
+    home.write("raced.yaml", &stopped_last("2 5 6 9 11 14 15 19"));
+    home.run_on(qemu, &["raced.yaml", "--repeat", "12", "--reports", "one"]).expect(1);
+    home.run_on(qemu, &["raced.yaml", "--repeat", "8", "--reports", "other"]).expect(1);
+    home.write("once.yaml", &fails_once());
+    home.run_on(qemu, &["raced.yaml", "once.yaml", "--reports", "more"]).expect(1);
+
+    let both = home.run(&["compare", "one", "other", "--case", "raced"]).expect(0).stdout;
+    let lines: Vec<&str> = both.lines().collect();
+    assert_eq!(lines[0], "raced: 8 failing and 12 passing rounds, aligned at the start");
+    assert!(lines[1].starts_with("  1. in 8 of 8 failing and 0 of 12 passing rounds, "), "{both}");
+    let raced = ["`cont` to `vm`", "RESUME of `vm`", "`stop` to `vm`", "STOP of `vm`"];
+    assert!(raced.iter().any(|name| lines[1].contains(name)), "{both}");
+    assert!(both.contains(" and A, round 2 (failed), in ms from the start\n"), "{both}");
+    assert!(both.contains("\n  A, round 2 failed: "), "{both}");
+    // The same run twice is one run, and its rounds count once.
+    let one = home.run(&["compare", "one", "one/events.jsonl", "--case", "r?ced"]).expect(0).stdout;
+    assert!(one.starts_with("raced: 5 failing and 7 passing rounds, "), "{one}");
+    assert_eq!(one, home.run(&["compare", "one", "--case", "raced"]).expect(0).stdout);
+    let json = home.run(&["compare", "one", "other", "--case", "raced", "--format", "json"]).expect(0).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["findings"][0]["failing"], serde_json::json!([8, 8]));
+    assert!(json["pair"]["marks"].as_array().is_some_and(|marks| marks.len() > 10), "{json}");
+    let markdown = home.run(&["compare", "one", "--case", "raced", "--format", "markdown"]).expect(0).stdout;
+    assert!(markdown.starts_with("## raced: ") && markdown.contains("\n1. in 5 of 5 "), "{markdown}");
+
+    let wrong = |arguments: &[&str], message: &str| {
+        let ran = home.run(&[&["compare"], arguments].concat()).expect(2);
+        assert_eq!((ran.stdout.as_str(), ran.stderr.trim_end()), ("", message));
+    };
+    wrong(&["one", "--case", "rcaed"], "error: one has no case `rcaed`; did you mean `raced`?");
+    wrong(&["more", "one", "--case", "once"], "error: one has no case `once`; available: raced");
+    wrong(&["more", "--case", "*"], "error: --case * selects 2 cases of more: raced, once; name one of them");
+    wrong(
+        &["one", "--case", "a["],
+        "error: --case a[: not a valid pattern: unclosed character class; missing ']'",
+    );
+    wrong(
+        &["more", "--case", "once"],
+        "error: only one round of `once` ran to its end, and a comparison needs two: give another run, or repeat the \
+         case with `lockstep run --repeat 20`",
+    );
+    wrong(
+        &["one", "--case", "raced", "--align", "yank"],
+        "error: no round of `raced` can be aligned at the yank; the marks are: the start",
+    );
+    wrong(
+        &["nowhere", "--case", "raced"],
+        "error: cannot read nowhere: No such file or directory (os error 2)",
+    );
+    home.run(&["compare", "one"]).expect(2);
+    home.assert_nothing_is_left();
+}
+
 fn main() -> ExitCode {
     harness::main(
         file!(),
@@ -226,6 +307,7 @@ fn main() -> ExitCode {
             ),
             once!(a_race_that_occurs_twice_in_a_row_fails_the_case, Qemu(7)),
             once!(an_attempt_excused_by_a_race_is_neither_a_retry_nor_flaky, Qemu(7)),
+            once!(the_rounds_of_a_case_are_compared_and_the_race_is_named, Qemu(7)),
             once!(rounds_and_comparisons_fail_if_a_race_exceeds_its_limit, Qemu(7)),
             once!(wrong_memory_on_each_attempt_or_several_passes_off_is_not_excused, Qemu(7)),
         ],

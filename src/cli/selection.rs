@@ -248,7 +248,7 @@ impl Selection {
     }
 
     fn pick(&self, cases: Vec<Case>, failed: Option<&Failed>) -> anyhow::Result<Vec<Case>> {
-        let patterns = self.patterns()?;
+        let patterns = patterns(&self.case, &self.origin.option("case"))?;
         // The tags of lockstep.toml are for a run of everything, not for chosen cases.
         let tags = if failed.is_some() && self.origin.tags.is_some() { &[][..] } else { &self.tag };
         let all = cases.len();
@@ -278,19 +278,16 @@ impl Selection {
         }
         Ok(picked)
     }
+}
 
-    /// The patterns of --case.
-    fn patterns(&self) -> anyhow::Result<GlobSet> {
-        let mut set = GlobSet::builder();
-        for pattern in self.case.iter().flat_map(|given| alternatives(given)) {
-            let glob = GlobBuilder::new(pattern).empty_alternates(true).build();
-            let option = self.origin.option("case");
-            set.add(
-                glob.map_err(|error| anyhow!("{option} {pattern}: not a valid pattern: {}", error.kind()))?,
-            );
-        }
-        Ok(set.build()?)
+/// The patterns of `--case`; `option` is the name of the option as the user gave it.
+pub(super) fn patterns(given: &[String], option: &str) -> anyhow::Result<GlobSet> {
+    let mut set = GlobSet::builder();
+    for pattern in given.iter().flat_map(|given| alternatives(given)) {
+        let glob = GlobBuilder::new(pattern).empty_alternates(true).build();
+        set.add(glob.map_err(|error| anyhow!("{option} {pattern}: not a valid pattern: {}", error.kind()))?);
     }
+    Ok(set.build()?)
 }
 
 /// The patterns of a list: those between commas that are not in braces or brackets.

@@ -293,8 +293,8 @@ impl Comparison {
 }
 
 /// The text of a comparison, with the marks of its format.
-struct Rendering {
-    text: String,
+pub(super) struct Rendering {
+    pub(super) text: String,
     heading: &'static str,
     bullet: &'static str,
     /// Before and after a name.
@@ -302,17 +302,24 @@ struct Rendering {
 }
 
 impl Rendering {
-    const fn new(markdown: bool) -> Self {
+    pub(super) const fn new(markdown: bool) -> Self {
         let (heading, bullet, mark) = if markdown { ("## ", "- ", "`") } else { ("", "  ", "") };
         Self { text: String::new(), heading, bullet, mark }
     }
 
-    fn line(&mut self, line: &str) {
+    pub(super) fn line(&mut self, line: &str) {
         self.text += line;
         self.text.push('\n');
     }
 
-    fn heading(&mut self, title: &str) {
+    /// The start or the end of lines that Markdown keeps as they are.
+    pub(super) fn fence(&mut self) {
+        if !self.mark.is_empty() {
+            self.line("```");
+        }
+    }
+
+    pub(super) fn heading(&mut self, title: &str) {
         self.line(&format!("\n{}{title}", self.heading));
     }
 

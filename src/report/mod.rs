@@ -14,6 +14,7 @@ mod log;
 mod overview;
 pub mod races;
 mod record;
+pub mod rounds;
 #[cfg(test)]
 mod sample;
 mod signature;

@@ -54,6 +54,7 @@ pub struct Html {
     open: BTreeMap<usize, Collector>,
     stats: Stats,
     cells: grid::Cells,
+    rounds: Rounds,
     run: Value,
     options: Vec<String>,
     rows: Vec<overview::Row>,
@@ -72,6 +73,7 @@ impl Html {
             open: BTreeMap::new(),
             stats: Stats::default(),
             cells: grid::Cells::default(),
+            rounds: Rounds::default(),
             run: json!({}),
             options: Vec::new(),
             rows: Vec::new(),
@@ -128,8 +130,7 @@ impl Html {
         let index = json!({
             "cases": overview::rows(&self.rows, &kinds),
             "kinds": overview::kinds(&kinds, &self.stats),
-            // What tells failing from passing rounds: a list of `{case, findings: [{text, failing, passing}]}`.
-            "differences": [],
+            "differences": self.rounds.findings(),
         });
         let data = json!({
             "run": self.run,
@@ -197,6 +198,7 @@ impl Subscriber for Html {
             }
             (_, None) => {}
         }
+        self.rounds.take(event);
         match self.fold.take(event) {
             Some(case) => self.ended(&case),
             None => Ok(()),
