@@ -126,6 +126,9 @@ impl Story {
             }
             What::QmpEvent { vm, message } => self.event(at, vm, message),
             What::SerialLine { vm, line } => self.serial(at, vm, line),
+            What::Trace { vm, name, text, emitted } => {
+                self.trace(emitted.unwrap_or(at), vm, name.as_deref(), text);
+            }
             What::StepBegan { step, title, place, .. } => {
                 let row = self.row(None, Some(*step));
                 self.line(at, Lane::Steps(row), '(', title, place.clone());
@@ -152,13 +155,8 @@ impl Story {
             What::Note { text } => self.line(at, Lane::Steps(0), 'n', text, String::new()),
             What::AttemptEnded { attempt, end, .. } => {
                 let reason = end.reason.as_deref().unwrap_or_default();
-                self.line(
-                    at,
-                    Lane::Steps(0),
-                    'a',
-                    &format!("attempt {attempt}: {}: {reason}", end.verdict),
-                    String::new(),
-                );
+                let brief = format!("attempt {attempt}: {}: {reason}", end.verdict);
+                self.line(at, Lane::Steps(0), 'a', &brief, String::new());
             }
             _ => {}
         }
@@ -188,6 +186,12 @@ impl Story {
             }
             _ => self.line(at, lane, 's', "", raw(line)),
         }
+    }
+
+    fn trace(&mut self, at: f64, vm: &str, name: Option<&str>, text: &str) {
+        let lane = Lane::Vm(self.vm(vm));
+        let line = name.map_or_else(|| text.to_owned(), |name| format!("{name} {text}"));
+        self.line(at, lane, 'd', &line, String::new());
     }
 
     fn event(&mut self, at: f64, vm: &str, message: &Value) {
