@@ -16,6 +16,7 @@ pub mod races;
 mod record;
 #[cfg(test)]
 mod sample;
+mod serve;
 mod signature;
 pub mod stats;
 mod summary;
@@ -30,5 +31,6 @@ pub use html::Html;
 pub use jsonl::{JsonLines, ReadError, Reader, read};
 pub use junit::Junit;
 pub use record::{Case, Counts, Kept, Metric, Step};
+pub use serve::Serve;
 pub use signature::signature;
 pub use summary::Markdown;

@@ -4,12 +4,14 @@
 //! has one JSON text per case, which the browser parses when the case is opened.
 
 mod grid;
+mod live;
 mod story;
 
 use std::fs::{File, Permissions};
-use std::io::{BufWriter, Seek as _, SeekFrom, Write};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::BufWriter;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use handlebars::Handlebars;
@@ -28,7 +30,7 @@ const BRIEF_ABOVE: u64 = 16 << 20;
 const LISTED: usize = 50;
 
 /// The page.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Html {
     path: PathBuf,
     fold: Fold,
@@ -39,8 +41,10 @@ pub struct Html {
     options: Vec<String>,
     rows: Vec<Value>,
     skips: indexmap::IndexMap<String, usize>,
-    aside: Option<BufWriter<File>>,
+    aside: Option<Arc<File>>,
     written: u64,
+    /// A further script, for a page of a run that goes on.
+    live: Option<&'static str>,
 }
 
 impl Html {
@@ -59,19 +63,27 @@ impl Html {
             skips: indexmap::IndexMap::new(),
             aside: None,
             written: 0,
+            live: None,
         }
     }
 
     fn ended(&mut self, case: &Case) -> anyhow::Result<()> {
-        let story = self.open.remove(&case.number).unwrap_or_else(|| story::Story::new(case.began));
         let verdict = case.verdict();
         self.stats.add(case);
         self.cells.add(case);
-        let reason = case.reason().map(text::one_line).unwrap_or_default();
         if matches!(verdict, Verdict::Skip | Verdict::Xfail) {
+            let reason = case.reason().map(text::one_line).unwrap_or_default();
             *self.skips.entry(format!("{verdict}: {reason}")).or_default() += 1;
         }
-        let seconds = case.end.as_ref().map_or(0.0, |end| end.seconds);
+        self.add(case)
+    }
+
+    /// Adds the row and the data of a case; one without an end is running.
+    fn add(&mut self, case: &Case) -> anyhow::Result<()> {
+        let story = self.open.remove(&case.number).unwrap_or_else(|| story::Story::new(case.began));
+        let verdict = case.end.as_ref().map_or_else(|| json!("running"), |end| json!(end.verdict));
+        let reason = case.reason().map(text::one_line).unwrap_or_default();
+        let seconds = case.end.as_ref().map_or(self.fold.last() - case.began, |end| end.seconds);
         let title = text::one_line(&case.title());
         let brief = text::cut(&reason, 200);
         self.rows.push(json!([
@@ -82,13 +94,13 @@ impl Html {
             brief,
             rounded(seconds)
         ]));
-        let briefly = self.written > BRIEF_ABOVE && verdict == Verdict::Pass;
+        let briefly = self.written > BRIEF_ABOVE && verdict == json!(Verdict::Pass);
         let detail = json!({
             "description": case.description,
             "tags": case.tags,
             "params": case.params,
             "seconds": rounded(seconds),
-            "end": case.end.as_ref().map(shown),
+            "end": case.end.as_ref().map_or_else(|| json!({"verdict": verdict}), shown),
             "attempts": case.attempts.iter().map(shown).collect::<Vec<_>>(),
             "metrics": case.metrics.iter().map(|metric| text::one_line(&metric.to_string())).collect::<Vec<_>>(),
             "notes": case.notes.iter().collect::<Vec<_>>(),
@@ -99,12 +111,13 @@ impl Html {
         let mut element = format!("<script type=\"application/json\" id=\"d{}\">", case.number);
         element.push_str(&harmless(&detail)?);
         element.push_str("</script>\n");
-        self.written += element.len() as u64;
         let aside = match &mut self.aside {
             Some(aside) => aside,
-            none => none.insert(BufWriter::new(tempfile::tempfile()?)),
+            none => none.insert(Arc::new(tempfile::tempfile()?)),
         };
-        Ok(aside.write_all(element.as_bytes())?)
+        aside.write_all_at(element.as_bytes(), self.written)?;
+        self.written += element.len() as u64;
+        Ok(())
     }
 
     /// The command that runs this case again.
@@ -128,14 +141,16 @@ impl Html {
         };
         let repeated: Vec<Value> = self.stats.repeated().take(LISTED).map(repeated).collect();
         let exceeded: Vec<String> = self.stats.races.exceeded();
-        let bad = self.fold.counts().bad() > 0 || self.fold.trouble().is_some() || !exceeded.is_empty();
+        let trouble = self.fold.trouble().filter(|_| self.live.is_none());
+        let bad = self.fold.counts().bad() > 0 || trouble.is_some() || !exceeded.is_empty();
+        let scripts = [include_str!("timeline.js"), include_str!("page.js"), self.live.unwrap_or_default()];
         let data = json!({
             "run": self.run,
             "counts": counted(self.fold.counts()),
             "total": self.fold.counts().total(),
             "verdict": if bad { "bad" } else { "good" },
             "seconds": text::seconds(self.fold.last()),
-            "trouble": self.fold.trouble(),
+            "trouble": trouble,
             "exceeded": exceeded,
             "races": self.stats.races.rates().map(|(reason, rate)| json!({"reason": text::one_line(reason), "rate": rate}))
                 .collect::<Vec<_>>(),
@@ -146,7 +161,7 @@ impl Html {
             "skips": self.skips.iter().map(|(reason, count)| json!({"reason": reason, "count": count}))
                 .collect::<Vec<_>>(),
             "style": include_str!("page.css"),
-            "script": concat!(include_str!("timeline.js"), include_str!("page.js")),
+            "script": scripts.concat(),
             "index": harmless(&Value::Array(std::mem::take(&mut self.rows)))?,
         });
         Ok(Handlebars::new().render_template(include_str!("page.hbs"), &data)?)
@@ -157,8 +172,6 @@ impl Html {
             Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
             _ => PathBuf::from("."),
         };
-        let page = self.page()?;
-        let (head, tail) = page.split_once(DATA).context("the page has no placeholder for the cases")?;
         std::fs::create_dir_all(&folder)?;
         let file = tempfile::Builder::new()
             .prefix(".index.")
@@ -166,13 +179,7 @@ impl Html {
             .permissions(Permissions::from_mode(0o666))
             .tempfile_in(&folder)?;
         let mut out = BufWriter::new(file);
-        out.write_all(head.as_bytes())?;
-        if let Some(aside) = self.aside.take() {
-            let mut aside = aside.into_inner()?;
-            aside.seek(SeekFrom::Start(0))?;
-            std::io::copy(&mut aside, &mut out)?;
-        }
-        out.write_all(tail.as_bytes())?;
+        self.write_to(&mut out)?;
         out.into_inner()?.persist(&self.path).map_err(|failed| failed.error)?;
         Ok(())
     }

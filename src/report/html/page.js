@@ -4,7 +4,9 @@
   const $ = id => document.getElementById(id);
   const read = id => JSON.parse($(id).textContent);
   const esc = text => String(text).replace(/[&<>"']/g, c => '&#' + c.charCodeAt(0) + ';');
-  const cases = read('index'), place = new Map(cases.map((c, i) => [c[0], i]));
+  let cases, place;
+  const reread = () => { cases = read('index'); place = new Map(cases.map((c, i) => [c[0], i])); };
+  reread();
   const [N, TITLE, FILE, VERDICT, REASON, SECONDS] = [0, 1, 2, 3, 4, 5];
   const bad = c => ['fail', 'error', 'flaky'].includes(c[VERDICT]);
   const secs = s => s >= 60 ? Math.floor(s / 60) + 'm' + String(Math.floor(s % 60)).padStart(2, '0') + 's' : s.toFixed(2) + 's';
@@ -166,6 +168,15 @@ ${block('run it again', d.again, broken)}${block('the QEMUs’ command lines', c
   $('theme').onclick = theme;
   $('help').onclick = keys['?'];
   addEventListener('hashchange', route);
+  // For a page of a run that goes on: the data have changed.
+  window.lockstep = {
+    refresh: () => {
+      const was = open !== null && cases[place.get(open)][VERDICT];
+      reread();
+      list();
+      if (open !== null && cases[place.get(open)][VERDICT] !== was) show(open);
+    },
+  };
   list();
   if (!location.hash && cases.length === 1) location.replace('#case-' + cases[0][N]);
   route();

@@ -18,7 +18,7 @@ const LINES: usize = 2_000;
 const RAW: usize = 700;
 
 /// A running case.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Story {
     began: f64,
     vms: Vec<Vm>,
@@ -32,7 +32,7 @@ pub(super) struct Story {
 }
 
 /// A line of the transcript: time, lane, kind, short text, and the whole message.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Line {
     at: f64,
     /// QEMU's own time stamp, which is more precise than the runner's.
@@ -52,7 +52,7 @@ enum Lane {
 }
 
 /// A VM and the contents of its lane.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Vm {
     name: String,
     version: Option<String>,
