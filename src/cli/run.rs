@@ -71,7 +71,7 @@ pub(super) struct Run {
     watch: bool,
 
     /// Serve the page of the run while it runs, on a port or an address such as `127.0.0.1:8000`; without one, on a free
-    /// port of the loopback interface.
+    /// port of the loopback interface. Whoever can reach the address can read the reports.
     #[arg(long, value_name = "ADDR", env = "LOCKSTEP_SERVE", help_heading = "Output", num_args = 0..=1, require_equals = true,
           default_missing_value = "127.0.0.1:0", value_parser = super::serve::address, conflicts_with = "dry_run")]
     serve: Option<SocketAddr>,

@@ -92,12 +92,21 @@ fn is_own_host(headers: &HeaderMap) -> bool {
     name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
 }
 
-/// The answer with a file of the directory; `None` if there is none at this path, or it is elsewhere.
+/// The answer with a file or the list of a folder below a directory; `None` if there is none at this path, or it is
+/// elsewhere.
 fn file(folder: &Path, path: &str) -> Option<Response<Body>> {
     let folder = folder.canonicalize().ok()?;
-    let path = folder.join(relative(path)?).canonicalize().ok()?;
+    let named = path.strip_suffix('/').unwrap_or(path);
+    let is_folder = named != path;
+    let path = folder.join(relative(named)?).canonicalize().ok()?;
     let metadata = path.metadata().ok()?;
-    if !path.starts_with(&folder) || !metadata.is_file() {
+    if !path.starts_with(&folder) || metadata.is_dir() != is_folder {
+        return None;
+    }
+    if is_folder {
+        return list(&path);
+    }
+    if !metadata.is_file() {
         return None;
     }
     // A file that grows is sent as long as it was.
@@ -114,6 +123,27 @@ fn file(folder: &Path, path: &str) -> Option<Response<Body>> {
         }
     });
     Some(found(TEXT, Some(metadata.len()), StreamBody::new(chunks).boxed_unsync()))
+}
+
+/// The list of what is in a folder, to which the page links.
+fn list(folder: &Path) -> Option<Response<Body>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).ok()?.flatten() {
+        let slash = if entry.file_type().is_ok_and(|kind| kind.is_dir()) { "/" } else { "" };
+        names.push((entry.file_name().to_str()?.to_owned(), slash));
+    }
+    names.sort();
+    let byte = |byte: u8| match byte {
+        b'-' | b'.' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    let item = |(name, slash): (String, &str)| {
+        let address: String = name.bytes().map(byte).collect();
+        format!("<li><a href=\"./{address}{slash}\">{}{slash}</a>\n", handlebars::html_escape(&name))
+    };
+    let list: String = names.into_iter().map(item).collect();
+    let page = format!("<!doctype html><meta charset=\"utf-8\"><ul>\n{list}</ul>\n");
+    Some(found(HTML, Some(page.len() as u64), whole(page.into())))
 }
 
 /// The path of a request as a path below a directory.

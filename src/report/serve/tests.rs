@@ -43,6 +43,12 @@ fn only_files_below_the_directory_are_served() {
         assert!(status(&answer) == "200" && answer.ends_with("secret <b>"), "{path}: {answer}");
         assert!(answer.contains("content-type: text/plain") && answer.contains("nosniff"), "{answer}");
     }
+    std::fs::write(folder.path().join("reports/a b/<i> &"), "").unwrap();
+    let list = ask(address, "GET", "/a%20b/", "localhost");
+    assert!(
+        list.contains("<li><a href=\"./%3Ci%3E%20%26\">&lt;i&gt; &amp;</a>\n<li><a href=\"./qmp\">"),
+        "{list}"
+    );
     let outside = folder.path().join("outside").display().to_string();
     for path in [
         "/../outside",
@@ -53,7 +59,9 @@ fn only_files_below_the_directory_are_served() {
         &format!("/{outside}"),
         "/link",
         "/a%20b",
-        "/a%20b/",
+        "/events.jsonl/",
+        "//",
+        "/../",
         "/%",
         "/%zz",
         "/%00",
