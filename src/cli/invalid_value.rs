@@ -21,8 +21,8 @@ pub(super) fn of_variable(error: &clap::Error, command: &clap::Command) -> Optio
     else {
         return None;
     };
-    // `--slow <N>`
-    let long = option.strip_prefix("--")?.split(' ').next()?;
+    // `--slow <N>`, `--serve[=<ADDR>]`
+    let long = option.strip_prefix("--")?.split([' ', '[']).next()?;
     let is_it = |arg: &clap::Arg| arg.get_long() == Some(long) && arg.get_env().is_some();
     let all = std::iter::once(command).chain(command.get_subcommands());
     let mut args = all.flat_map(clap::Command::get_arguments);

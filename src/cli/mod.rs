@@ -26,6 +26,7 @@ mod report;
 mod run;
 mod schema;
 mod selection;
+mod serve;
 mod watch;
 
 use std::process::ExitCode;

@@ -68,11 +68,12 @@ fn summary(binary: &Binary, trouble: Option<&str>) -> String {
         (
             "counts",
             format!(
-                "{} QMP commands, {} devices, {} objects, {} migration parameters (--json lists them)",
+                "{} QMP commands, {} devices, {} objects, {} migration parameters, {} trace events (--json lists them)",
                 binary.commands.len(),
                 binary.devices.len(),
                 binary.objects.len(),
-                binary.parameters.len()
+                binary.parameters.len(),
+                binary.trace_events.len()
             ),
         ),
     ];

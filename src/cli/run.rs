@@ -1,6 +1,7 @@
 //! `lockstep run`.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -69,6 +70,12 @@ pub(super) struct Run {
           conflicts_with_all = ["dry_run", "last_failed", "failed_in"])]
     watch: bool,
 
+    /// Serve the page of the run while it runs, on a port or an address such as `127.0.0.1:8000`; without one, on a free
+    /// port of the loopback interface. Whoever can reach the address can read the reports.
+    #[arg(long, value_name = "ADDR", env = "LOCKSTEP_SERVE", help_heading = "Output", num_args = 0..=1, require_equals = true,
+          default_missing_value = "127.0.0.1:0", value_parser = super::serve::address, conflicts_with = "dry_run")]
+    serve: Option<SocketAddr>,
+
     /// Show the steps of every case.
     #[arg(short, long, env = "LOCKSTEP_VERBOSE", overrides_with = "quiet", help_heading = "Output")]
     verbose: bool,
@@ -87,14 +94,21 @@ enum KeepWhen {
 
 impl Run {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        let mut listener = self.serve.map(super::serve::listen).transpose()?;
         if !self.watch {
-            return self.once();
+            return self.once(listener);
         }
-        watch_files(&self.selection, |selection| Self { selection: selection.clone(), ..self.clone() }.once())
+        // Each run has a server, at the same address.
+        let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
+        watch_files(&self.selection, |selection| {
+            let listener =
+                listener.take().map(Ok).or_else(|| address.map(super::serve::listen)).transpose()?;
+            Self { selection: selection.clone(), ..self.clone() }.once(listener)
+        })
     }
 
-    /// Runs the selected cases.
-    fn once(&self) -> anyhow::Result<ExitCode> {
+    /// Runs the selected cases, and serves the page there.
+    fn once(&self, listener: Option<TcpListener>) -> anyhow::Result<ExitCode> {
         let settings = self.settings();
         let mut jobs = Vec::new();
         for (qemu, binaries) in self.qemu_matrix.binaries(&self.qemu)? {
@@ -130,7 +144,10 @@ impl Run {
         let events = JsonLines::create(self.selection.reports.join("events.jsonl"))?;
         let junit = Junit::new(self.selection.reports.join("junit.xml"));
         let mut subscribers: Vec<Box<dyn Subscriber + Send>> = vec![Box::new(events), Box::new(junit)];
-        subscribers.push(Box::new(Html::new(self.selection.reports.join("index.html"))));
+        subscribers.push(match listener {
+            Some(listener) => Box::new(super::serve::start(listener, &self.selection.reports)?),
+            None => Box::new(Html::new(self.selection.reports.join("index.html"))),
+        });
         if self.format.kind() == Kind::Github {
             subscribers.push(Box::new(Github::new(std::io::stdout())));
         }

@@ -3,13 +3,14 @@
 //! The runner, the sessions and the steps emit [`Event`]s; every report subscribes to the same stream and shows
 //! nothing else. `reports/events.jsonl` is this stream, one event per line.
 
+mod sink;
+
 use std::path::PathBuf;
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use self::sink::{Sink, Subscriber};
 use crate::{cause::Cause, units::Share};
 
 /// The version of the stream's format; readers reject a newer one.
@@ -146,6 +147,19 @@ pub enum What {
         vm: String,
         /// The line without its line end; invalid UTF-8 is replaced.
         line: String,
+    },
+    /// QEMU wrote a line to its log: a trace event of the VM's `trace`, or what its `args` make it write there.
+    Trace {
+        /// The VM's name.
+        vm: String,
+        /// The event's name; absent if the line is not a trace event.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// The event's arguments, or the whole line; invalid UTF-8 is replaced.
+        text: String,
+        /// When QEMU wrote it, in seconds since the start of the run; absent if the line is not a trace event.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        emitted: Option<f64>,
     },
     /// A step started.
     StepBegan {
@@ -420,74 +434,6 @@ impl std::fmt::Display for Verdict {
             Self::Xfail => "xfail",
             Self::Flaky => "flaky",
         })
-    }
-}
-
-/// Where events are emitted; cheap to clone. Emitting never blocks and never fails.
-#[derive(Debug, Clone)]
-pub struct Sink {
-    began: Instant,
-    case: Option<usize>,
-    sender: Option<mpsc::Sender<Event>>,
-}
-
-impl Sink {
-    /// A sink and its stream; the stream ends when the last clone of the sink is dropped.
-    #[must_use]
-    pub fn new() -> (Self, mpsc::Receiver<Event>) {
-        let (sender, receiver) = mpsc::channel();
-        (Self { began: Instant::now(), case: None, sender: Some(sender) }, receiver)
-    }
-
-    /// A sink whose events are discarded.
-    #[must_use]
-    pub fn silent() -> Self {
-        Self { began: Instant::now(), case: None, sender: None }
-    }
-
-    /// The same sink for the events of one case.
-    #[must_use]
-    pub fn for_case(&self, number: usize) -> Self {
-        Self { case: Some(number), ..self.clone() }
-    }
-
-    /// Emits an event with the current time.
-    pub fn emit(&self, what: What) {
-        if let Some(sender) = &self.sender {
-            // Fails if the reader is gone; then there is no report to write to.
-            let _ = sender.send(Event { at: self.elapsed().as_secs_f64(), case: self.case, what });
-        }
-    }
-
-    /// The time since the start of the run.
-    #[must_use]
-    pub fn elapsed(&self) -> Duration {
-        self.began.elapsed()
-    }
-}
-
-/// A report: receives every event, in order.
-pub trait Subscriber {
-    /// Processes one event.
-    ///
-    /// # Errors
-    /// When the report cannot be written; the run continues, and the error is printed at its end.
-    fn take(&mut self, event: &Event) -> anyhow::Result<()>;
-
-    /// Called several times a second during the run, for reports that show elapsed time.
-    ///
-    /// # Errors
-    /// As [`Subscriber::take`].
-    fn tick(&mut self) -> anyhow::Result<()> {
-        Ok(())
-    }
-
-    /// Completes the report when the stream has ended, even after an interrupt.
-    ///
-    /// # Errors
-    /// When the report cannot be written.
-    fn finish(&mut self) -> anyhow::Result<()> {
-        Ok(())
     }
 }
 

@@ -40,6 +40,7 @@ pub(super) enum Kind {
     Device,
     Object,
     BlockDriver,
+    TraceEvent,
 }
 
 /// Values: the definition (`Step` also stands for all below a step), the key, and what its value names.
@@ -81,6 +82,7 @@ const VALUES: &[(&str, &str, Kind)] = &[
     ("VmSpec", "qom-type", Kind::Object),
     ("Requires", "objects", Kind::Object),
     ("Requires", "block_drivers", Kind::BlockDriver),
+    ("VmSpec", "trace", Kind::TraceEvent),
 ];
 
 /// What the value at a path is the name of.

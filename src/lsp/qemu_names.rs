@@ -42,6 +42,7 @@ fn of_binary(binary: &Binary, kind: Kind) -> Vec<String> {
         Kind::Device => &binary.devices,
         Kind::Object => &binary.objects,
         Kind::BlockDriver => &binary.block_drivers,
+        Kind::TraceEvent => &binary.trace_events,
         _ => return Vec::new(),
     };
     set.iter().cloned().collect()

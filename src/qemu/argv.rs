@@ -10,6 +10,7 @@ use super::firmware::Firmware;
 use super::image::Drive;
 use super::spec::{Accel, Boot, Guest, VmSpec};
 use super::ssh::Entry;
+use super::trace;
 
 /// What the command line needs besides the specification.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +30,7 @@ pub struct Surroundings<'a> {
 /// The prefix of the chardevs that connect the runner and QEMU.
 pub const OWN_CHARDEVS: &str = "lockstep-";
 
-/// How the monitor, the serial port, the qtest server and the guest agent are reached.
+/// How the monitor, the serial port, the qtest server, the guest agent and the log are reached.
 #[derive(Debug, Clone, Copy)]
 pub enum Channels<'a> {
     /// Through sockets that QEMU inherits: nothing in the file system, and connected from the start.
@@ -42,6 +43,8 @@ pub enum Channels<'a> {
         qtest: RawFd,
         /// The guest agent, if the guest has one.
         agent: Option<RawFd>,
+        /// The pipe for the log, if trace events are recorded.
+        log: Option<RawFd>,
     },
     /// For interactive use: the monitor as a socket in this directory, the serial port on the terminal.
     Shell(&'a Path),
@@ -70,7 +73,7 @@ pub fn command_line(spec: &VmSpec, around: &Surroundings<'_>) -> Vec<String> {
     }
     add("-m", spec.memory.option());
     match around.channels {
-        Channels::Inherited { qmp, serial, qtest, .. } => {
+        Channels::Inherited { qmp, serial, qtest, log, .. } => {
             add("-chardev", format!("socket,id=lockstep-qmp,fd={qmp}"));
             add("-qmp", "chardev:lockstep-qmp".to_owned());
             add("-chardev", format!("socket,id=lockstep-serial,fd={serial}"));
@@ -79,6 +82,8 @@ pub fn command_line(spec: &VmSpec, around: &Surroundings<'_>) -> Vec<String> {
             let object =
                 r#"{"qom-type":"qtest","id":"lockstep-qtest","chardev":"lockstep-qtest","log":"none"}"#;
             add("-object", object.to_owned());
+            // Opening it again makes a write end of QEMU's own, which blocks.
+            log.into_iter().for_each(|log| add("-D", format!("/proc/self/fd/{log}")));
         }
         Channels::Shell(directory) => {
             let socket = directory.join(format!("{}.qmp", around.name));
@@ -86,6 +91,7 @@ pub fn command_line(spec: &VmSpec, around: &Surroundings<'_>) -> Vec<String> {
             add("-serial", "stdio".to_owned());
         }
     }
+    trace::options(&spec.trace).into_iter().for_each(|(option, value)| add(option, value));
     argv.extend(["-nodefaults", "-no-user-config", "-display", "none"].map(str::to_owned));
     guest(&mut argv, &spec.guest, around.image);
     let mut add = |option: &str, value: String| argv.extend([option.to_owned(), value]);
@@ -260,7 +266,7 @@ mod tests {
             name: "primary",
             accel: Accel::Tcg,
             image: Some(Path::new("/tmp/a,b/ticker.bin")),
-            channels: Channels::Inherited { qmp: 11, serial: 12, qtest: 13, agent: Some(14) },
+            channels: Channels::Inherited { qmp: 11, serial: 12, qtest: 13, agent: Some(14), log: Some(15) },
         };
         command_line(&spec, &around).join(" ")
     }
@@ -276,6 +282,13 @@ mod tests {
         ] {
             assert!(line.contains(part), "{part} is missing in {line}");
         }
+    }
+
+    #[test]
+    fn trace_events_go_with_their_times_to_the_pipe() {
+        let line = line(json!({"trace": ["migration_*", "x"]}));
+        assert!(line.contains("-D /proc/self/fd/15 "), "{line}");
+        assert!(line.contains("-trace enable=migration_* -trace enable=x -msg timestamp=on"), "{line}");
     }
 
     #[test]

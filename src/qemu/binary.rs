@@ -22,6 +22,9 @@ use super::short_run::ShortRun;
 /// The timeout of a probe.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The trace event of a QMP command, which every version has.
+const SAMPLE_EVENT: &str = "monitor_qmp_cmd_in_band";
+
 /// A QEMU binary and its capabilities.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Binary {
@@ -57,6 +60,8 @@ pub struct Binary {
     pub block_drivers: BTreeSet<String>,
     /// Whether its monitor can run commands out of band.
     pub oob: bool,
+    /// The trace events that it can write to its log; none if it is built without the trace backend `log`.
+    pub trace_events: BTreeSet<String>,
     /// Its QMP schema (QMP `query-qmp-schema`); too long to print.
     #[serde(skip)]
     pub schema: Arc<Schema>,
@@ -151,7 +156,12 @@ pub async fn probe(path: &Path) -> Result<Binary, ProbeError> {
         ended = run.process.wait() => Err(format!("it ended with {ended}")),
     };
     match answer {
-        Ok(binary) => Ok(binary),
+        Ok(mut binary) => {
+            if !run.output(4096).contains(SAMPLE_EVENT) {
+                binary.trace_events.clear();
+            }
+            Ok(binary)
+        }
         Err(mut why) => {
             // If the process has exited, that is the cause of the closed monitor.
             if let Some(ended) = wait_at_most(&run.process, Duration::from_secs(2)).await {
@@ -189,6 +199,8 @@ async fn ask(path: &Path, stream: UnixStream, deadline: Instant) -> Result<Binar
         .filter_map(|name| name.strip_suffix("-accel").map(str::to_owned))
         .collect();
     let schema = Schema::read(&plain("query-qmp-schema").await?);
+    let commands = names(&plain("query-commands").await?, "name");
+    let trace_events = trace_events(&qmp, &commands, deadline).await.map_err(words)?;
     Ok(Binary {
         path: path.to_owned(),
         version: Version::new(part("major"), part("minor"), part("micro")),
@@ -208,13 +220,32 @@ async fn ask(path: &Path, stream: UnixStream, deadline: Instant) -> Result<Binar
             Value::Object(map) => map.into_iter().map(|(name, _)| name).collect(),
             _ => BTreeSet::new(),
         },
-        commands: names(&plain("query-commands").await?, "name"),
+        commands,
         devices: names(&types("device").await?, "name"),
         objects: names(&types("user-creatable").await?, "name"),
         block_drivers: schema.variants("blockdev-add").into_iter().map(str::to_owned).collect(),
         oob: qmp.oob,
+        trace_events,
         schema: Arc::new(schema),
     })
+}
+
+/// The trace events. What comes next on the monitor is then written to standard error, if the log is a backend.
+async fn trace_events(
+    qmp: &Qmp,
+    commands: &BTreeSet<String>,
+    deadline: Instant,
+) -> Result<BTreeSet<String>, QmpError> {
+    if !commands.contains("trace-event-get-state") {
+        return Ok(BTreeSet::new());
+    }
+    let named = |name: &str| Map::from_iter([("name".to_owned(), Value::from(name))]);
+    let all = qmp.execute("trace-event-get-state", named("*"), false, deadline).await?;
+    let mut sample = named(SAMPLE_EVENT);
+    sample.insert("enable".to_owned(), true.into());
+    // A binary that does not have it has no backend.
+    let _ = qmp.execute("trace-event-set-state", sample, false, deadline).await;
+    Ok(names(&all, "name"))
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
@@ -246,6 +277,7 @@ impl Binary {
             objects: BTreeSet::new(),
             block_drivers: BTreeSet::new(),
             oob: true,
+            trace_events: BTreeSet::new(),
             schema: Default::default(),
         }
     }

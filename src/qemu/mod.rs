@@ -33,3 +33,4 @@ mod short_run;
 pub mod smp;
 pub mod spec;
 pub mod ssh;
+pub mod trace;

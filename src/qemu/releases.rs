@@ -61,6 +61,7 @@ fn read(text: &str) -> Option<Binary> {
         objects: release.objects,
         block_drivers: names(release.schema.variants("blockdev-add")),
         oob: true,
+        trace_events: BTreeSet::new(),
         schema: Arc::new(release.schema),
     })
 }

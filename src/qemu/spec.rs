@@ -18,6 +18,7 @@ use super::linux::Linux;
 use super::memory::Memory;
 pub use super::scalar::Scalar;
 use super::smp::Smp;
+use super::trace;
 use crate::units::{ByteCount, Size};
 
 /// A VM of the scenario.
@@ -110,6 +111,12 @@ pub struct VmSpec {
     /// Settings for `-global`, such as `migration.x-events: on`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub globals: BTreeMap<String, Scalar>,
+    /// QEMU's trace events to record: the names of events, with `*` and `?` as in `-trace enable=PATTERN`. Their lines are
+    /// in `events.jsonl` and in the transcript of the page. `lockstep probe --json` lists the events of a QEMU. A case is
+    /// skipped if the QEMU is built without the trace backend `log`. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
+    pub trace: Vec<trace::Events>,
     /// Raw arguments, last on the command line: a list in which each item is one argument, or a text that is split
     /// into words like in a shell. An item of this list and of those above may have a `when`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

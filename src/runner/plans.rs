@@ -130,6 +130,13 @@ pub(super) fn plan(
         );
         return Err(CannotRun::skip(reason));
     }
+    if !spec.trace.is_empty() && binary.trace_events.is_empty() {
+        let reason = format!(
+            "VM `{name}` has `trace`, but the QEMU at `{}` is built without the trace backend `log`",
+            binary.path.display()
+        );
+        return Err(CannotRun::skip(reason));
+    }
     let (accel, without_kvm) = accelerator(name, &spec, &binary, binaries, settings)?;
     if matches!(spec.guest, Guest::Ticker(_)) && !matches!(binary.arch.as_str(), "x86_64" | "i386") {
         let reason = format!(

@@ -72,8 +72,14 @@ fn refused(item: &Node) -> Option<Diagnostic> {
 }
 
 /// Keys of a VM, and the option of each; QEMU would merge or replace a second one without a message.
-const KEYS: &[(&str, &str)] =
-    &[("smp", "-smp"), ("memory", "-m"), ("firmware", "-bios"), ("firmware", "-pflash")];
+const KEYS: &[(&str, &str)] = &[
+    ("smp", "-smp"),
+    ("memory", "-m"),
+    ("firmware", "-bios"),
+    ("firmware", "-pflash"),
+    ("trace", "-trace"),
+    ("trace", "-D"),
+];
 
 /// Errors for options in `args` that a key of the VM already adds. `args` are those of the VM, rendered.
 pub(super) fn check_twice(options: &Node, args: &[String], diagnostics: &mut Diagnostics) {

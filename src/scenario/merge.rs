@@ -64,7 +64,8 @@ fn merge(child: &Node, parent: &Node, inner: impl Fn(&str, &Node, &Node) -> Node
 }
 
 /// The options of a VM that are lists. Their items may have a `when`, and `+NAME` adds to the inherited list.
-pub(crate) const LISTS: &[&str] = &["numa", "blockdevs", "chardevs", "netdevs", "objects", "devices", "args"];
+pub(crate) const LISTS: &[&str] =
+    &["numa", "blockdevs", "chardevs", "netdevs", "objects", "devices", "trace", "args"];
 
 /// The list that a key adds to.
 pub(super) fn added(key: &str) -> Option<&str> {

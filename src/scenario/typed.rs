@@ -453,6 +453,7 @@ fn help_for_kind(owner: &str, given: &Value, expected: &str) -> String {
         ("a list", "a map") => "put it in a list: `[{…}]`".to_owned(),
         ("a list", value) if !matches!(value, "nothing" | "a map") => format!("write `[{value}]`"),
         ("a text", "a map") if owner == "args" => "write `{when: …, args: […]}`, or a text".to_owned(),
+        ("a text", "a map") if owner == "trace" => "write `{when: …, trace: […]}`, or a text".to_owned(),
         ("a text", "a list") => "name one of them".to_owned(),
         ("a text", "true") if owner == "expect_error" => {
             "it is a pattern that the error must match; to accept any error, write `\".\"`".to_owned()

@@ -139,7 +139,8 @@ impl Vms {
     }
 }
 
-/// A VM's options without those whose `when` is false. An item of `args` with a `when` is a map with its own `args`.
+/// A VM's options without those whose `when` is false. An item of `args` with a `when` is a map with its own `args`; the
+/// same for `trace`.
 fn without_disabled(node: &Node, reader: &mut Reader<'_, '_>) -> Option<Node> {
     let mut sound = true;
     let mut entries = Vec::new();
@@ -170,8 +171,11 @@ fn without_disabled(node: &Node, reader: &mut Reader<'_, '_>) -> Option<Node> {
                 sound &= reader.render(item).is_some();
                 continue;
             }
-            let inner = item.get("args").filter(|_| is_args);
-            match inner.map(|list| args::list(list, reader.diagnostics).unwrap_or_else(|| list.clone())) {
+            let inner = item.get(&key.name).map(|list| match is_args {
+                true => args::list(list, reader.diagnostics).unwrap_or_else(|| list.clone()),
+                false => list.clone(),
+            });
+            match inner {
                 Some(list) if matches!(list.kind, Kind::Seq(_)) => kept.extend_from_slice(list.items()),
                 Some(one) => kept.push(one),
                 None => kept.push(item.without(&["when"])),

@@ -66,18 +66,22 @@ fn finish(definitions: &mut Value) {
         "description": "The number of copies: `copies: 3` of `spare` makes the VMs `spare1`, `spare2` and `spare3`. \
             Default: one, with this very name.",
     });
-    let raw = vm["properties"]["args"]["items"].take();
-    vm["properties"]["args"]["items"] = json!({"anyOf": [raw, {
-        "type": "object",
-        "description": "Arguments that are only used if `when` is true.",
-        "properties": {
-            "when": when::schema("Whether to use them: a template, `true` or `false`."),
-            "args": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
-                "description": "The arguments."},
-        },
-        "required": ["when", "args"],
-        "additionalProperties": false,
-    }]});
+    for (name, what, one_text) in [("args", "Arguments", true), ("trace", "Patterns", false)] {
+        let whole = json!({"type": "array", "items": {"type": "string"}});
+        let text = one_text.then(|| json!({"type": "string"}));
+        let several: Vec<Value> = text.into_iter().chain([whole]).collect();
+        let items = &mut vm["properties"][name]["items"];
+        *items = json!({"anyOf": [items.take(), {
+            "type": "object",
+            "description": format!("{what} that are only used if `when` is true."),
+            "properties": {
+                "when": when::schema("Whether to use them: a template, `true` or `false`."),
+                name: {"anyOf": several, "description": format!("The {}.", what.to_lowercase())},
+            },
+            "required": ["when", name],
+            "additionalProperties": false,
+        }]});
+    }
     let mut args = vm["properties"]["args"].take();
     let description = args.as_object_mut().and_then(|args| args.shift_remove("description"));
     vm["properties"]["args"] = json!({"description": description, "anyOf": [{"type": "string"}, args]});

@@ -4,7 +4,6 @@ let caseRows, kindRows;
 
 function startOverview() {
   caseRows = Rows($('cases'), { height: item => item.file !== undefined ? 30 : item.reason ? 46 : 28, render: caseRow });
-  if ($('kinds')) kindRows = Rows($('kinds'), { height: () => 76, render: kindRow });
   $('filter').addEventListener('input', () => {
     overview.filter = $('filter').value;
     applyFilter();
@@ -80,6 +79,8 @@ function applyFilter() {
   for (const chip of document.querySelectorAll('header .chip')) {
     chip.setAttribute('aria-pressed', chip.dataset.verdict === overview.verdict);
   }
+  // (The first failure of a run that goes on brings them.)
+  if ($('kinds')) kindRows ||= Rows($('kinds'), { height: () => 76, render: kindRow });
   if (!kindRows) return;
   const counts = new Map();
   for (const c of found) if (c.kind !== null) (counts.get(c.kind) || counts.set(c.kind, []).get(c.kind)).push(c);

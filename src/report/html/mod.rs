@@ -5,13 +5,15 @@
 
 mod case;
 mod grid;
+mod live;
 mod overview;
 
 use std::collections::BTreeMap;
-use std::fs::{File, Permissions};
-use std::io::{BufWriter, Seek as _, SeekFrom, Write};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::BufWriter;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use handlebars::Handlebars;
@@ -19,9 +21,10 @@ use serde_json::{Value, json};
 
 use crate::event::{Event, Subscriber, Verdict, What};
 use crate::report::record::Case;
+use crate::report::rounds::Rounds;
 use crate::report::stats::Stats;
 use crate::report::trace::Collector;
-use crate::report::{Fold, text};
+use crate::report::{Fold, file, text};
 
 /// The placeholder for the data of the cases.
 const DATA: &str = "<!-- cases -->";
@@ -47,7 +50,7 @@ const SCRIPTS: &[&str] = &[
 const STYLES: &[&str] = &[include_str!("theme.css"), include_str!("overview.css"), include_str!("case.css")];
 
 /// The page.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Html {
     path: PathBuf,
     fold: Fold,
@@ -59,8 +62,10 @@ pub struct Html {
     options: Vec<String>,
     rows: Vec<overview::Row>,
     skips: indexmap::IndexMap<String, usize>,
-    aside: Option<BufWriter<File>>,
+    aside: Option<Arc<File>>,
     written: u64,
+    /// A further script, for a page of a run that goes on.
+    live: Option<&'static str>,
 }
 
 impl Html {
@@ -80,29 +85,37 @@ impl Html {
             skips: indexmap::IndexMap::new(),
             aside: None,
             written: 0,
+            live: None,
         }
     }
 
     fn ended(&mut self, case: &Case) -> anyhow::Result<()> {
-        let collector = self.open.remove(&case.number).unwrap_or_else(|| Collector::new(case.began));
         let verdict = case.verdict();
         self.stats.add(case);
         self.cells.add(case);
-        let reason = case.reason().map(text::one_line).unwrap_or_default();
         if matches!(verdict, Verdict::Skip | Verdict::Xfail) {
+            let reason = case.reason().map(text::one_line).unwrap_or_default();
             *self.skips.entry(format!("{verdict}: {reason}")).or_default() += 1;
         }
-        self.rows.push(overview::Row::of(case));
-        let briefly = self.written > BRIEF_ABOVE && verdict == Verdict::Pass;
+        self.add(case)
+    }
+
+    /// Adds the row and the data of a case; one without an end is running.
+    fn add(&mut self, case: &Case) -> anyhow::Result<()> {
+        let collector = self.open.remove(&case.number).unwrap_or_else(|| Collector::new(case.began));
+        self.rows.push(overview::Row::of(case, self.fold.last()));
+        let passed = case.end.as_ref().is_some_and(|end| end.verdict == Verdict::Pass);
+        let briefly = self.written > BRIEF_ABOVE && passed;
         let trace = collector.finish(case.end.as_ref());
-        let detail = case::Detail::of(case, trace, self.again(case), briefly, self.folder());
+        let detail = case::Detail::of(case, trace, self.again(case), briefly, file::folder(&self.path));
         let element = detail.element(case.number)?;
-        self.written += element.len() as u64;
         let aside = match &mut self.aside {
             Some(aside) => aside,
-            none => none.insert(BufWriter::new(tempfile::tempfile()?)),
+            none => none.insert(Arc::new(tempfile::tempfile()?)),
         };
-        Ok(aside.write_all(element.as_bytes())?)
+        aside.write_all_at(element.as_bytes(), self.written)?;
+        self.written += element.len() as u64;
+        Ok(())
     }
 
     /// The command that runs this case again.
@@ -114,14 +127,6 @@ impl Html {
         crate::qemu::argv::for_shell(&words).replace(" \\\n    ", " ")
     }
 
-    /// The directory of the page.
-    fn folder(&self) -> &Path {
-        match self.path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        }
-    }
-
     fn page(&mut self) -> anyhow::Result<String> {
         self.rows.sort_by_key(|row| row.number);
         let exceeded: Vec<String> = self.stats.races.exceeded();
@@ -130,14 +135,14 @@ impl Html {
         let index = json!({
             "cases": overview::rows(&self.rows, &kinds),
             "kinds": overview::kinds(&kinds, &self.stats),
-            "differences": self.rounds.findings(),
+            "differences": if self.live.is_none() { self.rounds.findings() } else { Vec::new() },
         });
         let data = json!({
             "run": self.run,
             "counts": overview::counted(self.fold.counts()),
             "total": self.fold.counts().total(),
             "seconds": text::seconds(self.fold.last()),
-            "trouble": self.fold.trouble(),
+            "trouble": self.fold.trouble().filter(|_| self.live.is_none()),
             "exceeded": exceeded,
             "races": rates.map(|(reason, rate)| json!({"reason": text::one_line(reason), "rate": rate}))
                 .collect::<Vec<_>>(),
@@ -148,30 +153,15 @@ impl Html {
             "skips": self.skips.iter().map(|(reason, count)| json!({"reason": reason, "count": count}))
                 .collect::<Vec<_>>(),
             "style": STYLES.concat(),
-            "script": SCRIPTS.concat(),
+            "script": SCRIPTS.concat() + self.live.unwrap_or_default(),
             "index": harmless(&index)?,
         });
         Ok(Handlebars::new().render_template(include_str!("page.hbs"), &data)?)
     }
 
     fn write(&mut self) -> anyhow::Result<()> {
-        let folder = self.folder().to_owned();
-        let page = self.page()?;
-        let (head, tail) = page.split_once(DATA).context("the page has no placeholder for the cases")?;
-        std::fs::create_dir_all(&folder)?;
-        let file = tempfile::Builder::new()
-            .prefix(".index.")
-            .suffix(".html")
-            .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(&folder)?;
-        let mut out = BufWriter::new(file);
-        out.write_all(head.as_bytes())?;
-        if let Some(aside) = self.aside.take() {
-            let mut aside = aside.into_inner()?;
-            aside.seek(SeekFrom::Start(0))?;
-            std::io::copy(&mut aside, &mut out)?;
-        }
-        out.write_all(tail.as_bytes())?;
+        let mut out = BufWriter::new(file::beside(&self.path)?);
+        self.write_to(&mut out)?;
         out.into_inner()?.persist(&self.path).map_err(|failed| failed.error)?;
         Ok(())
     }

@@ -18,14 +18,15 @@ const KINDS: usize = 5_000;
 const SLOWEST: usize = 10;
 
 /// A row of the list of cases.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Row {
     pub(super) number: usize,
     /// The name, with the QEMU if there are several.
     name: String,
     round: Option<usize>,
     file: String,
-    verdict: Verdict,
+    /// Absent while it runs.
+    verdict: Option<Verdict>,
     reason: String,
     seconds: f64,
     /// The signature of its failure.
@@ -33,11 +34,12 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn of(case: &Case) -> Self {
-        let verdict = case.verdict();
+    /// The row of a case; of one that runs, until `now`, in seconds since the start of the run.
+    pub(super) fn of(case: &Case, now: f64) -> Self {
+        let verdict = case.end.as_ref().map(|end| end.verdict);
         let qemu = case.qemu.as_ref().map(|qemu| format!(" on {qemu}")).unwrap_or_default();
-        let reason = case.reason().filter(|_| verdict != Verdict::Pass).map(text::one_line);
-        let is_listed = verdict.is_bad() || verdict == Verdict::Flaky;
+        let reason = case.reason().filter(|_| verdict != Some(Verdict::Pass)).map(text::one_line);
+        let is_listed = verdict.is_some_and(|verdict| verdict.is_bad() || verdict == Verdict::Flaky);
         Self {
             number: case.number,
             name: text::one_line(&format!("{}{qemu}", case.name)),
@@ -45,7 +47,7 @@ impl Row {
             file: text::one_line(&case.file),
             verdict,
             reason: text::cut(&reason.unwrap_or_default(), 200).into_owned(),
-            seconds: rounded(case.end.as_ref().map_or(0.0, |end| end.seconds)),
+            seconds: rounded(case.end.as_ref().map_or(now - case.began, |end| end.seconds)),
             signature: is_listed.then(|| signature_of(case)),
         }
     }
@@ -57,7 +59,8 @@ pub(super) fn rows(rows: &[Row], kinds: &[(&str, &Kind)]) -> Value {
         kinds.iter().take(KINDS).enumerate().map(|(index, (name, _))| (*name, index)).collect();
     let row = |row: &Row| {
         let kind = row.signature.as_deref().and_then(|signature| place.get(signature));
-        json!([row.number, row.name, row.round, row.file, row.verdict, row.reason, row.seconds, kind])
+        let verdict = row.verdict.map_or_else(|| json!("running"), |verdict| json!(verdict));
+        json!([row.number, row.name, row.round, row.file, verdict, row.reason, row.seconds, kind])
     };
     rows.iter().map(row).collect()
 }

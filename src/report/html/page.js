@@ -105,11 +105,17 @@ route();
 document.documentElement.dataset.ready = '1';
 
 window.lockstep = {
-  // Reads the data again, after its elements were replaced while a run goes on; an open case stays as it is.
+  // Reads the data again, after its elements were replaced while a run goes on; an open case is shown again once it has ended.
   refresh: () => {
     unpacked.clear();
     readIndex();
     applyFilter();
+    if (screenOf === 'overview') showTab(overview.tab);
+    const open = shown && cases.find(c => c.number === shown.c.number);
+    if (!open) return;
+    const was = shown.c.verdict;
+    shown.c = open;
+    if (open.verdict !== was) route();
   },
   // The open case.
   shown: () => shown,

@@ -1,7 +1,7 @@
 // The transcript of an attempt, in the order of QEMU's clock. A line that was seen late has its delay.
-const SIGNS = { command: '→', reply: '←', event: '●', tick: '·', serial: '|', process: '■', began: '▶', ended: '◀', change: '⇄', note: '!' };
-const GROUPS = { command: 'qmp', reply: 'qmp', event: 'events', tick: 'ticks', serial: 'serial', began: 'steps', ended: 'steps' };
-const GROUP_NAMES = ['qmp', 'events', 'ticks', 'serial', 'steps', 'other'];
+const SIGNS = { command: '→', reply: '←', event: '●', tick: '·', serial: '|', trace: '∘', process: '■', began: '▶', ended: '◀', change: '⇄', note: '!' };
+const GROUPS = { command: 'qmp', reply: 'qmp', event: 'events', tick: 'ticks', serial: 'serial', trace: 'traces', began: 'steps', ended: 'steps' };
+const GROUP_NAMES = ['qmp', 'events', 'ticks', 'serial', 'traces', 'steps', 'other'];
 const groupOf = line => GROUPS[line.kind] || 'other';
 
 // A line as text.

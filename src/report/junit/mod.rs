@@ -9,9 +9,7 @@ mod case;
 mod extra;
 
 use std::collections::BTreeMap;
-use std::fs::Permissions;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration as StdDuration, UNIX_EPOCH};
 
@@ -24,7 +22,7 @@ use self::extra::{Attempt, Extra, Extras, Properties, seconds};
 use crate::event::{Event, Qemu, Subscriber, Verdict, What};
 use crate::report::races::Races;
 use crate::report::record::{Case, Kept};
-use crate::report::{Fold, log, text};
+use crate::report::{Fold, file, log, text};
 use crate::repository::Repository;
 
 /// The JUnit report of a run.
@@ -275,17 +273,8 @@ fn timestamp(began: Option<StdDuration>, after: f64) -> OffsetDateTime {
 
 /// Writes to a temporary file and moves it into place; an existing file stays if that fails.
 fn write(path: &Path, xml: &[u8]) -> anyhow::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    std::fs::create_dir_all(folder)?;
-    let mut file = tempfile::Builder::new()
-        .prefix(".junit.")
-        .suffix(".xml")
-        // Readable by others, subject to the umask: a CI server often runs as another user.
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder)?;
+    // Readable by others, subject to the umask: a CI server often runs as another user.
+    let mut file = file::beside(path)?;
     file.write_all(xml)?;
     file.write_all(b"\n")?;
     file.persist(path).map_err(|failed| failed.error)?;

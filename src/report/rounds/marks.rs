@@ -41,7 +41,7 @@ pub(super) struct Mark {
 }
 
 /// The name of a mark: what happened, without what differs in each round.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Name {
     /// The VM, link or client; empty for a step.
     pub lane: String,
@@ -53,7 +53,7 @@ pub(super) struct Name {
 static NONE: Name = Name { lane: String::new(), align: None };
 
 /// The names of all marks, by their text.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Names(IndexMap<String, Name>);
 
 impl Names {
@@ -92,7 +92,7 @@ pub(super) struct Step {
 }
 
 /// Turns the events of a round into marks.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Recorder {
     began: f64,
     /// With whether the time is QEMU's.

@@ -60,7 +60,7 @@ impl std::fmt::Display for Align {
 }
 
 /// The rounds of all cases of a run, or of two. A repeated attempt at a case is a round too.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Rounds {
     names: Names,
     open: HashMap<usize, Open>,
@@ -70,7 +70,7 @@ pub struct Rounds {
 }
 
 /// A round that has not ended.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Open {
     case: String,
     round: Option<usize>,
@@ -79,7 +79,7 @@ struct Open {
 }
 
 /// The rounds of a case.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Case {
     /// Its name without the QEMU.
     name: String,
@@ -90,7 +90,7 @@ struct Case {
 }
 
 /// A round that has ended.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Round {
     run: usize,
     round: Option<usize>,

@@ -16,7 +16,7 @@ const SPAN: f64 = 1.0;
 const GROUPS: usize = 1024;
 
 /// The smallest difference of consecutive events, in groups of the same size.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Differences {
     size: usize,
     last: usize,

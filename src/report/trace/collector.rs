@@ -24,7 +24,7 @@ const ATTEMPTS: usize = 4;
 const STEPS: usize = 2_000;
 
 /// Collects the trace of a case.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Collector {
     began: f64,
     ended: Kept<Attempt>,
@@ -33,7 +33,7 @@ pub(crate) struct Collector {
 }
 
 /// The attempt that is running.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Open {
     number: usize,
     /// When it began, and its latest event, in seconds since the start of the run.
@@ -56,7 +56,7 @@ struct Open {
 }
 
 /// A line with its number in the order of arrival.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct OpenLine {
     number: usize,
     moment: Moment,
@@ -139,6 +139,9 @@ impl Open {
             What::QmpReply { vm, message } => self.reply(at, vm, message),
             What::QmpEvent { vm, message } => self.event(at, vm, message),
             What::SerialLine { vm, line } => self.serial(at, vm, line),
+            What::Trace { vm, name, text, emitted } => {
+                self.trace(emitted.unwrap_or(at), vm, name.as_deref(), text);
+            }
             What::StepBegan { step, title, place, finally } => {
                 self.step_began(at, *step, title, place, *finally);
             }
@@ -213,6 +216,12 @@ impl Open {
             }
             _ => self.line(at, source, Kind::Serial, line, String::new()),
         }
+    }
+
+    fn trace(&mut self, at: f64, vm: &str, name: Option<&str>, text: &str) {
+        let source = Source::Vm(self.vm(vm));
+        let line = name.map_or_else(|| text.to_owned(), |name| format!("{name} {text}"));
+        self.line(at, source, Kind::Trace, &line, String::new());
     }
 
     fn event(&mut self, at: f64, name: &str, message: &Value) {

@@ -22,7 +22,7 @@ use crate::event::{StepOutcome, Verdict};
 pub(crate) use collector::Collector;
 
 /// A case.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Trace {
     /// When the case began, in seconds since the start of the run.
     pub(crate) began: f64,
@@ -31,7 +31,7 @@ pub(crate) struct Trace {
 }
 
 /// An attempt of a case.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct Attempt {
     /// Its number, counted from 1.
     pub(crate) number: usize,
@@ -63,7 +63,7 @@ pub(crate) struct Attempt {
 }
 
 /// A VM.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct Vm {
     /// Its name.
     pub(crate) name: String,
@@ -85,7 +85,7 @@ pub(crate) struct Vm {
 }
 
 /// A time in which a VM was in one state.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Span {
     /// When it began.
     pub(crate) began: f64,
@@ -96,7 +96,7 @@ pub(crate) struct Span {
 }
 
 /// A COLO checkpoint as one VM saw it.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Checkpoint {
     /// The `STOP`.
     pub(crate) stopped: f64,
@@ -106,7 +106,7 @@ pub(crate) struct Checkpoint {
 }
 
 /// A link or a client, with its changes.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct Counted {
     /// Its name.
     pub(crate) name: String,
@@ -115,7 +115,7 @@ pub(crate) struct Counted {
 }
 
 /// A change of a link or a client.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Change {
     /// When.
     pub(crate) at: f64,
@@ -128,7 +128,7 @@ pub(crate) struct Change {
 }
 
 /// A step.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Step {
     /// Its number in the attempt, counted from 1.
     pub(crate) number: usize,
@@ -155,7 +155,7 @@ pub(crate) struct Step {
 }
 
 /// A line of the transcript.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Line {
     /// When it happened. Lines are in this order.
     pub(crate) at: f64,
@@ -209,6 +209,8 @@ pub(crate) enum Kind {
     Serial,
     /// A QEMU was started, or exited.
     Process,
+    /// A trace event of QEMU.
+    Trace,
     /// A step began.
     Began,
     /// A step ended.
@@ -220,7 +222,7 @@ pub(crate) enum Kind {
 }
 
 /// A point in time by which attempts can be compared.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Mark {
     /// When.
     pub(crate) at: f64,

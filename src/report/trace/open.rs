@@ -15,7 +15,7 @@ pub(super) struct Moment {
 }
 
 /// A VM of the open attempt.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct OpenVm {
     pub(super) name: String,
     pub(super) version: Option<String>,
@@ -32,7 +32,7 @@ pub(super) struct OpenVm {
 }
 
 /// What an event says about COLO.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum News {
     /// The VM has entered COLO.
     Colo,

@@ -1,6 +1,6 @@
 //! Checks a case against the QEMUs that it would run on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -12,6 +12,7 @@ use crate::qemu::binary::Binary;
 use crate::qemu::network::{Sockets, attached};
 use crate::qemu::schema::Complaint;
 use crate::qemu::spec::VmSpec;
+use crate::qemu::trace;
 use crate::scenario::model::Case;
 use crate::step::{Action, Capabilities, CheckKind, Condition, Instances, Migrate, Qmp, VmName};
 use crate::template;
@@ -171,6 +172,13 @@ impl Against<'_> {
         if let Some(machine) = spec.machine_type() {
             let known = &binary.machines;
             self.has(&["machine"], "machine type", machine, known.contains(machine), known);
+        }
+        // A binary that cannot write them skips the case; those of a release are not known.
+        let events = &binary.trace_events;
+        for (number, trace::Events(pattern)) in spec.trace.iter().enumerate().filter(|_| !events.is_empty()) {
+            let is_there = trace::matches_any(pattern, events);
+            let known = if is_there { BTreeSet::new() } else { trace::known(events) };
+            self.has(&["trace", &number.to_string()], "trace event", pattern, is_there, known);
         }
         let lists = [
             ("blockdevs", "blockdev-add", &spec.blockdevs),

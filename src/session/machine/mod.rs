@@ -5,6 +5,7 @@ mod guest;
 mod handle;
 mod plan;
 mod streams;
+mod traces;
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -22,6 +23,7 @@ use self::evidence::EVIDENCE_PATIENCE;
 use self::guest::guest_image;
 pub use self::plan::Plan;
 use self::streams::{listen, tap, watch_end};
+use self::traces::Traces;
 use super::board::Board;
 use super::failure::Failure;
 use super::lock;
@@ -99,24 +101,26 @@ impl Machine {
         let channel = || pair().map_err(|error| trouble("a socket pair", error));
         let ((qmp, qmp_end), (serial, serial_end), (qtest, qtest_end)) = (channel()?, channel()?, channel()?);
         let (agent, agent_end) = plan.has_agent().then(channel).transpose()?.unzip();
+        let (traces, log_end) = Traces::of(&plan, sink).map_err(|error| trouble("a pipe", error))?.unzip();
         let channels = Channels::Inherited {
             qmp: qmp_end.as_raw_fd(),
             serial: serial_end.as_raw_fd(),
             qtest: qtest_end.as_raw_fd(),
             agent: agent_end.as_ref().map(OwnedFd::as_raw_fd),
+            log: log_end.as_ref().map(OwnedFd::as_raw_fd),
         };
         let argv = plan.command_line(channels, image.as_deref(), directory);
         let open = |kind| log_file(directory, &name, kind).map_err(|error| trouble("its log", error));
-        let errors = open("stderr.log")?;
-        let inherited = [qmp_end, serial_end, qtest_end].into_iter().chain(agent_end).map(Arc::new);
+        let inherited =
+            [qmp_end, serial_end, qtest_end].into_iter().chain(agent_end).chain(log_end).map(Arc::new);
         let launch = Launch {
             argv: argv.clone(),
             env: plan.environment(directory),
             directory: directory.to_owned(),
             inherit: inherited.chain(plan.inherit.iter().cloned()).collect(),
             stdin: None,
-            stdout: errors.try_clone().map_err(|error| trouble("its log", error))?,
-            stderr: errors,
+            stdout: open("stderr.log")?,
+            stderr: open("stderr.log")?,
         };
         board.forbid_exit(&name);
         plan.spec.health.allowed().iter().for_each(|expression| board.allow(&name, expression));
@@ -127,7 +131,7 @@ impl Machine {
             version: Some(plan.binary.version.to_string()),
             argv: argv.clone(),
         });
-        let end_is_reported = watch_end(&name, &process, board, sink);
+        let end_is_reported = watch_end(&name, &process, traces, board, sink);
         let log = SharedLog::default();
         let serial = listen(&plan, serial, log.clone(), open("serial.log")?, board, sink);
         Ok(Self {

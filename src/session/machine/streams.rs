@@ -9,6 +9,7 @@ use tokio::net::UnixStream;
 use tokio::sync::watch;
 
 use super::Plan;
+use super::traces::Traces;
 use crate::event::{Sink, What};
 use crate::guest::ticker;
 use crate::qemu::health;
@@ -18,19 +19,22 @@ use crate::qemu::spec::Guest;
 use crate::session::board::{Board, Trouble};
 use crate::session::log::{QmpEvent, SerialPort, SharedLog};
 
-/// Reports the end of the process to the event stream and the board; the returned flag is set when that is done.
+/// Reports the end of the process to the event stream and the board, after all of its trace events; the returned flag is
+/// set when that is done.
 pub(super) fn watch_end(
     name: &str,
     process: &Process,
+    traces: Option<Traces>,
     board: &Arc<Board>,
     sink: &Sink,
 ) -> watch::Receiver<bool> {
     let (reported, is_reported) = watch::channel(false);
     let (vm, board, sink, mut ended) = (name.to_owned(), Arc::clone(board), sink.clone(), process.watch());
     tokio::spawn(async move {
-        let how = match ended.wait_for(Option::is_some).await {
-            Ok(how) => *how,
-            Err(_) => None,
+        let end = async { ended.wait_for(Option::is_some).await.ok().and_then(|how| *how) };
+        let how = match traces {
+            Some(traces) => traces.read_until(end).await,
+            None => end.await,
         };
         if let Some(how) = how {
             sink.emit(What::VmExited { vm: vm.clone(), how: how.to_string(), expected: board.may_exit(&vm) });
