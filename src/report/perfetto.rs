@@ -303,3 +303,43 @@ impl Process {
         ((self.began + seconds) * 1e6).round() as i64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn each_command_event_and_step_of_a_run_is_in_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trace.json");
+        let mut perfetto = Perfetto::new(&path);
+        let mut events = sample::run();
+        let step = events.iter().position(|event| matches!(event.what, What::StepBegan { .. })).unwrap();
+        let (at, case) = (events[step].at, events[step].case);
+        let vm = || "primary".to_owned();
+        let stop = json!({"event": "STOP", "timestamp": {"seconds": 1, "microseconds": 0}});
+        for what in [
+            What::QmpEvent { vm: vm(), message: stop },
+            What::QmpReply { vm: vm(), message: json!({"return": {}, "id": 1}) },
+            What::QmpCommand { vm: vm(), message: json!({"execute": "stop", "id": 1}) },
+        ] {
+            events.insert(step + 1, sample::at(at, case, what));
+        }
+        events.iter().for_each(|event| perfetto.take(event).unwrap());
+        perfetto.finish().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let trace: Value = serde_json::from_str(&text).unwrap();
+        let all = trace["traceEvents"].as_array().unwrap();
+        let count = |phase: &str, category: &str| {
+            all.iter().filter(|one| one["ph"] == phase && one["cat"] == category).count()
+        };
+        let expected = |wanted: fn(&What) -> bool| events.iter().filter(|event| wanted(&event.what)).count();
+        assert_eq!(count("X", "step"), expected(|what| matches!(what, What::StepBegan { .. })));
+        let commands = expected(|what| matches!(what, What::QmpCommand { .. }));
+        assert_eq!((commands, [count("b", "qmp"), count("e", "qmp")]), (1, [commands; 2]));
+        assert_eq!(count("i", "event"), expected(|what| matches!(what, What::QmpEvent { .. })));
+        assert!(all.iter().all(|one| one["ts"].is_i64() && one["pid"].is_u64() && one["tid"].is_u64()));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

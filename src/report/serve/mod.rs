@@ -81,7 +81,7 @@ impl Serve {
     /// Sends a message to everyone who listens.
     fn tell(&self, event: &str, data: &serde_json::Value) {
         if let Some(news) = &*lock(&self.site.news) {
-            // It fails if nobody listens.
+            // Without a listener it fails, which does not matter.
             let _ = news.send(format!("event: {event}\ndata: {data}\n\n").into());
         }
     }
