@@ -1,17 +1,19 @@
 //! `run --serve`: the page of a run while it runs, for a plain HTTP client and in a real browser.
 
+#[allow(dead_code, reason = "a part of it is used")]
+#[path = "support/browser.rs"]
+mod browser;
 mod common;
 
-use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, ExitCode};
 
+use browser::Browser;
 use common::harness::{self, chromium, once};
 use common::{Home, PATIENCE, VM, qemu, signal, wait_until};
-use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 const LIVE: &str = "live page: http://";
 
@@ -144,82 +146,19 @@ fn each_run_of_a_watch_has_the_same_address() {
     home.assert_nothing_is_left();
 }
 
-/// A browser that the test controls over two pipes, with one page.
-struct Browser {
-    child: Child,
-    to: File,
-    from: File,
-    session: String,
-    number: u64,
+fn open(url: &str) -> Browser {
+    let mut browser = Browser::start(&chromium().unwrap());
+    browser.visit(url);
+    browser
 }
 
-impl Browser {
-    fn open(home: &Home, url: &str) -> Self {
-        let [to, from] = ["to-browser", "from-browser"].map(|name| home.path(name));
-        for path in [&to, &from] {
-            mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        }
-        let mut command = home.command("sh");
-        command.args(["-c", "exec \"$0\" \"$@\" 3<to-browser 4>from-browser 2>/dev/null"]);
-        command.arg(chromium().unwrap());
-        command.args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]);
-        command.args(["--disable-background-networking", "--disable-component-update"]);
-        command.args(["--remote-debugging-pipe", "--user-data-dir=profile", "about:blank"]);
-        let child = command.spawn().unwrap();
-        // In the order of the shell, because opening a pipe waits for its other end.
-        let to = File::options().write(true).open(to).unwrap();
-        let from = File::open(from).unwrap();
-        let mut browser = Self { child, to, from, session: String::new(), number: 0 };
-        let target = browser.call("Target.createTarget", json!({"url": url}))["targetId"].clone();
-        let session = browser.call("Target.attachToTarget", json!({"targetId": target, "flatten": true}));
-        session["sessionId"].as_str().unwrap().clone_into(&mut browser.session);
-        browser
-    }
-
-    /// The result of a command of the DevTools protocol.
-    fn call(&mut self, method: &str, params: Value) -> Value {
-        self.number += 1;
-        let mut message = json!({"id": self.number, "method": method, "params": params});
-        if !self.session.is_empty() {
-            message["sessionId"] = self.session.clone().into();
-        }
-        self.to.write_all(format!("{message}\0").as_bytes()).unwrap();
-        loop {
-            let (mut answer, mut byte) = (Vec::new(), [0]);
-            while {
-                self.from.read_exact(&mut byte).unwrap();
-                byte != [0]
-            } {
-                answer.push(byte[0]);
-            }
-            let answer: Value = serde_json::from_slice(&answer).unwrap();
-            if answer["id"] == self.number {
-                assert!(answer.get("error").is_none(), "{answer}");
-                return answer["result"].clone();
-            }
-        }
-    }
-
-    fn evaluate(&mut self, script: &str) -> Value {
-        let result = self.call("Runtime.evaluate", json!({"expression": script, "returnByValue": true}));
-        result["result"]["value"].clone()
-    }
-
-    /// Waits until an expression has this value.
-    fn until(&mut self, script: &str, expected: &str) {
-        let mut seen = Value::Null;
-        let deadline = std::time::Instant::now() + PATIENCE;
-        while seen != expected {
-            assert!(std::time::Instant::now() < deadline, "{script} is {seen}, not {expected}");
-            // The page may be loading.
-            seen = self.evaluate(&format!("try {{ {script} }} catch (e) {{ String(e) }}"));
-        }
-    }
-
-    fn close(mut self) {
-        self.session.clear();
-        let _ = self.call("Browser.close", json!({}));
-        self.child.wait().unwrap();
+/// Waits until an expression has this value. (A page whose server has ended reports errors.)
+fn until_shown(browser: &mut Browser, script: &str, expected: &str) {
+    let mut seen = Value::Null;
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while seen != expected {
+        assert!(std::time::Instant::now() < deadline, "{script} is {seen}, not {expected}");
+        seen = browser.evaluate(&format!("try {{ return {script}; }} catch (e) {{ return String(e); }}"));
     }
 }
 
@@ -236,43 +175,43 @@ fn row(name: &str) -> String {
 fn the_browser_shows_the_running_case_and_its_end_and_keeps_what_the_reader_does() {
     let home = home();
     let (child, address) = started(&home, &["--serve"]);
-    let mut browser = Browser::open(&home, &format!("http://{address}/"));
-    browser.until(STATE, "live");
-    browser.until(&row("first"), "pass");
-    browser.until(&row("second"), "running");
+    let mut browser = open(&format!("http://{address}/"));
+    until_shown(&mut browser, STATE, "live");
+    until_shown(&mut browser, &row("first"), "pass");
+    until_shown(&mut browser, &row("second"), "running");
     // The reader filters, and is in the field when the case ends.
     browser.evaluate(
         "const f = document.querySelector('#filter'); f.value = 'second'; \
          f.dispatchEvent(new Event('input')); f.focus()",
     );
     home.write("go", "");
-    browser.until(STATE, "ended");
-    browser.until(&row("second"), "pass");
-    browser.until(
+    until_shown(&mut browser, STATE, "ended");
+    until_shown(&mut browser, &row("second"), "pass");
+    until_shown(
+        &mut browser,
         "String([document.querySelector('#filter').value, document.activeElement.id])",
         "second,filter",
     );
-    browser.until("String(document.querySelectorAll('#cases .row').length)", "1");
-    browser.until(
+    until_shown(&mut browser, "String(document.querySelectorAll('#cases .row').length)", "1");
+    until_shown(
+        &mut browser,
         "document.querySelector('header .chips').textContent.trim().replace(/\\s+/g, ' ')",
         "2 passed",
     );
     home.ended(child).expect(0);
-    browser.close();
 }
 
 fn the_browser_says_that_a_killed_run_was_cut_off_and_keeps_the_open_case() {
     let home = home();
     let (child, address) = started(&home, &["--serve"]);
-    let mut browser = Browser::open(&home, &format!("http://{address}/#case-1"));
-    browser.until(STATE, "live");
-    browser.until("window.lockstep.shown().c.name", "second");
+    let mut browser = open(&format!("http://{address}/#case-1"));
+    until_shown(&mut browser, STATE, "live");
+    until_shown(&mut browser, "window.lockstep.shown().c.name", "second");
     signal(&child, Signal::KILL);
-    browser.until(STATE, "cut off: the runner has ended without finishing");
-    browser.until("window.lockstep.shown().c.name", "second");
-    browser.until("window.lockstep.shown().c.verdict", "running");
+    until_shown(&mut browser, STATE, "cut off: the runner has ended without finishing");
+    until_shown(&mut browser, "window.lockstep.shown().c.name", "second");
+    until_shown(&mut browser, "window.lockstep.shown().c.verdict", "running");
     assert_eq!(home.ended(child).signal, Some(9));
-    browser.close();
 }
 
 fn main() -> ExitCode {

@@ -4,8 +4,8 @@
 mod blow;
 mod deadlines;
 pub mod journal;
-pub mod migrations;
-mod outcome;
+mod migrations;
+pub mod outcome;
 mod plan;
 pub mod report;
 pub mod rule;

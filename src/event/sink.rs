@@ -40,7 +40,7 @@ impl Sink {
     /// Emits an event with the current time.
     pub fn emit(&self, what: What) {
         if let Some(sender) = &self.sender {
-            // Fails if the reader is gone; then there is no report to write to.
+            // Fails if the reader has ended; then no report can be written.
             let _ = sender.send(Event { at: self.elapsed().as_secs_f64(), case: self.case, what });
         }
     }

@@ -2,7 +2,6 @@
 //!
 //! All times are microseconds since the start of the run, on the axis of the trace: a QMP event has QEMU's own time.
 
-use std::collections::BTreeMap;
 use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
 
@@ -12,9 +11,9 @@ use tempfile::NamedTempFile;
 
 use super::file;
 use super::record::Case;
-use super::trace::{Attempt, Collector, Counted, Kind, Line, Source, Span, Trace, Vm};
+use super::trace::{Attempt, Collectors, Counted, Kind, Line, Source, Span, Trace, Vm};
 use super::{Fold, text};
-use crate::event::{Event, Subscriber, What};
+use crate::event::{Event, Subscriber};
 
 /// The lanes of a VM, as the numbers of its threads.
 const STATE: usize = 1;
@@ -41,7 +40,7 @@ const STEPS: usize = 2;
 pub struct Perfetto {
     path: PathBuf,
     fold: Fold,
-    open: BTreeMap<usize, Collector>,
+    open: Collectors,
     out: Option<Out>,
 }
 
@@ -67,7 +66,7 @@ impl Perfetto {
     /// A trace to be written to `path` when the stream ends; creates its directory if missing.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), fold: Fold::default(), open: BTreeMap::new(), out: None }
+        Self { path: path.into(), fold: Fold::default(), open: Collectors::default(), out: None }
     }
 
     fn out(&mut self) -> anyhow::Result<&mut Out> {
@@ -85,8 +84,7 @@ impl Perfetto {
     }
 
     fn ended(&mut self, case: &Case) -> anyhow::Result<()> {
-        let collector = self.open.remove(&case.number).unwrap_or_else(|| Collector::new(case.began));
-        let trace = collector.finish(case.end.as_ref());
+        let trace = self.open.finish(case);
         self.out()?.case(&text::one_line(&case.title()), &trace)
     }
 
@@ -102,17 +100,7 @@ impl Perfetto {
 
 impl Subscriber for Perfetto {
     fn take(&mut self, event: &Event) -> anyhow::Result<()> {
-        match (&event.what, event.case) {
-            (What::CaseStarted { .. }, Some(number)) => {
-                self.open.insert(number, Collector::new(event.at));
-            }
-            (_, Some(number)) => {
-                if let Some(collector) = self.open.get_mut(&number) {
-                    collector.take(event);
-                }
-            }
-            (_, None) => {}
-        }
+        self.open.take(event);
         match self.fold.take(event) {
             Some(case) => self.ended(&case),
             None => Ok(()),
@@ -307,6 +295,7 @@ impl Process {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::What;
     use crate::report::sample;
 
     #[test]

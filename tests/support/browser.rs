@@ -78,7 +78,12 @@ impl Browser {
         self.send("Emulation.setDeviceMetricsOverride", &size);
         // The same page with another hash is not loaded again.
         self.load(&json!({"url": "about:blank"}), "Page.navigate");
-        self.load(&json!({"url": format!("file://{}{hash}", page.display())}), "Page.navigate");
+        self.visit(&format!("file://{}{hash}", page.display()));
+    }
+
+    /// Opens an address.
+    pub(crate) fn visit(&mut self, url: &str) {
+        self.load(&json!({"url": url}), "Page.navigate");
     }
 
     pub(crate) fn reload(&mut self) {
@@ -93,13 +98,19 @@ impl Browser {
 
     /// Runs the body of an async function in the page; it must not have reported any error.
     pub(crate) fn run(&mut self, script: &str) -> Value {
+        let value = self.evaluate(script);
+        assert_eq!(self.errors, Vec::<String>::new(), "errors in the page");
+        value
+    }
+
+    /// The same, in a page that may report errors.
+    pub(crate) fn evaluate(&mut self, script: &str) -> Value {
         let body = format!("(async () => {{ {script} }})()");
         let result = self.send(
             "Runtime.evaluate",
             &json!({"expression": body, "awaitPromise": true, "returnByValue": true, "userGesture": true}),
         );
         assert_eq!(result["exceptionDetails"], Value::Null, "the script failed: {script}");
-        assert_eq!(self.errors, Vec::<String>::new(), "errors in the page");
         result["result"]["value"].clone()
     }
 

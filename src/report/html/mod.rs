@@ -8,7 +8,6 @@ mod grid;
 mod live;
 mod overview;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufWriter;
 use std::os::unix::fs::FileExt as _;
@@ -23,7 +22,7 @@ use crate::event::{Event, Subscriber, Verdict, What};
 use crate::report::record::Case;
 use crate::report::rounds::Rounds;
 use crate::report::stats::Stats;
-use crate::report::trace::Collector;
+use crate::report::trace::Collectors;
 use crate::report::{Fold, file, text};
 
 /// The placeholder for the data of the cases.
@@ -54,7 +53,7 @@ const STYLES: &[&str] = &[include_str!("theme.css"), include_str!("overview.css"
 pub struct Html {
     path: PathBuf,
     fold: Fold,
-    open: BTreeMap<usize, Collector>,
+    open: Collectors,
     stats: Stats,
     cells: grid::Cells,
     rounds: Rounds,
@@ -75,7 +74,7 @@ impl Html {
         Self {
             path: path.into(),
             fold: Fold::default(),
-            open: BTreeMap::new(),
+            open: Collectors::default(),
             stats: Stats::default(),
             cells: grid::Cells::default(),
             rounds: Rounds::default(),
@@ -102,11 +101,10 @@ impl Html {
 
     /// Adds the row and the data of a case; one without an end is running.
     fn add(&mut self, case: &Case) -> anyhow::Result<()> {
-        let collector = self.open.remove(&case.number).unwrap_or_else(|| Collector::new(case.began));
         self.rows.push(overview::Row::of(case, self.fold.last()));
         let passed = case.end.as_ref().is_some_and(|end| end.verdict == Verdict::Pass);
         let briefly = self.written > BRIEF_ABOVE && passed;
-        let trace = collector.finish(case.end.as_ref());
+        let trace = self.open.finish(case);
         let detail = case::Detail::of(case, trace, self.again(case), briefly, file::folder(&self.path));
         let element = detail.element(case.number)?;
         let aside = match &mut self.aside {
@@ -169,25 +167,15 @@ impl Html {
 
 impl Subscriber for Html {
     fn take(&mut self, event: &Event) -> anyhow::Result<()> {
-        match (&event.what, event.case) {
-            (What::RunStarted { command, options, .. }, _) => {
-                self.options.clone_from(options);
-                self.run = serde_json::to_value(&event.what)?;
-                self.run["command"] = command.join(" ").into();
-                if let Some(memory) = self.run["host"]["memory"].as_u64() {
-                    self.run["host"]["memory"] = format!("{:.1}", memory as f64 / (1u64 << 30) as f64).into();
-                }
+        if let What::RunStarted { command, options, .. } = &event.what {
+            self.options.clone_from(options);
+            self.run = serde_json::to_value(&event.what)?;
+            self.run["command"] = command.join(" ").into();
+            if let Some(memory) = self.run["host"]["memory"].as_u64() {
+                self.run["host"]["memory"] = format!("{:.1}", memory as f64 / (1u64 << 30) as f64).into();
             }
-            (What::CaseStarted { .. }, Some(number)) => {
-                self.open.insert(number, Collector::new(event.at));
-            }
-            (_, Some(number)) => {
-                if let Some(collector) = self.open.get_mut(&number) {
-                    collector.take(event);
-                }
-            }
-            (_, None) => {}
         }
+        self.open.take(event);
         self.rounds.take(event);
         match self.fold.take(event) {
             Some(case) => self.ended(&case),

@@ -1,12 +1,12 @@
 //! Collects the trace of a case from its events.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
 use crate::event::{Again, CaseEnd, Event, StepOutcome, Verdict, What};
 use crate::guest::ticker;
-use crate::report::record::{Kept, Metric};
+use crate::report::record::{Case, Kept, Metric};
 use crate::report::text;
 use crate::session::log::QmpEvent;
 
@@ -96,6 +96,28 @@ impl Collector {
         });
         let attempts = self.ended.into_iter().chain([last]).collect();
         Trace { began: self.began, attempts }
+    }
+}
+
+/// The collectors of the cases that run.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Collectors(BTreeMap<usize, Collector>);
+
+impl Collectors {
+    /// Adds an event of the run.
+    pub(crate) fn take(&mut self, event: &Event) {
+        let Some(number) = event.case else { return };
+        if let What::CaseStarted { .. } = event.what {
+            self.0.insert(number, Collector::new(event.at));
+        } else if let Some(collector) = self.0.get_mut(&number) {
+            collector.take(event);
+        }
+    }
+
+    /// The trace of a case, which is then dropped here.
+    pub(crate) fn finish(&mut self, case: &Case) -> Trace {
+        let collector = self.0.remove(&case.number).unwrap_or_else(|| Collector::new(case.began));
+        collector.finish(case.end.as_ref())
     }
 }
 

@@ -19,7 +19,9 @@ use serde::Serialize;
 
 use crate::event::{StepOutcome, Verdict};
 
+#[cfg(test)]
 pub(crate) use collector::Collector;
+pub(crate) use collector::Collectors;
 
 /// A case.
 #[derive(Debug, Clone, Default, Serialize)]
