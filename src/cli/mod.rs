@@ -11,6 +11,7 @@ mod explain;
 mod failed;
 mod file;
 mod format;
+mod history;
 mod import;
 mod invalid_value;
 mod list;
@@ -68,6 +69,7 @@ enum Command {
     Audit(audit::Audit),
     Report(report::Report),
     Compare(compare::Compare),
+    History(history::History),
     Check(check::Check),
     List(list::List),
     Render(render::Render),
@@ -116,6 +118,7 @@ impl Command {
             | Self::Probe(_)
             | Self::Config(_) => true,
             Self::Compare(_)
+            | Self::History(_)
             | Self::Schema(_)
             | Self::Lsp(_)
             | Self::New(_)
@@ -163,6 +166,7 @@ impl Command {
             Self::Audit(audit) => audit.run(),
             Self::Report(report) => report.run(),
             Self::Compare(compare) => compare.run(),
+            Self::History(history) => history.run(),
             Self::Check(check) => check.run(),
             Self::List(list) => list.run(),
             Self::Render(render) => render.run(),
