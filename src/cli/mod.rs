@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand.
 
 mod audit;
+mod bisect;
 mod check;
 mod compare;
 mod completions;
@@ -70,6 +71,7 @@ enum Command {
     Report(report::Report),
     Compare(compare::Compare),
     History(history::History),
+    Bisect(bisect::Bisect),
     Check(check::Check),
     List(list::List),
     Render(render::Render),
@@ -110,6 +112,7 @@ impl Command {
     const fn uses_file(&self) -> bool {
         match self {
             Self::Run(_)
+            | Self::Bisect(_)
             | Self::Audit(_)
             | Self::Report(_)
             | Self::Check(_)
@@ -133,9 +136,9 @@ impl Command {
     /// The options that several commands have.
     fn parts(&mut self) -> (Option<&mut Selection>, Option<&mut Qemu>) {
         match self {
-            Self::Run(run) | Self::Config(config::Config { run }) => {
-                (Some(&mut run.selection), Some(&mut run.qemu))
-            }
+            Self::Run(run)
+            | Self::Bisect(bisect::Bisect { run, .. })
+            | Self::Config(config::Config { run }) => (Some(&mut run.selection), Some(&mut run.qemu)),
             Self::Audit(audit) => (Some(&mut audit.selection), Some(&mut audit.qemu)),
             Self::Check(check) => (Some(&mut check.selection), Some(&mut check.qemu)),
             Self::List(list) => (Some(&mut list.selection), None),
@@ -150,9 +153,9 @@ impl Command {
         match self {
             Self::Check(check) => check.format.print(mistakes, &mut std::io::stdout()),
             Self::List(list) => list.format.print(mistakes, &mut std::io::stderr()),
-            Self::Run(run) | Self::Config(config::Config { run }) => {
-                run.format.print(mistakes, &mut std::io::stderr())
-            }
+            Self::Run(run)
+            | Self::Bisect(bisect::Bisect { run, .. })
+            | Self::Config(config::Config { run }) => run.format.print(mistakes, &mut std::io::stderr()),
             _ => {
                 format::print(mistakes);
                 Ok(())
@@ -167,6 +170,7 @@ impl Command {
             Self::Report(report) => report.run(),
             Self::Compare(compare) => compare.run(),
             Self::History(history) => history.run(),
+            Self::Bisect(bisect) => bisect.run(),
             Self::Check(check) => check.run(),
             Self::List(list) => list.run(),
             Self::Render(render) => render.run(),

@@ -148,6 +148,11 @@ impl Selection {
         if diagnostics.has_errors() { Ok(None) } else { cases.map(Some) }
     }
 
+    /// Whether there are mistakes in the files that do not depend on a QEMU.
+    pub(super) fn has_mistakes(&self) -> bool {
+        self.find(&NoVersions).map_or(true, |found| found.diagnostics.has_errors())
+    }
+
     fn find(&self, versions: &dyn QemuVersions) -> anyhow::Result<Found> {
         let failed = self.failed()?;
         let defines = self.define.iter().map(|define| match define.split_once('=') {

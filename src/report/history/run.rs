@@ -66,6 +66,11 @@ impl Run {
         Ok(run)
     }
 
+    /// The results of its cases.
+    pub fn results(&self) -> impl Iterator<Item = (&str, &Cell)> {
+        self.cells.iter().map(|(case, cell)| (case.as_str(), cell))
+    }
+
     fn take(&mut self, event: &Event, fold: &mut Fold, stats: &mut Stats) {
         if let What::RunStarted { time, qemus, .. } = &event.what {
             self.time.clone_from(time);
