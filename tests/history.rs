@@ -131,9 +131,9 @@ fn a_bisection_over_builds_names_the_first_one_with_another_result() {
     let ran = home.run(&["bisect", "--qemu-list", "builds", "case.yaml", "--accel", "tcg", "-q"]).expect(0);
     let tail = "last bad: b\nfirst good: d\nor one of those that were left out: c\n";
     assert!(ran.stdout.ends_with(tail), "{}", ran.stdout);
-    let version = format!("(QEMU {}", oldest.version);
+    let version = format!("  b  bad on QEMU {}", oldest.version);
     let bad = ran.stdout.lines().find(|line| line.starts_with("  b ")).unwrap();
-    assert!(bad.contains("bad: version, 1 of 1 rounds: ") && bad.contains(&version), "{}", ran.stdout);
+    assert!(bad.starts_with(&version) && bad.contains(": version, 1 of 1 rounds: "), "{}", ran.stdout);
     assert!(ran.stdout.contains("  c  left out: --qemu default: "), "{}", ran.stdout);
     assert!(home.path("reports/b/junit.xml").exists());
 

@@ -144,13 +144,13 @@ impl Bisect {
         let mut out = "\n".to_owned();
         for (index, result) in results {
             let Build { name, .. } = &builds[*index];
-            let result = match result {
-                Answer::Good => "good".to_owned(),
-                Answer::Bad => format!("bad: {}", self.failure(name)),
-                Answer::Unknown(why) => format!("left out: {why}"),
+            let (word, detail) = match result {
+                Answer::Good => ("good", String::new()),
+                Answer::Bad => ("bad", format!(": {}", self.failure(name))),
+                Answer::Unknown(why) => ("left out", format!(": {why}")),
             };
-            let qemu = self.ran_on(name).map(|run| format!(" (QEMU {})", run.qemus)).unwrap_or_default();
-            out += &format!("  {name:width$}  {result}{qemu}\n");
+            let qemu = self.ran_on(name).map(|run| format!(" on QEMU {}", run.qemus)).unwrap_or_default();
+            out += &format!("  {name:width$}  {word}{qemu}{detail}\n");
         }
         let (first, last) = (results.get(&0), results.get(&(builds.len() - 1)));
         let known = |result: Option<&Answer>| matches!(result, Some(Answer::Good | Answer::Bad));

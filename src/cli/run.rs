@@ -192,6 +192,24 @@ impl Run {
         if self.dry_run {
             return Ok(Outcome::Shown);
         }
+        let subscribers = self.subscribers(listener)?;
+        let (sink, stream) = Sink::new();
+        let reports = crate::report::run(stream, subscribers);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let ran = runtime.block_on(async {
+            let interrupt = handle_signals()?;
+            crate::runner::run(jobs, settings, sink, interrupt).await
+        });
+        // Tasks hold clones of the sink; the stream ends when they are dropped.
+        drop(runtime);
+        let summary = reports.join();
+        ran.context("cannot start the run")?;
+        self.conclude(&summary);
+        Ok(Outcome::Ran(summary))
+    }
+
+    /// The reports, in an empty directory; they serve the page there.
+    fn subscribers(&self, listener: Option<TcpListener>) -> anyhow::Result<Vec<Box<dyn Subscriber + Send>>> {
         let reports = self.selection.reports.display();
         std::fs::create_dir_all(&self.selection.reports)
             .with_context(|| format!("cannot create the reports directory {reports}"))?;
@@ -211,19 +229,7 @@ impl Run {
             subscribers.push(Box::new(Markdown::new(summary)));
         }
         subscribers.push(Box::new(self.console()));
-        let (sink, stream) = Sink::new();
-        let reports = crate::report::run(stream, subscribers);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let ran = runtime.block_on(async {
-            let interrupt = handle_signals()?;
-            crate::runner::run(jobs, settings, sink, interrupt).await
-        });
-        // Tasks hold clones of the sink; the stream ends when they are dropped.
-        drop(runtime);
-        let summary = reports.join();
-        ran.context("cannot start the run")?;
-        self.conclude(&summary);
-        Ok(Outcome::Ran(summary))
+        Ok(subscribers)
     }
 
     /// Prints where the report is, or what is wrong with the reports.

@@ -111,7 +111,7 @@ pub enum ReadError {
 pub fn read(path: impl AsRef<Path>) -> Result<Reader<BufReader<File>>, ReadError> {
     let path = path.as_ref();
     match File::open(path) {
-        Ok(file) => Ok(Reader::new(path, BufReader::new(file))),
+        Ok(file) => Ok(Reader::new(path, BufReader::with_capacity(256 << 10, file))),
         Err(source) => Err(ReadError::Io { path: path.to_owned(), source }),
     }
 }

@@ -67,7 +67,7 @@ fn a_verdict_that_changes_with_the_qemu_only_is_a_change_and_no_chance() {
 
 #[test]
 fn a_failure_rate_that_changes_is_listed_with_both_rates() {
-    let verdict = |run: usize| if run < 40 || run % 2 == 0 { Pass } else { Fail };
+    let verdict = |run: usize| if run < 40 || run.is_multiple_of(2) { Pass } else { Fail };
     let runs: Vec<(&str, Verdict)> =
         (0..80).map(|run| (if run < 40 { "1" } else { "2" }, verdict(run))).collect();
     let since = Findings::of(&of(&runs)).intermittent.remove(0).since.unwrap();

@@ -113,18 +113,20 @@ fn grid(history: &History, out: &mut Rendering) {
         letters.into_iter().collect::<String>()
     };
     let rows: Vec<(String, &String)> = history.cases.iter().map(|(case, cells)| (row(cells), case)).collect();
-    let listed: Vec<_> = rows.iter().filter(|(row, _)| !row.chars().all(|letter| letter == '.')).collect();
+    let always = |row: &str, letter: char| row.chars().all(|own| own == letter);
+    let listed: Vec<_> = rows.iter().filter(|(row, _)| !always(row, '.') && !always(row, 's')).collect();
     if !listed.is_empty() {
         out.heading("Runs, the latest on the right: . pass, F fail, E error, ~ flaky, x xfail, s skip");
         out.fence();
         listed.iter().for_each(|(row, case)| out.line(&format!("{row}  {case}")));
         out.fence();
     }
-    let others = rows.len() - listed.len();
-    if others > 0 {
-        let latest = if from > 0 { format!("the latest {SHOWN}") } else { "all".to_owned() };
-        let cases = if others == 1 { "case" } else { "cases" };
-        out.line(&format!("\n{others} {cases} passed in {latest} runs"));
+    let latest = if from > 0 { format!("the latest {SHOWN}") } else { "all".to_owned() };
+    for (letter, word) in [('.', "passed"), ('s', "skipped")] {
+        let count = rows.iter().filter(|(row, _)| always(row, letter)).count();
+        if count > 0 {
+            out.line(&format!("\n{} {word} in {latest} runs", counted(count, "case")));
+        }
     }
 }
 
