@@ -29,6 +29,7 @@ mod run;
 mod schema;
 mod selection;
 mod serve;
+mod shard;
 mod watch;
 
 use std::process::ExitCode;
