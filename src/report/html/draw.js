@@ -1,7 +1,7 @@
 // Draws lanes on a canvas. Only what is in view is drawn, and of items on the same pixel only one.
 const AXIS = 22, LABEL = 15;
 const COLORS = ['text', 'dim', 'bg', 'panel', 'line', 'grid', 'accent', 'fail', 'step', 'running', 'paused', 'incoming',
-  'migration', 'colo', 'checkpoint', 'cut', 'command', 'event', 'late', 'tick', 'fault', 'link', 'client', 'mark'];
+  'migration', 'colo', 'checkpoint', 'cut', 'command', 'event', 'late', 'tick', 'trace', 'fault', 'link', 'client', 'mark'];
 
 let palette = {};
 function readPalette() {
