@@ -106,7 +106,10 @@ function openPanes(to, detail, attempt) {
     replaceAddress(address(c, attempt.number, { t: at.toFixed(1) }));
   }
 
-  shown = { c, attempt, model, choose, timeline, transcript, steps, parts: [timeline, steps, transcript] };
+  shown = {
+    c, attempt, both: [{ c, attempt }], model, choose, timeline, transcript, steps, parts: [timeline, steps, transcript],
+    found: ([item]) => { choose(item, true); choosePane('lines'); },
+  };
   const failing = attempt.steps.findLastIndex(step => step.outcome === 'failed');
   if (to.t !== null && to.t !== undefined) choose({ at: to.t }, true);
   else if (failing >= 0) choose({ step: failing }, true);

@@ -101,7 +101,7 @@ function Details(host, detail, c, attempt, jump) {
   const failure = failureOf(detail, c, attempt);
   const word = ['fail', 'error'].includes(attempt.verdict) ? 'Failure' : 'Result';
   const tabs = [...failure ? [['failure', word]] : [], ['selected', 'Selected'], ['facts', 'Case']];
-  const html = { failure, facts: factsOf(detail, c, attempt), selected: '<p class="dim">Choose a step, a line, or something on the timeline.</p>' };
+  const html = { failure, facts: (failure ? '' : differencesOf(c)) + factsOf(detail, c, attempt), selected: '<p class="dim">Choose a step, a line, or something on the timeline.</p>' };
   host.innerHTML = '<div class="tabs" role="tablist" aria-label="details">' +
     tabs.map(([id, word]) => `<button role="tab" data-about="${id}" aria-controls="about">${word}</button>`).join('') +
     '</div><div id="about" class="scroll" role="tabpanel" aria-label="details" tabindex="0"></div>';

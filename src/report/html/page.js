@@ -78,9 +78,10 @@ addEventListener('keydown', e => {
   if (deed) { e.preventDefault(); deed(); }
 });
 document.addEventListener('click', e => {
-  const what = e.target.closest('[data-do],.copy,[data-pane][role=tab]');
+  const what = e.target.closest('[data-do],.copy,[data-pane][role=tab],[data-finding]');
   if (!what) return;
   if (what.dataset.do) deeds[what.dataset.do](what);
+  else if (what.dataset.finding) showFinding(+what.dataset.finding);
   else if (what.dataset.pane) choosePane(what.dataset.pane);
   else copy(what.nextElementSibling.textContent, what);
 });
