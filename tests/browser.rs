@@ -153,6 +153,10 @@ fn the_timeline_zooms_and_measures_and_keys_do_the_same() {
         const host = $('#timeline'), box = host.getBoundingClientRect();
         host.dispatchEvent(new WheelEvent('wheel', {bubbles: true, cancelable: true, deltaY: -100, clientX: box.left + 400, clientY: box.top + 90}));
         out.wheel = size() < whole; key('0');
+        const touch = (kind, x, id) => $('#timeline canvas').dispatchEvent(new PointerEvent(kind, {bubbles: true, clientX: box.left + x, clientY: box.top + 90, pointerType: 'touch', pointerId: id}));
+        await frame(); const under = (timeline.view()[0] + timeline.view()[1]) / 2, middle = timeline.x(under);
+        touch('pointerdown', middle - 50, 7); touch('pointerdown', middle + 50, 8); touch('pointermove', middle - 100, 7); touch('pointermove', middle + 100, 8);
+        out.pinch = [whole / size(), timeline.x(under) - middle].map(Math.round); touch('pointerup', middle, 7); touch('pointerup', middle, 8); key('0');
         const at = (kind, x, y) => $('#timeline canvas').dispatchEvent(new PointerEvent(kind, {bubbles: true, clientX: box.left + x, clientY: box.top + y, pointerType: 'mouse', pointerId: 1}));
         const item = lane('checkpoints').items[1], y = () => timeline.y(lane('checkpoints'));
         await frame(); at('pointermove', timeline.x(item.a) + 1, y()); out.tip = $('#tip').textContent;
@@ -166,6 +170,7 @@ fn the_timeline_zooms_and_measures_and_keys_do_the_same() {
     }
     assert!(said["tip"].as_str().unwrap().contains("checkpoint 2, STOP to RESUME 20.0 ms"), "{said}");
     assert_eq!(said["measured"], "20.0 ms");
+    assert_eq!(said["pinch"], json!([2, 0]), "two fingers do not zoom: {said}");
 }
 
 fn attempts_are_apart_and_lines_have_the_order_of_qemu_s_clock() {

@@ -153,7 +153,8 @@ impl Open {
                 let number = self.vm(vm);
                 self.vms[number].exited(at);
                 self.process(at, number, how);
-                if !expected {
+                let signal = how.strip_prefix("signal ");
+                if !expected || signal.is_some_and(|signal| !self.was_sent(signal, vm)) {
                     self.mark(at, MarkKind::Signal, format!("{vm}: {how}"));
                 }
             }
@@ -192,6 +193,15 @@ impl Open {
             What::Note { text } => self.line(at, Source::Case, Kind::Note, text, String::new()),
             _ => {}
         }
+    }
+
+    /// Whether a step sent this signal to the VM.
+    fn was_sent(&self, signal: &str, vm: &str) -> bool {
+        self.marks.iter().any(|(_, kind, text, _)| {
+            let sent = text.strip_prefix("SIG").and_then(|text| text.strip_prefix(signal));
+            let to = sent.and_then(|text| text.strip_prefix(" to "));
+            *kind == MarkKind::Signal && to.is_some_and(|to| to.split(", ").any(|name| name == vm))
+        })
     }
 
     /// A new process, or its end: replies to earlier commands cannot come any more.

@@ -213,6 +213,27 @@ fn steps_that_run_at_the_same_time_have_rows_of_their_own() {
 }
 
 #[test]
+fn an_end_by_a_signal_and_an_unexpected_end_have_marks() {
+    let exited = |seen: f64, vm: &str, how: &str, expected: bool| {
+        at(seen, Some(0), What::VmExited { vm: vm.into(), how: how.into(), expected })
+    };
+    let shown = attempt(&[
+        began(11.0, 1, "SIGKILL to a"),
+        // By a step, by something else, by itself, and as it was told.
+        exited(11.1, "a", "signal KILL", true),
+        exited(11.2, "b", "signal KILL", true),
+        exited(11.3, "c", "exit status 1", false),
+        exited(11.4, "d", "exit status 0", true),
+    ]);
+    let marks: Vec<(&str, Option<usize>)> =
+        shown.marks.iter().map(|mark| (mark.text.as_str(), mark.line)).collect();
+    assert_eq!(
+        marks,
+        [("SIGKILL to a", Some(0)), ("b: signal KILL", Some(2)), ("c: exit status 1", Some(3))]
+    );
+}
+
+#[test]
 fn a_link_has_its_changes_and_a_mark_for_each_new_state() {
     let change = |seen: f64, happened: &str, bytes: u64| {
         let (link, happened) = ("migration".to_owned(), happened.to_owned());
