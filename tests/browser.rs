@@ -301,6 +301,7 @@ fn axe_finds_nothing() {
     let (two, phone) = (home.path("two.html"), home.path("phone.html"));
     std::fs::copy(&many, &two).unwrap();
     std::fs::copy(flaky(&home), &phone).unwrap();
+    let repeated = rounds::rounds(&home, &(0..40).collect::<Vec<_>>(), true);
     let run = "const found = await axe.run(); return found.violations.map(v => v.id + ': ' + v.nodes.map(n => n.html + ' ' + n.failureSummary).join(' | '));";
     let mut checked = |page: &Path, hash: &str, size: (u32, u32), before: &str| {
         for scheme in ["light", "dark"] {
@@ -314,7 +315,13 @@ fn axe_finds_nothing() {
     checked(&two, "#?view=run", DESKTOP, "");
     checked(&two, "#/made/3", DESKTOP, "await drawn();");
     checked(&two, "#/made/3", DESKTOP, "await drawn(); $('#steps .step').click();");
+    checked(&two, "", DESKTOP, "key('?');");
     checked(&phone, "", PHONE, "await until(() => $('.panes'));");
+    checked(&repeated, "#/made/round-2", DESKTOP, "await drawn();");
+    for size in [DESKTOP, PHONE] {
+        let both = "await until(() => $('#lanes-1 canvas')?.width > 300);";
+        checked(&repeated, "#/made/round-4/attempt-1?vs=round-2", size, both);
+    }
     // It does find something that is wrong.
     browser.open(&two, "", DESKTOP);
     let broken = format!(

@@ -11,7 +11,7 @@ use crate::pages::{case, event, started};
 use crate::told;
 
 /// A page whose made-up cases are rounds of one. If they differ, those that fail have one more event.
-fn rounds(home: &Home, numbers: &[usize], differ: bool) -> PathBuf {
+pub(crate) fn rounds(home: &Home, numbers: &[usize], differ: bool) -> PathBuf {
     let path = home.path("index.html");
     let mut html = Html::new(&path);
     html.take(&started(numbers.len())).unwrap();

@@ -90,6 +90,7 @@ document.addEventListener('change', e => {
 });
 $('theme').onclick = theme;
 $('help').onclick = keys['?'];
+document.querySelector('.colours').innerHTML = legend();
 matchMedia('(prefers-color-scheme:dark)').addEventListener('change', repaint);
 matchMedia('(min-width:1000px)').addEventListener('change', () => showTab(overview.tab));
 addEventListener('hashchange', route);

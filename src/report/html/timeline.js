@@ -21,7 +21,7 @@ function Timeline(host, model, { picked, moved = () => {}, offset = 0, minimum =
     width = host.clientWidth;
     height = host.clientHeight;
     if (!width || !height) return;
-    gutter = width > 600 ? 116 : 78;
+    gutter = width > 600 ? 116 : 92;
     if (canvas.width !== Math.round(width * scale) || canvas.height !== Math.round(height * scale)) {
       canvas.width = Math.round(width * scale);
       canvas.height = Math.round(height * scale);
@@ -174,5 +174,5 @@ function tip(text, x, y) {
 }
 
 const LEGEND = [['running', 'running'], ['paused', 'paused'], ['colo', 'migration: colo'], ['checkpoint', 'checkpoint, STOP to RESUME'],
-  ['command', 'command to reply'], ['event', 'event'], ['late', 'event seen late'], ['tick', 'tick'], ['mark', 'yank, failover']];
+  ['command', 'command to reply'], ['event', 'event'], ['late', 'event seen late'], ['tick', 'tick'], ['trace', 'trace event of QEMU'], ['mark', 'yank, failover']];
 const legend = () => LEGEND.map(([color, word]) => `<span><i style="background:var(--${color})"></i>${word}</span>`).join('');

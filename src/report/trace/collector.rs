@@ -74,7 +74,8 @@ impl Collector {
     pub(crate) fn take(&mut self, event: &Event) {
         match &event.what {
             What::AttemptEnded { attempt, again, end } => {
-                self.excused |= *again == Again::KnownIssue;
+                // It is also run again if the known issue did not occur.
+                self.excused |= *again == Again::KnownIssue && end.verdict == Verdict::Xfail;
                 self.open.last = self.open.last.max(event.at);
                 let mut ended = self.open.shown(self.began);
                 (ended.number, ended.verdict) = (*attempt, Some(end.verdict));
