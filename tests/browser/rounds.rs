@@ -87,13 +87,17 @@ pub(crate) fn the_differences_of_rounds_lead_to_their_events() {
         await go('#/made/round-2'); out.near = $('.line.near')?.innerText; $('#about .differences button').click();
         await until(() => location.hash.includes('round-4')); await drawn(); out.hash = location.hash;
         location.hash = '#/made/round-4/attempt-1?vs=round-14'; await until(() => $('#lanes-1 canvas')?.width > 300);
-        $('.differences button').click(); out.both = chosen(); return out;",
+        $('.differences button').click(); out.both = chosen();
+        location.hash = '#?view=repeated'; await until(() => !$('#overview').hidden); out.overview = all('#view-repeated li').map(l => l.innerText);
+        return out;",
     );
     let text = said["text"].as_str().unwrap();
     assert!(text.contains("LOST_<b> of `primary` came\t4 of 4\t0 of 36"), "{said}");
     let line = "750.0 primary ● LOST_<b>";
     assert_eq!([&said["own"], &said["both"]], [&json!([line]), &json!([line, line])], "{said}");
     assert_eq!(said["kept"], true, "the click removed the list: {said}");
+    let listed = "in 4 of 4 failing and 0 of 36 passing rounds, LOST_<b> of `primary` came";
+    assert!(said["overview"][0].as_str().unwrap().starts_with(listed), "{said}");
     // The round that passed does not have the event.
     assert_eq!(said["hash"], "#/made/round-4/attempt-1?t=750.0", "{said}");
     // Rounds that do not differ have no list.
@@ -101,7 +105,7 @@ pub(crate) fn the_differences_of_rounds_lead_to_their_events() {
     let said = shown(
         &page,
         "#/made/round-4",
-        "return [$('.differences').innerText, all('.differences button').length];",
+        "return [$('.differences').innerText, all('.differences button, #view-repeated li').length];",
     );
     assert_eq!(said, json!(["Nothing tells the 4 failing from the 36 passing rounds.", 0]));
 }
