@@ -88,6 +88,9 @@ pub(crate) fn the_differences_of_rounds_lead_to_their_events() {
         await until(() => location.hash.includes('round-4')); await drawn(); out.hash = location.hash;
         location.hash = '#/made/round-4/attempt-1?vs=round-14'; await until(() => $('#lanes-1 canvas')?.width > 300);
         $('.differences button').click(); out.both = chosen();
+        const was = chart(); location.hash = '#/made/round-2/attempt-1?vs=round-4';
+        await until(() => chart() && chart() !== was && $('#lanes-1 canvas')?.width > 300);
+        $('.differences button').click(); out.one = [chosen(), $('#lines-0 .near').innerText.replace(/\\s+/g, ' ').trim()];
         location.hash = '#?view=repeated'; await until(() => !$('#overview').hidden); out.overview = all('#view-repeated li').map(l => l.innerText);
         return out;",
     );
@@ -95,6 +98,9 @@ pub(crate) fn the_differences_of_rounds_lead_to_their_events() {
     assert!(text.contains("LOST_<b> of `primary` came\t4 of 4\t0 of 36"), "{said}");
     let line = "750.0 primary ● LOST_<b>";
     assert_eq!([&said["own"], &said["both"]], [&json!([line]), &json!([line, line])], "{said}");
+    // The one that passed shows the same moment.
+    assert_eq!(said["one"][0], json!([line]), "{said}");
+    assert!(said["one"][1].as_str().unwrap().starts_with("720.0 primary"), "{said}");
     assert_eq!(said["kept"], true, "the click removed the list: {said}");
     let listed = "in 4 of 4 failing and 0 of 36 passing rounds, LOST_<b> of `primary` came";
     assert!(said["overview"][0].as_str().unwrap().starts_with(listed), "{said}");

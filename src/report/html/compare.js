@@ -78,14 +78,14 @@ function openComparison(both, zero) {
     lines[n].show(item.line ?? lines[n].at(item.a), item.line !== undefined);
     lines[other].show(lines[other].at(at), false);
   }
-  // Each shows its own event.
+  // Each shows its own event, or the same moment if only the other one has it.
   function found(own) {
-    own.forEach((item, n) => {
-      if (!item) return;
-      const at = item.at ?? both[n].attempt.lines[item.line].at;
-      charts[n].setCursor(at);
-      lines[n].show(item.line ?? lines[n].at(at), item.line !== undefined);
-    });
+    const item = n => ({ a: own[n].at ?? both[n].attempt.lines[own[n].line].at, line: own[n].line });
+    if (!own[0] || !own[1]) return pick(own[0] ? 0 : 1, item(own[0] ? 0 : 1));
+    for (const n of [0, 1]) {
+      charts[n].setCursor(item(n).a);
+      lines[n].show(item(n).line ?? lines[n].at(item(n).a), item(n).line !== undefined);
+    }
   }
   const charts = models.map((model, n) => Timeline($('lanes-' + n), model, {
     picked: item => pick(n, item),
