@@ -160,4 +160,42 @@ mod tests {
         assert_eq!(merged, of(&[("a", 2.0), ("b", 3.0), ("skipped", 7.0)]));
         assert_eq!(merged.to_json().unwrap(), "{\n  \"a\": 2.0,\n  \"b\": 3.0,\n  \"skipped\": 7.0\n}\n");
     }
+
+    /// The seconds of each part, for a number of parts.
+    fn loads(durations: &Durations, count: usize) -> Vec<f64> {
+        let (names, seconds): (Vec<&str>, Vec<f64>) =
+            durations.0.iter().map(|(name, seconds)| (name.as_str(), *seconds)).unzip();
+        let mut loads = vec![0.0; count];
+        for (part, seconds) in partition(&names, &seconds, count).into_iter().zip(seconds) {
+            loads[part] += seconds;
+        }
+        loads
+    }
+
+    #[test]
+    fn the_shipped_scenarios_are_balanced_as_docs_scale_says() {
+        let durations = Durations::read(Path::new("tests/data/durations.json")).unwrap();
+        let all: f64 = durations.0.values().sum();
+        let longest = durations.0.values().copied().fold(0.0, f64::max);
+        let mut table = format!(
+            "{} cases, {all:.0} s together, the longest {longest:.0} s.\n\n| parts | longest part | best possible | more |\n|---|---|---|---|\n",
+            durations.0.len()
+        );
+        for count in [2, 4, 8, 16, 32, 64] {
+            let load = loads(&durations, count).into_iter().fold(0.0, f64::max);
+            let best = f64::max(longest, all / count as f64);
+            assert!(
+                count > 16 || load <= best * 1.1,
+                "{count} parts: {load:.0} s, the best possible {best:.0} s"
+            );
+            let more = (load / best - 1.0) * 100.0;
+            table += &format!("| {count} | {load:.1} s | {best:.1} s | {more:.1} % |\n");
+        }
+        let path = Path::new("docs/scale.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let (before, rest) = text.split_once("<!-- partition -->\n").unwrap();
+        let (_, after) = rest.split_once("<!-- end -->").unwrap();
+        let expected = format!("{before}<!-- partition -->\n{table}<!-- end -->{after}");
+        snapbox::assert_data_eq!(expected, snapbox::Data::read_from(path, None));
+    }
 }
