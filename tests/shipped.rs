@@ -24,6 +24,8 @@ const FAILOVERS: [&str; 8] = [
 ];
 
 const SCENARIOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+/// How long the cases take on QEMU 11.1, for their order.
+const DURATIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/durations.json");
 /// Runs everything on every QEMU: `make shipped`.
 const ALL: &str = "LOCKSTEP_TEST_ALL";
 /// The time limit on one QEMU; the default selection takes ten minutes on an idle machine.
@@ -122,7 +124,7 @@ fn selection(qemu: &Qemu, runs_all: bool) -> Vec<String> {
 fn run_all(home: &Home, qemu: &Qemu, selection: &[&str]) -> Vec<Outcome> {
     let guests = guests().display().to_string();
     // Known issues show by a deadline that passes, so longer deadlines take longer.
-    let options = ["-j", "3", "--slow", "2", "--guests", &guests];
+    let options = ["-j", "3", "--slow", "2", "--guests", &guests, "--durations", DURATIONS];
     let ran = home.run_on(qemu, &[selection, &options].concat());
     assert_eq!(ran.code, Some(0), "QEMU {}:\n{}{}", qemu.version, failures(&ran.stdout), ran.stderr);
     let results = home.results();

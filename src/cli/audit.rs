@@ -112,6 +112,7 @@ impl Audit {
             case: Arc::new(case),
             binaries: Arc::clone(&binaries),
             qemu: None,
+            seconds: 0.0,
             interference: None,
         };
         let jobs: Vec<Job> = cases.into_iter().map(job).collect();
@@ -204,6 +205,7 @@ impl Audit {
             rounds: Rounds::Times(1),
             retries: 0,
             flaky_passes: false,
+            shard: None,
             seed: self.selection.seed(),
             command: std::env::args().collect(),
             options: Vec::new(),

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand.
 
 mod audit;
+mod bisect;
 mod check;
 mod compare;
 mod completions;
@@ -11,6 +12,7 @@ mod explain;
 mod failed;
 mod file;
 mod format;
+mod history;
 mod import;
 mod invalid_value;
 mod list;
@@ -27,6 +29,7 @@ mod run;
 mod schema;
 mod selection;
 mod serve;
+mod shard;
 mod watch;
 
 use std::process::ExitCode;
@@ -68,6 +71,8 @@ enum Command {
     Audit(audit::Audit),
     Report(report::Report),
     Compare(compare::Compare),
+    History(history::History),
+    Bisect(bisect::Bisect),
     Check(check::Check),
     List(list::List),
     Render(render::Render),
@@ -108,6 +113,7 @@ impl Command {
     const fn uses_file(&self) -> bool {
         match self {
             Self::Run(_)
+            | Self::Bisect(_)
             | Self::Audit(_)
             | Self::Report(_)
             | Self::Check(_)
@@ -116,6 +122,7 @@ impl Command {
             | Self::Probe(_)
             | Self::Config(_) => true,
             Self::Compare(_)
+            | Self::History(_)
             | Self::Schema(_)
             | Self::Lsp(_)
             | Self::New(_)
@@ -130,9 +137,9 @@ impl Command {
     /// The options that several commands have.
     fn parts(&mut self) -> (Option<&mut Selection>, Option<&mut Qemu>) {
         match self {
-            Self::Run(run) | Self::Config(config::Config { run }) => {
-                (Some(&mut run.selection), Some(&mut run.qemu))
-            }
+            Self::Run(run)
+            | Self::Bisect(bisect::Bisect { run, .. })
+            | Self::Config(config::Config { run }) => (Some(&mut run.selection), Some(&mut run.qemu)),
             Self::Audit(audit) => (Some(&mut audit.selection), Some(&mut audit.qemu)),
             Self::Check(check) => (Some(&mut check.selection), Some(&mut check.qemu)),
             Self::List(list) => (Some(&mut list.selection), None),
@@ -147,9 +154,9 @@ impl Command {
         match self {
             Self::Check(check) => check.format.print(mistakes, &mut std::io::stdout()),
             Self::List(list) => list.format.print(mistakes, &mut std::io::stderr()),
-            Self::Run(run) | Self::Config(config::Config { run }) => {
-                run.format.print(mistakes, &mut std::io::stderr())
-            }
+            Self::Run(run)
+            | Self::Bisect(bisect::Bisect { run, .. })
+            | Self::Config(config::Config { run }) => run.format.print(mistakes, &mut std::io::stderr()),
             _ => {
                 format::print(mistakes);
                 Ok(())
@@ -163,6 +170,8 @@ impl Command {
             Self::Audit(audit) => audit.run(),
             Self::Report(report) => report.run(),
             Self::Compare(compare) => compare.run(),
+            Self::History(history) => history.run(),
+            Self::Bisect(bisect) => bisect.run(),
             Self::Check(check) => check.run(),
             Self::List(list) => list.run(),
             Self::Render(render) => render.run(),

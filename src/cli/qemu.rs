@@ -93,6 +93,12 @@ impl Qemu {
         kept.into_iter().chain(given).collect()
     }
 
+    /// Uses this QEMU for the VMs that name none.
+    pub(super) fn set_default(&mut self, path: &str) {
+        self.qemu.retain(|given| given.split_once('=').is_some_and(|(name, _)| name != "default"));
+        self.qemu.push(format!("default={path}"));
+    }
+
     /// Whether any was given.
     pub(super) fn is_given(&self) -> bool {
         !(self.qemu.is_empty() && self.of_file.is_empty())

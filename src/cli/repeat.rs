@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use anyhow::bail;
 use clap::{Args, ValueEnum};
 
 use crate::runner::Rounds;
+use crate::units::Share;
 
 /// Repetition of cases.
 #[derive(Debug, Clone, Args)]
@@ -17,6 +19,15 @@ pub(super) struct Repeat {
     /// Repeat all cases until one fails, at most as often as `--repeat` allows.
     #[arg(long, env = "LOCKSTEP_UNTIL_FAILURE")]
     pub until_failure: bool,
+
+    /// Whether a bisection stops at the first failure.
+    #[arg(skip)]
+    pub until_first: bool,
+
+    /// The share of rounds in which a failure is expected, such as `20%`. All cases are repeated as often as it takes to see
+    /// it with a probability of 99 %; `--repeat N` limits that.
+    #[arg(long, value_name = "SHARE", env = "LOCKSTEP_EXPECT_RATE", value_parser = share)]
+    expect_rate: Option<Share>,
 
     /// Retry a case that failed or had an error, up to N times. If it then passes, it is `flaky`, not passed.
     #[arg(long, value_name = "N", default_value_t = 0, env = "LOCKSTEP_RETRIES",
@@ -35,9 +46,31 @@ enum Flaky {
     Pass,
 }
 
+/// The probability that a failure which occurs at the expected rate is not seen.
+const MISSED: f64 = 0.01;
+
 impl Repeat {
-    pub(super) fn rounds(&self) -> Rounds {
-        self.repeat.unwrap_or(if self.until_failure { Rounds::Endless } else { Rounds::Times(1) })
+    /// How often to repeat all cases.
+    ///
+    /// # Errors
+    /// When that is too few for the expected rate.
+    pub(super) fn rounds(&self) -> anyhow::Result<Rounds> {
+        let Some(rate) = self.expect_rate else {
+            let endless = if self.until_failure { Rounds::Endless } else { Rounds::Times(1) };
+            return Ok(self.repeat.unwrap_or(endless));
+        };
+        let needed = needed(rate.fraction());
+        match self.repeat {
+            Some(Rounds::For(_)) => bail!("--expect-rate needs a number of rounds for --repeat, not a time"),
+            Some(Rounds::Times(given)) if given < needed => {
+                let missed = 100.0 * (1.0 - rate.fraction()).powf(given as f64);
+                bail!(
+                    "--repeat {given} is too few for --expect-rate {rate}: with that rate, {missed:.0} % of such runs pass; \
+                     {needed} rounds are needed"
+                )
+            }
+            _ => Ok(Rounds::Times(needed)),
+        }
     }
 
     pub(super) fn retries(&self) -> usize {
@@ -46,6 +79,20 @@ impl Repeat {
 
     pub(super) fn flaky_passes(&self) -> bool {
         self.flaky == Flaky::Pass
+    }
+}
+
+/// The number of rounds of which at least one fails, with a probability of 99 %, at this rate.
+fn needed(rate: f64) -> usize {
+    if rate >= 1.0 { 1 } else { (MISSED.ln() / (1.0 - rate).ln()).ceil() as usize }
+}
+
+fn share(text: &str) -> Result<Share, String> {
+    let share: Share = text.parse()?;
+    if share.fraction() > 0.0 {
+        Ok(share)
+    } else {
+        Err("a failure that is expected in 0% of the rounds is never seen".to_owned())
     }
 }
 
@@ -63,6 +110,13 @@ fn rounds(text: &str) -> Result<Rounds, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_rounds_for_a_rate_leave_one_percent_to_chance() {
+        // 0.8^20 = 1.15 %, 0.8^21 = 0.92 %; 0.99^458 = 1.002 %, 0.99^459 = 0.99 %.
+        assert_eq!([1.0, 0.2, 0.01].map(needed), [1, 21, 459]);
+        assert!(share("0%").is_err() && share("20").is_err() && share("20%").is_ok());
+    }
 
     #[test]
     fn a_repetition_is_a_number_or_a_time() {

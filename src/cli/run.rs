@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use super::format::{Format, Kind};
 use super::qemu::{Named, Qemu, QemuMatrix};
 use super::repeat::Repeat;
 use super::selection::Selection;
+use super::shard::{Durations, Shards};
 use super::watch::watch as watch_files;
 use super::{INTERRUPTED, NOTHING_RUN};
 use crate::event::{Sink, Subscriber};
@@ -31,6 +32,9 @@ pub(super) struct Run {
 
     #[command(flatten)]
     pub(super) qemu: Qemu,
+
+    #[command(flatten)]
+    shards: Shards,
 
     #[command(flatten)]
     qemu_matrix: QemuMatrix,
@@ -65,6 +69,13 @@ pub(super) struct Run {
     #[arg(long, env = "LOCKSTEP_DRY_RUN", help_heading = "Inspection")]
     dry_run: bool,
 
+    /// End with the exit codes of `git bisect run`: 0, all passed; 1, a case failed; 125, nothing was learnt, since all cases
+    /// were skipped, a case had an error, or a QEMU cannot be used; 128, which ends the bisection, for a mistake in the
+    /// options or a scenario. Stops at the first failure.
+    #[arg(long, env = "LOCKSTEP_BISECT", help_heading = "Execution",
+          conflicts_with_all = ["dry_run", "watch", "pause_on_failure", "step"])]
+    bisect: bool,
+
     /// After the run, wait until a scenario file is saved, and run the cases that it belongs to; until Ctrl-C.
     #[arg(long, env = "LOCKSTEP_WATCH", help_heading = "Execution",
           conflicts_with_all = ["dry_run", "last_failed", "failed_in"])]
@@ -92,32 +103,85 @@ enum KeepWhen {
     Never,
 }
 
+/// What came of a run.
+pub(super) enum Outcome {
+    /// There are mistakes in a scenario, which have been printed.
+    Mistakes,
+    /// A QEMU cannot be used.
+    NoQemu(anyhow::Error),
+    /// Nothing was to be run.
+    Shown,
+    /// It ran.
+    Ran(Summary),
+}
+
+impl Outcome {
+    /// The exit code.
+    fn exit(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Mistakes => Ok(ExitCode::from(NOTHING_RUN)),
+            Self::NoQemu(error) => Err(error),
+            Self::Shown => Ok(ExitCode::SUCCESS),
+            Self::Ran(summary) => Ok(ExitCode::from(summary.exit_code())),
+        }
+    }
+}
+
 impl Run {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        if self.bisect {
+            return Ok(super::bisect::exit(self));
+        }
         let mut listener = self.serve.map(super::serve::listen).transpose()?;
         if !self.watch {
-            return self.once(listener);
+            return self.once(listener)?.exit();
         }
         // Each run has a server, at the same address.
         let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
         watch_files(&self.selection, |selection| {
             let listener =
                 listener.take().map(Ok).or_else(|| address.map(super::serve::listen)).transpose()?;
-            Self { selection: selection.clone(), ..self.clone() }.once(listener)
+            Self { selection: selection.clone(), ..self.clone() }.once(listener)?.exit()
         })
     }
 
+    /// Runs until the first failure on the QEMU at this path, with the reports there.
+    pub(super) fn on(&self, qemu: &str, reports: PathBuf) -> anyhow::Result<Outcome> {
+        let mut run = self.clone();
+        run.qemu.set_default(qemu);
+        run.selection.reports = reports;
+        run.until_first()
+    }
+
+    /// Runs until the first failure.
+    pub(super) fn until_first(&self) -> anyhow::Result<Outcome> {
+        let listener = self.serve.map(super::serve::listen).transpose()?;
+        let mut run = self.clone();
+        run.repeat.until_first = true;
+        run.once(listener)
+    }
+
     /// Runs the selected cases, and serves the page there.
-    fn once(&self, listener: Option<TcpListener>) -> anyhow::Result<ExitCode> {
-        let settings = self.settings();
+    fn once(&self, listener: Option<TcpListener>) -> anyhow::Result<Outcome> {
+        self.shards.fix_seed();
+        let mut settings = self.settings()?;
+        let durations = self.durations()?;
         let mut jobs = Vec::new();
-        for (qemu, binaries) in self.qemu_matrix.binaries(&self.qemu)? {
+        let qemus = match self.qemu_matrix.binaries(&self.qemu) {
+            Ok(qemus) => qemus,
+            Err(error) => return Ok(Outcome::NoQemu(error)),
+        };
+        for (qemu, binaries) in qemus {
             let checked =
                 self.selection.checked(&binaries, Some(&binaries), &self.format, &mut std::io::stderr())?;
             let Some(cases) = checked else {
-                return Ok(ExitCode::from(NOTHING_RUN));
+                return Ok(Outcome::Mistakes);
             };
-            check_binaries(&binaries, &cases)?;
+            if let Err(error) = check_binaries(&binaries, &cases) {
+                return Ok(Outcome::NoQemu(error));
+            }
+            let (cases, shard) = self.shards.part(cases)?;
+            settings.shard = shard;
             if self.dry_run {
                 let on = qemu.as_ref().map(|qemu| format!("on {qemu}:\n")).unwrap_or_default();
                 let text = on + &crate::runner::dry_run(&cases, &binaries, &settings);
@@ -125,17 +189,42 @@ impl Run {
                 continue;
             }
             let binaries = Arc::new(binaries);
-            let job = |case: Case| Job {
+            let seconds = durations.of(cases.iter().map(|case| (case.name.as_str(), case.at.path())));
+            let job = |(case, seconds): (Case, f64)| Job {
                 case: Arc::new(case),
                 binaries: Arc::clone(&binaries),
                 qemu: qemu.clone(),
+                seconds,
                 interference: None,
             };
-            jobs.extend(cases.into_iter().map(job));
+            jobs.extend(cases.into_iter().zip(seconds).map(job));
         }
         if self.dry_run {
-            return Ok(ExitCode::SUCCESS);
+            return Ok(Outcome::Shown);
         }
+        if let Some(shard) = &settings.shard {
+            let cases = if jobs.is_empty() { "none".to_owned() } else { jobs.len().to_string() };
+            anstream::eprintln!("note: {shard}: {cases}");
+        }
+        let subscribers = self.subscribers(listener)?;
+        let (sink, stream) = Sink::new();
+        let reports = crate::report::run(stream, subscribers);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let ran = runtime.block_on(async {
+            let interrupt = handle_signals()?;
+            crate::runner::run(jobs, settings, sink, interrupt).await
+        });
+        // Tasks hold clones of the sink; the stream ends when they are dropped.
+        drop(runtime);
+        let summary = reports.join();
+        ran.context("cannot start the run")?;
+        self.keep_durations(durations)?;
+        self.conclude(&summary);
+        Ok(Outcome::Ran(summary))
+    }
+
+    /// The reports, in an empty directory; they serve the page there.
+    fn subscribers(&self, listener: Option<TcpListener>) -> anyhow::Result<Vec<Box<dyn Subscriber + Send>>> {
         let reports = self.selection.reports.display();
         std::fs::create_dir_all(&self.selection.reports)
             .with_context(|| format!("cannot create the reports directory {reports}"))?;
@@ -155,19 +244,29 @@ impl Run {
             subscribers.push(Box::new(Markdown::new(summary)));
         }
         subscribers.push(Box::new(self.console()));
-        let (sink, stream) = Sink::new();
-        let reports = crate::report::run(stream, subscribers);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let ran = runtime.block_on(async {
-            let interrupt = handle_signals()?;
-            crate::runner::run(jobs, settings, sink, interrupt).await
-        });
-        // Tasks hold clones of the sink; the stream ends when they are dropped.
-        drop(runtime);
-        let summary = reports.join();
-        ran.context("cannot start the run")?;
-        self.conclude(&summary);
-        Ok(ExitCode::from(summary.exit_code()))
+        Ok(subscribers)
+    }
+
+    /// The file with the durations of the last runs with this reports directory.
+    fn durations_file(&self) -> PathBuf {
+        self.selection.reports.join("durations.json")
+    }
+
+    /// How long the cases took in earlier runs, for the order in which they start.
+    fn durations(&self) -> anyhow::Result<Durations> {
+        let file = self.durations_file();
+        match self.shards.durations()? {
+            Some(durations) => Ok(durations),
+            None if file.exists() => Durations::read(&file),
+            None => Ok(Durations::default()),
+        }
+    }
+
+    /// Writes how long the cases took, with those of earlier runs.
+    fn keep_durations(&self, earlier: Durations) -> anyhow::Result<()> {
+        let file = self.durations_file();
+        let text = Durations::read(&self.selection.reports)?.over(earlier).to_json()?;
+        std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
     }
 
     /// Prints where the report is, or what is wrong with the reports.
@@ -202,14 +301,14 @@ fn link(path: &Path) -> String {
 }
 
 impl Run {
-    fn settings(&self) -> Settings {
-        Settings {
+    fn settings(&self) -> anyhow::Result<Settings> {
+        Ok(Settings {
             accel: self.conditions.accel,
             guests: self.conditions.guests.clone(),
             slow: self.conditions.slow,
             // Interactive runs are sequential.
             jobs: if self.pause_on_failure || self.step { 1 } else { usize::from(self.conditions.jobs) },
-            fail_fast: self.fail_fast || self.repeat.until_failure,
+            fail_fast: self.fail_fast || self.repeat.until_failure || self.repeat.until_first,
             keep: match self.keep {
                 KeepWhen::Always => Keep::Always,
                 KeepWhen::OnFailure => Keep::OnFailure,
@@ -219,13 +318,14 @@ impl Run {
             pause_on_failure: self.pause_on_failure,
             step_by_step: self.step,
             begin_until: None,
-            rounds: self.repeat.rounds(),
+            rounds: self.repeat.rounds()?,
             retries: self.repeat.retries(),
             flaky_passes: self.repeat.flaky_passes(),
+            shard: None,
             seed: self.selection.seed(),
             command: std::env::args().collect(),
             options: self.options(),
-        }
+        })
     }
 
     /// The options needed to reproduce this run, besides its files.

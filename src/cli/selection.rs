@@ -107,10 +107,17 @@ struct Found {
     diagnostics: Diagnostics,
 }
 
+/// The seed of this process, if none is given.
+static DRAWN: OnceLock<u64> = OnceLock::new();
+
 impl Selection {
+    /// Uses this seed if none is given.
+    pub(super) fn default_seed(seed: u64) {
+        let _ = DRAWN.set(seed);
+    }
+
     /// The seed for random axes: the same in the whole process.
     pub(super) fn seed(&self) -> u64 {
-        static DRAWN: OnceLock<u64> = OnceLock::new();
         self.seed.unwrap_or_else(|| {
             *DRAWN.get_or_init(|| {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -146,6 +153,11 @@ impl Selection {
         }
         format.print(&diagnostics, data)?;
         if diagnostics.has_errors() { Ok(None) } else { cases.map(Some) }
+    }
+
+    /// Whether there are mistakes in the files that do not depend on a QEMU.
+    pub(super) fn has_mistakes(&self) -> bool {
+        self.find(&NoVersions).map_or(true, |found| found.diagnostics.has_errors())
     }
 
     fn find(&self, versions: &dyn QemuVersions) -> anyhow::Result<Found> {

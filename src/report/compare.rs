@@ -323,7 +323,7 @@ impl Rendering {
         self.line(&format!("\n{}{title}", self.heading));
     }
 
-    fn item(&mut self, name: &str, text: &str) {
+    pub(super) fn item(&mut self, name: &str, text: &str) {
         self.line(&format!("{}{mark}{name}{mark}{text}", self.bullet, mark = self.mark));
     }
 }

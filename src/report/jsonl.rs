@@ -111,7 +111,7 @@ pub enum ReadError {
 pub fn read(path: impl AsRef<Path>) -> Result<Reader<BufReader<File>>, ReadError> {
     let path = path.as_ref();
     match File::open(path) {
-        Ok(file) => Ok(Reader::new(path, BufReader::new(file))),
+        Ok(file) => Ok(Reader::new(path, BufReader::with_capacity(256 << 10, file))),
         Err(source) => Err(ReadError::Io { path: path.to_owned(), source }),
     }
 }
@@ -124,6 +124,8 @@ pub struct Reader<R> {
     path: PathBuf,
     input: R,
     line: usize,
+    text: Vec<u8>,
+    only: Option<&'static [&'static str]>,
     cut: bool,
     done: bool,
 }
@@ -144,7 +146,14 @@ struct First {
 impl<R: BufRead> Reader<R> {
     /// Reads the stream from `input`; `path` is used in messages.
     pub fn new(path: impl Into<PathBuf>, input: R) -> Self {
-        Self { path: path.into(), input, line: 0, cut: false, done: false }
+        Self { path: path.into(), input, line: 0, text: Vec::new(), only: None, cut: false, done: false }
+    }
+
+    /// Leaves out events of other kinds without parsing them; `run_started` is always read.
+    #[must_use]
+    pub const fn only(mut self, kinds: &'static [&'static str]) -> Self {
+        self.only = Some(kinds);
+        self
     }
 
     /// Whether the last line was truncated and therefore ignored.
@@ -154,18 +163,25 @@ impl<R: BufRead> Reader<R> {
     }
 
     fn next_event(&mut self) -> Result<Option<Event>, ReadError> {
-        let mut line = Vec::new();
-        if let Err(source) = self.input.read_until(b'\n', &mut line) {
-            return Err(ReadError::Io { path: self.path.clone(), source });
+        loop {
+            self.text.clear();
+            if let Err(source) = self.input.read_until(b'\n', &mut self.text) {
+                return Err(ReadError::Io { path: self.path.clone(), source });
+            }
+            if self.text.is_empty() {
+                return Ok(None);
+            }
+            self.line += 1;
+            let other = |only: &[&str]| kind(&self.text).is_some_and(|kind| !only.contains(&kind));
+            if self.line == 1 || !self.only.is_some_and(other) {
+                break;
+            }
         }
-        if line.is_empty() {
-            return Ok(None);
-        }
-        self.line += 1;
+        let line = self.text.as_slice();
         let whole = line.ends_with(b"\n");
         let parsed = match self.line {
-            1 => self.first(&line)?,
-            _ => serde_json::from_slice(&line),
+            1 => self.first(line)?,
+            _ => serde_json::from_slice(line),
         };
         match parsed {
             Ok(event) => Ok(Some(event)),
@@ -189,6 +205,15 @@ impl<R: BufRead> Reader<R> {
             Err(error) => Ok(Err(error)),
         }
     }
+}
+
+/// The kind of an event, if the line begins as [`JsonLines`] writes it.
+fn kind(line: &[u8]) -> Option<&str> {
+    // Only numbers come before it.
+    const KEY: &[u8] = b"\"what\":{\"event\":\"";
+    let at = line.iter().take(64).position(|byte| *byte == b'w')?.checked_sub(1)?;
+    let rest = line.get(at..)?.strip_prefix(KEY)?;
+    std::str::from_utf8(&rest[..rest.iter().position(|byte| *byte == b'"')?]).ok()
 }
 
 impl<R: BufRead> Iterator for Reader<R> {
@@ -244,6 +269,21 @@ mod tests {
         report.take(&sample::step(0, 2, "two")).unwrap();
         drop(report);
         assert_eq!(count(), 4);
+    }
+
+    #[test]
+    fn events_of_other_kinds_are_left_out() {
+        let text = lines(&sample::run());
+        let only = || Reader::new("x", text.as_bytes()).only(&["case_ended", "metric"]).map(Result::unwrap);
+        let wanted = |event: &Event| {
+            matches!(event.what, What::RunStarted { .. } | What::CaseEnded(_) | What::Metric { .. })
+        };
+        let expected: Vec<Event> = sample::run().into_iter().filter(wanted).collect();
+        assert_eq!(only().collect::<Vec<_>>(), expected);
+        // A line in another form is parsed, so what is wrong with it is reported.
+        let text = lines(&sample::run()[..1]) + "{\"event\":\"step_began\"}\n";
+        let last = Reader::new("x", text.as_bytes()).only(&["metric"]).last();
+        assert!(matches!(last, Some(Err(ReadError::Garbage { line: 2, .. }))));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod earlier;
 mod file;
 mod fold;
 mod github;
+pub mod history;
 pub mod html;
 mod jsonl;
 mod junit;

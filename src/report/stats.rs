@@ -34,6 +34,8 @@ pub struct Repeated {
     pub reason: Option<String>,
     /// The kind of that round's cause.
     pub cause: Option<CauseKind>,
+    /// The seconds of each round that ran.
+    pub seconds: Vec<f64>,
     /// The values of each metric, by name and VM.
     pub metrics: IndexMap<(String, Option<String>), Measured>,
 }
@@ -87,6 +89,9 @@ impl Stats {
         }
         if verdict != Verdict::Skip {
             self.ran += 1;
+            if known.seconds.len() < KEPT {
+                known.seconds.extend(case.end.as_ref().map(|end| end.seconds));
+            }
         }
         case.metrics.iter().for_each(|metric| known.measured(metric));
         self.races.add(case);

@@ -129,6 +129,7 @@ pub(crate) fn a_garbled_monitor_ends_each_case_and_leaves_nothing() {
         case: Arc::clone(&case),
         binaries: Arc::clone(&binaries),
         qemu: None,
+        seconds: 0.0,
         interference: Some(Arc::new(Garbler(seed as u64))),
     };
     let folder = tempfile::tempdir().unwrap();
@@ -146,6 +147,7 @@ pub(crate) fn a_garbled_monitor_ends_each_case_and_leaves_nothing() {
         rounds: Rounds::Times(1),
         retries: 0,
         flaky_passes: false,
+        shard: None,
         seed: 1,
         command: Vec::new(),
         options: Vec::new(),
