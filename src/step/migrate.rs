@@ -24,8 +24,9 @@ pub struct Migrate {
     /// name its address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
-    /// The destination's listening address, as a migration URI. Default: `tcp:127.0.0.1:0`, a port that QEMU chooses. If
-    /// QEMU reports no address for the URI (`fd:NAME`, `rdma:HOST:PORT`), the source gets the same URI.
+    /// The destination's listening address, as a migration URI. Default: `tcp:127.0.0.1:0`, a port that QEMU chooses; with
+    /// `resume`, a new socket in the case's directory. If QEMU reports no address for the URI (`fd:NAME`,
+    /// `rdma:HOST:PORT`), the source gets the same URI.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<String>,
     /// With `to`: a link of `links` that carries the stream. The source connects to the link's address, and the link to the
@@ -45,7 +46,8 @@ pub struct Migrate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_on_error: Option<bool>,
     /// Resumes a paused postcopy migration; with `to`, the destination first listens again, by an out-of-band
-    /// `migrate-recover`. Default: `false`.
+    /// `migrate-recover`. It is not asked for its address: if a device of the guest waits for a page, a destination answers
+    /// other commands only after the recovery. Default: `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resume: bool,
 }
@@ -100,6 +102,9 @@ impl Migrate {
     /// reports none, as for a descriptor) and its URI.
     async fn listen(&self, run: &mut Running<'_>, to: &str) -> Result<(Value, String), Failure> {
         let machine = run.session.machine(to)?;
+        if self.resume && self.listen.is_none() {
+            return self::recover(run, to).await;
+        }
         let fixed = machine.plan.spec.incoming.clone().filter(|incoming| incoming != "defer");
         let deferred = fixed.is_none();
         let channel = self.main_channel().filter(|_| deferred);
@@ -285,6 +290,17 @@ impl StepAction for Migrate {
         run.session.set_pair(pair);
         Ok(Value::Null)
     }
+}
+
+/// Makes the destination of a paused postcopy listen at a new socket. Returns its address and its URI, as `listen` does.
+async fn recover(run: &mut Running<'_>, to: &str) -> Result<(Value, String), Failure> {
+    let machine = run.session.machine(to)?;
+    let socket = |number: usize| run.session.directory().join(format!("{to}-recovery-{number}"));
+    let path = (1..).map(socket).find(|path| !path.exists()).unwrap_or_default();
+    let uri = format!("unix:{}", path.display());
+    machine.qmp("migrate-recover", json!({"uri": uri}), true, run.deadline).await?;
+    machine.incoming().address = Some(uri.clone());
+    Ok((Value::Null, uri))
 }
 
 fn is_main(channel: &Value) -> bool {
