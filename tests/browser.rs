@@ -139,6 +139,43 @@ fn the_panes_are_on_the_screen_together_and_follow_each_other() {
     assert_eq!([&said["found"], &said["events"]], [&json!(6), &json!(0)], "{said}");
 }
 
+/// Trace events of a real pair show the parts of its checkpoints; without them there are none.
+fn the_parts_of_checkpoints_are_shown_if_qemu_s_trace_tells() {
+    let home = Home::new();
+    let scenario = |trace: &str| {
+        format!(
+            "name: traced\nextends: {}/scenarios/templates/colo.yaml\nparams: {{survivor: primary}}\n\
+             vms: {{primary: {{trace: {trace}}}, secondary: {{trace: {trace}}}}}\n",
+            env!("CARGO_MANIFEST_DIR")
+        )
+    };
+    let shown = |trace: &str| {
+        home.write("traced.yaml", &scenario(trace));
+        home.run_on(common::qemu(11), &["traced.yaml"]).expect(0);
+        told(
+            &home.path("reports/index.html"),
+            "#/traced",
+            "await drawn(); const { lanes } = chart().model, of = label => lanes.filter(l => l.label === label).map(l => l.items);
+            return { checkpoints: of('checkpoints').map(items => items.map(i => [i.a, i.b])),
+              parts: of('parts').map(items => items.map(i => [i.a, i.b, i.word])) };",
+        )
+    };
+    let said = shown("['colo_send_message', 'colo_receive_message']");
+    for (vm, words) in
+        [&["stop", "send", "receive", "load", "resume"][..], &["stop", "send", "receive", "load"]]
+            .into_iter()
+            .enumerate()
+    {
+        let checkpoint = &said["checkpoints"][vm][0];
+        let parts: Vec<&Value> = said["parts"][vm].as_array().unwrap().iter().take(words.len()).collect();
+        assert_eq!(parts.iter().map(|part| part[2].as_str().unwrap()).collect::<Vec<_>>(), words, "{said}");
+        assert_eq!((&parts[0][0], &parts[words.len() - 1][1]), (&checkpoint[0], &checkpoint[1]), "{said}");
+        assert!(parts.windows(2).all(|pair| pair[0][1] == pair[1][0]), "{said}");
+    }
+    let said = shown("['colo_vm_state_change']");
+    assert_eq!(said["parts"], json!([]), "{said}");
+}
+
 fn the_timeline_zooms_and_measures_and_keys_do_the_same() {
     let home = Home::new();
     let page = page(&home, 2);
@@ -430,6 +467,7 @@ fn main() -> ExitCode {
             once!(the_page_opens_filters_and_follows_a_failure, Browser),
             once!(the_panes_are_on_the_screen_together_and_follow_each_other, Browser),
             once!(the_timeline_zooms_and_measures_and_keys_do_the_same, Browser),
+            once!(the_parts_of_checkpoints_are_shown_if_qemu_s_trace_tells, Browser, Qemu(11)),
             once!(attempts_are_apart_and_lines_have_the_order_of_qemu_s_clock, Browser),
             once!(addresses_survive_a_reload_and_old_ones_lead_to_the_case, Browser),
             once!(the_page_is_readable_on_a_phone_and_in_the_dark, Browser),

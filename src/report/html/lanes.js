@@ -59,6 +59,8 @@ function vmLanes(attempt, vm, own, add) {
   add(vm.name, 16, 'bars', spans(vm.state, '', 'paused'), { strong: true, note: vm.version ? 'QEMU ' + vm.version : '' });
   if (vm.migration.length) add('migration', 16, 'bars', spans(vm.migration, 'migration ', 'migration'));
   if (vm.checkpoints.length) add('checkpoints', 16, 'bars', checkpointItems(attempt, vm));
+  const parts = partItems(attempt, vm, own);
+  if (parts.length) add('parts', 12, 'bars', parts);
   const commands = [], events = [], traces = [], ticks = [];
   for (const i of own) {
     const line = lines[i];
@@ -111,6 +113,33 @@ function checkpointParts(attempt, vm, c) {
     return parts.map(([of, event, at], i) => `\n${i ? '+' + span(at - parts[0][2]) : moment(at)}  ${event} of ${of.name}`).join('');
   }
   return '';
+}
+
+// The part of a checkpoint that ends with a message of its protocol.
+const PARTS = { 'vmstate-send': 'stop', 'vmstate-size': 'send', 'vmstate-received': 'receive', 'vmstate-loaded': 'load' };
+
+// The parts of a VM's checkpoints, if QEMU's trace events `colo_send_message` and `colo_receive_message` are recorded. (The
+// secondary sends `vmstate-loaded` only after it has resumed its guest.)
+function partItems({ lines }, vm, own) {
+  const rounds = [];
+  for (const line of own.map(i => lines[i]).filter(line => line.kind === 'trace')) {
+    const found = /^colo_(send|receive)_message .*'([a-z-]+)'/.exec(line.text), word = found && PARTS[found[2]];
+    if (word === 'stop') rounds.push([]);
+    if (word && !(word === 'load' && found[1] === 'send')) rounds.at(-1)?.push({ at: line.at, word });
+  }
+  // The clock of the log and that of the events may differ by a little.
+  const SLACK = 5;
+  return vm.checkpoints.filter(c => c.resumed !== undefined).flatMap(c => {
+    const ends = rounds.find(round => round[0].at > c.stopped - SLACK && round[0].at < c.resumed);
+    if (!ends) return [];
+    const last = ends.at(-1).word === 'load' ? 'resume' : 'load';
+    let began = c.stopped;
+    return [...ends, { at: c.resumed, word: last }].map(({ at, word }, i) => {
+      const a = began, b = Math.max(began, Math.min(at, c.resumed));
+      began = b;
+      return { a, b, word, fill: i % 2 ? 'step' : 'cut', tip: `${vm.name}: ${word}, ${span(b - a)} of a checkpoint` };
+    });
+  });
 }
 
 function linkLanes({ length }, link, own, add) {
