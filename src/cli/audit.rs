@@ -112,7 +112,6 @@ impl Audit {
             case: Arc::new(case),
             binaries: Arc::clone(&binaries),
             qemu: None,
-            seconds: 0.0,
             interference: None,
         };
         let jobs: Vec<Job> = cases.into_iter().map(job).collect();
@@ -205,7 +204,6 @@ impl Audit {
             rounds: Rounds::Times(1),
             retries: 0,
             flaky_passes: false,
-            shard: None,
             seed: self.selection.seed(),
             command: std::env::args().collect(),
             options: Vec::new(),

@@ -9,7 +9,6 @@ use serde_json::{Map, Value, json};
 use super::NOTHING_RUN;
 use super::format::{Format, Kind};
 use super::selection::Selection;
-use super::shard::Shards;
 use crate::scenario::model::Case;
 use crate::template::NoVersions;
 
@@ -23,9 +22,6 @@ pub(super) struct List {
     pub(super) selection: Selection,
 
     #[command(flatten)]
-    shards: Shards,
-
-    #[command(flatten)]
     pub(super) format: Format,
 
     /// Also print the file, the tags and the description, separated by tabs.
@@ -35,12 +31,10 @@ pub(super) struct List {
 
 impl List {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        self.shards.fix_seed();
         let cases = self.selection.checked(&NoVersions, None, &self.format, &mut std::io::stderr())?;
         let Some(cases) = cases else {
             return Ok(ExitCode::from(NOTHING_RUN));
         };
-        let (cases, _) = self.shards.part(cases)?;
         let mut out = std::io::stdout().lock();
         for case in cases {
             if self.format.kind() == Kind::Json {

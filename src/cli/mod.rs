@@ -29,7 +29,6 @@ mod run;
 mod schema;
 mod selection;
 mod serve;
-mod shard;
 mod watch;
 
 use std::process::ExitCode;

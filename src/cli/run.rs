@@ -16,7 +16,6 @@ use super::format::{Format, Kind};
 use super::qemu::{Named, Qemu, QemuMatrix};
 use super::repeat::Repeat;
 use super::selection::Selection;
-use super::shard::{Durations, Shards};
 use super::watch::watch as watch_files;
 use super::{INTERRUPTED, NOTHING_RUN};
 use crate::event::{Sink, Subscriber};
@@ -32,9 +31,6 @@ pub(super) struct Run {
 
     #[command(flatten)]
     pub(super) qemu: Qemu,
-
-    #[command(flatten)]
-    shards: Shards,
 
     #[command(flatten)]
     qemu_matrix: QemuMatrix,
@@ -163,9 +159,7 @@ impl Run {
 
     /// Runs the selected cases, and serves the page there.
     fn once(&self, listener: Option<TcpListener>) -> anyhow::Result<Outcome> {
-        self.shards.fix_seed();
-        let mut settings = self.settings()?;
-        let durations = self.durations()?;
+        let settings = self.settings()?;
         let mut jobs = Vec::new();
         let qemus = match self.qemu_matrix.binaries(&self.qemu) {
             Ok(qemus) => qemus,
@@ -180,8 +174,6 @@ impl Run {
             if let Err(error) = check_binaries(&binaries, &cases) {
                 return Ok(Outcome::NoQemu(error));
             }
-            let (cases, shard) = self.shards.part(cases)?;
-            settings.shard = shard;
             if self.dry_run {
                 let on = qemu.as_ref().map(|qemu| format!("on {qemu}:\n")).unwrap_or_default();
                 let text = on + &crate::runner::dry_run(&cases, &binaries, &settings);
@@ -189,22 +181,16 @@ impl Run {
                 continue;
             }
             let binaries = Arc::new(binaries);
-            let seconds = durations.of(cases.iter().map(|case| (case.name.as_str(), case.at.path())));
-            let job = |(case, seconds): (Case, f64)| Job {
+            let job = |case: Case| Job {
                 case: Arc::new(case),
                 binaries: Arc::clone(&binaries),
                 qemu: qemu.clone(),
-                seconds,
                 interference: None,
             };
-            jobs.extend(cases.into_iter().zip(seconds).map(job));
+            jobs.extend(cases.into_iter().map(job));
         }
         if self.dry_run {
             return Ok(Outcome::Shown);
-        }
-        if let Some(shard) = &settings.shard {
-            let cases = if jobs.is_empty() { "none".to_owned() } else { jobs.len().to_string() };
-            anstream::eprintln!("note: {shard}: {cases}");
         }
         let subscribers = self.subscribers(listener)?;
         let (sink, stream) = Sink::new();
@@ -218,7 +204,6 @@ impl Run {
         drop(runtime);
         let summary = reports.join();
         ran.context("cannot start the run")?;
-        self.keep_durations(durations)?;
         self.conclude(&summary);
         Ok(Outcome::Ran(summary))
     }
@@ -245,28 +230,6 @@ impl Run {
         }
         subscribers.push(Box::new(self.console()));
         Ok(subscribers)
-    }
-
-    /// The file with the durations of the last runs with this reports directory.
-    fn durations_file(&self) -> PathBuf {
-        self.selection.reports.join("durations.json")
-    }
-
-    /// How long the cases took in earlier runs, for the order in which they start.
-    fn durations(&self) -> anyhow::Result<Durations> {
-        let file = self.durations_file();
-        match self.shards.durations()? {
-            Some(durations) => Ok(durations),
-            None if file.exists() => Durations::read(&file),
-            None => Ok(Durations::default()),
-        }
-    }
-
-    /// Writes how long the cases took, with those of earlier runs.
-    fn keep_durations(&self, earlier: Durations) -> anyhow::Result<()> {
-        let file = self.durations_file();
-        let text = Durations::read(&self.selection.reports)?.over(earlier).to_json()?;
-        std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
     }
 
     /// Prints where the report is, or what is wrong with the reports.
@@ -321,7 +284,6 @@ impl Run {
             rounds: self.repeat.rounds()?,
             retries: self.repeat.retries(),
             flaky_passes: self.repeat.flaky_passes(),
-            shard: None,
             seed: self.selection.seed(),
             command: std::env::args().collect(),
             options: self.options(),

@@ -107,17 +107,10 @@ struct Found {
     diagnostics: Diagnostics,
 }
 
-/// The seed of this process, if none is given.
-static DRAWN: OnceLock<u64> = OnceLock::new();
-
 impl Selection {
-    /// Uses this seed if none is given.
-    pub(super) fn default_seed(seed: u64) {
-        let _ = DRAWN.set(seed);
-    }
-
     /// The seed for random axes: the same in the whole process.
     pub(super) fn seed(&self) -> u64 {
+        static DRAWN: OnceLock<u64> = OnceLock::new();
         self.seed.unwrap_or_else(|| {
             *DRAWN.get_or_init(|| {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -59,9 +59,6 @@ pub enum What {
         /// Whether a case that passes only on a retry counts as a success.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         flaky_passes: bool,
-        /// Which part of the selected cases this run has.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        shard: Option<Shard>,
     },
     /// A further round of all cases, if the number of rounds was not known beforehand.
     RoundBegan {
@@ -264,30 +261,6 @@ pub enum Again {
     KnownIssue,
     /// Another program took one of its ports.
     PortTaken,
-}
-
-/// A part of the selected cases (`--shard`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shard {
-    /// Its number, counted from 1.
-    pub part: usize,
-    /// How many parts there are.
-    pub count: usize,
-    /// The engine that says so, with its variables; absent if the user said it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub engine: Option<String>,
-    /// How many cases all parts have together.
-    pub of: usize,
-    /// The same for all parts of one partition.
-    pub digest: String,
-}
-
-impl std::fmt::Display for Shard {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { part, count, engine, of, .. } = self;
-        let by = engine.as_ref().map(|engine| format!(", by {engine}")).unwrap_or_default();
-        write!(f, "part {part} of {count} of {of} cases{by}")
-    }
 }
 
 /// The host of a run.

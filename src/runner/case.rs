@@ -33,8 +33,6 @@ pub struct Job {
     pub binaries: Arc<Binaries>,
     /// The QEMU's name in the reports, if each case runs on several.
     pub qemu: Option<String>,
-    /// How many seconds it is expected to take.
-    pub seconds: f64,
     /// What interferes with the case.
     pub interference: Option<Arc<dyn Interference>>,
 }

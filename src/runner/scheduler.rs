@@ -24,7 +24,7 @@ pub async fn run(
     sink.emit(started(&jobs, &settings));
     let settings = Arc::new(settings);
     let mut running: JoinSet<Verdict> = JoinSet::new();
-    let mut waiting = Waiting::new(settings.rounds, jobs, settings.jobs > 1);
+    let mut waiting = Waiting { rounds: settings.rounds, jobs, given: 0 };
     let mut stop = false;
     loop {
         stop |= settings.begin_until.is_some_and(|end| sink.elapsed() >= end);
@@ -92,7 +92,6 @@ fn started(jobs: &[Job], settings: &Settings) -> What {
         host: Some(host::host()),
         qemus: host::qemus(jobs),
         flaky_passes: settings.flaky_passes,
-        shard: settings.shard.clone(),
     }
 }
 
@@ -100,21 +99,10 @@ fn started(jobs: &[Job], settings: &Settings) -> What {
 struct Waiting {
     rounds: Rounds,
     jobs: Vec<Job>,
-    /// The indexes of the jobs in the order in which they start.
-    order: Vec<usize>,
     given: usize,
 }
 
 impl Waiting {
-    /// If several run at a time, the longest start first, so that none is alone at the end.
-    fn new(rounds: Rounds, jobs: Vec<Job>, several: bool) -> Self {
-        let mut order: Vec<usize> = (0..jobs.len()).collect();
-        if several {
-            order.sort_by(|one, other| jobs[*other].seconds.total_cmp(&jobs[*one].seconds));
-        }
-        Self { rounds, jobs, order, given: 0 }
-    }
-
     /// The next case, its number in the run and its round.
     fn next(&mut self, sink: &Sink) -> Option<(usize, usize, Job)> {
         let cases = self.jobs.len();
@@ -132,8 +120,8 @@ impl Waiting {
         if begins && round > 0 && !matches!(self.rounds, Rounds::Times(_)) {
             sink.emit(What::RoundBegan { round: round + 1, cases });
         }
-        let index = self.order[self.given % cases];
-        let (job, number) = (self.jobs[index].clone(), round * cases + index);
+        let job = self.jobs[self.given % cases].clone();
+        let number = self.given;
         self.given += 1;
         Some((number, round + 1, job))
     }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::event::Shard;
 use crate::qemu::spec::Accel;
 
 /// Settings of a run.
@@ -39,8 +38,6 @@ pub struct Settings {
     pub flaky_passes: bool,
     /// The seed for random axes, for the reports.
     pub seed: u64,
-    /// Which part of the selected cases this is, for the reports.
-    pub shard: Option<Shard>,
     /// The command line, for the reports.
     pub command: Vec<String>,
     /// The options needed to reproduce the run, for the reports.

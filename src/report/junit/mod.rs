@@ -93,8 +93,8 @@ impl Junit {
     /// Notes what the record of a case will not have.
     fn note(&mut self, event: &Event) {
         match (&event.what, event.case) {
-            (What::RunStarted { host, .. }, _) => {
-                self.run = run_properties(&event.what);
+            (What::RunStarted { lockstep, seed, host, qemus, .. }, _) => {
+                self.run = run_properties(lockstep, *seed, qemus);
                 self.host = host.as_ref().map(|host| text::one_line(&host.name));
             }
             (What::AttemptEnded { again, .. }, Some(number)) => {
@@ -250,12 +250,10 @@ fn weight(test: &TestCase, extra: &Extra) -> usize {
     cause + test.system_out.as_ref().map_or(0, String::len) + test.name.len() + properties + attempts
 }
 
-/// The version of Lockstep, the seed, the shard, and each QEMU by its name in the scenarios: its version, and its binary.
-fn run_properties(started: &What) -> Properties {
-    let What::RunStarted { lockstep, seed, qemus, shard, .. } = started else { return Properties::new() };
-    let mut found = vec![("lockstep".to_owned(), lockstep.clone())];
+/// The version of Lockstep, the seed, and each QEMU by its name in the scenarios: its version, and its binary.
+fn run_properties(lockstep: &str, seed: Option<u64>, qemus: &[Qemu]) -> Properties {
+    let mut found = vec![("lockstep".to_owned(), lockstep.to_owned())];
     found.extend(seed.map(|seed| ("seed".to_owned(), seed.to_string())));
-    found.extend(shard.as_ref().map(|shard| ("shard".to_owned(), shard.to_string())));
     for Qemu { name, path, version, .. } in qemus {
         found.push((format!("qemu.{name}"), version.clone()));
         found.push((format!("qemu.{name}.binary"), path.clone()));
