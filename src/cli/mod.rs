@@ -27,6 +27,7 @@ mod run;
 mod schema;
 mod selection;
 mod serve;
+mod sharding;
 mod watch;
 
 use std::process::ExitCode;

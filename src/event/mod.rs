@@ -59,6 +59,9 @@ pub enum What {
         /// Whether a case that passes only on a retry counts as a success.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         flaky_passes: bool,
+        /// Which part of a selection this is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shard: Option<Shard>,
     },
     /// A further round of all cases, if the number of rounds was not known beforehand.
     RoundBegan {
@@ -261,6 +264,32 @@ pub enum Again {
     KnownIssue,
     /// Another program took one of its ports.
     PortTaken,
+}
+
+/// The part of a selection that a run has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shard {
+    /// Its number, counted from 1.
+    pub index: usize,
+    /// How many there are.
+    pub total: usize,
+    /// The number of cases of the whole selection. A case has its number in it.
+    pub cases: usize,
+    /// A digest of the cases of the whole selection and how they are divided: the same for all shards.
+    pub partition: String,
+    /// The engine and its variables that said which shard this is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
+}
+
+impl std::fmt::Display for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {}", self.index, self.total)?;
+        match &self.engine {
+            Some(engine) => write!(f, " ({engine})"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The host of a run.

@@ -3,6 +3,7 @@
 pub mod compare;
 mod console;
 mod dispatch;
+mod durations;
 mod earlier;
 mod file;
 mod fold;
@@ -28,6 +29,7 @@ pub(crate) mod trace;
 
 pub use console::{Console, Settings};
 pub use dispatch::{Reports, Summary, feed, run};
+pub use durations::{Durations, DurationsFile, file_name};
 pub use earlier::remove_artifacts;
 pub use fold::Fold;
 pub use github::Github;

@@ -26,6 +26,7 @@ pub(super) fn run_started(cases: usize) -> Event {
             host: None,
             qemus: Vec::new(),
             flaky_passes: false,
+            shard: None,
         },
     )
 }

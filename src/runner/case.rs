@@ -27,6 +27,8 @@ use crate::session::{Failure, Session, Setup, ports};
 /// A case and what it runs on.
 #[derive(Debug, Clone)]
 pub struct Job {
+    /// Its number in the selection, counted from 0.
+    pub number: usize,
     /// The case.
     pub case: Arc<Case>,
     /// The QEMUs for its VMs' `qemu`.
