@@ -16,6 +16,7 @@ mod invalid_value;
 mod list;
 mod lsp;
 mod man;
+mod merge;
 mod new;
 mod options;
 mod probe;
@@ -69,6 +70,7 @@ enum Command {
     Audit(audit::Audit),
     Report(report::Report),
     Compare(compare::Compare),
+    Merge(merge::Merge),
     Check(check::Check),
     List(list::List),
     Render(render::Render),
@@ -117,6 +119,7 @@ impl Command {
             | Self::Probe(_)
             | Self::Config(_) => true,
             Self::Compare(_)
+            | Self::Merge(_)
             | Self::Schema(_)
             | Self::Lsp(_)
             | Self::New(_)
@@ -164,6 +167,7 @@ impl Command {
             Self::Audit(audit) => audit.run(),
             Self::Report(report) => report.run(),
             Self::Compare(compare) => compare.run(),
+            Self::Merge(merge) => merge.run(),
             Self::Check(check) => check.run(),
             Self::List(list) => list.run(),
             Self::Render(render) => render.run(),

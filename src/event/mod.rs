@@ -62,6 +62,9 @@ pub enum What {
         /// Which part of a selection this is.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         shard: Option<Shard>,
+        /// The shards that were merged into this run.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        shards: Vec<MergedShard>,
     },
     /// A further round of all cases, if the number of rounds was not known beforehand.
     RoundBegan {
@@ -96,6 +99,9 @@ pub enum What {
         /// The number of the round, counted from 1, if cases are repeated.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         round: Option<usize>,
+        /// The host that ran it, if several did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<String>,
         /// The number of steps, `finally` included.
         steps: usize,
         /// The intermittent known issues (`known_issue` with `at_most`).
@@ -290,6 +296,25 @@ impl std::fmt::Display for Shard {
             None => Ok(()),
         }
     }
+}
+
+/// A shard of a merged run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MergedShard {
+    /// Its number, counted from 1.
+    pub index: usize,
+    /// The name of its host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// When it started by the clock of its host, in RFC 3339, UTC.
+    pub time: String,
+    /// How many cases it started.
+    pub cases: usize,
+    /// Its duration in seconds.
+    pub seconds: f64,
+    /// Whether it ended without its last event.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut_off: bool,
 }
 
 /// The host of a run.

@@ -13,6 +13,7 @@ mod jsonl;
 mod junit;
 mod live;
 mod log;
+pub mod merge;
 mod overview;
 mod perfetto;
 pub mod races;

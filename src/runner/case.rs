@@ -317,6 +317,7 @@ fn started(run: &Run) -> What {
         axes: case.axes.clone(),
         qemu: run.job.qemu.clone(),
         round: run.round,
+        host: None,
         steps: count(&case.steps) + count(&case.finally),
         races: races(case),
     }

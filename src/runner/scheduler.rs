@@ -98,6 +98,7 @@ fn started(jobs: &[Job], settings: &Settings) -> What {
         qemus: host::qemus(jobs),
         flaky_passes: settings.flaky_passes,
         shard: settings.shard.clone(),
+        shards: Vec::new(),
     }
 }
 
