@@ -21,6 +21,7 @@ pub mod runner;
 pub mod scenario;
 pub mod schema;
 pub mod session;
+pub mod shard;
 pub mod step;
 pub mod template;
 pub mod units;

@@ -10,6 +10,8 @@ mod mounts;
 mod output;
 #[path = "cli/selecting.rs"]
 mod selecting;
+#[path = "cli/shards.rs"]
+mod shards;
 
 mod common;
 
@@ -441,6 +443,11 @@ fn main() -> ExitCode {
             once!(selecting::a_case_is_selected_by_one_of_several_words),
             once!(selecting::the_failed_cases_of_a_run_are_selected_with_their_files, Qemu(5)),
             once!(selecting::a_run_without_failures_or_without_events_selects_nothing),
+            once!(shards::each_case_is_in_one_shard_balanced_by_time),
+            once!(shards::the_reports_of_a_shard_say_which_it_is_and_how_it_is_known, Qemu(5)),
+            once!(shards::an_empty_shard_is_a_success_that_says_so, Qemu(5)),
+            once!(shards::a_run_keeps_what_its_cases_took_and_starts_the_longest_first, Qemu(5)),
+            once!(shards::a_wrong_shard_or_wrong_durations_are_one_error),
             once!(output::the_help_of_run_groups_its_options),
             once!(output::a_run_reports_a_failure_once_and_ends_with_the_path_of_the_page, Qemu(5)),
             once!(output::the_path_of_the_page_is_a_link_on_a_terminal, Qemu(5), Script),

@@ -80,7 +80,7 @@ fn a_passed_case_leaves_nothing() {
     assert_nothing_is_left(&home, &[]);
     assert_eq!(
         names(&home.path("reports")).into_iter().collect::<Vec<_>>(),
-        ["events.jsonl", "index.html", "junit.xml"]
+        ["durations.json", "events.jsonl", "index.html", "junit.xml"]
     );
 }
 
@@ -91,7 +91,7 @@ fn a_failed_case_leaves_only_its_artifacts() {
     assert_nothing_is_left(&home, &[]);
     assert_eq!(
         names(&home.path("reports")).into_iter().collect::<Vec<_>>(),
-        ["events.jsonl", "index.html", "junit.xml", "life"]
+        ["durations.json", "events.jsonl", "index.html", "junit.xml", "life"]
     );
 }
 

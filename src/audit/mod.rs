@@ -199,7 +199,8 @@ async fn straight(jobs: &[Job], settings: &Settings, interrupt: &Interrupt) -> a
     let straight: Arc<dyn Interference> = Arc::new(Straight);
     let run_jobs = wanted
         .iter()
-        .map(|at| Job { interference: Some(Arc::clone(&straight)), ..jobs[*at].clone() })
+        .enumerate()
+        .map(|(number, at)| Job { number, interference: Some(Arc::clone(&straight)), ..jobs[*at].clone() })
         .collect();
     let events: Arc<Mutex<BTreeMap<usize, Vec<Event>>>> = Arc::default();
     let kept = Arc::clone(&events);
@@ -244,12 +245,13 @@ async fn tried_out(
         .iter()
         .map(|planned| (planned.clone(), Trial::new(planned.sabotage, planned.site.clone(), clock)))
         .collect();
-    let job = |(planned, trial): &(Planned, Arc<Trial>)| Job {
+    let job = |(number, (planned, trial)): (usize, &(Planned, Arc<Trial>))| Job {
+        number,
         case: Arc::clone(&short[&planned.case]),
         interference: Some(Arc::clone(trial) as Arc<dyn Interference>),
         ..jobs[planned.case].clone()
     };
-    let run_jobs = trials.iter().map(job).collect();
+    let run_jobs = trials.iter().enumerate().map(job).collect();
     let names: Vec<String> = jobs.iter().map(|job| job.case.name.clone()).collect();
     let results = Arc::new(Mutex::new(journal.results.clone()));
     let kept = Arc::clone(&results);

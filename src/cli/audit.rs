@@ -108,13 +108,14 @@ impl Audit {
         };
         check_binaries(&binaries, &cases)?;
         let binaries = Arc::new(binaries);
-        let job = |case: Case| Job {
+        let job = |(number, case): (usize, Case)| Job {
+            number,
             case: Arc::new(case),
             binaries: Arc::clone(&binaries),
             qemu: None,
             interference: None,
         };
-        let jobs: Vec<Job> = cases.into_iter().map(job).collect();
+        let jobs: Vec<Job> = cases.into_iter().enumerate().map(job).collect();
         let reports = &self.selection.reports;
         std::fs::create_dir_all(reports)
             .with_context(|| format!("cannot create the reports directory {}", reports.display()))?;
@@ -207,6 +208,7 @@ impl Audit {
             seed: self.selection.seed(),
             command: std::env::args().collect(),
             options: Vec::new(),
+            shard: None,
         }
     }
 

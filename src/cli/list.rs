@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::NOTHING_RUN;
 use super::format::{Format, Kind};
 use super::selection::Selection;
+use super::sharding::{Entry, Sharding};
 use crate::scenario::model::Case;
 use crate::template::NoVersions;
 
@@ -22,6 +23,9 @@ pub(super) struct List {
     pub(super) selection: Selection,
 
     #[command(flatten)]
+    sharding: Sharding,
+
+    #[command(flatten)]
     pub(super) format: Format,
 
     /// Also print the file, the tags and the description, separated by tabs.
@@ -31,12 +35,19 @@ pub(super) struct List {
 
 impl List {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let cases = self.selection.checked(&NoVersions, None, &self.format, &mut std::io::stderr())?;
+        let mut selection = self.selection.clone();
+        let sharding = self.sharding.ready(&mut selection)?;
+        let cases = selection.checked(&NoVersions, None, &self.format, &mut std::io::stderr())?;
         let Some(cases) = cases else {
             return Ok(ExitCode::from(NOTHING_RUN));
         };
+        let entries: Vec<Entry> = cases.iter().map(|case| Entry::of(case, None)).collect();
+        let part = sharding.part(&entries);
         let mut out = std::io::stdout().lock();
-        for case in cases {
+        for (number, case) in cases.into_iter().enumerate() {
+            if !part.has(number) {
+                continue;
+            }
             if self.format.kind() == Kind::Json {
                 writeln!(out, "{}", to_json(&case))?;
             } else if self.long {

@@ -18,6 +18,7 @@ mod invalid_value;
 mod list;
 mod lsp;
 mod man;
+mod merge;
 mod new;
 mod options;
 mod probe;
@@ -29,6 +30,7 @@ mod run;
 mod schema;
 mod selection;
 mod serve;
+mod sharding;
 mod watch;
 
 use std::process::ExitCode;
@@ -72,6 +74,7 @@ enum Command {
     Compare(compare::Compare),
     History(history::History),
     Bisect(bisect::Bisect),
+    Merge(merge::Merge),
     Check(check::Check),
     List(list::List),
     Render(render::Render),
@@ -122,6 +125,7 @@ impl Command {
             | Self::Config(_) => true,
             Self::Compare(_)
             | Self::History(_)
+            | Self::Merge(_)
             | Self::Schema(_)
             | Self::Lsp(_)
             | Self::New(_)
@@ -171,6 +175,7 @@ impl Command {
             Self::Compare(compare) => compare.run(),
             Self::History(history) => history.run(),
             Self::Bisect(bisect) => bisect.run(),
+            Self::Merge(merge) => merge.run(),
             Self::Check(check) => check.run(),
             Self::List(list) => list.run(),
             Self::Render(render) => render.run(),

@@ -16,10 +16,11 @@ use super::format::{Format, Kind};
 use super::qemu::{Named, Qemu, QemuMatrix};
 use super::repeat::Repeat;
 use super::selection::Selection;
+use super::sharding::{Entry, Part, Ready, Sharding};
 use super::watch::watch as watch_files;
 use super::{INTERRUPTED, NOTHING_RUN};
 use crate::event::{Sink, Subscriber};
-use crate::report::{Console, Github, Html, JsonLines, Junit, Markdown, Summary};
+use crate::report::{Console, Durations, DurationsFile, Github, Html, JsonLines, Junit, Markdown, Summary};
 use crate::runner::{Binaries, Interrupt, Job, Keep, Settings, not_given};
 use crate::scenario::model::Case;
 
@@ -28,6 +29,9 @@ use crate::scenario::model::Case;
 pub(super) struct Run {
     #[command(flatten)]
     pub(super) selection: Selection,
+
+    #[command(flatten)]
+    sharding: Sharding,
 
     #[command(flatten)]
     pub(super) qemu: Qemu,
@@ -74,7 +78,7 @@ pub(super) struct Run {
 
     /// After the run, wait until a scenario file is saved, and run the cases that it belongs to; until Ctrl-C.
     #[arg(long, env = "LOCKSTEP_WATCH", help_heading = "Execution",
-          conflicts_with_all = ["dry_run", "last_failed", "failed_in"])]
+          conflicts_with_all = ["dry_run", "last_failed", "failed_in", "shard"])]
     watch: bool,
 
     /// Serve the page of the run while it runs, on a port or an address such as `127.0.0.1:8000`; without one, on a free
@@ -159,40 +163,71 @@ impl Run {
 
     /// Runs the selected cases, and serves the page there.
     fn once(&self, listener: Option<TcpListener>) -> anyhow::Result<Outcome> {
-        let settings = self.settings()?;
+        let mut run = self.clone();
+        let sharding = self.sharding.ready(&mut run.selection)?;
+        run.started(listener, &sharding)
+    }
+
+    fn started(&self, listener: Option<TcpListener>, sharding: &Ready) -> anyhow::Result<Outcome> {
+        let jobs = match self.jobs()? {
+            Ok(jobs) => jobs,
+            Err(outcome) => return Ok(outcome),
+        };
+        let entries: Vec<Entry> = jobs.iter().map(|job| Entry::of(&job.case, job.qemu.as_deref())).collect();
+        let part = sharding.part(&entries);
+        let mut settings = self.settings()?;
+        settings.shard.clone_from(&part.shard);
+        if self.dry_run {
+            print_plan(&jobs, &part, &settings)?;
+            return Ok(Outcome::Shown);
+        }
+        // One after the other, they take the same time in any order.
+        let jobs = if settings.jobs > 1 {
+            part.longest_first.iter().map(|number| jobs[*number].clone()).collect()
+        } else {
+            jobs.into_iter().filter(|job| part.has(job.number)).collect()
+        };
+        self.execute(jobs, settings, listener)
+    }
+
+    /// The selected cases on each QEMU, or why there are none.
+    fn jobs(&self) -> anyhow::Result<Result<Vec<Job>, Outcome>> {
         let mut jobs = Vec::new();
         let qemus = match self.qemu_matrix.binaries(&self.qemu) {
             Ok(qemus) => qemus,
-            Err(error) => return Ok(Outcome::NoQemu(error)),
+            Err(error) => return Ok(Err(Outcome::NoQemu(error))),
         };
         for (qemu, binaries) in qemus {
             let checked =
                 self.selection.checked(&binaries, Some(&binaries), &self.format, &mut std::io::stderr())?;
             let Some(cases) = checked else {
-                return Ok(Outcome::Mistakes);
+                return Ok(Err(Outcome::Mistakes));
             };
             if let Err(error) = check_binaries(&binaries, &cases) {
-                return Ok(Outcome::NoQemu(error));
-            }
-            if self.dry_run {
-                let on = qemu.as_ref().map(|qemu| format!("on {qemu}:\n")).unwrap_or_default();
-                let text = on + &crate::runner::dry_run(&cases, &binaries, &settings);
-                std::io::stdout().write_all(text.as_bytes())?;
-                continue;
+                return Ok(Err(Outcome::NoQemu(error)));
             }
             let binaries = Arc::new(binaries);
-            let job = |case: Case| Job {
-                case: Arc::new(case),
-                binaries: Arc::clone(&binaries),
-                qemu: qemu.clone(),
-                interference: None,
-            };
-            jobs.extend(cases.into_iter().map(job));
+            for case in cases {
+                jobs.push(Job {
+                    number: jobs.len(),
+                    case: Arc::new(case),
+                    binaries: Arc::clone(&binaries),
+                    qemu: qemu.clone(),
+                    interference: None,
+                });
+            }
         }
-        if self.dry_run {
-            return Ok(Outcome::Shown);
-        }
-        let subscribers = self.subscribers(listener)?;
+        Ok(Ok(jobs))
+    }
+
+    /// Runs jobs and writes the reports.
+    fn execute(
+        &self,
+        jobs: Vec<Job>,
+        settings: Settings,
+        listener: Option<TcpListener>,
+    ) -> anyhow::Result<Outcome> {
+        let subscribers = self.subscribers(listener, settings.shard.is_some())?;
         let (sink, stream) = Sink::new();
         let reports = crate::report::run(stream, subscribers);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -209,7 +244,11 @@ impl Run {
     }
 
     /// The reports, in an empty directory; they serve the page there.
-    fn subscribers(&self, listener: Option<TcpListener>) -> anyhow::Result<Vec<Box<dyn Subscriber + Send>>> {
+    fn subscribers(
+        &self,
+        listener: Option<TcpListener>,
+        is_shard: bool,
+    ) -> anyhow::Result<Vec<Box<dyn Subscriber + Send>>> {
         let reports = self.selection.reports.display();
         std::fs::create_dir_all(&self.selection.reports)
             .with_context(|| format!("cannot create the reports directory {reports}"))?;
@@ -222,6 +261,10 @@ impl Run {
             Some(listener) => Box::new(super::serve::start(listener, &self.selection.reports)?),
             None => Box::new(Html::new(self.selection.reports.join("index.html"))),
         });
+        // The shards of a run must find the same durations, whichever of them has ended.
+        if !is_shard {
+            subscribers.push(Box::new(DurationsFile::new(self.selection.reports.join(Durations::NAME))));
+        }
         if self.format.kind() == Kind::Github {
             subscribers.push(Box::new(Github::new(std::io::stdout())));
         }
@@ -243,6 +286,21 @@ impl Run {
             let _ = writeln!(std::io::stdout(), "report: {}", link(&page));
         }
     }
+}
+
+/// Prints what the jobs of this part would run on, for each QEMU.
+fn print_plan(jobs: &[Job], part: &Part, settings: &Settings) -> anyhow::Result<()> {
+    let mine: Vec<&Job> = jobs.iter().filter(|job| part.has(job.number)).collect();
+    if let Some(shard) = &part.shard {
+        writeln!(std::io::stdout(), "shard {shard}: {} of {} cases", mine.len(), shard.cases)?;
+    }
+    for jobs in mine.chunk_by(|one, other| one.qemu == other.qemu) {
+        let cases: Vec<Case> = jobs.iter().map(|job| (*job.case).clone()).collect();
+        let on = jobs[0].qemu.as_ref().map(|qemu| format!("on {qemu}:\n")).unwrap_or_default();
+        let text = on + &crate::runner::dry_run(&cases, &jobs[0].binaries, settings);
+        std::io::stdout().write_all(text.as_bytes())?;
+    }
+    Ok(())
 }
 
 /// A path that a terminal opens: a link on those that are shown colours, else the path itself.
@@ -287,6 +345,7 @@ impl Run {
             seed: self.selection.seed(),
             command: std::env::args().collect(),
             options: self.options(),
+            shard: None,
         })
     }
 

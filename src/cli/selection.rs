@@ -120,6 +120,11 @@ impl Selection {
         })
     }
 
+    /// The shards of a run must draw the same cases, without knowing of each other: their seed is 0 unless it is given.
+    pub(super) fn fix_seed(&mut self) {
+        self.seed.get_or_insert(0);
+    }
+
     /// The values of `-D`.
     pub(super) fn defines(&self) -> &[String] {
         &self.define

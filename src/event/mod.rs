@@ -59,6 +59,12 @@ pub enum What {
         /// Whether a case that passes only on a retry counts as a success.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         flaky_passes: bool,
+        /// Which part of a selection this is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shard: Option<Shard>,
+        /// The shards that were merged into this run.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        shards: Vec<MergedShard>,
     },
     /// A further round of all cases, if the number of rounds was not known beforehand.
     RoundBegan {
@@ -93,6 +99,9 @@ pub enum What {
         /// The number of the round, counted from 1, if cases are repeated.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         round: Option<usize>,
+        /// The host that ran it, if several did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<String>,
         /// The number of steps, `finally` included.
         steps: usize,
         /// The intermittent known issues (`known_issue` with `at_most`).
@@ -261,6 +270,51 @@ pub enum Again {
     KnownIssue,
     /// Another program took one of its ports.
     PortTaken,
+}
+
+/// The part of a selection that a run has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shard {
+    /// Its number, counted from 1.
+    pub index: usize,
+    /// How many there are.
+    pub total: usize,
+    /// The number of cases of the whole selection. A case has its number in it.
+    pub cases: usize,
+    /// A digest of the cases of the whole selection and how they are divided: the same for all shards.
+    pub partition: String,
+    /// The engine and its variables that said which shard this is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
+}
+
+impl std::fmt::Display for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {}", self.index, self.total)?;
+        match &self.engine {
+            Some(engine) => write!(f, " ({engine})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A shard of a merged run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MergedShard {
+    /// Its number, counted from 1.
+    pub index: usize,
+    /// The name of its host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// When it started by the clock of its host, in RFC 3339, UTC.
+    pub time: String,
+    /// How many cases it started.
+    pub cases: usize,
+    /// Its duration in seconds.
+    pub seconds: f64,
+    /// Whether it ended without its last event.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut_off: bool,
 }
 
 /// The host of a run.

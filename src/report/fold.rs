@@ -147,6 +147,7 @@ fn started(number: usize, event: &Event) -> Case {
         axes,
         qemu,
         round,
+        host,
         steps,
         races,
     } = &event.what
@@ -160,6 +161,7 @@ fn started(number: usize, event: &Event) -> Case {
         case.axes.clone_from(axes);
         case.qemu.clone_from(qemu);
         case.round = *round;
+        case.host.clone_from(host);
         case.planned = *steps;
         case.races.clone_from(races);
     }

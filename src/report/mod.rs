@@ -3,6 +3,7 @@
 pub mod compare;
 mod console;
 mod dispatch;
+mod durations;
 mod earlier;
 mod file;
 mod fold;
@@ -13,6 +14,7 @@ mod jsonl;
 mod junit;
 mod live;
 mod log;
+pub mod merge;
 mod overview;
 mod perfetto;
 pub mod races;
@@ -29,6 +31,7 @@ pub(crate) mod trace;
 
 pub use console::{Console, Settings};
 pub use dispatch::{Reports, Summary, feed, run};
+pub use durations::{Durations, DurationsFile, file_name};
 pub use earlier::remove_artifacts;
 pub use fold::Fold;
 pub use github::Github;

@@ -102,6 +102,8 @@ pub struct Case {
     pub qemu: Option<String>,
     /// The number of the round, if cases are repeated.
     pub round: Option<usize>,
+    /// The host that ran it, if several did.
+    pub host: Option<String>,
     /// The number of steps it has.
     pub planned: usize,
     /// Its intermittent known issues.
@@ -185,6 +187,7 @@ impl Case {
             axes: Vec::new(),
             qemu: None,
             round: None,
+            host: None,
             planned: 0,
             races: Vec::new(),
             began,

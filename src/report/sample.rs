@@ -26,6 +26,8 @@ pub(super) fn run_started(cases: usize) -> Event {
             host: None,
             qemus: Vec::new(),
             flaky_passes: false,
+            shard: None,
+            shards: Vec::new(),
         },
     )
 }
@@ -50,6 +52,7 @@ pub(super) fn started(case: usize, name: &str, file: &str) -> Event {
             axes: vec!["transport".into()],
             qemu: None,
             round: None,
+            host: None,
             steps: 2,
             races: Vec::new(),
         },

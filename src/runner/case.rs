@@ -27,6 +27,8 @@ use crate::session::{Failure, Session, Setup, ports};
 /// A case and what it runs on.
 #[derive(Debug, Clone)]
 pub struct Job {
+    /// Its number in the selection, counted from 0.
+    pub number: usize,
     /// The case.
     pub case: Arc<Case>,
     /// The QEMUs for its VMs' `qemu`.
@@ -315,6 +317,7 @@ fn started(run: &Run) -> What {
         axes: case.axes.clone(),
         qemu: run.job.qemu.clone(),
         round: run.round,
+        host: None,
         steps: count(&case.steps) + count(&case.finally),
         races: races(case),
     }

@@ -22,9 +22,14 @@ pub async fn run(
 ) -> std::io::Result<()> {
     let workspace = Workspace::new()?;
     sink.emit(started(&jobs, &settings));
+    if let Some(shard) = &settings.shard {
+        let text = format!("shard {shard}: {} of {} cases", jobs.len(), shard.cases);
+        sink.emit(What::Note { text });
+    }
     let settings = Arc::new(settings);
     let mut running: JoinSet<Verdict> = JoinSet::new();
-    let mut waiting = Waiting { rounds: settings.rounds, jobs, given: 0 };
+    let whole = settings.shard.as_ref().map_or(jobs.len(), |shard| shard.cases);
+    let mut waiting = Waiting { rounds: settings.rounds, jobs, whole, given: 0 };
     let mut stop = false;
     loop {
         stop |= settings.begin_until.is_some_and(|end| sink.elapsed() >= end);
@@ -92,6 +97,8 @@ fn started(jobs: &[Job], settings: &Settings) -> What {
         host: Some(host::host()),
         qemus: host::qemus(jobs),
         flaky_passes: settings.flaky_passes,
+        shard: settings.shard.clone(),
+        shards: Vec::new(),
     }
 }
 
@@ -99,6 +106,8 @@ fn started(jobs: &[Job], settings: &Settings) -> What {
 struct Waiting {
     rounds: Rounds,
     jobs: Vec<Job>,
+    /// The number of cases of the whole selection.
+    whole: usize,
     given: usize,
 }
 
@@ -121,7 +130,7 @@ impl Waiting {
             sink.emit(What::RoundBegan { round: round + 1, cases });
         }
         let job = self.jobs[self.given % cases].clone();
-        let number = self.given;
+        let number = round * self.whole + job.number;
         self.given += 1;
         Some((number, round + 1, job))
     }

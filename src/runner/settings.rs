@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::event::Shard;
 use crate::qemu::spec::Accel;
 
 /// Settings of a run.
@@ -42,6 +43,8 @@ pub struct Settings {
     pub command: Vec<String>,
     /// The options needed to reproduce the run, for the reports.
     pub options: Vec<String>,
+    /// Which part of a selection this is.
+    pub shard: Option<Shard>,
 }
 
 /// How often to run all cases.

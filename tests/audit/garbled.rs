@@ -126,10 +126,10 @@ pub(crate) fn a_garbled_monitor_ends_each_case_and_leaves_nothing() {
     let path = qemu(11).path.display().to_string();
     let binaries = Arc::new(Binaries::new([("default".to_owned(), path)]));
     let job = |seed: usize| Job {
+        number: seed,
         case: Arc::clone(&case),
         binaries: Arc::clone(&binaries),
         qemu: None,
-        seconds: 0.0,
         interference: Some(Arc::new(Garbler(seed as u64))),
     };
     let folder = tempfile::tempdir().unwrap();
@@ -150,6 +150,7 @@ pub(crate) fn a_garbled_monitor_ends_each_case_and_leaves_nothing() {
         seed: 1,
         command: Vec::new(),
         options: Vec::new(),
+        shard: None,
     };
     let ends: Arc<Mutex<BTreeMap<usize, End>>> = Arc::default();
     let (sink, stream) = Sink::new();

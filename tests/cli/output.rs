@@ -28,8 +28,17 @@ pub(crate) fn the_help_of_run_groups_its_options() {
     let help = Home::new().run(&["run", "--help"]).expect(0).stdout;
     let groups: Vec<&str> =
         help.lines().filter(|line| line.ends_with(':') && !line.starts_with(' ')).collect();
-    let expected =
-        ["Arguments:", "Options:", "Cases:", "Output:", "QEMU:", "Repetition:", "Execution:", "Inspection:"];
+    let expected = [
+        "Arguments:",
+        "Options:",
+        "Cases:",
+        "Shards:",
+        "Output:",
+        "QEMU:",
+        "Repetition:",
+        "Execution:",
+        "Inspection:",
+    ];
     for group in expected {
         assert!(groups.contains(&group), "{group} is not among {groups:?}");
     }

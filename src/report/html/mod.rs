@@ -168,10 +168,11 @@ impl Html {
 
 impl Subscriber for Html {
     fn take(&mut self, event: &Event) -> anyhow::Result<()> {
-        if let What::RunStarted { command, options, .. } = &event.what {
+        if let What::RunStarted { command, options, shard, .. } = &event.what {
             self.options.clone_from(options);
             self.run = serde_json::to_value(&event.what)?;
             self.run["command"] = command.join(" ").into();
+            self.run["shard"] = shard.as_ref().map(ToString::to_string).into();
             if let Some(memory) = self.run["host"]["memory"].as_u64() {
                 self.run["host"]["memory"] = format!("{:.1}", memory as f64 / (1u64 << 30) as f64).into();
             }

@@ -167,6 +167,9 @@ fn properties(case: &Case) -> Properties {
     if let Some(round) = case.round {
         add("round".to_owned(), &round.to_string());
     }
+    if let Some(host) = &case.host {
+        add("host".to_owned(), host);
+    }
     for (vm, version) in case.vms.iter() {
         add(format!("vm.{vm}.qemu"), version.as_deref().unwrap_or("unknown"));
     }

@@ -19,7 +19,7 @@ use junit_report::{OffsetDateTime, Report, TestCase, TestResult, TestSuite};
 
 use self::case::{Form, Try, class_name, duration};
 use self::extra::{Attempt, Extra, Extras, Properties, seconds};
-use crate::event::{Event, Qemu, Subscriber, Verdict, What};
+use crate::event::{Event, Qemu, Shard, Subscriber, Verdict, What};
 use crate::report::races::Races;
 use crate::report::record::{Case, Kept};
 use crate::report::{Fold, file, log, text};
@@ -93,8 +93,8 @@ impl Junit {
     /// Notes what the record of a case will not have.
     fn note(&mut self, event: &Event) {
         match (&event.what, event.case) {
-            (What::RunStarted { lockstep, seed, host, qemus, .. }, _) => {
-                self.run = run_properties(lockstep, *seed, qemus);
+            (What::RunStarted { lockstep, seed, host, qemus, shard, .. }, _) => {
+                self.run = run_properties(lockstep, *seed, shard.as_ref(), qemus);
                 self.host = host.as_ref().map(|host| text::one_line(&host.name));
             }
             (What::AttemptEnded { again, .. }, Some(number)) => {
@@ -250,10 +250,11 @@ fn weight(test: &TestCase, extra: &Extra) -> usize {
     cause + test.system_out.as_ref().map_or(0, String::len) + test.name.len() + properties + attempts
 }
 
-/// The version of Lockstep, the seed, and each QEMU by its name in the scenarios: its version, and its binary.
-fn run_properties(lockstep: &str, seed: Option<u64>, qemus: &[Qemu]) -> Properties {
+/// The version of Lockstep, the seed, the shard, and each QEMU by its name in the scenarios: its version, and its binary.
+fn run_properties(lockstep: &str, seed: Option<u64>, shard: Option<&Shard>, qemus: &[Qemu]) -> Properties {
     let mut found = vec![("lockstep".to_owned(), lockstep.to_owned())];
     found.extend(seed.map(|seed| ("seed".to_owned(), seed.to_string())));
+    found.extend(shard.map(|shard| ("shard".to_owned(), shard.to_string())));
     for Qemu { name, path, version, .. } in qemus {
         found.push((format!("qemu.{name}"), version.clone()));
         found.push((format!("qemu.{name}.binary"), path.clone()));
