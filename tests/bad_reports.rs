@@ -104,7 +104,7 @@ fn a_read_only_reports_directory_is_an_error_before_the_run() {
 }
 
 fn removing_the_reports_directory_during_a_run_changes_no_verdict() {
-    // Removed: the page and the JUnit report are written at the end, to a new directory.
+    // Removed: the page, the JUnit report and the durations are written at the end, to a new directory.
     let home = two("rm -r $HERE/reports; exit 3");
     let ran = home.run(&["run", "one.yaml", "two.yaml", "--keep", "never"]).expect(1);
     assert!(ran.stdout.contains("PASS   first") && ran.stdout.contains("FAIL   second"), "{}", ran.stdout);
@@ -114,17 +114,18 @@ fn removing_the_reports_directory_during_a_run_changes_no_verdict() {
     assert_eq!(ran.stderr, message);
     assert_xml(&home.path("reports/junit.xml"));
     assert!(home.read("reports/junit.xml").contains("second"));
-    assert_eq!(names(&home.path("reports")).into_iter().collect::<Vec<_>>(), ["index.html", "junit.xml"]);
+    let written = names(&home.path("reports")).into_iter().collect::<Vec<_>>();
+    assert_eq!(written, ["durations.json", "index.html", "junit.xml"]);
 
-    // Replaced by a file: nothing can be written, and each of the three is named.
+    // Replaced by a file: nothing can be written, and each of the four is named.
     let home = two("rm -r $HERE/reports; touch $HERE/reports; exit 3");
     let ran = home.run(&["run", "one.yaml", "two.yaml"]).expect(1);
     assert!(ran.stdout.contains("PASS   first") && ran.stdout.contains("FAIL   second"), "{}", ran.stdout);
     assert!(ran.stdout.contains("cannot save the artifacts to reports/second: "), "{}", ran.stdout);
-    for name in ["events.jsonl", "junit.xml", "index.html"] {
+    for name in ["events.jsonl", "junit.xml", "index.html", "durations.json"] {
         assert!(ran.stderr.contains(&format!("reports/{name}")), "{}", ran.stderr);
     }
-    assert_eq!(ran.stderr.lines().count(), 3, "{}", ran.stderr);
+    assert_eq!(ran.stderr.lines().count(), 4, "{}", ran.stderr);
     home.assert_nothing_is_left();
 }
 

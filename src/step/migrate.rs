@@ -295,8 +295,8 @@ impl StepAction for Migrate {
 /// Makes the destination of a paused postcopy listen at a new socket. Returns its address and its URI, as `listen` does.
 async fn recover(run: &mut Running<'_>, to: &str) -> Result<(Value, String), Failure> {
     let machine = run.session.machine(to)?;
-    let socket = |number: usize| run.session.directory().join(format!("{to}-recovery-{number}"));
-    let path = (1..).map(socket).find(|path| !path.exists()).unwrap_or_default();
+    let socket = |number: u16| run.session.directory().join(format!("{to}-recovery-{number}"));
+    let path = (1..=u16::MAX).map(socket).find(|path| !path.exists()).unwrap_or_default();
     let uri = format!("unix:{}", path.display());
     machine.qmp("migrate-recover", json!({"uri": uri}), true, run.deadline).await?;
     machine.incoming().address = Some(uri.clone());
