@@ -14,7 +14,7 @@ QEMU      ?= .qemu/$(SUITE)/bin/qemu-system-x86_64
 ACCEL     ?= tcg
 CARGO     ?= cargo
 
-.PHONY: help demo test run-tests qemu old-qemu guest debian compiler firmware readers servers shipped lint deny deb deb-files repeat audit audit-runner audit-sabotages suite clean
+.PHONY: help demo test run-tests qemu qemu-all old-qemu guest debian compiler firmware readers servers shipped lint deny deb deb-files repeat audit audit-runner audit-sabotages suite clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -22,6 +22,11 @@ help:
 qemu:
 	scripts/install-qemu
 	scripts/fetch-qemu $(SUITE)
+
+# The other architectures of the same suite; optional: without them their tests are not run, and listed as such.
+qemu-all:
+	scripts/install-qemu
+	scripts/fetch-qemu $(SUITE) qemu-system-arm qemu-system-s390x qemu-system-ppc
 
 # Optional: without it the tests on that suite are not run, and listed as such.
 old-qemu:
