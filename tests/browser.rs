@@ -5,6 +5,8 @@ mod browser;
 mod common;
 #[path = "browser/pages.rs"]
 mod pages;
+#[path = "browser/rounds.rs"]
+mod rounds;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -14,9 +16,9 @@ use std::sync::{Mutex, MutexGuard};
 use browser::Browser;
 use common::harness::{self, chromium, once};
 use common::{Home, qemu};
-use lockstep_vm::event::{Subscriber as _, What};
+use lockstep_vm::event::Subscriber as _;
 use lockstep_vm::report::Html;
-use pages::{case, event, flaky, merged, page, started};
+use pages::{event, flaky, merged, page, started};
 use serde_json::{Value, json};
 
 /// One browser at a time: it needs much memory.
@@ -26,6 +28,12 @@ static TURN: Mutex<()> = Mutex::new(());
 fn browser() -> (MutexGuard<'static, ()>, Browser) {
     let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     (turn, Browser::start(&chromium().unwrap()))
+}
+
+/// Opens the page in a browser of its own, and runs a script of the test in it.
+fn told(page: &Path, hash: &str, script: &str) -> Value {
+    let (_turn, mut browser) = browser();
+    look(&mut browser, page, hash, DESKTOP, script)
 }
 
 /// Opens the page in the browser, and runs a script of the test in it.
@@ -53,12 +61,9 @@ const KIT: &str = "const $ = q => document.querySelector(q), all = q => [...docu
 fn the_page_opens_filters_and_follows_a_failure() {
     let home = Home::new();
     let page = page(&home, 40);
-    let (_turn, mut browser) = browser();
-    let said = look(
-        &mut browser,
+    let said = told(
         &page,
         "",
-        DESKTOP,
         "const out = {}; out.rows = all('#cases .row').length; out.grid = all('.grid td').length;
         out.kinds = all('#kinds .kind').length; out.title = document.title;
         type('#filter', 'fail'); out.filtered = all('#cases .row').length;
@@ -90,12 +95,9 @@ fn the_page_opens_filters_and_follows_a_failure() {
 fn the_panes_are_on_the_screen_together_and_follow_each_other() {
     let home = Home::new();
     let page = page(&home, 4);
-    let (_turn, mut browser) = browser();
-    let said = look(
-        &mut browser,
+    let said = told(
         &page,
         "#/made/3",
-        DESKTOP,
         "await drawn(); const out = {}, model = chart().model;
         const inside = q => { const b = $(q).getBoundingClientRect();
           return b.width > 200 && b.height > 200 && b.left >= 0 && b.top >= 0 && b.right <= innerWidth && b.bottom <= innerHeight; };
@@ -140,12 +142,9 @@ fn the_panes_are_on_the_screen_together_and_follow_each_other() {
 fn the_timeline_zooms_and_measures_and_keys_do_the_same() {
     let home = Home::new();
     let page = page(&home, 2);
-    let (_turn, mut browser) = browser();
-    let said = look(
-        &mut browser,
+    let said = told(
         &page,
         "#/made/1",
-        DESKTOP,
         "await drawn(); const out = {}, { timeline, model } = chart(), size = () => { const [a, b] = timeline.view(); return b - a; };
         const lane = word => model.lanes.find(l => l.label === word);
         out.checkpoints = lane('checkpoints').items.map(i => i.word); const whole = size();
@@ -154,6 +153,10 @@ fn the_timeline_zooms_and_measures_and_keys_do_the_same() {
         const host = $('#timeline'), box = host.getBoundingClientRect();
         host.dispatchEvent(new WheelEvent('wheel', {bubbles: true, cancelable: true, deltaY: -100, clientX: box.left + 400, clientY: box.top + 90}));
         out.wheel = size() < whole; key('0');
+        const touch = (kind, x, id) => $('#timeline canvas').dispatchEvent(new PointerEvent(kind, {bubbles: true, clientX: box.left + x, clientY: box.top + 90, pointerType: 'touch', pointerId: id}));
+        await frame(); const under = (timeline.view()[0] + timeline.view()[1]) / 2, middle = timeline.x(under);
+        touch('pointerdown', middle - 50, 7); touch('pointerdown', middle + 50, 8); touch('pointermove', middle - 100, 7); touch('pointermove', middle + 100, 8);
+        out.pinch = [whole / size(), timeline.x(under) - middle].map(Math.round); touch('pointerup', middle, 7); touch('pointerup', middle, 8); key('0');
         const at = (kind, x, y) => $('#timeline canvas').dispatchEvent(new PointerEvent(kind, {bubbles: true, clientX: box.left + x, clientY: box.top + y, pointerType: 'mouse', pointerId: 1}));
         const item = lane('checkpoints').items[1], y = () => timeline.y(lane('checkpoints'));
         await frame(); at('pointermove', timeline.x(item.a) + 1, y()); out.tip = $('#tip').textContent;
@@ -167,17 +170,15 @@ fn the_timeline_zooms_and_measures_and_keys_do_the_same() {
     }
     assert!(said["tip"].as_str().unwrap().contains("checkpoint 2, STOP to RESUME 20.0 ms"), "{said}");
     assert_eq!(said["measured"], "20.0 ms");
+    assert_eq!(said["pinch"], json!([2, 0]), "two fingers do not zoom: {said}");
 }
 
 fn attempts_are_apart_and_lines_have_the_order_of_qemu_s_clock() {
     let home = Home::new();
     let page = flaky(&home);
-    let (_turn, mut browser) = browser();
-    let said = look(
-        &mut browser,
+    let said = told(
         &page,
         "",
-        DESKTOP,
         "await drawn(); const out = {};
         const look = () => ({hash: location.hash.replace(/.*_\\//, ''), title: document.title.replace(/.*_, /, ''), lines: all('.line').map(l => l.innerText.replace(/\\s+/g, ' ').trim()),
           bars: chart().model.lanes.find(l => l.label === 'QMP').items.map(i => [i.a, i.b].map(Math.round)), length: Math.round(chart().model.length),
@@ -263,62 +264,12 @@ fn the_page_is_readable_on_a_phone_and_in_the_dark() {
     assert_eq!(colours.len(), 2, "{colours:?}");
 }
 
-fn two_rounds_are_compared_at_their_failover() {
-    let home = Home::new();
-    let path = home.path("index.html");
-    let mut html = Html::new(&path);
-    html.take(&started(2)).unwrap();
-    for mut event in (0..2).flat_map(|number| case(3 + 10 * number)) {
-        if let What::CaseStarted { name, round, .. } = &mut event.what {
-            (*name, *round) = ("made".into(), event.case.map(|case| 1 + case / 10));
-        }
-        html.take(&event).unwrap();
-    }
-    html.take(&event(9.0, None, What::RunEnded { interrupted: false, seconds: 9.0 })).unwrap();
-    html.finish().unwrap();
-    // The findings are the data of another part.
-    let text = std::fs::read_to_string(&path).unwrap();
-    let finding = r#""differences":[{"case":"made","findings":[{"text":"STOP <b>late","failing":[9,9],"passing":[0,151]}]}]"#;
-    assert!(text.contains(r#""differences":[]"#));
-    std::fs::write(&path, text.replacen(r#""differences":[]"#, finding, 1)).unwrap();
-    let (_turn, mut browser) = browser();
-    let said = look(
-        &mut browser,
-        &path,
-        "#/made/round-1",
-        DESKTOP,
-        "await drawn(); const out = {tabs: all('.strip .tab').map(t => t.textContent), choices: all('#versus option').map(o => o.textContent)};
-        $('#versus').value = all('#versus option')[1].value; $('#versus').dispatchEvent(new Event('change', {bubbles: true}));
-        await until(() => $('#lanes-1 canvas')?.width > 300); const [one, other] = chart().charts;
-        out.hash = location.hash; out.align = $('#align').value; out.differences = $('.differences').innerText;
-        out.x = [one.x(680), other.x(680)].map(Math.round); one.zoom(.2); out.views = [one.view(), other.view()].map(v => v.map(Math.round)); key('0');
-        out.lines = ['#lines-0', '#lines-1'].map(q => $(q + ' .near').textContent);
-        return out;",
-    );
-    assert_eq!(said["tabs"], json!(["#1", "#2"]), "{said}");
-    assert_eq!(said["choices"], json!(["compare with …", "round 2 (fail)"]), "{said}");
-    assert_eq!(
-        [&said["hash"], &said["align"]],
-        ["#/made/round-1/attempt-1?vs=round-2", "failover"],
-        "{said}"
-    );
-    assert!(said["differences"].as_str().unwrap().contains("STOP <b>late\t9 of 9\t0 of 151"), "{said}");
-    assert_eq!(said["x"][0], said["x"][1], "the failovers are not above one another: {said}");
-    assert_eq!(said["views"][0], said["views"][1], "they do not zoom together: {said}");
-    for line in said["lines"].as_array().unwrap() {
-        assert!(line.as_str().unwrap().contains("x-colo-lost-heartbeat"), "{said}");
-    }
-}
-
 fn many_cases_and_many_events_are_fast() {
     let home = Home::new();
     let path = page(&home, 1200);
-    let (_turn, mut browser) = browser();
-    let said = look(
-        &mut browser,
+    let said = told(
         &path,
         "",
-        DESKTOP,
         "const out = {loaded: performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd, rows: all('#cases .row').length, high: document.body.scrollHeight};
         const spent = what => { const began = performance.now(); what(); $('#cases').getBoundingClientRect(); return performance.now() - began; };
         out.keys = [...'made/11'].map((_, n) => spent(() => type('#filter', 'made/11'.slice(0, n + 1)))); out.found = $('#shown').textContent;
@@ -350,6 +301,7 @@ fn axe_finds_nothing() {
     let (two, phone) = (home.path("two.html"), home.path("phone.html"));
     std::fs::copy(&many, &two).unwrap();
     std::fs::copy(flaky(&home), &phone).unwrap();
+    let repeated = rounds::rounds(&home, &(0..40).collect::<Vec<_>>(), true);
     let run = "const found = await axe.run(); return found.violations.map(v => v.id + ': ' + v.nodes.map(n => n.html + ' ' + n.failureSummary).join(' | '));";
     let mut checked = |page: &Path, hash: &str, size: (u32, u32), before: &str| {
         for scheme in ["light", "dark"] {
@@ -363,7 +315,13 @@ fn axe_finds_nothing() {
     checked(&two, "#?view=run", DESKTOP, "");
     checked(&two, "#/made/3", DESKTOP, "await drawn();");
     checked(&two, "#/made/3", DESKTOP, "await drawn(); $('#steps .step').click();");
+    checked(&two, "", DESKTOP, "key('?');");
     checked(&phone, "", PHONE, "await until(() => $('.panes'));");
+    checked(&repeated, "#/made/round-2", DESKTOP, "await drawn();");
+    for size in [DESKTOP, PHONE] {
+        let both = "await until(() => $('#lanes-1 canvas')?.width > 300);";
+        checked(&repeated, "#/made/round-4/attempt-1?vs=round-2", size, both);
+    }
     // It does find something that is wrong.
     browser.open(&two, "", DESKTOP);
     let broken = format!(
@@ -400,12 +358,9 @@ fn the_page_shows_an_excused_attempt_and_a_rate_over_the_limit() {
     }
     take(None, json!({"event": "run_ended", "interrupted": false, "seconds": 1.0}));
     html.finish().unwrap();
-    let (_turn, mut browser) = browser();
-    let said = look(
-        &mut browser,
+    let said = told(
         &path,
         "",
-        DESKTOP,
         "const out = {top: $('.trouble').innerText}; $('[data-view=run]').click(); out.rate = $('.races').innerText;
         const look = () => all('.failure strong').map(e => e.textContent);
         for (const n of [0, 1]) { location.hash = '#case-' + n; await until(() => $('.head h1')?.textContent === 'race/' + n); await drawn();
@@ -429,12 +384,9 @@ fn each_colo_failover_shows_its_checkpoints_its_yank_its_failover_and_the_next_t
     let scenario = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/colo/failover.yaml");
     // Each twice: one that ends early because of a known issue on a busy machine has no failover to show.
     home.run_on(qemu, &[scenario, "--slow", "3", "--repeat", "2"]).expect(0);
-    let (_turn, mut browser) = browser();
-    let said = look(
-        &mut browser,
+    let said = told(
         &home.path("reports/index.html"),
         "",
-        DESKTOP,
         "const out = []; for (let n = 0; n < 16; n++) { await go('#case-' + n); const { model, attempt, timeline } = chart();
         const completed = vm => { const all = attempt.vms.find(v => v.name === vm); return all.checkpoints.filter(c => c.resumed !== undefined).length; };
         const xs = kind => model.marks.filter(m => m.kind === kind).map(m => timeline.x(m.a)), tick = model.marks.find(m => m.kind === 'tick');
@@ -481,7 +433,8 @@ fn main() -> ExitCode {
             once!(attempts_are_apart_and_lines_have_the_order_of_qemu_s_clock, Browser),
             once!(addresses_survive_a_reload_and_old_ones_lead_to_the_case, Browser),
             once!(the_page_is_readable_on_a_phone_and_in_the_dark, Browser),
-            once!(two_rounds_are_compared_at_their_failover, Browser),
+            once!(rounds::two_rounds_are_compared_at_their_failover, Browser),
+            once!(rounds::the_differences_of_rounds_lead_to_their_events, Browser),
             once!(many_cases_and_many_events_are_fast, Browser),
             once!(axe_finds_nothing, Browser, Reader(AXE)),
             once!(the_page_shows_an_excused_attempt_and_a_rate_over_the_limit, Browser),

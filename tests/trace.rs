@@ -1,12 +1,14 @@
-//! `trace` of a VM, on real QEMUs.
+//! Traces of real QEMUs: `trace` of a VM, and `lockstep report --format perfetto` as another program reads it.
 
 mod common;
 
-use std::process::ExitCode;
+use std::path::Path;
+use std::process::{Command, ExitCode, Output};
 
-use common::harness::{self, each};
-use common::{Home, Qemu, Results};
-use lockstep_vm::event::{Verdict, What};
+use common::harness::{self, each, once};
+use common::{Home, Qemu, Results, qemu};
+use lockstep_vm::event::{Event, Verdict, What};
+use serde_json::{Map, Value, json};
 
 /// The trace events of a VM, which are all before its end: their names, texts and times.
 fn traces(told: &Results, of: &str) -> Vec<(String, String, f64)> {
@@ -75,12 +77,124 @@ fn a_pattern_without_an_event_and_a_qemu_without_a_log_are_named(qemu: &Qemu) {
     }
 }
 
+/// A reader of trace-event JSON.
+const READER: &str = ".tools/node/node_modules/@tracerbench/trace-model";
+
+/// A migration whose first attempt fails at its end; one of the VMs has a trace.
+const MIGRATED: &str = r#"
+name: migrated
+vms:
+  source: {memory: 32M, trace: [migrate_set_state]}
+  destination: {like: source, incoming: defer, trace: []}
+steps:
+  - migrate: {from: source, to: destination}
+  - wait: {vm: [source, destination], migration: completed}
+  - exec: {sh: "test -e $HERE/again || { touch $HERE/again; exit 5; }"}
+"#;
+
+/// What the reader makes of a file.
+fn read(file: &Path) -> Output {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut reader = Command::new("node");
+    reader.arg(root.join("tests/readers/trace_model_reads.mjs")).arg(root.join(".tools/node")).arg(file);
+    reader.output().unwrap()
+}
+
+/// The processes that an attempt must have: that of the case and those of its VMs, with the events of their threads.
+/// The spans of run states and migration statuses are not in it.
+fn processes(attempt: usize, events: &[Event]) -> Vec<Value> {
+    let count = |is: &dyn Fn(&What) -> bool| events.iter().filter(|event| is(&event.what)).count();
+    let threads = |all: &[(&str, &[(&str, usize)])]| -> Value {
+        let counted = |counts: &[(&str, usize)]| -> Map<String, Value> {
+            let some = counts.iter().filter(|(_, count)| *count > 0);
+            some.map(|(kind, count)| ((*kind).to_owned(), json!(count))).collect()
+        };
+        all.iter().map(|(name, counts)| json!({"name": name, "events": counted(counts)})).collect()
+    };
+    let title = format!("migrated, attempt {attempt}");
+    let notes = count(&|what| matches!(what, What::Note { .. }));
+    let steps = count(&|what| matches!(what, What::StepBegan { .. }));
+    let case = threads(&[("notes", &[("i note", notes)]), ("steps", &[("X step", steps)])]);
+    let of_vm = |own: &str| {
+        let processes = count(
+            &|what| matches!(what, What::VmSpawned { vm, .. } | What::VmExited { vm, .. } if vm == own),
+        );
+        let commands = count(&|what| matches!(what, What::QmpCommand { vm, .. } if vm == own));
+        let events = count(&|what| matches!(what, What::QmpEvent { vm, .. } if vm == own));
+        let lines = count(&|what| matches!(what, What::SerialLine { vm, .. } if vm == own));
+        let traces = count(&|what| matches!(what, What::Trace { vm, .. } if vm == own));
+        assert!(processes == 2 && commands > 0 && events > 0 && (own == "source") == (traces > 0), "{own}");
+        threads(&[
+            ("run state", &[("i process", processes)]),
+            ("migration", &[]),
+            ("checkpoints", &[]),
+            ("QMP", &[("b qmp", commands), ("e qmp", commands)]),
+            ("events", &[("i event", events)]),
+            ("serial", &[("i serial", lines)]),
+            ("trace events", &[("i trace", traces)]),
+        ])
+    };
+    let vm = |vm: &str| json!({"name": format!("{vm}: {title}"), "threads": of_vm(vm)});
+    let mut vms = vec![vm("source"), vm("destination")];
+    let is_start = |event: &&Event| matches!(event.what, What::VmSpawned { .. });
+    let first = events.iter().find(is_start).map(|event| &event.what);
+    if matches!(first, Some(What::VmSpawned { vm, .. }) if vm == "destination") {
+        vms.reverse();
+    }
+    [vec![json!({"name": title, "threads": case})], vms].concat()
+}
+
+fn another_program_reads_the_processes_threads_and_events_of_the_perfetto_file() {
+    let home = Home::new();
+    home.write("migrated.yaml", MIGRATED);
+    home.run_on(qemu(7), &["migrated.yaml", "--retries", "1"]).expect(1);
+    home.run(&["report", "reports", "--format", "perfetto", "-o", "trace.json"]).expect(0);
+    let file = home.path("trace.json");
+    let output = read(&file);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    // Each run state and status is a span; how many there are is for QEMU to say.
+    let mut spans = 0;
+    for thread in told["processes"]
+        .as_array_mut()
+        .unwrap()
+        .iter_mut()
+        .flat_map(|one| one["threads"].as_array_mut().unwrap())
+    {
+        let events = thread["events"].as_object_mut().unwrap();
+        spans += usize::from(events.remove("X state").is_some());
+    }
+    assert_eq!(spans, 8, "run state and migration of two VMs in two attempts: {told:#}");
+    let events = home.results().events;
+    let ended = |event: &Event| matches!(event.what, What::AttemptEnded { .. });
+    let cut = events.iter().position(ended).unwrap();
+    let expected = [processes(1, &events[..cut]), processes(2, &events[cut..])].concat();
+    assert_eq!(told["processes"], json!(expected));
+    let last = events.last().unwrap().at;
+    let end = told["end"].as_f64().unwrap();
+    assert!(end > 0.0 && end <= last + 0.1, "the trace ends at {end} s, the run at {last} s");
+    // It sees an event that is missing, and a file that is cut off.
+    let text = home.read("trace.json");
+    let line = text.lines().find(|line| line.contains("new state active")).unwrap();
+    home.write("less.json", &text.replacen(&format!("{line}\n"), "", 1));
+    let less: Value = serde_json::from_slice(&read(&home.path("less.json")).stdout).unwrap();
+    let count = |told: &Value| told["events"]["i trace"].as_u64().unwrap();
+    assert_eq!(count(&less), count(&told) - 1);
+    home.write("cut.json", &text[..text.len() / 2]);
+    assert!(!read(&home.path("cut.json")).status.success());
+}
+
 fn main() -> ExitCode {
     harness::main(
         file!(),
         &[
             each!(trace_events_are_in_the_stream_until_the_end_of_the_vm_with_their_own_times),
             each!(a_pattern_without_an_event_and_a_qemu_without_a_log_are_named),
+            once!(
+                another_program_reads_the_processes_threads_and_events_of_the_perfetto_file,
+                Qemu(7),
+                Reader(READER)
+            ),
         ],
     )
 }

@@ -55,14 +55,24 @@ impl Scene<'_> {
         self.statuses(vm).any(|(_, status)| status == "failed")
     }
 
-    /// Whether the last migration before a time was cancelled.
-    pub(crate) fn is_cancelled(&self, at: f64) -> bool {
-        let ours = |own: &&Heard| own.at <= at && matches!(own.name.as_str(), "migrate" | "migrate_cancel");
-        self.tape
-            .commands
-            .iter()
-            .rfind(ours)
-            .is_some_and(|last| last.name == "migrate_cancel" && self.cancels(last))
+    /// Whether the last migration before a time was cancelled, or its connections were ended by a command.
+    pub(crate) fn is_cut(&self, at: f64) -> bool {
+        let names = ["migrate", "migrate_cancel", "migrate-pause"];
+        let ours = |own: &&Heard| own.at <= at && names.contains(&own.name.as_str());
+        self.tape.commands.iter().rfind(ours).is_some_and(|last| match last.name.as_str() {
+            "migrate_cancel" => self.cancels(last),
+            name => name == "migrate-pause",
+        })
+    }
+
+    /// Whether the guest moves by postcopy after a site before a step looks whether it runs. A postcopy starts the guest on the
+    /// destination even if it was stopped on the source (measured on 11.1).
+    pub(crate) fn is_started_anyway(&self, vm: &str, site: &Site) -> bool {
+        let now = self.ended(site);
+        let mut moves = self.statuses(vm).filter(|(at, _)| *at > now);
+        let next = moves.find(|(_, status)| matches!(*status, "completed" | "postcopy-active"));
+        next.is_some_and(|(_, status)| status == "postcopy-active")
+            && self.is_leaving(vm, site, &["ticks", "serial", "memory", "status"])
     }
 
     /// Whether earlier commands have set all parameters of a command to the same values.

@@ -79,6 +79,8 @@ rules! {
     Permitted = "permitted",
     /// Another step asks for this part of the reply.
     Elsewhere = "elsewhere",
+    /// The step asks again until it gets another reply.
+    AsksAgain = "asks-again",
     /// A saved state is loaded later.
     Loaded = "loaded",
     /// A VM has the disk open to the end.

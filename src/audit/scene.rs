@@ -181,6 +181,18 @@ impl Scene<'_> {
         })
     }
 
+    /// Whether a step waits for another run state than this reply to `query-status` would say, and asks again.
+    pub(crate) fn asks_again(&self, step: &TapeStep, reply: &Heard, altered: &Value) -> bool {
+        let wanted = &self.json(step)["wait"]["status"];
+        let later = |own: &Heard| {
+            own.vm == reply.vm && own.name == reply.name && own.at > reply.at && own.at <= step.ended
+        };
+        reply.name == "query-status"
+            && !wanted.is_null()
+            && *wanted != altered["status"]
+            && self.tape.replies.iter().any(later)
+    }
+
     /// When the step of a site ended.
     pub(super) fn ended(&self, site: &Site) -> f64 {
         let own = self.tape.steps.iter().find(|step| step.number == site.after.number);

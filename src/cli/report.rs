@@ -19,7 +19,7 @@ pub(super) struct Report {
     reports: PathBuf,
 
     /// The report. `perfetto` is the trace-event JSON that Perfetto and chrome://tracing open: VMs as processes, their
-    /// run states, migrations, checkpoints, QMP commands, events and serial lines as threads.
+    /// run states, migrations, checkpoints, QMP commands, events, serial lines and trace events as threads.
     #[arg(long, value_enum)]
     format: Option<Format>,
 

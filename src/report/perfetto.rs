@@ -22,13 +22,15 @@ const CHECKPOINTS: usize = 3;
 const QMP: usize = 4;
 const EVENTS: usize = 5;
 const SERIAL: usize = 6;
-const LANES: [(usize, &str); 6] = [
+const TRACE: usize = 7;
+const LANES: [(usize, &str); 7] = [
     (STATE, "run state"),
     (MIGRATION, "migration"),
     (CHECKPOINTS, "checkpoints"),
     (QMP, "QMP"),
     (EVENTS, "events"),
     (SERIAL, "serial"),
+    (TRACE, "trace events"),
 ];
 
 /// The threads of a case, after which come the rows of its steps.
@@ -207,6 +209,7 @@ impl Out {
                 Kind::Event => self.instant(process, EVENTS, "event", line)?,
                 Kind::Process => self.instant(process, STATE, "process", line)?,
                 Kind::Tick | Kind::Serial => self.instant(process, SERIAL, "serial", line)?,
+                Kind::Trace => self.instant(process, TRACE, "trace", line)?,
                 _ => {}
             }
         }

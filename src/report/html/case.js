@@ -42,8 +42,8 @@ function header(c, detail, attempt) {
     (rounds.length > 1 ? strip('rounds', rounds.map(o => tab(address(o), o === c, o.verdict, '#' + o.round))) : '') +
     (attempts.length > 1 ? strip('attempts', attempts.map(own)) : '') +
     versus(c, attempt, others) +
-    `<span class="grow"></span><button data-do="before" title="previous case (k)" aria-label="previous case">‹</button>` +
-    `<button data-do="after" title="next case (j)" aria-label="next case">›</button></div>`;
+    `<span class="grow"></span><span class="pair"><button data-do="before" title="previous case (k)" aria-label="previous case">‹</button>` +
+    `<button data-do="after" title="next case (j)" aria-label="next case">›</button></span></div>`;
 }
 
 // The choice of another round or attempt to compare with.
@@ -106,7 +106,10 @@ function openPanes(to, detail, attempt) {
     replaceAddress(address(c, attempt.number, { t: at.toFixed(1) }));
   }
 
-  shown = { c, attempt, model, choose, timeline, transcript, steps, parts: [timeline, steps, transcript] };
+  shown = {
+    c, attempt, both: [{ c, attempt }], model, choose, timeline, transcript, steps, parts: [timeline, steps, transcript],
+    found: ([item]) => { choose(item, true); choosePane('lines'); },
+  };
   const failing = attempt.steps.findLastIndex(step => step.outcome === 'failed');
   if (to.t !== null && to.t !== undefined) choose({ at: to.t }, true);
   else if (failing >= 0) choose({ step: failing }, true);

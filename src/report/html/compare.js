@@ -34,14 +34,35 @@ function comparisonPanes(names, both, possible, align) {
     `<div class="versus">${lanes(0)}${lanes(1)}${lines(0)}${lines(1)}</div>`;
 }
 
-// What tells failing from passing rounds, if the run has such findings.
+// What tells failing from passing rounds, if the run has rounds of both kinds. A click on a finding shows its event.
 function differencesOf(c) {
-  const found = (index.differences || []).find(one => one.case === c.name)?.findings || [];
-  if (!found.length) return '';
+  const found = index.differences.find(one => one.case === c.name);
+  if (!found) return '';
+  if (!found.findings.length) {
+    return `<p class="differences dim">Nothing tells the ${found.failing} failing from the ${found.passing} passing rounds.</p>`;
+  }
   const share = ([k, n]) => `${k} of ${n}`;
-  const rows = found.map(one => `<tr><td>${esc(one.text)}</td><td class="number">${share(one.failing)}</td><td class="number">${share(one.passing)}</td></tr>`);
+  const rows = found.findings.map((one, i) => `<tr><td><button class="jump" data-finding="${i}" title="show the event">${esc(one.text)}</button></td>` +
+    `<td class="number">${share(one.failing)}</td><td class="number">${share(one.passing)}</td></tr>`);
   return '<details class="differences" open><summary>What tells failing from passing rounds</summary><div class="wide" tabindex="0"><table class="facts">' +
-    `<tr><th>finding</th><th class="number">failing rounds</th><th class="number">passing rounds</th></tr>${rows.join('')}</table></div></details>`;
+    `<tr><th>finding</th><th class="number">failing</th><th class="number">passing</th></tr>${rows.join('')}</table></div></details>`;
+}
+
+// Shows the event of a finding in the attempts on the screen, else in the first failing round in which it holds.
+function showFinding(i) {
+  const { at } = index.differences.find(one => one.case === shown.c.name).findings[i];
+  const own = shown.both.map(({ c, attempt }) => {
+    const place = at.find(([round, number]) => round === c.round && number === attempt.number);
+    if (!place) return null;
+    const ms = place[2] * 1000, near = lastUntil(attempt.lines, ms + .5, line => line.at);
+    const line = [near, near - 1, near - 2].filter(i => i >= 0)
+      .sort((one, other) => Math.abs(attempt.lines[one].at - ms) - Math.abs(attempt.lines[other].at - ms))[0];
+    return Math.abs(attempt.lines[line]?.at - ms) < .5 ? { line } : { at: ms };
+  });
+  if (own.some(Boolean)) return shown.found(own);
+  if (!at.length) return;
+  const [round, number, seconds] = at[0], c = byName.get(shown.c.key).find(c => c.round === round);
+  if (c) location.hash = address(c, number, { t: (seconds * 1000).toFixed(1) });
 }
 
 function openComparison(both, zero) {
@@ -57,6 +78,15 @@ function openComparison(both, zero) {
     lines[n].show(item.line ?? lines[n].at(item.a), item.line !== undefined);
     lines[other].show(lines[other].at(at), false);
   }
+  // Each shows its own event, or the same moment if only the other one has it.
+  function found(own) {
+    const item = n => ({ a: own[n].at ?? both[n].attempt.lines[own[n].line].at, line: own[n].line });
+    if (!own[0] || !own[1]) return pick(own[0] ? 0 : 1, item(own[0] ? 0 : 1));
+    for (const n of [0, 1]) {
+      charts[n].setCursor(item(n).a);
+      lines[n].show(item(n).line ?? lines[n].at(item(n).a), item(n).line !== undefined);
+    }
+  }
   const charts = models.map((model, n) => Timeline($('lanes-' + n), model, {
     picked: item => pick(n, item),
     moved: (a, b) => charts[1 - n].show(a, b, true),
@@ -64,6 +94,6 @@ function openComparison(both, zero) {
   }));
   const [first] = charts;
   // Keys and buttons move both: the first one tells the other.
-  shown = { c: both[0].c, attempt: null, timeline: first, charts, parts: [...charts, ...lines] };
+  shown = { c: both[0].c, attempt: null, both, timeline: first, charts, parts: [...charts, ...lines], found };
   pick(0, { a: zero[0] });
 }

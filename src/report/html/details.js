@@ -7,8 +7,8 @@ const table = rows => '<table class="facts">' +
 
 // The excerpt of the scenario; the failed line is marked.
 function source(text) {
-  const line = one => one.startsWith('>') ? `<b>${esc(one)}</b>` : esc(one);
-  return '<pre class="source" tabindex="0">' + text.split('\n').map(line).join('\n') + '</pre>';
+  const line = one => one.startsWith('>') ? `<b>${esc(one)}</b>` : `<span>${esc(one)}</span>`;
+  return '<pre class="source">' + text.split('\n').map(line).join('') + '</pre>';
 }
 
 // What was expected and what was seen, if the message has both.
@@ -53,6 +53,8 @@ function failureOf(detail, c, attempt) {
   const failing = attempt.steps.findLast(step => step.outcome === 'failed');
   return `<div class="failure ${attempt.verdict}"><strong>${failureTitle(detail, c, attempt)}</strong><dl>` +
     `${failing ? `<dt>step</dt><dd>${esc(failing.title)}</dd>` : ''}${parts(end.reason)}` +
+    // The reason is that of the known issue.
+    `${attempt.verdict === 'xfail' && failing?.message ? `<dt>seen</dt><dd>${esc(failing.message)}</dd>` : ''}` +
     `${end.place ? `<dt>at</dt><dd><code>${esc(end.place)}</code></dd>` : ''}</dl>${end.source ? source(end.source) : ''}</div>` +
     differencesOf(c) + block('last output and state of each VM', evidence(end), true) + artifacts(end.artifacts) + block('run it again', detail.again, true);
 }
@@ -101,7 +103,7 @@ function Details(host, detail, c, attempt, jump) {
   const failure = failureOf(detail, c, attempt);
   const word = ['fail', 'error'].includes(attempt.verdict) ? 'Failure' : 'Result';
   const tabs = [...failure ? [['failure', word]] : [], ['selected', 'Selected'], ['facts', 'Case']];
-  const html = { failure, facts: factsOf(detail, c, attempt), selected: '<p class="dim">Choose a step, a line, or something on the timeline.</p>' };
+  const html = { failure, facts: (failure ? '' : differencesOf(c)) + factsOf(detail, c, attempt), selected: '<p class="dim">Choose a step, a line, or something on the timeline.</p>' };
   host.innerHTML = '<div class="tabs" role="tablist" aria-label="details">' +
     tabs.map(([id, word]) => `<button role="tab" data-about="${id}" aria-controls="about">${word}</button>`).join('') +
     '</div><div id="about" class="scroll" role="tabpanel" aria-label="details" tabindex="0"></div>';

@@ -1,7 +1,7 @@
 // Draws lanes on a canvas. Only what is in view is drawn, and of items on the same pixel only one.
 const AXIS = 22, LABEL = 15;
 const COLORS = ['text', 'dim', 'bg', 'panel', 'line', 'grid', 'accent', 'fail', 'step', 'running', 'paused', 'incoming',
-  'migration', 'colo', 'checkpoint', 'cut', 'command', 'event', 'late', 'tick', 'fault', 'link', 'client', 'mark'];
+  'migration', 'colo', 'checkpoint', 'cut', 'command', 'event', 'late', 'tick', 'trace', 'fault', 'link', 'client', 'mark'];
 
 let palette = {};
 function readPalette() {
@@ -177,22 +177,27 @@ function drawLines(ctx, model, view, x) {
   }
 }
 
-// The labels stand next to their lines, above the lanes, each on a row that is free; returns how many rows they need.
+// The labels stand next to their lines, above the lanes, each on a row that is free, the most important ones first;
+// returns how many rows they need.
+const RANKS = ['failed', 'failover', 'tick', 'yank'];
+const rankOf = mark => (RANKS.indexOf(mark.kind) + 1 || RANKS.length + 1);
+
 function placeLabels(ctx, model, view, x) {
-  const ends = [], placed = [];
+  const rows = [], placed = [];
   ctx.font = '600 11px system-ui, sans-serif';
-  for (const mark of model.marks) {
-    if (mark.a < view.from || mark.a > view.to || !isDrawn(mark)) continue;
+  const marks = model.marks.filter(mark => mark.a >= view.from && mark.a <= view.to && isDrawn(mark));
+  for (const mark of marks.sort((one, other) => rankOf(one) - rankOf(other) || one.a - other.a)) {
     const text = fit(ctx, mark.text, 260), size = ctx.measureText(text).width + 10, at = x(mark.a);
     const left = at + size + 2 > view.width ? at - size - 2 : at + 2;
-    let row = ends.findIndex(end => left > end + 4);
-    if (row < 0 && ends.length < 4) row = ends.push(-1) - 1;
+    const isFree = row => row.every(([from, to]) => left > to + 4 || left + size + 4 < from);
+    let row = rows.findIndex(isFree);
+    if (row < 0 && rows.length < (view.height < 360 ? 3 : 4)) row = rows.push([]) - 1;
     if (row < 0) continue;
-    ends[row] = left + size;
+    rows[row].push([left, left + size]);
     placed.push({ mark, text, left, size, row, at });
   }
   ctx.font = '11px system-ui, sans-serif';
-  return { placed, rows: ends.length };
+  return { placed, rows: rows.length };
 }
 
 function drawMarkLabels(ctx, model, view, x) {
@@ -239,7 +244,9 @@ function drawCursor(ctx, view, x, { cursor, ruler }) {
   }
   if (cursor !== null && cursor >= view.from && cursor <= view.to) {
     ctx.fillStyle = palette.accent;
-    ctx.fillRect(x(cursor) - .75, 0, 1.5, view.height);
+    // The labels of the marks stay readable.
+    ctx.fillRect(x(cursor) - .75, 0, 1.5, AXIS);
+    ctx.fillRect(x(cursor) - .75, view.top, 1.5, view.height);
     ctx.beginPath();
     ctx.moveTo(x(cursor) - 5, 0);
     ctx.lineTo(x(cursor) + 5, 0);

@@ -59,17 +59,19 @@ function vmLanes(attempt, vm, own, add) {
   add(vm.name, 16, 'bars', spans(vm.state, '', 'paused'), { strong: true, note: vm.version ? 'QEMU ' + vm.version : '' });
   if (vm.migration.length) add('migration', 16, 'bars', spans(vm.migration, 'migration ', 'migration'));
   if (vm.checkpoints.length) add('checkpoints', 16, 'bars', checkpointItems(attempt, vm));
-  const commands = [], events = [], ticks = [];
+  const commands = [], events = [], traces = [], ticks = [];
   for (const i of own) {
     const line = lines[i];
     if (line.kind === 'command') commands.push(commandItem(attempt, line, i));
     else if (line.kind === 'event') events.push({ a: line.at, line: i, late: line.delay });
+    else if (line.kind === 'trace') traces.push({ a: line.at, line: i, fill: 'trace' });
     else if (line.kind === 'tick') ticks.push({ a: line.at, line: i, fill: 'tick' });
     else if (line.kind === 'serial') ticks.push({ a: line.at, line: i, fill: 'text' });
     else if (line.kind === 'process') events.push({ a: line.at, line: i, fill: 'text' });
   }
   if (commands.length) add('QMP', 8, 'bars', commands, { thin: true });
   if (events.length) add('events', 12, 'points', events);
+  if (traces.length) add('QEMU trace', 10, 'ticks', traces);
   if (ticks.length) add('ticks, serial', 10, 'ticks', ticks);
 }
 

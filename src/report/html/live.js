@@ -6,7 +6,14 @@
   state.setAttribute('role', 'status');
   const header = document.querySelector('header'), chips = header.querySelector('.chips');
   if (chips) chips.after(state); else header.append(state);
-  const say = (word, text = word) => { state.dataset.state = word; state.textContent = text; };
+  // On a narrow screen, the first words only.
+  const more = document.createElement('span');
+  const say = (word, why = '') => {
+    state.dataset.state = word;
+    state.title = word + why;
+    more.textContent = why;
+    state.replaceChildren(word, more);
+  };
 
   // The elements with data: their type is not that of a script.
   const data = page => [...page.querySelectorAll('script[id][type]')];
@@ -86,7 +93,7 @@
     say('ended');
   });
   events.onerror = () => {
-    say('cut off', 'cut off: the runner has ended without finishing');
+    say('cut off', ': the runner has ended without finishing');
     // The browser connects again by itself; a runner that was started again may have the same address.
     if (++lost > 5) events.close();
   };

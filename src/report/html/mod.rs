@@ -130,10 +130,11 @@ impl Html {
         let exceeded: Vec<String> = self.stats.races.exceeded();
         let kinds = self.stats.kinds();
         let rates = self.stats.races.rates();
+        let differences = if self.live.is_none() { self.rounds.findings() } else { Vec::new() };
         let index = json!({
             "cases": overview::rows(&self.rows, &kinds),
             "kinds": overview::kinds(&kinds, &self.stats),
-            "differences": if self.live.is_none() { self.rounds.findings() } else { Vec::new() },
+            "differences": differences,
         });
         let data = json!({
             "run": self.run,
@@ -145,7 +146,7 @@ impl Html {
             "races": rates.map(|(reason, rate)| json!({"reason": text::one_line(reason), "rate": rate}))
                 .collect::<Vec<_>>(),
             "failed": !kinds.is_empty(),
-            "repeated": overview::repeated(&self.stats),
+            "repeated": overview::repeated(&self.stats, &differences),
             "grids": self.cells.grids(),
             "slowest": overview::slowest(&self.rows),
             "skips": self.skips.iter().map(|(reason, count)| json!({"reason": reason, "count": count}))

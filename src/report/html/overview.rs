@@ -7,11 +7,14 @@ use serde_json::{Value, json};
 use super::rounded;
 use crate::event::Verdict;
 use crate::report::record::{Case, Counts};
+use crate::report::rounds::CaseFindings;
 use crate::report::stats::{Kind, Measured, Repeated, Stats, signature_of};
 use crate::report::text;
 
 /// The maximum number of repeated cases with their metrics.
 const REPEATED: usize = 50;
+/// The maximum number of differences between the rounds of a repeated case.
+const FINDINGS: usize = 3;
 /// The maximum number of kinds of failures.
 const KINDS: usize = 5_000;
 /// How many of the slowest cases are listed.
@@ -82,8 +85,8 @@ pub(super) fn kinds(kinds: &[(&str, &Kind)], stats: &Stats) -> Value {
     kinds.iter().take(KINDS).map(kind).collect()
 }
 
-/// The repeated cases, with their metrics.
-pub(super) fn repeated(stats: &Stats) -> Vec<Value> {
+/// The repeated cases, with what tells their rounds apart, and their metrics.
+pub(super) fn repeated(stats: &Stats, differences: &[CaseFindings]) -> Vec<Value> {
     let one = |(name, case): (String, &Repeated)| {
         let metrics = case.metrics.iter().map(|((metric, vm), measured): (_, &Measured)| {
             let whose = vm.as_ref().map(|vm| format!(" ({vm})")).unwrap_or_default();
@@ -95,7 +98,16 @@ pub(super) fn repeated(stats: &Stats) -> Vec<Value> {
             json!({"name": format!("{metric}{whose}"), "spread": spread})
         });
         let bad = case.counts.bad() + case.counts.flaky > 0;
-        json!({"name": text::one_line(&name), "rate": case.rate(), "verdict": if bad { "fail" } else { "pass" },
+        let verdict = match case.counts.xfail {
+            _ if bad => Verdict::Fail,
+            0 => Verdict::Pass,
+            _ => Verdict::Xfail,
+        };
+        let own = differences.iter().find(|findings| findings.case == name);
+        let findings = own.map(|own| &own.findings[..own.findings.len().min(FINDINGS)]).unwrap_or_default();
+        let findings: Vec<String> =
+            findings.iter().map(|finding| text::one_line(&finding.to_string())).collect();
+        json!({"name": text::one_line(&name), "rate": case.rate(), "verdict": verdict, "findings": findings,
             "metrics": metrics.collect::<Vec<_>>()})
     };
     stats.repeated().take(REPEATED).map(one).collect()

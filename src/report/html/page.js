@@ -78,9 +78,10 @@ addEventListener('keydown', e => {
   if (deed) { e.preventDefault(); deed(); }
 });
 document.addEventListener('click', e => {
-  const what = e.target.closest('[data-do],.copy,[data-pane][role=tab]');
+  const what = e.target.closest('[data-do],.copy,[data-pane][role=tab],[data-finding]');
   if (!what) return;
   if (what.dataset.do) deeds[what.dataset.do](what);
+  else if (what.dataset.finding) showFinding(+what.dataset.finding);
   else if (what.dataset.pane) choosePane(what.dataset.pane);
   else copy(what.nextElementSibling.textContent, what);
 });
@@ -89,6 +90,7 @@ document.addEventListener('change', e => {
 });
 $('theme').onclick = theme;
 $('help').onclick = keys['?'];
+document.querySelector('.colours').innerHTML = legend();
 matchMedia('(prefers-color-scheme:dark)').addEventListener('change', repaint);
 matchMedia('(min-width:1000px)').addEventListener('change', () => showTab(overview.tab));
 addEventListener('hashchange', route);

@@ -21,7 +21,7 @@ function Timeline(host, model, { picked, moved = () => {}, offset = 0, minimum =
     width = host.clientWidth;
     height = host.clientHeight;
     if (!width || !height) return;
-    gutter = width > 600 ? 116 : 78;
+    gutter = width > 600 ? 116 : 92;
     if (canvas.width !== Math.round(width * scale) || canvas.height !== Math.round(height * scale)) {
       canvas.width = Math.round(width * scale);
       canvas.height = Math.round(height * scale);
@@ -83,14 +83,27 @@ function Timeline(host, model, { picked, moved = () => {}, offset = 0, minimum =
   host.addEventListener('wheel', e => {
     e.preventDefault();
     if (e.shiftKey || Math.abs(e.deltaX) > Math.abs(e.deltaY)) move((e.deltaX || e.deltaY) / width);
-    else zoom(Math.exp(Math.max(-100, Math.min(100, e.deltaY)) * .0035), time(Math.max(gutter, e.offsetX)));
+    // A pinch on a touchpad is a wheel with Ctrl, in small steps.
+    else zoom(Math.exp(Math.max(-100, Math.min(100, e.deltaY)) * (e.ctrlKey ? .012 : .0035)), time(Math.max(gutter, e.offsetX)));
   }, { passive: false });
   host.addEventListener('scroll', redraw, { passive: true });
+  // Two fingers zoom: the times under them stay under them.
+  const fingers = new Map();
+  function pinch(e) {
+    const sorted = () => [...fingers.values()].sort((a, b) => a - b), [a, b] = sorted();
+    fingers.set(e.pointerId, e.offsetX);
+    const [left, right] = sorted(), size = (to - from) * Math.max(b - a, 10) / Math.max(right - left, 10);
+    const start = time((a + b) / 2) - ((left + right) / 2 - gutter) / (width - gutter) * size;
+    show(start, start + size);
+  }
+  for (const kind of ['pointerup', 'pointercancel', 'pointerleave']) host.addEventListener(kind, e => fingers.delete(e.pointerId));
   host.addEventListener('pointerdown', e => {
+    if (e.pointerType === 'touch' && fingers.set(e.pointerId, e.offsetX).size > 1) { drag = null; return; }
     if (e.button || e.offsetX > host.clientWidth || e.target === host && e.offsetX > width) return;
     drag = { x: e.offsetX, from, to, pans: e.pointerType === 'touch' || e.offsetY < AXIS, moved: false };
   });
   host.addEventListener('pointermove', e => {
+    if (fingers.size > 1) { if (fingers.has(e.pointerId)) pinch(e); return; }
     if (drag && (drag.moved || Math.abs(e.offsetX - drag.x) > 4)) {
       if (!drag.moved) canvas.setPointerCapture(e.pointerId);
       drag.moved = true;
@@ -161,5 +174,5 @@ function tip(text, x, y) {
 }
 
 const LEGEND = [['running', 'running'], ['paused', 'paused'], ['colo', 'migration: colo'], ['checkpoint', 'checkpoint, STOP to RESUME'],
-  ['command', 'command to reply'], ['event', 'event'], ['late', 'event seen late'], ['tick', 'tick'], ['mark', 'yank, failover']];
+  ['command', 'command to reply'], ['event', 'event'], ['late', 'event seen late'], ['tick', 'tick'], ['trace', 'trace event of QEMU'], ['mark', 'yank, failover']];
 const legend = () => LEGEND.map(([color, word]) => `<span><i style="background:var(--${color})"></i>${word}</span>`).join('');

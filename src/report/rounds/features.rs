@@ -34,6 +34,14 @@ impl Feature {
         }
     }
 
+    /// The column of the event that it is about.
+    pub(super) const fn event(self) -> usize {
+        match self {
+            Self::Order(one, _) | Self::Extra(one) | Self::Missing(one) => one,
+            Self::Longer(_, other) | Self::Shorter(_, other) => other,
+        }
+    }
+
     /// How far it is from a cause: whether it is about a step, and how long after the start of the step that failed it
     /// can be seen (mostly before it). A step says less than what it does.
     pub(super) fn distance(self, table: &Table<'_>, holds: &Set) -> (bool, f64) {

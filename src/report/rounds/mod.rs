@@ -103,7 +103,7 @@ struct Round {
 }
 
 /// What tells the failing rounds of a case from the passing ones.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CaseFindings {
     /// The case's name, with its QEMU if there are several.
     pub case: String,

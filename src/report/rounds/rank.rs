@@ -18,7 +18,7 @@ const LISTED: usize = 10;
 const LISTED_BY_CHANCE: usize = 5;
 
 /// A difference between failing and passing rounds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Finding {
     /// What holds, in words.
     pub text: String,
@@ -28,6 +28,9 @@ pub struct Finding {
     pub passing: (usize, usize),
     /// How many other differences hold in exactly the same rounds.
     pub more: usize,
+    /// The rounds that have the event it is about: round, attempt, and seconds since that attempt began. Failing rounds
+    /// in which it holds come first.
+    pub at: Vec<(Option<usize>, usize, f64)>,
     /// The first failing round in which it holds.
     #[serde(skip)]
     pub(super) example: Option<usize>,
@@ -58,7 +61,7 @@ struct Group {
     is_full: bool,
     /// The nearest to the cause.
     first: Feature,
-    distance: (bool, f64),
+    distance: (bool, f64, u8),
     count: usize,
 }
 
@@ -88,6 +91,7 @@ pub(super) fn rank(table: &Table<'_>) -> Ranking {
             failing: (failing, of.0),
             passing: (group.holds.len() - failing, of.1),
             more: group.count - 1,
+            at: places(table, group),
             example,
         }
     };
@@ -102,6 +106,19 @@ pub(super) fn rank(table: &Table<'_>) -> Ranking {
     }
     let others = groups(table, &all, &mut fisher, Feature::kind);
     Ranking { telling, by_chance: others.iter().take(LISTED_BY_CHANCE).map(finding).collect() }
+}
+
+/// Where the event that a difference is about can be seen.
+fn places(table: &Table<'_>, group: &Group) -> Vec<(Option<usize>, usize, f64)> {
+    let column = &table.columns[group.first.event()];
+    let mut rounds: Vec<usize> =
+        (0..table.rounds.len()).filter(|round| column.times[*round].is_finite()).collect();
+    rounds.sort_by_key(|round| !(table.failing.has(*round) && group.holds.has(*round)));
+    let place = |round: usize| {
+        let at = column.times[round] + table.origins[round];
+        (table.rounds[round].round, table.rounds[round].attempt, (at * 1e6).round() / 1e6)
+    };
+    rounds.into_iter().map(place).collect()
 }
 
 /// The strongest difference for each of some random verdicts, as many failing as there are.
@@ -145,7 +162,9 @@ fn groups(
         if failing * of.1 <= passing * of.0 {
             continue;
         }
-        let distance = feature.distance(table, holds);
+        // That something came before another says more than that it came.
+        let (is_step, after) = feature.distance(table, holds);
+        let distance = (is_step, after, feature.kind());
         let group = groups.entry((holds, class(*feature))).or_insert_with(|| Group {
             holds: holds.clone(),
             chance: fisher.chance(failing, passing),
@@ -169,6 +188,6 @@ fn groups(
     groups
 }
 
-fn is_nearer(one: (bool, f64), other: (bool, f64)) -> bool {
-    one.0.cmp(&other.0).then(one.1.total_cmp(&other.1)).is_lt()
+fn is_nearer(one: (bool, f64, u8), other: (bool, f64, u8)) -> bool {
+    one.0.cmp(&other.0).then(one.1.total_cmp(&other.1)).then(one.2.cmp(&other.2)).is_lt()
 }

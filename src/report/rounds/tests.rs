@@ -116,6 +116,10 @@ fn the_cause_is_found_among_noise_and_before_its_consequences() {
     let expected = "in 9 of 9 failing and 0 of 51 passing rounds, STOP of `b` came before RESUME of `a`";
     assert!(first.starts_with(expected), "{first}");
     assert!(first.ends_with(" more that come with it"), "{first}");
+    // The event is in all rounds, those that failed first.
+    let at = &all[0].findings[0].at;
+    let millis = |(round, attempt, at): (_, _, f64)| (round, attempt, (at * 1e3).round());
+    assert_eq!((at.len(), millis(at[0]), millis(at[9])), (60, (Some(4), 1, 1802.0), (Some(1), 1, 1812.0)));
     let text = rounds.contrast("race", None).unwrap().render(false);
     let head = "race: 9 failing and 51 passing rounds, aligned at the failover\n  1. in 9 of 9 ";
     assert!(text.starts_with(head), "{text}");

@@ -251,7 +251,7 @@ pub(crate) enum MarkKind {
     Failover,
     /// The survivor's first tick after the failover.
     Tick,
-    /// A signal was sent to a QEMU, or one exited unexpectedly.
+    /// A signal was sent to a QEMU, one was ended by a signal, or exited unexpectedly.
     Signal,
     /// The state of a link changed.
     Link,

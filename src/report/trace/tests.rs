@@ -118,12 +118,14 @@ fn each_attempt_has_an_axis_and_commands_of_its_own() {
 
 #[test]
 fn an_attempt_after_an_excused_one_passed() {
-    let excused = |again| {
-        let shown = attempts(&[attempt_ended(12.0, 1, again, Verdict::Xfail)], Verdict::Xfail);
+    let after = |verdict, again| {
+        let shown = attempts(&[attempt_ended(12.0, 1, again, verdict)], Verdict::Xfail);
         shown[1].verdict
     };
-    assert_eq!(excused(Again::KnownIssue), Some(Verdict::Pass));
-    assert_eq!(excused(Again::PortTaken), Some(Verdict::Xfail));
+    assert_eq!(after(Verdict::Xfail, Again::KnownIssue), Some(Verdict::Pass));
+    assert_eq!(after(Verdict::Xfail, Again::PortTaken), Some(Verdict::Xfail));
+    // The known issue did not occur at first.
+    assert_eq!(after(Verdict::Pass, Again::KnownIssue), Some(Verdict::Xfail));
 }
 
 #[test]
@@ -210,6 +212,27 @@ fn steps_that_run_at_the_same_time_have_rows_of_their_own() {
     assert_eq!((shown.steps[0].ended, shown.steps[3].ended), (Some(1.5), None));
     let marks: Vec<&str> = shown.marks.iter().map(|mark| &*mark.text).collect();
     assert_eq!(marks, ["SIGKILL to a", "failed: a", "failed: b", "failed: c"]);
+}
+
+#[test]
+fn an_end_by_a_signal_and_an_unexpected_end_have_marks() {
+    let exited = |seen: f64, vm: &str, how: &str, expected: bool| {
+        at(seen, Some(0), What::VmExited { vm: vm.into(), how: how.into(), expected })
+    };
+    let shown = attempt(&[
+        began(11.0, 1, "SIGKILL to a"),
+        // By a step, by something else, by itself, and as it was told.
+        exited(11.1, "a", "signal KILL", true),
+        exited(11.2, "b", "signal KILL", true),
+        exited(11.3, "c", "exit status 1", false),
+        exited(11.4, "d", "exit status 0", true),
+    ]);
+    let marks: Vec<(&str, Option<usize>)> =
+        shown.marks.iter().map(|mark| (mark.text.as_str(), mark.line)).collect();
+    assert_eq!(
+        marks,
+        [("SIGKILL to a", Some(0)), ("b: signal KILL", Some(2)), ("c: exit status 1", Some(3))]
+    );
 }
 
 #[test]

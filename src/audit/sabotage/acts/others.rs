@@ -33,7 +33,7 @@ pub(in super::super) fn link_sites(scene: &Scene<'_>) -> Sites {
         }
         for (at, step) in scene.steps_during(life.from, life.until) {
             let acts = !step.only_looks() || step.ended <= life.from;
-            if acts && scene.is_cancelled(step.ended) {
+            if acts && scene.is_cut(step.ended) {
                 sites.add(Err(Rule::Idle));
             } else if acts {
                 sites.add(Ok(scene.site(link, at, Trigger::Bytes)));
@@ -137,6 +137,7 @@ pub(in super::super) fn stop_sites(scene: &Scene<'_>) -> Sites {
         Ok(site) if scene.is_resumed(&site.target, &site) => Err(Rule::Resumed),
         Ok(site) if scene.is_sent(&site.target, &site) => Err(Rule::GuestLeft),
         Ok(site) if scene.is_saved(&site.target, &site, OUTPUT) => Err(Rule::Leaves),
+        Ok(site) if scene.is_started_anyway(&site.target, &site) => Err(Rule::Leaves),
         Ok(site) if scene.is_stopped_anyway(&site.target, &site) => Err(Rule::Unchanged),
         site => site,
     };

@@ -65,6 +65,7 @@ fn field_sites_with(scene: &Scene<'_>, query: &str, change: fn(&mut Value), time
             // It only looks at what it has set.
             () if sender.action() == "parameters" && !asks(sender) => Err(Rule::Own),
             () if !asks(sender) && scene.tape.steps.iter().any(asks) => Err(Rule::Elsewhere),
+            () if scene.asks_again(sender, reply, &altered) => Err(Rule::AsksAgain),
             () if timed && !scene.is_timed(scene.tape.step_at(reply.at), f64::INFINITY) => Err(Rule::Untimed),
             () => Ok(query.to_owned()),
         })
