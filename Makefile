@@ -41,9 +41,10 @@ debian:
 	-scripts/install-qemu mmdebstrap ssh:openssh-client
 	-scripts/fetch-debian
 
-# For the test that rebuilds the image of the built-in guest; optional: without it that test is ignored.
+# For the tests that rebuild the images of the built-in guest; optional: without a compiler its test is ignored.
 compiler:
-	-scripts/install-qemu gcc-12
+	-scripts/install-qemu gcc-12 aarch64-linux-gnu-gcc-12:gcc-12-aarch64-linux-gnu \
+		s390x-linux-gnu-gcc-12:gcc-12-s390x-linux-gnu powerpc64-linux-gnu-gcc-12:gcc-12-powerpc64-linux-gnu
 
 # For the tests that boot through UEFI; optional, too.
 firmware:
