@@ -14,7 +14,7 @@ QEMU      ?= .qemu/$(SUITE)/bin/qemu-system-x86_64
 ACCEL     ?= tcg
 CARGO     ?= cargo
 
-.PHONY: help demo test run-tests qemu old-qemu guest debian compiler firmware readers servers shipped lint deny deb deb-files repeat audit audit-runner audit-sabotages suite clean
+.PHONY: help demo test run-tests qemu qemu-all old-qemu guest debian compiler firmware readers servers shipped lint deny deb deb-files repeat audit audit-runner audit-sabotages suite clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -22,6 +22,11 @@ help:
 qemu:
 	scripts/install-qemu
 	scripts/fetch-qemu $(SUITE)
+
+# The other architectures of the same suite; optional: without them their tests are not run, and listed as such.
+qemu-all:
+	scripts/install-qemu
+	scripts/fetch-qemu $(SUITE) qemu-system-arm qemu-system-s390x qemu-system-ppc
 
 # Optional: without it the tests on that suite are not run, and listed as such.
 old-qemu:
@@ -36,9 +41,11 @@ debian:
 	-scripts/install-qemu mmdebstrap ssh:openssh-client
 	-scripts/fetch-debian
 
-# For the test that rebuilds the image of the built-in guest; optional: without it that test is ignored.
+# For the tests that rebuild the images of the built-in guest; optional: without a compiler its test is ignored.
 compiler:
 	-scripts/install-qemu gcc-12
+	-scripts/install-qemu aarch64-linux-gnu-gcc-12:gcc-12-aarch64-linux-gnu \
+		s390x-linux-gnu-gcc-12:gcc-12-s390x-linux-gnu powerpc64-linux-gnu-gcc-12:gcc-12-powerpc64-linux-gnu
 
 # For the tests that boot through UEFI; optional, too.
 firmware:

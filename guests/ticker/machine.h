@@ -42,8 +42,25 @@ struct device {
     uint32_t mask;
 };
 
+// The registers of a set must be equal, but for their number: returns their value if they are, else the first one that
+// differs.
+static uint32_t agreed(const uint32_t *values, int count_of) {
+    for (int at = 1; at < count_of; at++) {
+        if (values[at] - at != values[0]) {
+            return values[at] - at;
+        }
+    }
+    return values[0];
+}
+
 #if defined(__i386__)
 #include "x86.h"
+#elif defined(__aarch64__)
+#include "aarch64.h"
+#elif defined(__s390x__)
+#include "s390x.h"
+#elif defined(__powerpc64__)
+#include "ppc64.h"
 #else
 #error "there is no layer for this architecture"
 #endif

@@ -279,7 +279,7 @@ static inline uint32_t device_value(uint32_t device, uint32_t passes) {
 
 static void write_devices(uint32_t passes) {
     for (uint32_t device = 0; device < device_count; device++) {
-        if (devices_present & 1u << device) {
+        if (devices_present & 1u << (device + FIRST_DEVICE)) {
             devices[device].write(device_value(device, passes));
         }
     }
@@ -294,17 +294,17 @@ static void find_devices(void) {
             devices[device].write(probe & mask);
             there = devices[device].read() == (probe & mask);
         }
-        devices_present |= (uint32_t)there << device;
+        devices_present |= (uint32_t)there << (device + FIRST_DEVICE);
     }
 }
 
 static void compare_devices(void) {
     for (uint32_t device = 0; device < device_count; device++) {
-        if (devices_present & 1u << device) {
+        if (devices_present & 1u << (device + FIRST_DEVICE)) {
             uint32_t expected = device_value(device, count);
             uint32_t found = devices[device].read();
             if (found != expected && lines++ < MAX_LINES) {
-                LINE("device", device, expected, found, count);
+                LINE("device", device + FIRST_DEVICE, expected, found, count);
             }
         }
     }

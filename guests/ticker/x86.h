@@ -246,16 +246,6 @@ static void command_write(uint32_t value) {
     pci_set(pci_function, 4, pci_master | (value & 1) << 8 | (value & 2) << 9);
 }
 
-// The registers of a set must be equal: returns their value if they are, else the first one that differs.
-static uint32_t agreed(const uint32_t *values, int count_of) {
-    for (int at = 1; at < count_of; at++) {
-        if (values[at] - at != values[0]) {
-            return values[at] - at;
-        }
-    }
-    return values[0];
-}
-
 #define HAS_MMX (cpu_features >> 23 & 1)
 #define HAS_SSE2 (cpu_features >> 26 & 1)
 #define HAS_SYSENTER (cpu_features >> 11 & 1)
@@ -349,6 +339,7 @@ static void msr_write(uint32_t value) {
 }
 
 // The lines have their numbers: the runner has the names in the same order.
+#define FIRST_DEVICE 0
 static const struct device devices[] = {
     {uart_read, uart_write, 0xff},
     {cmos_read, cmos_write, 0xff},

@@ -10,7 +10,8 @@ use crate::runner::Binaries;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "QEMU")]
 pub(super) struct Qemu {
-    /// The QEMU to run: a path or a program in PATH. With a name, VMs with `qemu: NAME` use it. May be repeated.
+    /// The QEMU to run: a path or a program in PATH; a folder with `qemu-system-<arch>`, or a pattern with `{arch}`, has one
+    /// for each architecture. With a name, VMs with `qemu: NAME` use it. May be repeated.
     /// Default: `qemu-system-<arch>` in PATH.
     #[arg(long, value_name = "[NAME=]PATH", env = "LOCKSTEP_QEMU", value_delimiter = ',',
           value_hint = ValueHint::CommandName)]
@@ -59,7 +60,7 @@ impl QemuMatrix {
             let others = qemu.named().into_iter().filter(|named| named.name != "default");
             let others = others.map(|named| (named.name, named.path));
             let binaries = Binaries::new(others.chain([("default".to_owned(), path.to_owned())]));
-            binaries.path("default", "x86_64").with_context(|| format!("--qemu-matrix {name}"))?;
+            binaries.check("default").with_context(|| format!("--qemu-matrix {name}"))?;
             all.push((Some(name.to_owned()), binaries));
         }
         Ok(all)
@@ -72,7 +73,7 @@ impl Qemu {
         let named = self.named();
         let binaries = Binaries::new(named.iter().map(|named| (named.name.clone(), named.path.clone())));
         for Named { name, at, .. } in &named {
-            binaries.path(name, "x86_64").with_context(|| match at {
+            binaries.check(name).with_context(|| match at {
                 Some(at) => at.to_string(),
                 None if self.of_environment => format!("LOCKSTEP_QEMU {name}"),
                 None => format!("--qemu {name}"),

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::access::{AGENT_PORT, Access};
+use super::arch::{Arch, Load};
 use super::firmware::Firmware;
 use super::image::Drive;
 use super::spec::{Accel, Boot, Guest, VmSpec};
@@ -17,6 +18,8 @@ use super::trace;
 pub struct Surroundings<'a> {
     /// The binary.
     pub binary: &'a Path,
+    /// The architecture that it emulates, if the built-in guest runs on it.
+    pub arch: Option<Arch>,
     /// The VM's name.
     pub name: &'a str,
     /// The selected accelerator.
@@ -93,7 +96,7 @@ pub fn command_line(spec: &VmSpec, around: &Surroundings<'_>) -> Vec<String> {
     }
     trace::options(&spec.trace).into_iter().for_each(|(option, value)| add(option, value));
     argv.extend(["-nodefaults", "-no-user-config", "-display", "none"].map(str::to_owned));
-    guest(&mut argv, &spec.guest, around.image);
+    guest(&mut argv, &spec.guest, around);
     let mut add = |option: &str, value: String| argv.extend([option.to_owned(), value]);
     for (name, value) in &spec.globals {
         add("-global", format!("{name}={}", value.0));
@@ -134,13 +137,13 @@ fn agent(add: &mut impl FnMut(&str, String), around: &Surroundings<'_>) {
     add("-device", format!("virtserialport,bus=lockstep-agent-bus.0,id=lockstep-agent,{port}"));
 }
 
-fn guest(argv: &mut Vec<String>, guest: &Guest, image: Option<&Path>) {
+fn guest(argv: &mut Vec<String>, guest: &Guest, around: &Surroundings<'_>) {
     let mut add = |option: &str, value: String| argv.extend([option.to_owned(), value]);
-    match (guest, image) {
+    match (guest, around.image) {
         (Guest::Ticker(ticker), Some(image)) => {
             let image = image.display().to_string();
             match ticker.boot {
-                Boot::Firmware => add("-bios", image),
+                Boot::Firmware => add(around.arch.map_or(Load::Bios, Arch::load).option(), image),
                 Boot::Disk => {
                     let file = escape(&image);
                     add("-drive", format!("if=none,id=ticker,format=raw,snapshot=on,file={file}"));
@@ -263,6 +266,7 @@ mod tests {
         let spec: VmSpec = serde_json::from_value(spec).unwrap();
         let around = Surroundings {
             binary: Path::new("/usr/bin/qemu-system-x86_64"),
+            arch: Some(Arch::X86),
             name: "primary",
             accel: Accel::Tcg,
             image: Some(Path::new("/tmp/a,b/ticker.bin")),

@@ -3,6 +3,7 @@
 mod accel;
 pub mod access;
 pub mod agent;
+pub mod arch;
 pub mod argv;
 pub mod binary;
 pub mod contains;

@@ -30,11 +30,13 @@ pub struct VmSpec {
     #[serde(default = "default_qemu")]
     pub qemu: String,
     /// The architecture, as in `qemu-system-<arch>`; if the QEMU emulates another one, the case is skipped. Default:
-    /// that of the QEMU given by `--qemu`, else `x86_64`.
+    /// that of the QEMU given by `--qemu`, else `x86_64`. The built-in guest runs on `x86_64`, `i386`, `aarch64`, `s390x` and
+    /// `ppc64`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arch: Option<String>,
     /// The machine type, an alias or the full name with its version, and its properties as for `-machine`. Default:
-    /// the binary's own default. If the VMs of a case use different QEMUs, an alias stands for the newest versioned
+    /// the binary's own default; on `aarch64`, which has none, `virt`. Under TCG a `pseries` has no mitigations that TCG
+    /// lacks. If the VMs of a case use different QEMUs, an alias stands for the newest versioned
     /// type that all of them know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,

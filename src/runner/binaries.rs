@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use semver::Version;
 
+use crate::qemu::arch;
 use crate::qemu::binary::{Binary, ProbeError, find, probe};
 use crate::qemu::kvm_trial::Setup;
 use crate::qemu::spec::Accel;
@@ -38,16 +39,26 @@ impl Binaries {
     }
 
     /// The path for a VM's `qemu` and `arch`: a name of the command line, `default` for `qemu-system-<arch>` in
-    /// `PATH`, or a path.
+    /// `PATH`, or a path. What the command line names may be a folder with `qemu-system-<arch>`, or contain `{arch}`.
     ///
     /// # Errors
     /// When there is no such program.
     pub fn path(&self, qemu: &str, arch: &str) -> Result<PathBuf, ProbeError> {
         match self.named.get(qemu) {
-            Some(path) => find(path),
+            Some(path) => find(&of_arch(path, arch)),
             None if qemu == "default" => find(&format!("qemu-system-{arch}")),
             None => find(qemu),
         }
+    }
+
+    /// Whether there is a program for a name of the command line, for one of the architectures at least.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn check(&self, qemu: &str) -> Result<(), ProbeError> {
+        let mut found = arch::NAMES.into_iter().map(|arch| self.path(qemu, arch).map(drop));
+        let first = found.next().unwrap_or(Ok(()));
+        if found.any(|path| path.is_ok()) { Ok(()) } else { first }
     }
 
     /// The probed QEMU for a VM's `qemu` and `arch`. Probes it the first time.
@@ -103,6 +114,18 @@ impl Binaries {
     }
 }
 
+/// The program for an architecture: `{arch}` is its name, and a folder has `qemu-system-<arch>`.
+fn of_arch(path: &str, arch: &str) -> String {
+    let program = format!("qemu-system-{arch}");
+    let folder = Path::new(path);
+    if path.contains('/')
+        && arch::NAMES.iter().any(|arch| folder.join(format!("qemu-system-{arch}")).exists())
+    {
+        return folder.join(program).display().to_string();
+    }
+    path.replace("{arch}", arch)
+}
+
 fn ask(path: &Path) -> Answer {
     let asked = on_own_runtime(probe(path));
     let asked = asked.unwrap_or_else(|why| Err(ProbeError::Missing { path: path.to_owned(), why }));
@@ -137,6 +160,27 @@ mod tests {
         assert_eq!(binaries.path("default", "x86_64").unwrap(), Path::new("/bin/true"));
         assert_eq!(binaries.path("/bin/cat", "x86_64").unwrap(), Path::new("/bin/cat"));
         assert!(binaries.path("old", "x86_64").is_err());
+    }
+
+    #[test]
+    fn a_folder_or_a_pattern_names_a_program_for_each_architecture() {
+        let folder = tempfile::tempdir().unwrap();
+        for arch in ["x86_64", "s390x"] {
+            let path = folder.path().join(format!("qemu-system-{arch}"));
+            std::fs::copy("/bin/true", path).unwrap();
+        }
+        let folder = folder.path().display().to_string();
+        for given in [folder.clone(), format!("{folder}/qemu-system-{{arch}}")] {
+            let binaries = Binaries::new([("default".to_owned(), given)]);
+            let path = binaries.path("default", "s390x").unwrap();
+            assert_eq!(path.display().to_string(), format!("{folder}/qemu-system-s390x"));
+            let missing = binaries.path("default", "ppc64").unwrap_err().to_string();
+            assert!(missing.starts_with(&format!("no QEMU at `{folder}/qemu-system-ppc64`")), "{missing}");
+            assert!(binaries.check("default").is_ok());
+        }
+        let binaries = Binaries::new([("default".to_owned(), "/no/qemu-system-{arch}".to_owned())]);
+        let missing = binaries.check("default").unwrap_err().to_string();
+        assert!(missing.starts_with("no QEMU at `/no/qemu-system-x86_64`"), "{missing}");
     }
 
     #[test]

@@ -11,11 +11,12 @@ use super::cannot_run::CannotRun;
 use super::machine_types::choose_machine_types;
 use super::requirements::{not_given, unmet};
 use super::settings::Settings;
+use crate::qemu::arch::{self, Arch};
 use crate::qemu::binary::{Binary, find};
 use crate::qemu::guests_dir;
 use crate::qemu::kvm;
 use crate::qemu::programs::{QEMU_IMG, is_there};
-use crate::qemu::spec::{Accel, Guest, VmSpec};
+use crate::qemu::spec::{Accel, Boot, Guest, VmSpec};
 use crate::scenario::model::Case;
 use crate::scenario::{RunValues, resolve_vm};
 use crate::session::Plan;
@@ -109,6 +110,23 @@ fn other_target(name: &str, spec: &VmSpec, binary: &Binary) -> Option<String> {
     Some(format!("VM `{name}` has `arch: {wanted}`, but the QEMU at `{path}` emulates {target}"))
 }
 
+/// Whether the built-in guest, if the VM has it, runs on the architecture of a QEMU.
+fn runs_ticker(spec: &VmSpec, binary: &Binary) -> Result<(), String> {
+    let Guest::Ticker(ticker) = &spec.guest else { return Ok(()) };
+    match Arch::of(&binary.arch) {
+        None => {
+            let known = arch::NAMES.join(", ");
+            Err(format!("the built-in guest runs on {known}, and this QEMU emulates {}", binary.arch))
+        }
+        Some(Arch::X86) => Ok(()),
+        Some(_) if ticker.boot == Boot::Disk => {
+            Err(format!("on {} the built-in guest cannot be booted from a disk", binary.arch))
+        }
+        Some(_) if ticker.suspend => Err(format!("on {} the built-in guest cannot suspend", binary.arch)),
+        Some(_) => Ok(()),
+    }
+}
+
 /// How to start one VM.
 pub(super) fn plan(
     name: &str,
@@ -138,13 +156,12 @@ pub(super) fn plan(
         return Err(CannotRun::skip(reason));
     }
     let (accel, without_kvm) = accelerator(name, &spec, &binary, binaries, settings)?;
-    if matches!(spec.guest, Guest::Ticker(_)) && !matches!(binary.arch.as_str(), "x86_64" | "i386") {
-        let reason = format!(
-            "VM `{name}`: the built-in guest runs on x86 only, and this QEMU emulates {}",
-            binary.arch
-        );
-        return Err(CannotRun::error(reason));
+    if let Some(machine) =
+        Arch::of(&binary.arch).and_then(|arch| arch.machine(spec.machine.as_deref(), accel))
+    {
+        spec.machine = Some(machine);
     }
+    runs_ticker(&spec, &binary).map_err(|why| CannotRun::error(format!("VM `{name}`: {why}")))?;
     guests_dir::locate(&mut spec, &settings.guests)
         .map_err(|why| CannotRun::skip(format!("VM `{name}` {why}")))?;
     if let Guest::Linux(linux) = &mut spec.guest {

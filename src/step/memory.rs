@@ -12,7 +12,7 @@ use crate::units::ByteCount;
 
 /// Reads or writes guest RAM at a guest-physical address, through QEMU's qtest protocol (`docs/devel/testing/qtest`).
 ///
-/// The result of a read is the number, little endian.
+/// The number has the byte order of the architecture. The result of a read is the number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Memory {
@@ -56,7 +56,7 @@ pub struct Write {
     /// The width in bytes: 1, 2, 4 or 8. Default: 8.
     #[serde(default = "eight")]
     pub size: u8,
-    /// The number, stored little endian.
+    /// The number, stored in the byte order of the architecture.
     pub value: u64,
 }
 

@@ -33,8 +33,12 @@ pub(crate) enum Need {
     Reader(&'static str),
     /// `xmllint`.
     Xmllint,
-    /// The compiler and the linker that build the built-in guest.
+    /// The compiler and the linker that build the built-in guest for x86.
     Compiler,
+    /// The same for another architecture: the prefix of their names.
+    CrossCompiler(&'static str),
+    /// The QEMU of another architecture, beside the newest one.
+    Target(&'static str),
     /// Another user, to run commands as (`setpriv`).
     OtherUser,
     /// `script`, which makes a terminal.
@@ -54,12 +58,12 @@ pub(crate) enum Need {
 }
 
 use Need::{
-    Browser, CargoDeb, Compiler, Debian, Guest, Kvm, Mounts, OtherUser, Ovmf, Postgres, QemuImg, Reader,
-    Redis, Script, TwoQemus, Xmllint,
+    Browser, CargoDeb, Compiler, CrossCompiler, Debian, Guest, Kvm, Mounts, OtherUser, Ovmf, Postgres,
+    QemuImg, Reader, Redis, Script, Target, TwoQemus, Xmllint,
 };
 
 /// The names of needs in `LOCKSTEP_TEST_REQUIRE`; `all` stands for all of them.
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 20] = [
     "qemu",
     "old-qemu",
     "system-qemu",
@@ -71,6 +75,8 @@ const NAMES: [&str; 18] = [
     "readers",
     "xmllint",
     "compiler",
+    "cross-compilers",
+    "qemu-all",
     "other-user",
     "script",
     "mounts",
@@ -95,6 +101,8 @@ impl Need {
             Reader(_) => "readers",
             Xmllint => "xmllint",
             Compiler => "compiler",
+            CrossCompiler(_) => "cross-compilers",
+            Target(_) => "qemu-all",
             OtherUser => "other-user",
             Script => "script",
             Mounts => "mounts",
@@ -129,6 +137,16 @@ impl Need {
             Compiler => [("gcc-12", "gcc-12"), ("ld", "binutils"), ("objcopy", "binutils")]
                 .into_iter()
                 .try_for_each(|(program, package)| runs(program, &["--version"], package)),
+            CrossCompiler(prefix) => ["gcc-12", "ld", "objcopy"].into_iter().try_for_each(|program| {
+                runs(&format!("{prefix}-{program}"), &["--version"], &format!("gcc-12-{prefix}"))
+            }),
+            Target(arch) => match qemus().first() {
+                Some(qemu) => there(
+                    &super::sibling(qemu, arch),
+                    "`make qemu-all` fetches the QEMUs of other architectures",
+                ),
+                None => Err(NO_QEMU.to_owned()),
+            },
             OtherUser => runs("setpriv", &OTHER_USER, "util-linux")
                 .map_err(|_| "the command cannot be run by another user here".to_owned()),
             Script => runs("script", &["--version"], "bsdutils"),

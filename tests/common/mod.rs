@@ -118,6 +118,11 @@ pub(crate) fn qemu(least: u64) -> &'static Qemu {
     qemu.unwrap_or_else(|| panic!("the table does not say that this test needs `Qemu({least})`"))
 }
 
+/// The QEMU of another architecture that is beside this one, if there is one.
+pub(crate) fn sibling(qemu: &Qemu, arch: &str) -> PathBuf {
+    qemu.path.with_file_name(format!("qemu-system-{arch}"))
+}
+
 /// The `qemu-img` for a QEMU, if there is one.
 pub(crate) fn qemu_img_of(qemu: &Qemu) -> Option<PathBuf> {
     let beside = Some(qemu.path.with_file_name("qemu-img")).filter(|path| path.exists());

@@ -7,6 +7,7 @@ use std::ops::Range;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::qemu::arch::Arch;
 use crate::qemu::spec::{Ticker, VmSpec};
 use crate::random::Random;
 
@@ -21,7 +22,9 @@ pub const MAX_EXTENTS: usize = 192;
 const PROGRAM: Range<u64> = 0x22..0x3f;
 /// Where a PC has ROM and devices.
 const LEGACY: Range<u64> = 0xa0..0x100;
-/// Pages reserved for markers of the scenario: at 0x70000, at 0x410000 and at 24 MiB.
+/// The same on other architectures: the program is in the first MiB of RAM, with what QEMU puts there.
+const FIRST_MIB: Range<u64> = 0..0x100;
+/// Pages reserved for markers of the scenario, from the beginning of RAM on: at 0x70000, at 0x410000 and at 24 MiB.
 const FREE: [Range<u64>; 3] = [0x70..0x71, 0x410..0x411, 0x1800..0x1810];
 /// The first page for randomly placed pages: 1 MiB.
 const DRAWN_FROM: u64 = 0x100;
@@ -105,31 +108,55 @@ pub struct Layout {
     pub extents: Vec<Extent>,
     /// Selects the word of each page that is checked besides the first and the last.
     pub draw: u32,
+    /// The architecture: its byte order.
+    pub arch: Arch,
 }
 
 /// The number of RAM pages of a VM, below and above the hole that ends at 4 GiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ram {
-    /// From address 0 on.
+    /// Where RAM begins, and which pages of it have another use.
+    pub arch: Arch,
+    /// From the beginning of RAM on.
     pub low: u64,
-    /// From 4 GiB on.
+    /// From 4 GiB on; 0 where RAM has no hole.
     pub high: u64,
 }
 
 impl Ram {
-    /// The RAM of a PC, as divided by `pc` and `q35` (hw/i386/pc_piix.c, pc_q35.c: max_ram_below_4g).
+    /// The RAM of a VM; that of a PC is divided by `pc` and `q35` (hw/i386/pc_piix.c, pc_q35.c: max_ram_below_4g).
     #[must_use]
-    pub fn of(spec: &VmSpec) -> Self {
+    pub fn of(spec: &VmSpec, arch: Arch) -> Self {
         let pages = spec.memory.size().0 / PAGE;
+        if arch != Arch::X86 {
+            return Self { arch, low: pages, high: 0 };
+        }
         let is_q35 = spec.machine_type().is_some_and(|machine| machine.contains("q35"));
         let (most, rest) = if is_q35 { (0xb_0000, 0x8_0000) } else { (0xe_0000, 0xc_0000) };
-        if pages < most { Self { low: pages, high: 0 } } else { Self { low: rest, high: pages - rest } }
+        let low = if pages < most { pages } else { rest };
+        Self { arch, low, high: pages - low }
+    }
+
+    /// The first page.
+    const fn begin(self) -> u64 {
+        self.arch.ram_begin() / PAGE
     }
 
     fn ranges(self) -> Vec<Range<u64>> {
-        let mut ranges = vec![0..self.low, FOUR_GIB..FOUR_GIB + self.high];
+        let mut ranges = vec![self.begin()..self.begin() + self.low, FOUR_GIB..FOUR_GIB + self.high];
         ranges.retain(|range| !range.is_empty());
         ranges
+    }
+
+    /// The pages that the program and the machine use.
+    fn used(self) -> Vec<Range<u64>> {
+        let used = if self.arch == Arch::X86 { vec![PROGRAM, LEGACY] } else { vec![FIRST_MIB] };
+        self.placed(used)
+    }
+
+    /// These pages, counted from the beginning of RAM.
+    fn placed(self, pages: impl IntoIterator<Item = Range<u64>>) -> Vec<Range<u64>> {
+        pages.into_iter().map(|range| self.begin() + range.start..self.begin() + range.end).collect()
     }
 }
 
@@ -138,14 +165,13 @@ impl Layout {
     /// other pages selected by `draw`. VMs with the same draw and the same RAM have the same layout.
     #[must_use]
     pub fn new(ticker: &Ticker, ram: Ram, draw: u32) -> Self {
-        let ram = ram.ranges();
         let live = ticker.dirty.0 / PAGE;
-        let mut edges = edges(&ram);
+        let mut edges = edges(ram);
         edges.truncate(usize::try_from(live).unwrap_or(usize::MAX));
         let mut taken: Vec<Range<u64>> = edges.iter().map(|page| *page..page + 1).collect();
-        taken.extend([PROGRAM, LEGACY, 0..DRAWN_FROM]);
-        taken.extend(FREE);
-        let free = without(&ram, taken);
+        taken.extend(ram.used());
+        taken.extend(ram.placed(FREE.into_iter().chain(std::iter::once(0..DRAWN_FROM))));
+        let free = without(&ram.ranges(), taken);
         let mut extents: Vec<Extent> =
             edges.iter().map(|page| Extent { page: *page, pages: 1, kind: Kind::Live }).collect();
         let rest = live - edges.len() as u64;
@@ -160,7 +186,7 @@ impl Layout {
             extents.extend(drawn(&inner, [BLOCK_PAGES, BLOCK_PAGES, BLOCK_PAGES], &mut random));
             extents.extend((pages > 2).then_some(last));
         }
-        Self { extents: joined(extents), draw }
+        Self { extents: joined(extents), draw, arch: ram.arch }
     }
 
     /// The word between the first and the last that is checked in this page.
@@ -222,20 +248,19 @@ impl Layout {
 
 /// The pages that are always checked, the most significant first: the ends of each range of RAM, both sides of each
 /// power of two, and the first 64 KiB from 1 MiB on.
-fn edges(ram: &[Range<u64>]) -> Vec<u64> {
+fn edges(ram: Ram) -> Vec<u64> {
+    let (begin, used, ram) = (ram.begin(), ram.used(), ram.ranges());
     let mut pages = Vec::new();
     pages.extend(ram.iter().rev().map(|range| range.end - 1));
-    pages.push(DRAWN_FROM);
+    pages.push(begin + DRAWN_FROM);
     pages.extend(ram.iter().skip(1).map(|range| range.start));
     let end = ram.last().map_or(0, |range| range.end);
-    pages.extend(
-        (0..40).rev().map(|power| 1 << power).filter(|page| *page < end).flat_map(|page| [page, page - 1]),
-    );
-    pages.push(0);
-    pages.extend(DRAWN_FROM..DRAWN_FROM + 16);
-    let is_ram = |page: &u64| {
-        ram.iter().any(|range| range.contains(page)) && !PROGRAM.contains(page) && !LEGACY.contains(page)
-    };
+    let powers = (0..40).rev().map(|power| begin + (1 << power));
+    pages.extend(powers.filter(|page| *page < end).flat_map(|page| [page, page - 1]));
+    pages.push(begin);
+    pages.extend(begin + DRAWN_FROM..begin + DRAWN_FROM + 16);
+    let is_in = |ranges: &[Range<u64>], page: &u64| ranges.iter().any(|range| range.contains(page));
+    let is_ram = |page: &u64| is_in(&ram, page) && !is_in(&used, page);
     let mut seen = std::collections::BTreeSet::new();
     pages.retain(|page| is_ram(page) && seen.insert(*page));
     pages
@@ -331,13 +356,13 @@ mod tests {
 
     fn layout(memory: &str, dirty: &str, draw: u32) -> Layout {
         let ticker: Ticker = serde_json::from_value(json!({ "dirty": dirty })).unwrap();
-        Layout::new(&ticker, Ram::of(&spec(memory, "q35")), draw)
+        Layout::new(&ticker, Ram::of(&spec(memory, "q35"), Arch::X86), draw)
     }
 
     #[test]
     fn ram_has_a_hole_below_four_gib() {
         let ram = |memory, machine| {
-            let Ram { low, high } = Ram::of(&spec(memory, machine));
+            let Ram { low, high, .. } = Ram::of(&spec(memory, machine), Arch::X86);
             (low, high)
         };
         assert_eq!(ram("64M", "q35"), (0x4000, 0));
@@ -372,12 +397,24 @@ mod tests {
             assert!(layout.extents.len() <= MAX_EXTENTS, "{memory} {dirty}: {}", layout.extents.len());
             let pages: Vec<u64> = layout.pages().map(|(page, _)| page).collect();
             assert!(pages.windows(2).all(|pair| pair[0] < pair[1]), "{memory} {dirty}");
-            let ram = Ram::of(&spec(memory, "q35")).ranges();
+            let ram = Ram::of(&spec(memory, "q35"), Arch::X86).ranges();
             for page in pages {
                 assert!(ram.iter().any(|range| range.contains(&page)), "{memory}: {page:#x}");
                 let taken = [PROGRAM, LEGACY].into_iter().chain(FREE).any(|range| range.contains(&page));
                 assert!(!taken, "{memory}: {page:#x}");
             }
+        }
+    }
+
+    #[test]
+    fn ram_begins_at_one_gib_on_aarch64_and_the_first_mib_is_the_program() {
+        for (arch, begin) in [(Arch::Aarch64, 1 << 30), (Arch::S390x, 0), (Arch::Ppc64, 0)] {
+            let layout = Layout::new(&Ticker::default(), Ram::of(&spec("256M", "x"), arch), 3);
+            let pages: Vec<u64> = layout.pages().map(|(page, _)| page * PAGE).collect();
+            let (first, last) = (begin + (1 << 20), begin + (255 << 20) + 0xf_f000);
+            assert_eq!((pages[0], pages[pages.len() - 1]), (first, last), "{arch:?}");
+            assert_eq!(layout.count(Kind::Live), 1024);
+            assert!(!pages.contains(&(begin + 0x41_0000)), "{arch:?}");
         }
     }
 
@@ -401,7 +438,7 @@ mod tests {
         let ticker: Ticker =
             serde_json::from_value(json!({"dirty": "1M", "blocks": [{"address": "4G", "size": "64M"}]}))
                 .unwrap();
-        let layout = Layout::new(&ticker, Ram { low: 0x4000, high: 0 }, 3);
+        let layout = Layout::new(&ticker, Ram { arch: Arch::X86, low: 0x4000, high: 0 }, 3);
         let pages: Vec<u64> = layout.pages().map(|(page, _)| page).filter(|page| *page >= FOUR_GIB).collect();
         assert_eq!((pages[0], pages[pages.len() - 1]), (FOUR_GIB, FOUR_GIB + 0x3fff));
         assert_eq!(pages.len() as u64, 3 + 3 * BLOCK_PAGES);

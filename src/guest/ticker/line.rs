@@ -96,7 +96,8 @@ pub enum Time {
     CyclesSlow,
 }
 
-/// The devices that the guest checks, in the order of their numbers (`guests/ticker/x86.h`).
+/// The devices that the guest checks, in the order of their numbers (`guests/ticker/x86.h`, `aarch64.h`, `s390x.h`,
+/// `ppc64.h`).
 pub const DEVICES: &[&str] = &[
     "the UART's scratch register",
     "the CMOS byte 0x5e",
@@ -111,6 +112,28 @@ pub const DEVICES: &[&str] = &[
     "the debug registers",
     "control register CR2",
     "the MSR SYSENTER_ESP",
+    // aarch64
+    "the UART's baud rate",
+    "the clock's match register",
+    "the direction of the GPIO pins",
+    "the priorities of interrupts",
+    "the SIMD registers",
+    "the timer's compare value",
+    "the thread registers",
+    // s390x
+    "the storage key of a page",
+    "the clock comparator",
+    "the floating-point registers",
+    "the access registers",
+    "the control registers",
+    "the TOD programmable register",
+    // ppc64
+    "an entry of the PCI bus's DMA table",
+    "the priority of the interrupt controller",
+    "the floating-point registers",
+    "the vector registers",
+    "SPRG0 to SPRG3",
+    "the DAR and the DSISR",
 ];
 
 /// The start of a report of a wrong page, by the guest or from outside.
@@ -208,8 +231,7 @@ impl fmt::Display for Line {
             },
             Self::Stale { expected, found } => write!(
                 f,
-                "the guest ran stale code: the routine at {:#x}, which it had patched to return {expected}, returned {found} ({})",
-                super::ROUTINE,
+                "the guest ran stale code: the routine, which it had patched to return {expected}, returned {found} ({})",
                 distance(expected, found),
             ),
         }
@@ -305,7 +327,7 @@ mod tests {
         let stale = read("stale", &[12, 9]).unwrap();
         assert_eq!(
             stale.to_string(),
-            "the guest ran stale code: the routine at 0x38000, which it had patched to return 12, returned 9 (3 behind)"
+            "the guest ran stale code: the routine, which it had patched to return 12, returned 9 (3 behind)"
         );
     }
 

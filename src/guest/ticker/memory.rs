@@ -61,15 +61,15 @@ pub fn check_pages(layout: &Layout, pages: &[(u64, Kind, &[u8])]) -> Result<Mome
     for &(page, kind, bytes) in pages {
         match kind {
             Kind::Still => {
-                let damaged = (0..WORDS).find(|&at| word(bytes, at) != layout.still_value(page, at));
+                let damaged = (0..WORDS).find(|&at| word(layout, bytes, at) != layout.still_value(page, at));
                 if let Some(at) = damaged {
-                    add(page, at, kind, word(bytes, at), count);
+                    add(page, at, kind, word(layout, bytes, at), count);
                 }
             }
             Kind::Witness => {
                 for at in layout.words(page) {
-                    if word(bytes, at) != witness.wrapping_add(mix(page, at)) {
-                        add(page, at, kind, word(bytes, at), count);
+                    if word(layout, bytes, at) != witness.wrapping_add(mix(page, at)) {
+                        add(page, at, kind, word(layout, bytes, at), count);
                     }
                 }
             }
@@ -112,9 +112,10 @@ impl LiveWord {
     }
 }
 
-fn word(page: &[u8], number: u32) -> u32 {
+fn word(layout: &Layout, page: &[u8], number: u32) -> u32 {
     let at = number as usize * 4;
-    page.get(at..at + 4).map_or(0, |bytes| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+    let bytes = page.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
+    bytes.map_or(0, |bytes| layout.arch.word(bytes))
 }
 
 fn live_words(layout: &Layout, pages: &[(u64, Kind, &[u8])]) -> Vec<LiveWord> {
@@ -122,7 +123,7 @@ fn live_words(layout: &Layout, pages: &[(u64, Kind, &[u8])]) -> Vec<LiveWord> {
     let pages = pages.iter().filter(|(_, kind, _)| is_live(kind));
     pages
         .flat_map(|&(page, kind, bytes)| {
-            layout.words(page).map(|at| LiveWord { page, word: at, kind, found: word(bytes, at) })
+            layout.words(page).map(|at| LiveWord { page, word: at, kind, found: word(layout, bytes, at) })
         })
         .collect()
 }
@@ -136,7 +137,7 @@ fn most(
 ) -> u32 {
     let pages = pages.iter().filter(|(_, kind, _)| kinds.contains(kind));
     let mut said: Vec<u32> = pages
-        .flat_map(|&(page, _, bytes)| layout.words(page).map(|at| (page, at, word(bytes, at))))
+        .flat_map(|&(page, _, bytes)| layout.words(page).map(|at| (page, at, word(layout, bytes, at))))
         .map(|(page, at, found)| read(page, at, found))
         .collect();
     said.sort_unstable();
@@ -166,6 +167,7 @@ fn best_edge(words: &[LiveWord], passes: u32) -> (u32, usize) {
 mod tests {
     use super::*;
     use crate::guest::ticker::layout::{PAGE, Ram};
+    use crate::qemu::arch::Arch;
     use crate::qemu::spec::Ticker;
 
     /// RAM in mid-pass: with `done` words of live pages written in this pass.
@@ -175,7 +177,7 @@ mod tests {
         for (page, kind) in layout.pages() {
             let mut bytes = vec![0; PAGE as usize];
             let mut put = |at: u32, value: u32| {
-                bytes[at as usize * 4..][..4].copy_from_slice(&value.to_le_bytes());
+                bytes[at as usize * 4..][..4].copy_from_slice(&layout.arch.bytes(value));
             };
             match kind {
                 Kind::Still => (0..WORDS).for_each(|at| put(at, layout.still_value(page, at))),
@@ -206,7 +208,7 @@ mod tests {
     fn layout() -> Layout {
         let ticker: Ticker =
             serde_json::from_value(serde_json::json!({"dirty": "256K", "still": "64K"})).unwrap();
-        Layout::new(&ticker, Ram { low: 0x2000, high: 0 }, 5)
+        Layout::new(&ticker, Ram { arch: Arch::X86, low: 0x2000, high: 0 }, 5)
     }
 
     #[test]

@@ -10,17 +10,17 @@ pub mod memory;
 pub use layout::Layout;
 pub use line::Line;
 
+use crate::qemu::arch::Arch;
 use crate::qemu::spec::{Accel, Boot, Ticker};
 
-/// The image for `-bios`.
+/// The images: for `-bios` on x86, the boot sector with the program after it, and those of the other architectures.
 const FIRMWARE: &[u8] = include_bytes!("../../../guests/ticker/firmware.bin");
-/// The boot sector, and the program after it.
 const DISK: &[u8] = include_bytes!("../../../guests/ticker/bootsect.bin");
+const AARCH64: &[u8] = include_bytes!("../../../guests/ticker/aarch64.elf");
+const S390X: &[u8] = include_bytes!("../../../guests/ticker/s390x.elf");
+const PPC64: &[u8] = include_bytes!("../../../guests/ticker/ppc64.bin");
 /// The marker before the parameters, once in each image.
 const MAGIC: &[u8; 8] = b"LKSTTICK";
-
-/// The guest-physical address of the self-patched routine; its number is one byte further.
-pub const ROUTINE: u64 = 0x3_8000;
 
 /// The bits of the program's flags.
 const SELF_PATCHING: u32 = 1;
@@ -50,9 +50,12 @@ pub fn passes(ticker: &Ticker, layout: &Layout) -> u32 {
 /// The image to boot, with the scenario's parameters.
 #[must_use]
 pub fn image(ticker: &Ticker, layout: &Layout, accel: Accel) -> Vec<u8> {
-    let mut image = match ticker.boot {
-        Boot::Firmware => FIRMWARE,
-        Boot::Disk => DISK,
+    let mut image = match (layout.arch, ticker.boot) {
+        (Arch::X86, Boot::Firmware) => FIRMWARE,
+        (Arch::X86, Boot::Disk) => DISK,
+        (Arch::Aarch64, _) => AARCH64,
+        (Arch::S390x, _) => S390X,
+        (Arch::Ppc64, _) => PPC64,
     }
     .to_vec();
     // Under KVM the cycle counter may run on while the VM is stopped.
@@ -62,8 +65,8 @@ pub fn image(ticker: &Ticker, layout: &Layout, accel: Accel) -> Vec<u8> {
         (EXITS, ticker.exits),
         (EMULATED, accel == Accel::Tcg),
         // The firmware leaves RAM as the machine initialized it, and as the program left it after a reset. A real
-        // BIOS does not.
-        (CLEARS, ticker.boot == Boot::Disk),
+        // BIOS does not, and a device tree is in RAM.
+        (CLEARS, ticker.boot == Boot::Disk || layout.arch != Arch::X86),
     ];
     let flags = flags.iter().filter(|(_, is_on)| *is_on).fold(0, |flags, (bit, _)| flags | bit);
     let count = u32::try_from(layout.extents.len()).unwrap_or(u32::MAX);
@@ -76,7 +79,7 @@ pub fn image(ticker: &Ticker, layout: &Layout, accel: Accel) -> Vec<u8> {
     let block =
         image.windows(MAGIC.len()).position(|window| window == MAGIC).map_or(0, |at| at + MAGIC.len());
     for (number, word) in words.into_iter().enumerate() {
-        image[block + number * 4..][..4].copy_from_slice(&word.to_le_bytes());
+        image[block + number * 4..][..4].copy_from_slice(&layout.arch.bytes(word));
     }
     image
 }
@@ -88,7 +91,11 @@ mod tests {
     use crate::units::Size;
 
     fn layout(ticker: &Ticker) -> Layout {
-        Layout::new(ticker, Ram { low: 0x1_0000, high: 0 }, 9)
+        layout_of(Arch::X86, ticker)
+    }
+
+    fn layout_of(arch: Arch, ticker: &Ticker) -> Layout {
+        Layout::new(ticker, Ram { arch, low: 0x1_0000, high: 0 }, 9)
     }
 
     fn word(image: &[u8], number: usize) -> u32 {
@@ -110,6 +117,18 @@ mod tests {
                 [0, 1, 2].map(|at| word(&image, 4 + (count - 1) * 3 + at)),
                 [last.page as u32, last.pages as u32, last.kind as u32]
             );
+            assert_eq!(image.windows(8).filter(|window| window == MAGIC).count(), 1);
+        }
+    }
+
+    #[test]
+    fn the_parameters_have_the_byte_order_of_the_architecture() {
+        for arch in [Arch::Aarch64, Arch::S390x, Arch::Ppc64] {
+            let ticker = Ticker { passes: Some(7), ..Ticker::default() };
+            let image = image(&ticker, &layout_of(arch, &ticker), Accel::Tcg);
+            let at = image.windows(8).position(|window| window == MAGIC).unwrap() + 8;
+            let word = |number: usize| arch.word(image[at + number * 4..][..4].try_into().unwrap());
+            assert_eq!([0, 1, 2].map(word), [7, 9, 24], "{arch:?}");
             assert_eq!(image.windows(8).filter(|window| window == MAGIC).count(), 1);
         }
     }

@@ -39,6 +39,7 @@ impl Machine {
         let pasted = command_line(
             &self.plan.spec,
             &Surroundings {
+                arch: self.plan.arch(),
                 binary: &self.plan.binary.path,
                 name: self.name(),
                 accel: self.plan.accel,

@@ -9,6 +9,7 @@ use super::attach_socket;
 use crate::guest::ticker::Layout;
 use crate::guest::ticker::layout::Ram;
 use crate::qemu::access::Access;
+use crate::qemu::arch::Arch;
 use crate::qemu::argv::{Channels, Surroundings, command_line};
 use crate::qemu::binary::Binary;
 use crate::qemu::spec::{Accel, Guest, VmSpec};
@@ -45,10 +46,16 @@ impl Plan {
         self.spec.guest.access() == Some(&Access::Agent)
     }
 
+    /// The architecture, if the built-in guest runs on it.
+    #[must_use]
+    pub fn arch(&self) -> Option<Arch> {
+        Arch::of(&self.binary.arch)
+    }
+
     /// The memory layout of the built-in guest, if it runs that.
     pub(super) fn layout(&self, draw: u32) -> Option<Layout> {
         match &self.spec.guest {
-            Guest::Ticker(ticker) => Some(Layout::new(ticker, Ram::of(&self.spec), draw)),
+            Guest::Ticker(ticker) => Some(Layout::new(ticker, Ram::of(&self.spec, self.arch()?), draw)),
             _ => None,
         }
     }
@@ -60,9 +67,9 @@ impl Plan {
         image: Option<&Path>,
         directory: &Path,
     ) -> Vec<String> {
-        let (binary, name) = (&self.binary.path, &self.name);
-        let mut argv =
-            command_line(&self.spec, &Surroundings { binary, name, accel: self.accel, image, channels });
+        let (binary, arch, name) = (&self.binary.path, self.arch(), &self.name);
+        let around = Surroundings { binary, arch, name, accel: self.accel, image, channels };
+        let mut argv = command_line(&self.spec, &around);
         if self.attachable {
             let socket = directory.join(attach_socket(name));
             argv.extend(["-qmp".to_owned(), format!("unix:{},server=on,wait=off", socket.display())]);

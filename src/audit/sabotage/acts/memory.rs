@@ -5,6 +5,7 @@ use crate::audit::blow::Blow;
 use crate::audit::rule::Rule;
 use crate::audit::scene::{Scene, Sites};
 use crate::audit::site::Site;
+use crate::qemu::arch::Arch;
 
 /// The hint for damaged memory.
 pub(in super::super) const MEMORY_HINT: &str = "check: {vm: VM, memory: consistent}";
@@ -26,9 +27,12 @@ pub(in super::super) fn page_sites(scene: &Scene<'_>) -> Sites {
     scene.vms().into_iter().flat_map(moments).collect()
 }
 
-/// The same for devices of a PC.
+/// The same for devices of a PC, in the VMs that are one.
 pub(in super::super) fn device_sites(scene: &Scene<'_>) -> Sites {
-    page_sites(scene)
+    let is_pc = |vm: &str| scene.spec(vm).is_some_and(|spec| Arch::of(spec.arch()) == Some(Arch::X86));
+    let mut all = page_sites(scene);
+    all.sites.retain(|site| is_pc(&site.target));
+    all
 }
 
 /// The same once the guest was given a number.
