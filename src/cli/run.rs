@@ -109,7 +109,7 @@ pub(super) enum Outcome {
     Mistakes,
     /// A QEMU cannot be used.
     NoQemu(anyhow::Error),
-    /// Nothing was to be run.
+    /// Only the plan was shown.
     Shown,
     /// It ran.
     Ran(Summary),

@@ -75,7 +75,7 @@ impl Sharding {
     /// Reads the variables and the durations, and sets the seed that all shards have.
     ///
     /// # Errors
-    /// When the variables name no shard, or there are no such durations.
+    /// When the variables name no shard, or the durations cannot be read.
     pub(super) fn ready(&self, selection: &mut Selection) -> anyhow::Result<Ready> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let part = self.shard.map(|wanted| wanted.part(&variable)).transpose();

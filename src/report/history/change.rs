@@ -75,7 +75,7 @@ mod tests {
             (change.p - 2.0 * f64::exp(-6.0 * 160_000.0 / (65_600.0 * distinct))).abs() < 1e-12,
             "{change:?}"
         );
-        // An outlier is no change, and hides none.
+        // An outlier is not a change, and does not hide one.
         values[3] = 1e9;
         assert_eq!(pettitt(&values).unwrap().at, 20);
         assert_eq!(pettitt(&[1.0; 40]), None);

@@ -74,7 +74,7 @@ fn a_failure_rate_that_changes_is_listed_with_both_rates() {
     // The first run that fails is the second one on the other QEMU.
     assert_eq!((since.before, since.at), (40, 41));
     assert!(since.was.starts_with("0 of 41 failed") && since.is.starts_with("20 of 39 failed"), "{since:?}");
-    // A constant rate has no such run.
+    // A constant rate does not change.
     let runs: Vec<(&str, Verdict)> = (0..80).map(|run| ("1", verdict(40 + run))).collect();
     assert!(Findings::of(&of(&runs)).intermittent[0].since.is_none());
 }
