@@ -25,7 +25,7 @@ pub(super) struct Sharding {
 
     /// How long the cases took: a file that a run wrote (durations.json), a reports directory, or its events.jsonl.
     /// Shards are balanced by it, and with several jobs the longest cases start first. Default: durations.json in the
-    /// reports directory, if it is there.
+    /// reports directory, if it is there; of a shard none, since all shards need the same.
     #[arg(long, value_name = "FILE|RUN", env = "LOCKSTEP_DURATIONS")]
     durations: Option<PathBuf>,
 }
@@ -83,7 +83,11 @@ impl Sharding {
         if part.is_some() {
             selection.fix_seed();
         }
-        let usual = || Some(selection.reports.join(Durations::NAME)).filter(|path| path.is_file());
+        // Of a shard, no default: another machine may have another file, and then a case is in two shards or in none.
+        let usual = || {
+            let path = Some(selection.reports.join(Durations::NAME));
+            path.filter(|path| self.shard.is_none() && path.is_file())
+        };
         let durations = match &self.durations {
             Some(given) => Some(Durations::read(given).context("--durations")?),
             None => usual().map(|path| Durations::read(&path)).transpose()?,

@@ -25,9 +25,9 @@ pub(crate) fn each_case_is_in_one_shard_balanced_by_time() {
     assert_eq!(list(&["--shard", "1/2", "--durations", "took.json"]), "grid/3\n");
     assert_eq!(list(&["--shard", "2/2", "--durations", "took.json"]), "grid/1\ngrid/2\ngrid/4\n");
     assert_eq!(list(&["--shard", "5/5"]), "");
-    // The file of the last runs is found in the reports directory.
+    // Not by the file of the last runs in the reports directory, which may differ from machine to machine.
     home.write("reports/durations.json", &home.read("took.json"));
-    assert_eq!(list(&["--shard", "1/2"]), "grid/3\n");
+    assert_eq!(list(&["--shard", "1/2"]), "grid/1\ngrid/3\n");
     // Without a given seed, all shards draw the same.
     home.write(
         "drawn.yaml",
