@@ -20,7 +20,9 @@ use super::sharding::{Entry, Part, Ready, Sharding};
 use super::watch::watch as watch_files;
 use super::{INTERRUPTED, NOTHING_RUN};
 use crate::event::{Sink, Subscriber};
-use crate::report::{Console, Durations, DurationsFile, Github, Html, JsonLines, Junit, Markdown, Summary};
+use crate::report::{
+    Console, Durations, DurationsFile, Github, Html, JsonLines, Junit, Markdown, Summary, text,
+};
 use crate::runner::{Binaries, Interrupt, Job, Keep, Settings, not_given};
 use crate::scenario::model::Case;
 
@@ -309,12 +311,7 @@ fn link(path: &Path) -> String {
     let out = std::io::stdout();
     match std::path::absolute(path) {
         Ok(whole) if out.is_terminal() && super::colourful(&out) => {
-            let byte = |byte: &u8| match byte {
-                b'/' | b'-' | b'.' | b'_' | b'~' => char::from(*byte).to_string(),
-                byte if byte.is_ascii_alphanumeric() => char::from(*byte).to_string(),
-                byte => format!("%{byte:02X}"),
-            };
-            let address: String = whole.as_os_str().as_encoded_bytes().iter().map(byte).collect();
+            let address = text::encoded(whole.as_os_str().as_encoded_bytes());
             format!("\u{1b}]8;;file://{address}\u{1b}\\{shown}\u{1b}]8;;\u{1b}\\")
         }
         _ => shown.to_string(),

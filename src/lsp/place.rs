@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use lsp_types::{Position, Uri};
 
 use crate::diagnostic::Location;
+use crate::report::text::encoded;
 
 /// The position of a byte.
 pub(super) fn position(text: &str, byte: usize) -> Position {
@@ -74,14 +75,7 @@ pub(super) fn path(uri: &Uri) -> PathBuf {
 /// The URI of a path.
 pub(super) fn uri(path: &Path) -> Option<Uri> {
     let absolute = std::path::absolute(path).ok()?;
-    let mut text = "file://".to_owned();
-    for byte in absolute.as_os_str().as_bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-._~".contains(byte) {
-            text.push(char::from(*byte));
-        } else {
-            text.push_str(&format!("%{byte:02X}"));
-        }
-    }
+    let text = format!("file://{}", encoded(absolute.as_os_str().as_bytes()));
     text.parse().ok()
 }
 

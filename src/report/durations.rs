@@ -59,7 +59,7 @@ impl Durations {
 
     fn of_run(path: &Path) -> anyhow::Result<Self> {
         let (mut fold, mut told) = (Fold::default(), Taken::default());
-        for event in read(path)? {
+        for event in read(path)?.only(&["case_started", "case_ended"]) {
             if let Some(case) = fold.take(&event?) {
                 told.add(&case);
             }

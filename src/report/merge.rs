@@ -99,7 +99,7 @@ impl Merge {
     pub fn read(runs: &[(PathBuf, PathBuf)]) -> anyhow::Result<Self> {
         let read = |(folder, events): &(PathBuf, PathBuf)| Run::read(folder, events.clone());
         let mut runs = runs.iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
-        let Some(first) = runs.first() else { bail!("there are no runs") };
+        let Some(first) = runs.first() else { bail!("name at least one run") };
         let key = |run: &Run| (run.shard.total, run.shard.cases, run.shard.partition.clone());
         if let Some(other) = runs.iter().find(|run| key(run) != key(first)) {
             bail!(

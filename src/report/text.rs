@@ -111,6 +111,17 @@ pub fn indent(text: &str, by: &str) -> String {
     lines.join("\n")
 }
 
+/// The path of an address: percent-encoded, with its slashes.
+#[must_use]
+pub fn encoded(path: &[u8]) -> String {
+    let byte = |byte: &u8| match byte {
+        b'/' | b'-' | b'.' | b'_' | b'~' => char::from(*byte).to_string(),
+        byte if byte.is_ascii_alphanumeric() => char::from(*byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    path.iter().map(byte).collect()
+}
+
 /// Seconds for people: `1.42s`, `1m32s`, `1h02m03s`.
 #[must_use]
 pub fn seconds(seconds: f64) -> String {

@@ -52,17 +52,7 @@ fn near(run: &str, folder: &Path) -> Option<String> {
     let run = Path::new(run).canonicalize().ok()?;
     let page = if run.is_dir() { run.join("index.html") } else { run.with_file_name("index.html") };
     let near = page.is_file().then_some(page.strip_prefix(folder.canonicalize().ok()?).ok()?)?;
-    Some(near.to_str()?.split('/').map(encoded).collect::<Vec<_>>().join("/"))
-}
-
-/// Percent-encoding for a part of an address.
-fn encoded(part: &str) -> String {
-    let byte = |byte: u8| match byte {
-        b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
-        byte => format!("%{byte:02X}"),
-    };
-    part.bytes().map(byte).collect()
+    Some(text::encoded(near.as_os_str().as_encoded_bytes()))
 }
 
 /// Consecutive runs of a case with one verdict.
@@ -80,7 +70,7 @@ fn stretches(history: &History, case: &str, cells: &[(usize, Cell)], pages: &[Op
         };
         let reason = cell.reason.as_deref().filter(|_| cell.verdict != Verdict::Pass);
         let reason = reason.map(|reason| format!("\n{}", text::cut(reason, 300))).unwrap_or_default();
-        let path = case.split('/').map(encoded).collect::<Vec<_>>().join("/");
+        let path = text::encoded(case.as_bytes());
         let link = pages[*from].as_ref().filter(|_| cell.verdict != Verdict::Pass);
         json!({
             "from": from, "runs": runs, "verdict": cell.verdict.to_string(),

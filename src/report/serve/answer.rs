@@ -15,6 +15,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::{Site, lock};
+use crate::report::text;
 
 /// The script that keeps the page up to date.
 const SCRIPT: &str = include_str!("../html/live.js");
@@ -133,12 +134,8 @@ fn list(folder: &Path) -> Option<Response<Body>> {
         names.push((entry.file_name().to_str()?.to_owned(), slash));
     }
     names.sort();
-    let byte = |byte: u8| match byte {
-        b'-' | b'.' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => char::from(byte).to_string(),
-        byte => format!("%{byte:02X}"),
-    };
     let item = |(name, slash): (String, &str)| {
-        let address: String = name.bytes().map(byte).collect();
+        let address = text::encoded(name.as_bytes());
         format!("<li><a href=\"./{address}{slash}\">{}{slash}</a>\n", handlebars::html_escape(&name))
     };
     let list: String = names.into_iter().map(item).collect();
