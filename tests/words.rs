@@ -83,6 +83,7 @@ fn a_wait_for_a_migration_is_woken_by_events_and_works_without_them(qemu: &Qemu)
     // The migration lasts for a second or more.
     let (woken, at_interval) = (queries("0"), queries("1"));
     assert!(woken > 0 && at_interval > 2 * woken, "{woken} and {at_interval} queries");
+    holds(qemu, "runner-wait");
 }
 
 fn a_migration_has_its_metrics_even_if_no_step_queries_it() {

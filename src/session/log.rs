@@ -44,6 +44,13 @@ impl QmpEvent {
         }
     }
 
+    /// When QEMU emitted it. Not after it was seen, if the real-time clock has been set.
+    #[must_use]
+    pub fn emitted_at(&self) -> Instant {
+        let ago = Duration::try_from_secs_f64(real_time() - self.emitted).unwrap_or_default();
+        Instant::now().checked_sub(ago).unwrap_or(self.seen).min(self.seen)
+    }
+
     /// The migration status, for a `MIGRATION` event.
     #[must_use]
     pub fn migration_status(&self) -> Option<&str> {

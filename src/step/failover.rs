@@ -132,7 +132,7 @@ impl Failover {
         let machine = run.session.machine(other)?;
         run.session.board().expect_exit(other);
         machine.process.kill();
-        match tokio::time::timeout_at(run.deadline, machine.gone()).await {
+        match run.session.elsewhere(tokio::time::timeout_at(run.deadline, machine.gone())).await {
             Ok(_) => Ok(()),
             Err(_) => Err(Failure::late(format!("VM `{other}` was killed but did not exit")).about(other)),
         }

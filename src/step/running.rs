@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::wakes::{Wakes, pause};
+use crate::session::log::QmpEvent;
 use crate::session::{Cause, Failure, Machine, Session};
 
 /// The minimum time for the reply to a query, even if the query is sent just before the deadline. Otherwise a wait that
@@ -127,12 +128,19 @@ impl<'s> Running<'s> {
         mut look: impl FnMut(&Session) -> Result<Option<T>, Failure>,
         seen: impl Fn(&Session) -> String,
     ) -> Result<T, Failure> {
-        let mut changes = self.session.board().changes();
+        let board = self.session.board();
+        let mut changes = board.changes();
+        // When the wait began, and the number of changes before the last look.
+        let mut unmet = None;
         loop {
-            changes.borrow_and_update();
+            let count = *changes.borrow_and_update();
             if let Some(found) = look(self.session)? {
+                if let Some((from, count)) = unmet {
+                    self.session.waited(from, board.first_after(count).unwrap_or_else(Instant::now));
+                }
                 return Ok(found);
             }
+            unmet = Some((unmet.map_or_else(Instant::now, |(from, _)| from), count));
             if self.once || tokio::time::timeout_at(self.deadline, changes.changed()).await.is_err() {
                 // Run the tasks that are ready, and read what has arrived by now.
                 tokio::task::yield_now().await;
@@ -198,32 +206,39 @@ impl<'s> Running<'s> {
         self.attempts(Rest::Fixed(pause), ask, awaited, judge, seen).await
     }
 
-    /// Pauses between two attempts, after so long a wait; false if there is no time for another one.
-    async fn rest(&self, rest: &Rest<'_>, waited: Duration) -> bool {
+    /// Pauses between two attempts, the last of which ended so long after the wait began. Returns since when the next one can
+    /// have another answer: when QEMU emitted the event that ended the pause, or the middle of the pause. None if there is no
+    /// time for another one.
+    async fn rest(&self, rest: &Rest<'_>, waited: Duration) -> Option<Instant> {
+        let began = Instant::now();
         let pause = match rest {
             Rest::Fixed(pause) => *pause,
             Rest::Growing => pause(waited),
             Rest::Events { machine, wakes, known } => {
-                let end = Instant::now() + wakes.pause(waited);
-                let is_early = Instant::now() < self.deadline;
+                let end = self.deadline.min(began + wakes.pause(waited));
                 let known = known.load(Ordering::Relaxed);
                 let mut changes = self.session.board().changes();
                 let woken = async {
-                    while !machine.log.lock().events[known..].iter().any(|event| wakes.has(&event.name)) {
+                    loop {
+                        let event = |event: &&QmpEvent| wakes.has(&event.name);
+                        if let Some(event) = machine.log.lock().events[known..].iter().find(event) {
+                            return event.emitted_at();
+                        }
                         // The session has the sender.
                         let _ = changes.changed().await;
                     }
                 };
+                let woken = tokio::time::timeout_at(end, woken).await;
                 // With a last attempt at the deadline.
-                let _ = tokio::time::timeout_at(end.min(self.deadline), woken).await;
-                return is_early;
+                let middle = began + (Instant::now() - began) / 2;
+                return (began < self.deadline).then(|| woken.unwrap_or(middle));
             }
         };
-        let is_early = Instant::now() + pause < self.deadline;
-        if is_early {
-            tokio::time::sleep(pause).await;
+        if began + pause >= self.deadline {
+            return None;
         }
-        is_early
+        tokio::time::sleep(pause).await;
+        Some(Instant::now())
     }
 
     /// Repeats `ask` until `judge` finds something in the answer, with a rest after each attempt.
@@ -236,6 +251,10 @@ impl<'s> Running<'s> {
         seen: impl Fn(&A, &str) -> String,
     ) -> Result<T, Failure> {
         let began = Instant::now();
+        // QEMU's own answers are commands with replies in the event stream.
+        let is_query = matches!(rest, Rest::Events { .. });
+        // When the wait began, and since when its condition can have been met.
+        let mut unmet = (!is_query).then_some((began, None));
         let mut last = String::new();
         loop {
             let answer = match ask().await {
@@ -247,12 +266,18 @@ impl<'s> Running<'s> {
                 answer => answer?,
             };
             if let Some(found) = judge(&answer)? {
+                if let Some((from, since)) = unmet {
+                    self.session.waited(from, since.unwrap_or_else(Instant::now));
+                }
                 return Ok(found);
             }
             last = seen(&answer, &last);
-            if self.once || !self.rest(&rest, began.elapsed()).await {
+            let from = unmet.map_or_else(Instant::now, |(from, _)| from);
+            let since = if self.once { None } else { self.rest(&rest, began.elapsed()).await };
+            if since.is_none() {
                 return Err(self.timed_out(awaited, last));
             }
+            unmet = Some((from, since.filter(|_| is_query)));
         }
     }
 
