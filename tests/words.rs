@@ -70,6 +70,22 @@ fn keep_always_keeps_the_output_of_host_processes() {
     }
 }
 
+fn a_wait_for_a_migration_is_woken_by_events_and_works_without_them(qemu: &Qemu) {
+    let home = Home::new();
+    let path = format!("{}/tests/words/wakes.yaml", env!("CARGO_MANIFEST_DIR"));
+    home.run_on(qemu, &[&path, "-j", "1", "--slow", "2"]).expect(0);
+    let events = home.read("reports/events.jsonl");
+    let queries = |case: &str| {
+        let of_case = |line: &&str| line.contains(&format!(r#""case":{case},"#));
+        let is_query = |line: &&str| line.contains(r#""execute":"query-migrate""#);
+        events.lines().filter(of_case).filter(is_query).count()
+    };
+    // The migration lasts for a second or more.
+    let (woken, at_interval) = (queries("0"), queries("1"));
+    assert!(woken > 0 && at_interval > 2 * woken, "{woken} and {at_interval} queries");
+    holds(qemu, "runner-wait");
+}
+
 fn a_migration_has_its_metrics_even_if_no_step_queries_it() {
     let qemu = common::qemu(7);
     holds(qemu, "metrics");
@@ -308,9 +324,7 @@ fn exits_makes_the_vcpu_exit_after_each_page(qemu: &Qemu) {
     holds(qemu, "exits");
 }
 
-fn a_qemu_in_the_place_of_another_is_connected_to_again_and_one_that_waits_for_descriptors_later(
-    qemu: &Qemu,
-) {
+fn a_qemu_in_the_place_of_another_is_connected_to_again_and_a_late_one_too(qemu: &Qemu) {
     holds(qemu, "connect");
     holds(qemu, "connect-control");
 }
@@ -448,6 +462,7 @@ fn main() -> ExitCode {
             each!(migrate_accepts_a_destination_that_already_listens),
             each!(a_job_that_ends_with_an_error_fails_its_wait_at_once),
             once!(a_migration_has_its_metrics_even_if_no_step_queries_it, Qemu(7)),
+            each!(a_wait_for_a_migration_is_woken_by_events_and_works_without_them),
             each!(a_recorded_number_is_a_metric_of_the_case),
             each!(a_wait_for_the_host_retries_until_its_deadline),
             each!(branches_run_at_the_same_time_and_the_first_failure_ends_the_others),
@@ -463,9 +478,7 @@ fn main() -> ExitCode {
             each!(waits_for_guest_memory_pass_and_a_forbidden_status_fails_at_once),
             each!(a_sleeping_guest_migrates_and_keeps_its_count_on_wakeup),
             each!(exits_makes_the_vcpu_exit_after_each_page),
-            each!(
-                a_qemu_in_the_place_of_another_is_connected_to_again_and_one_that_waits_for_descriptors_later
-            ),
+            each!(a_qemu_in_the_place_of_another_is_connected_to_again_and_a_late_one_too),
             once!(an_alias_is_the_newest_machine_type_that_two_qemus_have_in_common, TwoQemus),
             each!(an_ended_vm_is_started_again_besides_a_running_one),
             each!(one_cell_is_a_negative_control_and_another_has_another_guest),

@@ -4,6 +4,8 @@
 //! nothing else. `reports/events.jsonl` is this stream, one event per line.
 
 mod sink;
+mod spread;
+mod turns;
 
 use std::path::PathBuf;
 
@@ -11,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::sink::{Sink, Subscriber};
+pub use self::spread::Spread;
+pub use self::turns::Turns;
 use crate::{cause::Cause, units::Share};
 
 /// The version of the stream's format; readers reject a newer one.
@@ -196,6 +200,15 @@ pub enum What {
         message: Option<String>,
         /// Its duration in seconds.
         seconds: f64,
+    },
+    /// A step had to wait, and goes on. See [`Turns`].
+    Waited {
+        /// When it began to wait, in seconds since the start of the run.
+        from: f64,
+        /// When what it waited for had happened: the time at which QEMU emitted the event, or at which a line of output
+        /// arrived. If QEMU does not announce it, the middle between the last reply without it and the query whose reply
+        /// has it; if it is not QEMU's, the end of the wait.
+        until: f64,
     },
     /// A measured value.
     Metric {
@@ -406,39 +419,6 @@ impl CaseEnd {
 
 fn number_or_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Option::deserialize(deserializer).map(|value| value.unwrap_or(f64::NAN))
-}
-
-/// The spread of a value that was measured repeatedly.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Spread {
-    /// How often it was measured.
-    pub n: usize,
-    /// The smallest value.
-    pub min: f64,
-    /// The median.
-    pub median: f64,
-    /// The 95th percentile.
-    pub p95: f64,
-    /// The largest value.
-    pub max: f64,
-}
-
-impl Spread {
-    /// The spread of some values, which it sorts; `None` if there are none. Ignores values that are not numbers.
-    #[must_use]
-    pub fn of(values: &mut Vec<f64>) -> Option<Self> {
-        values.retain(|value| value.is_finite());
-        values.sort_by(f64::total_cmp);
-        // Nearest rank, so that each is a measured value even if there are few.
-        let rank = |share: usize| values.get((values.len() * share).div_ceil(100).saturating_sub(1)).copied();
-        Some(Self {
-            n: values.len(),
-            min: *values.first()?,
-            median: rank(50)?,
-            p95: rank(95)?,
-            max: *values.last()?,
-        })
-    }
 }
 
 /// The outcome of a step.

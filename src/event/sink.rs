@@ -1,9 +1,9 @@
 //! The two ends of the event stream: where events are emitted, and what receives them.
 
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::{Event, What};
+use super::{Event, Turns, What};
 
 /// Where events are emitted; cheap to clone. Emitting never blocks and never fails.
 #[derive(Debug, Clone)]
@@ -11,6 +11,8 @@ pub struct Sink {
     began: Instant,
     began_real: SystemTime,
     case: Option<usize>,
+    /// The turns of the case.
+    turns: Arc<Mutex<Turns>>,
     sender: Option<mpsc::Sender<Event>>,
 }
 
@@ -19,10 +21,7 @@ impl Sink {
     #[must_use]
     pub fn new() -> (Self, mpsc::Receiver<Event>) {
         let (sender, receiver) = mpsc::channel();
-        (
-            Self { began: Instant::now(), began_real: SystemTime::now(), case: None, sender: Some(sender) },
-            receiver,
-        )
+        (Self { sender: Some(sender), ..Self::silent() }, receiver)
     }
 
     /// The same sink for a run that started so long ago.
@@ -38,20 +37,28 @@ impl Sink {
     /// A sink whose events are discarded.
     #[must_use]
     pub fn silent() -> Self {
-        Self { began: Instant::now(), began_real: SystemTime::now(), case: None, sender: None }
+        Self {
+            began: Instant::now(),
+            began_real: SystemTime::now(),
+            case: None,
+            turns: Arc::default(),
+            sender: None,
+        }
     }
 
     /// The same sink for the events of one case.
     #[must_use]
     pub fn for_case(&self, number: usize) -> Self {
-        Self { case: Some(number), ..self.clone() }
+        Self { case: Some(number), turns: Arc::default(), ..self.clone() }
     }
 
     /// Emits an event with the current time.
     pub fn emit(&self, what: What) {
         if let Some(sender) = &self.sender {
+            let at = self.elapsed().as_secs_f64();
+            self.turns.lock().unwrap_or_else(PoisonError::into_inner).take(at, &what);
             // Fails if the reader has ended; then no report can be written.
-            let _ = sender.send(Event { at: self.elapsed().as_secs_f64(), case: self.case, what });
+            let _ = sender.send(Event { at, case: self.case, what });
         }
     }
 
@@ -59,6 +66,18 @@ impl Sink {
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.began.elapsed()
+    }
+
+    /// See [`Turns::runner_wait`]; of the case.
+    #[must_use]
+    pub fn runner_wait(&self) -> Option<f64> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner).runner_wait()
+    }
+
+    /// A moment as a time since the start of the run.
+    #[must_use]
+    pub fn at(&self, moment: Instant) -> f64 {
+        moment.saturating_duration_since(self.began).as_secs_f64()
     }
 
     /// A time of the host's real-time clock, in seconds, as one since the start of the run.

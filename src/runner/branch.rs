@@ -175,7 +175,7 @@ impl<'r, 'c> Branch<'r, 'c> {
             if Instant::now() >= end {
                 return Err(Stop::Failed(failure, Box::new(site)));
             }
-            tokio::time::sleep(crate::step::POLL).await;
+            tokio::time::sleep(crate::step::LONGEST).await;
         }
         self.rounds = outer;
         Ok(())

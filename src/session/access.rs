@@ -7,6 +7,7 @@ use std::sync::{Arc, MutexGuard};
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use super::board::Board;
 use super::client::Client;
@@ -18,7 +19,7 @@ use super::machine::{Machine, Plan};
 use super::metric::Metric;
 use super::process::Background;
 use super::state::{FailoverMark, Pair, Session};
-use crate::event::Sink;
+use crate::event::{Sink, What};
 
 impl Session {
     /// Its directory.
@@ -37,6 +38,21 @@ impl Session {
     #[must_use]
     pub const fn sink(&self) -> &Sink {
         &self.sink
+    }
+
+    /// A step has waited from one moment on for something that had happened at another one.
+    pub fn waited(&self, from: Instant, until: Instant) {
+        let until = until.min(Instant::now()).max(from);
+        let (from, until) = (self.sink.at(from.into_std()), self.sink.at(until.into_std()));
+        self.sink.emit(What::Waited { from, until });
+    }
+
+    /// Does something in which the case waits, but not for QMP: for a host process or the guest, for instance.
+    pub async fn elsewhere<T>(&self, work: impl Future<Output = T>) -> T {
+        let from = Instant::now();
+        let done = work.await;
+        self.waited(from, Instant::now());
+        done
     }
 
     /// The janitor's input.

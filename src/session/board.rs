@@ -1,11 +1,12 @@
 //! The shared state of a session: notifies of changes, and collects trouble that ends a step at once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use regex::Regex;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::failure::{Cause, Failure};
 use super::interference::Interference;
@@ -107,10 +108,15 @@ impl Trouble {
     }
 }
 
+/// For how many changes the board knows when they happened.
+const KEPT_TIMES: usize = 256;
+
 /// The board of a session.
 #[derive(Debug)]
 pub struct Board {
     changes: watch::Sender<u64>,
+    /// When the last changes happened.
+    times: Mutex<VecDeque<Instant>>,
     /// The number of live host processes of the case, including those abandoned by their step.
     processes: watch::Sender<usize>,
     state: Mutex<State>,
@@ -171,7 +177,7 @@ impl Board {
     #[must_use]
     pub fn with(interference: Option<Arc<dyn Interference>>) -> Self {
         let (changes, processes) = (watch::Sender::new(0), watch::Sender::new(0));
-        Self { changes, processes, state: Mutex::default(), interference }
+        Self { changes, times: Mutex::default(), processes, state: Mutex::default(), interference }
     }
 
     /// What interferes with the case, if anything does.
@@ -186,7 +192,26 @@ impl Board {
 
     /// Notifies of a change of a log, a process or a flag.
     pub fn changed(&self) {
+        self.changed_at(Instant::now());
+    }
+
+    /// The same for a change that happened earlier.
+    pub fn changed_at(&self, moment: Instant) {
+        let mut times = lock(&self.times);
+        times.push_back(moment);
+        if times.len() > KEPT_TIMES {
+            times.pop_front();
+        }
         self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// When the first change after so many happened.
+    #[must_use]
+    pub fn first_after(&self, count: u64) -> Option<Instant> {
+        let times = lock(&self.times);
+        let later = self.changes.borrow().saturating_sub(count);
+        let later = usize::try_from(later).unwrap_or(usize::MAX).min(times.len());
+        times.get(times.len() - later).copied()
     }
 
     /// A host process was started.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use regex::bytes::{Regex, RegexBuilder};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 
@@ -42,6 +42,13 @@ impl QmpEvent {
             emitted: stamp("seconds") + stamp("microseconds") / 1e6,
             seen: Instant::now(),
         }
+    }
+
+    /// When QEMU emitted it. Not after it was seen, if the real-time clock has been set.
+    #[must_use]
+    pub fn emitted_at(&self) -> Instant {
+        let ago = Duration::try_from_secs_f64(real_time() - self.emitted).unwrap_or_default();
+        Instant::now().checked_sub(ago).unwrap_or(self.seen).min(self.seen)
     }
 
     /// The migration status, for a `MIGRATION` event.
@@ -109,6 +116,8 @@ pub struct Log {
     pub bad_pages: Option<Line>,
     /// The reply to `query-migrate` after each completed migration, if it was queried.
     pub migrations: Vec<Value>,
+    /// Whether QEMU reports migrations (capability `events`).
+    pub has_migration_events: bool,
     is_bad: bool,
     serial: Vec<u8>,
     dropped: usize,
@@ -130,6 +139,15 @@ impl Log {
         let is_final = command == "query-migrate" && reply["status"] == "completed";
         if is_final && self.migrations.last().is_none_or(is_new) {
             self.migrations.push(reply.clone());
+        }
+    }
+
+    /// Keeps what a command that QEMU accepted sets.
+    pub fn add_command(&mut self, command: &str, arguments: &Map<String, Value>) {
+        let set = arguments.get("capabilities").filter(|_| command == "migrate-set-capabilities");
+        let mut all = set.and_then(Value::as_array).into_iter().flatten();
+        if let Some(events) = all.rfind(|one| one["capability"] == "events") {
+            self.has_migration_events = events["state"] == true;
         }
     }
 
@@ -447,6 +465,17 @@ mod tests {
             lines.iter().map(|(line, _)| line.len()).collect::<Vec<_>>(),
             [LONGEST_LINE, LONGEST_LINE]
         );
+    }
+
+    #[test]
+    fn the_last_state_of_the_capability_for_events_counts() {
+        let mut log = Log::default();
+        let mut set = |name: &str, state: bool| {
+            let arguments = json!({"capabilities": [{"capability": name, "state": state}]});
+            log.add_command("migrate-set-capabilities", arguments.as_object().unwrap());
+            log.has_migration_events
+        };
+        assert_eq!([set("events", true), set("multifd", false), set("events", false)], [true, true, false]);
     }
 
     #[test]

@@ -50,6 +50,11 @@ pub const METRICS: &[(&str, &str)] = &[
         "clock_behind",
         "seconds by which a guest's time since boot fell behind the host's between two `check: {clock: …}`, at least",
     ),
+    (
+        "runner_wait",
+        "seconds in which the case waited for Lockstep: the sum of the times from the moment at which QEMU had done what \
+         was awaited to the next command, see [How waits end](#how-waits-end)",
+    ),
     ("failover", "seconds from the start of the `failover` step (its yank) to the survivor's first new tick"),
 ];
 
@@ -133,6 +138,12 @@ pub fn measure(session: &Session) -> Vec<Metric> {
             metrics.push(Metric::of("client_gap", gap.as_secs_f64(), "s", name));
         }
     }
+    metrics.extend(
+        session
+            .sink
+            .runner_wait()
+            .map(|value| Metric { vm: None, ..Metric::of("runner_wait", value, "s", "") }),
+    );
     metrics.extend(session.live().recorded.iter().cloned());
     metrics
 }

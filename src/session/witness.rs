@@ -36,11 +36,14 @@ pub async fn give(session: &Session, vm: &str, deadline: Instant) -> Result<u32,
         }
         let end = deadline.min(Instant::now() + PATIENCE);
         let mut changes = session.board.changes();
+        let mut unmet = 0;
         loop {
-            changes.borrow_and_update();
+            let count = *changes.borrow_and_update();
             if let Some(number) = said(session, vm, first) {
+                session.waited(began, session.board.first_after(unmet).unwrap_or_else(Instant::now));
                 return Ok(number);
             }
+            unmet = count;
             if tokio::time::timeout_at(end, changes.changed()).await.is_err() {
                 break;
             }

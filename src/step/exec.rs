@@ -166,7 +166,7 @@ impl StepAction for Exec {
             return Ok(json!({"pid": pid, "line": ready(run, name, expression).await?}));
         }
         let expected = self.expected();
-        let ended = tokio::time::timeout_at(run.deadline, process.wait()).await;
+        let ended = session.elsewhere(tokio::time::timeout_at(run.deadline, process.wait())).await;
         record(session, &process, &self.title())?;
         match ended {
             Ok(how) if expected.matches(how) => Ok(process.result()),

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::running::Running;
+use super::wakes::Wakes;
 use super::yank::{Instances, is_migration};
 use super::{Complaints, Named, Needs, Scene, StepAction};
 use crate::qemu::spec::Guest;
@@ -131,7 +132,7 @@ impl Failover {
         let machine = run.session.machine(other)?;
         run.session.board().expect_exit(other);
         machine.process.kill();
-        match tokio::time::timeout_at(run.deadline, machine.gone()).await {
+        match run.session.elsewhere(tokio::time::timeout_at(run.deadline, machine.gone())).await {
             Ok(_) => Ok(()),
             Err(_) => Err(Failure::late(format!("VM `{other}` was killed but did not exit")).about(other)),
         }
@@ -178,10 +179,10 @@ impl StepAction for Failover {
         let reply = reply?;
         if yanked.iter().any(is_migration) {
             let awaited = format!("`query-yank` of `{}` to omit the yanked migration", self.survivor);
-            let ask = || survivor.qmp("query-yank", Value::Null, survivor.has_oob(), run.patience());
             let named = |known: &Value| known.as_array().into_iter().flatten().any(is_migration);
             let judge = |known: &Value| Ok((!named(known)).then_some(()));
-            run.repeat(ask, &awaited, judge, |known| format!("{known}")).await?;
+            let query = ("query-yank", &Value::Null, survivor.has_oob());
+            run.ask(&survivor, query, &Wakes::Interval, &awaited, judge, |known| format!("{known}")).await?;
         }
         if matches!(survivor.plan.spec.guest, Guest::Ticker(_)) {
             self.wait_for_takeover(run).await?;

@@ -63,7 +63,8 @@ impl StepAction for Quit {
             let machine = run.session.machine(vm)?;
             run.session.board().expect_exit(vm);
             machine.query("quit", run.deadline).await?;
-            let ended = tokio::time::timeout_at(run.deadline, machine.gone()).await;
+            let gone = tokio::time::timeout_at(run.deadline, machine.gone());
+            let ended = run.session.elsewhere(gone).await;
             match ended {
                 Ok(Ended::Status(0)) => {}
                 Ok(ended) => {

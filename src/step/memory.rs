@@ -125,12 +125,14 @@ impl StepAction for Memory {
         let qtest = machine.qtest();
         if let Some(write) = &self.write {
             let address = address(&machine, write.address, write.page)?;
-            qtest.write(address, write.size, write.value, run.deadline).await?;
+            let written = qtest.write(address, write.size, write.value, run.deadline);
+            run.session.elsewhere(written).await?;
         }
         match &self.read {
             Some(read) => {
                 let address = address(&machine, read.address, read.page)?;
-                Ok(qtest.read(address, read.size, run.deadline).await?.into())
+                let read = qtest.read(address, read.size, run.deadline);
+                Ok(run.session.elsewhere(read).await?.into())
             }
             None => Ok(Value::Null),
         }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::running::Running;
+use super::wakes::Wakes;
 use super::{About, Complaints, Named, Needs, Rule, Scene, StepAction, link};
 use crate::qemu::spec::{Guest, VmSpec};
 use crate::session::{Failure, Listening, Machine, Pair, witness};
@@ -145,10 +146,7 @@ impl Migrate {
         }
         let mut address = Value::Null;
         if has_address {
-            let awaited = format!("`{to}` to report its listening address");
-            let judge = |reply: &Value| Ok(reply["socket-address"].get(0).cloned());
-            let seen = |reply: &Value| format!("no address in {reply}");
-            address = run.poll(to, ("query-migrate", &Value::Null), &awaited, judge, seen).await?;
+            address = reported_address(run, &machine).await?;
         }
         let mut incoming = machine.incoming();
         incoming.told_to_listen = listening.or(incoming.told_to_listen);
@@ -182,6 +180,15 @@ impl Migrate {
         }
         Ok(arguments)
     }
+}
+
+/// The address where a VM says that it listens.
+async fn reported_address(run: &Running<'_>, machine: &Machine) -> Result<Value, Failure> {
+    let awaited = format!("`{}` to report its listening address", machine.name());
+    let judge = |reply: &Value| Ok(reply["socket-address"].get(0).cloned());
+    let seen = |reply: &Value| format!("no address in {reply}");
+    let query = ("query-migrate", &Value::Null, false);
+    run.ask(machine, query, &Wakes::Interval, &awaited, judge, seen).await
 }
 
 impl StepAction for Migrate {

@@ -34,6 +34,7 @@ mod set;
 mod signal;
 mod sleep;
 mod wait;
+mod wakes;
 mod witness;
 mod yank;
 
@@ -63,10 +64,11 @@ pub use qmp::Expect;
 pub(crate) use read::{Read, fit};
 pub use rebind::actual;
 pub(crate) use rule::{Rule, Words};
-pub use running::{Mark, POLL, Running};
+pub use running::{Mark, Running};
 pub use signal::SignalName;
 pub(crate) use wait::Watched;
 pub use wait::{Condition, Exit, JobStatus};
+pub use wakes::LONGEST;
 pub use yank::Instances;
 
 /// The default timeout of a step.

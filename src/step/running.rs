@@ -1,15 +1,15 @@
 //! The context of a running step, and the ways to wait that all steps share.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::wakes::{Wakes, pause};
+use crate::session::log::QmpEvent;
 use crate::session::{Cause, Failure, Machine, Session};
-
-/// The interval between queries, where QEMU has no event to wait for.
-pub const POLL: Duration = Duration::from_millis(15);
 
 /// The minimum time for the reply to a query, even if the query is sent just before the deadline. Otherwise a wait that
 /// times out would sometimes report a missing reply instead of what it saw. Shorter than the time between a step's
@@ -57,6 +57,20 @@ pub struct Mark {
     pub serial: usize,
     /// The number of a client's acknowledged lines.
     pub lines: u64,
+}
+
+/// The time between two attempts.
+enum Rest<'r> {
+    Fixed(Duration),
+    /// The pause of what QEMU does not announce.
+    Growing,
+    /// Until an event of this VM, but not longer than the pause of `wakes`. `known` is the number of its events when the
+    /// query was sent: a later one may not be in the reply.
+    Events {
+        machine: &'r Machine,
+        wakes: &'r Wakes,
+        known: &'r AtomicUsize,
+    },
 }
 
 impl<'s> Running<'s> {
@@ -114,12 +128,19 @@ impl<'s> Running<'s> {
         mut look: impl FnMut(&Session) -> Result<Option<T>, Failure>,
         seen: impl Fn(&Session) -> String,
     ) -> Result<T, Failure> {
-        let mut changes = self.session.board().changes();
+        let board = self.session.board();
+        let mut changes = board.changes();
+        // When the wait began, and the number of changes before the last look.
+        let mut unmet = None;
         loop {
-            changes.borrow_and_update();
+            let count = *changes.borrow_and_update();
             if let Some(found) = look(self.session)? {
+                if let Some((from, count)) = unmet {
+                    self.session.waited(from, board.first_after(count).unwrap_or_else(Instant::now));
+                }
                 return Ok(found);
             }
+            unmet = Some((unmet.map_or_else(Instant::now, |(from, _)| from), count));
             if self.once || tokio::time::timeout_at(self.deadline, changes.changed()).await.is_err() {
                 // Run the tasks that are ready, and read what has arrived by now.
                 tokio::task::yield_now().await;
@@ -132,28 +153,33 @@ impl<'s> Running<'s> {
         }
     }
 
-    /// Repeats a query until `judge` finds something in the reply.
+    /// Asks a query again until `judge` finds something in the reply: after the events of `wakes`, and after its pause.
     ///
     /// # Errors
     /// If QEMU refuses or does not answer; the errors of `judge`; at the deadline, an error that names what was awaited
     /// and the last reply as described by `seen`.
-    pub async fn poll<T>(
+    pub(super) async fn ask<T>(
         &self,
-        vm: &str,
-        (command, arguments): (&str, &Value),
+        machine: &Machine,
+        (command, arguments, oob): (&str, &Value, bool),
+        wakes: &Wakes,
         awaited: &str,
-        mut judge: impl FnMut(&Value) -> Result<Option<T>, Failure>,
+        judge: impl FnMut(&Value) -> Result<Option<T>, Failure>,
         seen: impl Fn(&Value) -> String,
     ) -> Result<T, Failure> {
-        let machine = self.session.machine(vm)?;
-        let ask = || machine.qmp(command, arguments.clone(), false, self.patience());
-        self.repeat(ask, awaited, |reply: &Value| judge(reply), seen).await
+        let known = AtomicUsize::new(0);
+        let ask = || {
+            known.store(machine.log.lock().events.len(), Ordering::Relaxed);
+            machine.qmp(command, arguments.clone(), oob, self.patience())
+        };
+        let rest = Rest::Events { machine, wakes, known: &known };
+        self.attempts(rest, ask, awaited, judge, |reply, _| seen(reply)).await
     }
 
-    /// Repeats `ask` until `judge` finds something in the answer.
+    /// Repeats `ask` until `judge` finds something in the answer, at the interval of what QEMU does not announce.
     ///
     /// # Errors
-    /// As [`Self::poll`].
+    /// As [`Self::ask`].
     pub async fn repeat<A, T, F: Future<Output = Result<A, Failure>>>(
         &self,
         ask: impl Fn() -> F,
@@ -161,22 +187,74 @@ impl<'s> Running<'s> {
         judge: impl FnMut(&A) -> Result<Option<T>, Failure>,
         seen: impl Fn(&A) -> String,
     ) -> Result<T, Failure> {
-        self.repeat_every(POLL, ask, awaited, judge, |answer, _| seen(answer)).await
+        self.attempts(Rest::Growing, ask, awaited, judge, |answer, _| seen(answer)).await
     }
 
     /// The same with another pause between the attempts. `seen` also gets its text of the attempt before, to keep that if the
     /// deadline has cut off an attempt; it is empty at first.
     ///
     /// # Errors
-    /// As [`Self::poll`].
+    /// As [`Self::ask`].
     pub async fn repeat_every<A, T, F: Future<Output = Result<A, Failure>>>(
         &self,
         pause: Duration,
         ask: impl Fn() -> F,
         awaited: &str,
+        judge: impl FnMut(&A) -> Result<Option<T>, Failure>,
+        seen: impl Fn(&A, &str) -> String,
+    ) -> Result<T, Failure> {
+        self.attempts(Rest::Fixed(pause), ask, awaited, judge, seen).await
+    }
+
+    /// Pauses between two attempts, the last of which ended so long after the wait began. Returns since when the next one can
+    /// have another answer: when QEMU emitted the event that ended the pause, or the middle of the pause. None if there is no
+    /// time for another one.
+    async fn rest(&self, rest: &Rest<'_>, waited: Duration) -> Option<Instant> {
+        let began = Instant::now();
+        let pause = match rest {
+            Rest::Fixed(pause) => *pause,
+            Rest::Growing => pause(waited),
+            Rest::Events { machine, wakes, known } => {
+                let end = self.deadline.min(began + wakes.pause(waited));
+                let known = known.load(Ordering::Relaxed);
+                let mut changes = self.session.board().changes();
+                let woken = async {
+                    loop {
+                        let event = |event: &&QmpEvent| wakes.has(&event.name);
+                        if let Some(event) = machine.log.lock().events[known..].iter().find(event) {
+                            return event.emitted_at();
+                        }
+                        // The session has the sender.
+                        let _ = changes.changed().await;
+                    }
+                };
+                let woken = tokio::time::timeout_at(end, woken).await;
+                // With a last attempt at the deadline.
+                let middle = began + (Instant::now() - began) / 2;
+                return (began < self.deadline).then(|| woken.unwrap_or(middle));
+            }
+        };
+        if began + pause >= self.deadline {
+            return None;
+        }
+        tokio::time::sleep(pause).await;
+        Some(Instant::now())
+    }
+
+    /// Repeats `ask` until `judge` finds something in the answer, with a rest after each attempt.
+    async fn attempts<A, T, F: Future<Output = Result<A, Failure>>>(
+        &self,
+        rest: Rest<'_>,
+        ask: impl Fn() -> F,
+        awaited: &str,
         mut judge: impl FnMut(&A) -> Result<Option<T>, Failure>,
         seen: impl Fn(&A, &str) -> String,
     ) -> Result<T, Failure> {
+        let began = Instant::now();
+        // QEMU's own answers are commands with replies in the event stream.
+        let is_query = matches!(rest, Rest::Events { .. });
+        // When the wait began, and since when its condition can have been met.
+        let mut unmet = (!is_query).then_some((began, None));
         let mut last = String::new();
         loop {
             let answer = match ask().await {
@@ -188,13 +266,18 @@ impl<'s> Running<'s> {
                 answer => answer?,
             };
             if let Some(found) = judge(&answer)? {
+                if let Some((from, since)) = unmet {
+                    self.session.waited(from, since.unwrap_or_else(Instant::now));
+                }
                 return Ok(found);
             }
             last = seen(&answer, &last);
-            if self.once || Instant::now() + pause >= self.deadline {
+            let from = unmet.map_or_else(Instant::now, |(from, _)| from);
+            let since = if self.once { None } else { self.rest(&rest, began.elapsed()).await };
+            if since.is_none() {
                 return Err(self.timed_out(awaited, last));
             }
-            tokio::time::sleep(pause).await;
+            unmet = Some((from, since.filter(|_| is_query)));
         }
     }
 

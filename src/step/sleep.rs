@@ -31,7 +31,7 @@ impl StepAction for Sleep {
                 self.0
             )));
         }
-        tokio::time::sleep_until(end).await;
+        run.session.elsewhere(tokio::time::sleep_until(end)).await;
         Ok(Value::Null)
     }
 }

@@ -273,8 +273,12 @@ impl Machine {
         };
         match self.monitor() {
             Some(qmp) => {
-                let reply = qmp.execute_with(command, arguments, descriptor, oob, deadline).await;
-                reply.inspect(|reply| self.log.lock().add_reply(command, reply))
+                let reply = qmp.execute_with(command, arguments.clone(), descriptor, oob, deadline).await;
+                reply.inspect(|reply| {
+                    let mut log = self.log.lock();
+                    log.add_command(command, &arguments);
+                    log.add_reply(command, reply);
+                })
             }
             None => Err(QmpError::Closed { command: command.to_owned() }),
         }

@@ -119,10 +119,11 @@ pub(super) fn tap(
                     (_, Some("failed")) => Some(Trouble::MigrationFailed { vm, migration: None }),
                     _ => None,
                 };
+                let emitted = event.emitted_at();
                 log.lock().events.push(event);
                 match trouble {
                     Some(trouble) => board.report(trouble),
-                    None => board.changed(),
+                    None => board.changed_at(emitted),
                 }
             }
         }

@@ -163,7 +163,7 @@ async fn known(
     }
     let lines = record.kept().map_err(|why| why.to_string())?;
     let numbers: Vec<u64> = lines.iter().map(|line| line.number).collect();
-    let answers = timeout_at(run.deadline, recall(address, &numbers)).await;
+    let answers = run.session.elsewhere(timeout_at(run.deadline, recall(address, &numbers))).await;
     let answers = answers
         .map_err(|_| format!("the service at {address} did not answer in time"))?
         .map_err(|error| format!("cannot query the service at {address}: {error}"))?;

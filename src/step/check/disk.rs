@@ -105,7 +105,7 @@ impl Disk {
             disk.clone(),
             raw.display().to_string(),
         ];
-        session.run_tool(argv, run.deadline).await?;
+        session.elsewhere(session.run_tool(argv, run.deadline)).await?;
         let expected = numbers.clone();
         let path = raw.clone();
         let read = tokio::task::spawn_blocking(move || missing(&path, &expected)).await;

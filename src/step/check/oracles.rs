@@ -108,7 +108,7 @@ impl OfVm for NoEvent {
             if Instant::now() >= end {
                 return Ok(Value::Null);
             }
-            let _ = tokio::time::timeout_at(end, changes.changed()).await;
+            let _ = run.session.elsewhere(tokio::time::timeout_at(end, changes.changed())).await;
         }
     }
 }

@@ -9,7 +9,8 @@ use crate::cause::CauseKind;
 use crate::qemu::agent::{Agent, AgentError, Pid, ProgramState};
 use crate::qemu::process::Ended;
 use crate::session::{Cause, Failure, Machine};
-use crate::step::running::{POLL, Running};
+use crate::step::running::Running;
+use crate::step::wakes::LONGEST;
 
 /// The identifier of the agent's port.
 const PORT: &str = "lockstep-agent";
@@ -145,7 +146,7 @@ async fn talk(
     loop {
         match agent.state(pid, run.deadline).await {
             Ok(ProgramState::Running) if Instant::now() < run.deadline => {
-                tokio::time::sleep_until((Instant::now() + POLL).min(run.deadline)).await;
+                tokio::time::sleep_until((Instant::now() + LONGEST).min(run.deadline)).await;
             }
             Ok(ProgramState::Running) | Err(AgentError::Silent(_)) => {
                 let awaited = format!("`{command}` in the guest of `{name}` to end");

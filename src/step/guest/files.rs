@@ -29,7 +29,7 @@ pub(super) async fn write(run: &Running<'_>, vm: &str, path: &str, from: &str) -
     }
     let what = format!("writing `{path}` in the guest of `{vm}`");
     let began = Instant::now();
-    let place = copy(run, vm, (Way::Into, path), &file, &what).await?;
+    let place = run.session.elsewhere(copy(run, vm, (Way::Into, path), &file, &what)).await?;
     compare(run, &place, path, from, began).await
 }
 
@@ -41,7 +41,8 @@ pub(super) async fn read(run: &Running<'_>, vm: &str, path: &str, to: &str) -> R
     let file = NamedTempFile::new_in(to.parent().unwrap_or(Path::new("/"))).map_err(broken)?;
     let what = format!("reading `{path}` in the guest of `{vm}`");
     let began = Instant::now();
-    let place = copy(run, vm, (Way::OutOf, path), file.as_file(), &what).await?;
+    let copied = copy(run, vm, (Way::OutOf, path), file.as_file(), &what);
+    let place = run.session.elsewhere(copied).await?;
     let result = compare(run, &place, path, file.path().to_owned(), began).await?;
     file.persist(&to).map_err(|error| broken(error.error))?;
     Ok(result)

@@ -137,12 +137,15 @@ pub(super) async fn run_in(
 ) -> Result<Ran, Failure> {
     let machine = run.session.machine(vm)?;
     place::fail_if_moved(run, vm, &format!("`{command}` in the guest of `{vm}`")).await?;
-    match machine.plan.spec.guest.access() {
-        Some(Access::Agent) => agent::run(run, vm, command, stdin).await,
-        Some(Access::Console(console)) => console::run(run, vm, console, command, stdin).await,
-        Some(Access::Ssh(_)) => ssh::run(run, vm, command, stdin).await,
-        None => Err(Failure::error(format!("VM `{vm}` has no `access` to its guest")).about(vm)),
-    }
+    let ran = async {
+        match machine.plan.spec.guest.access() {
+            Some(Access::Agent) => agent::run(run, vm, command, stdin).await,
+            Some(Access::Console(console)) => console::run(run, vm, console, command, stdin).await,
+            Some(Access::Ssh(_)) => ssh::run(run, vm, command, stdin).await,
+            None => Err(Failure::error(format!("VM `{vm}` has no `access` to its guest")).about(vm)),
+        }
+    };
+    run.session.elsewhere(ran).await
 }
 
 impl Complaints {

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::session::log::QmpEvent;
 use crate::session::{Cause, Failure};
-use crate::step::running::{POLL, Running, STOPPED};
+use crate::step::running::{Running, STOPPED};
+use crate::step::wakes::LONGEST;
 
 /// Why a guest no longer runs in a VM.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ pub(in crate::step) async fn left(run: &Running<'_>, vm: &str, what: &str) -> Le
             return left;
         }
         // The session has the sender. There is no event for the run state after the migration.
-        let patience = if is_stopped { POLL } else { Duration::MAX };
+        let patience = if is_stopped { LONGEST } else { Duration::MAX };
         let _ = tokio::time::timeout(patience, changes.changed()).await;
     }
 }

@@ -7,6 +7,7 @@ use super::job_history::{History, JobStatus, status_in};
 use super::watch::{OfVm, Watch};
 use crate::cause::CauseKind;
 use crate::session::Failure;
+use crate::step::wakes::Wakes;
 
 impl OfVm for Job {
     /// Fails once the job has ended and can no longer have the status.
@@ -49,7 +50,9 @@ impl OfVm for Job {
             (None, Some(others)) if !others.is_empty() => format!("no such job; its jobs: {reply}"),
             _ => "no jobs".to_owned(),
         };
-        watch.run.poll(vm, ("query-jobs", &Value::Null), watch.awaited, judge, seen).await
+        let (query, null) = ("query-jobs", Value::Null);
+        let wakes = Wakes::of(&machine, query, &json!([{"id": id, "status": is}]));
+        watch.run.ask(&machine, (query, &null, false), &wakes, watch.awaited, judge, seen).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! Conditions on the reply to a query.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::impossible::FINAL;
 use super::watch::{OfVm, Watch};
@@ -8,6 +8,7 @@ use super::{Migration, Query, Status};
 use crate::cause::CauseKind;
 use crate::qemu::contains::{contains, differences};
 use crate::session::{Cause, Failure, Machine};
+use crate::step::wakes::Wakes;
 
 impl Migration {
     pub(super) fn excluded(&self) -> &[String] {
@@ -49,7 +50,14 @@ impl OfVm for Migration {
             }
             Ok(None)
         };
-        watch.run.poll(vm, ("query-migrate", &Value::Null), watch.awaited, judge, status_of).await
+        let (query, null) = ("query-migrate", Value::Null);
+        // QEMU does not announce the end of the command of a migration.
+        let wakes = if is_exec(&machine) {
+            Wakes::Interval
+        } else {
+            Wakes::of(&machine, query, &statuses(&self.migration.0))
+        };
+        watch.run.ask(&machine, (query, &null, false), &wakes, watch.awaited, judge, status_of).await
     }
 }
 
@@ -57,7 +65,9 @@ impl OfVm for Status {
     async fn wait(&self, watch: Watch<'_>) -> Result<Value, Failure> {
         let status = |reply: &Value| reply["status"].as_str().unwrap_or("none").to_owned();
         let judge = |reply: &Value| Ok(self.status.0.contains(&status(reply)).then(|| reply.clone()));
-        watch.run.poll(watch.vm, ("query-status", &Value::Null), watch.awaited, judge, status).await
+        let (query, null, machine) = ("query-status", Value::Null, watch.run.session.machine(watch.vm)?);
+        let wakes = Wakes::of(&machine, query, &statuses(&self.status.0));
+        watch.run.ask(&machine, (query, &null, false), &wakes, watch.awaited, judge, status).await
     }
 }
 
@@ -66,8 +76,21 @@ impl OfVm for Query {
         let judge = |reply: &Value| Ok(contains(reply, &self.until).then(|| reply.clone()));
         let arguments = Value::Object(self.arguments.clone());
         let seen = |reply: &Value| differences(reply, &self.until);
-        watch.run.poll(watch.vm, (&self.query, &arguments), watch.awaited, judge, seen).await
+        let machine = watch.run.session.machine(watch.vm)?;
+        let wakes = Wakes::of(&machine, &self.query, &self.until);
+        watch.run.ask(&machine, (&self.query, &arguments, false), &wakes, watch.awaited, judge, seen).await
     }
+}
+
+/// Replies with one of these statuses.
+fn statuses(all: &[String]) -> Value {
+    all.iter().map(|status| json!({"status": status})).collect()
+}
+
+/// Whether the migration to this VM is the output of a command.
+fn is_exec(machine: &Machine) -> bool {
+    let incoming = machine.incoming().address.clone().or_else(|| machine.plan.spec.incoming.clone());
+    incoming.is_some_and(|address| address.starts_with("exec:"))
 }
 
 /// The number of consecutive replies that make something certain, such as the lack of a stream: QEMU may have made the
