@@ -1,13 +1,16 @@
 //! Schedules the cases of a run.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet};
 
+use super::budget::{Budget, LOOK};
 use super::case::Job;
 use super::settings::{Interrupt, Rounds, Settings};
 use super::{case, host};
 use crate::event::{Sink, Verdict, What};
+use crate::scenario::model::Case;
 use crate::session::directory::Workspace;
 
 /// Runs the cases in order, as often as the settings say, and emits all events.
@@ -15,15 +18,21 @@ use crate::session::directory::Workspace;
 /// # Errors
 /// When the private directory cannot be created.
 pub async fn run(
-    jobs: Vec<Job>,
+    mut jobs: Vec<Job>,
     settings: Settings,
     sink: Sink,
     interrupt: Interrupt,
 ) -> std::io::Result<()> {
     let workspace = Workspace::new()?;
+    if settings.jobs.are_several() {
+        // So that the others wait for the end of all cases only once.
+        jobs.sort_by_key(|job| job.case.exclusive);
+    }
     sink.emit(started(&jobs, &settings));
-    if let Some(shard) = &settings.shard {
-        let text = format!("shard {shard}: {} of {} cases", jobs.len(), shard.cases);
+    let mut budget = Budget::new(settings.jobs);
+    let of_shard = settings.shard.as_ref();
+    let of_shard = of_shard.map(|shard| format!("shard {shard}: {} of {} cases", jobs.len(), shard.cases));
+    for text in of_shard.into_iter().chain(budget.plan(jobs.iter().map(|job| &*job.case))) {
         sink.emit(What::Note { text });
     }
     let settings = Arc::new(settings);
@@ -33,7 +42,10 @@ pub async fn run(
     let mut stop = false;
     loop {
         stop |= settings.begin_until.is_some_and(|end| sink.elapsed() >= end);
-        while !stop && interrupt.now().is_none() && running.len() < settings.jobs.max(1) {
+        while !stop && interrupt.now().is_none() {
+            if waiting.upcoming().is_some_and(|case| !budget.has_room(case, &sink)) {
+                break;
+            }
             let Some((number, round, job)) = waiting.next(&sink) else {
                 break;
             };
@@ -49,34 +61,45 @@ pub async fn run(
             };
             let (notes, run_sink) = (workspace.notes(), sink.clone());
             let place = case::Place { notes, sink: sink.for_case(number), run_sink };
-            let surroundings = (Arc::clone(&settings), interrupt.clone());
-            running.spawn(async move {
-                let (settings, interrupt) = surroundings;
-                case::run(&run, directory, &place, &settings, &interrupt).await
-            });
+            let (settings, interrupt) = (Arc::clone(&settings), interrupt.clone());
+            let case = Arc::clone(&run.job.case);
+            let ran = async move { case::run(&run, directory, &place, &settings, &interrupt).await };
+            budget.started(running.spawn(ran).id(), &case);
         }
-        match running.join_next().await {
-            None => break,
-            Some(ended) => {
-                stop |= settings.fail_fast && is_bad(&ended, settings.flaky_passes);
-                // A panic is a bug in Lockstep; the reports show the case as an error.
-                if let Err(error) = ended {
-                    sink.emit(What::Note { text: format!("internal error: a case panicked: {error}") });
-                }
-            }
+        let looks = !stop && budget.may_change() && waiting.upcoming().is_some();
+        let ended = match next(&mut running, looks.then_some(LOOK)).await {
+            Some(Some(ended)) => ended,
+            Some(None) => break,
+            None => continue,
+        };
+        budget.ended(ended.as_ref().map_or_else(JoinError::id, |(task, _)| *task));
+        stop |= settings.fail_fast && is_bad(&ended, settings.flaky_passes);
+        // A panic is a bug in Lockstep; the reports show the case as an error.
+        if let Err(error) = ended {
+            sink.emit(What::Note { text: format!("internal error: a case panicked: {error}") });
         }
     }
     drop(workspace);
-    let (interrupted, seconds) = (interrupt.now().is_some(), sink.elapsed().as_secs_f64());
-    sink.emit(What::RunEnded { interrupted, seconds });
+    let interrupted = interrupt.now().is_some();
+    sink.emit(What::RunEnded { interrupted, seconds: sink.elapsed().as_secs_f64() });
     Ok(())
 }
 
+type Ended = Result<(Id, Verdict), JoinError>;
+
+/// The next case that ends; `Some(None)` if none runs, `None` after this time.
+async fn next(running: &mut JoinSet<Verdict>, at_most: Option<Duration>) -> Option<Option<Ended>> {
+    match at_most {
+        Some(time) => tokio::time::timeout(time, running.join_next_with_id()).await.ok(),
+        None => Some(running.join_next_with_id().await),
+    }
+}
+
 /// Whether the result ends a run with `--fail-fast`.
-fn is_bad(ended: &Result<Verdict, JoinError>, flaky_passes: bool) -> bool {
+fn is_bad(ended: &Ended, flaky_passes: bool) -> bool {
     match ended {
-        Ok(Verdict::Flaky) => !flaky_passes,
-        Ok(verdict) => verdict.is_bad(),
+        Ok((_, Verdict::Flaky)) => !flaky_passes,
+        Ok((_, verdict)) => verdict.is_bad(),
         Err(_) => true,
     }
 }
@@ -112,6 +135,13 @@ struct Waiting {
 }
 
 impl Waiting {
+    /// The case that is next, unless another round is over before it.
+    fn upcoming(&self) -> Option<&Case> {
+        let round = self.given.checked_div(self.jobs.len())?;
+        let is_over = matches!(self.rounds, Rounds::Times(times) if round >= times);
+        (!is_over).then(|| &*self.jobs[self.given % self.jobs.len()].case)
+    }
+
     /// The next case, its number in the run and its round.
     fn next(&mut self, sink: &Sink) -> Option<(usize, usize, Job)> {
         let cases = self.jobs.len();
@@ -142,9 +172,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_case_that_panics_is_as_bad_as_one_that_fails() {
-        let panicked: Result<Verdict, JoinError> = tokio::spawn(async { panic!("of a test") }).await;
-        assert!(is_bad(&panicked, true) && is_bad(&Ok(Verdict::Error), true));
-        assert!(is_bad(&Ok(Verdict::Flaky), false) && !is_bad(&Ok(Verdict::Flaky), true));
-        assert!(!is_bad(&Ok(Verdict::Pass), false));
+        let mut running = JoinSet::new();
+        let task = running.spawn(async { panic!("of a test") }).id();
+        let panicked = next(&mut running, None).await.flatten().unwrap();
+        let ended = |verdict| Ok((task, verdict));
+        assert!(is_bad(&panicked, true) && is_bad(&ended(Verdict::Error), true));
+        assert!(is_bad(&ended(Verdict::Flaky), false) && !is_bad(&ended(Verdict::Flaky), true));
+        assert!(!is_bad(&ended(Verdict::Pass), false));
     }
 }
