@@ -129,7 +129,7 @@ fn an_invalid_command_line_is_one_error_without_side_effects() {
         ),
         (
             &["two.yaml", "-j", "0"],
-            "error: invalid value '0' for '--jobs <N>': 0 is not in 1..=65535\n\n\
+            "error: invalid value '0' for '--jobs <N|auto>': write a number from 1 to 65535, or `auto`\n\n\
              For more information, try '--help'.\n",
         ),
     ];

@@ -81,6 +81,8 @@ fn main() -> ExitCode {
             once!(flow::a_case_whose_requirements_are_not_met_is_skipped_before_a_vm_starts, Qemu(7)),
             once!(flow::fail_fast_ends_the_run_with_the_first_bad_case, Qemu(7)),
             once!(flow::two_jobs_run_two_cases_at_the_same_time, Qemu(7)),
+            once!(flow::an_exclusive_case_runs_alone, Qemu(7)),
+            once!(flow::auto_runs_as_many_cases_at_once_as_fit, Qemu(7)),
             once!(flow::keep_selects_the_artifacts_and_their_command_line_starts_the_vm, Qemu(7)),
             once!(flow::a_guest_migrates_to_an_incoming_vm, Qemu(7)),
         ],

@@ -195,7 +195,7 @@ impl Audit {
             accel: self.conditions.accel,
             guests: self.conditions.guests.clone(),
             slow: self.conditions.slow,
-            jobs: usize::from(self.conditions.jobs),
+            jobs: self.conditions.jobs,
             fail_fast: false,
             keep: Keep::Never,
             reports: self.selection.reports.clone(),

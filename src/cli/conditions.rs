@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::qemu::spec::Accel;
+use crate::runner::Jobs;
 
 /// The conditions under which cases run.
 #[derive(Debug, Clone, Args)]
@@ -23,10 +24,17 @@ pub(super) struct Conditions {
     #[arg(long, env = "LOCKSTEP_ACCEL", help_heading = "QEMU")]
     pub(super) accel: Option<Accel>,
 
-    /// How many cases to run in parallel.
-    #[arg(short, long, value_name = "N", default_value_t = 1, env = "LOCKSTEP_JOBS",
-          value_parser = clap::value_parser!(u16).range(1..), help_heading = "Execution")]
-    pub(super) jobs: u16,
+    /// How many cases to run in parallel; with `auto` as many as fit into the machine, by its CPUs, its free memory and what
+    /// the cases need.
+    #[arg(
+        short,
+        long,
+        value_name = "N|auto",
+        default_value = "1",
+        env = "LOCKSTEP_JOBS",
+        help_heading = "Execution"
+    )]
+    pub(super) jobs: Jobs,
 
     /// Multiply every deadline by N, for slow or busy machines.
     #[arg(long, value_name = "N", default_value_t = 1.0, env = "LOCKSTEP_SLOW", value_parser = factor, help_heading = "Execution")]

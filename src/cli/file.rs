@@ -22,6 +22,8 @@ enum Form {
     Text,
     Texts,
     Number,
+    /// A number, or a word.
+    NumberOrText,
     Path,
     Paths,
     /// The path of a program, or the name of one in `PATH`.
@@ -51,7 +53,7 @@ const KEYS: [Key; 12] = [
     key("qemus", "qemu", Form::Programs, "{old = \"/usr/bin/qemu-system-x86_64\"}"),
     key("accel", "accel", Form::Text, "\"tcg\""),
     key("guests", "guests", Form::Path, "\".guests\""),
-    key("jobs", "jobs", Form::Number, "2"),
+    key("jobs", "jobs", Form::NumberOrText, "2"),
     key("slow", "slow", Form::Number, "2.5"),
     key("retries", "retries", Form::Number, "1"),
     key("flaky", "flaky", Form::Text, "\"pass\""),
@@ -239,16 +241,19 @@ impl Reading<'_> {
     fn value(&mut self, key: &Key, value: &Value<'_>) -> Option<(String, Location)> {
         let at = self.at(value.span());
         let text = match (key.form, value.get_ref()) {
-            (Form::Number, DeValue::Integer(number)) => {
+            (Form::Number | Form::NumberOrText, DeValue::Integer(number)) => {
                 let known = i128::from_str_radix(number.as_str(), number.radix());
                 known.map_or_else(|_| number.as_str().to_owned(), |number| number.to_string())
             }
-            (Form::Number, DeValue::Float(number)) => number.as_str().to_owned(),
+            (Form::Number | Form::NumberOrText, DeValue::Float(number)) => number.as_str().to_owned(),
             (Form::Number, other) => return self.wrong_form(key, &at, "a number", other),
             (_, DeValue::String(text)) => text.to_string(),
             (Form::Texts | Form::Paths, other) => return self.wrong_form(key, &at, "a list of texts", other),
             (Form::Programs, other) => return self.wrong_form(key, &at, "a table of paths", other),
             (Form::Path | Form::Program, other) => return self.wrong_form(key, &at, "a path", other),
+            (Form::NumberOrText, other) => {
+                return self.wrong_form(key, &at, "a number or a text", other);
+            }
             (Form::Text, other) => return self.wrong_form(key, &at, "a text", other),
         };
         let arg = self.run.get_arguments().find(|arg| arg.get_id() == key.option);
@@ -259,7 +264,7 @@ impl Reading<'_> {
         let is_path = match key.form {
             Form::Path | Form::Paths => true,
             Form::Program | Form::Programs => text.contains('/'),
-            Form::Text | Form::Texts | Form::Number => false,
+            Form::Text | Form::Texts | Form::Number | Form::NumberOrText => false,
         };
         // The file's directory is empty if it is the working directory.
         let folder = self.source.path.parent().unwrap_or(Path::new(""));

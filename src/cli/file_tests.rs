@@ -51,9 +51,13 @@ fn a_path_is_relative_to_the_file_and_a_program_without_a_slash_is_searched() {
 fn each_mistake_has_its_place_and_what_would_be_right() {
     let told = [
         ("job = 2\n", "1:1 unknown key `job`; did you mean `jobs`?"),
-        ("jobs = '2'\n", "1:8 `jobs` is a number, not a text; write `jobs = 2`"),
-        ("jobs = 0\n", "1:8 not a valid `jobs`: 0 is not in 1..=65535; write `jobs = 2`"),
-        ("jobs = 1.5\n", "1:8 not a valid `jobs`: invalid digit found in string; write `jobs = 2`"),
+        ("jobs = [2]\n", "1:8 `jobs` is a number or a text, not a list; write `jobs = 2`"),
+        ("slow = '2'\n", "1:8 `slow` is a number, not a text; write `slow = 2.5`"),
+        ("jobs = 0\n", "1:8 not a valid `jobs`: write a number from 1 to 65535, or `auto`; write `jobs = 2`"),
+        (
+            "jobs = 'all'\n",
+            "1:8 not a valid `jobs`: write a number from 1 to 65535, or `auto`; write `jobs = 2`",
+        ),
         ("slow = nan\n", "1:8 not a valid `slow`: write a number from 0.01 to 10000; write `slow = 2.5`"),
         (
             "accel = 'xen'\n",

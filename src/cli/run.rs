@@ -23,7 +23,7 @@ use crate::event::{Sink, Subscriber};
 use crate::report::{
     Console, Durations, DurationsFile, Earlier, Github, Html, JsonLines, Junit, Markdown, Summary, text,
 };
-use crate::runner::{Binaries, Interrupt, Job, Keep, Rounds, Settings, not_given};
+use crate::runner::{Binaries, Interrupt, Job, Jobs, Keep, Rounds, Settings, not_given};
 use crate::scenario::model::Case;
 
 /// Run scenarios on real QEMUs and write the reports.
@@ -197,7 +197,7 @@ impl Run {
             return Ok(Outcome::Shown);
         }
         // One after the other, they take the same time in any order.
-        let jobs = if settings.jobs > 1 {
+        let jobs = if settings.jobs.are_several() {
             part.longest_first.iter().map(|number| jobs[*number].clone()).collect()
         } else {
             jobs.into_iter().filter(|job| part.has(job.number)).collect()
@@ -372,7 +372,7 @@ impl Run {
             guests: self.conditions.guests.clone(),
             slow: self.conditions.slow,
             // Interactive runs are sequential.
-            jobs: if self.pause_on_failure || self.step { 1 } else { usize::from(self.conditions.jobs) },
+            jobs: if self.pause_on_failure || self.step { Jobs::Count(1) } else { self.conditions.jobs },
             fail_fast: self.fail_fast || self.repeat.until_failure || self.repeat.until_first,
             keep: match self.keep {
                 KeepWhen::Always => Keep::Always,

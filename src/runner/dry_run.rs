@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Map;
 
 use super::binaries::Binaries;
+use super::budget::{Budget, Jobs};
 use super::cannot_run::CannotRun;
 use super::plans::plans;
 use super::settings::Settings;
@@ -50,6 +51,13 @@ pub fn dry_run(cases: &[Case], binaries: &Binaries, settings: &Settings) -> Stri
             }
         }
     }
-    text.push_str(&format!("{run} of {} would run, {} at a time\n", cases.len(), settings.jobs));
+    let at_once = match settings.jobs {
+        Jobs::Count(count) => format!("{count} at a time"),
+        Jobs::Auto => "as many at a time as fit".to_owned(),
+    };
+    text.push_str(&format!("{run} of {} would run, {at_once}\n", cases.len()));
+    if let Some(plan) = Budget::new(settings.jobs).plan(cases.iter()) {
+        text.push_str(&format!("{plan}\n"));
+    }
     text
 }

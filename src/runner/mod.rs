@@ -2,6 +2,7 @@
 
 mod binaries;
 mod branch;
+mod budget;
 mod cannot_run;
 mod case;
 mod case_runner;
@@ -21,6 +22,7 @@ mod trouble;
 mod verdict;
 
 pub use binaries::Binaries;
+pub use budget::Jobs;
 pub use case::Job;
 pub use dry_run::dry_run;
 pub use host::qemus;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::budget::Jobs;
 use crate::event::Shard;
 use crate::qemu::spec::Accel;
 
@@ -19,7 +20,7 @@ pub struct Settings {
     /// The factor for every deadline.
     pub slow: f64,
     /// How many cases run in parallel.
-    pub jobs: usize,
+    pub jobs: Jobs,
     /// Whether the first failure or error ends the run.
     pub fail_fast: bool,
     /// When to keep a case's artifacts.

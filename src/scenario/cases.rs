@@ -148,6 +148,8 @@ impl<'f> File<'f> {
             description: reader.read_key(root, "description"),
             tags: reader.read_key(root, "tags").map_or_else(Vec::new, |OneOrMany(tags)| unique(tags)),
             requires: reader.read_key(root, "requires").unwrap_or_default(),
+            needs: reader.read_key(root, "needs").unwrap_or_default(),
+            exclusive: reader.read_key(root, "exclusive").unwrap_or_default(),
             timeout: reader.read_key(root, "timeout").unwrap_or(DEFAULT_CASE_TIMEOUT).0,
             known_issues: Vec::new(),
             must_fail: issues::must_fail(root, &mut reader),

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::merge::Merge;
-use super::model::{Case, DEFAULT_CASE_TIMEOUT, KnownIssue, MustFail, Requires};
+use super::model::{Case, DEFAULT_CASE_TIMEOUT, KnownIssue, MustFail, Needs, Requires};
 use super::render::{blocks, literal};
 use super::sweep::Range;
 use crate::qemu::credential::Credential;
@@ -123,6 +123,21 @@ pub(crate) const KEYS: &[TopKey] = &[
             |case| literal(&case.requires),
         )
     },
+    TopKey {
+        merge: Merge::ByKey,
+        ..map(
+            "needs",
+            "What the case takes of the machine, for `-j auto`. Default: an estimate from its VMs.",
+            of::<Needs>,
+            |case| literal(&case.needs),
+        )
+    },
+    value(
+        "exclusive",
+        "Whether the case runs alone, also with `-j`: for cases that measure time. Default: `false`.",
+        of::<bool>,
+        |case| if case.exclusive { Value::Bool(true) } else { Value::Null },
+    ),
     value(
         "known_issue",
         "Known failures: the case is expected to fail in one of these ways.",

@@ -20,6 +20,7 @@ mod matrix;
 pub(crate) mod merge;
 pub mod model;
 mod names;
+mod needs;
 pub mod net;
 pub(crate) mod params;
 mod paths;

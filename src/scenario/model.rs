@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use super::needs::Needs;
 use super::net::Net;
 pub use super::required_parameters::RequiredParameters;
 pub use super::vms::VmSource;
@@ -44,6 +45,10 @@ pub struct Case {
     pub axes: Vec<String>,
     /// The requirements without which it is skipped.
     pub requires: Requires,
+    /// What it takes of the machine, as far as the file says.
+    pub needs: Needs,
+    /// Whether it runs alone.
+    pub exclusive: bool,
     /// Its known issues.
     pub known_issues: Vec<KnownIssue>,
     /// The failure that must occur, if it is a negative control.

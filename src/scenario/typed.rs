@@ -421,6 +421,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("must_fail", "{match: \"…\"}"),
     ("known_issue", "{reason: …, match: \"…\"}"),
     ("requires", "{qemu: \">=11.0\"}"),
+    ("needs", "{cpus: 2, memory: 1G}"),
     ("commands", "[{execute: NAME}]"),
     ("instances", "[{type: migration}]"),
     ("roles", "{ROLE: VM}"),

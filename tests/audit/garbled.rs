@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use lockstep_vm::event::{Event, Sink, Subscriber, Verdict, What};
 use lockstep_vm::qemu::qmp_filter::{Filter, Late};
 use lockstep_vm::random::Random;
-use lockstep_vm::runner::{Binaries, Interrupt, Job, Keep, Rounds, Settings};
+use lockstep_vm::runner::{Binaries, Interrupt, Job, Jobs, Keep, Rounds, Settings};
 use lockstep_vm::scenario::{Options, load_texts};
 use lockstep_vm::session::interference::Interference;
 use lockstep_vm::template::NoVersions;
@@ -137,7 +137,7 @@ pub(crate) fn a_garbled_monitor_ends_each_case_and_leaves_nothing() {
         accel: Some("tcg".parse().unwrap()),
         guests: ".guests".into(),
         slow: 1.0,
-        jobs: 4,
+        jobs: Jobs::Count(4),
         fail_fast: false,
         keep: Keep::Never,
         reports: folder.path().to_owned(),

@@ -161,7 +161,7 @@ pub(crate) fn a_mistake_in_the_file_is_one_error_and_nothing_is_started() {
 pub(crate) fn a_wrong_value_of_the_environment_names_the_variable() {
     let home = project("");
     for (variable, value, told) in [
-        ("LOCKSTEP_JOBS", "0", ": 0 is not in 1..=65535"),
+        ("LOCKSTEP_JOBS", "0", ": write a number from 1 to 65535, or `auto`"),
         ("LOCKSTEP_SLOW", "x", ": write a number from 0.01 to 10000"),
         ("LOCKSTEP_ACCEL", "xen", ": `xen` is not an accelerator; use `kvm` or `tcg`"),
         ("LOCKSTEP_KEEP", "allways", "; did you mean `always`?"),
@@ -174,7 +174,7 @@ pub(crate) fn a_wrong_value_of_the_environment_names_the_variable() {
     }
     // The option is to blame if it is given, whatever the variable says.
     let ran = from(&home, "", &[("LOCKSTEP_JOBS", "0")], &["run", "--jobs", "0"]).expect(2);
-    assert!(ran.stderr.starts_with("error: invalid value '0' for '--jobs <N>'"), "{}", ran.stderr);
+    assert!(ran.stderr.starts_with("error: invalid value '0' for '--jobs <N|auto>'"), "{}", ran.stderr);
 }
 
 pub(crate) fn one_and_yes_in_the_environment_are_a_yes() {

@@ -3,10 +3,10 @@
 use std::process::Stdio;
 
 use lockstep_vm::event::Verdict::{Fail, Pass, Skip, Xfail};
-use lockstep_vm::event::What;
+use lockstep_vm::event::{Event, What};
 
 use super::{outcomes, run, write};
-use crate::common::{self, Home, VM, qemu, wait_until};
+use crate::common::{self, Home, Results, VM, qemu, wait_until};
 
 pub(super) fn finally_always_runs_and_its_failure_fails_the_case() {
     let finally = "\nfinally:\n- exec: {sh: \"touch {{env.HERE}}/{{case.name}}.done\"}";
@@ -286,6 +286,73 @@ pub(super) fn two_jobs_run_two_cases_at_the_same_time() {
     write(&home, &[("1", &one), ("2", &other)]);
     home.run_on(qemu, &["cases", "-j", "2"]).expect(0);
     assert_eq!(home.results().cases(), ["1", "2"]);
+}
+
+/// The cases that ran while this one did, by the order of the events.
+fn beside(results: &Results, name: &str) -> Vec<String> {
+    let span = |wanted: &str| {
+        let began = results
+            .events
+            .iter()
+            .position(|event| matches!(&event.what, What::CaseStarted { name, .. } if name == wanted));
+        let began = began.unwrap();
+        let is_end = |event: &Event| {
+            event.case == results.events[began].case && matches!(event.what, What::CaseEnded(_))
+        };
+        began..results.events.iter().position(is_end).unwrap()
+    };
+    let own = span(name);
+    let others = results.cases().into_iter().filter(|other| other != name);
+    others.filter(|other| span(other).start < own.end && span(other).end > own.start).collect()
+}
+
+pub(super) fn an_exclusive_case_runs_alone() {
+    let qemu = qemu(7);
+    let runs = |jobs: &str, exclusive: &str, step: &str| {
+        let home = Home::new();
+        home.write(
+            "cases.yaml",
+            &format!(
+                "name: \"c{{{{n}}}}\"\nmatrix: {{n: [1, 2, 3]}}\nneeds: {{cpus: 0.1, memory: 64M}}\ntimeout: 10m\n\
+                 exclusive: \"{{{{choose (eq n 1) {exclusive} false}}}}\"\nvms: {{a: {VM}}}\nsteps: [{step}]\n"
+            ),
+        );
+        home.run_on(qemu, &["cases.yaml", "-j", jobs]).expect(0);
+        home.results()
+    };
+    for jobs in ["3", "auto"] {
+        let results = runs(jobs, "true", "wait: {vm: a, ticks: 5}");
+        assert_eq!(beside(&results, "c1"), Vec::<String>::new(), "{jobs}");
+        // Without the key it runs with the others: each waits for all of them.
+        let meet = "{exec: {sh: \"cd {{env.HERE}}; touch {{n}}; until test -e 1 -a -e 2 -a -e 3; do sleep 0.05; done\"}, timeout: 10m}";
+        let results = runs(jobs, "false", meet);
+        assert_eq!(beside(&results, "c1"), ["c2", "c3"], "{jobs}");
+    }
+}
+
+pub(super) fn auto_runs_as_many_cases_at_once_as_fit() {
+    let qemu = qemu(7);
+    let home = Home::new();
+    let steps = "steps:\n- wait: {vm: a, ticks: 5}\n";
+    home.write("small.yaml", &format!("needs: {{cpus: 0.1}}\nvms: {{a: {VM}}}\n{steps}"));
+    // More than the machine has: it runs, but beside no other case.
+    home.write(
+        "large.yaml",
+        &format!(
+            "name: \"{{{{memory}}}}\"\nmatrix: {{memory: [900T, 800T]}}\n\
+             needs: {{cpus: 0.1, memory: \"{{{{memory}}}}\"}}\nvms: {{a: {VM}}}\n{steps}"
+        ),
+    );
+    let ran = home.run_on(qemu, &["small.yaml", "large.yaml", "-j", "auto"]).expect(0);
+    let told = "NOTE   -j auto: 1 case at once to begin with: the machine has ";
+    assert!(ran.stdout.starts_with(told) && ran.stdout.contains("GiB"), "{}", ran.stdout);
+    let results = home.results();
+    for name in ["small", "900T", "800T"] {
+        assert_eq!(beside(&results, name), Vec::<String>::new(), "{name}");
+    }
+    let plan = home.run_on(qemu, &["small.yaml", "large.yaml", "-j", "auto", "--dry-run"]).expect(0).stdout;
+    assert!(plan.contains("3 of 3 would run, as many at a time as fit\n-j auto: 1 case at once"), "{plan}");
+    home.assert_nothing_is_left();
 }
 
 pub(super) fn keep_selects_the_artifacts_and_their_command_line_starts_the_vm() {
