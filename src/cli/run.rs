@@ -346,6 +346,11 @@ impl Run {
         })
     }
 
+    /// How many cases run in parallel.
+    pub(super) const fn jobs_in_parallel(&self) -> u16 {
+        self.conditions.jobs
+    }
+
     /// The options needed to reproduce this run, besides its files.
     fn options(&self) -> Vec<String> {
         let mut options = Vec::new();
