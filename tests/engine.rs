@@ -257,7 +257,7 @@ fn the_jobs_run_the_shards_and_merge_them() {
         // Without one of the shards, the other one is merged, and the missing one is named.
         if engine != "kubernetes" {
             let shard = format!("{}/shard-2/events.jsonl", merged.trim_end_matches("/merged"));
-            home.write(&shard, "");
+            home.write(&shard, "{\"at\":");
             let ran = home.finish(merge.command(&home)).expect(1);
             assert!(ran.stdout.contains("NOTE   shard 2 of 2 is missing\n"), "{}", ran.stdout);
         }
@@ -348,6 +348,7 @@ fn bad_input_is_one_error_and_nothing_is_printed() {
         (&["gitlab", "--shards", "201"], "--shards 201: the engine runs at most 200 jobs\n"),
         (&["github", "--shards", "257"], "--shards 257: the engine runs at most 256 jobs\n"),
         (&["slurm", "--shards", "2", "--shard", "1/2"], "the argument '--shards <N>' cannot be used with "),
+        (&["slurm", "--shards", "2", "--resume", "x"], "the argument '--shards <N>' cannot be used with "),
         (&["slurm", "--shards", "2", "--watch"], "the argument '--shards <N>' cannot be used with "),
         (&["slurm", "--shards", "2", "--image", "x"], "--image: the jobs of Slurm have no image\n"),
         (
@@ -361,6 +362,10 @@ fn bad_input_is_one_error_and_nothing_is_printed() {
         (
             &["slurm", "--shards", "2", "--guests", "a\nb"],
             "\"a\\nb\" has a character that cannot be written into a job file\n",
+        ),
+        (
+            &["slurm", "--shards", "2", "--repeat", "10m"],
+            "a shard that is started again continues, which needs a known number of rounds\n",
         ),
         (&["slurm", "--shards", "2", "none.yaml"], "no such file: none.yaml\n"),
     ];

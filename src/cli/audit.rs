@@ -205,6 +205,7 @@ impl Audit {
             rounds: Rounds::Times(1),
             retries: 0,
             flaky_passes: false,
+            done: None,
             seed: self.selection.seed(),
             command: std::env::args().collect(),
             options: Vec::new(),

@@ -40,8 +40,8 @@ pub(super) struct Engine {
 }
 
 /// The options of `run` that do not go with a job.
-const CONFLICTING: [&str; 8] =
-    ["shard", "bisect", "dry_run", "watch", "serve", "pause_on_failure", "step", "last_failed"];
+const CONFLICTING: [&str; 9] =
+    ["shard", "resume", "bisect", "dry_run", "watch", "serve", "pause_on_failure", "step", "last_failed"];
 
 /// The name of an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -90,7 +90,7 @@ impl Engine {
             }
         }
         let mut selection = self.run.selection.clone();
-        selection.fix_seed();
+        selection.default_seed(0);
         let cases = selection.checked(&NoVersions, None, &Format::human(), &mut std::io::stderr())?;
         let Some(cases) = cases else {
             return Ok(ExitCode::from(NOTHING_RUN));
@@ -126,6 +126,9 @@ impl Engine {
             bail!("--shards {}: the engine runs at most {most} jobs", self.shards);
         }
         let is_given = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+        if matches!(self.engine, Name::Slurm | Name::Kubernetes) && !self.run.has_known_rounds()? {
+            bail!("a shard that is started again continues, which needs a known number of rounds");
+        }
         if self.engine == Name::Slurm && is_given("image") {
             bail!("--image: the jobs of Slurm have no image");
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -21,9 +21,9 @@ use super::watch::watch as watch_files;
 use super::{INTERRUPTED, NOTHING_RUN};
 use crate::event::{Sink, Subscriber};
 use crate::report::{
-    Console, Durations, DurationsFile, Github, Html, JsonLines, Junit, Markdown, Summary, text,
+    Console, Durations, DurationsFile, Earlier, Github, Html, JsonLines, Junit, Markdown, Summary, text,
 };
-use crate::runner::{Binaries, Interrupt, Job, Keep, Settings, not_given};
+use crate::runner::{Binaries, Interrupt, Job, Keep, Rounds, Settings, not_given};
 use crate::scenario::model::Case;
 
 /// Run scenarios on real QEMUs and write the reports.
@@ -77,6 +77,13 @@ pub(super) struct Run {
     #[arg(long, env = "LOCKSTEP_BISECT", help_heading = "Execution",
           conflicts_with_all = ["dry_run", "watch", "pause_on_failure", "step"])]
     bisect: bool,
+
+    /// Continue the run that wrote this reports directory and was cut off: run the cases of the same selection that have no
+    /// verdict there, and make the reports of both parts one. Takes the place of --reports; the options must be those of the
+    /// earlier part, whose seed is the default.
+    #[arg(long, value_name = "DIR", help_heading = "Execution",
+          conflicts_with_all = ["dry_run", "watch", "bisect", "last_failed"])]
+    resume: Option<PathBuf>,
 
     /// After the run, wait until a scenario file is saved, and run the cases that it belongs to; until Ctrl-C.
     #[arg(long, env = "LOCKSTEP_WATCH", help_heading = "Execution",
@@ -166,11 +173,17 @@ impl Run {
     /// Runs the selected cases, and serves the page there.
     fn once(&self, listener: Option<TcpListener>) -> anyhow::Result<Outcome> {
         let mut run = self.clone();
+        let earlier = run.earlier()?;
         let sharding = self.sharding.ready(&mut run.selection)?;
-        run.started(listener, &sharding)
+        run.started(listener, &sharding, earlier)
     }
 
-    fn started(&self, listener: Option<TcpListener>, sharding: &Ready) -> anyhow::Result<Outcome> {
+    fn started(
+        &self,
+        listener: Option<TcpListener>,
+        sharding: &Ready,
+        earlier: Option<Earlier>,
+    ) -> anyhow::Result<Outcome> {
         let jobs = match self.jobs()? {
             Ok(jobs) => jobs,
             Err(outcome) => return Ok(outcome),
@@ -189,7 +202,7 @@ impl Run {
         } else {
             jobs.into_iter().filter(|job| part.has(job.number)).collect()
         };
-        self.execute(jobs, settings, listener)
+        self.execute(jobs, settings, earlier, listener)
     }
 
     /// The selected cases on each QEMU, or why there are none.
@@ -222,16 +235,45 @@ impl Run {
         Ok(Ok(jobs))
     }
 
-    /// Runs jobs and writes the reports.
+    /// The run to be continued. Its seed becomes the default.
+    fn earlier(&mut self) -> anyhow::Result<Option<Earlier>> {
+        let Some(reports) = &self.resume else { return Ok(None) };
+        if !self.has_known_rounds()? {
+            bail!("--resume needs a known number of rounds");
+        }
+        let earlier = Earlier::read(reports).context("--resume")?;
+        self.selection.reports.clone_from(reports);
+        earlier.seed().into_iter().for_each(|seed| self.selection.default_seed(seed));
+        Ok(Some(earlier))
+    }
+
+    /// Runs the jobs without those that an earlier part of the run has done, and writes the reports.
     fn execute(
         &self,
         jobs: Vec<Job>,
-        settings: Settings,
+        mut settings: Settings,
+        earlier: Option<Earlier>,
         listener: Option<TcpListener>,
     ) -> anyhow::Result<Outcome> {
-        let subscribers = self.subscribers(listener, settings.shard.is_some())?;
-        let (sink, stream) = Sink::new();
-        let reports = crate::report::run(stream, subscribers);
+        let is_shard = settings.shard.is_some();
+        let (mut sink, stream) = Sink::new();
+        let reports = if let Some(earlier) = earlier {
+            earlier.check(&crate::runner::started(&jobs, &settings)).context("--resume")?;
+            if let Some(summary) = earlier.finished()? {
+                let reports = self.selection.reports.display();
+                anstream::eprintln!("note: nothing is left to run: the run in {reports} has finished");
+                self.conclude(&summary);
+                return Ok(Outcome::Ran(summary));
+            }
+            settings.done = Some(earlier.done().clone());
+            let (events, there, ago) = earlier.prepare()?;
+            sink = sink.of_run_since(ago);
+            let file = JsonLines::append(self.selection.reports.join("events.jsonl"), there)?;
+            crate::report::resume(events, stream, self.subscribers(file, listener, is_shard)?)
+        } else {
+            let file = self.new_events()?;
+            crate::report::run(stream, self.subscribers(file, listener, is_shard)?)
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let ran = runtime.block_on(async {
             let interrupt = handle_signals()?;
@@ -245,18 +287,23 @@ impl Run {
         Ok(Outcome::Ran(summary))
     }
 
-    /// The reports, in an empty directory; they serve the page there.
-    fn subscribers(
-        &self,
-        listener: Option<TcpListener>,
-        is_shard: bool,
-    ) -> anyhow::Result<Vec<Box<dyn Subscriber + Send>>> {
+    /// The file of a new run, in an empty directory.
+    fn new_events(&self) -> anyhow::Result<JsonLines> {
         let reports = self.selection.reports.display();
         std::fs::create_dir_all(&self.selection.reports)
             .with_context(|| format!("cannot create the reports directory {reports}"))?;
         crate::report::remove_artifacts(&self.selection.reports)
             .with_context(|| format!("cannot remove the artifacts of an earlier run from {reports}"))?;
-        let events = JsonLines::create(self.selection.reports.join("events.jsonl"))?;
+        JsonLines::create(self.selection.reports.join("events.jsonl"))
+    }
+
+    /// The reports; they serve the page there.
+    fn subscribers(
+        &self,
+        events: JsonLines,
+        listener: Option<TcpListener>,
+        is_shard: bool,
+    ) -> anyhow::Result<Vec<Box<dyn Subscriber + Send>>> {
         let junit = Junit::new(self.selection.reports.join("junit.xml"));
         let mut subscribers: Vec<Box<dyn Subscriber + Send>> = vec![Box::new(events), Box::new(junit)];
         subscribers.push(match listener {
@@ -339,6 +386,7 @@ impl Run {
             rounds: self.repeat.rounds()?,
             retries: self.repeat.retries(),
             flaky_passes: self.repeat.flaky_passes(),
+            done: None,
             seed: self.selection.seed(),
             command: std::env::args().collect(),
             options: self.options(),
@@ -349,6 +397,11 @@ impl Run {
     /// How many cases run in parallel.
     pub(super) const fn jobs_in_parallel(&self) -> u16 {
         self.conditions.jobs
+    }
+
+    /// Whether it is known how often each case is repeated, so that the run can be continued.
+    pub(super) fn has_known_rounds(&self) -> anyhow::Result<bool> {
+        Ok(matches!(self.repeat.rounds()?, Rounds::Times(_)))
     }
 
     /// The options needed to reproduce this run, besides its files.

@@ -120,9 +120,9 @@ impl Selection {
         })
     }
 
-    /// The shards of a run must draw the same cases, without knowing of each other: their seed is 0 unless it is given.
-    pub(super) fn fix_seed(&mut self) {
-        self.seed.get_or_insert(0);
+    /// Sets the seed unless it is given.
+    pub(super) fn default_seed(&mut self, seed: u64) {
+        self.seed.get_or_insert(seed);
     }
 
     /// The values of `-D`.

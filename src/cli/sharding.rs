@@ -81,7 +81,8 @@ impl Sharding {
         let part = self.shard.map(|wanted| wanted.part(&variable)).transpose();
         let part = part.map_err(|why| anyhow!("--shard auto: {why}"))?;
         if part.is_some() {
-            selection.fix_seed();
+            // The shards of a run must draw the same cases, without knowing of each other.
+            selection.default_seed(0);
         }
         // Of a shard, no default: another machine may have another file, and then a case is in two shards or in none.
         let usual = || {

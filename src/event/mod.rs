@@ -65,6 +65,9 @@ pub enum What {
         /// The shards that were merged into this run.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         shards: Vec<MergedShard>,
+        /// The same for the same cases with the same parameters; only then `--resume` continues the run.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        selection: String,
     },
     /// A further round of all cases, if the number of rounds was not known beforehand.
     RoundBegan {

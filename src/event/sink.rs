@@ -25,6 +25,16 @@ impl Sink {
         )
     }
 
+    /// The same sink for a run that started so long ago.
+    #[must_use]
+    pub fn of_run_since(self, ago: Duration) -> Self {
+        Self {
+            began: self.began.checked_sub(ago).unwrap_or(self.began),
+            began_real: self.began_real.checked_sub(ago).unwrap_or(self.began_real),
+            ..self
+        }
+    }
+
     /// A sink whose events are discarded.
     #[must_use]
     pub fn silent() -> Self {

@@ -77,8 +77,21 @@ impl Reports {
 /// files are written before it prints the summary.
 #[must_use]
 pub fn run(stream: Receiver<Event>, subscribers: Vec<Box<dyn Subscriber + Send>>) -> Reports {
+    resume(std::iter::empty(), stream, subscribers)
+}
+
+/// Like [`run`], with the events of the part of the run that was before.
+#[must_use]
+pub fn resume(
+    earlier: impl Iterator<Item = Event> + Send + 'static,
+    stream: Receiver<Event>,
+    subscribers: Vec<Box<dyn Subscriber + Send>>,
+) -> Reports {
     Reports(std::thread::spawn(move || {
         let mut desk = Desk::new(subscribers);
+        for event in earlier {
+            desk.take(&event);
+        }
         let mut next_tick = Instant::now() + TICK;
         loop {
             let now = Instant::now();

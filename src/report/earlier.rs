@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path};
 
-use super::jsonl::read;
+use super::jsonl::{check_idle, read};
 use crate::event::What;
 use crate::session::artifacts;
 
@@ -10,14 +10,26 @@ use crate::session::artifacts;
 /// is not named, is outside, or is reached through a symbolic link is kept.
 ///
 /// # Errors
-/// When a file cannot be removed.
+/// When a file cannot be removed, or the run has not ended.
 pub fn remove_artifacts(reports: &Path) -> std::io::Result<()> {
+    check_idle(&reports.join("events.jsonl"))?;
+    remove_artifacts_of(reports, |_| true)
+}
+
+/// The same for some of the cases.
+///
+/// # Errors
+/// As [`remove_artifacts`].
+pub(super) fn remove_artifacts_of(
+    reports: &Path,
+    is_meant: impl Fn(Option<usize>) -> bool,
+) -> std::io::Result<()> {
     let path = reports.join("events.jsonl");
     // It may be a device or a pipe, which has no end.
     let Some(Ok(events)) = path.is_file().then(|| read(path)) else {
         return Ok(());
     };
-    for event in events.map_while(Result::ok) {
+    for event in events.map_while(Result::ok).filter(|event| is_meant(event.case)) {
         let (What::AttemptEnded { end, .. } | What::CaseEnded(end)) = event.what else {
             continue;
         };
@@ -79,6 +91,7 @@ mod tests {
             events.take(&sample::at(1.0, Some(0), What::CaseEnded(Box::new(end)))).unwrap();
         }
         events.finish().unwrap();
+        drop(events);
         remove_artifacts(&reports).unwrap();
         let left = |path: &str| home.path().join(path).exists();
         for gone in ["reports/a/evidence.txt", "reports/a/files", "reports/a/b"] {

@@ -6,6 +6,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::Deserialize;
 
 use crate::event::{Event, STREAM_VERSION, Subscriber, What};
@@ -15,23 +17,46 @@ use crate::event::{Event, STREAM_VERSION, Subscriber, What};
 pub struct JsonLines {
     path: PathBuf,
     out: BufWriter<File>,
+    /// How many events the file has already.
+    there: usize,
 }
 
 impl JsonLines {
     /// Creates the file, and its directory if missing; replaces an existing file.
     ///
     /// # Errors
-    /// When the directory or the file cannot be created; the message names it.
+    /// When the directory or the file cannot be created, or another run writes it; the message names it.
     pub fn create(path: impl Into<PathBuf>) -> anyhow::Result<Self> {
         let path = path.into();
         let create = || {
             if let Some(folder) = path.parent() {
                 std::fs::create_dir_all(folder)?;
             }
-            File::create(&path)
+            let file = File::options().create(true).write(true).truncate(false).open(&path)?;
+            lock(&file)?;
+            // A pipe or a device has no length.
+            if file.metadata()?.is_file() {
+                file.set_len(0)?;
+            }
+            Ok::<_, io::Error>(file)
         };
         let file = create().with_context(|| format!("cannot create {}", path.display()))?;
-        Ok(Self { path, out: BufWriter::new(file) })
+        Ok(Self { path, out: BufWriter::new(file), there: 0 })
+    }
+
+    /// Continues a file that has the first events of the stream already: so many.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, or another run writes it; the message names it.
+    pub fn append(path: impl Into<PathBuf>, there: usize) -> anyhow::Result<Self> {
+        let path = path.into();
+        let open = || {
+            let file = File::options().append(true).open(&path)?;
+            lock(&file)?;
+            Ok::<_, io::Error>(file)
+        };
+        let file = open().with_context(|| format!("cannot continue {}", path.display()))?;
+        Ok(Self { path, out: BufWriter::new(file), there })
     }
 
     fn write(&mut self, event: &Event) -> io::Result<()> {
@@ -47,6 +72,10 @@ impl JsonLines {
 
 impl Subscriber for JsonLines {
     fn take(&mut self, event: &Event) -> anyhow::Result<()> {
+        if self.there > 0 {
+            self.there -= 1;
+            return Ok(());
+        }
         self.write(event).with_context(|| format!("cannot write {}", self.path.display()))
     }
 
@@ -61,6 +90,29 @@ impl Subscriber for JsonLines {
             _ => anyhow::bail!("{} was removed or replaced during the run", self.path.display()),
         }
     }
+}
+
+/// Reserves the file for one run, until it is closed.
+///
+/// # Errors
+/// When another run has reserved it.
+fn lock(file: &File) -> io::Result<()> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) if file.metadata()?.is_file() => {
+            Err(io::Error::other("another run is writing events.jsonl"))
+        }
+        // Some file systems have no locks.
+        _ => Ok(()),
+    }
+}
+
+/// Checks that the run that wrote a file has ended.
+///
+/// # Errors
+/// When it is writing it.
+pub(super) fn check_idle(path: &Path) -> io::Result<()> {
+    // Opening a pipe would wait for its other end.
+    if path.is_file() { lock(&File::open(path)?) } else { Ok(()) }
 }
 
 /// Why a stream cannot be read.

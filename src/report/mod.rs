@@ -19,6 +19,7 @@ mod overview;
 mod perfetto;
 pub mod races;
 mod record;
+mod resume;
 pub mod rounds;
 #[cfg(test)]
 mod sample;
@@ -30,7 +31,7 @@ pub mod text;
 pub(crate) mod trace;
 
 pub use console::{Console, Settings};
-pub use dispatch::{Reports, Summary, feed, run};
+pub use dispatch::{Reports, Summary, feed, resume, run};
 pub use durations::{Durations, DurationsFile, file_name};
 pub use earlier::remove_artifacts;
 pub use fold::Fold;
@@ -40,6 +41,7 @@ pub use jsonl::{JsonLines, ReadError, Reader, read};
 pub use junit::Junit;
 pub use perfetto::Perfetto;
 pub use record::{Case, Counts, Kept, Metric, Step};
+pub use resume::Earlier;
 pub use serve::Serve;
 pub use signature::signature;
 pub use summary::Markdown;

@@ -28,6 +28,7 @@ pub(super) fn run_started(cases: usize) -> Event {
             flaky_passes: false,
             shard: None,
             shards: Vec::new(),
+            selection: String::new(),
         },
     )
 }

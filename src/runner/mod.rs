@@ -26,5 +26,5 @@ pub use dry_run::dry_run;
 pub use host::qemus;
 pub use names::check;
 pub use requirements::{not_given, unmet};
-pub use scheduler::run;
+pub use scheduler::{run, started};
 pub use settings::{Interrupt, Keep, Rounds, Settings};

@@ -1,13 +1,16 @@
 //! Schedules the cases of a run.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde_json::Value;
 use tokio::task::{JoinError, JoinSet};
 
 use super::case::Job;
 use super::settings::{Interrupt, Rounds, Settings};
 use super::{case, host};
 use crate::event::{Sink, Verdict, What};
+use crate::random::Random;
 use crate::session::directory::Workspace;
 
 /// Runs the cases in order, as often as the settings say, and emits all events.
@@ -21,15 +24,22 @@ pub async fn run(
     interrupt: Interrupt,
 ) -> std::io::Result<()> {
     let workspace = Workspace::new()?;
-    sink.emit(started(&jobs, &settings));
-    if let Some(shard) = &settings.shard {
-        let text = format!("shard {shard}: {} of {} cases", jobs.len(), shard.cases);
-        sink.emit(What::Note { text });
+    let of_shard = settings
+        .shard
+        .as_ref()
+        .map(|shard| format!("shard {shard}: {} of {} cases", jobs.len(), shard.cases));
+    if let Some(done) = &settings.done {
+        let host = host::host();
+        sink.emit(What::Note {
+            text: format!("continued on {}; {} cases had a verdict", host.name, done.len()),
+        });
+    } else {
+        sink.emit(started(&jobs, &settings));
+        of_shard.into_iter().for_each(|text| sink.emit(What::Note { text }));
     }
+    let mut waiting = Waiting::new(jobs, &settings);
     let settings = Arc::new(settings);
     let mut running: JoinSet<Verdict> = JoinSet::new();
-    let whole = settings.shard.as_ref().map_or(jobs.len(), |shard| shard.cases);
-    let mut waiting = Waiting { rounds: settings.rounds, jobs, whole, given: 0 };
     let mut stop = false;
     loop {
         stop |= settings.begin_until.is_some_and(|end| sink.elapsed() >= end);
@@ -81,7 +91,9 @@ fn is_bad(ended: &Result<Verdict, JoinError>, flaky_passes: bool) -> bool {
     }
 }
 
-fn started(jobs: &[Job], settings: &Settings) -> What {
+/// The first event of a run.
+#[must_use]
+pub fn started(jobs: &[Job], settings: &Settings) -> What {
     let times = match settings.rounds {
         Rounds::Times(times) => times,
         Rounds::For(_) | Rounds::Endless => 1,
@@ -99,7 +111,19 @@ fn started(jobs: &[Job], settings: &Settings) -> What {
         flaky_passes: settings.flaky_passes,
         shard: settings.shard.clone(),
         shards: Vec::new(),
+        selection: selection(jobs),
     }
+}
+
+/// A digest of the cases with their numbers, the same for any order in which they start.
+fn selection(jobs: &[Job]) -> String {
+    let line = |Job { number, case, qemu, .. }: &Job| {
+        let params = Value::Object(case.params.clone());
+        (*number, format!("{number} {} {} {params} {qemu:?}\n", case.at.path().display(), case.name))
+    };
+    let lines: BTreeMap<usize, String> = jobs.iter().map(line).collect();
+    let text: String = lines.into_values().collect();
+    format!("{:016x}", Random::new(&text, 0).next())
 }
 
 /// The cases that have not started, round by round.
@@ -108,12 +132,29 @@ struct Waiting {
     jobs: Vec<Job>,
     /// The number of cases of the whole selection.
     whole: usize,
+    /// The numbers of those that have a verdict.
+    done: BTreeSet<usize>,
     given: usize,
 }
 
 impl Waiting {
-    /// The next case, its number in the run and its round.
+    fn new(jobs: Vec<Job>, settings: &Settings) -> Self {
+        let whole = settings.shard.as_ref().map_or(jobs.len(), |shard| shard.cases);
+        let done = settings.done.clone().unwrap_or_default();
+        Self { rounds: settings.rounds, jobs, whole, done, given: 0 }
+    }
+
+    /// The next case without a verdict, its number in the run and its round.
     fn next(&mut self, sink: &Sink) -> Option<(usize, usize, Job)> {
+        loop {
+            let next = self.next_of_all(sink)?;
+            if !self.done.contains(&next.0) {
+                return Some(next);
+            }
+        }
+    }
+
+    fn next_of_all(&mut self, sink: &Sink) -> Option<(usize, usize, Job)> {
         let cases = self.jobs.len();
         let round = self.given.checked_div(cases)?;
         let begins = self.given.is_multiple_of(cases);

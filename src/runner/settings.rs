@@ -1,5 +1,6 @@
 //! Settings of a run, and its interruption.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub struct Settings {
     pub flaky_passes: bool,
     /// The seed for random axes, for the reports.
     pub seed: u64,
+    /// The numbers of the cases that have a verdict from an earlier part of the run; `None` for a new run.
+    pub done: Option<BTreeSet<usize>>,
     /// The command line, for the reports.
     pub command: Vec<String>,
     /// The options needed to reproduce the run, for the reports.

@@ -25,7 +25,7 @@ pub struct Reading {
 
 impl Reading {
     /// By how many seconds the time since boot has fallen behind the host's since an earlier reading; below 0 if it is
-    /// ahead. The middle of what is possible, as neither reading has an exact time of the host.
+    /// ahead. The least that is certain, as neither reading has an exact time of the host.
     ///
     /// # Errors
     /// What is wrong: a clock has stepped back, or differs by more than `allowed` for certain.
@@ -57,7 +57,14 @@ impl Reading {
                 }
             }
         }
-        Ok(f64::midpoint(least, most) - (self.uptime - before.uptime))
+        let passed = self.uptime - before.uptime;
+        Ok(0_f64.clamp(least - passed, most - passed))
+    }
+
+    /// How exactly the host's time of the reading is known.
+    #[must_use]
+    pub fn window(&self) -> Duration {
+        self.answered - self.asked
     }
 }
 
@@ -77,7 +84,9 @@ mod tests {
         let start = Instant::now();
         let first = read(start, 0.0, 5.0, 1000.0);
         let judge = |at, uptime, wall| read(start, at, uptime, wall).behind(&first, Duration::from_secs(1));
-        assert!((judge(10.0, 14.5, 1010.0).unwrap() - 0.5).abs() < 1e-6);
+        assert!((judge(10.0, 14.5, 1010.0).unwrap() - 0.3).abs() < 1e-6);
+        assert!((judge(10.0, 15.5, 1010.0).unwrap() + 0.3).abs() < 1e-6);
+        assert_eq!(judge(10.0, 15.1, 1010.0), Ok(0.0));
         // Within the second of the time of day.
         assert!(judge(10.0, 15.0, 1008.0).is_ok());
         assert!(judge(10.0, 12.0, 1010.0).unwrap_err().contains("at least 2.79 s behind it, allowed 1"));

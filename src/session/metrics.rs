@@ -48,7 +48,7 @@ pub const METRICS: &[(&str, &str)] = &[
     ),
     (
         "clock_behind",
-        "seconds by which a guest's time since boot fell behind the host's between two `check: {clock: …}`",
+        "seconds by which a guest's time since boot fell behind the host's between two `check: {clock: …}`, at least",
     ),
     ("failover", "seconds from the start of the `failover` step (its yank) to the survivor's first new tick"),
 ];

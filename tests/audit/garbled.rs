@@ -147,6 +147,7 @@ pub(crate) fn a_garbled_monitor_ends_each_case_and_leaves_nothing() {
         rounds: Rounds::Times(1),
         retries: 0,
         flaky_passes: false,
+        done: None,
         seed: 1,
         command: Vec::new(),
         options: Vec::new(),
