@@ -244,7 +244,7 @@ fn the_jobs_run_the_shards_and_merge_them() {
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_lockstep"), home.path("bin/lockstep")).unwrap();
     home.run(&[&["run", "--seed", "0", "--reports", "whole"], &arguments[..]].concat()).expect(1);
     let whole = cases(&home.read("whole/junit.xml"));
-    assert_eq!(whole.iter().filter(|(_, results)| !results.is_empty()).count(), 1);
+    assert_eq!(whole.iter().filter(|(_, results, _)| !results.is_empty()).count(), 1);
     for engine in ENGINES {
         let [first, second, merge] = jobs(engine, &printed(&home, engine, &arguments));
         // The shard of the failed case fails, and the jobs that merge run nevertheless.

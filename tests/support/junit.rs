@@ -1,7 +1,7 @@
-//! What junit.xml says, without times.
+//! What junit.xml says, without times, hosts and measurements.
 
-/// A test case: its name, class, file and line, and its results.
-pub(crate) type Case = ([Option<String>; 4], Vec<String>);
+/// A test case: its name, class, file and line, its results, and its properties.
+pub(crate) type Case = ([Option<String>; 4], Vec<String>, Vec<[Option<String>; 2]>);
 
 /// The test cases of a file, in their order.
 pub(crate) fn cases(xml: &str) -> Vec<Case> {
@@ -15,7 +15,13 @@ pub(crate) fn cases(xml: &str) -> Vec<Case> {
             .collect();
         let attributes =
             ["name", "classname", "file", "line"].map(|name| node.attribute(name).map(str::to_owned));
-        (attributes, result)
+        let properties = node.descendants().filter(|child| child.has_tag_name("property"));
+        let properties =
+            properties.map(|child| ["name", "value"].map(|name| child.attribute(name).map(str::to_owned)));
+        let is_the_same = |[name, _]: &[Option<String>; 2]| {
+            name.as_deref().is_some_and(|name| name != "host" && !name.starts_with("metric."))
+        };
+        (attributes, result, properties.filter(is_the_same).collect())
     };
     cases.map(case).collect()
 }
