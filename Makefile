@@ -14,7 +14,7 @@ QEMU      ?= .qemu/$(SUITE)/bin/qemu-system-x86_64
 ACCEL     ?= tcg
 CARGO     ?= cargo
 
-.PHONY: help demo test run-tests qemu qemu-all old-qemu guest debian compiler firmware readers servers shipped lint deny deb deb-files repeat audit audit-runner audit-sabotages suite clean
+.PHONY: help demo test run-tests qemu qemu-all old-qemu guest debian compiler firmware slurm readers servers shipped lint deny deb deb-files repeat audit audit-runner audit-sabotages suite clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -51,6 +51,10 @@ compiler:
 firmware:
 	-scripts/install-qemu /usr/share/OVMF/OVMF_CODE_4M.fd:ovmf
 
+# For the tests of `lockstep engine slurm`, which need root; optional, too.
+slurm:
+	-scripts/install-qemu slurmctld slurmd sbatch:slurm-client munged:munge
+
 # Unoptimized, as for the tests: it compiles in less than half the time, and the QEMUs take most of the run.
 demo: qemu
 	$(CARGO) build
@@ -61,7 +65,7 @@ demo: qemu
 readers:
 	-scripts/fetch-readers
 
-test: qemu old-qemu guest compiler firmware readers run-tests
+test: qemu old-qemu guest compiler firmware slurm readers run-tests
 
 # Runs the tests with what is installed; lists those that were not run at the end.
 NOT_RUN = $(CURDIR)/target/tests-not-run

@@ -1,11 +1,14 @@
 //! `lockstep merge`: shards become one run.
 
 mod common;
+#[path = "support/junit.rs"]
+mod junit;
 
 use std::process::ExitCode;
 
 use common::harness::{self, once};
 use common::{Home, VM, qemu};
+use junit::cases;
 use lockstep_vm::event::{Event, Verdict, What};
 
 /// Four cases, of which `grid/3` fails, and the reports of two shards and of an unsharded run.
@@ -42,21 +45,6 @@ fn the_merged_run_is_that_of_one_machine() {
         _ => None,
     });
     assert_eq!(hosts.count(), 4);
-    let cases = |xml: &str| {
-        let document = roxmltree::Document::parse(xml).unwrap();
-        let cases = document.descendants().filter(|node| node.has_tag_name("testcase"));
-        let case = |node: roxmltree::Node<'_, '_>| {
-            let result: Vec<String> = node
-                .children()
-                .filter(|child| ["failure", "error", "skipped"].contains(&child.tag_name().name()))
-                .map(|child| format!("{} {:?}", child.tag_name().name(), child.attribute("message")))
-                .collect();
-            let attributes =
-                ["name", "classname", "file", "line"].map(|name| node.attribute(name).map(str::to_owned));
-            (attributes, result)
-        };
-        cases.map(case).collect::<Vec<_>>()
-    };
     let whole = home.read("shards/1-1/junit.xml");
     assert_eq!(cases(&home.read("reports/junit.xml")), cases(&whole));
     let sums = |xml: &str| {

@@ -8,6 +8,7 @@ mod completions;
 mod conditions;
 mod config;
 mod docs;
+mod engine;
 mod explain;
 mod failed;
 mod file;
@@ -75,6 +76,7 @@ enum Command {
     History(history::History),
     Bisect(bisect::Bisect),
     Merge(merge::Merge),
+    Engine(engine::Engine),
     Check(check::Check),
     List(list::List),
     Render(render::Render),
@@ -116,6 +118,7 @@ impl Command {
         match self {
             Self::Run(_)
             | Self::Bisect(_)
+            | Self::Engine(_)
             | Self::Audit(_)
             | Self::Report(_)
             | Self::Check(_)
@@ -142,6 +145,7 @@ impl Command {
         match self {
             Self::Run(run)
             | Self::Bisect(bisect::Bisect { run, .. })
+            | Self::Engine(engine::Engine { run, .. })
             | Self::Config(config::Config { run }) => (Some(&mut run.selection), Some(&mut run.qemu)),
             Self::Audit(audit) => (Some(&mut audit.selection), Some(&mut audit.qemu)),
             Self::Check(check) => (Some(&mut check.selection), Some(&mut check.qemu)),
@@ -159,6 +163,7 @@ impl Command {
             Self::List(list) => list.format.print(mistakes, &mut std::io::stderr()),
             Self::Run(run)
             | Self::Bisect(bisect::Bisect { run, .. })
+            | Self::Engine(engine::Engine { run, .. })
             | Self::Config(config::Config { run }) => run.format.print(mistakes, &mut std::io::stderr()),
             _ => {
                 format::print(mistakes);
@@ -176,6 +181,7 @@ impl Command {
             Self::History(history) => history.run(),
             Self::Bisect(bisect) => bisect.run(),
             Self::Merge(merge) => merge.run(),
+            Self::Engine(engine) => engine.run(matches),
             Self::Check(check) => check.run(),
             Self::List(list) => list.run(),
             Self::Render(render) => render.run(),

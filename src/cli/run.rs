@@ -238,7 +238,7 @@ impl Run {
     /// The run to be continued. Its seed becomes the default.
     fn earlier(&mut self) -> anyhow::Result<Option<Earlier>> {
         let Some(reports) = &self.resume else { return Ok(None) };
-        if !matches!(self.repeat.rounds()?, Rounds::Times(_)) {
+        if !self.has_known_rounds()? {
             bail!("--resume needs a known number of rounds");
         }
         let earlier = Earlier::read(reports).context("--resume")?;
@@ -392,6 +392,16 @@ impl Run {
             options: self.options(),
             shard: None,
         })
+    }
+
+    /// How many cases run in parallel.
+    pub(super) const fn jobs_in_parallel(&self) -> u16 {
+        self.conditions.jobs
+    }
+
+    /// Whether it is known how often each case is repeated, so that the run can be continued.
+    pub(super) fn has_known_rounds(&self) -> anyhow::Result<bool> {
+        Ok(matches!(self.repeat.rounds()?, Rounds::Times(_)))
     }
 
     /// The options needed to reproduce this run, besides its files.

@@ -55,15 +55,17 @@ pub(crate) enum Need {
     Redis,
     /// The programs of a PostgreSQL server, and `psql`.
     Postgres,
+    /// The programs of Slurm and Munge, and permission to run each node in a process namespace of its own.
+    Slurm,
 }
 
 use Need::{
     Browser, CargoDeb, Compiler, CrossCompiler, Debian, Guest, Kvm, Mounts, OtherUser, Ovmf, Postgres,
-    QemuImg, Reader, Redis, Script, Target, TwoQemus, Xmllint,
+    QemuImg, Reader, Redis, Script, Slurm, Target, TwoQemus, Xmllint,
 };
 
 /// The names of needs in `LOCKSTEP_TEST_REQUIRE`; `all` stands for all of them.
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 21] = [
     "qemu",
     "old-qemu",
     "system-qemu",
@@ -84,6 +86,7 @@ const NAMES: [&str; 20] = [
     "debian",
     "redis",
     "postgres",
+    "slurm",
 ];
 
 impl Need {
@@ -110,6 +113,7 @@ impl Need {
             Debian => "debian",
             Redis => "redis",
             Postgres => "postgres",
+            Slurm => "slurm",
         }
     }
 
@@ -163,9 +167,21 @@ impl Need {
             Postgres => runs("sh", &["-c", "ls /usr/lib/postgresql/*/bin/initdb"], "postgresql")
                 .and_then(|()| runs("psql", &["--version"], "postgresql-client"))
                 .map_err(|_| "there is no PostgreSQL here (Debian: postgresql)".to_owned()),
+            Slurm => runs("sh", &["-c", "hash slurmctld slurmd sbatch munged"], "")
+                .map_err(|_| {
+                    "there is no Slurm here (Debian: slurmctld slurmd slurm-client munge)".to_owned()
+                })
+                .and_then(|()| {
+                    runs("setpriv", &[&CONTAINED[..], &["true"]].concat(), "util-linux")
+                        .map_err(|_| "a process namespace cannot be made here".to_owned())
+                }),
         }
     }
 }
+
+/// The arguments of `setpriv` for a command in a process namespace, all of which ends with the thread that started it.
+pub(crate) const CONTAINED: [&str; 7] =
+    ["--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
 
 const OTHER_USER: [&str; 7] =
     ["--reuid", "65534", "--regid", "65534", "--clear-groups", env!("CARGO_BIN_EXE_lockstep"), "--version"];
