@@ -10,7 +10,8 @@ use lockstep_vm::event::Verdict;
 
 const SCENARIOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
 
-/// Runs the failovers, the migrations and the controls on an architecture: all of them pass.
+/// Runs the failovers, the migrations and the controls on an architecture: all of them pass, or fail with a known issue,
+/// which is printed.
 #[track_caller]
 fn everything_on(arch: &str) {
     let home = Home::new();
@@ -24,7 +25,11 @@ fn everything_on(arch: &str) {
     assert_eq!(ran.code, Some(0), "{arch}: {}{}", ran.stdout, ran.stderr);
     let verdicts = home.results().verdicts();
     assert_eq!(verdicts.len(), 8 + 4 + 7, "{arch}: {verdicts:?}");
-    let unexpected = verdicts.iter().find(|(_, verdict, _)| *verdict != Verdict::Pass);
+    for (case, _, reason) in verdicts.iter().filter(|(_, verdict, _)| *verdict == Verdict::Xfail) {
+        eprintln!("{arch}: {case} failed with a known issue: {}", reason.as_deref().unwrap_or_default());
+    }
+    let expected = |verdict| matches!(verdict, Verdict::Pass | Verdict::Xfail);
+    let unexpected = verdicts.iter().find(|(_, verdict, _)| !expected(*verdict));
     assert_eq!(unexpected, None, "{arch}");
     home.assert_nothing_is_left();
 }
