@@ -16,6 +16,9 @@ use crate::scenario::model::Case;
 /// The result of a probe.
 type Answer = Result<Arc<Binary>, Arc<ProbeError>>;
 
+/// QEMUs by the name of the VM.
+type ByVm = BTreeMap<String, Arc<Binary>>;
+
 /// The names that a VM's `qemu` may use, and the probe results.
 #[derive(Debug, Default)]
 pub struct Binaries {
@@ -101,16 +104,20 @@ impl Binaries {
         self.reported.lock().unwrap_or_else(PoisonError::into_inner).insert(without_kvm.to_owned())
     }
 
-    /// The QEMUs of a case's VMs, by the VM's name. Omits those that cannot be probed, emulate another architecture,
-    /// or are only known when the case runs.
+    /// Whether a VM's `qemu` is a folder or a pattern that has no program for this architecture.
     #[must_use]
-    pub fn of(&self, case: &Case) -> BTreeMap<String, Arc<Binary>> {
+    pub fn lacks(&self, qemu: &str, arch: &str) -> bool {
+        let path = self.named.get(qemu).filter(|path| of_arch(path, arch) != **path);
+        path.is_some() && self.path(qemu, arch).is_err()
+    }
+
+    /// The QEMUs of a case's VMs, by the VM's name, and those that emulate another architecture than the VM has. Omits
+    /// those that cannot be probed, or are only known when the case runs.
+    #[must_use]
+    pub fn of(&self, case: &Case) -> (ByVm, ByVm) {
         let known = case.vms.iter().filter(|(_, vm)| !crate::template::is_template(&vm.qemu));
-        let asked = known.filter_map(|(name, vm)| {
-            let binary = self.get(&vm.qemu, vm.arch()).ok().filter(|binary| vm.runs_on(binary))?;
-            Some((name.clone(), binary))
-        });
-        asked.collect()
+        let asked = known.filter_map(|(name, vm)| Some((name.clone(), self.get(&vm.qemu, vm.arch()).ok()?)));
+        asked.partition(|(name, binary)| case.vms[name].runs_on(binary))
     }
 }
 
@@ -177,10 +184,13 @@ mod tests {
             let missing = binaries.path("default", "ppc64").unwrap_err().to_string();
             assert!(missing.starts_with(&format!("no QEMU at `{folder}/qemu-system-ppc64`")), "{missing}");
             assert!(binaries.check("default").is_ok());
+            assert!(binaries.lacks("default", "ppc64") && !binaries.lacks("default", "s390x"));
         }
         let binaries = Binaries::new([("default".to_owned(), "/no/qemu-system-{arch}".to_owned())]);
         let missing = binaries.check("default").unwrap_err().to_string();
         assert!(missing.starts_with("no QEMU at `/no/qemu-system-x86_64`"), "{missing}");
+        let program = Binaries::new([("default".to_owned(), "/no/qemu".to_owned())]);
+        assert!(!program.lacks("default", "ppc64") && !Binaries::default().lacks("default", "ppc64"));
     }
 
     #[test]

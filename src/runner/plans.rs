@@ -103,13 +103,6 @@ fn no_ssh(plans: &IndexMap<String, Plan>) -> Option<String> {
     })
 }
 
-/// The reason to skip if a VM needs an architecture that its QEMU does not emulate.
-fn other_target(name: &str, spec: &VmSpec, binary: &Binary) -> Option<String> {
-    let wanted = spec.arch.as_ref().filter(|_| !spec.runs_on(binary))?;
-    let (path, target) = (binary.path.display(), &binary.arch);
-    Some(format!("VM `{name}` has `arch: {wanted}`, but the QEMU at `{path}` emulates {target}"))
-}
-
 /// Whether the built-in guest, if the VM has it, runs on the architecture of a QEMU.
 fn runs_ticker(spec: &VmSpec, binary: &Binary) -> Result<(), String> {
     let Guest::Ticker(ticker) = &spec.guest else { return Ok(()) };
@@ -134,10 +127,15 @@ pub(super) fn plan(
     binaries: &Binaries,
     settings: &Settings,
 ) -> Result<Plan, CannotRun> {
-    let binary =
-        binaries.get(&spec.qemu, spec.arch()).map_err(|error| CannotRun::error(error.to_string()))?;
-    if let Some(reason) = other_target(name, &spec, &binary) {
-        return Err(CannotRun::skip(reason));
+    let binary = binaries.get(&spec.qemu, spec.arch()).map_err(|error| {
+        match binaries.lacks(&spec.qemu, spec.arch()) {
+            true => CannotRun::skip(format!("VM `{name}` has `arch: {}`: {error}", spec.arch())),
+            false => CannotRun::error(error.to_string()),
+        }
+    })?;
+    // A QEMU that is known before the case runs has been refused before.
+    if let Some(why) = spec.other_target(&binary) {
+        return Err(CannotRun::error(format!("VM `{name}` has {why}")));
     }
     if let Some(accel) = settings.accel.filter(|accel| spec.accel.excludes(*accel)) {
         let wanted: Vec<String> = spec.accel.names().iter().map(|own| spec.accel.option(*own)).collect();
