@@ -8,6 +8,7 @@ use semver::Version;
 
 use crate::qemu::arch;
 use crate::qemu::binary::{Binary, ProbeError, find, probe};
+use crate::qemu::kvm::Host;
 use crate::qemu::kvm_trial::Setup;
 use crate::qemu::spec::Accel;
 use crate::scenario::QemuVersions;
@@ -20,8 +21,9 @@ type Answer = Result<Arc<Binary>, Arc<ProbeError>>;
 type ByVm = BTreeMap<String, Arc<Binary>>;
 
 /// The names that a VM's `qemu` may use, and the probe results.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Binaries {
+    host: Host,
     named: BTreeMap<String, String>,
     known: Mutex<BTreeMap<PathBuf, Answer>>,
     trials: Mutex<BTreeMap<Setup, Result<(), String>>>,
@@ -33,7 +35,23 @@ impl Binaries {
     /// The binaries given on the command line, by name. A path without a name is `default`.
     #[must_use]
     pub fn new(named: impl IntoIterator<Item = (String, String)>) -> Self {
-        Self { named: named.into_iter().collect(), ..Self::default() }
+        Self::on(Host::this().clone(), named)
+    }
+
+    /// The same, on a host.
+    pub(super) fn on(host: Host, named: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self {
+            host,
+            named: named.into_iter().collect(),
+            known: Mutex::default(),
+            trials: Mutex::default(),
+            reported: Mutex::default(),
+        }
+    }
+
+    /// The host that they run on.
+    pub(super) const fn host(&self) -> &Host {
+        &self.host
     }
 
     /// The names given on the command line.
@@ -86,7 +104,7 @@ impl Binaries {
         machine: Option<&str>,
         cpu: &str,
     ) -> Option<String> {
-        let trouble = binary.accelerator_trouble(Accel::Kvm);
+        let trouble = binary.accelerator_trouble(Accel::Kvm, &self.host);
         let runs_it = matches!(binary.arch.as_str(), "x86_64" | "i386") && machine != Some("none");
         if trouble.is_some() || !runs_it {
             return trouble;
@@ -131,6 +149,12 @@ fn of_arch(path: &str, arch: &str) -> String {
         return folder.join(program).display().to_string();
     }
     path.replace("{arch}", arch)
+}
+
+impl Default for Binaries {
+    fn default() -> Self {
+        Self::new([])
+    }
 }
 
 fn ask(path: &Path) -> Answer {
