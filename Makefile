@@ -14,7 +14,7 @@ QEMU      ?= .qemu/$(SUITE)/bin/qemu-system-x86_64
 ACCEL     ?= tcg
 CARGO     ?= cargo
 
-.PHONY: help demo test run-tests qemu qemu-all old-qemu guest debian compiler firmware readers servers shipped lint deny deb deb-files repeat audit audit-runner audit-sabotages suite clean
+.PHONY: help demo test run-tests qemu qemu-all old-qemu guest debian compiler firmware readers servers shipped lint deny deb deb-files repeat audit audit-runner audit-sabotages suite suite-architectures suite-page clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -138,8 +138,21 @@ suite: qemu old-qemu
 	$(CARGO) build --release
 	target/release/lockstep run $(SUITE_CASES) --qemu-matrix $(SUITE_QEMUS) --accel $(ACCEL) -j 2 --reports reports/suite
 	-target/release/lockstep run $(SUITE_CASES) --tag kvm --qemu $(QEMU) --accel kvm --reports reports/suite-kvm
-	LOCKSTEP_SUITE_EVENTS=reports/suite/events.jsonl:reports/suite-kvm/events.jsonl \
-		$(CARGO) test --test suite says
+	$(MAKE) suite-page
+
+# The same on the other architectures, under emulation.
+SUITE_ARCHITECTURES = aarch64 s390x ppc64 i386
+suite-architectures: qemu-all
+	$(CARGO) build --release
+	for arch in $(SUITE_ARCHITECTURES); do \
+		target/release/lockstep run $(SUITE_CASES) -D arch=$$arch --qemu '.qemu/$(SUITE)/bin/qemu-system-{arch}' --accel tcg \
+			-j 2 --reports reports/suite-$$arch || exit 1; \
+	done
+	$(MAKE) suite-page
+
+# The page of the runs that there are.
+suite-page:
+	LOCKSTEP_SUITE_EVENTS="$$(printf '%s:' reports/suite*/events.jsonl | sed 's/:$$//')" $(CARGO) test --test suite says
 
 clean:
 	$(CARGO) clean
