@@ -14,7 +14,7 @@ QEMU      ?= .qemu/$(SUITE)/bin/qemu-system-x86_64
 ACCEL     ?= tcg
 CARGO     ?= cargo
 
-.PHONY: help demo test run-tests qemu qemu-all old-qemu guest debian compiler firmware readers servers shipped lint deny deb deb-files repeat audit audit-runner audit-sabotages suite suite-architectures suite-page clean
+.PHONY: help architectures demo test run-tests qemu qemu-all old-qemu guest debian compiler firmware readers servers shipped lint deny deb deb-files repeat audit audit-runner audit-sabotages suite suite-architectures suite-page clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -105,6 +105,11 @@ servers: qemu debian
 # All shipped scenarios on each QEMU: also the long ones, and the controls and guests on the older QEMUs.
 shipped: qemu old-qemu guest
 	LOCKSTEP_TEST_ALL=1 $(CARGO) test --test shipped
+
+# The failovers, migrations and controls on the other architectures; `make test` runs a few of these if `make qemu-all` has
+# been run.
+architectures: qemu-all
+	LOCKSTEP_TEST_ALL=1 $(CARGO) test --test architectures
 
 # The eight failovers N times in a row; stops at the first failure.
 N ?= 20
