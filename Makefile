@@ -14,7 +14,7 @@ QEMU      ?= .qemu/$(SUITE)/bin/qemu-system-x86_64
 ACCEL     ?= tcg
 CARGO     ?= cargo
 
-.PHONY: help demo test run-tests qemu qemu-all old-qemu guest debian compiler firmware slurm readers servers shipped lint deny deb deb-files repeat audit audit-runner audit-sabotages suite clean
+.PHONY: help architectures demo test run-tests qemu qemu-all old-qemu guest debian compiler firmware slurm readers servers shipped lint deny deb deb-files repeat audit audit-runner audit-sabotages suite suite-architectures suite-page clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -110,6 +110,11 @@ servers: qemu debian
 shipped: qemu old-qemu guest
 	LOCKSTEP_TEST_ALL=1 $(CARGO) test --test shipped
 
+# The failovers, migrations and controls on the other architectures; `make test` runs a few of these if `make qemu-all` has
+# been run.
+architectures: qemu-all
+	LOCKSTEP_TEST_ALL=1 $(CARGO) test --test architectures
+
 # The eight failovers N times in a row; stops at the first failure.
 N ?= 20
 repeat: qemu
@@ -142,8 +147,21 @@ suite: qemu old-qemu
 	$(CARGO) build --release
 	target/release/lockstep run $(SUITE_CASES) --qemu-matrix $(SUITE_QEMUS) --accel $(ACCEL) -j 2 --reports reports/suite
 	-target/release/lockstep run $(SUITE_CASES) --tag kvm --qemu $(QEMU) --accel kvm --reports reports/suite-kvm
-	LOCKSTEP_SUITE_EVENTS=reports/suite/events.jsonl:reports/suite-kvm/events.jsonl \
-		$(CARGO) test --test suite says
+	$(MAKE) suite-page
+
+# The same on the other architectures, under emulation.
+SUITE_ARCHITECTURES = aarch64 s390x ppc64 i386
+suite-architectures: qemu-all
+	$(CARGO) build --release
+	for arch in $(SUITE_ARCHITECTURES); do \
+		target/release/lockstep run $(SUITE_CASES) -D arch=$$arch --qemu '.qemu/$(SUITE)/bin/qemu-system-{arch}' --accel tcg \
+			-j 2 --reports reports/suite-$$arch || exit 1; \
+	done
+	$(MAKE) suite-page
+
+# The page of the runs that there are.
+suite-page:
+	LOCKSTEP_SUITE_EVENTS="$$(printf '%s:' reports/suite*/events.jsonl | sed 's/:$$//')" $(CARGO) test --test suite says
 
 clean:
 	$(CARGO) clean

@@ -8,9 +8,21 @@ use common::harness::{self, once};
 use common::{Home, qemus, sibling};
 use lockstep_vm::event::Verdict;
 
+/// Runs every case: `make architectures`.
+const ALL: &str = "LOCKSTEP_TEST_ALL";
+/// What runs without that: a failover of each side, a migration, and controls of RAM, a device and code.
+const SOME: [&str; 6] = [
+    "colo/plain/primary_failover_checkpoint",
+    "colo/multifd/secondary_failover",
+    "precopy/unix/plain",
+    "controls/architectures/end_of_ram",
+    "controls/architectures/device",
+    "controls/architectures/stale_code",
+];
 const SCENARIOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
 
-/// Runs the failovers, the migrations and the controls on an architecture: all of them pass.
+/// Runs failovers, migrations and controls on an architecture: all of them pass, or fail with a known issue, which is
+/// printed.
 #[track_caller]
 fn everything_on(arch: &str) {
     let home = Home::new();
@@ -20,11 +32,19 @@ fn everything_on(arch: &str) {
     let files = files.map(|file| format!("{SCENARIOS}/{file}"));
     let given = format!("arch={arch}");
     let options = ["run", "--accel", "tcg", "--qemu", &folder, "-D", &given, "--slow", "2"];
-    let ran = home.run(&[&options[..], &files.each_ref().map(String::as_str)].concat());
+    let (cases, selection) = match std::env::var_os(ALL) {
+        Some(_) => (8 + 4 + 7, Vec::new()),
+        None => (SOME.len(), SOME.iter().flat_map(|name| ["--case", name]).collect()),
+    };
+    let ran = home.run(&[&options[..], &selection, &files.each_ref().map(String::as_str)].concat());
     assert_eq!(ran.code, Some(0), "{arch}: {}{}", ran.stdout, ran.stderr);
     let verdicts = home.results().verdicts();
-    assert_eq!(verdicts.len(), 8 + 4 + 7, "{arch}: {verdicts:?}");
-    let unexpected = verdicts.iter().find(|(_, verdict, _)| *verdict != Verdict::Pass);
+    assert_eq!(verdicts.len(), cases, "{arch}: {verdicts:?}");
+    for (case, _, reason) in verdicts.iter().filter(|(_, verdict, _)| *verdict == Verdict::Xfail) {
+        eprintln!("{arch}: {case} failed with a known issue: {}", reason.as_deref().unwrap_or_default());
+    }
+    let expected = |verdict| matches!(verdict, Verdict::Pass | Verdict::Xfail);
+    let unexpected = verdicts.iter().find(|(_, verdict, _)| !expected(*verdict));
     assert_eq!(unexpected, None, "{arch}");
     home.assert_nothing_is_left();
 }
@@ -55,13 +75,39 @@ fn one_option_names_the_qemus_of_a_matrix_of_architectures() {
     home.run(&["run", "--accel", "tcg", "--qemu", &pattern, "arch.yaml"]).expect(0);
     let passed = home.results().verdicts().iter().filter(|(_, verdict, _)| *verdict == Verdict::Pass).count();
     assert_eq!(passed, 3);
-    // One program has one architecture, and the others are left out, with the names of both.
-    home.run_on(&qemus()[0], &["arch.yaml"]).expect(0);
-    let results = home.results();
-    assert_eq!(results.case("arch/s390x").verdict(), Verdict::Skip);
-    let reason = results.case("arch/s390x").reason().unwrap();
-    assert!(reason.starts_with("VM `vm` has `arch: s390x`, but the QEMU at `"), "{reason}");
-    assert!(reason.ends_with("emulates x86_64"), "{reason}");
+    // A folder that lacks some of them: those cases are skipped.
+    let folder = home.path("qemus");
+    std::fs::create_dir(&folder).unwrap();
+    std::os::unix::fs::symlink(&qemus()[0].path, folder.join("qemu-system-x86_64")).unwrap();
+    for given in ["./qemus", "./qemus/qemu-system-{arch}"] {
+        home.run(&["run", "--accel", "tcg", "--qemu", given, "arch.yaml"]).expect(0);
+        let results = home.results();
+        assert_eq!(results.case("arch/x86_64").verdict(), Verdict::Pass);
+        assert_eq!(results.case("arch/s390x").verdict(), Verdict::Skip);
+        let reason = results.case("arch/s390x").reason().unwrap();
+        assert!(reason.starts_with("VM `vm` has `arch: s390x`: no QEMU at `"), "{reason}");
+        assert!(reason.contains("qemus/qemu-system-s390x"), "{reason}");
+    }
+}
+
+fn a_qemu_of_another_architecture_is_refused_with_both_names() {
+    let home = Home::new();
+    let text = "name: \"arch/{{arch}}\"\nmatrix: {arch: [x86_64, aarch64]}\nvms:\n  vm: {arch: \"{{arch}}\"}\n\
+        steps: [{wait: {vm: vm, ticks: 1}}]\n";
+    home.write("arch.yaml", text);
+    for (qemu, wanted, target) in [
+        (qemus()[0].path.clone(), "aarch64", "x86_64"),
+        (sibling(&qemus()[0], "aarch64"), "x86_64", "aarch64"),
+    ] {
+        let path = qemu.display().to_string();
+        let ran = home.run(&["run", "--accel", "tcg", "--qemu", &path, "arch.yaml"]).expect(2);
+        let said = format!("VM `vm` has `arch: {wanted}`, but the QEMU at `{path}` emulates {target}");
+        assert!(ran.stderr.contains(&said) && ran.stderr.contains("arch.yaml:4:14"), "{}", ran.stderr);
+        // The control: without the other architecture it runs.
+        let only = format!("arch={target}");
+        home.run(&["run", "--accel", "tcg", "--qemu", &path, "-D", &only, "arch.yaml"]).expect(0);
+        home.run(&["check", "--qemu", &path, "arch.yaml"]).expect(2);
+    }
 }
 
 fn what_the_guest_cannot_do_on_an_architecture_is_an_error() {
@@ -94,6 +140,7 @@ fn main() -> ExitCode {
                 Target("aarch64"),
                 Target("s390x")
             ),
+            once!(a_qemu_of_another_architecture_is_refused_with_both_names, Target("aarch64")),
             once!(what_the_guest_cannot_do_on_an_architecture_is_an_error, Target("aarch64")),
         ],
     )

@@ -25,7 +25,7 @@ fn checked(files: &[PathBuf], binaries: &Binaries) -> (usize, Diagnostics) {
     let loaded = load(files, &Options::default(), binaries);
     let (mut diagnostics, mut count) = (loaded.diagnostics, 0);
     for case in &loaded.cases {
-        let own = binaries.of(case);
+        let (own, _) = binaries.of(case);
         let used: Vec<&Binary> = own.values().map(|binary| &**binary).collect();
         if unmet(&case.requires, &used, &std::env::temp_dir()).is_none() {
             against_binaries(case, &own, &mut diagnostics);

@@ -5,12 +5,14 @@
 
 mod common;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use common::Home;
 use lockstep_vm::event::{Event, Verdict, What};
+use lockstep_vm::qemu::arch::NAMES as NAMES_OF_ARCH;
 use serde_json::{Value, json};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -80,9 +82,33 @@ struct Went {
     seconds: f64,
 }
 
-/// The results of each case, by QEMU; `kvm` is appended to the version if the case ran with that.
-fn told(runs: &[String]) -> (Vec<String>, BTreeMap<(String, String), Went>) {
-    let mut versions: Vec<semver::Version> = Vec::new();
+/// A column: the QEMUs of x86-64, the newest first, then those of the other architectures.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Column {
+    arch: usize,
+    version: Reverse<semver::Version>,
+}
+
+impl Column {
+    fn of(version: &semver::Version, params: &Value) -> Self {
+        let arch = params.get("arch").and_then(Value::as_str).unwrap_or(NAMES_OF_ARCH[0]);
+        let arch = NAMES_OF_ARCH.iter().position(|name| *name == arch).unwrap();
+        Self { arch, version: Reverse(version.clone()) }
+    }
+}
+
+impl std::fmt::Display for Column {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.arch {
+            0 => write!(f, "{}", self.version.0),
+            arch => write!(f, "{} {}", self.version.0, NAMES_OF_ARCH[arch]),
+        }
+    }
+}
+
+/// The columns, and the results of each case.
+fn told(runs: &[String]) -> (BTreeSet<Column>, BTreeMap<(String, Column), Went>) {
+    let mut columns = BTreeSet::new();
     let mut went = BTreeMap::new();
     for text in runs {
         let events: Vec<Event> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -92,16 +118,14 @@ fn told(runs: &[String]) -> (Vec<String>, BTreeMap<(String, String), Went>) {
             match event.what {
                 What::RunStarted { qemus, .. } => {
                     for qemu in qemus {
-                        let version: semver::Version = qemu.version.parse().unwrap();
-                        names.insert(qemu.name, version.to_string());
-                        if !versions.contains(&version) {
-                            versions.push(version);
-                        }
+                        names.insert(qemu.name, qemu.version.parse::<semver::Version>().unwrap());
                     }
                 }
-                What::CaseStarted { name, qemu, .. } => {
+                What::CaseStarted { name, qemu, params, .. } => {
                     let version = qemu.as_ref().map_or_else(|| names.values().next(), |qemu| names.get(qemu));
-                    running.insert(event.case, (name, version.cloned().unwrap()));
+                    let column = Column::of(version.unwrap(), &params);
+                    columns.insert(column.clone());
+                    running.insert(event.case, (name, column));
                 }
                 What::CaseEnded(end) => {
                     let key = running.remove(&event.case).unwrap();
@@ -120,55 +144,53 @@ fn told(runs: &[String]) -> (Vec<String>, BTreeMap<(String, String), Went>) {
             }
         }
     }
-    versions.sort_by(|one, other| other.cmp(one));
-    (versions.iter().map(ToString::to_string).collect(), went)
+    (columns, went)
 }
 
 /// The page, generated from the events of runs.
 fn page(names: &[&str], listed: &BTreeMap<String, Listed>, runs: &[String]) -> String {
-    let (versions, went) = told(runs);
-    let mut page = "<!-- `make suite` writes this page. -->\n\n# QEMU's migration test suite\n\n\
+    let (columns, went) = told(runs);
+    let mut page = "<!-- `make suite suite-architectures` writes this page. -->\n\n# QEMU's migration test suite\n\n\
         Every case of QEMU's own migration test (`tests/qtest/migration*` of QEMU, 105 cases) under its name there, without\n\
-        `/migration/`; the scenario; its result on each QEMU, under emulation unless the case needs KVM; and what the\n\
-        scenario checks, beyond QEMU's own test.\n\n\
+        `/migration/`; the scenario; its result on each QEMU for x86-64, and on the newest one for the other architectures,\n\
+        under emulation unless the case needs KVM; its seconds on the newest QEMU; and what the scenario checks, beyond QEMU's\n\
+        own test.\n\n\
         All of them wait with deadlines, count the guest's output from the step that waits for it, check that both sides\n\
         have finished, let the guest compare every page of its memory on every pass, and accept only the listed lines on\n\
         standard error.\n\n"
         .to_owned();
     let _ = write!(page, "| case | scenario |");
-    for version in &versions {
-        let _ = write!(page, " {version} |");
+    for column in &columns {
+        let _ = write!(page, " {column} |");
     }
     page += " seconds | what it checks, also beyond QEMU's own case |\n|---|---|";
-    page += &"---|".repeat(versions.len() + 2);
+    page += &"---|".repeat(columns.len() + 2);
     page.push('\n');
-    let mut reasons: BTreeMap<(String, String), usize> = BTreeMap::new();
+    let mut reasons: BTreeMap<(&Column, &str), usize> = BTreeMap::new();
     for name in names {
         let case = &listed[*name];
         page += &row_begins(name, &case.file);
-        for version in &versions {
-            let went = went.get(&((*name).to_owned(), version.clone()));
+        for column in &columns {
+            let went = went.get(&((*name).to_owned(), column.clone()));
             let _ = write!(
                 page,
                 " {} |",
                 went.map_or_else(|| "not run".to_owned(), |went| went.verdict.to_string())
             );
             if let Some(went) = went.filter(|went| went.verdict != Verdict::Pass) {
-                *reasons.entry((version.clone(), went.reason.clone())).or_default() += 1;
+                *reasons.entry((column, &went.reason)).or_default() += 1;
             }
         }
-        let newest = went.get(&((*name).to_owned(), versions[0].clone()));
+        let newest = columns.first().and_then(|column| went.get(&((*name).to_owned(), column.clone())));
         let seconds =
             newest.filter(|went| went.verdict != Verdict::Skip).map(|went| format!("{:.1}", went.seconds));
         let _ =
             writeln!(page, " {} | {} |", seconds.unwrap_or_default(), case.description.replace('|', "\\|"));
     }
     page += "\n## Cases that did not pass\n\n| QEMU | cases | reason |\n|---|---|---|\n";
-    for version in &versions {
-        for ((_, reason), count) in reasons.iter().filter(|((of, _), _)| of == version) {
-            let reason = reason.lines().next().unwrap_or_default().replace('|', "\\|");
-            let _ = writeln!(page, "| {version} | {count} | {reason} |");
-        }
+    for ((column, reason), count) in reasons {
+        let reason = reason.lines().next().unwrap_or_default().replace('|', "\\|");
+        let _ = writeln!(page, "| {column} | {count} | {reason} |");
     }
     page
 }
@@ -186,7 +208,7 @@ fn the_table_says_what_the_runs_say() {
         let names: Vec<&str> = NAMES.lines().collect();
         std::fs::write(Path::new(ROOT).join(PAGE), page(&names, &listed, &runs)).unwrap();
     }
-    let run = |qemus: &[(&str, &str)], cases: &[(&str, &str, &str, &str, f64)]| {
+    let run = |arch: &str, qemus: &[(&str, &str)], cases: &[(&str, &str, &str, &str, f64)]| {
         let qemus: Vec<Value> = qemus
             .iter()
             .map(|(name, version)| json!({"name": name, "path": "/q", "version": version, "package": ""}))
@@ -200,7 +222,7 @@ fn the_table_says_what_the_runs_say() {
         for (number, (name, qemu, verdict, reason, seconds)) in cases.iter().enumerate() {
             lines.push(
                 json!({"at": 0.0, "case": number, "what": {"event": "case_started", "name": name, "file": "",
-                "tags": [], "params": {}, "axes": [], "qemu": qemu, "steps": 1}}),
+                "tags": [], "params": {"arch": arch}, "axes": [], "qemu": qemu, "steps": 1}}),
             );
             lines.push(json!({"at": 0.0, "case": number, "what": {"event": "case_ended", "verdict": verdict,
                 "reason": reason, "seconds": seconds}}));
@@ -209,6 +231,7 @@ fn the_table_says_what_the_runs_say() {
     };
     let (plain, ring, nowhere) = ("precopy/unix/plain", "dirty_ring", "precopy/tcp/plain");
     let both = run(
+        "x86_64",
         &[("new", "11.1.3"), ("old", "7.2.22")],
         &[
             (plain, "new", "pass", "", 1.25),
@@ -217,15 +240,19 @@ fn the_table_says_what_the_runs_say() {
             (ring, "old", "skip", "needs kvm", 0.0),
         ],
     );
-    let kvm = run(&[("new", "11.1.3")], &[(ring, "new", "pass", "", 14.0), (plain, "new", "skip", "x", 0.0)]);
-    let page = page(&[plain, ring, nowhere], &listed, &[both, kvm]);
+    let new = [("new", "11.1.3")];
+    let kvm = run("x86_64", &new, &[(ring, "new", "pass", "", 14.0), (plain, "new", "skip", "x", 0.0)]);
+    let other = run("s390x", &new, &[(plain, "new", "pass", "", 3.0), (ring, "new", "skip", "no KVM", 0.0)]);
+    let page = page(&[plain, ring, nowhere], &listed, &[other, both, kvm]);
+    assert!(page.contains("| case | scenario | 11.1.3 | 7.2.22 | 11.1.3 s390x | seconds |"), "{page}");
+    assert!(page.contains("| 11.1.3 s390x | 1 | no KVM |"), "{page}");
     let row = |name: &str| {
         let of = |line: &&str| line.starts_with(&format!("| `{name}` |"));
-        page.lines().find(of).unwrap().split(" | ").skip(2).take(3).collect::<Vec<_>>().join(", ")
+        page.lines().find(of).unwrap().split(" | ").skip(2).take(4).collect::<Vec<_>>().join(", ")
     };
     // A case that one run skipped but another one ran has run, and one that ran does not become a skip.
-    assert_eq!((row(plain), row(ring)), ("pass, fail, 1.2".into(), "pass, skip, 14.0".into()));
-    assert_eq!(row(nowhere), "not run, not run, ");
+    assert_eq!((row(plain), row(ring)), ("pass, fail, pass, 1.2".into(), "pass, skip, skip, 14.0".into()));
+    assert_eq!(row(nowhere), "not run, not run, not run, ");
     assert!(
         page.contains("| 7.2.22 | 1 | it \\| broke |") && page.contains("| 7.2.22 | 1 | needs kvm |"),
         "{page}"

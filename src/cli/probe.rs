@@ -49,7 +49,7 @@ fn summary(binary: &Binary, trouble: Option<&str>) -> String {
     let list = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
     let kvm = match trouble {
         Some(why) => format!("no KVM: {why}"),
-        None if kvm::virtualizes() => "kvm works here".to_owned(),
+        None if kvm::Host::this().virtualizes => "kvm works here".to_owned(),
         None => "kvm works here, but is slow: the CPU has no vmx or svm".to_owned(),
     };
     let rows = [

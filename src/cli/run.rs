@@ -441,10 +441,10 @@ impl Run {
 /// Every QEMU named by a case must respond before the first case is run.
 pub(super) fn check_binaries(binaries: &Binaries, cases: &[Case]) -> anyhow::Result<()> {
     for case in cases {
-        // A case that needs a QEMU which was not given is skipped.
+        // A case that needs a QEMU which was not given, or an architecture that a folder does not have, is skipped.
         for (name, vm) in case.vms.iter().filter(|_| not_given(&case.requires, binaries).is_none()) {
             // A name that depends on a step is resolved when that step runs.
-            if !vm.qemu.contains("{{") {
+            if !vm.qemu.contains("{{") && !binaries.lacks(&vm.qemu, vm.arch()) {
                 binaries.get(&vm.qemu, vm.arch()).map_err(|error| {
                     anyhow::anyhow!(
                         "{error} (VM `{name}` of case `{}`; choose another one with --qemu)",

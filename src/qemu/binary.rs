@@ -80,13 +80,13 @@ impl Binary {
         self.objects.contains("colo-compare")
     }
 
-    /// Why an accelerator cannot be used with this binary on this host, as far as that is known without a guest.
+    /// Why an accelerator cannot be used with this binary on a host, as far as that is known without a guest.
     #[must_use]
-    pub fn accelerator_trouble(&self, accel: Accel) -> Option<String> {
+    pub fn accelerator_trouble(&self, accel: Accel, host: &kvm::Host) -> Option<String> {
         if !self.accelerators.contains(accel.name()) {
             return Some(format!("QEMU {} is built without {}", self.version, accel.name().to_uppercase()));
         }
-        kvm::trouble().filter(|_| accel == Accel::Kvm).map(str::to_owned)
+        (accel == Accel::Kvm).then(|| host.trouble_with(&self.arch)).flatten()
     }
 }
 
@@ -201,12 +201,13 @@ async fn ask(path: &Path, stream: UnixStream, deadline: Instant) -> Result<Binar
     let schema = Schema::read(&plain("query-qmp-schema").await?);
     let commands = names(&plain("query-commands").await?, "name");
     let trace_events = trace_events(&qmp, &commands, deadline).await.map_err(words)?;
+    let arch = plain("query-target").await?["arch"].as_str().unwrap_or_default().to_owned();
     Ok(Binary {
         path: path.to_owned(),
         version: Version::new(part("major"), part("minor"), part("micro")),
         package: qmp.version["package"].as_str().unwrap_or_default().to_owned(),
-        arch: plain("query-target").await?["arch"].as_str().unwrap_or_default().to_owned(),
-        kvm_works: accelerators.contains("kvm") && kvm::trouble().is_none(),
+        kvm_works: accelerators.contains("kvm") && kvm::Host::this().trouble_with(&arch).is_none(),
+        arch,
         accelerators,
         default_machine: default_machine.map(str::to_owned),
         aliases: list(&machines)

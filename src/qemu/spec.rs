@@ -29,8 +29,8 @@ pub struct VmSpec {
     /// given, else `qemu-system-<arch>` in `PATH`.
     #[serde(default = "default_qemu")]
     pub qemu: String,
-    /// The architecture, as in `qemu-system-<arch>`; if the QEMU emulates another one, the case is skipped. Default:
-    /// that of the QEMU given by `--qemu`, else `x86_64`. The built-in guest runs on `x86_64`, `i386`, `aarch64`, `s390x` and
+    /// The architecture, as in `qemu-system-<arch>`; a QEMU that emulates another one is refused. Default: that of
+    /// the QEMU given by `--qemu`, else `x86_64`. The built-in guest runs on `x86_64`, `i386`, `aarch64`, `s390x` and
     /// `ppc64`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arch: Option<String>,
@@ -139,6 +139,14 @@ impl VmSpec {
     #[must_use]
     pub fn runs_on(&self, binary: &Binary) -> bool {
         self.arch.as_ref().is_none_or(|arch| *arch == binary.arch)
+    }
+
+    /// What is wrong if it does not.
+    #[must_use]
+    pub fn other_target(&self, binary: &Binary) -> Option<String> {
+        let wanted = self.arch.as_ref().filter(|_| !self.runs_on(binary))?;
+        let (path, target) = (binary.path.display(), &binary.arch);
+        Some(format!("`arch: {wanted}`, but the QEMU at `{path}` emulates {target}"))
     }
 
     /// The machine type without its properties.

@@ -8,6 +8,7 @@ use semver::Version;
 
 use crate::qemu::arch;
 use crate::qemu::binary::{Binary, ProbeError, find, probe};
+use crate::qemu::kvm::Host;
 use crate::qemu::kvm_trial::Setup;
 use crate::qemu::spec::Accel;
 use crate::scenario::QemuVersions;
@@ -16,9 +17,13 @@ use crate::scenario::model::Case;
 /// The result of a probe.
 type Answer = Result<Arc<Binary>, Arc<ProbeError>>;
 
+/// QEMUs by the name of the VM.
+type ByVm = BTreeMap<String, Arc<Binary>>;
+
 /// The names that a VM's `qemu` may use, and the probe results.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Binaries {
+    host: Host,
     named: BTreeMap<String, String>,
     known: Mutex<BTreeMap<PathBuf, Answer>>,
     trials: Mutex<BTreeMap<Setup, Result<(), String>>>,
@@ -30,7 +35,23 @@ impl Binaries {
     /// The binaries given on the command line, by name. A path without a name is `default`.
     #[must_use]
     pub fn new(named: impl IntoIterator<Item = (String, String)>) -> Self {
-        Self { named: named.into_iter().collect(), ..Self::default() }
+        Self::on(Host::this().clone(), named)
+    }
+
+    /// The same, on a host.
+    pub(super) fn on(host: Host, named: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self {
+            host,
+            named: named.into_iter().collect(),
+            known: Mutex::default(),
+            trials: Mutex::default(),
+            reported: Mutex::default(),
+        }
+    }
+
+    /// The host that they run on.
+    pub(super) const fn host(&self) -> &Host {
+        &self.host
     }
 
     /// The names given on the command line.
@@ -83,7 +104,7 @@ impl Binaries {
         machine: Option<&str>,
         cpu: &str,
     ) -> Option<String> {
-        let trouble = binary.accelerator_trouble(Accel::Kvm);
+        let trouble = binary.accelerator_trouble(Accel::Kvm, &self.host);
         let runs_it = matches!(binary.arch.as_str(), "x86_64" | "i386") && machine != Some("none");
         if trouble.is_some() || !runs_it {
             return trouble;
@@ -101,16 +122,20 @@ impl Binaries {
         self.reported.lock().unwrap_or_else(PoisonError::into_inner).insert(without_kvm.to_owned())
     }
 
-    /// The QEMUs of a case's VMs, by the VM's name. Omits those that cannot be probed, emulate another architecture,
-    /// or are only known when the case runs.
+    /// Whether a VM's `qemu` is a folder or a pattern that has no program for this architecture.
     #[must_use]
-    pub fn of(&self, case: &Case) -> BTreeMap<String, Arc<Binary>> {
+    pub fn lacks(&self, qemu: &str, arch: &str) -> bool {
+        let path = self.named.get(qemu).filter(|path| of_arch(path, arch) != **path);
+        path.is_some() && self.path(qemu, arch).is_err()
+    }
+
+    /// The QEMUs of a case's VMs, by the VM's name, and those that emulate another architecture than the VM has. Omits
+    /// those that cannot be probed, or are only known when the case runs.
+    #[must_use]
+    pub fn of(&self, case: &Case) -> (ByVm, ByVm) {
         let known = case.vms.iter().filter(|(_, vm)| !crate::template::is_template(&vm.qemu));
-        let asked = known.filter_map(|(name, vm)| {
-            let binary = self.get(&vm.qemu, vm.arch()).ok().filter(|binary| vm.runs_on(binary))?;
-            Some((name.clone(), binary))
-        });
-        asked.collect()
+        let asked = known.filter_map(|(name, vm)| Some((name.clone(), self.get(&vm.qemu, vm.arch()).ok()?)));
+        asked.partition(|(name, binary)| case.vms[name].runs_on(binary))
     }
 }
 
@@ -124,6 +149,12 @@ fn of_arch(path: &str, arch: &str) -> String {
         return folder.join(program).display().to_string();
     }
     path.replace("{arch}", arch)
+}
+
+impl Default for Binaries {
+    fn default() -> Self {
+        Self::new([])
+    }
 }
 
 fn ask(path: &Path) -> Answer {
@@ -177,10 +208,13 @@ mod tests {
             let missing = binaries.path("default", "ppc64").unwrap_err().to_string();
             assert!(missing.starts_with(&format!("no QEMU at `{folder}/qemu-system-ppc64`")), "{missing}");
             assert!(binaries.check("default").is_ok());
+            assert!(binaries.lacks("default", "ppc64") && !binaries.lacks("default", "s390x"));
         }
         let binaries = Binaries::new([("default".to_owned(), "/no/qemu-system-{arch}".to_owned())]);
         let missing = binaries.check("default").unwrap_err().to_string();
         assert!(missing.starts_with("no QEMU at `/no/qemu-system-x86_64`"), "{missing}");
+        let program = Binaries::new([("default".to_owned(), "/no/qemu".to_owned())]);
+        assert!(!program.lacks("default", "ppc64") && !Binaries::default().lacks("default", "ppc64"));
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(super) fn missing(feature: HostFeature, directory: &Path) -> Option<String> 
         HostFeature::Kvm => kvm::trouble().and_then(|why| tell("KVM", why.to_owned())),
         HostFeature::KvmVirtualization => {
             let why = kvm::trouble().or_else(|| {
-                (!kvm::virtualizes())
+                (!kvm::Host::this().virtualizes)
                     .then_some("neither `vmx` nor `svm` is among the CPU's flags in /proc/cpuinfo")
             });
             why.and_then(|why| tell("KVM with the CPU's virtualization", why.to_owned()))

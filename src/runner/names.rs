@@ -8,7 +8,7 @@ use super::requirements::unmet;
 use crate::diagnostic::Diagnostics;
 use crate::qemu::binary::Binary;
 use crate::qemu::releases;
-use crate::scenario::lint::{against_binaries, against_releases};
+use crate::scenario::lint::{against_binaries, against_releases, other_architecture};
 use crate::scenario::model::{Case, Requires};
 use crate::units::AnyNumber;
 
@@ -20,7 +20,8 @@ pub fn check(binaries: Option<&Binaries>, cases: &[Case], diagnostics: &mut Diag
             against_releases(case, &able(case), diagnostics);
             continue;
         };
-        let own = binaries.of(case);
+        let (own, others) = binaries.of(case);
+        others.iter().for_each(|(vm, binary)| other_architecture(case, vm, binary, diagnostics));
         let used: Vec<&Binary> = own.values().map(|binary| &**binary).collect();
         if unmet(&case.requires, &used, &std::env::temp_dir()).is_none() {
             against_binaries(case, &own, diagnostics);

@@ -14,7 +14,6 @@ use super::settings::Settings;
 use crate::qemu::arch::{self, Arch};
 use crate::qemu::binary::{Binary, find};
 use crate::qemu::guests_dir;
-use crate::qemu::kvm;
 use crate::qemu::programs::{QEMU_IMG, is_there};
 use crate::qemu::spec::{Accel, Boot, Guest, VmSpec};
 use crate::scenario::model::Case;
@@ -36,6 +35,8 @@ pub(super) fn plans(
     }
     // Before the case runs it has no directory.
     let here = if directory.is_dir() { directory.to_owned() } else { std::env::temp_dir() };
+    let (known, _) = binaries.of(case);
+    let known: Vec<&Binary> = known.values().map(|binary| &**binary).collect();
     let mut found = IndexMap::new();
     for name in case.vms.keys() {
         let nothing = serde_json::json!({"captures": {}, "vm": {}, "process": {}, "role": case.roles});
@@ -50,11 +51,12 @@ pub(super) fn plans(
             Err(why) => return Err(CannotRun::error(format!("VM `{name}`: {why}"))),
         };
         let spec = spec.unwrap_or_else(|| case.vms[name].clone());
-        let plan =
-            plan(name, spec, binaries, settings).map_err(|why| match unmet(&case.requires, &[], &here) {
+        let plan = plan(name, spec, binaries, settings).map_err(|why| {
+            match unmet(&case.requires, &known, &here) {
                 Some(reason) => CannotRun::skip(reason),
                 None => why,
-            })?;
+            }
+        })?;
         found.insert(name.clone(), plan);
     }
     choose_machine_types(&mut found)?;
@@ -103,13 +105,6 @@ fn no_ssh(plans: &IndexMap<String, Plan>) -> Option<String> {
     })
 }
 
-/// The reason to skip if a VM needs an architecture that its QEMU does not emulate.
-fn other_target(name: &str, spec: &VmSpec, binary: &Binary) -> Option<String> {
-    let wanted = spec.arch.as_ref().filter(|_| !spec.runs_on(binary))?;
-    let (path, target) = (binary.path.display(), &binary.arch);
-    Some(format!("VM `{name}` has `arch: {wanted}`, but the QEMU at `{path}` emulates {target}"))
-}
-
 /// Whether the built-in guest, if the VM has it, runs on the architecture of a QEMU.
 fn runs_ticker(spec: &VmSpec, binary: &Binary) -> Result<(), String> {
     let Guest::Ticker(ticker) = &spec.guest else { return Ok(()) };
@@ -134,10 +129,15 @@ pub(super) fn plan(
     binaries: &Binaries,
     settings: &Settings,
 ) -> Result<Plan, CannotRun> {
-    let binary =
-        binaries.get(&spec.qemu, spec.arch()).map_err(|error| CannotRun::error(error.to_string()))?;
-    if let Some(reason) = other_target(name, &spec, &binary) {
-        return Err(CannotRun::skip(reason));
+    let binary = binaries.get(&spec.qemu, spec.arch()).map_err(|error| {
+        match binaries.lacks(&spec.qemu, spec.arch()) {
+            true => CannotRun::skip(format!("VM `{name}` has `arch: {}`: {error}", spec.arch())),
+            false => CannotRun::error(error.to_string()),
+        }
+    })?;
+    // A QEMU that is known before the case runs has been refused before.
+    if let Some(why) = spec.other_target(&binary) {
+        return Err(CannotRun::error(format!("VM `{name}` has {why}")));
     }
     if let Some(accel) = settings.accel.filter(|accel| spec.accel.excludes(*accel)) {
         let wanted: Vec<String> = spec.accel.names().iter().map(|own| spec.accel.option(*own)).collect();
@@ -155,7 +155,7 @@ pub(super) fn plan(
         );
         return Err(CannotRun::skip(reason));
     }
-    let (accel, without_kvm) = accelerator(name, &spec, &binary, binaries, settings)?;
+    let (accel, without_kvm) = accelerator(name, &spec, &binary, binaries, settings.accel)?;
     if let Some(machine) =
         Arch::of(&binary.arch).and_then(|arch| arch.machine(spec.machine.as_deref(), accel))
     {
@@ -176,25 +176,26 @@ pub(super) fn plan(
     Ok(Plan { without_kvm, attachable, ..Plan::new(name, spec, binary, accel) })
 }
 
-/// The accelerator of a VM: the first that works. Also why it is not KVM, if it could have been.
+/// The accelerator of a VM, the first that works, or the given one. Also why it is not KVM, if it could have been.
 fn accelerator(
     name: &str,
     spec: &VmSpec,
     binary: &Binary,
     binaries: &Binaries,
-    settings: &Settings,
+    given: Option<Accel>,
 ) -> Result<(Accel, Option<String>), CannotRun> {
-    let wanted = settings.accel.map_or_else(|| spec.accel.names(), |accel| vec![accel]);
+    let wanted = given.map_or_else(|| spec.accel.names(), |accel| vec![accel]);
+    let host = binaries.host();
     let trouble = |accel| match accel {
-        Accel::Tcg => binary.accelerator_trouble(accel),
+        Accel::Tcg => binary.accelerator_trouble(accel, host),
         // Without hardware virtualization KVM is slower than TCG; it is used only if nothing else is allowed.
-        Accel::Kvm if wanted.len() > 1 && kvm::trouble().is_none() && !kvm::virtualizes() => {
+        Accel::Kvm if wanted.len() > 1 && host.trouble.is_none() && !host.virtualizes => {
             Some("KVM is slow here: the CPU has no hardware virtualization (vmx or svm)".to_owned())
         }
         Accel::Kvm => binaries.kvm_trouble(binary, spec.accel.option(accel), spec.machine_type(), &spec.cpu),
     };
     first_that_works(&wanted, trouble).map_err(|why| {
-        if settings.accel == Some(Accel::Kvm) {
+        if given == Some(Accel::Kvm) {
             let message = format!("VM `{name}` cannot use KVM (use `--accel tcg`, or no `--accel`): {why}");
             return CannotRun::error(message);
         }
@@ -238,6 +239,34 @@ impl Versions for CaseVersions<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::qemu::kvm::Host;
+
+    #[test]
+    fn a_host_has_kvm_for_its_own_architecture_and_tcg_for_the_others() {
+        let host = |trouble| Host { arch: "aarch64".to_owned(), trouble, virtualizes: true };
+        let spec: VmSpec = serde_json::from_value(serde_json::json!({})).unwrap();
+        let on = |host, arch: &str, built: &[&str], given| {
+            let accelerators = built.iter().map(|&name| name.to_owned()).collect();
+            let binary = Binary { arch: arch.to_owned(), accelerators, ..Binary::made_up("11.1.3") };
+            accelerator("vm", &spec, &binary, &Binaries::on(host, []), given).map_err(|error| error.reason)
+        };
+        let used = |arch, built| on(host(None), arch, built, None).unwrap();
+        let both = &["kvm", "tcg"][..];
+        assert_eq!(used("aarch64", both), (Accel::Kvm, None));
+        for arch in ["x86_64", "i386", "s390x", "ppc64"] {
+            let why = format!("KVM on aarch64 does not run guests of {arch}");
+            assert_eq!(used(arch, both), (Accel::Tcg, Some(why)));
+        }
+        // As Debian builds it on that host.
+        let why = "QEMU 11.1.3 is built without KVM".to_owned();
+        assert_eq!(used("x86_64", &["tcg"]), (Accel::Tcg, Some(why)));
+        let broken = on(host(Some("no /dev/kvm".to_owned())), "aarch64", both, None).unwrap();
+        assert_eq!(broken, (Accel::Tcg, Some("no /dev/kvm".to_owned())));
+        // As `--accel` says.
+        assert_eq!(on(host(None), "aarch64", both, Some(Accel::Tcg)), Ok((Accel::Tcg, None)));
+        let refused = on(host(None), "s390x", both, Some(Accel::Kvm)).unwrap_err();
+        assert!(refused.ends_with("KVM on aarch64 does not run guests of s390x"), "{refused}");
+    }
 
     #[test]
     fn an_accelerator_that_does_not_work_is_skipped_with_its_reason() {

@@ -219,15 +219,15 @@ impl Log {
         gaps.max().unwrap_or_default()
     }
 
-    /// The progress of the guest from this offset on: passes completed, and passes per second between the first and
-    /// last tick; null if there is only one tick.
+    /// The progress of the guest from this offset on: passes completed, at the last tick and at the first, and passes per
+    /// second between the two; null if there is only one tick.
     #[must_use]
     pub fn progress_since(&self, offset: usize) -> Option<Value> {
         let ticks: Vec<&Tick> = self.ticks_from(offset).collect();
         let (first, last) = (ticks.first()?, ticks.last()?);
         let took = (last.seen - first.seen).as_secs_f64();
         let speed = (took > 0.0).then(|| last.count.saturating_sub(first.count) as f64 / took);
-        Some(json!({"passes": last.count, "speed": speed}))
+        Some(json!({"passes": last.count, "first": first.count, "speed": speed}))
     }
 
     /// Adds serial output; returns the completed lines.

@@ -24,6 +24,11 @@ const PROGRAM: Range<u64> = 0x22..0x3f;
 const LEGACY: Range<u64> = 0xa0..0x100;
 /// The same on other architectures: the program is in the first MiB of RAM, with what QEMU puts there.
 const FIRST_MIB: Range<u64> = 0..0x100;
+/// Where QEMU puts the device tree of a `pseries`: 2 MiB below the end of RAM, or below 2 GiB if that is lower. It is there
+/// when the VM starts, even if that waits for a migration.
+const TREE_BELOW: u64 = 0x200;
+const TREE_PAGES: u64 = 16;
+const TWO_GIB: u64 = 0x8_0000;
 /// Pages reserved for markers of the scenario, from the beginning of RAM on: at 0x70000, at 0x410000 and at 24 MiB.
 const FREE: [Range<u64>; 3] = [0x70..0x71, 0x410..0x411, 0x1800..0x1810];
 /// The first page for randomly placed pages: 1 MiB.
@@ -150,8 +155,12 @@ impl Ram {
 
     /// The pages that the program and the machine use.
     fn used(self) -> Vec<Range<u64>> {
-        let used = if self.arch == Arch::X86 { vec![PROGRAM, LEGACY] } else { vec![FIRST_MIB] };
-        self.placed(used)
+        let tree = self.low.min(TWO_GIB).saturating_sub(TREE_BELOW);
+        self.placed(match self.arch {
+            Arch::X86 => vec![PROGRAM, LEGACY],
+            Arch::Aarch64 | Arch::S390x => vec![FIRST_MIB],
+            Arch::Ppc64 => vec![FIRST_MIB, tree..tree + TREE_PAGES],
+        })
     }
 
     /// These pages, counted from the beginning of RAM.
@@ -404,6 +413,17 @@ mod tests {
                 assert!(!taken, "{memory}: {page:#x}");
             }
         }
+    }
+
+    #[test]
+    fn no_page_is_where_qemu_puts_the_device_tree_of_a_pseries() {
+        let ticker: Ticker = serde_json::from_value(json!({ "dirty": "240M" })).unwrap();
+        let tree = |arch| {
+            let layout = Layout::new(&ticker, Ram::of(&spec("256M", "x"), arch), 3);
+            layout.pages().filter(|(page, _)| (0xfe00..0xfe10).contains(page)).count()
+        };
+        // On the others nearly all of RAM has pages.
+        assert_eq!((tree(Arch::Ppc64), tree(Arch::S390x)), (0, 16));
     }
 
     #[test]

@@ -31,6 +31,15 @@ pub fn against_binaries(
     diagnostics.extend(found.into_iter().map(|(diagnostic, _)| Diagnostic { severity, ..diagnostic }));
 }
 
+/// Reports that a VM's QEMU emulates another architecture than the VM has.
+pub fn other_architecture(case: &Case, vm: &str, binary: &Binary, diagnostics: &mut Diagnostics) {
+    let (Some(spec), Some(source)) = (case.vms.get(vm), case.vm_sources.get(vm)) else { return };
+    let Some(why) = spec.other_target(binary) else { return };
+    let at = Part::of_vm(source).place(&["arch"]);
+    let help = "give a folder with `qemu-system-<arch>`, or a pattern with `{arch}`, as `--qemu`";
+    diagnostics.push(Diagnostic::error(Code::Missing, &at, format!("VM `{vm}` has {why}")).help(help));
+}
+
 /// In a case that must fail, what a QEMU does not have may be intended.
 fn severity(case: &Case) -> Severity {
     if case.must_fail.is_some() { Severity::Warning } else { Severity::Error }

@@ -10,7 +10,7 @@ mod run_values;
 mod state;
 mod unused;
 
-pub use binary::{against_binaries, against_releases};
+pub use binary::{against_binaries, against_releases, other_architecture};
 pub(super) use flow::check;
 pub(crate) use run_values::{ROOTS as ROOTS_OF_RUN, fields as fields_of_run};
 pub(super) use unused::{Seen, Unused};

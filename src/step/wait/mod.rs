@@ -83,8 +83,8 @@ forms! {
     }
     Ticks {
         /// The number of ticks that the built-in guest prints after the step began. Earlier ticks never count. The
-        /// result has the `passes` that it has completed and its `speed`, in passes per second from the first of these
-        /// ticks to the last (null if there is only one).
+        /// result has the `passes` that it has completed, those at the `first` of these ticks, and its `speed`, in
+        /// passes per second from the first of these ticks to the last (null if there is only one).
         ticks: u64,
     }
     Serial {
