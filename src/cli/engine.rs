@@ -103,7 +103,7 @@ impl Engine {
             "shards": self.shards,
             "last": self.shards - 1,
             "numbers": (1..=self.shards).collect::<Vec<_>>(),
-            "jobs": self.run.jobs_in_parallel(),
+            "cpus": self.run.cpus(),
             "image": quoted_for_yaml(&self.image),
             "reports": quoted_for_shell(reports),
             "arguments": words.iter().map(|word| quoted_for_shell(word)).collect::<Vec<_>>(),

@@ -394,9 +394,13 @@ impl Run {
         })
     }
 
-    /// How many cases run in parallel.
-    pub(super) const fn jobs_in_parallel(&self) -> u16 {
-        self.conditions.jobs
+    /// The CPUs for a job file: one for each case that runs in parallel; with `-j auto` as many as one case needs, which the
+    /// user raises.
+    pub(super) const fn cpus(&self) -> u16 {
+        match self.conditions.jobs {
+            Jobs::Count(count) => count,
+            Jobs::Auto => 2,
+        }
     }
 
     /// Whether it is known how often each case is repeated, so that the run can be continued.
