@@ -14,7 +14,7 @@ QEMU      ?= .qemu/$(SUITE)/bin/qemu-system-x86_64
 ACCEL     ?= tcg
 CARGO     ?= cargo
 
-.PHONY: help architectures demo test run-tests qemu qemu-all old-qemu guest debian compiler firmware slurm readers servers shipped lint deny deb deb-files repeat audit audit-runner audit-sabotages suite suite-architectures suite-page clean
+.PHONY: help architectures cross-version-architectures demo test run-tests qemu qemu-all old-qemu guest debian compiler firmware slurm readers servers shipped lint deny deb deb-files repeat audit audit-runner audit-sabotages suite suite-architectures suite-page clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -114,6 +114,15 @@ shipped: qemu old-qemu guest
 # been run.
 architectures: qemu-all
 	LOCKSTEP_TEST_ALL=1 $(CARGO) test --test architectures
+
+# A guest migrates between the two suites' QEMUs and back, on each of them.
+cross-version-architectures: qemu-all
+	scripts/fetch-qemu $(OLD_SUITE) qemu-system-arm qemu-system-s390x qemu-system-ppc
+	$(CARGO) build
+	for arch in $(SUITE_ARCHITECTURES); do \
+		target/debug/lockstep run scenarios/migration/cross-version.yaml -D arch=$$arch --accel tcg \
+			--qemu old=.qemu/$(OLD_SUITE)/bin --qemu new=.qemu/$(SUITE)/bin || exit 1; \
+	done
 
 # The eight failovers N times in a row; stops at the first failure.
 N ?= 20
