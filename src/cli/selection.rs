@@ -262,7 +262,7 @@ impl Selection {
         // The tags of lockstep.toml are for a run of everything, not for chosen cases.
         let tags = if failed.is_some() && self.origin.tags.is_some() { &[][..] } else { &self.tag };
         let all = cases.len();
-        let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
+        let first: Vec<String> = cases.iter().take(5).map(|case| case.name.clone()).collect();
         let wanted = |case: &Case| {
             let named = patterns.is_empty() || patterns.is_match(&case.name);
             let failed = failed.is_none_or(|failed| failed.names.contains(&case.name));
@@ -277,7 +277,6 @@ impl Selection {
             if all == 0 {
                 bail!("no cases: the files are templates");
             }
-            let first: Vec<&str> = names.iter().take(5).map(String::as_str).collect();
             let (case, tag) = (self.origin.option("case"), self.origin.option("tag"));
             let options = match (failed, &self.origin.tags) {
                 (Some(_), _) => format!("{case}, {tag} and the failed cases"),

@@ -1,5 +1,6 @@
 //! `--shard` and `--durations`: which part of the selected cases this is.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
@@ -100,11 +101,14 @@ impl Sharding {
 impl Ready {
     /// The part of these cases.
     pub(super) fn part(&self, entries: &[Entry]) -> Part {
-        let files: Vec<String> =
-            entries.iter().map(|entry| file_name(&self.repository, &entry.file)).collect();
+        let mut names: HashMap<&str, String> = HashMap::new();
+        for Entry { file, .. } in entries {
+            names.entry(file).or_insert_with(|| file_name(&self.repository, file));
+        }
+        let files: Vec<&str> = entries.iter().map(|entry| names[entry.file.as_str()].as_str()).collect();
         let known = entries.iter().zip(&files).map(|(entry, file)| {
             let seconds = self.durations.as_ref().and_then(|durations| durations.of(file, &entry.title));
-            (file.as_str(), seconds)
+            (*file, seconds)
         });
         let weights = Weights::of(&known.collect::<Vec<_>>());
         let (mine, shard) = match &self.part {
@@ -132,7 +136,7 @@ impl Ready {
 }
 
 /// A digest of the cases and their weights; shards of the same selection and durations have the same.
-fn fingerprint(entries: &[Entry], files: &[String], weights: &Weights) -> String {
+fn fingerprint(entries: &[Entry], files: &[&str], weights: &Weights) -> String {
     let lines = entries.iter().zip(files).zip(&weights.0);
     let text: String =
         lines.map(|((entry, file), weight)| format!("{file}\t{}\t{weight}\n", entry.title)).collect();

@@ -64,7 +64,7 @@ pub(super) fn open(
     // Now with the links' ports.
     let names = wiring.names();
     let values = RunValues { names: &names, ..values };
-    for (vm, spec) in &case.vms {
+    for (vm, spec) in case.vms.iter() {
         for (name, fd) in &spec.fds {
             let broken = |why: String| {
                 Failure::error(format!("cannot create the file descriptor `{name}` of VM `{vm}`: {why}"))

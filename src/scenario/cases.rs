@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::{Arc, LazyLock};
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
@@ -11,12 +12,13 @@ use super::flow::KEYS_OF_USED;
 use super::lint::{self, Seen};
 use super::load::Loader;
 use super::matrix::{self, Cell};
-use super::model::{Case, DEFAULT_CASE_TIMEOUT};
+use super::model::{Case, DEFAULT_CASE_TIMEOUT, Requires};
 use super::net::{self, Net, unique};
 use super::params::{self, Given, Param, Setting, word};
 use super::steps::{Place, Steps};
 use super::typed::{self, Reader};
-use super::{artifacts, credentials, disks, issues, vms};
+use super::vms::{self, Vms};
+use super::{artifacts, credentials, disks, issues};
 use crate::diagnostic::{Code, Diagnostics, Location, suggest};
 use crate::qemu::credential::Credential;
 use crate::qemu::disk::Disk;
@@ -113,11 +115,12 @@ impl<'f> File<'f> {
         axes.chain(self.params.iter().map(|param| &param.name)).cloned().collect()
     }
 
-    /// The cases of all cells.
-    pub(super) fn cases(&self, loader: &mut Loader) -> Vec<Case> {
+    /// Adds the cases of all cells.
+    pub(super) fn add_cases(&self, cases: &mut Vec<Case>, loader: &mut Loader) {
         loader.unused.params(self.root, &self.params);
+        cases.reserve_exact(self.cells.len());
         let cells = self.cells.iter().map_while(|cell| (!loader.is_full()).then(|| self.case(cell, loader)));
-        cells.flatten().collect()
+        cases.extend(cells.flatten());
     }
 
     fn case(&self, cell: &Cell, loader: &mut Loader) -> Option<Case> {
@@ -127,27 +130,29 @@ impl<'f> File<'f> {
         let scope = Scope::new(environment(loader), &early);
         let (values, scope) = self.values(cell, &scope, loader)?;
         let (name, at) = self.name(cell, &mut loader.reader(&scope))?;
-        let scope = scope.with([("case".to_owned(), json!({"name": name}))]);
+        let scope =
+            scope.with([("case".to_owned(), Value::Object(compact([("name".to_owned(), json!(name))])))]);
         let ((disks, credentials, net), scope) = resources(root, scope, loader);
-        let vms = vms::read(root, &mut loader.reader(&scope));
+        let vms = self.vms(&scope, loader);
         net.check_netdevs(&vms, &mut loader.diagnostics);
         // The templates in everything else may use the versions of the VMs.
         let qemus =
             vms.specs.iter().map(|(name, vm)| (name.clone(), (vm.qemu.clone(), vm.arch().to_owned())));
         let versions = CaseVersions { oracle: self.oracle, vms: Some(qemus.collect()) };
         let scope = scope.with_versions(&versions);
+        let requires = self.requires(&scope, loader);
         let mut reader = loader.reader(&scope);
         let issues = issues::read(root, &mut reader);
         let mut case = Case {
             name,
             at,
             context: scope.names().clone(),
-            params: values,
+            params: compact(values),
             axes: cell.iter().map(|setting| setting.name.clone()).collect(),
             roles: vms::roles(root, &vms, &mut reader),
             description: reader.read_key(root, "description"),
             tags: reader.read_key(root, "tags").map_or_else(Vec::new, |OneOrMany(tags)| unique(tags)),
-            requires: reader.read_key(root, "requires").unwrap_or_default(),
+            requires,
             needs: reader.read_key(root, "needs").unwrap_or_default(),
             exclusive: reader.read_key(root, "exclusive").unwrap_or_default(),
             timeout: reader.read_key(root, "timeout").unwrap_or(DEFAULT_CASE_TIMEOUT).0,
@@ -178,6 +183,43 @@ impl<'f> File<'f> {
         case.known_issues = issues::applying(issues, &case);
         lint::check(&case, &mut loader.diagnostics);
         Some(case)
+    }
+
+    /// The VMs of a cell.
+    fn vms(&self, scope: &Scope<'_>, loader: &mut Loader) -> Vms {
+        let before = loader.diagnostics.errors_added();
+        let node = self.root.get("vms");
+        let mut part = node.and_then(|node| loader.shared.key(node, &[], scope));
+        if let Some((_, key)) = &mut part {
+            // A VM may name the disks of the file, which another file with the same VMs may not have.
+            key.push_str(&scope.names().get("disk").unwrap_or(&Value::Null).to_string());
+        }
+        if let Some(known) = loader.shared.get::<Vms>(part.as_ref()) {
+            return Vms::clone(&known);
+        }
+        let vms = vms::read(self.root, &mut loader.reader(scope));
+        if loader.diagnostics.errors_added() == before {
+            loader.shared.put(part, &Arc::new(vms.clone()));
+        }
+        vms
+    }
+
+    /// The requirements of a cell.
+    fn requires(&self, scope: &Scope<'_>, loader: &mut Loader) -> Arc<Requires> {
+        static NONE: LazyLock<Arc<Requires>> = LazyLock::new(Arc::default);
+        let Some(node) = self.root.get("requires") else {
+            return Arc::clone(&NONE);
+        };
+        let part = loader.shared.key(node, &[], scope);
+        if let Some(known) = loader.shared.get(part.as_ref()) {
+            return known;
+        }
+        let Some(requires) = loader.reader(scope).read_key(self.root, "requires") else {
+            return Arc::clone(&NONE);
+        };
+        let requires = Arc::new(requires);
+        loader.shared.put(part, &requires);
+        requires
     }
 
     /// The values of the params and axes in a cell.
@@ -286,6 +328,17 @@ fn expand(
         loader.diagnostics.error(Code::Hook, &key.at, format!("unknown hook `{}`", key.name), help);
     }
     (names, seen)
+}
+
+/// A map without room for more entries: there may be one in each of 100,000 cases.
+fn compact<I>(entries: I) -> Map<String, Value>
+where
+    I: IntoIterator<Item = (String, Value), IntoIter: ExactSizeIterator>,
+{
+    let entries = entries.into_iter();
+    let mut map = Map::with_capacity(entries.len());
+    map.extend(entries);
+    map
 }
 
 fn environment(loader: &Loader) -> Map<String, Value> {

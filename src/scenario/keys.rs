@@ -120,7 +120,7 @@ pub(crate) const KEYS: &[TopKey] = &[
             "requires",
             "Requirements without which the case is skipped, with the reason.",
             of::<Requires>,
-            |case| literal(&case.requires),
+            |case| literal(&*case.requires),
         )
     },
     TopKey {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use regex::Regex;
 use serde_json::{Map, Value};
@@ -11,8 +11,8 @@ use super::Texts;
 use super::keys::{self, KEYS, Shape};
 use super::lint::Unused;
 use super::merge::over;
-use super::model::Parsed;
 use super::paths::{same_file, tidy};
+use super::shared::Shared;
 use super::typed::{Reader, indentation};
 use crate::diagnostic::{Code, Diagnostics, Location, similar, suggest};
 use crate::template::{self, Scope};
@@ -31,8 +31,8 @@ pub(super) struct Loader {
     pub env: Map<String, Value>,
     /// The seed of random axes.
     pub seed: u64,
-    /// The steps without templates that were parsed, by the address of their map.
-    pub constant_steps: HashMap<usize, Arc<Parsed>>,
+    /// What was read for several cells.
+    pub shared: Shared,
     /// The number of steps of all cases so far.
     pub steps: usize,
     /// The declarations, and whether they are used.

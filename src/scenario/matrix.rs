@@ -1,5 +1,7 @@
 //! The matrix: the product of its axes, without the cells of `exclude`, and with those of `include`.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::params::{Param, Setting, check_name, word};
@@ -12,11 +14,11 @@ use crate::yaml::{Key, Kind, Node};
 const MAX_CELLS: usize = 100_000;
 
 /// One combination of the axes' values.
-pub(super) type Cell = Vec<Setting>;
+pub(super) type Cell = Vec<Arc<Setting>>;
 
 struct Axis<'m> {
     key: &'m Key,
-    values: Vec<Setting>,
+    values: Vec<Arc<Setting>>,
 }
 
 /// The axes of a file as they are written.
@@ -87,7 +89,7 @@ pub(super) fn cells(
 /// All combinations of the values of the axes.
 fn product(axes: &[Axis<'_>]) -> Vec<Cell> {
     let mut cells: Vec<Cell> = if axes.is_empty() { Vec::new() } else { vec![Vec::new()] };
-    let longer = |cell: &Cell, value: &Setting| cell.iter().chain([value]).cloned().collect::<Cell>();
+    let longer = |cell: &Cell, value: &Arc<Setting>| cell.iter().chain([value]).cloned().collect::<Cell>();
     for axis in axes {
         cells =
             cells.iter().flat_map(|cell| axis.values.iter().map(move |value| longer(cell, value))).collect();
@@ -123,7 +125,7 @@ fn axis<'m>(key: &'m Key, node: &Node, seed: u64, reader: &mut Reader<'_, '_>) -
         if value.is_array() {
             reader.error(Code::Matrix, at, "an axis value is a scalar or a map, not a list", "");
         }
-        values.push(Setting { name: name.clone(), value, at: at.clone() });
+        values.push(Arc::new(Setting { name: name.clone(), value, at: at.clone() }));
     }
     Some(Axis { key, values })
 }
@@ -157,7 +159,8 @@ fn partial(
                 let help = suggest(&key.name, &names);
                 reader.error(Code::Matrix, &key.at, format!("there is no axis `{}`", key.name), help);
             } else if let Some(rendered) = reader.render_now(value) {
-                cell.push(Setting { name: key.name.clone(), value: rendered, at: value.at.clone() });
+                let (name, at) = (key.name.clone(), value.at.clone());
+                cell.push(Arc::new(Setting { name, value: rendered, at }));
             }
         }
         cells.push(cell);

@@ -26,13 +26,15 @@ pub(crate) mod params;
 mod paths;
 mod render;
 mod required_parameters;
+mod shared;
 mod steps;
 mod sweep;
 mod typed;
 pub(crate) mod vms;
 pub(crate) mod when;
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -135,7 +137,6 @@ pub fn load_edited(
     loader.seed = options.seed;
     let defines: Vec<Setting> = options.defines.iter().map(|(name, value)| define(name, value)).collect();
     let mut loaded = Loaded::default();
-    let mut names: HashMap<String, Location> = HashMap::new();
     let mut known = Vec::new();
     // Two globs may match the same file.
     for path in paths.iter().collect::<IndexSet<_>>() {
@@ -151,15 +152,9 @@ pub fn load_edited(
         };
         let expanded = cases::File::new(&root, path, &defines, versions, &mut loader);
         known.extend(expanded.names());
-        for case in expanded.cases(&mut loader) {
-            if let Some(first) = names.get(&case.name) {
-                loader.diagnostics.push(duplicate(&case, first));
-                continue;
-            }
-            names.insert(case.name.clone(), case.at.clone());
-            loaded.cases.push(case);
-        }
+        expanded.add_cases(&mut loaded.cases, &mut loader);
     }
+    remove_duplicates(&mut loaded.cases, &mut loader.diagnostics);
     for define in &defines {
         // If no file could be read, their params are unknown.
         let unreadable = known.is_empty() && loader.diagnostics.has_errors();
@@ -185,6 +180,24 @@ fn define(name: &str, value: &str) -> Setting {
         value: yaml::plain(value),
         at: Location::of(&file, name.len() + 1, file.text.len()),
     }
+}
+
+/// Reports and removes the cases with the name of an earlier one.
+fn remove_duplicates(cases: &mut Vec<Case>, diagnostics: &mut Diagnostics) {
+    let mut first: HashMap<&str, &Case> = HashMap::with_capacity(cases.len());
+    let mut again = HashSet::new();
+    for (number, case) in cases.iter().enumerate() {
+        match first.entry(&case.name) {
+            Entry::Occupied(first) => {
+                diagnostics.push(duplicate(case, &first.get().at));
+                again.insert(number);
+            }
+            Entry::Vacant(vacant) => _ = vacant.insert(case),
+        }
+    }
+    drop(first);
+    let mut numbers = 0..;
+    cases.retain(|_| numbers.next().is_none_or(|number| !again.contains(&number)));
 }
 
 fn duplicate(case: &Case, first: &Location) -> Diagnostic {

@@ -44,7 +44,7 @@ pub struct Case {
     /// Which of them are the axes of its matrix.
     pub axes: Vec<String>,
     /// The requirements without which it is skipped.
-    pub requires: Requires,
+    pub requires: Arc<Requires>,
     /// What it takes of the machine, as far as the file says.
     pub needs: Needs,
     /// Whether it runs alone.
@@ -57,9 +57,9 @@ pub struct Case {
     pub timeout: Duration,
     /// Its VMs, in file order. Values that are only known in a run, such as `{{case.dir}}`, are still templates; see
     /// [`resolve_vm`](super::resolve_vm).
-    pub vms: IndexMap<String, VmSpec>,
+    pub vms: Arc<IndexMap<String, VmSpec>>,
     /// What its VMs are in the file.
-    pub vm_sources: IndexMap<String, VmSource>,
+    pub vm_sources: Arc<IndexMap<String, VmSource>>,
     /// Its roles, each with its initial VM.
     pub roles: IndexMap<String, String>,
     /// The files in its directory to keep with its artifacts: patterns, relative to the directory.

@@ -34,7 +34,7 @@ impl Net {
 
     /// Reports netdevs of VMs whose network the case does not have.
     pub(super) fn check_netdevs(&self, vms: &Vms, diagnostics: &mut Diagnostics) {
-        for (name, spec) in &vms.specs {
+        for (name, spec) in vms.specs.iter() {
             for (number, netdev) in spec.netdevs.iter().enumerate() {
                 let Some((key, message, help)) = wrong_netdev(netdev, &self.networks) else {
                     continue;

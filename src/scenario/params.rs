@@ -1,5 +1,7 @@
 //! The parameters of a scenario or a template: `name: default`, or `{required, default, one_of, description}`.
 
+use std::sync::Arc;
+
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -135,7 +137,7 @@ pub(super) struct Given<'g> {
     /// `with`.
     pub with: Option<&'g Node>,
     /// The matrix cell.
-    pub cell: &'g [Setting],
+    pub cell: &'g [Arc<Setting>],
     /// The command line.
     pub defines: &'g [Setting],
     /// The place to report a required parameter that is not set.
@@ -153,7 +155,9 @@ pub(super) fn resolve<'v>(
         let axes = given.cell.iter().map(|set| &set.name);
         params.iter().map(|param| &param.name).chain(axes).any(|name| *name == define.name)
     };
-    for Setting { name, value, at } in given.cell.iter().chain(given.defines.iter().filter(is_known)) {
+    for Setting { name, value, at } in
+        given.cell.iter().map(|set| &**set).chain(given.defines.iter().filter(is_known))
+    {
         scope.set(name, value.clone(), at.clone());
         values.insert(name.clone(), value.clone());
     }
@@ -221,7 +225,8 @@ mod tests {
         let root = node(&format!("params: {{{params}}}\nwith: {{{with}}}"));
         let params = declared(&root, &mut diagnostics);
         check_with(&root, &params, &mut diagnostics);
-        let given = Given { with: root.get("with"), cell, defines, user: &root.at };
+        let cell: Vec<Arc<Setting>> = cell.iter().cloned().map(Arc::new).collect();
+        let given = Given { with: root.get("with"), cell: &cell, defines, user: &root.at };
         let scope = &Scope::new(Map::new(), &NoVersions);
         match resolve(&params, &given, &mut Reader { scope, diagnostics: &mut diagnostics }) {
             Some((values, _)) if diagnostics.is_empty() => Ok(Value::Object(values)),

@@ -96,7 +96,7 @@ impl Started {
     }
 
     /// The names that an action of the case may refer to.
-    pub(super) const fn scene<'s>(&'s self, case: &'s Case) -> Scene<'s> {
+    pub(super) fn scene<'s>(&'s self, case: &'s Case) -> Scene<'s> {
         let Self { processes, clients, metrics } = self;
         let Case { vms, roles, net: Net { links, .. }, .. } = case;
         Scene { vms, roles, processes, clients, links, metrics }
@@ -140,7 +140,9 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
             self.complain(Code::WrongValue, &other.at, message, "");
         }
         let steps = list.iter().flat_map(Node::items);
-        steps.filter_map(|step| self.one(step, place)).flatten().collect()
+        let mut blocks: Vec<Block> = steps.filter_map(|step| self.one(step, place)).flatten().collect();
+        blocks.shrink_to_fit();
+        blocks
     }
 
     /// Renders a node that is a template for a list, step or loop; all parts get its place.
@@ -296,14 +298,11 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
         Some(CaseStep { at: key.at.clone(), via, when, groups, locals, parsed })
     }
 
-    /// Renders and parses a step. One without templates is parsed once for all cells.
+    /// Renders and parses a step: once for all cells in which its templates have the same values.
     fn parsed(&mut self, node: &Node, key: &Key, scope: &Scope<'_>) -> Option<Arc<Parsed>> {
-        let Kind::Map(entries) = &node.kind else {
-            return None;
-        };
-        let address = Arc::as_ptr(entries) as usize;
-        if let Some(known) = self.loader.constant_steps.get(&address) {
-            return Some(Arc::clone(known));
+        let part = self.loader.shared.key(node, &["when"], scope);
+        if let Some(known) = self.loader.shared.get(part.as_ref()) {
+            return Some(known);
         }
         let whole = node.without(&["when"]);
         let mut reader = Reader { scope, diagnostics: &mut self.loader.diagnostics };
@@ -316,9 +315,7 @@ impl<'l, 'p, 'v> Steps<'l, 'p, 'v> {
             raw: piece.raw.unwrap_or(piece.value),
             source: node.clone(),
         });
-        if !whole.any_text(template::is_template) {
-            self.loader.constant_steps.insert(address, Arc::clone(&parsed));
-        }
+        self.loader.shared.put(part, &parsed);
         Some(parsed)
     }
 

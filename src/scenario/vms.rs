@@ -1,5 +1,7 @@
 //! The VMs of a case: `like` resolved, rendered, read; and its roles, the names for VMs that can be rebound in a run.
 
+use std::sync::Arc;
+
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
@@ -24,11 +26,11 @@ pub struct VmSource {
     pub template: Option<Value>,
 }
 
-/// The VMs of a case.
-#[derive(Debug, Default)]
+/// The VMs of a case; cheap to clone.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Vms {
-    pub specs: IndexMap<String, VmSpec>,
-    pub sources: IndexMap<String, VmSource>,
+    pub specs: Arc<IndexMap<String, VmSpec>>,
+    pub sources: Arc<IndexMap<String, VmSource>>,
     /// Whether none of them is invalid.
     pub sound: bool,
 }
@@ -64,6 +66,8 @@ pub(super) fn read(root: &Node, reader: &mut Reader<'_, '_>) -> Vms {
             vms.one(key, &format!("{}{number}", key.name), &node, reader);
         }
     }
+    Arc::make_mut(&mut vms.specs).shrink_to_fit();
+    Arc::make_mut(&mut vms.sources).shrink_to_fit();
     vms.check_shared(reader.diagnostics);
     vms.sound = reader.diagnostics.errors_added() == before;
     vms
@@ -73,7 +77,7 @@ impl Vms {
     /// The VMs that share a disk must have the same one.
     fn check_shared(&self, diagnostics: &mut Diagnostics) {
         let mut first: IndexMap<&str, (&Disk, Location)> = IndexMap::new();
-        for (vm, spec) in &self.specs {
+        for (vm, spec) in self.specs.iter() {
             for (name, disk) in spec.disks.iter().filter(|(_, disk)| disk.share) {
                 let source = &self.sources[vm];
                 let key = source.options.get("disks").and_then(|disks| disks.entry(name));
@@ -132,9 +136,9 @@ impl Vms {
             disks::rewrite(&spec, &mut raw);
             raw
         });
-        self.specs.insert(name.to_owned(), spec);
+        Arc::make_mut(&mut self.specs).insert(name.to_owned(), spec);
         let source = VmSource { at: key.at.clone(), options: node.clone(), template };
-        self.sources.insert(name.to_owned(), source);
+        Arc::make_mut(&mut self.sources).insert(name.to_owned(), source);
         Some(())
     }
 }

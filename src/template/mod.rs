@@ -252,6 +252,11 @@ pub fn names_below(text: &str, root: &str) -> Vec<Vec<String>> {
     }
 }
 
+/// The first names of all paths of a template; `None` if it is not valid.
+pub(crate) fn names(text: &str) -> Option<BTreeSet<String>> {
+    compile(text).as_ref().as_ref().ok().map(|compiled| names::roots(&compiled.template))
+}
+
 /// Whether a template may use values that are only known when the case runs.
 #[must_use]
 pub fn is_deferred(text: &str) -> bool {

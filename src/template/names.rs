@@ -1,6 +1,8 @@
 //! Checks the names in a template before it is rendered: Handlebars' strict mode accepts a missing name as the
 //! parameter of a helper, and does not look at branches that are not taken.
 
+use std::collections::BTreeSet;
+
 use handlebars::template::{HelperTemplate, Parameter, TemplateElement};
 use handlebars::{Path, Template};
 use serde_json::Value;
@@ -48,11 +50,22 @@ pub(super) fn version_range(value: &Value) -> Result<semver::VersionReq, Templat
     text.parse().map_err(|_| TemplateError::new(format!("`{text}` is not a version range"), help))
 }
 
+/// The first names of all paths. Inside `each` they may be those of an item.
+pub(super) fn roots(template: &Template) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    gather(template, &mut |path| found.extend(from_root(path).into_iter().next()));
+    found
+}
+
+fn from_root(path: &str) -> Vec<String> {
+    segments(path.trim_start_matches("@root").trim_start_matches("../"))
+}
+
 /// The paths of a template that start with a name, as lists of names.
 pub(super) fn below(template: &Template, root: &str) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     gather(template, &mut |path| {
-        let names = segments(path.trim_start_matches("@root").trim_start_matches("../"));
+        let names = from_root(path);
         if names.first().is_some_and(|first| first == root) {
             found.push(names);
         }

@@ -317,7 +317,7 @@ impl<'c> Flow<'c, '_> {
 
     /// Reports templates with `run` in VMs that are started before the first step.
     fn check_early_vms(&mut self) {
-        for (name, vm) in &self.case.vm_sources {
+        for (name, vm) in self.case.vm_sources.iter() {
             let early = self.case.vms.get(name).is_some_and(|spec| spec.start);
             if !early || vm.template.is_none() {
                 continue;
