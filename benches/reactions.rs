@@ -20,6 +20,15 @@ struct Reaction {
     place: String,
 }
 
+/// A case so far.
+#[derive(Default)]
+struct Case {
+    turns: Turns,
+    name: String,
+    /// When each step began, and its title.
+    steps: Vec<(f64, String)>,
+}
+
 /// What the event stream says.
 #[derive(Default)]
 struct Heard {
@@ -77,11 +86,11 @@ fn main() -> ExitCode {
 /// Reads the stream up to the end of each case's steps: its metrics come before the VMs are stopped.
 fn hear(stream: &Path) -> Heard {
     let mut heard = Heard::default();
-    let mut cases: HashMap<usize, (Turns, String, Vec<(f64, String)>)> = HashMap::new();
+    let mut cases: HashMap<usize, Case> = HashMap::new();
     for line in std::fs::read_to_string(stream).unwrap().lines() {
         let Event { at, case, what } = serde_json::from_str(line).unwrap();
         let Some(number) = case else { continue };
-        let (turns, name, steps) = cases.entry(number).or_default();
+        let Case { turns, name, steps } = cases.entry(number).or_default();
         turns.take(at, &what);
         match what {
             What::CaseStarted { name: started, .. } => *name = started,
