@@ -3,9 +3,11 @@
 //! `cargo bench --bench memory`; `LOCKSTEP_BENCH_CASES` is their number (default 1000), `LOCKSTEP_QEMU` the QEMU
 //! (default: the newest below `.qemu`, else the one on the `PATH`).
 
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+mod support;
+
+use std::time::Instant;
+
+use support::{Used, lockstep, watch};
 
 /// In kB, as `/proc/PID/status` has it.
 const LIMIT: u64 = 100_000;
@@ -36,29 +38,10 @@ fn peak(cases: usize) -> u64 {
          steps:\n  - wait: {{vm: vm, ticks: 3}}\n  - check: {{vm: vm, memory: consistent}}\n  - quit: vm\n"
     );
     std::fs::write(&scenario, text).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lockstep"));
-    command.args(["run", "--accel", "tcg", "-j", "2", "--reports"]);
-    command.arg(&reports).arg(&scenario).stdout(Stdio::null());
-    if std::env::var_os("LOCKSTEP_QEMU").is_none()
-        && let Some(qemu) = unpacked()
-    {
-        command.arg("--qemu").arg(qemu);
-    }
+    let mut command = lockstep(&["-j", "2", "--reports"]);
+    command.arg(&reports).arg(&scenario);
     let began = Instant::now();
-    let mut child = command.spawn().unwrap();
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
-    let ended = loop {
-        if let Some(ended) = child.try_wait().unwrap() {
-            break ended;
-        }
-        let text = std::fs::read_to_string(&status).unwrap_or_default();
-        let mark = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let mark = mark.and_then(|mark| mark.trim().trim_end_matches(" kB").parse().ok());
-        peak = peak.max(mark.unwrap_or(0));
-        // The mark only grows, so that looking often is enough to see the last of it.
-        std::thread::sleep(Duration::from_millis(1));
-    };
+    let (ended, Used { memory: peak, .. }) = watch(command.spawn().unwrap());
     assert!(ended.success(), "the run ended with {ended}");
     let size = |name: &str| std::fs::metadata(reports.join(name)).map_or(0, |file| file.len());
     println!(
@@ -70,15 +53,4 @@ fn peak(cases: usize) -> u64 {
         size("index.html") / 1000
     );
     peak
-}
-
-/// The newest QEMU below `.qemu`, by its own word.
-fn unpacked() -> Option<PathBuf> {
-    let pattern = concat!(env!("CARGO_MANIFEST_DIR"), "/.qemu/*/bin/qemu-system-x86_64");
-    let version = |path: &PathBuf| {
-        let said = Command::new(path).arg("--version").output().ok()?;
-        let said = String::from_utf8_lossy(&said.stdout).into_owned();
-        said.split("version ").nth(1)?.split_whitespace().next()?.parse::<semver::Version>().ok()
-    };
-    glob::glob(pattern).ok()?.filter_map(Result::ok).max_by_key(version)
 }

@@ -292,6 +292,66 @@ fn the_rounds_of_a_case_are_compared_and_the_race_is_named() {
     home.assert_nothing_is_left();
 }
 
+/// In the place of QEMU's `migration-test`, as far as `benches/upstream` uses it: GLib's `-l`, `-p` and `-s`, with TAP.
+/// A case named `broken` fails.
+const STAND_IN: &str = r#"#!/bin/sh
+cases="bad_dest broken/none new/case precopy/tcp/plain precopy/tcp/plain/switchover-ack"
+case $1 in -l) for case in $cases; do echo "/x86_64/migration/$case"; done; exit ;; esac
+selected= skipped= number=0
+while [ $# -gt 0 ]; do
+    case $1 in -p) selected=$2; shift ;; -s) skipped="$skipped $2 "; shift ;; esac
+    shift
+done
+test -x "$QTEST_QEMU_BINARY" || exit 1
+echo "TAP version 14"
+for case in $cases; do
+    path=/x86_64/migration/$case
+    case $path in "$selected" | "$selected"/*) ;; *) continue ;; esac
+    number=$((number + 1)) ok=ok
+    case $case in BROKEN) ok="not ok" ;; esac
+    case $skipped in *" $path "*) echo "ok $number $path # SKIP" ;; *) echo "$ok $number $path" ;; esac
+done
+echo "1..$number"
+"#;
+
+fn the_cases_of_qemus_own_test_are_timed_in_turn_with_those_of_the_same_name() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = Home::new();
+    let program = |name: &str, text: &str| {
+        let path = home.write(name, text);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    std::fs::create_dir_all(home.path("build/tests/qtest")).unwrap();
+    program("build/qemu-system-x86_64", &format!("#!/bin/sh\nexec {} \"$@\"\n", qemu(7).path.display()));
+    let run = |broken: &str, patterns: &[&str]| {
+        program("build/tests/qtest/migration-test", &STAND_IN.replace("BROKEN", broken));
+        let mut command = home.command(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/upstream"));
+        command.env("LOCKSTEP", env!("CARGO_BIN_EXE_lockstep")).env("LOCKSTEP_ROUNDS", "1");
+        home.finish({
+            command.env("LOCKSTEP_QEMU_BUILD", home.path("build")).args(patterns);
+            command
+        })
+    };
+    let ran = run("none", &["bad_dest", "*tcp/plain"]).expect(0);
+    let row = |name: &str| {
+        let line = ran.stdout.lines().find(|line| line.split(' ').next() == Some(name));
+        line.unwrap_or_else(|| panic!("{}", ran.stdout)).split_whitespace().collect::<Vec<_>>()
+    };
+    for name in ["bad_dest", "precopy/tcp/plain"] {
+        let row = row(name);
+        assert!(row.len() == 6 && row[5].parse::<f64>().is_ok(), "{row:?}");
+    }
+    assert!(ran.stdout.contains("\n2 compared, the sum "), "{}", ran.stdout);
+    assert!(ran.stdout.contains("\nonly in migration-test: new/case\n"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("\nonly in Lockstep: analyze-script\n"), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("only in Lockstep: bad_dest"), "{}", ran.stdout);
+
+    let ran = run("bad_dest", &["bad_dest"]).expect(1);
+    assert!(ran.stdout.contains("bad_dest: failed with upstream:\n"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("\nno case was compared\n"), "{}", ran.stdout);
+    home.assert_nothing_is_left();
+}
+
 fn main() -> ExitCode {
     harness::main(
         file!(),
@@ -310,6 +370,7 @@ fn main() -> ExitCode {
             once!(the_rounds_of_a_case_are_compared_and_the_race_is_named, Qemu(7)),
             once!(rounds_and_comparisons_fail_if_a_race_exceeds_its_limit, Qemu(7)),
             once!(wrong_memory_on_each_attempt_or_several_passes_off_is_not_excused, Qemu(7)),
+            once!(the_cases_of_qemus_own_test_are_timed_in_turn_with_those_of_the_same_name, Qemu(7)),
         ],
     )
 }

@@ -205,13 +205,14 @@ impl Board {
         self.changes.send_modify(|count| *count += 1);
     }
 
-    /// When the first change after so many happened.
+    /// When the earliest of the changes after so many happened. They need not be in the order of their times: a line of
+    /// output has the time at which it was read, an event that at which it was emitted.
     #[must_use]
-    pub fn first_after(&self, count: u64) -> Option<Instant> {
+    pub fn earliest_after(&self, count: u64) -> Option<Instant> {
         let times = lock(&self.times);
         let later = self.changes.borrow().saturating_sub(count);
         let later = usize::try_from(later).unwrap_or(usize::MAX).min(times.len());
-        times.get(times.len() - later).copied()
+        times.range(times.len() - later..).min().copied()
     }
 
     /// A host process was started.
@@ -386,6 +387,19 @@ mod tests {
         board.report(died("a"));
         assert_eq!(waiting.await.unwrap(), died("a"));
         assert_eq!(died("a").failure().to_string(), "VM `a` died: signal KILL");
+    }
+
+    #[test]
+    fn the_earliest_change_counts_also_if_it_was_seen_last() {
+        let board = Board::default();
+        let now = Instant::now();
+        let second = std::time::Duration::from_secs(1);
+        [now - 3 * second, now, now - second].into_iter().for_each(|moment| board.changed_at(moment));
+        assert_eq!(board.earliest_after(1), Some(now - second));
+        assert_eq!(board.earliest_after(0), Some(now - 3 * second));
+        assert_eq!(board.earliest_after(3), None);
+        (0..2 * KEPT_TIMES).for_each(|_| board.changed_at(now));
+        assert_eq!(board.earliest_after(0), Some(now));
     }
 
     #[test]

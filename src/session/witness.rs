@@ -40,7 +40,7 @@ pub async fn give(session: &Session, vm: &str, deadline: Instant) -> Result<u32,
         loop {
             let count = *changes.borrow_and_update();
             if let Some(number) = said(session, vm, first) {
-                session.waited(began, session.board.first_after(unmet).unwrap_or_else(Instant::now));
+                session.waited(began, session.board.earliest_after(unmet).unwrap_or_else(Instant::now));
                 return Ok(number);
             }
             unmet = count;

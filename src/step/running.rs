@@ -136,7 +136,7 @@ impl<'s> Running<'s> {
             let count = *changes.borrow_and_update();
             if let Some(found) = look(self.session)? {
                 if let Some((from, count)) = unmet {
-                    self.session.waited(from, board.first_after(count).unwrap_or_else(Instant::now));
+                    self.session.waited(from, board.earliest_after(count).unwrap_or_else(Instant::now));
                 }
                 return Ok(found);
             }
