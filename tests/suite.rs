@@ -27,12 +27,12 @@ const VERSIONS: &str = "\n## Between versions\n\n\
     postcopy, each in both directions, with the newest machine type that both have.\n\n\
     | architecture | CPU | 7.2 to 10.0, 7.2 to 11.1 | 10.0 to 7.2, 11.1 to 7.2 | 10.0 to 11.1 and back |\n\
     |---|---|---|---|---|\n\
-    | `i386` | `qemu32` | pass | pass | pass |\n\
-    | `s390x` | `qemu` | pass | pass | pass |\n\
-    | `ppc64` | `power9_v2.0` | pass | fails: 7.2 does not load the CPU's `slb` | pass |\n\
-    | `aarch64` | `cortex-a57` | fails | fails | fails |\n\n\
+    | i386 | `qemu32` | pass | pass | pass |\n\
+    | s390x | `qemu` | pass | pass | pass |\n\
+    | ppc64 | `power9_v2.0` | pass | fails: 7.2 does not load the CPU's `slb` | pass |\n\
+    | aarch64 | `cortex-a57` | fails | fails | fails |\n\n\
     On `aarch64` a destination refuses the CPU's system registers of another version, also with six other CPU models (10.0 to\n\
-    11.1). Both failures are known issues of the scenario. (`power9` is `power9_v2.0` in 7.2 and another CPU later.)\n";
+    11.1). Both failures are known issues of the scenario. (With `power9`, 7.2 to a later one fails.)\n";
 
 /// A case in the output of `lockstep list --long`.
 struct Listed {
