@@ -2,12 +2,15 @@
 //! controls that pass only if their fault is detected.
 
 mod common;
+#[path = "words/wakes.rs"]
+mod wakes;
 
 use std::process::ExitCode;
 
 use common::harness::{self, each, once};
 use common::{Home, Qemu, guests, qemus};
-use lockstep_vm::event::{StepOutcome, Verdict, What};
+use lockstep_vm::event::{StepOutcome, Verdict};
+use wakes::a_wait_for_a_migration_is_woken_by_events_and_works_without_them;
 
 /// Runs the cases of a file; on the newest QEMU one of them must pass.
 fn holds(qemu: &Qemu, file: &str) {
@@ -68,40 +71,6 @@ fn keep_always_keeps_the_output_of_host_processes() {
     ] {
         assert!(kept.contains(part), "{part:?} is missing in {kept}");
     }
-}
-
-fn a_wait_for_a_migration_is_woken_by_events_and_works_without_them(qemu: &Qemu) {
-    let home = Home::new();
-    // One at a time: the control stops the runner.
-    let run = |file: &str| {
-        let path = format!("{}/tests/words/{file}.yaml", env!("CARGO_MANIFEST_DIR"));
-        home.run_on(qemu, &[&path, "-j", "1", "--slow", "2"]).expect(0);
-    };
-    run("runner-wait");
-    run("wakes");
-    // The queries of a step that follow another one shortly, without an event between them.
-    let told = home.results();
-    let hasty = |case: usize| {
-        let (mut last, mut number) = (f64::NEG_INFINITY, 0);
-        for event in told.events.iter().filter(|event| event.case == Some(case)) {
-            match &event.what {
-                What::StepBegan { .. } => last = f64::NEG_INFINITY,
-                What::QmpEvent { vm, message } if vm == "source" && message["event"] != "STOP" => {
-                    last = f64::NEG_INFINITY;
-                }
-                What::QmpCommand { vm, message }
-                    if vm == "source" && message["execute"] == "query-migrate" =>
-                {
-                    number += usize::from(event.at - last < 0.15);
-                    last = event.at;
-                }
-                _ => {}
-            }
-        }
-        number
-    };
-    let (woken, at_interval) = (hasty(0), hasty(1));
-    assert!(woken == 0 && at_interval > 0, "{woken} and {at_interval} queries");
 }
 
 fn a_migration_has_its_metrics_even_if_no_step_queries_it() {

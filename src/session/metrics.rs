@@ -142,6 +142,8 @@ pub fn measure(session: &Session) -> Vec<Metric> {
         session
             .sink
             .runner_wait()
+            // In whole microseconds, as the clock of the stream.
+            .map(|value| (value * 1e6).round() / 1e6)
             .map(|value| Metric { vm: None, ..Metric::of("runner_wait", value, "s", "") }),
     );
     metrics.extend(session.live().recorded.iter().cloned());
