@@ -179,7 +179,8 @@ impl<'s> Running<'s> {
     /// Repeats `ask` until `judge` finds something in the answer, at the interval of what QEMU does not announce.
     ///
     /// # Errors
-    /// As [`Self::ask`].
+    /// Those of `ask` and of `judge`; at the deadline, an error that names what was awaited and the last answer as described
+    /// by `seen`.
     pub async fn repeat<A, T, F: Future<Output = Result<A, Failure>>>(
         &self,
         ask: impl Fn() -> F,
@@ -194,7 +195,7 @@ impl<'s> Running<'s> {
     /// deadline has cut off an attempt; it is empty at first.
     ///
     /// # Errors
-    /// As [`Self::ask`].
+    /// As [`Self::repeat`].
     pub async fn repeat_every<A, T, F: Future<Output = Result<A, Failure>>>(
         &self,
         pause: Duration,

@@ -8,9 +8,9 @@ use serde_json::Value;
 use crate::qemu::contains::is_condition;
 use crate::session::Machine;
 
-/// The shortest and the longest pause between two looks at what QEMU does not announce. See [`pause`].
+/// The shortest pause between two looks at what QEMU does not announce. See [`pause`].
 const SHORTEST: Duration = Duration::from_millis(1);
-/// See [`SHORTEST`].
+/// The longest one.
 pub const LONGEST: Duration = Duration::from_millis(10);
 
 /// The pause between two looks at what QEMU announces. It bounds the delay if an announcement does not come: a migration
